@@ -1,0 +1,55 @@
+//! A point in time, handed in. Arithmetic only: nothing here knows "now"; the daemon's clock does.
+
+use std::time::Duration;
+
+/// Nanoseconds since an origin that only the shell knows (the daemon: its start; a simulation: 0).
+/// A `u64`, so that it fits an atomic; it wraps after 584 years.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct Moment(u64);
+
+impl Moment {
+    pub const ZERO: Moment = Moment(0);
+
+    pub const fn from_nanos(nanos: u64) -> Moment {
+        Moment(nanos)
+    }
+
+    pub const fn from_millis(millis: u64) -> Moment {
+        Moment(millis.saturating_mul(1_000_000))
+    }
+
+    pub const fn from_secs(secs: u64) -> Moment {
+        Moment(secs.saturating_mul(1_000_000_000))
+    }
+
+    pub const fn as_nanos(self) -> u64 {
+        self.0
+    }
+
+    /// Time that has passed since `earlier`; zero if `earlier` is in fact later, because two workers
+    /// read the clock one after the other.
+    pub const fn since(self, earlier: Moment) -> Duration {
+        Duration::from_nanos(self.0.saturating_sub(earlier.0))
+    }
+
+    pub const fn after(self, pause: Duration) -> Moment {
+        let nanos = pause.as_nanos();
+        if nanos > u64::MAX as u128 { Moment(u64::MAX) } else { Moment(self.0.saturating_add(nanos as u64)) }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_moment_before_another_has_waited_nothing() {
+        assert_eq!(Moment::from_secs(1).since(Moment::from_secs(2)), Duration::ZERO);
+        assert_eq!(Moment::from_secs(2).since(Moment::from_millis(500)), Duration::from_millis(1500));
+    }
+
+    #[test]
+    fn far_future_saturates() {
+        assert_eq!(Moment::from_secs(1).after(Duration::MAX), Moment::from_nanos(u64::MAX));
+    }
+}
