@@ -1,1 +1,55 @@
-//! Door of `packet`.
+//! Bytes that came from a network, read without trust: views with named ranges whose lengths are
+//! checked once, checksums, flows, and the frame that carries a packet with room in front of it.
+//!
+//! Knows no virtual service and no policy: whether a packet is *wanted* is decided elsewhere; here
+//! only whether it can be read.
+
+pub mod checksum;
+pub mod flow;
+pub mod frame;
+pub mod icmp;
+pub mod ipv4;
+pub(crate) mod reasons;
+pub mod tcp;
+pub mod udp;
+
+pub use flow::Flow;
+pub use frame::{Frame, Offload};
+
+/// Why bytes cannot be read as what they claim to be. The director and the real server each turn it
+/// into a drop reason of the same name (bad-input.md §6).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Malformed {
+    Truncated,
+    Version,
+    HeaderLength,
+    TotalLength,
+    Checksum,
+    Option,
+    SourceRoute,
+    TruncatedTransport,
+    TcpHeader,
+    UdpLength,
+    TruncatedIcmp,
+}
+
+/// IP protocol numbers (IANA "Assigned Internet Protocol Numbers") this program gives a meaning.
+pub mod protocol {
+    pub const ICMP: u8 = 1;
+    pub const IPIP: u8 = 4;
+    pub const TCP: u8 = 6;
+    pub const UDP: u8 = 17;
+    pub const IPV6: u8 = 41;
+    pub const GRE: u8 = 47;
+    pub const ICMPV6: u8 = 58;
+}
+
+/// Big-endian 16-bit field at `at`. The caller has checked the length.
+pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
+    u16::from_be_bytes([bytes[at], bytes[at + 1]])
+}
+
+/// Big-endian 32-bit field at `at`. The caller has checked the length.
+pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
+    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
+}

@@ -1,1 +1,112 @@
-//! Door of `realserver`.
+//! The real server's decision: the mirror of the director. Takes the packet off, checks it, hands it to
+//! the host's own stack. Pure: bytes in, verdict out. Trusts nothing and answers nothing.
+
+pub mod guard;
+pub mod verdict;
+
+use crate::encapsulation::ecn::{self, Egress};
+use crate::encapsulation::{self, Decapsulated};
+use crate::packet::frame::{PartialChecksum, SegmentKind, Segments};
+use crate::packet::ipv4::{self, Ipv4};
+use crate::packet::tcp::Tcp;
+use crate::packet::{Frame, Offload, be16, checksum, protocol};
+
+use guard::Guard;
+use verdict::{Delivery, DropReason, Verdict};
+
+/// Unwraps packets for one host.
+pub struct Decapsulator {
+    guard: Guard,
+    encapsulation: &'static encapsulation::Row,
+    /// MTU of the device deliveries go to; a larger packet was coalesced on its way.
+    mtu: u16,
+}
+
+impl Decapsulator {
+    pub fn new(guard: Guard, encapsulation: &'static encapsulation::Row, mtu: u16) -> Decapsulator {
+        Decapsulator { guard, encapsulation, mtu }
+    }
+
+    /// Decides one outer packet. After `Deliver` the frame holds the inner packet and what its receiver
+    /// must know about its checksum; after `Drop` its content means nothing.
+    pub fn handle_packet(&self, frame: &mut Frame) -> Verdict {
+        let story = |frame: &mut Frame| -> Result<Delivery, DropReason> {
+            let taken = self.decapsulate(frame.packet())?;
+            let inner = Ipv4::parse_unsummed(&frame.packet()[taken.inner.clone()])?;
+            let vip = self.guard.admit_inner(&inner)?;
+            frame.truncate(taken.inner.end);
+            frame.strip_front(taken.inner.start);
+            let has_surprising_ecn = carry_congestion(frame.packet_mut(), taken.outer_tos)?;
+            frame.offload = self.offload_of(frame.packet());
+            Ok(Delivery { vip, has_surprising_ecn })
+        };
+        match story(frame) {
+            Ok(delivery) => Verdict::Deliver(delivery),
+            Err(reason) => Verdict::Drop(reason),
+        }
+    }
+
+    /// RS-CHK-1 to RS-CHK-5, in that order: who sent it is asked before what it carries is read.
+    fn decapsulate(&self, packet: &[u8]) -> Result<Decapsulated, DropReason> {
+        let outer = Ipv4::parse_unsummed(packet)?;
+        if outer.protocol() != self.encapsulation.protocol {
+            return Err(DropReason::WrongEncapsulation);
+        }
+        self.guard.admit_outer(outer.source().into(), outer.destination().into())?;
+        Ok((self.encapsulation.decapsulate)(packet)?)
+    }
+
+    /// What the kernel lost on the way to a raw socket (datapath.md §3.6): whether the transport checksum
+    /// was only begun, and whether the packet stands for several segments.
+    fn offload_of(&self, packet: &[u8]) -> Offload {
+        let Ok(inner) = Ipv4::parse_unsummed(packet) else { return Offload::default() };
+        let Some(checksum) = partial_checksum(&inner) else { return Offload::default() };
+        Offload { checksum: Some(checksum), segments: self.segments_of(&inner) }
+    }
+
+    fn segments_of(&self, inner: &Ipv4) -> Option<Segments> {
+        if inner.protocol() != protocol::TCP || inner.total_length() <= usize::from(self.mtu) {
+            return None;
+        }
+        let header_length = (inner.header_length() + Tcp::parse(inner.payload()).ok()?.header_length()) as u16;
+        // Its sender's segments fitted the encapsulated path: the device's MTU less one more header.
+        let size = self.mtu.saturating_sub(header_length + self.encapsulation.overhead).max(1);
+        Some(Segments { kind: SegmentKind::TcpV4, size, header_length })
+    }
+}
+
+/// RFC 6040 §4.2. Says whether the combination was a surprising one.
+fn carry_congestion(inner: &mut [u8], outer_tos: u8) -> Result<bool, DropReason> {
+    match ecn::egress(inner[1], outer_tos) {
+        Egress::Drop => Err(DropReason::EcnCeOnNotEct),
+        Egress::Keep { surprising } => Ok(surprising),
+        Egress::Set { ecn, surprising } => {
+            let tos = (inner[1] & !ecn::MASK) | ecn;
+            ipv4::set_tos(inner, tos);
+            Ok(surprising)
+        }
+    }
+}
+
+/// A checksum that was only begun equals the folded pseudo-header sum, without complement. A finished
+/// one equals that sum by chance once in 65,536 packets; marking it begun is then harmless, for the
+/// kernel takes a begun checksum from this host as good and completes it if it ever forwards it.
+fn partial_checksum(inner: &Ipv4) -> Option<PartialChecksum> {
+    if inner.is_fragment() {
+        return None;
+    }
+    let field = match inner.protocol() {
+        protocol::TCP => 16,
+        protocol::UDP => 6,
+        _ => return None,
+    };
+    let payload = inner.payload();
+    if payload.len() < field + 2 {
+        return None;
+    }
+    let (source, destination) = (inner.source().into(), inner.destination().into());
+    let pseudo = checksum::pseudo_header(source, destination, inner.protocol(), payload.len());
+    let start = inner.header_length() as u16;
+    (be16(payload, field) == checksum::fold(pseudo))
+        .then_some(PartialChecksum { start, field: start + field as u16 })
+}

@@ -1,0 +1,175 @@
+//! First step: what is this packet? Everything later trusts the answer.
+//!
+//! Bounded reads, no state, no allocation. A packet that no TCP/IP host would accept ends here; whether
+//! anybody wants an acceptable one is the cluster's question.
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::verdict::DropReason;
+use crate::packet::icmp::{self, Icmp, QuoteError};
+use crate::packet::ipv4::Ipv4;
+use crate::packet::tcp::{Flags, Tcp};
+use crate::packet::udp::Udp;
+use crate::packet::{Flow, be16, protocol};
+
+/// A packet that can be keyed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Packet {
+    /// For an ICMP error: the flow of the connection it is about, as the client's packets show it.
+    pub flow: Flow,
+    pub content: Content,
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    /// Without link padding, in bytes.
+    pub total_length: usize,
+    pub ttl: u8,
+    pub has_dont_fragment: bool,
+    pub is_fragment: bool,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Content {
+    Tcp(Flags),
+    Udp,
+    EchoRequest,
+    /// An error about a packet that the VIP sent.
+    IcmpError,
+    /// A packet in a packet: unwrapped once too often behind us (CVE-2020-10136).
+    Tunnel,
+    /// A protocol that nobody serves.
+    Other,
+}
+
+/// Says what a packet from the TUN device is.
+///
+/// # Errors
+/// The reason why it goes no further (bad-input.md §4).
+pub fn classify(bytes: &[u8]) -> Result<Packet, DropReason> {
+    match bytes.first().map(|first| first >> 4) {
+        None => Err(DropReason::Truncated),
+        Some(6) => Err(classify_v6(bytes)),
+        Some(_) => classify_v4(bytes),
+    }
+}
+
+fn classify_v4(bytes: &[u8]) -> Result<Packet, DropReason> {
+    let ip = Ipv4::parse(bytes)?;
+    ip.check_options()?;
+    if is_martian_source(ip.source()) || ip.source() == ip.destination() {
+        return Err(DropReason::MartianSource);
+    }
+    check_fragment(&ip)?;
+    let (content, flow) = match ip.protocol() {
+        protocol::TCP => classify_tcp(&ip)?,
+        protocol::UDP => classify_udp(&ip)?,
+        protocol::ICMP => classify_icmp(&ip)?,
+        protocol::IPIP | protocol::IPV6 | protocol::GRE => (Content::Tunnel, flow(&ip, 0, 0)),
+        _ => (Content::Other, flow(&ip, 0, 0)),
+    };
+    Ok(Packet {
+        flow,
+        content,
+        source: ip.source().into(),
+        destination: ip.destination().into(),
+        total_length: ip.total_length(),
+        ttl: ip.ttl(),
+        has_dont_fragment: ip.has_dont_fragment(),
+        is_fragment: ip.is_fragment(),
+    })
+}
+
+/// RFC 1812 §5.3.7: what cannot be one host's address out there.
+fn is_martian_source(source: Ipv4Addr) -> bool {
+    let first = source.octets()[0];
+    first == 0 || first == 127 || first >= 224
+}
+
+fn check_fragment(ip: &Ipv4) -> Result<(), DropReason> {
+    if !ip.is_fragment() {
+        return Ok(());
+    }
+    let (offset, length) = (ip.fragment_offset(), ip.payload().len());
+    if offset + length > crate::packet::frame::PACKET_MAX {
+        return Err(DropReason::FragmentOverflow);
+    }
+    if ip.has_more_fragments() && length % 8 != 0 {
+        return Err(DropReason::BadFragment);
+    }
+    // RFC 1858 §3, RFC 3128: flags must be in the first fragment, and nothing may overlay them.
+    let is_tiny = match offset {
+        0 => ip.protocol() == protocol::TCP && length < crate::packet::tcp::HEADER,
+        8 => ip.protocol() == protocol::TCP,
+        _ => false,
+    };
+    if is_tiny {
+        return Err(DropReason::TinyFragment);
+    }
+    if offset != 0 { Err(DropReason::FragmentUnknown) } else { Ok(()) }
+}
+
+fn classify_tcp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
+    let tcp = Tcp::parse(ip.payload())?;
+    if tcp.source_port() == 0 || tcp.destination_port() == 0 {
+        return Err(DropReason::PortZero);
+    }
+    let flags = tcp.flags();
+    if flags.has(Flags::SYN | Flags::FIN) || flags.has(Flags::SYN | Flags::RST) {
+        return Err(DropReason::BadTcpFlags);
+    }
+    Ok((Content::Tcp(flags), flow(ip, tcp.source_port(), tcp.destination_port())))
+}
+
+fn classify_udp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
+    let udp = if ip.is_fragment() { Udp::parse_first(ip.payload())? } else { Udp::parse(ip.payload())? };
+    // Source port 0 is legal: "no reply" (RFC 768).
+    if udp.destination_port() == 0 {
+        return Err(DropReason::PortZero);
+    }
+    Ok((Content::Udp, flow(ip, udp.source_port(), udp.destination_port())))
+}
+
+fn classify_icmp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
+    if ip.is_fragment() {
+        // Its checksum covers the fragments still to come.
+        return Err(DropReason::FragmentUnknown);
+    }
+    let message = Icmp::parse(ip.payload())?;
+    if message.kind() == icmp::ECHO_REQUEST && message.code() == 0 {
+        return Ok((Content::EchoRequest, flow(ip, message.identifier(), 0)));
+    }
+    if !message.is_error() {
+        return Err(DropReason::IcmpIgnored);
+    }
+    let quoted = message.quoted().map_err(|error| match error {
+        QuoteError::Truncated => DropReason::TruncatedIcmp,
+        QuoteError::NoFlow => DropReason::IcmpMismatch,
+    })?;
+    // RFC 5927 §4: an error about a packet that the VIP cannot have sent is forged.
+    if quoted.header.source() != ip.destination() {
+        return Err(DropReason::IcmpMismatch);
+    }
+    Ok((Content::IcmpError, quoted.flow.reversed()))
+}
+
+fn flow(ip: &Ipv4, client_port: u16, vip_port: u16) -> Flow {
+    Flow {
+        protocol: ip.protocol(),
+        client: ip.source().into(),
+        client_port,
+        vip: ip.destination().into(),
+        vip_port,
+    }
+}
+
+/// IPv6 is not forwarded: no virtual service can have an IPv6 VIP. The reason says whether it was
+/// the host's own kernel greeting a new link (router solicitation, MLD, duplicate address detection).
+fn classify_v6(bytes: &[u8]) -> DropReason {
+    const HEADER: usize = 40;
+    const HOP_BY_HOP: u8 = 0;
+    if bytes.len() < HEADER || bytes.len() < HEADER + usize::from(be16(bytes, 4)) {
+        return DropReason::Truncated;
+    }
+    let is_multicast = bytes[24] == 0xff;
+    let is_control = bytes[6] == HOP_BY_HOP || bytes[6] == protocol::ICMPV6;
+    if is_multicast && is_control { DropReason::LinkNoise } else { DropReason::NoService }
+}

@@ -1,0 +1,12 @@
+//! Connections: a flow remembered with the real server it was given to.
+//!
+//! [`tcp_state`] says what a TCP packet does to an entry, [`timeouts`] how long each state lasts, and
+//! [`table`] keeps the entries and lets no guard escape.
+
+pub mod table;
+pub mod tcp_state;
+pub mod timeouts;
+
+pub use table::{Activity, Change, Found, Inserted, Table};
+pub use tcp_state::{Event, State};
+pub use timeouts::Timeouts;

@@ -1,0 +1,145 @@
+//! The one-way TCP state machine: the director sees only what the client sends.
+//!
+//! The table is IPVS's INPUT-ONLY table (ipvs.md §4.2). States that cannot arise from one-way traffic
+//! are kept, so that the table stays whole.
+
+use crate::packet::tcp::Flags;
+
+/// State of a connection. UDP has the single state `Udp`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(u8)]
+pub enum State {
+    None,
+    Established,
+    SynSent,
+    SynRecv,
+    FinWait,
+    TimeWait,
+    Close,
+    CloseWait,
+    LastAck,
+    Listen,
+    SynAck,
+    Udp,
+}
+
+impl State {
+    /// The word in listings (ipvs.md §17.1).
+    pub const fn name(self) -> &'static str {
+        match self {
+            State::None => "NONE",
+            State::Established => "ESTABLISHED",
+            State::SynSent => "SYN_SENT",
+            State::SynRecv => "SYN_RECV",
+            State::FinWait => "FIN_WAIT",
+            State::TimeWait => "TIME_WAIT",
+            State::Close => "CLOSE",
+            State::CloseWait => "CLOSE_WAIT",
+            State::LastAck => "LAST_ACK",
+            State::Listen => "LISTEN",
+            State::SynAck => "SYNACK",
+            State::Udp => "UDP",
+        }
+    }
+
+    /// Counted as an active connection of its real server (ipvs.md §4.4). UDP never is.
+    pub const fn is_active(self) -> bool {
+        matches!(self, State::Established | State::SynSent | State::SynRecv | State::SynAck)
+    }
+
+    /// The client has closed: a new SYN on the same ports is a new connection (ipvs.md §8, reuse mode 3).
+    pub const fn is_closing(self) -> bool {
+        matches!(self, State::FinWait | State::TimeWait)
+    }
+
+    /// The state after `event`.
+    #[rustfmt::skip]
+    pub const fn next(self, event: Event) -> State {
+        use State::{Close, CloseWait, Established, FinWait, LastAck, Listen, None, SynAck, SynRecv, SynSent, TimeWait, Udp};
+        let row = match self {
+            //              SYN          FIN        ACK          RST
+            None        => [SynRecv,     Close,     Established, Close],
+            Established => [Established, FinWait,   Established, Close],
+            SynSent     => [Established, SynSent,   SynSent,     Close],
+            // A RST does not kill a half-open entry: anybody can forge it.
+            SynRecv     => [SynRecv,     TimeWait,  Established, SynRecv],
+            FinWait     => [SynRecv,     FinWait,   FinWait,     Close],
+            TimeWait    => [SynRecv,     TimeWait,  TimeWait,    Close],
+            Close       => [SynRecv,     Close,     Close,       Close],
+            CloseWait   => [SynRecv,     CloseWait, CloseWait,   Close],
+            LastAck     => [SynRecv,     LastAck,   Close,       LastAck],
+            Listen      => [SynRecv,     Listen,    Listen,      Listen],
+            SynAck      => [SynRecv,     TimeWait,  Established, Close],
+            Udp         => return Udp,
+        };
+        match event {
+            Event::Syn => row[0],
+            Event::Fin => row[1],
+            Event::Ack => row[2],
+            Event::Rst => row[3],
+            Event::Datagram => self,
+        }
+    }
+}
+
+/// What a packet means to its connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    Syn,
+    Fin,
+    Ack,
+    Rst,
+    /// A UDP datagram, or a segment that carries none of the four flags.
+    /// Deviation: IPVS takes such a segment for a close; it is a scan and changes nothing (bad-input.md D51).
+    Datagram,
+}
+
+impl Event {
+    /// First match of RST, SYN, FIN, ACK (ipvs.md §4.1).
+    pub const fn of(flags: Flags) -> Event {
+        if flags.has(Flags::RST) {
+            Event::Rst
+        } else if flags.has(Flags::SYN) {
+            Event::Syn
+        } else if flags.has(Flags::FIN) {
+            Event::Fin
+        } else if flags.has(Flags::ACK) {
+            Event::Ack
+        } else {
+            Event::Datagram
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn after(events: &[Event]) -> State {
+        events.iter().fold(State::None, |state, event| state.next(*event))
+    }
+
+    #[test]
+    fn a_life_from_syn_to_fin() {
+        assert_eq!(after(&[Event::Syn]), State::SynRecv);
+        assert_eq!(after(&[Event::Syn, Event::Ack]), State::Established);
+        assert_eq!(after(&[Event::Syn, Event::Ack, Event::Fin, Event::Ack]), State::FinWait);
+        assert_eq!(after(&[Event::Syn, Event::Ack, Event::Fin, Event::Syn]), State::SynRecv);
+    }
+
+    #[test]
+    fn a_reset_closes_what_is_established_and_leaves_what_is_half_open() {
+        assert_eq!(after(&[Event::Syn, Event::Rst]), State::SynRecv);
+        assert_eq!(after(&[Event::Syn, Event::Ack, Event::Rst]), State::Close);
+        assert_eq!(after(&[Event::Syn, Event::Ack, Event::Rst, Event::Ack]), State::Close);
+    }
+
+    #[test]
+    fn reset_comes_first_and_a_scan_changes_nothing() {
+        assert_eq!(Event::of(Flags(Flags::RST | Flags::ACK)), Event::Rst);
+        assert_eq!(Event::of(Flags(Flags::SYN | 0xc0)), Event::Syn);
+        assert_eq!(Event::of(Flags(Flags::FIN | Flags::ACK)), Event::Fin);
+        assert_eq!(after(&[Event::Syn, Event::Ack, Event::of(Flags(Flags::PSH))]), State::Established);
+        assert_eq!(State::Udp.next(Event::Datagram), State::Udp);
+    }
+}

@@ -1,0 +1,39 @@
+//! How long a connection lives without a packet, by state (ipvs.md §4.3).
+
+use std::time::Duration;
+
+use super::State;
+
+/// The three that operators set (`ipvsadm --set tcp tcpfin udp`); the others are fixed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Timeouts {
+    pub established: Duration,
+    pub fin_wait: Duration,
+    pub udp: Duration,
+}
+
+impl Default for Timeouts {
+    /// IPVS's defaults.
+    fn default() -> Timeouts {
+        Timeouts {
+            established: Duration::from_secs(900),
+            fin_wait: Duration::from_secs(120),
+            udp: Duration::from_secs(300),
+        }
+    }
+}
+
+impl Timeouts {
+    pub const fn of(&self, state: State) -> Duration {
+        match state {
+            State::Established => self.established,
+            State::FinWait => self.fin_wait,
+            State::Udp => self.udp,
+            State::None => Duration::from_secs(2),
+            State::SynSent | State::TimeWait | State::Listen | State::SynAck => Duration::from_secs(120),
+            State::SynRecv | State::CloseWait => Duration::from_secs(60),
+            State::LastAck => Duration::from_secs(30),
+            State::Close => Duration::from_secs(10),
+        }
+    }
+}

@@ -1,0 +1,66 @@
+//! `rr`, round robin: each eligible real server in turn, weights ignored but for 0 (ipvs.md §3.2).
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Memory, Row, Scheduler, position_behind};
+use crate::director::cluster::RealServer;
+use crate::packet::Flow;
+
+pub const ROW: Row = Row { name: "rr", summary: "each real server in turn", build };
+
+struct RoundRobin {
+    round: Mutex<Round>,
+}
+
+struct Round {
+    /// Index of the next candidate.
+    next: usize,
+    memory: Memory,
+}
+
+fn build(real_servers: &[Arc<RealServer>], memory: Memory) -> Box<dyn Scheduler> {
+    let next = position_behind(real_servers, memory.last);
+    Box::new(RoundRobin { round: Mutex::new(Round { next, memory }) })
+}
+
+impl Scheduler for RoundRobin {
+    fn choose(&self, real_servers: &[Arc<RealServer>], _: &Flow) -> Option<usize> {
+        let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        let count = real_servers.len();
+        let index = (0..count)
+            .map(|step| (round.next + step) % count)
+            .find(|&index| real_servers[index].is_eligible())?;
+        round.next = (index + 1) % count;
+        round.memory.last = Some(real_servers[index].rip);
+        Some(index)
+    }
+
+    fn memory(&self) -> Memory {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner).memory
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{sequence, servers};
+    use super::*;
+
+    #[test]
+    fn each_in_turn_whatever_the_weight() {
+        let servers = servers(&[(1, 0, 0), (0, 0, 0), (7, 9, 9), (1, 0, 0)]);
+        let rr = build(&servers, Memory::default());
+        let round = [Some(0), Some(2), Some(3)];
+        assert_eq!(sequence(&*rr, &servers, 6), [round, round].concat());
+    }
+
+    #[test]
+    fn a_change_of_the_cluster_does_not_start_the_round_anew() {
+        let all = servers(&[(1, 0, 0), (1, 0, 0), (1, 0, 0)]);
+        let rr = build(&all, Memory::default());
+        sequence(&*rr, &all, 2);
+        // The server chosen last leaves: the one behind it is next.
+        let fewer = vec![all[0].clone(), all[2].clone()];
+        let rr = build(&fewer, rr.memory());
+        assert_eq!(sequence(&*rr, &fewer, 2), [Some(1), Some(0)]);
+    }
+}

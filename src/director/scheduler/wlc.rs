@@ -1,0 +1,59 @@
+//! `wlc`, weighted least connections: the real server with the least overhead for its weight
+//! (ipvs.md §3.4); the first in canonical order wins a tie.
+
+use std::sync::Arc;
+
+use super::{Memory, Row, Scheduler};
+use crate::director::cluster::RealServer;
+use crate::packet::Flow;
+
+pub const ROW: Row = Row { name: "wlc", summary: "least connections for its weight", build };
+
+struct WeightedLeastConnections;
+
+fn build(_: &[Arc<RealServer>], _: Memory) -> Box<dyn Scheduler> {
+    Box::new(WeightedLeastConnections)
+}
+
+impl Scheduler for WeightedLeastConnections {
+    fn choose(&self, real_servers: &[Arc<RealServer>], _: &Flow) -> Option<usize> {
+        let mut best: Option<(usize, u64, u64)> = None;
+        for (index, server) in real_servers.iter().enumerate() {
+            if !server.is_eligible() {
+                continue;
+            }
+            let (overhead, weight) = (server.overhead(), u64::from(server.weight()));
+            // overhead / weight compared without dividing: at most 2^40 × 2^16.
+            if best.is_none_or(|(_, least, of)| least * weight > overhead * of) {
+                best = Some((index, overhead, weight));
+            }
+        }
+        best.map(|(index, ..)| index)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{flow, servers};
+    use super::*;
+
+    fn choice(given: &[(u32, u32, u32)]) -> Option<usize> {
+        build(&[], Memory::default()).choose(&servers(given), &flow())
+    }
+
+    #[test]
+    fn overhead_for_weight_decides() {
+        // 10 × 256 / 1 against 30 × 256 / 4.
+        assert_eq!(choice(&[(1, 10, 0), (4, 30, 0)]), Some(1));
+        // One active connection outweighs 255 inactive ones.
+        assert_eq!(choice(&[(1, 1, 0), (1, 0, 255)]), Some(1));
+        assert_eq!(choice(&[(1, 1, 0), (1, 0, 257)]), Some(0));
+    }
+
+    #[test]
+    fn the_first_wins_a_tie_and_weight_zero_never() {
+        assert_eq!(choice(&[(1, 0, 0), (5, 0, 0)]), Some(0));
+        assert_eq!(choice(&[(0, 0, 0), (1, 99, 0)]), Some(1));
+        assert_eq!(choice(&[(0, 0, 0)]), None);
+    }
+}

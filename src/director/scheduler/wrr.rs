@@ -1,0 +1,133 @@
+//! `wrr`, weighted round robin: IPVS's interleaved form (ipvs.md §3.3). Weights 4, 3, 2 give
+//! A·A B·A B C·A B C.
+//!
+//! The list is walked again and again; a real server is chosen if its weight reaches the current
+//! weight, which falls by the greatest common divisor at each end of the list and then starts over.
+
+use std::sync::{Arc, Mutex, PoisonError};
+
+use super::{Memory, Row, Scheduler, position_behind};
+use crate::director::cluster::RealServer;
+use crate::packet::Flow;
+
+pub const ROW: Row = Row { name: "wrr", summary: "in turn, in proportion to weight", build };
+
+struct WeightedRoundRobin {
+    /// Greatest common divisor of the weights; the current weight falls by it.
+    step: u32,
+    /// Where the current weight starts: the largest weight less (step − 1), so that the last pass has 1.
+    top: u32,
+    round: Mutex<Round>,
+}
+
+struct Round {
+    /// Index of the next candidate; the list's end is its length.
+    next: usize,
+    memory: Memory,
+}
+
+fn build(real_servers: &[Arc<RealServer>], memory: Memory) -> Box<dyn Scheduler> {
+    let weights = || real_servers.iter().map(|server| server.weight()).filter(|weight| *weight > 0);
+    let step = weights().fold(0, gcd).max(1);
+    let top = weights().max().unwrap_or(0).saturating_sub(step - 1);
+    let mut memory = memory;
+    let next = position_behind(real_servers, memory.last);
+    // The rule of ipvs.md §3.3 "on any dest change".
+    if memory.current_weight > top || memory.current_weight == 0 {
+        memory.current_weight = top;
+    } else if step > 1 {
+        memory.current_weight = memory.current_weight / step * step + 1;
+    }
+    Box::new(WeightedRoundRobin { step, top, round: Mutex::new(Round { next, memory }) })
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+impl Scheduler for WeightedRoundRobin {
+    fn choose(&self, real_servers: &[Arc<RealServer>], _: &Flow) -> Option<usize> {
+        let eligible = real_servers.iter().filter(|server| server.is_eligible());
+        let heaviest = eligible.map(|server| server.weight()).max()?;
+        let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
+        loop {
+            let current = round.memory.current_weight;
+            let rest = real_servers.get(round.next..).unwrap_or_default();
+            let found = rest.iter().position(|server| server.weight() >= current && server.is_eligible());
+            if let Some(offset) = found {
+                let index = round.next + offset;
+                round.next = index + 1;
+                round.memory.last = Some(real_servers[index].rip);
+                return Some(index);
+            }
+            round.next = 0;
+            round.memory.current_weight = self.lower(current, heaviest);
+        }
+    }
+
+    fn memory(&self) -> Memory {
+        self.round.lock().unwrap_or_else(PoisonError::into_inner).memory
+    }
+}
+
+impl WeightedRoundRobin {
+    /// The current weight of the next pass. Passes that only servers at their limit could answer are
+    /// skipped in one step, else 65,535 of them would be walked in vain.
+    fn lower(&self, current: u32, heaviest: u32) -> u32 {
+        let next = match current.checked_sub(self.step) {
+            Some(lower) if lower > 0 => lower,
+            _ => self.top,
+        };
+        let vain_passes = next.saturating_sub(heaviest).div_ceil(self.step);
+        next - vain_passes * self.step
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{sequence, servers};
+    use super::*;
+
+    fn letters(weights: &[u32], count: usize) -> String {
+        let given: Vec<_> = weights.iter().map(|weight| (*weight, 0, 0)).collect();
+        let servers = servers(&given);
+        let wrr = build(&servers, Memory::default());
+        sequence(&*wrr, &servers, count)
+            .into_iter()
+            .map(|choice| choice.map_or('-', |index| char::from(b'A' + index as u8)))
+            .collect()
+    }
+
+    #[test]
+    fn weights_4_3_2_are_interleaved_as_in_ipvs() {
+        assert_eq!(letters(&[4, 3, 2], 18), "AABABCABCAABABCABC");
+    }
+
+    #[test]
+    fn a_common_divisor_shortens_the_round() {
+        assert_eq!(letters(&[20, 10], 6), "AABAAB");
+        assert_eq!(letters(&[1, 1, 1], 6), "ABCABC");
+    }
+
+    #[test]
+    fn shares_follow_weights_over_a_whole_round() {
+        let round = letters(&[5, 1, 3], 9);
+        let count = |letter| round.chars().filter(|c| *c == letter).count();
+        assert_eq!((count('A'), count('B'), count('C')), (5, 1, 3));
+    }
+
+    #[test]
+    fn a_heavy_server_at_its_limit_does_not_cost_a_walk_per_weight() {
+        use std::sync::atomic::Ordering;
+        let servers = servers(&[(65535, 0, 0), (1, 0, 0), (2, 0, 0)]);
+        servers[0].live.is_overloaded.store(true, Ordering::Relaxed);
+        let wrr = build(&servers, Memory::default());
+        assert_eq!(sequence(&*wrr, &servers, 6), [2, 1, 2, 2, 1, 2].map(Some));
+    }
+
+    #[test]
+    fn nobody_of_weight_zero() {
+        assert_eq!(letters(&[0, 0], 2), "--");
+        assert_eq!(letters(&[0, 65535], 2), "BB");
+    }
+}

@@ -1,0 +1,126 @@
+//! A packet's fate, as a value. Packets in = transmitted + replied + held + Σ dropped, always.
+
+use std::net::IpAddr;
+
+use crate::packet::Malformed;
+use crate::packet::reasons::drop_reasons;
+
+/// What becomes of a packet. After `Transmit` and `Reply` the frame holds the packet to be sent.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Transmit(Route),
+    Reply(Reply),
+    /// Kept until something else arrives.
+    Hold,
+    Drop(DropReason),
+}
+
+/// Where a packet goes and on whose account.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Destination of the outer packet: the RIP.
+    pub to: IpAddr,
+    /// Slot of the virtual service in the cluster.
+    pub virtual_service: u32,
+    /// Slot of the real server in the cluster.
+    pub real_server: u32,
+    /// True if this packet made the connection's entry.
+    pub is_new: bool,
+}
+
+/// An answer of our own to the packet's sender.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Reply {
+    pub to: IpAddr,
+    pub kind: ReplyKind,
+    /// Why the packet itself went no further; `None` where the answer is what was asked for.
+    pub reason: Option<DropReason>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum ReplyKind {
+    EchoReply,
+    TcpReset,
+    PortUnreachable,
+    TooBig,
+    TimeExceeded,
+}
+
+impl ReplyKind {
+    pub const ALL: &'static [ReplyKind] = &[
+        ReplyKind::EchoReply,
+        ReplyKind::TcpReset,
+        ReplyKind::PortUnreachable,
+        ReplyKind::TooBig,
+        ReplyKind::TimeExceeded,
+    ];
+
+    /// The metric's `kind` label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            ReplyKind::EchoReply => "echo_reply",
+            ReplyKind::TcpReset => "tcp_reset",
+            ReplyKind::PortUnreachable => "port_unreachable",
+            ReplyKind::TooBig => "too_big",
+            ReplyKind::TimeExceeded => "time_exceeded",
+        }
+    }
+}
+
+drop_reasons! {
+    /// Why a packet was not forwarded. Labels: bad-input.md §6, and three of our own: `no_real_server`
+    /// (decisions.md C7, when the answer was held back), `rate_limited` (an echo above the limit) and
+    /// `send_error`.
+    pub enum DropReason {
+        BadChecksum = "bad_checksum",
+        BadFragment = "bad_fragment",
+        BadHeaderLength = "bad_header_length",
+        BadOption = "bad_option",
+        BadTcp = "bad_tcp",
+        BadTcpFlags = "bad_tcp_flags",
+        BadTotalLength = "bad_total_length",
+        BadUdpLength = "bad_udp_length",
+        BadVersion = "bad_version",
+        FragmentOverflow = "fragment_overflow",
+        FragmentUnknown = "fragment_unknown",
+        IcmpIgnored = "icmp_ignored",
+        IcmpMismatch = "icmp_mismatch",
+        /// What the host's own kernel says into a new device.
+        LinkNoise = "link_noise",
+        MartianSource = "martian_source",
+        NestedTunnel = "nested_tunnel",
+        NoConnection = "no_connection",
+        NoRealServer = "no_real_server",
+        NoService = "no_service",
+        PortZero = "port_zero",
+        RateLimited = "rate_limited",
+        SendError = "send_error",
+        SourceIsTunnelExit = "source_is_tunnel_exit",
+        SourceRoute = "source_route",
+        TableFull = "table_full",
+        TinyFragment = "tiny_fragment",
+        TooBig = "too_big",
+        Truncated = "truncated",
+        TruncatedIcmp = "truncated_icmp",
+        TruncatedL4 = "truncated_l4",
+        TtlExpired = "ttl_expired",
+    }
+}
+
+impl From<Malformed> for DropReason {
+    fn from(cause: Malformed) -> DropReason {
+        match cause {
+            Malformed::Truncated => DropReason::Truncated,
+            Malformed::Version => DropReason::BadVersion,
+            Malformed::HeaderLength => DropReason::BadHeaderLength,
+            Malformed::TotalLength => DropReason::BadTotalLength,
+            Malformed::Checksum => DropReason::BadChecksum,
+            Malformed::Option => DropReason::BadOption,
+            Malformed::SourceRoute => DropReason::SourceRoute,
+            Malformed::TruncatedTransport => DropReason::TruncatedL4,
+            Malformed::TcpHeader => DropReason::BadTcp,
+            Malformed::UdpLength => DropReason::BadUdpLength,
+            Malformed::TruncatedIcmp => DropReason::TruncatedIcmp,
+        }
+    }
+}

@@ -1,0 +1,63 @@
+//! Explicit congestion notification across an encapsulation (RFC 6040).
+//!
+//! On the way in the field is copied, all four values (normal mode, §4.1). On the way out figure 4
+//! of §4.2 decides.
+
+/// The two low bits of TOS or traffic class (RFC 3168 §5).
+pub const MASK: u8 = 0b11;
+
+const NOT_ECT: u8 = 0b00;
+const ECT1: u8 = 0b01;
+const ECT0: u8 = 0b10;
+const CE: u8 = 0b11;
+
+/// What the inner field becomes at the real server. `surprising` marks the combinations that figure 4
+/// flags, to be counted.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Egress {
+    Keep { surprising: bool },
+    Set { ecn: u8, surprising: bool },
+    /// Congestion was marked on a packet whose ends could not hear of it: MUST drop.
+    Drop,
+}
+
+/// RFC 6040 §4.2, figure 4. Both arguments are TOS bytes; only their ECN bits are read.
+pub fn egress(inner_tos: u8, outer_tos: u8) -> Egress {
+    let (inner, outer) = (inner_tos & MASK, outer_tos & MASK);
+    match (inner, outer) {
+        (NOT_ECT, CE) => Egress::Drop,
+        (NOT_ECT, ECT0 | ECT1) => Egress::Keep { surprising: true },
+        (ECT0, ECT1) => Egress::Set { ecn: ECT1, surprising: false },
+        (ECT0 | ECT1, CE) => Egress::Set { ecn: CE, surprising: false },
+        (ECT1, ECT0) | (CE, ECT1) => Egress::Keep { surprising: true },
+        _ => Egress::Keep { surprising: false },
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn all_sixteen_cells_of_figure_4() {
+        // Rows: inner Not-ECT, ECT(0), ECT(1), CE; columns: outer Not-ECT, ECT(0), ECT(1), CE.
+        // `None` is the drop.
+        let order = [NOT_ECT, ECT0, ECT1, CE];
+        let figure: [[Option<u8>; 4]; 4] = [
+            [Some(NOT_ECT), Some(NOT_ECT), Some(NOT_ECT), None],
+            [Some(ECT0), Some(ECT0), Some(ECT1), Some(CE)],
+            [Some(ECT1), Some(ECT1), Some(ECT1), Some(CE)],
+            [Some(CE), Some(CE), Some(CE), Some(CE)],
+        ];
+        for (row, inner) in order.into_iter().enumerate() {
+            for (column, outer) in order.into_iter().enumerate() {
+                let after = match egress(inner, outer) {
+                    Egress::Keep { .. } => Some(inner),
+                    Egress::Set { ecn, .. } => Some(ecn),
+                    Egress::Drop => None,
+                };
+                assert_eq!(after, figure[row][column], "inner {inner:02b} outer {outer:02b}");
+            }
+        }
+    }
+}

@@ -1,0 +1,180 @@
+//! IP in IP (RFC 2003): an IPv4 packet behind a second IPv4 header.
+//!
+//! ```text
+//! ┌──────────────────────────────┬───────────────────────┬─────────┐
+//! │ outer IPv4, 20 B             │ inner IPv4, 20 B +    │ payload │
+//! │ DIP → RIP, protocol 4        │ CIP → VIP, untouched  │         │
+//! └──────────────────────────────┴───────────────────────┴─────────┘
+//! ```
+//! TOS with its ECN bits copied (RFC 6040 §4.1), DF copied (RFC 2003 §3.1), options not copied.
+
+use super::{CannotDecapsulate, CannotEncapsulate, Decapsulated, Outer, Row, Ttl};
+use crate::packet::frame::PACKET_MAX;
+use crate::packet::ipv4::{HEADER, Header, Ipv4};
+use crate::packet::{Frame, be16, protocol};
+
+pub const ROW: Row =
+    Row { name: "ipip", overhead: HEADER as u16, protocol: protocol::IPIP, encapsulate, decapsulate };
+
+/// Puts the outer header in front of the packet and drops link padding behind it.
+///
+/// # Errors
+/// `Malformed` if the frame holds no sound IPv4 header, `Expired` for TTL 0, `TooBig` above 65,515 bytes.
+pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsulate> {
+    let inner = Ipv4::parse_unsummed(frame.packet()).map_err(|_| CannotEncapsulate::Malformed)?;
+    if inner.ttl() == 0 {
+        return Err(CannotEncapsulate::Expired);
+    }
+    let inner_length = inner.total_length();
+    if inner_length + HEADER > PACKET_MAX {
+        return Err(CannotEncapsulate::TooBig);
+    }
+    let dont_fragment = inner.has_dont_fragment();
+    let header = Header {
+        tos: inner.tos(),
+        total_length: (inner_length + HEADER) as u16,
+        // decisions.md C4: 0 with DF, so that receivers may coalesce; unique without (RFC 6864).
+        identification: if dont_fragment { 0 } else { outer.identification },
+        dont_fragment,
+        ttl: match outer.ttl {
+            Ttl::Fixed(ttl) => ttl,
+            Ttl::Inherit => inner.ttl(),
+        },
+        protocol: protocol::IPIP,
+        source: outer.source,
+        destination: outer.destination,
+    };
+    frame.truncate(inner_length);
+    header.write(frame.prepend(HEADER).ok_or(CannotEncapsulate::TooBig)?);
+    Ok(())
+}
+
+/// Takes an outer packet apart. The inner packet's header is read for its length only; whether it is
+/// wanted is the guard's question.
+///
+/// # Errors
+/// `Malformed` with the cause for either header, `WrongEncapsulation` for another protocol than 4.
+pub fn decapsulate(packet: &[u8]) -> Result<Decapsulated, CannotDecapsulate> {
+    // The kernel verified the outer checksum before any raw socket saw the packet.
+    let outer = Ipv4::parse_unsummed(packet)?;
+    if outer.protocol() != protocol::IPIP {
+        return Err(CannotDecapsulate::WrongEncapsulation);
+    }
+    let payload = outer.payload();
+    if payload.is_empty() {
+        return Err(CannotDecapsulate::Malformed(crate::packet::Malformed::Truncated));
+    }
+    let inner = Ipv4::parse(payload)?;
+    let start = outer.header_length();
+    Ok(Decapsulated {
+        outer_source: outer.source().into(),
+        outer_destination: outer.destination().into(),
+        outer_tos: outer.tos(),
+        // RFC 4213 §3.6: the length comes from the inner header.
+        inner: start..start + inner.total_length(),
+    })
+}
+
+/// Total length of the inner packet of a frame that [`encapsulate`] has wrapped: what is counted
+/// (decisions.md C18).
+pub fn inner_length(packet: &[u8]) -> usize {
+    if packet.len() < HEADER { 0 } else { usize::from(be16(packet, 2)).saturating_sub(HEADER) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Malformed;
+
+    fn inner(dont_fragment: bool, tos: u8, ttl: u8) -> Vec<u8> {
+        let mut packet = vec![0xabu8; 40];
+        let header = Header {
+            tos,
+            total_length: 40,
+            identification: 0x1234,
+            dont_fragment,
+            ttl,
+            protocol: 17,
+            source: [203, 0, 113, 7].into(),
+            destination: [172, 25, 3, 100].into(),
+        };
+        header.write(&mut packet);
+        packet
+    }
+
+    const OUTER: Outer = Outer {
+        source: std::net::Ipv4Addr::new(172, 25, 3, 1),
+        destination: std::net::Ipv4Addr::new(172, 25, 3, 2),
+        ttl: Ttl::Fixed(64),
+        identification: 0x7777,
+    };
+
+    #[test]
+    fn the_outer_header_byte_by_byte() {
+        let mut frame = Frame::from_packet(&inner(true, 0xb9, 63));
+        encapsulate(&mut frame, &OUTER).unwrap();
+        #[rustfmt::skip]
+        let expected = [
+            0x45, 0xb9, 0x00, 0x3c, 0x00, 0x00, 0x40, 0x00,
+            0x40, 0x04, 0x00, 0x00, 172, 25, 3, 1, 172, 25, 3, 2,
+        ];
+        assert_eq!(&frame.packet()[..10], &expected[..10]);
+        assert_eq!(&frame.packet()[12..20], &expected[12..20]);
+        assert!(crate::packet::checksum::is_valid(&frame.packet()[..20]));
+        assert_eq!(&frame.packet()[20..], inner(true, 0xb9, 63));
+        assert_eq!(inner_length(frame.packet()), 40);
+    }
+
+    #[test]
+    fn fragmentable_packets_get_an_identification_and_no_df() {
+        let mut frame = Frame::from_packet(&inner(false, 0, 9));
+        encapsulate(&mut frame, &Outer { ttl: Ttl::Inherit, ..OUTER }).unwrap();
+        let outer = Ipv4::parse(frame.packet()).unwrap();
+        assert_eq!((outer.identification(), outer.has_dont_fragment(), outer.ttl()), (0x7777, false, 9));
+    }
+
+    #[test]
+    fn link_padding_is_left_behind() {
+        let mut padded = inner(true, 0, 64);
+        padded.extend_from_slice(&[0; 6]);
+        let mut frame = Frame::from_packet(&padded);
+        encapsulate(&mut frame, &OUTER).unwrap();
+        assert_eq!(frame.len(), 60);
+    }
+
+    #[test]
+    fn ttl_zero_and_sixteen_bit_overflow_are_refused() {
+        let mut frame = Frame::from_packet(&inner(true, 0, 0));
+        assert_eq!(encapsulate(&mut frame, &OUTER), Err(CannotEncapsulate::Expired));
+        let mut big = inner(true, 0, 64);
+        big.resize(PACKET_MAX, 0);
+        big[2..4].copy_from_slice(&u16::MAX.to_be_bytes());
+        let mut frame = Frame::from_packet(&big);
+        assert_eq!(encapsulate(&mut frame, &OUTER), Err(CannotEncapsulate::TooBig));
+    }
+
+    #[test]
+    fn what_is_wrapped_is_unwrapped_byte_for_byte() {
+        let packet = inner(false, 3, 1);
+        let mut frame = Frame::from_packet(&packet);
+        encapsulate(&mut frame, &OUTER).unwrap();
+        let taken = decapsulate(frame.packet()).unwrap();
+        assert_eq!(&frame.packet()[taken.inner.clone()], packet);
+        assert_eq!(taken.outer_source.to_string(), "172.25.3.1");
+    }
+
+    #[test]
+    fn the_outer_carries_more_or_less_than_the_inner() {
+        let mut frame = Frame::from_packet(&inner(true, 0, 64));
+        encapsulate(&mut frame, &OUTER).unwrap();
+        let mut longer = frame.packet().to_vec();
+        longer.extend_from_slice(&[0; 4]);
+        longer[3] += 4;
+        assert_eq!(decapsulate(&longer).unwrap().inner, 20..60);
+        let mut shorter = frame.packet()[..58].to_vec();
+        shorter[3] -= 2;
+        assert_eq!(decapsulate(&shorter), Err(CannotDecapsulate::Malformed(Malformed::Truncated)));
+        longer[9] = 47;
+        assert_eq!(decapsulate(&longer), Err(CannotDecapsulate::WrongEncapsulation));
+    }
+}

@@ -1,0 +1,106 @@
+//! The Internet checksum: whole (RFC 1071), incremental (RFC 1624), and the pseudo-header sum that
+//! a partial checksum starts from.
+
+use std::net::IpAddr;
+
+/// One's complement sum of `bytes` as big-endian 16-bit words, added to `start`; not folded.
+/// An odd last byte counts as the high half of a word.
+///
+/// Words are summed in 32-bit steps, which the compiler vectorises; 64 KiB cannot overflow the `u64`.
+pub fn sum(bytes: &[u8], start: u64) -> u64 {
+    let mut chunks = bytes.chunks_exact(4);
+    let mut total = start;
+    for chunk in &mut chunks {
+        total += u64::from(u32::from_be_bytes([chunk[0], chunk[1], chunk[2], chunk[3]]));
+    }
+    let tail = chunks.remainder();
+    let mut word = [0u8; 4];
+    word[..tail.len()].copy_from_slice(tail);
+    total + u64::from(u32::from_be_bytes(word))
+}
+
+/// Folds carries until 16 bits remain. Not complemented.
+pub fn fold(mut total: u64) -> u16 {
+    while total > 0xffff {
+        total = (total & 0xffff) + (total >> 16);
+    }
+    total as u16
+}
+
+/// The checksum of `bytes`, to be written into (or compared with) the field.
+pub fn checksum(bytes: &[u8]) -> u16 {
+    !fold(sum(bytes, 0))
+}
+
+/// RFC 1071 §1 (3): a block that contains its own checksum sums to all ones.
+pub fn is_valid(bytes: &[u8]) -> bool {
+    fold(sum(bytes, 0)) == 0xffff
+}
+
+/// Sum of the pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1); not folded. Addresses of
+/// different families have no pseudo-header: the caller never mixes them.
+pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> u64 {
+    let addresses = match (source, destination) {
+        (IpAddr::V4(s), IpAddr::V4(d)) => sum(&s.octets(), sum(&d.octets(), 0)),
+        (s, d) => sum(&octets16(s), sum(&octets16(d), 0)),
+    };
+    addresses + u64::from(protocol) + length as u64
+}
+
+fn octets16(address: IpAddr) -> [u8; 16] {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
+        IpAddr::V6(v6) => v6.octets(),
+    }
+}
+
+/// RFC 1624 §3, equation 3: the new checksum when one 16-bit word changes from `before` to `after`.
+pub fn update(checksum: u16, before: u16, after: u16) -> u16 {
+    !fold(u64::from(!checksum) + u64::from(!before) + u64::from(after))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use proptest::prelude::*;
+
+    fn by_words(bytes: &[u8]) -> u16 {
+        let mut total = 0u32;
+        for pair in bytes.chunks(2) {
+            total += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
+            total = (total & 0xffff) + (total >> 16);
+        }
+        !(total as u16)
+    }
+
+    #[test]
+    fn example_of_rfc_1071() {
+        // RFC 1071 §3: 00 01 f2 03 f4 f5 f6 f7 sums to ddf2.
+        let bytes = [0x00, 0x01, 0xf2, 0x03, 0xf4, 0xf5, 0xf6, 0xf7];
+        assert_eq!(fold(sum(&bytes, 0)), 0xddf2);
+        assert_eq!(checksum(&bytes), !0xddf2);
+    }
+
+    #[test]
+    fn example_of_rfc_1624() {
+        // RFC 1624 §4: checksum dd2f, word 5555 becomes 3285, new checksum 0000.
+        assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    proptest! {
+        #[test]
+        fn equals_the_word_by_word_sum(bytes in proptest::collection::vec(any::<u8>(), 0..2000)) {
+            prop_assert_eq!(checksum(&bytes), by_words(&bytes));
+        }
+
+        #[test]
+        fn update_equals_computing_again(mut bytes in proptest::collection::vec(any::<u8>(), 20..60), word in any::<u16>()) {
+            let before = checksum(&bytes);
+            let old = u16::from_be_bytes([bytes[4], bytes[5]]);
+            bytes[4..6].copy_from_slice(&word.to_be_bytes());
+            // Equal as one's complement numbers: 0000 and ffff are the same value.
+            let (a, b) = (update(before, old, word), checksum(&bytes));
+            prop_assert!(a == b || (a ^ b) == 0xffff && (a == 0 || b == 0));
+        }
+    }
+}

@@ -1,0 +1,60 @@
+//! A flow: what makes two packets belong together.
+
+use std::fmt;
+use std::net::{IpAddr, SocketAddr};
+
+/// ⟨protocol, CIP:cport, VIP:vport⟩. `protocol` is the IP protocol number; ports are 0 where the
+/// protocol has none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Flow {
+    pub protocol: u8,
+    pub client: IpAddr,
+    pub client_port: u16,
+    pub vip: IpAddr,
+    pub vip_port: u16,
+}
+
+impl Flow {
+    /// The flow of the opposite direction: what a packet quoted in an ICMP error about a reply shows.
+    pub fn reversed(self) -> Flow {
+        Flow {
+            protocol: self.protocol,
+            client: self.vip,
+            client_port: self.vip_port,
+            vip: self.client,
+            vip_port: self.client_port,
+        }
+    }
+}
+
+impl fmt::Display for Flow {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let name = match self.protocol {
+            super::protocol::TCP => "tcp",
+            super::protocol::UDP => "udp",
+            super::protocol::ICMP => "icmp",
+            _ => return write!(f, "protocol {} {} > {}", self.protocol, self.client, self.vip),
+        };
+        let client = SocketAddr::new(self.client, self.client_port);
+        let vip = SocketAddr::new(self.vip, self.vip_port);
+        write!(f, "{name} {client} > {vip}")
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reversed_twice_is_itself() {
+        let flow = Flow {
+            protocol: 6,
+            client: "203.0.113.7".parse().unwrap(),
+            client_port: 40000,
+            vip: "2001:db8::1".parse().unwrap(),
+            vip_port: 80,
+        };
+        assert_eq!(flow.reversed().reversed(), flow);
+        assert_eq!(flow.to_string(), "tcp 203.0.113.7:40000 > [2001:db8::1]:80");
+    }
+}

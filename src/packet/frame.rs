@@ -1,0 +1,206 @@
+//! A frame: one packet in a buffer of its own, with headroom in front so that an outer header is
+//! written without moving the packet.
+//!
+//! ```text
+//! 0            start                     end            capacity
+//! ├─ headroom ──┼──────── packet ─────────┼─── tailroom ────┤
+//! ```
+//!
+//! A frame may be a super-packet of up to 64 KiB that is cut into segments on its way out
+//! (datapath.md §3.2); [`Offload`] carries what the device said about that.
+
+use super::{Malformed, be16, checksum};
+
+/// Room for the largest outer header we write (IPv6 40 + UDP 8 + GUE 4, IPv6 6in6 40) and for a
+/// virtio header in front of the packet, rounded up to a cache line.
+pub const HEADROOM: usize = 128;
+
+/// RFC 791 §3.1: total length is 16 bits wide.
+pub const PACKET_MAX: usize = 65_535;
+
+/// What a device says about a packet beside its bytes (virtio_net_hdr, without its encoding).
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Offload {
+    /// The transport checksum holds only the pseudo-header sum and is still to be completed.
+    pub checksum: Option<PartialChecksum>,
+    /// The packet stands for several segments.
+    pub segments: Option<Segments>,
+}
+
+/// Where a partial checksum is summed from, and where its field is, counted from the packet's start.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartialChecksum {
+    pub start: u16,
+    pub field: u16,
+}
+
+/// A super-packet: `size` payload bytes per segment behind `header_length` bytes of headers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Segments {
+    pub kind: SegmentKind,
+    pub size: u16,
+    pub header_length: u16,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum SegmentKind {
+    TcpV4,
+    TcpV6,
+    Udp,
+}
+
+/// One packet with room in front.
+#[derive(Clone, Debug)]
+pub struct Frame {
+    buffer: Box<[u8]>,
+    start: usize,
+    end: usize,
+    pub offload: Offload,
+}
+
+impl Frame {
+    /// An empty frame that can hold `capacity` bytes of packet behind the headroom.
+    pub fn with_capacity(capacity: usize) -> Frame {
+        Frame {
+            buffer: vec![0; HEADROOM + capacity].into_boxed_slice(),
+            start: HEADROOM,
+            end: HEADROOM,
+            offload: Offload::default(),
+        }
+    }
+
+    /// A frame that holds a copy of `packet`.
+    pub fn from_packet(packet: &[u8]) -> Frame {
+        let mut frame = Frame::with_capacity(packet.len());
+        frame.replace(packet);
+        frame
+    }
+
+    pub fn packet(&self) -> &[u8] {
+        &self.buffer[self.start..self.end]
+    }
+
+    pub fn packet_mut(&mut self) -> &mut [u8] {
+        &mut self.buffer[self.start..self.end]
+    }
+
+    pub fn len(&self) -> usize {
+        self.end - self.start
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.start == self.end
+    }
+
+    /// Everything behind the headroom, for a device to write a packet into; [`Frame::filled`] says
+    /// how much it wrote.
+    pub fn space(&mut self) -> &mut [u8] {
+        self.space_behind(0)
+    }
+
+    /// Like [`Frame::space`], but begins `lead` bytes inside the headroom, for a device that writes a
+    /// header of its own in front of the packet. `lead` is at most [`HEADROOM`].
+    pub fn space_behind(&mut self, lead: usize) -> &mut [u8] {
+        &mut self.buffer[HEADROOM - lead..]
+    }
+
+    /// Declares that a packet of `length` bytes lies behind the headroom.
+    pub fn filled(&mut self, length: usize, offload: Offload) {
+        self.start = HEADROOM;
+        self.end = (HEADROOM + length).min(self.buffer.len());
+        self.offload = offload;
+    }
+
+    /// Replaces the packet by a copy of `packet`. Allocates only if that does not fit.
+    pub fn replace(&mut self, packet: &[u8]) {
+        if packet.len() > self.buffer.len() - HEADROOM {
+            *self = Frame::with_capacity(packet.len());
+        }
+        self.buffer[HEADROOM..HEADROOM + packet.len()].copy_from_slice(packet);
+        self.filled(packet.len(), Offload::default());
+    }
+
+    /// Makes the packet `length` bytes longer at its front and returns it whole; the new bytes hold
+    /// whatever lay there. `None` if the headroom is used up.
+    pub fn prepend(&mut self, length: usize) -> Option<&mut [u8]> {
+        self.start = self.start.checked_sub(length)?;
+        Some(self.packet_mut())
+    }
+
+    /// Cuts bytes off the front. More than there are leaves an empty packet.
+    pub fn strip_front(&mut self, length: usize) {
+        self.start = (self.start + length).min(self.end);
+    }
+
+    /// Cuts the packet to its first `length` bytes.
+    pub fn truncate(&mut self, length: usize) {
+        self.end = self.end.min(self.start + length);
+    }
+
+    /// Completes a partial transport checksum in place, as every sender without checksum offload must.
+    ///
+    /// # Errors
+    /// `Checksum` if the offload's positions lie outside the packet.
+    pub fn complete_checksum(&mut self) -> Result<(), Malformed> {
+        let Some(PartialChecksum { start, field }) = self.offload.checksum.take() else { return Ok(()) };
+        let (start, field) = (usize::from(start), usize::from(field));
+        let packet = self.packet_mut();
+        if start > packet.len() || field < start || field + 2 > packet.len() {
+            return Err(Malformed::Checksum);
+        }
+        let sum = checksum::checksum(&packet[start..]);
+        // RFC 768: a computed zero is sent as all ones, for zero means "no checksum" (datapath.md LF-2).
+        let sum = if sum == 0 { 0xffff } else { sum };
+        packet[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+        Ok(())
+    }
+
+    /// The 16-bit field at `at`, if it lies inside the packet.
+    pub fn field16(&self, at: usize) -> Option<u16> {
+        (at + 2 <= self.len()).then(|| be16(self.packet(), at))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn prepending_keeps_the_packet_and_runs_out_of_headroom() {
+        let mut frame = Frame::from_packet(b"packet");
+        frame.prepend(2).unwrap()[..2].copy_from_slice(b"<<");
+        assert_eq!(frame.packet(), b"<<packet");
+        frame.strip_front(2);
+        assert_eq!(frame.packet(), b"packet");
+        assert!(frame.prepend(HEADROOM + 1).is_none());
+    }
+
+    #[test]
+    fn cutting_more_than_there_is_leaves_nothing() {
+        let mut frame = Frame::from_packet(b"packet");
+        frame.truncate(3);
+        assert_eq!(frame.packet(), b"pac");
+        frame.strip_front(10);
+        assert!(frame.is_empty());
+    }
+
+    #[test]
+    fn a_udp_checksum_of_zero_is_completed_as_all_ones() {
+        // LF-2: find the payload whose checksum is zero; it must leave as ffff.
+        let mut frame = Frame::from_packet(&[0u8; 8]);
+        frame.packet_mut()[0] = 0xff;
+        frame.packet_mut()[1] = 0xff;
+        frame.offload.checksum = Some(PartialChecksum { start: 0, field: 6 });
+        frame.complete_checksum().unwrap();
+        assert_eq!(frame.field16(6), Some(0xffff));
+    }
+
+    #[test]
+    fn positions_outside_the_packet_are_refused() {
+        for (start, field) in [(9, 10), (0, 7), (4, 2), (65535, 65535)] {
+            let mut frame = Frame::from_packet(&[0u8; 8]);
+            frame.offload.checksum = Some(PartialChecksum { start, field });
+            assert_eq!(frame.complete_checksum(), Err(Malformed::Checksum), "{start} {field}");
+        }
+    }
+}

@@ -1,0 +1,164 @@
+//! ICMP for IPv4 (RFC 792): types and codes, the quoted packet of an error, echo.
+//!
+//! ```text
+//! ┌──────┬──────┬───────────┬───────────────────────┬───────────────┐
+//! │ type │ code │ checksum  │ rest of header, 4 B   │ quote or data │
+//! └──────┴──────┴───────────┴───────────────────────┴───────────────┘
+//! ```
+//! Rest of header: identifier and sequence (echo), next-hop MTU in the low half (3/4, RFC 1191 §4),
+//! else unused.
+
+use super::ipv4::Ipv4;
+use super::{Flow, Malformed, be16, checksum, protocol};
+
+pub const HEADER: usize = 8;
+
+pub const ECHO_REPLY: u8 = 0;
+pub const DESTINATION_UNREACHABLE: u8 = 3;
+pub const ECHO_REQUEST: u8 = 8;
+pub const TIME_EXCEEDED: u8 = 11;
+pub const PARAMETER_PROBLEM: u8 = 12;
+
+/// Codes of destination unreachable.
+pub const PORT_UNREACHABLE: u8 = 3;
+pub const FRAGMENTATION_NEEDED: u8 = 4;
+
+/// RFC 1812 §4.3.2.3: an error carries as much of the packet as fits into 576 bytes of datagram.
+pub const ERROR_DATAGRAM_MAX: usize = 576;
+
+/// An ICMP message with a correct checksum.
+#[derive(Clone, Copy, Debug)]
+pub struct Icmp<'a> {
+    message: &'a [u8],
+}
+
+impl<'a> Icmp<'a> {
+    /// # Errors
+    /// `TruncatedIcmp` below 8 bytes, `Checksum`.
+    pub fn parse(message: &'a [u8]) -> Result<Icmp<'a>, Malformed> {
+        if message.len() < HEADER {
+            return Err(Malformed::TruncatedIcmp);
+        }
+        // RFC 1122 §3.2.2: a bad checksum is discarded silently.
+        if !checksum::is_valid(message) {
+            return Err(Malformed::Checksum);
+        }
+        Ok(Icmp { message })
+    }
+
+    pub fn kind(&self) -> u8 {
+        self.message[0]
+    }
+
+    pub fn code(&self) -> u8 {
+        self.message[1]
+    }
+
+    /// Next-hop MTU of a "fragmentation needed" (RFC 1191 §4); 0 from routers older than that.
+    pub fn next_hop_mtu(&self) -> u16 {
+        be16(self.message, 6)
+    }
+
+    /// True for the errors that quote a packet and are worth passing on: never redirect, never source
+    /// quench (RFC 6633).
+    pub fn is_error(&self) -> bool {
+        matches!(self.kind(), DESTINATION_UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM)
+    }
+
+    /// Identifier of an echo.
+    pub fn identifier(&self) -> u16 {
+        be16(self.message, 4)
+    }
+
+    /// Bytes behind the header.
+    pub fn body(&self) -> &'a [u8] {
+        &self.message[HEADER..]
+    }
+
+    /// The packet an error is about: its header and its flow as it was sent.
+    ///
+    /// # Errors
+    /// [`QuoteError`] says whether too little was quoted or something that has no flow.
+    pub fn quoted(&self) -> Result<Quoted<'a>, QuoteError> {
+        let header = Ipv4::parse_quoted(self.body()).map_err(|_| QuoteError::Truncated)?;
+        if header.fragment_offset() != 0 {
+            return Err(QuoteError::NoFlow);
+        }
+        if !matches!(header.protocol(), protocol::TCP | protocol::UDP) {
+            return Err(QuoteError::NoFlow);
+        }
+        // RFC 792: header plus 64 bits of data, which hold the ports.
+        let payload = header.payload();
+        if payload.len() < 8 {
+            return Err(QuoteError::Truncated);
+        }
+        let flow = Flow {
+            protocol: header.protocol(),
+            client: header.source().into(),
+            client_port: be16(payload, 0),
+            vip: header.destination().into(),
+            vip_port: be16(payload, 2),
+        };
+        Ok(Quoted { header, flow })
+    }
+}
+
+/// A quoted packet; in `flow` the packet's source stands in the client's place.
+#[derive(Clone, Copy, Debug)]
+pub struct Quoted<'a> {
+    pub header: Ipv4<'a>,
+    pub flow: Flow,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum QuoteError {
+    Truncated,
+    /// A later fragment, or a protocol without ports.
+    NoFlow,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::ipv4::Header;
+
+    fn error_about(payload: &[u8], offset: u16) -> Vec<u8> {
+        let mut message = vec![0u8; HEADER + 20 + payload.len()];
+        message[0] = DESTINATION_UNREACHABLE;
+        message[1] = FRAGMENTATION_NEEDED;
+        message[6..8].copy_from_slice(&1400u16.to_be_bytes());
+        let header = Header {
+            tos: 0,
+            total_length: 1500,
+            identification: 0,
+            dont_fragment: true,
+            ttl: 60,
+            protocol: 6,
+            source: [172, 25, 3, 100].into(),
+            destination: [203, 0, 113, 7].into(),
+        };
+        header.write(&mut message[HEADER..]);
+        message[HEADER + 6..HEADER + 8].copy_from_slice(&offset.to_be_bytes());
+        message[HEADER + 20..].copy_from_slice(payload);
+        let sum = checksum::checksum(&message);
+        message[2..4].copy_from_slice(&sum.to_be_bytes());
+        message
+    }
+
+    #[test]
+    fn twenty_eight_quoted_bytes_are_enough() {
+        let message = error_about(&[0, 80, 0x9c, 0x40, 0, 0, 0, 1], 0);
+        let icmp = Icmp::parse(&message).unwrap();
+        assert_eq!(icmp.next_hop_mtu(), 1400);
+        let flow = icmp.quoted().unwrap().flow.reversed();
+        assert_eq!(flow.to_string(), "tcp 203.0.113.7:40000 > 172.25.3.100:80");
+    }
+
+    #[test]
+    fn too_little_or_a_later_fragment_has_no_flow() {
+        let message = error_about(&[0, 80, 0x9c, 0x40, 0, 0, 0], 0);
+        assert_eq!(Icmp::parse(&message).unwrap().quoted().unwrap_err(), QuoteError::Truncated);
+        let message = error_about(&[0; 8], 5);
+        assert_eq!(Icmp::parse(&message).unwrap().quoted().unwrap_err(), QuoteError::NoFlow);
+    }
+}

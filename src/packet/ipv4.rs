@@ -1,0 +1,295 @@
+//! IPv4 header (RFC 791 §3.1), read once and then trusted.
+//!
+//! ```text
+//!  0      4      8             16    19               32
+//! ┌──────┬──────┬─────────────┬───────────────────────┐
+//! │ ver 4│ IHL  │ TOS         │ total length          │
+//! ├──────┴──────┴─────────────┼─────┬─────────────────┤
+//! │ identification            │ flg │ fragment offset │
+//! ├─────────────┬─────────────┼─────┴─────────────────┤
+//! │ TTL         │ protocol    │ header checksum       │
+//! ├─────────────┴─────────────┴───────────────────────┤
+//! │ source                                            │
+//! ├───────────────────────────────────────────────────┤
+//! │ destination                                       │
+//! ├───────────────────────────────────────────────────┤
+//! │ options, 0 to 40 bytes                            │
+//! └───────────────────────────────────────────────────┘
+//! ```
+
+use std::net::Ipv4Addr;
+
+use super::{Malformed, be16, checksum};
+
+/// Length of a header without options.
+pub const HEADER: usize = 20;
+/// Flags of the 16-bit word at byte 6.
+pub const DONT_FRAGMENT: u16 = 0x4000;
+pub const MORE_FRAGMENTS: u16 = 0x2000;
+const OFFSET_MASK: u16 = 0x1fff;
+
+/// A packet whose header is sound: version 4, IHL and total length fit the bytes, checksum correct.
+#[derive(Clone, Copy, Debug)]
+pub struct Ipv4<'a> {
+    /// Exactly `total length` bytes.
+    packet: &'a [u8],
+    header_length: usize,
+}
+
+impl<'a> Ipv4<'a> {
+    /// Reads the header; bytes behind the total length (link padding) are left out of the view.
+    ///
+    /// # Errors
+    /// RFC 1812 §5.2.2, its five checks: `Truncated`, `Version`, `HeaderLength`, `TotalLength`, `Checksum`.
+    pub fn parse(bytes: &'a [u8]) -> Result<Ipv4<'a>, Malformed> {
+        let view = Ipv4::parse_unsummed(bytes)?;
+        if !checksum::is_valid(view.header()) {
+            return Err(Malformed::Checksum);
+        }
+        Ok(view)
+    }
+
+    /// Like [`Ipv4::parse`] without the header checksum, for a header the kernel has just verified.
+    ///
+    /// # Errors
+    /// `Truncated`, `Version`, `HeaderLength`, `TotalLength`.
+    pub fn parse_unsummed(bytes: &'a [u8]) -> Result<Ipv4<'a>, Malformed> {
+        if bytes.len() < HEADER {
+            return Err(Malformed::Truncated);
+        }
+        if bytes[0] >> 4 != 4 {
+            return Err(Malformed::Version);
+        }
+        let header_length = usize::from(bytes[0] & 0x0f) * 4;
+        if header_length < HEADER || header_length > bytes.len() {
+            return Err(Malformed::HeaderLength);
+        }
+        let total_length = usize::from(be16(bytes, 2));
+        if total_length < header_length {
+            return Err(Malformed::TotalLength);
+        }
+        if total_length > bytes.len() {
+            return Err(Malformed::Truncated);
+        }
+        Ok(Ipv4 { packet: &bytes[..total_length], header_length })
+    }
+
+    /// Reads a header that may be followed by less than its total length: what an ICMP error quotes.
+    /// The view ends where the bytes end.
+    ///
+    /// # Errors
+    /// `Truncated`, `Version`, `HeaderLength`.
+    pub fn parse_quoted(bytes: &'a [u8]) -> Result<Ipv4<'a>, Malformed> {
+        if bytes.len() < HEADER {
+            return Err(Malformed::Truncated);
+        }
+        if bytes[0] >> 4 != 4 {
+            return Err(Malformed::Version);
+        }
+        let header_length = usize::from(bytes[0] & 0x0f) * 4;
+        if header_length < HEADER || header_length > bytes.len() {
+            return Err(Malformed::HeaderLength);
+        }
+        let end = bytes.len().min(usize::from(be16(bytes, 2)).max(header_length));
+        Ok(Ipv4 { packet: &bytes[..end], header_length })
+    }
+
+    pub fn packet(&self) -> &'a [u8] {
+        self.packet
+    }
+
+    pub fn header(&self) -> &'a [u8] {
+        &self.packet[..self.header_length]
+    }
+
+    pub fn payload(&self) -> &'a [u8] {
+        &self.packet[self.header_length..]
+    }
+
+    pub fn header_length(&self) -> usize {
+        self.header_length
+    }
+
+    pub fn total_length(&self) -> usize {
+        self.packet.len()
+    }
+
+    pub fn tos(&self) -> u8 {
+        self.packet[1]
+    }
+
+    pub fn identification(&self) -> u16 {
+        be16(self.packet, 4)
+    }
+
+    pub fn has_dont_fragment(&self) -> bool {
+        be16(self.packet, 6) & DONT_FRAGMENT != 0
+    }
+
+    pub fn has_more_fragments(&self) -> bool {
+        be16(self.packet, 6) & MORE_FRAGMENTS != 0
+    }
+
+    /// In bytes.
+    pub fn fragment_offset(&self) -> usize {
+        usize::from(be16(self.packet, 6) & OFFSET_MASK) * 8
+    }
+
+    pub fn is_fragment(&self) -> bool {
+        be16(self.packet, 6) & (MORE_FRAGMENTS | OFFSET_MASK) != 0
+    }
+
+    pub fn ttl(&self) -> u8 {
+        self.packet[8]
+    }
+
+    pub fn protocol(&self) -> u8 {
+        self.packet[9]
+    }
+
+    pub fn source(&self) -> Ipv4Addr {
+        Ipv4Addr::new(self.packet[12], self.packet[13], self.packet[14], self.packet[15])
+    }
+
+    pub fn destination(&self) -> Ipv4Addr {
+        Ipv4Addr::new(self.packet[16], self.packet[17], self.packet[18], self.packet[19])
+    }
+
+    /// Walks the options. Terminates: every step goes at least one byte forward.
+    ///
+    /// # Errors
+    /// `Option` for a length that is too small or runs past the header, `SourceRoute` for a loose or
+    /// strict source route (RFC 7126 §4.3, §4.4).
+    pub fn check_options(&self) -> Result<(), Malformed> {
+        const END: u8 = 0;
+        const NO_OPERATION: u8 = 1;
+        const LOOSE_SOURCE_ROUTE: u8 = 131;
+        const STRICT_SOURCE_ROUTE: u8 = 137;
+        let mut rest = &self.packet[HEADER..self.header_length];
+        while let Some(&kind) = rest.first() {
+            match kind {
+                END => return Ok(()),
+                NO_OPERATION => rest = &rest[1..],
+                LOOSE_SOURCE_ROUTE | STRICT_SOURCE_ROUTE => return Err(Malformed::SourceRoute),
+                _ => {
+                    let length = usize::from(*rest.get(1).ok_or(Malformed::Option)?);
+                    if length < 2 || length > rest.len() {
+                        return Err(Malformed::Option);
+                    }
+                    rest = &rest[length..];
+                }
+            }
+        }
+        Ok(())
+    }
+}
+
+/// What a header without options says; [`Header::write`] lays it out.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub tos: u8,
+    /// Whole packet, header included.
+    pub total_length: u16,
+    pub identification: u16,
+    pub dont_fragment: bool,
+    pub ttl: u8,
+    pub protocol: u8,
+    pub source: Ipv4Addr,
+    pub destination: Ipv4Addr,
+}
+
+impl Header {
+    /// Writes the 20 bytes, checksum included, to the front of `bytes` (at least [`HEADER`] long).
+    pub fn write(&self, bytes: &mut [u8]) {
+        let bytes = &mut bytes[..HEADER];
+        bytes[0] = 0x45;
+        bytes[1] = self.tos;
+        bytes[2..4].copy_from_slice(&self.total_length.to_be_bytes());
+        bytes[4..6].copy_from_slice(&self.identification.to_be_bytes());
+        let flags = if self.dont_fragment { DONT_FRAGMENT } else { 0 };
+        bytes[6..8].copy_from_slice(&flags.to_be_bytes());
+        bytes[8] = self.ttl;
+        bytes[9] = self.protocol;
+        bytes[10..12].fill(0);
+        bytes[12..16].copy_from_slice(&self.source.octets());
+        bytes[16..20].copy_from_slice(&self.destination.octets());
+        let sum = checksum::checksum(bytes);
+        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    }
+}
+
+/// Replaces the TOS byte of a sound header and mends its checksum (RFC 1624).
+pub fn set_tos(packet: &mut [u8], tos: u8) {
+    let before = be16(packet, 0);
+    packet[1] = tos;
+    let sum = checksum::update(be16(packet, 10), before, be16(packet, 0));
+    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sample() -> Vec<u8> {
+        let mut bytes = vec![0u8; 28];
+        let header = Header {
+            tos: 0xb8,
+            total_length: 28,
+            identification: 7,
+            dont_fragment: true,
+            ttl: 64,
+            protocol: 17,
+            source: Ipv4Addr::new(203, 0, 113, 7),
+            destination: Ipv4Addr::new(172, 25, 3, 100),
+        };
+        header.write(&mut bytes);
+        bytes
+    }
+
+    #[test]
+    fn an_independent_parser_reads_what_we_write() {
+        let bytes = sample();
+        let (other, rest) = etherparse::Ipv4Header::from_slice(&bytes).unwrap();
+        assert_eq!(other.total_len, 28);
+        assert_eq!(other.source, [203, 0, 113, 7]);
+        assert_eq!(other.destination, [172, 25, 3, 100]);
+        assert!(other.dont_fragment);
+        assert_eq!(other.time_to_live, 64);
+        assert_eq!(other.header_checksum, other.calc_header_checksum());
+        assert_eq!(rest.len(), 8);
+        let view = Ipv4::parse(&bytes).unwrap();
+        assert_eq!((view.tos(), view.identification(), view.payload().len()), (0xb8, 7, 8));
+    }
+
+    #[test]
+    fn the_five_checks_of_rfc_1812() {
+        let good = sample();
+        let cases: [(&str, usize, u8, Malformed); 5] = [
+            ("version 5", 0, 0x55, Malformed::Version),
+            ("IHL 4", 0, 0x44, Malformed::HeaderLength),
+            ("IHL past the end", 0, 0x4f, Malformed::HeaderLength),
+            ("total length below the header", 3, 19, Malformed::TotalLength),
+            ("total length past the end", 3, 29, Malformed::Truncated),
+        ];
+        for (name, at, value, expected) in cases {
+            let mut bytes = good.clone();
+            bytes[at] = value;
+            assert_eq!(Ipv4::parse(&bytes).unwrap_err(), expected, "{name}");
+        }
+        let mut bytes = good.clone();
+        bytes[10] ^= 1;
+        assert_eq!(Ipv4::parse(&bytes).unwrap_err(), Malformed::Checksum);
+        for length in 0..20 {
+            assert_eq!(Ipv4::parse(&good[..length]).unwrap_err(), Malformed::Truncated);
+        }
+    }
+
+    #[test]
+    fn setting_the_tos_keeps_the_checksum_right() {
+        for tos in 0..=255 {
+            let mut bytes = sample();
+            set_tos(&mut bytes, tos);
+            assert_eq!(Ipv4::parse(&bytes).unwrap().tos(), tos);
+        }
+    }
+}

@@ -1,0 +1,69 @@
+//! UDP header (RFC 768).
+
+use super::{Malformed, be16};
+
+pub const HEADER: usize = 8;
+
+/// A datagram whose header is inside the bytes and whose length field is plausible.
+#[derive(Clone, Copy, Debug)]
+pub struct Udp<'a> {
+    datagram: &'a [u8],
+}
+
+impl<'a> Udp<'a> {
+    /// Reads a whole datagram. A length short of the bytes is allowed: the surplus carries UDP options
+    /// (RFC 9868).
+    ///
+    /// # Errors
+    /// `TruncatedTransport` below 8 bytes, `UdpLength` for a length under 8 or past the end.
+    pub fn parse(datagram: &'a [u8]) -> Result<Udp<'a>, Malformed> {
+        let udp = Udp::parse_first(datagram)?;
+        if usize::from(be16(datagram, 4)) > datagram.len() {
+            return Err(Malformed::UdpLength);
+        }
+        Ok(udp)
+    }
+
+    /// Reads the first fragment of a datagram, whose length field speaks of bytes still to come.
+    ///
+    /// # Errors
+    /// `TruncatedTransport` below 8 bytes, `UdpLength` for a length under 8.
+    pub fn parse_first(datagram: &'a [u8]) -> Result<Udp<'a>, Malformed> {
+        if datagram.len() < HEADER {
+            return Err(Malformed::TruncatedTransport);
+        }
+        if usize::from(be16(datagram, 4)) < HEADER {
+            return Err(Malformed::UdpLength);
+        }
+        Ok(Udp { datagram })
+    }
+
+    pub fn source_port(&self) -> u16 {
+        be16(self.datagram, 0)
+    }
+
+    pub fn destination_port(&self) -> u16 {
+        be16(self.datagram, 2)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_length_may_be_short_but_not_long() {
+        let mut datagram = [0u8; 12];
+        for (length, expected) in [
+            (7u8, Some(Malformed::UdpLength)),
+            (8, None),
+            (12, None),
+            (13, Some(Malformed::UdpLength)),
+        ] {
+            datagram[5] = length;
+            assert_eq!(Udp::parse(&datagram).err(), expected, "{length}");
+        }
+        assert!(Udp::parse_first(&datagram).is_ok());
+        assert_eq!(Udp::parse(&datagram[..7]).unwrap_err(), Malformed::TruncatedTransport);
+    }
+}

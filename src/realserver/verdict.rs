@@ -1,0 +1,70 @@
+//! A packet's fate at the real server. It never answers anything: every failure is a silent drop.
+
+use crate::encapsulation::CannotDecapsulate;
+use crate::packet::Malformed;
+use crate::packet::reasons::drop_reasons;
+
+/// What becomes of a packet. After `Deliver` the frame holds the inner packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    Deliver(Delivery),
+    Drop(DropReason),
+}
+
+/// On whose account a delivery goes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Delivery {
+    /// Index of the VIP in the guard's list.
+    pub vip: usize,
+    /// Congestion marks met in a combination that RFC 6040 §4.2 calls surprising.
+    pub has_surprising_ecn: bool,
+}
+
+drop_reasons! {
+    /// Why a packet was not delivered. Labels: bad-input.md §6.
+    pub enum DropReason {
+        BadChecksum = "bad_checksum",
+        BadHeaderLength = "bad_header_length",
+        BadOption = "bad_option",
+        BadTotalLength = "bad_total_length",
+        BadVersion = "bad_version",
+        EcnCeOnNotEct = "ecn_ce_on_not_ect",
+        InnerMartian = "inner_martian",
+        InnerNotServed = "inner_not_served",
+        InnerNotVip = "inner_not_vip",
+        NestedTunnel = "nested_tunnel",
+        SendError = "send_error",
+        SourceRoute = "source_route",
+        Truncated = "truncated",
+        TtlExpired = "ttl_expired",
+        UnknownPeer = "unknown_peer",
+        WrongEncapsulation = "wrong_encapsulation",
+    }
+}
+
+impl From<Malformed> for DropReason {
+    fn from(cause: Malformed) -> DropReason {
+        match cause {
+            Malformed::Version => DropReason::BadVersion,
+            Malformed::HeaderLength => DropReason::BadHeaderLength,
+            Malformed::TotalLength => DropReason::BadTotalLength,
+            Malformed::Checksum => DropReason::BadChecksum,
+            Malformed::Option => DropReason::BadOption,
+            Malformed::SourceRoute => DropReason::SourceRoute,
+            Malformed::Truncated
+            | Malformed::TruncatedTransport
+            | Malformed::TcpHeader
+            | Malformed::UdpLength
+            | Malformed::TruncatedIcmp => DropReason::Truncated,
+        }
+    }
+}
+
+impl From<CannotDecapsulate> for DropReason {
+    fn from(cannot: CannotDecapsulate) -> DropReason {
+        match cannot {
+            CannotDecapsulate::Malformed(cause) => cause.into(),
+            CannotDecapsulate::WrongEncapsulation => DropReason::WrongEncapsulation,
+        }
+    }
+}
