@@ -1,1 +1,51 @@
-//! Door of `config`.
+//! Configuration: [`file`] is what was written and may be wrong, [`plan`] what may be relied on.
+//!
+//! Pure: text in, plan out. Every error names file, line and key, and says what was expected.
+
+pub mod file;
+pub mod plan;
+mod suggest;
+
+use std::fmt;
+use std::ops::Range;
+
+/// Why a configuration is refused. One line: where, what, what was expected.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ConfigError {
+    /// Name of the file, as given.
+    pub file: String,
+    /// Counted from 1; `None` for what concerns the file as a whole.
+    pub line: Option<usize>,
+    pub message: String,
+}
+
+impl fmt::Display for ConfigError {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match self.line {
+            Some(line) => write!(f, "{}:{line}: {}", self.file, self.message),
+            None => write!(f, "{}: {}", self.file, self.message),
+        }
+    }
+}
+
+impl std::error::Error for ConfigError {}
+
+/// The text of one file, to turn byte ranges into lines.
+pub struct Source<'a> {
+    pub name: &'a str,
+    pub text: &'a str,
+}
+
+impl Source<'_> {
+    /// An error about the bytes in `span`.
+    pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
+        let before = self.text.get(..span.start).unwrap_or(self.text);
+        let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
+        ConfigError { file: self.name.to_owned(), line: Some(line), message: message.into() }
+    }
+
+    /// An error about the file as a whole.
+    pub fn error_whole(&self, message: impl Into<String>) -> ConfigError {
+        ConfigError { file: self.name.to_owned(), line: None, message: message.into() }
+    }
+}

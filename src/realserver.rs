@@ -33,7 +33,7 @@ impl Decapsulator {
         let story = |frame: &mut Frame| -> Result<Delivery, DropReason> {
             let taken = self.decapsulate(frame.packet())?;
             let inner = Ipv4::parse_unsummed(&frame.packet()[taken.inner.clone()])?;
-            let vip = self.guard.admit_inner(&inner)?;
+            let vip = self.guard.admit_inner(&inner, taken.outer_source)?;
             frame.truncate(taken.inner.end);
             frame.strip_front(taken.inner.start);
             let has_surprising_ecn = carry_congestion(frame.packet_mut(), taken.outer_tos)?;

@@ -57,11 +57,12 @@ impl Guard {
         if is_ours && self.is_director(source) { Ok(()) } else { Err(DropReason::UnknownPeer) }
     }
 
-    /// RS-CHK-6 to RS-CHK-10. Says which VIP it is for, by its index in the configuration.
+    /// RS-CHK-6 to RS-CHK-10. `peer` is the director that sent it. Says which VIP it is for, by its index
+    /// in the configuration.
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn admit_inner(&self, inner: &Ipv4) -> Result<usize, DropReason> {
+    pub fn admit_inner(&self, inner: &Ipv4, peer: IpAddr) -> Result<usize, DropReason> {
         let destination = IpAddr::V4(inner.destination());
         let vip = self.config.vips.iter().position(|vip| *vip == destination).ok_or(DropReason::InnerNotVip)?;
         if matches!(inner.protocol(), protocol::IPIP | protocol::IPV6 | protocol::GRE) {
@@ -70,7 +71,7 @@ impl Guard {
         if !self.is_served(inner) {
             return Err(DropReason::InnerNotServed);
         }
-        if self.is_martian(inner.source()) {
+        if self.is_martian(inner.source(), peer) {
             return Err(DropReason::InnerMartian);
         }
         inner.check_options()?;
@@ -111,8 +112,9 @@ impl Guard {
     }
 
     /// No client has such an address: a VIP, our own, a director's (ping-pong between tunnel ends), or
-    /// what is not one host.
-    fn is_martian(&self, source: Ipv4Addr) -> bool {
+    /// what is not one host. A director known only by a prefix is met as the sender of this very packet:
+    /// clients may live in the prefix too.
+    fn is_martian(&self, source: Ipv4Addr, peer: IpAddr) -> bool {
         let first = source.octets()[0];
         let address = IpAddr::V4(source);
         first == 0
@@ -121,6 +123,7 @@ impl Guard {
             || self.config.vips.contains(&address)
             || self.config.rips.contains(&address)
             || self.own_addresses.contains(&address)
-            || self.is_director(address)
+            || address == peer
+            || self.config.directors.contains(&IpNet::from(address))
     }
 }

@@ -7,7 +7,7 @@
 //! The table does not know real servers; it names them by slot and reports each [`Change`] so that the
 //! caller keeps their counts.
 
-use std::hash::{BuildHasher, Hash};
+use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicUsize, Ordering};
 
@@ -294,8 +294,10 @@ const ENTRY_V4_BYTES: usize = size_of::<(KeyV4, Entry)>();
 
 #[cfg(test)]
 mod tests {
-    use super::*;
+    use std::hash::BuildHasher;
     use std::time::Duration;
+
+    use super::*;
 
     fn flow(port: u16) -> Flow {
         Flow {

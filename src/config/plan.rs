@@ -1,0 +1,64 @@
+//! What may be relied on: a plan cannot be wrong, because only [`director`] and [`realserver`] make one.
+
+mod director;
+mod realserver;
+mod words;
+
+use std::net::{Ipv4Addr, SocketAddr};
+
+use crate::director::cluster::ClusterConfig;
+use crate::realserver::guard::GuardConfig;
+
+pub use director::director;
+pub use realserver::realserver;
+
+/// Defaults of keys that both daemons have.
+pub const TUN_DIRECTOR: &str = "lvsd0";
+pub const TUN_REALSERVER: &str = "lvsr0";
+pub const METRICS_DIRECTOR: &str = "127.0.0.1:9690";
+pub const METRICS_REALSERVER: &str = "127.0.0.1:9691";
+
+/// decisions.md has no number: a million entries are about 100 MB (crates.md §3).
+pub const CONNECTIONS_MAX_DEFAULT: usize = 1 << 20;
+
+/// How packets for a VIP get into the TUN device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// By rule while the VIP is an address of this host, else by route.
+    Auto,
+    Route,
+    Rule,
+}
+
+/// When this host answers ARP for a VIP and announces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announce {
+    Always,
+    /// Only while the VIP is an address of this host: a VRRP backup stays silent.
+    Local,
+    Never,
+}
+
+/// A director's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectorPlan {
+    pub interface: String,
+    pub tun: String,
+    /// `None`: one per processor, up to the number that pays.
+    pub queues: Option<usize>,
+    pub metrics: SocketAddr,
+    pub capture: Capture,
+    pub announce: Announce,
+    /// Our address on the outer packets; `None`: the one the host's route to each real server says.
+    pub outer_source: Option<Ipv4Addr>,
+    pub connections_max: usize,
+    pub cluster: ClusterConfig,
+}
+
+/// A real server's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealserverPlan {
+    pub tun: String,
+    pub metrics: SocketAddr,
+    pub guard: GuardConfig,
+}

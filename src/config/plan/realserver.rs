@@ -1,0 +1,112 @@
+//! `realserver.toml` → [`RealserverPlan`].
+
+use std::net::IpAddr;
+
+use ipnet::IpNet;
+use toml::Spanned;
+
+use super::super::file::{self, RealserverFile};
+use super::super::{ConfigError, Source};
+use super::{METRICS_REALSERVER, RealserverPlan, TUN_REALSERVER, words};
+use crate::director::cluster::Protocol;
+use crate::realserver::guard::{GuardConfig, Service};
+
+/// Reads a real server's configuration. `vips` and `directors` (from the command line) are added to the
+/// file's; `is_insecure` allows a prefix that is everybody.
+///
+/// # Errors
+/// The first thing that is wrong, with its line.
+pub fn realserver(
+    source: &Source,
+    vips: &[String],
+    directors: &[String],
+    is_insecure: bool,
+) -> Result<RealserverPlan, ConfigError> {
+    let file: RealserverFile = file::parse(source)?;
+    let unplaced = |words: &[String]| words.iter().map(|word| Spanned::new(0..0, word.clone())).collect::<Vec<_>>();
+    let given = Source { name: "command line", text: "" };
+    let mut plan_vips = addresses(source, "vips", &file.vips)?;
+    plan_vips.extend(addresses(&given, "--vip", &unplaced(vips)).map_err(without_line)?);
+    let mut plan_directors = prefixes(source, "directors", &file.directors, is_insecure)?;
+    let more = prefixes(&given, "--director", &unplaced(directors), is_insecure).map_err(without_line)?;
+    plan_directors.extend(more);
+    if plan_vips.is_empty() {
+        let message = "no VIP given; a real server serves only the VIPs it is told: vips = [\"172.25.3.100\"] or --vip";
+        return Err(source.error_whole(message));
+    }
+    if plan_directors.is_empty() {
+        let message = "no director given; only directors may send encapsulated packets and there is no open \
+                       default: directors = [\"172.25.3.1\"] or --director";
+        return Err(source.error_whole(message));
+    }
+    if let Some(vip) = plan_vips.iter().find(|vip| plan_directors.iter().any(|d| d.addr() == **vip)) {
+        return Err(source.error_whole(format!("{vip} is given as a VIP and as a director; it can only be one")));
+    }
+    let rips = addresses(source, "rips", &file.rips)?;
+    if let Some(rip) = rips.iter().find(|rip| plan_vips.contains(rip)) {
+        return Err(source.error_whole(format!("{rip} is given as a VIP and as a RIP; it can only be one")));
+    }
+    let services = file.services.iter().map(|word| service(source, word)).collect::<Result<Vec<_>, _>>()?;
+    let tun = file.tun.as_ref().map(|word| words::interface(source, "tun", word)).transpose()?;
+    let metrics = file.metrics.as_ref().map(|word| words::listen(source, "metrics", word)).transpose()?;
+    Ok(RealserverPlan {
+        tun: tun.unwrap_or_else(|| TUN_REALSERVER.to_owned()),
+        metrics: metrics.unwrap_or_else(|| METRICS_REALSERVER.parse().expect("because the constant is an address")),
+        guard: GuardConfig { vips: plan_vips, directors: plan_directors, rips, services },
+    })
+}
+
+fn without_line(error: ConfigError) -> ConfigError {
+    ConfigError { line: None, ..error }
+}
+
+fn addresses(source: &Source, key: &str, written: &[Spanned<String>]) -> Result<Vec<IpAddr>, ConfigError> {
+    let mut found: Vec<IpAddr> = Vec::new();
+    for word in written {
+        let address = words::address_v4(source, key, word)?.into();
+        if found.contains(&address) {
+            return Err(source.error(word.span(), format!("{key}: {address} is listed twice; remove one")));
+        }
+        found.push(address);
+    }
+    Ok(found)
+}
+
+fn prefixes(
+    source: &Source,
+    key: &str,
+    written: &[Spanned<String>],
+    is_insecure: bool,
+) -> Result<Vec<IpNet>, ConfigError> {
+    let mut found = Vec::new();
+    for word in written {
+        let text = word.get_ref();
+        let prefix = match text.parse::<IpNet>() {
+            Ok(prefix) => prefix.trunc(),
+            Err(_) => IpNet::from(words::address(source, key, word)?),
+        };
+        if prefix.prefix_len() == 0 && !is_insecure {
+            let message = format!(
+                "{key} = \"{text}\" lets anybody inject packets (CVE-2020-10136); name the directors, or add \
+                 --insecure if the network below is trusted"
+            );
+            return Err(source.error(word.span(), message));
+        }
+        found.push(prefix);
+    }
+    Ok(found)
+}
+
+/// "tcp/80".
+fn service(source: &Source, written: &Spanned<String>) -> Result<Service, ConfigError> {
+    let word = written.get_ref();
+    let parsed = word.split_once('/').and_then(|(protocol, port)| {
+        let protocol = [Protocol::Tcp, Protocol::Udp].into_iter().find(|p| p.name() == protocol)?;
+        let port = port.parse::<u16>().ok().filter(|port| *port > 0)?;
+        Some(Service { protocol, port })
+    });
+    parsed.ok_or_else(|| {
+        let message = format!("services: \"{word}\": expected PROTOCOL/PORT, such as \"tcp/80\" or \"udp/53\"");
+        source.error(written.span(), message)
+    })
+}

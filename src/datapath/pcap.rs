@@ -1,0 +1,224 @@
+//! Capture files in the classic pcap format (draft-ietf-opsawg-pcap): 24 bytes of file header, then
+//! 16 bytes in front of each packet. Both byte orders, micro- and nanoseconds; link types raw IP,
+//! IPv4, IPv6, Ethernet (its header is taken off) and Linux cooked.
+
+use std::io::{self, Read, Write};
+use std::os::fd::BorrowedFd;
+
+use super::{Capture, Outgoing, Row, Transmit};
+use crate::packet::Frame;
+use crate::packet::frame::PACKET_MAX;
+use crate::time::Moment;
+
+pub const ROW: Row =
+    Row { name: "pcap", can_capture: true, can_transmit: true, summary: "capture files, for explain and tests" };
+
+const MAGIC_MICROS: u32 = 0xa1b2_c3d4;
+const MAGIC_NANOS: u32 = 0xa1b2_3c4d;
+const LINK_ETHERNET: u32 = 1;
+const LINK_RAW: u32 = 101;
+const LINK_COOKED: u32 = 113;
+const LINK_IPV4: u32 = 228;
+const LINK_IPV6: u32 = 229;
+/// A packet record cannot be longer than a packet and its link header.
+const RECORD_MAX: usize = PACKET_MAX + 64;
+
+/// Packets of a capture file, one after the other.
+pub struct Reader<R> {
+    input: R,
+    is_big_endian: bool,
+    is_nanos: bool,
+    link_header: LinkHeader,
+    /// Time of the packet read last, since the epoch.
+    pub moment: Moment,
+}
+
+/// How much stands in front of the IP packet, and where its EtherType is.
+#[derive(Clone, Copy)]
+enum LinkHeader {
+    None,
+    Typed { length: usize, ethertype_at: usize },
+}
+
+fn invalid(what: &str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, what)
+}
+
+impl<R: Read> Reader<R> {
+    /// Reads the file header.
+    ///
+    /// # Errors
+    /// `InvalidData` for what is no pcap file or has a link type that carries no IP.
+    pub fn new(mut input: R) -> io::Result<Reader<R>> {
+        let mut header = [0u8; 24];
+        input.read_exact(&mut header).map_err(|_| invalid("not a pcap file: shorter than its header"))?;
+        let magic = u32::from_be_bytes([header[0], header[1], header[2], header[3]]);
+        let is_big_endian = matches!(magic, MAGIC_MICROS | MAGIC_NANOS);
+        let magic = if is_big_endian { magic } else { magic.swap_bytes() };
+        if !matches!(magic, MAGIC_MICROS | MAGIC_NANOS) {
+            return Err(invalid("not a pcap file (pcapng is converted with `editcap -F pcap IN OUT`)"));
+        }
+        let link = number(is_big_endian, &header[20..24]) & 0x0fff_ffff;
+        let link_header = match link {
+            LINK_RAW | LINK_IPV4 | LINK_IPV6 => LinkHeader::None,
+            LINK_ETHERNET => LinkHeader::Typed { length: 14, ethertype_at: 12 },
+            LINK_COOKED => LinkHeader::Typed { length: 16, ethertype_at: 14 },
+            _ => return Err(invalid("the capture's link type carries no IP packets")),
+        };
+        let is_nanos = magic == MAGIC_NANOS;
+        Ok(Reader { input, is_big_endian, is_nanos, link_header, moment: Moment::ZERO })
+    }
+
+    /// The next IP packet; frames that carry no IP are passed over. `None` at the end.
+    ///
+    /// # Errors
+    /// `InvalidData` for a record that is cut or impossibly long.
+    pub fn next_packet(&mut self) -> io::Result<Option<Vec<u8>>> {
+        loop {
+            let mut record = [0u8; 16];
+            match self.input.read(&mut record[..1])? {
+                0 => return Ok(None),
+                _ => self.input.read_exact(&mut record[1..]).map_err(|_| invalid("the last record is cut"))?,
+            }
+            let length = number(self.is_big_endian, &record[8..12]) as usize;
+            if length > RECORD_MAX {
+                return Err(invalid("a record is longer than any packet"));
+            }
+            let mut bytes = vec![0u8; length];
+            self.input.read_exact(&mut bytes).map_err(|_| invalid("the last record is cut"))?;
+            let fraction = u64::from(number(self.is_big_endian, &record[4..8]));
+            let nanos = if self.is_nanos { fraction } else { fraction * 1000 };
+            let seconds = u64::from(number(self.is_big_endian, &record[0..4]));
+            self.moment = Moment::from_nanos(seconds * 1_000_000_000 + nanos);
+            match self.link_header {
+                LinkHeader::None => return Ok(Some(bytes)),
+                LinkHeader::Typed { length, ethertype_at } if bytes.len() >= length => {
+                    if matches!(&bytes[ethertype_at..ethertype_at + 2], [0x08, 0x00] | [0x86, 0xdd]) {
+                        return Ok(Some(bytes.split_off(length)));
+                    }
+                }
+                LinkHeader::Typed { .. } => {}
+            }
+        }
+    }
+}
+
+fn number(is_big_endian: bool, bytes: &[u8]) -> u32 {
+    let word = [bytes[0], bytes[1], bytes[2], bytes[3]];
+    if is_big_endian { u32::from_be_bytes(word) } else { u32::from_le_bytes(word) }
+}
+
+impl<R: Read> Capture for Reader<R> {
+    fn capture(&mut self, frames: &mut [Frame]) -> io::Result<usize> {
+        for (index, frame) in frames.iter_mut().enumerate() {
+            match self.next_packet()? {
+                Some(packet) => frame.replace(&packet),
+                None => return Ok(index),
+            }
+        }
+        Ok(frames.len())
+    }
+
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        None
+    }
+}
+
+/// Writes a capture file of raw IP packets with nanosecond times.
+pub struct Writer<W> {
+    output: W,
+    /// Time of the packets written next, since the epoch.
+    pub moment: Moment,
+}
+
+impl<W: Write> Writer<W> {
+    /// Writes the file header.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn new(mut output: W) -> io::Result<Writer<W>> {
+        output.write_all(&MAGIC_NANOS.to_be_bytes())?;
+        // Version 2.4, no time zone, no accuracy.
+        output.write_all(&[0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0])?;
+        output.write_all(&(PACKET_MAX as u32).to_be_bytes())?;
+        output.write_all(&LINK_RAW.to_be_bytes())?;
+        Ok(Writer { output, moment: Moment::ZERO })
+    }
+
+    /// Appends one packet.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn write_packet(&mut self, packet: &[u8]) -> io::Result<()> {
+        let nanos = self.moment.as_nanos();
+        let words =
+            [(nanos / 1_000_000_000) as u32, (nanos % 1_000_000_000) as u32, packet.len() as u32, packet.len() as u32];
+        for word in words {
+            self.output.write_all(&word.to_be_bytes())?;
+        }
+        self.output.write_all(packet)
+    }
+}
+
+impl<W: Write> Transmit for Writer<W> {
+    fn transmit(
+        &mut self,
+        frames: &mut [Frame],
+        outgoing: &[Outgoing],
+        on_failure: &mut dyn FnMut(usize, io::Error),
+    ) {
+        for (position, packet) in outgoing.iter().enumerate() {
+            if let Err(error) = self.write_packet(frames[packet.frame].packet()) {
+                on_failure(position, error);
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn what_is_written_is_read_back() {
+        let mut file = Vec::new();
+        let mut writer = Writer::new(&mut file).unwrap();
+        writer.moment = Moment::from_nanos(1_700_000_000_123_456_789);
+        writer.write_packet(b"first").unwrap();
+        writer.write_packet(b"second").unwrap();
+        let mut reader = Reader::new(&file[..]).unwrap();
+        assert_eq!(reader.next_packet().unwrap().unwrap(), b"first");
+        assert_eq!(reader.moment, Moment::from_nanos(1_700_000_000_123_456_789));
+        assert_eq!(reader.next_packet().unwrap().unwrap(), b"second");
+        assert!(reader.next_packet().unwrap().is_none());
+    }
+
+    #[test]
+    fn ethernet_headers_are_taken_off_and_arp_is_passed_over() {
+        let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0];
+        for ethertype in [[0x08u8, 0x06], [0x08, 0x00]] {
+            let mut packet = vec![0u8; 12];
+            packet.extend(ethertype);
+            packet.extend(b"ip");
+            file.extend(1u32.to_le_bytes());
+            file.extend(2u32.to_le_bytes());
+            file.extend((packet.len() as u32).to_le_bytes());
+            file.extend((packet.len() as u32).to_le_bytes());
+            file.extend(packet);
+        }
+        let mut reader = Reader::new(&file[..]).unwrap();
+        assert_eq!(reader.next_packet().unwrap().unwrap(), b"ip");
+        assert_eq!(reader.moment, Moment::from_nanos(1_000_002_000));
+        assert!(reader.next_packet().unwrap().is_none());
+    }
+
+    #[test]
+    fn garbage_and_cut_files_are_refused() {
+        assert!(Reader::new(&b"not a capture, surely not"[..]).is_err());
+        let mut file = Vec::new();
+        Writer::new(&mut file).unwrap().write_packet(b"packet").unwrap();
+        for cut in 25..file.len() {
+            assert!(Reader::new(&file[..cut]).unwrap().next_packet().is_err(), "{cut}");
+        }
+    }
+}

@@ -1,0 +1,214 @@
+//! Raw IPv4 sockets: out with a header of our own, in behind protocol 4, both in batches.
+//!
+//! The sender sets IP_HDRINCL: the core writes the whole outer header, and this is the cheaper way per
+//! packet (datapath.md §3.1). The kernel neither fragments nor completes checksums on it.
+
+use std::io;
+use std::mem;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+
+use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+
+use super::{BATCH, Capture, Outgoing, Row, Transmit};
+use crate::packet::{Frame, Offload};
+
+pub const ROW: Row =
+    Row { name: "raw_socket", can_capture: true, can_transmit: true, summary: "raw IPv4 sockets" };
+
+/// datapath.md DT-8: what is missing here is lost packets, not speed.
+const BUFFER_BYTES: usize = 16 << 20;
+
+fn raw(protocol: i32) -> io::Result<Socket> {
+    let kind = Type::RAW.nonblocking().cloexec();
+    Socket::new(Domain::IPV4, kind, Some(Protocol::from(protocol)))
+}
+
+/// Sends packets that already carry their IP header.
+pub struct Sender {
+    socket: OwnedFd,
+    addresses: Box<[libc::sockaddr_in]>,
+    vectors: Box<[libc::iovec]>,
+    messages: Box<[libc::mmsghdr]>,
+}
+
+// SAFETY: the raw pointers inside `vectors` and `messages` are set anew before each system call and
+// never followed after it; the boxes they point to move with the sender.
+unsafe impl Send for Sender {}
+
+impl Sender {
+    /// # Errors
+    /// Without CAP_NET_RAW: `PermissionDenied`.
+    pub fn new() -> io::Result<Sender> {
+        let socket = raw(libc::IPPROTO_RAW)?;
+        socket.set_header_included_v4(true)?;
+        widen(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)?;
+        // SAFETY: all three are plain C structs for which all-zero bytes are a valid value.
+        let (address, vector, message): (libc::sockaddr_in, libc::iovec, libc::mmsghdr) =
+            unsafe { (mem::zeroed(), mem::zeroed(), mem::zeroed()) };
+        Ok(Sender {
+            socket: socket.into(),
+            addresses: vec![address; BATCH].into(),
+            vectors: vec![vector; BATCH].into(),
+            messages: vec![message; BATCH].into(),
+        })
+    }
+
+    fn prepare(&mut self, slot: usize, packet: &mut [u8], to: std::net::Ipv4Addr) {
+        self.addresses[slot].sin_family = libc::AF_INET as libc::sa_family_t;
+        self.addresses[slot].sin_addr.s_addr = u32::from_ne_bytes(to.octets());
+        self.vectors[slot] = libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: packet.len() };
+        let header = &mut self.messages[slot].msg_hdr;
+        header.msg_name = (&raw mut self.addresses[slot]).cast();
+        header.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+        header.msg_iov = &raw mut self.vectors[slot];
+        header.msg_iovlen = 1;
+    }
+
+    /// Sends the first `count` prepared messages; a failing one is reported and passed over, for
+    /// sendmmsg(2) stops there and tells its error only if it comes first.
+    fn flush(&mut self, count: usize, mut on_failure: impl FnMut(usize, io::Error)) {
+        let mut first = 0;
+        while first < count {
+            let rest = &mut self.messages[first..count];
+            // SAFETY: `rest` holds initialised headers whose name and iovec pointers were set by
+            // `prepare` in this call of `transmit`; boxes and frames outlive the call.
+            let sent = unsafe {
+                libc::sendmmsg(self.socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT)
+            };
+            if sent > 0 {
+                first += sent as usize;
+                continue;
+            }
+            let error = io::Error::last_os_error();
+            if error.kind() != io::ErrorKind::Interrupted {
+                on_failure(first, error);
+                first += 1;
+            }
+        }
+    }
+}
+
+impl Transmit for Sender {
+    fn transmit(
+        &mut self,
+        frames: &mut [Frame],
+        outgoing: &[Outgoing],
+        on_failure: &mut dyn FnMut(usize, io::Error),
+    ) {
+        for (chunk_index, chunk) in outgoing.chunks(BATCH).enumerate() {
+            let mut positions = [0; BATCH];
+            let mut count = 0;
+            for (offset, packet) in chunk.iter().enumerate() {
+                let position = chunk_index * BATCH + offset;
+                match packet.to {
+                    IpAddr::V4(to) => {
+                        self.prepare(count, frames[packet.frame].packet_mut(), to);
+                        positions[count] = position;
+                        count += 1;
+                    }
+                    IpAddr::V6(_) => on_failure(position, io::ErrorKind::Unsupported.into()),
+                }
+            }
+            self.flush(count, |slot, error| on_failure(positions[slot], error));
+        }
+    }
+}
+
+/// Receives whole IP packets of one protocol that are addressed to this host.
+pub struct Receiver {
+    socket: OwnedFd,
+    /// Takes part in the kernel's delivery and keeps nothing: raw sockets whose buffer is full do not
+    /// count as having taken a packet, and the kernel would answer "protocol unreachable" just when
+    /// the load is highest (datapath.md §3.6).
+    _witness: Socket,
+    vectors: Box<[libc::iovec]>,
+    messages: Box<[libc::mmsghdr]>,
+}
+
+// SAFETY: as for `Sender`.
+unsafe impl Send for Receiver {}
+
+impl Receiver {
+    /// # Errors
+    /// Without CAP_NET_RAW: `PermissionDenied`.
+    pub fn new(protocol: u8) -> io::Result<Receiver> {
+        let witness = raw(i32::from(protocol))?;
+        // One instruction of classic BPF: "return 0", accept no byte.
+        const RETURN_CONSTANT: u16 = 0x06;
+        witness.attach_filter(&[SockFilter::new(RETURN_CONSTANT, 0, 0, 0)])?;
+        let socket = raw(i32::from(protocol))?;
+        widen(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)?;
+        // SAFETY: plain C structs for which all-zero bytes are a valid value.
+        let (vector, message): (libc::iovec, libc::mmsghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
+        Ok(Receiver {
+            socket: socket.into(),
+            _witness: witness,
+            vectors: vec![vector; BATCH].into(),
+            messages: vec![message; BATCH].into(),
+        })
+    }
+}
+
+impl Capture for Receiver {
+    fn capture(&mut self, frames: &mut [Frame]) -> io::Result<usize> {
+        let count = frames.len().min(BATCH);
+        for (slot, frame) in frames[..count].iter_mut().enumerate() {
+            let space = frame.space();
+            self.vectors[slot] = libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: space.len() };
+            let header = &mut self.messages[slot].msg_hdr;
+            header.msg_iov = &raw mut self.vectors[slot];
+            header.msg_iovlen = 1;
+            header.msg_flags = 0;
+        }
+        let timeout = std::ptr::null_mut();
+        // SAFETY: `count` headers were set above to buffers inside `frames`, which outlive the call.
+        let received = unsafe {
+            libc::recvmmsg(
+                self.socket.as_raw_fd(),
+                self.messages.as_mut_ptr(),
+                count as u32,
+                libc::MSG_DONTWAIT,
+                timeout,
+            )
+        };
+        if received < 0 {
+            return nothing_or(io::Error::last_os_error());
+        }
+        for (frame, message) in frames.iter_mut().zip(&self.messages[..received as usize]) {
+            frame.filled(message.msg_len as usize, Offload::default());
+        }
+        Ok(received as usize)
+    }
+
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.socket.as_fd())
+    }
+}
+
+/// 0 for "nothing at the moment", else the error.
+pub(super) fn nothing_or(error: io::Error) -> io::Result<usize> {
+    match error.kind() {
+        io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
+        _ => Err(error),
+    }
+}
+
+/// Sets a buffer beyond the system's limit if we may (CAP_NET_ADMIN), else up to it.
+fn widen(socket: &Socket, forced: i32, limited: i32) -> io::Result<()> {
+    let set = |option: i32| {
+        let bytes = BUFFER_BYTES as libc::c_int;
+        // SAFETY: the option takes an int; pointer and length describe `bytes`.
+        let result = unsafe {
+            libc::setsockopt(
+                socket.as_raw_fd(),
+                libc::SOL_SOCKET,
+                option,
+                (&raw const bytes).cast(),
+                size_of::<libc::c_int>() as libc::socklen_t,
+            )
+        };
+        if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }
+    };
+    set(forced).or_else(|_| set(limited))
+}

@@ -1,0 +1,254 @@
+//! The TUN device: one queue per worker, each read and write one packet behind a virtio header.
+//!
+//! ```text
+//! ┌───────┬──────────┬─────────┬──────────┬────────────┬─────────────┬───────────┐
+//! │ flags │ gso_type │ hdr_len │ gso_size │ csum_start │ csum_offset │ IP packet │
+//! │ 1     │ 1        │ 2       │ 2        │ 2          │ 2           │           │
+//! └───────┴──────────┴─────────┴──────────┴────────────┴─────────────┴───────────┘
+//! ```
+//! tun-rs creates the device; its batch functions are not used (crates.md §1). Towards the director no
+//! offload is asked for: the kernel hands over whole packets of at most the device's MTU with finished
+//! checksums. Towards the host the header carries on what a raw socket could not say.
+
+use std::io;
+use std::mem;
+use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
+use std::os::linux::net::SocketAddrExt;
+use std::os::unix::net::{SocketAddr, UnixListener};
+
+use tun_rs::{DeviceBuilder, SyncDevice, VIRTIO_NET_HDR_LEN, VirtioNetHdr};
+
+use super::raw_socket::nothing_or;
+use super::{Capture, Outgoing, Row, Transmit};
+use crate::packet::frame::{PartialChecksum, SegmentKind, Segments};
+use crate::packet::{Frame, Offload};
+
+pub const ROW: Row = Row { name: "tun", can_capture: true, can_transmit: true, summary: "the TUN device" };
+
+/// datapath.md §3.7: the default of 500 drops silently in a burst.
+const QUEUE_PACKETS: u32 = 10_000;
+
+const FLAG_NEEDS_CHECKSUM: u8 = 1;
+const GSO_NONE: u8 = 0;
+const GSO_TCP_V4: u8 = 1;
+const GSO_TCP_V6: u8 = 4;
+const GSO_UDP: u8 = 5;
+const GSO_ECN: u8 = 0x80;
+
+/// A TUN device of ours and the exclusive right to its name. Gone, with its routes and addresses, when
+/// dropped together with its queues.
+pub struct Tun {
+    device: SyncDevice,
+    name: String,
+    /// Held by its binding: an abstract address belongs to one network namespace and vanishes with the
+    /// process, so that no stale lock can remain.
+    _lock: UnixListener,
+}
+
+/// Why there is no device.
+#[derive(Debug, thiserror::Error)]
+pub enum TunError {
+    #[error("TUN device {0} is in use by another lvs-tund; stop it, or give this one another name with `tun`")]
+    Locked(String),
+    #[error("interface {0} exists already; remove it (`ip link delete {0}`) or set another name with `tun`")]
+    Exists(String),
+    #[error("/dev/net/tun is missing; load the module (`modprobe tun`), in a container pass the device")]
+    NoDriver,
+    #[error("no permission to create a TUN device; run as root or with CAP_NET_ADMIN and CAP_NET_RAW")]
+    Permission,
+    #[error("TUN device {name}: {cause}")]
+    Other { name: String, cause: io::Error },
+}
+
+impl Tun {
+    /// Creates the device, not yet up, with `queues` queues.
+    ///
+    /// # Errors
+    /// [`TunError`] says what to do.
+    pub fn create(name: &str, mtu: u16, queues: usize) -> Result<(Tun, Vec<Queue>), TunError> {
+        let other = |cause: io::Error| TunError::Other { name: name.to_owned(), cause };
+        let lock = lock(name)?;
+        if nix::net::if_::if_nametoindex(name).is_ok() {
+            return Err(TunError::Exists(name.to_owned()));
+        }
+        let device = DeviceBuilder::new()
+            .name(name)
+            .mtu(mtu)
+            .enable(false)
+            .with(|builder| {
+                builder.offload(true).multi_queue(true).tx_queue_len(QUEUE_PACKETS);
+            })
+            .build_sync()
+            .map_err(|cause| match cause.kind() {
+                io::ErrorKind::PermissionDenied => TunError::Permission,
+                io::ErrorKind::NotFound => TunError::NoDriver,
+                _ => other(cause),
+            })?;
+        let mut fds = vec![device.as_fd().try_clone_to_owned().map_err(other)?];
+        for _ in 1..queues {
+            let queue = device.try_clone().map_err(other)?;
+            // SAFETY: `into_raw_fd` gives the descriptor up; we are its only owner.
+            fds.push(unsafe { OwnedFd::from_raw_fd(queue.into_raw_fd()) });
+        }
+        let queues = fds.into_iter().map(Queue::new).collect::<io::Result<Vec<_>>>().map_err(other)?;
+        Ok((Tun { device, name: name.to_owned(), _lock: lock }, queues))
+    }
+
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// Brings the device up.
+    ///
+    /// # Errors
+    /// Those of the ioctl.
+    pub fn up(&self) -> io::Result<()> {
+        self.device.enabled(true)
+    }
+}
+
+fn lock(name: &str) -> Result<UnixListener, TunError> {
+    let other = |cause: io::Error| TunError::Other { name: name.to_owned(), cause };
+    let address = SocketAddr::from_abstract_name(format!("lvs-tund/tun/{name}")).map_err(other)?;
+    UnixListener::bind_addr(&address).map_err(|cause| match cause.kind() {
+        io::ErrorKind::AddrInUse => TunError::Locked(name.to_owned()),
+        _ => other(cause),
+    })
+}
+
+/// One queue: the kernel gives each flow to one of them.
+pub struct Queue {
+    fd: OwnedFd,
+}
+
+impl Queue {
+    /// Checks what the kernel really granted, for tun-rs does not (datapath.md LF-5).
+    fn new(fd: OwnedFd) -> io::Result<Queue> {
+        // SAFETY: ifreq is a plain C struct for which all-zero bytes are a valid value.
+        let mut request: libc::ifreq = unsafe { mem::zeroed() };
+        // SAFETY: TUNGETIFF fills the ifreq it is given; `fd` is open.
+        if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF, &raw mut request) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        // SAFETY: TUNGETIFF wrote the flags member of the union.
+        let flags = i32::from(unsafe { request.ifr_ifru.ifru_flags });
+        let wanted = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+        if flags & wanted != wanted {
+            return Err(io::Error::other(format!("the kernel granted flags {flags:#x}, not {wanted:#x}")));
+        }
+        // SAFETY: TUNSETOFFLOAD takes its flags by value; 0 asks for none.
+        if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, 0 as libc::c_ulong) } < 0 {
+            return Err(io::Error::last_os_error());
+        }
+        Ok(Queue { fd })
+    }
+
+    /// # Errors
+    /// Those of dup(2).
+    pub fn try_clone(&self) -> io::Result<Queue> {
+        Ok(Queue { fd: self.fd.try_clone()? })
+    }
+}
+
+impl Capture for Queue {
+    fn capture(&mut self, frames: &mut [Frame]) -> io::Result<usize> {
+        for (index, frame) in frames.iter_mut().enumerate() {
+            let space = frame.space_behind(VIRTIO_NET_HDR_LEN);
+            // SAFETY: pointer and length describe `space`, which outlives the call.
+            let read = unsafe { libc::read(self.fd.as_raw_fd(), space.as_mut_ptr().cast(), space.len()) };
+            if read < 0 {
+                return nothing_or(io::Error::last_os_error()).map(|_| index);
+            }
+            let read = read as usize;
+            let offload = VirtioNetHdr::decode(&space[..read.min(VIRTIO_NET_HDR_LEN)])
+                .map(|header| offload_of(&header))
+                .unwrap_or_default();
+            frame.filled(read.saturating_sub(VIRTIO_NET_HDR_LEN), offload);
+        }
+        Ok(frames.len())
+    }
+
+    fn readiness(&self) -> Option<BorrowedFd<'_>> {
+        Some(self.fd.as_fd())
+    }
+}
+
+impl Transmit for Queue {
+    fn transmit(
+        &mut self,
+        frames: &mut [Frame],
+        outgoing: &[Outgoing],
+        on_failure: &mut dyn FnMut(usize, io::Error),
+    ) {
+        for (position, packet) in outgoing.iter().enumerate() {
+            if let Err(error) = self.write(&mut frames[packet.frame]) {
+                on_failure(position, error);
+            }
+        }
+    }
+}
+
+impl Queue {
+    fn write(&mut self, frame: &mut Frame) -> io::Result<()> {
+        let header = header_of(&frame.offload);
+        let bytes = frame.prepend(VIRTIO_NET_HDR_LEN).ok_or(io::ErrorKind::OutOfMemory)?;
+        header.encode(bytes)?;
+        // SAFETY: pointer and length describe `bytes`, which outlives the call.
+        let written = unsafe { libc::write(self.fd.as_raw_fd(), bytes.as_ptr().cast(), bytes.len()) };
+        frame.strip_front(VIRTIO_NET_HDR_LEN);
+        if written < 0 { Err(io::Error::last_os_error()) } else { Ok(()) }
+    }
+}
+
+fn offload_of(header: &VirtioNetHdr) -> Offload {
+    let checksum = (header.flags & FLAG_NEEDS_CHECKSUM != 0).then(|| PartialChecksum {
+        start: header.csum_start,
+        field: header.csum_start.saturating_add(header.csum_offset),
+    });
+    let kind = match header.gso_type & !GSO_ECN {
+        GSO_TCP_V4 => Some(SegmentKind::TcpV4),
+        GSO_TCP_V6 => Some(SegmentKind::TcpV6),
+        GSO_UDP => Some(SegmentKind::Udp),
+        _ => None,
+    };
+    let segments =
+        kind.map(|kind| Segments { kind, size: header.gso_size, header_length: header.hdr_len });
+    Offload { checksum, segments }
+}
+
+fn header_of(offload: &Offload) -> VirtioNetHdr {
+    let (mut flags, mut csum_start, mut csum_offset) = (0, 0, 0);
+    if let Some(PartialChecksum { start, field }) = offload.checksum {
+        (flags, csum_start, csum_offset) = (FLAG_NEEDS_CHECKSUM, start, field - start);
+    }
+    let (mut gso_type, mut hdr_len, mut gso_size) = (GSO_NONE, 0, 0);
+    if let Some(segments) = offload.segments {
+        gso_type = match segments.kind {
+            SegmentKind::TcpV4 => GSO_TCP_V4,
+            SegmentKind::TcpV6 => GSO_TCP_V6,
+            SegmentKind::Udp => GSO_UDP,
+        };
+        (hdr_len, gso_size) = (segments.header_length, segments.size);
+    }
+    VirtioNetHdr { flags, gso_type, hdr_len, gso_size, csum_start, csum_offset }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_virtio_header_says_what_the_frame_says() {
+        let offload = Offload {
+            checksum: Some(PartialChecksum { start: 20, field: 36 }),
+            segments: Some(Segments { kind: SegmentKind::TcpV4, size: 1440, header_length: 52 }),
+        };
+        for offload in [offload, Offload::default()] {
+            assert_eq!(offload_of(&header_of(&offload)), offload);
+        }
+        let mut bytes = [0u8; VIRTIO_NET_HDR_LEN];
+        header_of(&offload).encode(&mut bytes).unwrap();
+        assert_eq!(bytes[..2], [1, 1]);
+        assert_eq!(u16::from_ne_bytes([bytes[8], bytes[9]]), 16);
+    }
+}
