@@ -9,7 +9,7 @@
 
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
@@ -127,6 +127,8 @@ pub struct Table {
     v4: DashMap<KeyV4, Entry, SeedableRandomState>,
     v6: DashMap<KeyV6, Entry, SeedableRandomState>,
     entries: AtomicUsize,
+    created: AtomicU64,
+    removed: AtomicU64,
     connections_max: usize,
 }
 
@@ -140,6 +142,8 @@ impl Table {
             v4: DashMap::with_hasher_and_shard_amount(hasher.clone(), shards),
             v6: DashMap::with_hasher_and_shard_amount(hasher, shards),
             entries: AtomicUsize::new(0),
+            created: AtomicU64::new(0),
+            removed: AtomicU64::new(0),
             connections_max,
         }
     }
@@ -151,6 +155,16 @@ impl Table {
 
     pub fn is_empty(&self) -> bool {
         self.len() == 0
+    }
+
+    /// Entries ever removed.
+    pub fn removed(&self) -> u64 {
+        self.removed.load(Ordering::Relaxed)
+    }
+
+    /// Entries ever made.
+    pub fn created(&self) -> u64 {
+        self.created.load(Ordering::Relaxed)
     }
 
     pub fn connections_max(&self) -> usize {
@@ -248,6 +262,7 @@ impl Table {
             Slot::Vacant(slot) => {
                 let activity = entry.activity();
                 slot.insert(entry);
+                self.created.fetch_add(1, Ordering::Relaxed);
                 Inserted::New { activity }
             }
         }
@@ -268,6 +283,7 @@ impl Table {
     }
 
     fn book_removal(&self, entry: &Entry) -> Change {
+        self.removed.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_sub(1, Ordering::Relaxed);
         Change::Removed { real_server: entry.real_server, from: entry.activity() }
     }

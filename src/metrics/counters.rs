@@ -1,0 +1,223 @@
+//! Counters of one worker. Only its owner writes, so that a count is a load and a store without a
+//! locked instruction (datapath.md LF-8); anybody may read.
+
+use std::io;
+use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use crate::director::verdict::{DropReason, ReplyKind, Verdict};
+use crate::realserver::verdict::{DropReason as RefusalReason, Verdict as RealserverVerdict};
+
+/// A count with a single writer.
+#[derive(Debug, Default)]
+pub struct Count(AtomicU64);
+
+impl Count {
+    pub fn add(&self, amount: u64) {
+        self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
+    }
+
+    pub fn get(&self) -> u64 {
+        self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// Packets and bytes of one slot.
+#[derive(Debug, Default)]
+pub struct Traffic {
+    pub packets: Count,
+    pub bytes: Count,
+}
+
+impl Traffic {
+    fn add(&self, bytes: usize) {
+        self.packets.add(1);
+        self.bytes.add(bytes as u64);
+    }
+}
+
+/// Traffic by slot, growing in chunks that never move: a reader needs no lock.
+pub struct BySlot {
+    chunks: Box<[OnceLock<Box<[Traffic]>>]>,
+}
+
+const CHUNK: usize = 256;
+/// 1,048,576 slots: 16,000 virtual services with 64 real servers each.
+const CHUNKS: usize = 4096;
+
+impl Default for BySlot {
+    fn default() -> BySlot {
+        BySlot { chunks: (0..CHUNKS).map(|_| OnceLock::new()).collect() }
+    }
+}
+
+impl BySlot {
+    /// The traffic of a slot. Beyond the last chunk, slots share one entry rather than fail.
+    pub fn slot(&self, slot: u32) -> &Traffic {
+        let slot = (slot as usize).min(CHUNK * CHUNKS - 1);
+        let chunk = self.chunks[slot / CHUNK].get_or_init(|| (0..CHUNK).map(|_| Traffic::default()).collect());
+        &chunk[slot % CHUNK]
+    }
+
+    /// Packets and bytes of a slot; zero if it was never used.
+    pub fn read(&self, slot: u32) -> (u64, u64) {
+        let slot = slot as usize;
+        let chunk = self.chunks.get(slot / CHUNK).and_then(OnceLock::get);
+        chunk.map_or((0, 0), |chunk| (chunk[slot % CHUNK].packets.get(), chunk[slot % CHUNK].bytes.get()))
+    }
+}
+
+/// Why the kernel refused a packet, by the causes worth telling apart.
+pub const CAUSES: &[(&str, i32)] = &[
+    ("message_too_long", libc_errno::EMSGSIZE),
+    ("no_buffer", libc_errno::ENOBUFS),
+    ("would_block", libc_errno::EAGAIN),
+    ("not_permitted", libc_errno::EPERM),
+    ("network_unreachable", libc_errno::ENETUNREACH),
+    ("host_unreachable", libc_errno::EHOSTUNREACH),
+    ("network_down", libc_errno::ENETDOWN),
+    ("invalid", libc_errno::EINVAL),
+    ("input_output", libc_errno::EIO),
+    ("other", 0),
+];
+
+mod libc_errno {
+    pub use nix::libc::{
+        EAGAIN, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENETDOWN, ENETUNREACH, ENOBUFS, EPERM,
+    };
+}
+
+/// Send errors by cause.
+#[derive(Debug, Default)]
+pub struct Errors {
+    counts: [Count; CAUSES.len()],
+}
+
+impl Errors {
+    pub fn add(&self, error: &io::Error) {
+        let errno = error.raw_os_error().unwrap_or(0);
+        let index = CAUSES.iter().position(|(_, cause)| *cause == errno).unwrap_or(CAUSES.len() - 1);
+        self.counts[index].add(1);
+    }
+
+    /// Label and count of each cause.
+    pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
+        CAUSES.iter().zip(&self.counts).map(|((label, _), count)| (*label, count.get()))
+    }
+}
+
+/// What one worker of a director counts.
+#[derive(Default)]
+pub struct DirectorCounters {
+    pub received: Traffic,
+    pub transmitted: Count,
+    pub held: Count,
+    pub replied: [Count; ReplyKind::ALL.len()],
+    pub dropped: [Count; DropReason::ALL.len()],
+    pub errors: Errors,
+    pub virtual_services: BySlot,
+    pub real_servers: BySlot,
+}
+
+impl DirectorCounters {
+    /// Counts one packet of `bytes` with its fate.
+    pub fn count(&self, verdict: &Verdict, bytes: usize) {
+        self.received.add(bytes);
+        match verdict {
+            Verdict::Transmit(route) => {
+                self.transmitted.add(1);
+                self.virtual_services.slot(route.virtual_service).add(bytes);
+                self.real_servers.slot(route.real_server).add(bytes);
+            }
+            Verdict::Reply(reply) => self.replied[reply.kind as usize].add(1),
+            Verdict::Hold => self.held.add(1),
+            Verdict::Drop(reason) => self.dropped[*reason as usize].add(1),
+        }
+    }
+
+    /// Takes back what [`DirectorCounters::count`] said of a packet that could not be sent after all.
+    pub fn count_failure(&self, verdict: &Verdict, bytes: usize, error: &io::Error) {
+        const MINUS_ONE: u64 = u64::MAX;
+        match verdict {
+            Verdict::Transmit(route) => {
+                self.transmitted.add(MINUS_ONE);
+                let both = [
+                    self.virtual_services.slot(route.virtual_service),
+                    self.real_servers.slot(route.real_server),
+                ];
+                for traffic in both {
+                    traffic.packets.add(MINUS_ONE);
+                    traffic.bytes.add((bytes as u64).wrapping_neg());
+                }
+            }
+            Verdict::Reply(reply) => self.replied[reply.kind as usize].add(MINUS_ONE),
+            Verdict::Hold | Verdict::Drop(_) => return,
+        }
+        self.dropped[DropReason::SendError as usize].add(1);
+        self.errors.add(error);
+    }
+}
+
+/// What the worker of a real server counts.
+#[derive(Default)]
+pub struct RealserverCounters {
+    pub received: Traffic,
+    pub dropped: [Count; RefusalReason::ALL.len()],
+    pub errors: Errors,
+    pub surprising_ecn: Count,
+    /// By the VIP's index in the configuration.
+    pub delivered: BySlot,
+}
+
+impl RealserverCounters {
+    /// Counts one packet: `outer` bytes came, `inner` were delivered if it was.
+    pub fn count(&self, verdict: &RealserverVerdict, outer: usize, inner: usize) {
+        self.received.add(outer);
+        match verdict {
+            RealserverVerdict::Deliver(delivery) => {
+                self.delivered.slot(delivery.vip as u32).add(inner);
+                self.surprising_ecn.add(u64::from(delivery.has_surprising_ecn));
+            }
+            RealserverVerdict::Drop(reason) => self.dropped[*reason as usize].add(1),
+        }
+    }
+
+    /// Takes back a delivery that the kernel refused.
+    pub fn count_failure(&self, vip: usize, inner: usize, error: &io::Error) {
+        let traffic = self.delivered.slot(vip as u32);
+        traffic.packets.add(u64::MAX);
+        traffic.bytes.add((inner as u64).wrapping_neg());
+        self.dropped[RefusalReason::SendError as usize].add(1);
+        self.errors.add(error);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::director::verdict::Route;
+
+    #[test]
+    fn a_packet_that_could_not_be_sent_is_dropped_and_nothing_else() {
+        let counters = DirectorCounters::default();
+        let to = "10.0.0.1".parse().unwrap();
+        let verdict = Verdict::Transmit(Route { to, virtual_service: 1, real_server: 300, is_new: true });
+        counters.count(&verdict, 100);
+        counters.count(&verdict, 60);
+        counters.count_failure(&verdict, 60, &io::Error::from_raw_os_error(libc_errno::ENOBUFS));
+        assert_eq!((counters.received.packets.get(), counters.transmitted.get()), (2, 1));
+        assert_eq!(counters.real_servers.read(300), (1, 100));
+        assert_eq!(counters.dropped[DropReason::SendError as usize].get(), 1);
+        assert!(counters.errors.read().any(|cause| cause == ("no_buffer", 1)));
+    }
+
+    #[test]
+    fn slots_far_apart_do_not_share() {
+        let traffic = BySlot::default();
+        traffic.slot(5).add(1);
+        traffic.slot(70_000).add(2);
+        assert_eq!((traffic.read(5), traffic.read(70_000), traffic.read(6)), ((1, 1), (1, 2), (0, 0)));
+        assert_eq!(traffic.read(u32::MAX), (0, 0));
+        traffic.slot(u32::MAX).add(3);
+    }
+}

@@ -1,0 +1,135 @@
+//! Counters as Prometheus text. Each rendering starts from an empty registry: a real server that has
+//! left leaves no stale series, and no handle can outlive its series (crates.md §4).
+
+use std::sync::atomic::Ordering;
+
+use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics_exporter_prometheus::PrometheusBuilder;
+
+use super::counters::{DirectorCounters, RealserverCounters};
+use super::names::{self, Kind, NAMES};
+use crate::director::cluster::{Cluster, RealServer, VirtualService};
+use crate::director::connection::Table;
+use crate::director::verdict::{DropReason, ReplyKind};
+use crate::realserver::guard::GuardConfig;
+use crate::realserver::verdict::DropReason as RefusalReason;
+
+/// Content type of the text format.
+pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
+
+/// What both daemons say of themselves.
+#[derive(Clone, Copy, Debug)]
+pub struct Process {
+    pub role: &'static str,
+    pub host_changes: usize,
+}
+
+/// A director's metrics.
+pub fn director(process: Process, workers: &[&DirectorCounters], cluster: &Cluster, table: &Table) -> String {
+    render("lvs_tund_director_", process, || {
+        let sum = |read: &dyn Fn(&DirectorCounters) -> u64| workers.iter().map(|worker| read(worker)).sum::<u64>();
+        counter!(names::RECEIVED_PACKETS).absolute(sum(&|w| w.received.packets.get()));
+        counter!(names::RECEIVED_BYTES).absolute(sum(&|w| w.received.bytes.get()));
+        counter!(names::TRANSMITTED_PACKETS).absolute(sum(&|w| w.transmitted.get()));
+        gauge!(names::HELD_PACKETS).set(sum(&|w| w.held.get()) as f64);
+        for kind in ReplyKind::ALL {
+            let count = sum(&|w| w.replied[*kind as usize].get());
+            counter!(names::REPLIED_PACKETS, "kind" => kind.label()).absolute(count);
+        }
+        for reason in DropReason::ALL {
+            let count = sum(&|w| w.dropped[*reason as usize].get());
+            counter!(names::DROPPED_PACKETS, "reason" => reason.label()).absolute(count);
+        }
+        for worker in workers {
+            for (cause, count) in worker.errors.read() {
+                counter!(names::TRANSMIT_ERRORS, "cause" => cause).increment(count);
+            }
+        }
+        gauge!(names::CONNECTIONS).set(table.len() as f64);
+        gauge!(names::CONNECTIONS_MAX).set(table.connections_max() as f64);
+        counter!(names::CONNECTIONS_CREATED).absolute(table.created());
+        counter!(names::CONNECTIONS_REMOVED).absolute(table.removed());
+        for service in cluster.virtual_services() {
+            virtual_service(service, workers);
+        }
+    })
+}
+
+fn virtual_service(service: &VirtualService, workers: &[&DirectorCounters]) {
+    let name = || service.config.name.clone();
+    let config = &service.config;
+    gauge!(names::SERVICE_INFO,
+        "virtual_service" => name(), "protocol" => config.protocol.name(), "vip" => config.vip.to_string(),
+        "port" => config.port.to_string(), "scheduler" => config.scheduler)
+    .set(1.0);
+    let traffic = workers.iter().map(|worker| worker.virtual_services.read(service.slot));
+    let (packets, bytes) = traffic.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    let connections = service.connections_total.load(Ordering::Relaxed);
+    counter!(names::SERVICE_CONNECTIONS, "virtual_service" => name()).absolute(connections);
+    counter!(names::SERVICE_PACKETS, "virtual_service" => name()).absolute(packets);
+    counter!(names::SERVICE_BYTES, "virtual_service" => name()).absolute(bytes);
+    for server in &service.real_servers {
+        real_server(&config.name, server, workers);
+    }
+}
+
+fn real_server(service: &str, server: &RealServer, workers: &[&DirectorCounters]) {
+    let labels = || [("virtual_service", service.to_owned()), ("real_server", server.config.name.clone())];
+    let with = |key, value: String| labels().into_iter().chain([(key, value)]).collect::<Vec<_>>();
+    gauge!(names::SERVER_INFO, &with("rip", server.rip.to_string())).set(1.0);
+    gauge!(names::SERVER_WEIGHT, &labels()).set(f64::from(server.weight()));
+    gauge!(names::SERVER_MTU, &labels()).set(f64::from(server.path.mtu));
+    let live = &server.live;
+    counter!(names::SERVER_CONNECTIONS, &labels()).absolute(live.connections_total.load(Ordering::Relaxed));
+    for (state, count) in [("active", &live.active), ("inactive", &live.inactive)] {
+        let count = f64::from(count.load(Ordering::Relaxed));
+        gauge!(names::SERVER_CONNECTIONS_NOW, &with("state", state.to_owned())).set(count);
+    }
+    let traffic = workers.iter().map(|worker| worker.real_servers.read(server.slot));
+    let (packets, bytes) = traffic.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
+    counter!(names::SERVER_PACKETS, &labels()).absolute(packets);
+    counter!(names::SERVER_BYTES, &labels()).absolute(bytes);
+}
+
+/// A real server's metrics.
+pub fn realserver(process: Process, counters: &RealserverCounters, guard: &GuardConfig) -> String {
+    render("lvs_tund_realserver_", process, || {
+        counter!(names::ENCAPSULATED_PACKETS).absolute(counters.received.packets.get());
+        counter!(names::ENCAPSULATED_BYTES).absolute(counters.received.bytes.get());
+        counter!(names::SURPRISING_ECN).absolute(counters.surprising_ecn.get());
+        for reason in RefusalReason::ALL {
+            let count = counters.dropped[*reason as usize].get();
+            counter!(names::REFUSED_PACKETS, "reason" => reason.label()).absolute(count);
+        }
+        for (cause, count) in counters.errors.read() {
+            counter!(names::DELIVER_ERRORS, "cause" => cause).absolute(count);
+        }
+        for (index, vip) in guard.vips.iter().enumerate() {
+            let (packets, bytes) = counters.delivered.read(index as u32);
+            counter!(names::DELIVERED_PACKETS, "vip" => vip.to_string()).absolute(packets);
+            counter!(names::DELIVERED_BYTES, "vip" => vip.to_string()).absolute(bytes);
+        }
+    })
+}
+
+/// Renders what `publish` says, with the families whose names begin with `prefix` and the common ones.
+fn render(prefix: &str, process: Process, publish: impl FnOnce()) -> String {
+    let recorder = PrometheusBuilder::new().build_recorder();
+    let handle = recorder.handle();
+    metrics::with_local_recorder(&recorder, || {
+        let is_common = |name: &str| matches!(name, names::BUILD_INFO | names::HOST_CHANGES);
+        for entry in NAMES.iter().filter(|entry| is_common(entry.name) || entry.name.starts_with(prefix)) {
+            match entry.kind {
+                Kind::Counter => describe_counter!(entry.name, entry.help),
+                Kind::Gauge => describe_gauge!(entry.name, entry.help),
+            }
+        }
+        gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "role" => process.role).set(1.0);
+        gauge!(names::HOST_CHANGES).set(process.host_changes as f64);
+        let collector = metrics_process::Collector::default();
+        collector.describe();
+        collector.collect();
+        publish();
+    });
+    handle.render()
+}

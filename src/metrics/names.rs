@@ -1,0 +1,129 @@
+//! Every metric's name, kind and help, once. Labels carry glossary words (decisions.md C16); no label
+//! ever carries a client's address.
+
+use metrics::Unit;
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Kind {
+    Counter,
+    Gauge,
+}
+
+/// One family.
+#[derive(Clone, Copy, Debug)]
+pub struct Name {
+    pub name: &'static str,
+    pub kind: Kind,
+    pub unit: Option<Unit>,
+    pub labels: &'static [&'static str],
+    pub help: &'static str,
+}
+
+macro_rules! names {
+    ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $($unit:ident)? : $help:literal;)+) => {
+        $(pub const $constant: &str = $name;)+
+
+        /// The table.
+        pub const NAMES: &[Name] = &[$(Name {
+            name: $name,
+            kind: Kind::$kind,
+            unit: names!(@unit $($unit)?),
+            labels: &[$($label),*],
+            help: $help,
+        },)+];
+    };
+    (@unit) => { None };
+    (@unit $unit:ident) => { Some(Unit::$unit) };
+}
+
+names! {
+    BUILD_INFO = Gauge "lvs_tund_build_info" ["version", "role"]:
+        "Always 1; the labels say what is running.";
+    HOST_CHANGES = Gauge "lvs_tund_host_changes" []:
+        "Changes to the host's addresses, routes, rules and settings in force; undone on exit.";
+
+    RECEIVED_PACKETS = Counter "lvs_tund_director_packets_received_total" []:
+        "Packets read from the TUN device; each is transmitted, replied to, held or dropped.";
+    RECEIVED_BYTES = Counter "lvs_tund_director_received_bytes_total" [] Bytes:
+        "IP length of the packets read from the TUN device.";
+    TRANSMITTED_PACKETS = Counter "lvs_tund_director_packets_transmitted_total" []:
+        "Packets encapsulated and sent to a real server.";
+    REPLIED_PACKETS = Counter "lvs_tund_director_packets_replied_total" ["kind"]:
+        "Packets answered by the director itself.";
+    HELD_PACKETS = Gauge "lvs_tund_director_packets_held" []:
+        "Packets waiting for another one.";
+    DROPPED_PACKETS = Counter "lvs_tund_director_packets_dropped_total" ["reason"]:
+        "Packets that ended at the director, by reason.";
+    TRANSMIT_ERRORS = Counter "lvs_tund_director_transmit_errors_total" ["cause"]:
+        "Packets the kernel refused to send, by cause; each also counts as dropped with reason send_error.";
+    CONNECTIONS = Gauge "lvs_tund_director_connections" []:
+        "Entries in the connection table.";
+    CONNECTIONS_MAX = Gauge "lvs_tund_director_connections_max" []:
+        "Entries the connection table takes at most.";
+    CONNECTIONS_CREATED = Counter "lvs_tund_director_connections_created_total" []:
+        "Entries made in the connection table.";
+    CONNECTIONS_REMOVED = Counter "lvs_tund_director_connections_removed_total" []:
+        "Entries that expired or were replaced.";
+    SERVICE_INFO = Gauge "lvs_tund_director_virtual_service_info"
+        ["virtual_service", "protocol", "vip", "port", "scheduler"]:
+        "Always 1; the labels describe a virtual service.";
+    SERVICE_CONNECTIONS = Counter "lvs_tund_director_virtual_service_connections_total" ["virtual_service"]:
+        "Connections scheduled.";
+    SERVICE_PACKETS = Counter "lvs_tund_director_virtual_service_packets_total" ["virtual_service"]:
+        "Packets forwarded for a virtual service.";
+    SERVICE_BYTES = Counter "lvs_tund_director_virtual_service_bytes_total" ["virtual_service"] Bytes:
+        "IP length of the packets forwarded for a virtual service, without the outer header.";
+    SERVER_INFO = Gauge "lvs_tund_director_real_server_info" ["virtual_service", "real_server", "rip"]:
+        "Always 1; the labels describe a real server.";
+    SERVER_WEIGHT = Gauge "lvs_tund_director_real_server_weight" ["virtual_service", "real_server"]:
+        "Share of new connections; 0 is quiesced.";
+    SERVER_CONNECTIONS = Counter "lvs_tund_director_real_server_connections_total"
+        ["virtual_service", "real_server"]:
+        "Connections given to a real server.";
+    SERVER_CONNECTIONS_NOW = Gauge "lvs_tund_director_real_server_connections"
+        ["virtual_service", "real_server", "state"]:
+        "Connections of a real server at the moment, active or inactive as IPVS counts them.";
+    SERVER_PACKETS = Counter "lvs_tund_director_real_server_packets_total" ["virtual_service", "real_server"]:
+        "Packets forwarded to a real server.";
+    SERVER_BYTES = Counter "lvs_tund_director_real_server_bytes_total"
+        ["virtual_service", "real_server"] Bytes:
+        "IP length of the packets forwarded to a real server, without the outer header.";
+    SERVER_MTU = Gauge "lvs_tund_director_real_server_path_mtu_bytes" ["virtual_service", "real_server"] Bytes:
+        "MTU of the path to a real server, outer header included.";
+
+    ENCAPSULATED_PACKETS = Counter "lvs_tund_realserver_packets_received_total" []:
+        "Encapsulated packets received; each is delivered or dropped.";
+    ENCAPSULATED_BYTES = Counter "lvs_tund_realserver_received_bytes_total" [] Bytes:
+        "IP length of the encapsulated packets received, outer header included.";
+    DELIVERED_PACKETS = Counter "lvs_tund_realserver_packets_delivered_total" ["vip"]:
+        "Packets unwrapped and handed to the host.";
+    DELIVERED_BYTES = Counter "lvs_tund_realserver_delivered_bytes_total" ["vip"] Bytes:
+        "IP length of the packets handed to the host, without the outer header.";
+    REFUSED_PACKETS = Counter "lvs_tund_realserver_packets_dropped_total" ["reason"]:
+        "Packets that ended at the real server, by reason.";
+    DELIVER_ERRORS = Counter "lvs_tund_realserver_transmit_errors_total" ["cause"]:
+        "Packets the kernel refused to take, by cause; each also counts as dropped with reason send_error.";
+    SURPRISING_ECN = Counter "lvs_tund_realserver_ecn_surprising_total" []:
+        "Packets whose congestion marks met in a combination that RFC 6040 calls surprising.";
+}
+
+/// The entry of a name.
+pub fn find(name: &str) -> Option<&'static Name> {
+    NAMES.iter().find(|entry| entry.name == name)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_follow_the_conventions() {
+        for entry in NAMES {
+            assert_eq!(NAMES.iter().filter(|other| other.name == entry.name).count(), 1, "{}", entry.name);
+            assert!(entry.name.starts_with("lvs_tund_"), "{}", entry.name);
+            assert_eq!(entry.name.ends_with("_total"), entry.kind == Kind::Counter, "{}", entry.name);
+            assert_eq!(entry.unit == Some(Unit::Bytes), entry.name.contains("_bytes"), "{}", entry.name);
+            assert!(entry.help.ends_with('.'), "{}", entry.name);
+        }
+    }
+}
