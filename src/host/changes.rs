@@ -1,0 +1,220 @@
+//! The ledger of what was changed on the host: makes, checks, repairs and undoes.
+
+mod change;
+mod observed;
+
+use std::time::Duration;
+
+use tokio::time::Instant;
+
+pub use change::{Change, Device};
+pub use observed::{Observed, Presence};
+
+use super::error::HostError;
+use super::netlink::Netlink;
+
+/// The pause after the first repair of a setting; it doubles with each further one.
+const REPAIR_PAUSE: Duration = Duration::from_secs(10);
+
+/// The longest pause between two repairs of the same setting. One that held this long counts as settled.
+const REPAIR_PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// Whether the ledger may touch the host.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum HostChanges {
+    #[default]
+    Make,
+    /// `--no-host-changes`: nothing is changed; [`Changes::commands`] says what would be needed.
+    Print,
+}
+
+/// One line of the ledger.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Entry {
+    pub change: Change,
+    /// Made here (or by a killed predecessor), hence undone at the end.
+    pub is_ours: bool,
+    /// The host is as the change wants it, as far as was last seen.
+    pub is_in_force: bool,
+    /// A sysctl's value before ours.
+    previous: Option<i64>,
+    repairs: u32,
+    repaired_at: Option<Instant>,
+}
+
+impl Entry {
+    fn pause(&self) -> Duration {
+        REPAIR_PAUSE.saturating_mul(1 << self.repairs.saturating_sub(1).min(16)).min(REPAIR_PAUSE_MAX)
+    }
+}
+
+/// What a daemon needs of its host, in the order it was made.
+pub struct Changes {
+    netlink: Netlink,
+    mode: HostChanges,
+    entries: Vec<Entry>,
+}
+
+impl Changes {
+    pub fn new(netlink: Netlink, mode: HostChanges) -> Changes {
+        Changes { netlink, mode, entries: Vec::new() }
+    }
+
+    /// Brings the host to `wanted`: first makes what is missing, in the order given, then undoes what is
+    /// wanted no longer, newest first. What is already so is noted and left alone at the end.
+    ///
+    /// Stops at the first change that fails; those before it stay in force and in the ledger.
+    pub async fn settle(&mut self, wanted: &[Change]) -> Result<(), HostError> {
+        let missing: Vec<&Change> = wanted.iter().filter(|change| !self.contains(change)).collect();
+        if !missing.is_empty() {
+            let observed = Observed::look(&self.netlink, &missing).await?;
+            for change in missing {
+                self.make(change, &observed).await?;
+            }
+        }
+        for index in (0..self.entries.len()).rev() {
+            if !wanted.contains(&self.entries[index].change) {
+                let entry = self.entries.remove(index);
+                self.undo(entry).await;
+            }
+        }
+        Ok(())
+    }
+
+    /// Looks whether everything is still as made, warns about what is not and puts it right. A setting that
+    /// is taken away again and again is repaired at growing intervals.
+    pub async fn audit(&mut self) {
+        let changes: Vec<&Change> = self.entries.iter().map(|entry| &entry.change).collect();
+        let observed = match Observed::look(&self.netlink, &changes).await {
+            Ok(observed) => observed,
+            Err(error) => return tracing::warn!("host: cannot check the host's settings: {error}"),
+        };
+        for index in 0..self.entries.len() {
+            let presence = observed.presence(&self.entries[index].change).unwrap_or(Presence::Absent);
+            let entry = &mut self.entries[index];
+            let was_in_force = std::mem::replace(&mut entry.is_in_force, presence != Presence::Absent);
+            if entry.is_in_force {
+                if entry.repaired_at.is_some_and(|at| at.elapsed() > REPAIR_PAUSE_MAX) {
+                    (entry.repairs, entry.repaired_at) = (0, None);
+                }
+                continue;
+            }
+            match self.mode {
+                HostChanges::Print if was_in_force => {
+                    tracing::warn!("host: {} is gone; needed: {}", entry.change, entry.change.command());
+                }
+                HostChanges::Print => {}
+                HostChanges::Make => self.repair(index).await,
+            }
+        }
+    }
+
+    /// Undoes everything that was made here, newest first. What cannot be undone is logged and left.
+    pub async fn undo_all(&mut self) {
+        while let Some(entry) = self.entries.pop() {
+            self.undo(entry).await;
+        }
+    }
+
+    /// Every change the daemon depends on, in the order made.
+    pub fn entries(&self) -> &[Entry] {
+        &self.entries
+    }
+
+    pub fn contains(&self, change: &Change) -> bool {
+        self.entries.iter().any(|entry| entry.change == *change)
+    }
+
+    /// The commands that would bring about what is not in force; with [`HostChanges::Make`] as a rule none.
+    pub fn commands(&self) -> Vec<String> {
+        self.entries.iter().filter(|entry| !entry.is_in_force).map(|entry| entry.change.command()).collect()
+    }
+
+    /// One line for a log or a status page: "9 host settings in force, 7 of them made here".
+    pub fn summary(&self) -> String {
+        let in_force = self.entries.iter().filter(|entry| entry.is_in_force).count();
+        let ours = self.entries.iter().filter(|entry| entry.is_in_force && entry.is_ours).count();
+        let missing = self.entries.len() - in_force;
+        let missing = if missing > 0 { format!(", {missing} missing") } else { String::new() };
+        format!("{in_force} host settings in force, {ours} of them made here{missing}")
+    }
+
+    async fn make(&mut self, change: &Change, observed: &Observed) -> Result<(), HostError> {
+        let mut entry = Entry {
+            change: change.clone(),
+            is_ours: false,
+            is_in_force: true,
+            previous: None,
+            repairs: 0,
+            repaired_at: None,
+        };
+        // Absent settings of an absent device cannot be read either; `Print` then still says what is needed.
+        let presence = match (observed.presence(change), self.mode) {
+            (Err(_), HostChanges::Print) => Presence::Absent,
+            (presence, _) => presence?,
+        };
+        match (presence, self.mode) {
+            (Presence::Foreign, _) => tracing::info!("host: {change} was already there"),
+            (Presence::Ours, mode) => {
+                tracing::info!("host: adopted {change}");
+                entry.is_ours = mode == HostChanges::Make;
+            }
+            (Presence::Absent, HostChanges::Print) => entry.is_in_force = false,
+            (Presence::Absent, HostChanges::Make) => {
+                entry.previous = change.apply(&self.netlink).await?;
+                entry.is_ours = true;
+                tracing::info!("host: added {change}{}", instead_of(entry.previous));
+            }
+        }
+        self.entries.push(entry);
+        Ok(())
+    }
+
+    async fn repair(&mut self, index: usize) {
+        let entry = &mut self.entries[index];
+        if entry.repaired_at.is_some_and(|at| at.elapsed() < entry.pause()) {
+            return;
+        }
+        entry.repairs += 1;
+        entry.repaired_at = Some(Instant::now());
+        let pause = entry.pause().as_secs();
+        match entry.change.apply(&self.netlink).await {
+            Ok(found) => {
+                // What stood there before the daemon came is what undo restores, not what somebody set since.
+                if !entry.is_ours {
+                    entry.previous = found;
+                }
+                (entry.is_ours, entry.is_in_force) = (true, true);
+                tracing::warn!(
+                    "host: somebody undid {}{}; put right, and again in {pause} s at the earliest",
+                    entry.change,
+                    found.map(|value| format!(" (found {value})")).unwrap_or_default()
+                );
+            }
+            Err(error) => {
+                tracing::warn!("host: {} is gone and cannot be put right: {error}", entry.change);
+            }
+        }
+    }
+
+    async fn undo(&self, entry: Entry) {
+        if !entry.is_ours {
+            return;
+        }
+        let change = &entry.change;
+        match change.undo(&self.netlink, entry.previous).await {
+            Ok(None) => tracing::info!("host: removed {change}{}", restored(entry.previous)),
+            Ok(Some(why)) => tracing::info!("host: left {change}: {why}"),
+            Err(error) if error.is_gone() => tracing::info!("host: {change} was gone already"),
+            Err(error) => tracing::warn!("host: {change} stays behind: {error}"),
+        }
+    }
+}
+
+fn instead_of(previous: Option<i64>) -> String {
+    previous.map(|value| format!(" (was {value})")).unwrap_or_default()
+}
+
+fn restored(previous: Option<i64>) -> String {
+    previous.map(|value| format!(" (restored {value})")).unwrap_or_default()
+}

@@ -1,0 +1,294 @@
+//! The director's host: every VIP is led to the TUN device, and ARP for it is answered.
+//!
+//! ```text
+//! VIP is            captured by                                        ARP answered through
+//! not local         route   VIP/32 dev lvsd0 in table main              proxy neighbour
+//! local             rule    iif eth0 lookup 7690; VIP/32 dev lvsd0 there  proxy neighbour
+//! ```
+//!
+//! A captured local VIP needs the proxy entry too: the kernel's ARP looks the VIP up as if it were a packet
+//! that arrived on the interface (`arp_process`), finds the TUN device, and would stay silent.
+//!
+//! The interface becomes a forwarding one, for packets of any destination; whoever does not want a router
+//! there filters. Nothing is ever written to `all` but `send_redirects`, see [`DirectorHost::start`].
+
+mod settings;
+
+use std::collections::BTreeMap;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::announce::{self, ANNOUNCEMENTS};
+use super::changes::{Changes, Device, HostChanges};
+use super::error::HostError;
+use super::follow::{Event, Follower, Notice};
+use super::netlink::Netlink;
+use super::refusal::{OuterSource, check_way};
+use super::{CAPTURE_TABLE, PROTOCOL, rule};
+
+pub use settings::{Announce, Capture, CaptureMode};
+
+/// What a director needs to know about its host.
+#[derive(Debug, Clone)]
+pub struct DirectorHostOptions {
+    /// The interface where packets for the VIPs arrive.
+    pub interface: String,
+    /// The TUN device; it exists and is up.
+    pub tun: String,
+    pub vips: Vec<IpAddr>,
+    pub capture: CaptureMode,
+    pub announce: Announce,
+    pub changes: HostChanges,
+}
+
+/// One VIP and how it is handled at the moment.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct VipState {
+    pub is_local: bool,
+    pub capture: Capture,
+    /// ARP for it is answered.
+    pub is_answered: bool,
+    /// Gratuitous ARPs still to be sent.
+    announcements: u8,
+}
+
+/// The host of a running director. Drop without [`DirectorHost::stop`] leaves the changes in place.
+pub struct DirectorHost {
+    options: DirectorHostOptions,
+    netlink: Netlink,
+    changes: Changes,
+    follower: Follower,
+    interface: Device,
+    tun: Device,
+    vips: BTreeMap<Ipv4Addr, VipState>,
+    is_interface_missing: bool,
+}
+
+impl DirectorHost {
+    /// Makes the host ready and follows it from then on. If anything fails, what was changed is undone again.
+    ///
+    /// Needs a tokio runtime with timers, CAP_NET_ADMIN, and CAP_NET_RAW for announcements.
+    pub async fn start(options: DirectorHostOptions) -> Result<DirectorHost, HostError> {
+        let netlink = Netlink::open()?;
+        let interface = Device::from(&netlink.interface(&options.interface).await?);
+        let tun = match (netlink.interface(&options.tun).await, options.changes) {
+            (Err(HostError::NoInterface(name)), HostChanges::Print) => Device { name, index: 0 },
+            (tun, _) => Device::from(&tun?),
+        };
+        // Subscribed before the first look, so that nothing falls between the two.
+        let follower = Follower::open()?;
+        let changes = Changes::new(netlink.clone(), options.changes);
+        let wanted = options.vips.clone();
+        let mut host = DirectorHost {
+            options,
+            netlink,
+            changes,
+            follower,
+            interface,
+            tun,
+            vips: BTreeMap::new(),
+            is_interface_missing: false,
+        };
+        for vip in wanted {
+            let vip = ipv4_of(vip)?;
+            let state = host.look_at(vip).await?;
+            host.vips.insert(vip, state);
+        }
+        if let Err(error) = host.settle().await {
+            host.changes.undo_all().await;
+            return Err(error);
+        }
+        host.sweep_leftovers().await;
+        for (vip, state) in &host.vips {
+            tracing::info!("host: VIP {vip} is captured by {}", state.capture);
+        }
+        host.send_announcements();
+        Ok(host)
+    }
+
+    /// Waits for something to look into. Cancel-safe: made for `tokio::select!`, with
+    /// [`DirectorHost::on_notice`] in the arm's body.
+    pub async fn wait(&mut self) -> Notice {
+        let DirectorHost { follower, vips, interface, tun, .. } = self;
+        let is_vip = |address: &IpAddr| matches!(address, IpAddr::V4(address) if vips.contains_key(address));
+        follower
+            .wait(|event| match event {
+                Event::Address(address) => is_vip(address),
+                Event::Link(name) => *name == interface.name || *name == tun.name,
+                Event::RouteGone(route) => {
+                    route.protocol == PROTOCOL || vips.contains_key(&route.destination)
+                }
+                Event::Rule | Event::Lost => true,
+            })
+            .await
+    }
+
+    /// Follows the host: changes over between route and rule, puts right what somebody undid, repeats
+    /// announcements. Failures are logged; the next notice tries again. Not cancel-safe.
+    pub async fn on_notice(&mut self, _notice: Notice) {
+        if let Err(error) = self.follow().await {
+            tracing::warn!("host: {error}");
+        }
+    }
+
+    /// Captures one more VIP.
+    pub async fn add_vip(&mut self, vip: IpAddr) -> Result<(), HostError> {
+        let vip = ipv4_of(vip)?;
+        if self.vips.contains_key(&vip) {
+            return Ok(());
+        }
+        let state = self.look_at(vip).await?;
+        self.vips.insert(vip, state);
+        if let Err(error) = self.settle().await {
+            self.vips.remove(&vip);
+            // Takes back the part that did succeed.
+            self.settle().await?;
+            return Err(error);
+        }
+        tracing::info!("host: VIP {vip} is captured by {}", state.capture);
+        self.send_announcements();
+        Ok(())
+    }
+
+    /// Leaves a VIP alone from here on. One that is not captured is no error.
+    pub async fn remove_vip(&mut self, vip: IpAddr) -> Result<(), HostError> {
+        if self.vips.remove(&ipv4_of(vip)?).is_none() {
+            return Ok(());
+        }
+        tracing::info!("host: VIP {vip} is captured no longer");
+        self.settle().await
+    }
+
+    /// The source address, device and path MTU the kernel would use towards a real server; refuses real
+    /// servers that cannot work on this host (see [`check_way`]).
+    pub async fn outer_source(&self, rip: IpAddr) -> Result<OuterSource, HostError> {
+        let vips: Vec<IpAddr> = self.vips.keys().map(|vip| IpAddr::V4(*vip)).collect();
+        check_way(&self.netlink.way_to(rip).await?, &vips, &self.tun.name)
+    }
+
+    /// The VIPs and how each is handled.
+    pub fn vips(&self) -> &BTreeMap<Ipv4Addr, VipState> {
+        &self.vips
+    }
+
+    /// The ledger: entries for a metric, commands for `--no-host-changes`, a one-line summary.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Undoes everything, newest first.
+    pub async fn stop(mut self) {
+        self.changes.undo_all().await;
+    }
+
+    async fn follow(&mut self) -> Result<(), HostError> {
+        match self.netlink.interface(&self.options.interface).await {
+            // Taken away and made again: a new index, and what lived on the old one is gone.
+            Ok(interface) => {
+                self.interface = Device::from(&interface);
+                self.is_interface_missing = false;
+            }
+            Err(error @ HostError::NoInterface(_)) => {
+                if !std::mem::replace(&mut self.is_interface_missing, true) {
+                    tracing::warn!("host: {error}; waiting for it");
+                }
+                return Ok(());
+            }
+            Err(error) => return Err(error),
+        }
+        for vip in self.vips.keys().copied().collect::<Vec<_>>() {
+            let before = self.vips[&vip];
+            let mut state = self.look_at(vip).await?;
+            if before.is_answered == state.is_answered {
+                state.announcements = before.announcements;
+            }
+            if before.is_local != state.is_local {
+                let news =
+                    if state.is_local { "is now a local address" } else { "is no longer a local address" };
+                let was = before.capture;
+                tracing::info!("host: VIP {vip} {news}; captured by {} (was by {was})", state.capture);
+            }
+            self.vips.insert(vip, state);
+        }
+        self.settle().await?;
+        self.changes.audit().await;
+        self.send_announcements();
+        Ok(())
+    }
+
+    async fn look_at(&self, vip: Ipv4Addr) -> Result<VipState, HostError> {
+        let is_local = self.netlink.is_local(vip).await?;
+        let capture = self.options.capture.of(is_local, self.options.announce);
+        if is_local && capture == Capture::Route && !self.vips.get(&vip).is_some_and(|state| state.is_local) {
+            tracing::warn!(
+                "host: VIP {vip} is a local address, which a route cannot capture; set capture = \"auto\""
+            );
+        }
+        let is_answered = self.options.announce.is_answered(is_local);
+        let announcements = if is_answered { ANNOUNCEMENTS } else { 0 };
+        Ok(VipState { is_local, capture, is_answered, announcements })
+    }
+
+    async fn settle(&mut self) -> Result<(), HostError> {
+        let wanted = settings::wanted(&self.interface, &self.tun, &self.vips);
+        self.changes.settle(&wanted).await
+    }
+
+    fn send_announcements(&mut self) {
+        if self.options.changes == HostChanges::Print {
+            return;
+        }
+        for (vip, state) in self.vips.iter_mut().filter(|(_, state)| state.announcements > 0) {
+            state.announcements -= 1;
+            match announce::announce(&self.interface.name, *vip) {
+                Ok(()) => tracing::debug!("host: announced {vip} on {}", self.interface.name),
+                Err(error) => {
+                    tracing::warn!("host: {error}");
+                    state.announcements = 0;
+                }
+            }
+        }
+    }
+
+    /// Removes what a killed predecessor left for VIPs that are served no longer.
+    async fn sweep_leftovers(&mut self) {
+        if self.options.changes == HostChanges::Print {
+            return;
+        }
+        if let Err(error) = self.sweep().await {
+            tracing::warn!("host: cannot sweep up after a killed daemon: {error}");
+        }
+    }
+
+    async fn sweep(&mut self) -> Result<(), HostError> {
+        let interface = &self.interface;
+        for proxy in self.netlink.proxies().await? {
+            let is_leftover = proxy.protocol == PROTOCOL
+                && proxy.index == interface.index
+                && !self.vips.contains_key(&proxy.address);
+            // Another director on the same interface has its route, or the VIP as an address.
+            if is_leftover && !self.netlink.is_captured_or_local(proxy.address).await? {
+                self.netlink.delete_proxy(proxy.address, proxy.index).await?;
+                tracing::info!("host: removed proxy neighbour {} left by a killed daemon", proxy.address);
+            }
+        }
+        let is_wanted = self.vips.values().any(|state| state.capture == Capture::Rule);
+        let rules = self.netlink.rules().await?;
+        let leftover = rule::find(&rules, &interface.name).filter(|rule| rule::has_our_protocol(rule));
+        if let Some(rule) = leftover.filter(|_| !is_wanted)
+            && self.netlink.routes_in(CAPTURE_TABLE).await?.is_empty()
+        {
+            self.netlink.delete_rule(rule.clone()).await?;
+            tracing::info!("host: removed the capture rule of {} left by a killed daemon", interface.name);
+        }
+        Ok(())
+    }
+}
+
+fn ipv4_of(vip: IpAddr) -> Result<Ipv4Addr, HostError> {
+    match vip {
+        IpAddr::V4(vip) => Ok(vip),
+        IpAddr::V6(_) => Err(HostError::Refused(format!(
+            "VIP {vip} cannot be captured: only IPv4 VIPs are supported; remove it or give an IPv4 address"
+        ))),
+    }
+}

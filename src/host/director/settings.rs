@@ -1,0 +1,144 @@
+//! Which settings a director wants of its host. Pure.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::net::Ipv4Addr;
+
+use super::VipState;
+use crate::host::CAPTURE_TABLE;
+use crate::host::changes::{Change, Device};
+use crate::host::netlink::TABLE_MAIN;
+use crate::host::sysctl::{Sysctl, Wanted};
+
+/// How VIPs are captured, as configured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum CaptureMode {
+    /// By rule what is a local address of the host, or may become one; by route the rest.
+    #[default]
+    Auto,
+    Route,
+    Rule,
+}
+
+/// How one VIP is captured.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Capture {
+    Route,
+    Rule,
+}
+
+/// When the host answers ARP for a VIP and announces it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
+pub enum Announce {
+    #[default]
+    Always,
+    /// Only while the VIP is a local address of the host, as VRRP puts it there: the backup stays silent.
+    WhenLocal,
+    /// Never, not even for a local VIP: its routes come from elsewhere (BGP, a static route).
+    Never,
+}
+
+impl CaptureMode {
+    /// How a VIP is captured now.
+    pub fn of(self, is_local: bool, announce: Announce) -> Capture {
+        match self {
+            CaptureMode::Route => Capture::Route,
+            CaptureMode::Rule => Capture::Rule,
+            // A VIP that is waited for as a local address is captured by rule before it comes: between its
+            // arrival and a change-over the host would answer connections with RST. And a backup's own
+            // connections to the VIP go to the master, since the rule is for arriving packets only.
+            CaptureMode::Auto if is_local || announce == Announce::WhenLocal => Capture::Rule,
+            CaptureMode::Auto => Capture::Route,
+        }
+    }
+}
+
+impl Announce {
+    pub fn is_answered(self, is_local: bool) -> bool {
+        match self {
+            Announce::Always => true,
+            Announce::WhenLocal => is_local,
+            Announce::Never => false,
+        }
+    }
+}
+
+impl fmt::Display for Capture {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str(match self {
+            Capture::Route => "route",
+            Capture::Rule => "rule",
+        })
+    }
+}
+
+/// Everything the director wants of its host, in the order to make it.
+///
+/// A proxy entry comes before the capture that makes it necessary, a rule before the route that it leads to:
+/// each VIP changes hands with a single route.
+pub fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr, VipState>) -> Vec<Change> {
+    let name = &interface.name;
+    let mut wanted: Vec<Change> = [
+        // Strict would drop clients whose way back is by another interface, and answers of real servers to
+        // this host's own connections, since their source is routed to the TUN device.
+        Sysctl::of_interface(name, "rp_filter", Wanted::NotStrict),
+        // ip-sysctl.rst: redirects are sent "if at least one of conf/{all,interface}/send_redirects is set".
+        // The others of its default 1 have it of their own, so `all` decides nothing for them.
+        Sysctl::of_interface(name, "send_redirects", Wanted::Exactly(0)),
+        Sysctl::of_interface("all", "send_redirects", Wanted::Exactly(0)),
+        // The kernel holds back proxied answers to broadcast requests for a random time of up to
+        // proxy_delay (default 0.8 s; arp_process, pneigh_enqueue).
+        Sysctl::new(format!("net/ipv4/neigh/{name}/proxy_delay"), Wanted::Exactly(0)),
+        Sysctl::of_interface(name, "forwarding", Wanted::Exactly(1)),
+    ]
+    .map(Change::Sysctl)
+    .into();
+    for (vip, _) in vips.iter().filter(|(_, state)| state.is_answered) {
+        wanted.push(Change::Proxy { address: *vip, device: interface.clone() });
+    }
+    if vips.values().any(|state| state.capture == Capture::Rule) {
+        wanted.push(Change::CaptureRule { interface: name.clone() });
+    }
+    for (vip, state) in vips {
+        let table = match state.capture {
+            Capture::Route => TABLE_MAIN,
+            Capture::Rule => CAPTURE_TABLE,
+        };
+        wanted.push(Change::Route { destination: *vip, table, device: tun.clone() });
+    }
+    wanted
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn auto_captures_by_rule_what_is_or_may_become_local() {
+        let auto = CaptureMode::Auto;
+        assert_eq!(auto.of(false, Announce::Always), Capture::Route);
+        assert_eq!(auto.of(true, Announce::Always), Capture::Rule);
+        assert_eq!(auto.of(false, Announce::WhenLocal), Capture::Rule);
+        assert_eq!(CaptureMode::Route.of(true, Announce::Always), Capture::Route);
+    }
+
+    #[test]
+    fn a_backup_is_silent() {
+        assert!(Announce::WhenLocal.is_answered(true) && !Announce::WhenLocal.is_answered(false));
+        assert!(Announce::Always.is_answered(false) && !Announce::Never.is_answered(true));
+    }
+
+    #[test]
+    fn the_route_comes_last_and_ip_forward_is_never_written() {
+        let device = |name: &str, index| Device { name: name.into(), index };
+        let state = VipState { is_local: true, capture: Capture::Rule, is_answered: true, announcements: 0 };
+        let vips = BTreeMap::from([(Ipv4Addr::new(10, 0, 0, 9), state)]);
+        let wanted: Vec<String> =
+            wanted(&device("eth0", 2), &device("lvsd0", 3), &vips).iter().map(Change::command).collect();
+        assert!(wanted.iter().all(|command| !command.contains("ip_forward")));
+        let last: Vec<&str> = wanted.iter().rev().take(3).rev().map(String::as_str).collect();
+        assert!(last[0].starts_with("ip neigh add proxy 10.0.0.9 dev eth0"));
+        assert!(last[1].starts_with("ip rule add pref 0 iif eth0 lookup 7690"));
+        assert_eq!(last[2], "ip route add 10.0.0.9/32 dev lvsd0 scope link table 7690");
+    }
+}

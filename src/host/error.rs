@@ -1,0 +1,115 @@
+//! Why a change on the host failed. Every message is one line: what, where, what to do.
+
+use std::io;
+
+use nix::errno::Errno;
+
+/// A failed reading or change of the host's network settings.
+#[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
+pub enum HostError {
+    #[error("interface {0} does not exist; `ip link` lists those that do")]
+    NoInterface(String),
+    #[error(
+        "interface {0} has no Ethernet address, so it can announce nothing; choose the interface of the clients' network or announce = \"never\""
+    )]
+    NoHardwareAddress(String),
+    /// The kernel's answer to a netlink request; `what` says what was tried, on which object.
+    #[error("cannot {what}: {}{}", errno.desc(), advice(*errno))]
+    Netlink { what: String, errno: Errno },
+    /// The netlink connection itself broke, or answered something that is no answer.
+    #[error("cannot {what}: {why}; restart the daemon if this repeats")]
+    Connection { what: String, why: String },
+    #[error("cannot {what} {path}: {}{}", errno.desc(), sysctl_advice(*errno))]
+    Sysctl { what: &'static str, path: String, errno: Errno },
+    /// What was asked cannot work on this host; the text says why and what to do.
+    #[error("{0}")]
+    Refused(String),
+}
+
+impl HostError {
+    /// The object exists already (`EEXIST`).
+    pub fn is_already_there(&self) -> bool {
+        matches!(self, HostError::Netlink { errno: Errno::EEXIST, .. })
+    }
+
+    /// The object, or the device it lived on, exists no longer: nothing is left to undo.
+    pub fn is_gone(&self) -> bool {
+        match self {
+            HostError::Netlink { errno, .. } => {
+                matches!(
+                    errno,
+                    Errno::ESRCH | Errno::ENOENT | Errno::ENODEV | Errno::ENXIO | Errno::EADDRNOTAVAIL
+                )
+            }
+            HostError::Sysctl { errno, .. } => *errno == Errno::ENOENT,
+            HostError::NoInterface(_) => true,
+            _ => false,
+        }
+    }
+
+    /// An error of the netlink library, with what was tried ("add route 10.0.0.1/32 dev lvsd0").
+    pub fn from_netlink(what: impl Into<String>, error: rtnetlink::Error) -> HostError {
+        let what = what.into();
+        match error {
+            rtnetlink::Error::NetlinkError(message) => {
+                HostError::Netlink { what, errno: Errno::from_raw(message.raw_code().abs()) }
+            }
+            other => HostError::Connection { what, why: other.to_string() },
+        }
+    }
+
+    /// An error of a socket or of the connection ("open a netlink socket").
+    pub fn from_io(what: impl Into<String>, error: &io::Error) -> HostError {
+        let what = what.into();
+        match error.raw_os_error() {
+            Some(code) => HostError::Netlink { what, errno: Errno::from_raw(code) },
+            None => HostError::Connection { what, why: error.to_string() },
+        }
+    }
+}
+
+fn advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EPERM | Errno::EACCES => "; run as root or with CAP_NET_ADMIN and CAP_NET_RAW",
+        Errno::EEXIST => "; another one is in its place: remove it or choose another VIP",
+        Errno::ENETDOWN => "; the device is down: `ip link set DEVICE up`",
+        Errno::ENETUNREACH | Errno::EHOSTUNREACH => "; no route leads there: add one",
+        _ => "",
+    }
+}
+
+fn sysctl_advice(errno: Errno) -> &'static str {
+    match errno {
+        Errno::EROFS | Errno::EACCES | Errno::EPERM => {
+            "; run as root, and in a container make /proc/sys/net writable or set it on the host"
+        }
+        _ => "",
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn messages_say_what_where_and_what_to_do() {
+        let error =
+            HostError::Netlink { what: "add route 10.0.0.1/32 dev lvsd0".into(), errno: Errno::EPERM };
+        assert_eq!(
+            error.to_string(),
+            "cannot add route 10.0.0.1/32 dev lvsd0: Operation not permitted; \
+             run as root or with CAP_NET_ADMIN and CAP_NET_RAW"
+        );
+        assert_eq!(
+            HostError::NoInterface("eth7".into()).to_string(),
+            "interface eth7 does not exist; `ip link` lists those that do"
+        );
+    }
+
+    #[test]
+    fn exists_and_gone_are_recognised() {
+        let with = |errno| HostError::Netlink { what: String::new(), errno };
+        assert!(with(Errno::EEXIST).is_already_there());
+        assert!(with(Errno::ESRCH).is_gone() && !with(Errno::EPERM).is_gone());
+    }
+}

@@ -1,0 +1,138 @@
+//! What happens on the host while a daemon runs: address, link, route and rule changes as they come, and a
+//! tick for what the kernel does not announce (sysctls, proxy neighbours).
+
+use std::future;
+use std::net::IpAddr;
+use std::pin::Pin;
+use std::time::Duration;
+
+use futures_util::{FutureExt, Stream, StreamExt};
+use rtnetlink::MulticastGroup;
+use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::RouteNetlinkMessage;
+use tokio::time::{Interval, MissedTickBehavior, interval};
+
+use super::error::HostError;
+use super::netlink::{Route, Task, address_of, interface_of, route_of};
+
+/// RFC 5227 §1.1 ANNOUNCE_INTERVAL: repeated announcements go out with the ticks.
+pub const TICK: Duration = Duration::from_secs(2);
+
+/// Something to look into; which of them it was only decides whether repeated work is due.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Notice {
+    Changed,
+    Tick,
+}
+
+/// One message of the kernel.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Event {
+    /// An address came or went.
+    Address(IpAddr),
+    /// A link came, went or changed its flags.
+    Link(String),
+    RouteGone(Route),
+    Rule,
+    /// The kernel had more to say than there was room for.
+    Lost,
+}
+
+type Messages = Pin<Box<dyn Stream<Item = NetlinkMessage<RouteNetlinkMessage>> + Send>>;
+
+/// The stream of events, in the network namespace of the thread that opened it.
+pub struct Follower {
+    messages: Option<Messages>,
+    _task: Task,
+    ticks: Interval,
+}
+
+impl Follower {
+    /// Subscribes; the task runs on the present tokio runtime.
+    pub fn open() -> Result<Follower, HostError> {
+        let groups = [
+            MulticastGroup::Link,
+            MulticastGroup::Ipv4Ifaddr,
+            MulticastGroup::Ipv4Route,
+            MulticastGroup::Ipv4Rule,
+        ];
+        let (connection, _, messages) = rtnetlink::new_multicast_connection(&groups)
+            .map_err(|error| HostError::from_io("follow the host's network changes", &error))?;
+        let mut ticks = interval(TICK);
+        ticks.set_missed_tick_behavior(MissedTickBehavior::Delay);
+        ticks.reset();
+        Ok(Follower {
+            messages: Some(Box::pin(messages.map(|(message, _)| message))),
+            _task: Task(tokio::spawn(connection)),
+            ticks,
+        })
+    }
+
+    /// Waits until something `is_relevant` happened, or a tick is due. Several events at once make one notice.
+    /// Cancel-safe.
+    pub async fn wait(&mut self, is_relevant: impl Fn(&Event) -> bool) -> Notice {
+        loop {
+            let message = async {
+                match &mut self.messages {
+                    Some(messages) => messages.next().await,
+                    None => future::pending().await,
+                }
+            };
+            tokio::select! {
+                _ = self.ticks.tick() => return Notice::Tick,
+                message = message => {
+                    if self.is_news(message, &is_relevant) {
+                        self.drain();
+                        return Notice::Changed;
+                    }
+                }
+            }
+        }
+    }
+
+    fn is_news(
+        &mut self,
+        message: Option<NetlinkMessage<RouteNetlinkMessage>>,
+        is_relevant: impl Fn(&Event) -> bool,
+    ) -> bool {
+        let Some(message) = message else {
+            tracing::warn!(
+                "host: the kernel's change messages ended; looking every {} s instead",
+                TICK.as_secs()
+            );
+            self.messages = None;
+            return true;
+        };
+        event_of(&message).is_some_and(|event| event == Event::Lost || is_relevant(&event))
+    }
+
+    fn drain(&mut self) {
+        // A notice makes its receiver look at everything, so what waits behind it needs no notice of its own.
+        while let Some(messages) = &mut self.messages
+            && let Some(next) = messages.next().now_or_never()
+        {
+            if next.is_none() {
+                self.messages = None;
+            }
+        }
+    }
+}
+
+fn event_of(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {
+    let inner = match &message.payload {
+        NetlinkPayload::InnerMessage(inner) => inner,
+        NetlinkPayload::Overrun(_) => return Some(Event::Lost),
+        _ => return None,
+    };
+    match inner {
+        RouteNetlinkMessage::NewAddress(address) | RouteNetlinkMessage::DelAddress(address) => {
+            address_of(address).map(|(address, _)| Event::Address(address))
+        }
+        RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => {
+            Some(Event::Link(interface_of(link).name))
+        }
+        RouteNetlinkMessage::DelRoute(route) => route_of(route).map(Event::RouteGone),
+        RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Some(Event::Rule),
+        _ => None,
+    }
+}

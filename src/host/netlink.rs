@@ -1,0 +1,328 @@
+//! Questions and changes over rtnetlink: just those the two roles need.
+//!
+//! Every change is acknowledged by the kernel (NLM_F_ACK), so an error is the kernel's own. Dumps are
+//! filtered by the kernel (NETLINK_GET_STRICT_CHK, Linux 4.20): a router's full table is not copied here.
+
+mod message;
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use futures_util::{StreamExt, TryStreamExt};
+use nix::errno::Errno;
+use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
+use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourFlags};
+use rtnetlink::packet_route::route::{RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType};
+use rtnetlink::packet_route::rule::RuleMessage;
+use rtnetlink::packet_route::{AddressFamily, RouteNetlinkMessage};
+use rtnetlink::{Handle, IpVersion, LinkUnspec};
+use tokio::task::JoinHandle;
+
+use super::PROTOCOL;
+use super::error::HostError;
+pub(super) use message::{address_of, interface_of, route_of};
+use message::{host_route, ip_of, proxy_of, route_question};
+
+/// `rtnetlink.h` RT_TABLE_MAIN.
+pub const TABLE_MAIN: u32 = 254;
+
+/// A connection to the kernel's network configuration, in the network namespace of the thread that opened it.
+#[derive(Clone)]
+pub struct Netlink {
+    handle: Handle,
+    // Never read: its drop ends the connection's task with the last clone.
+    _task: Arc<Task>,
+}
+
+/// A task that ends with its owner.
+pub(super) struct Task(pub(super) JoinHandle<()>);
+
+impl Drop for Task {
+    fn drop(&mut self) {
+        self.0.abort();
+    }
+}
+
+/// A network interface as it is now.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Interface {
+    pub name: String,
+    pub index: u32,
+    /// Bytes of an IP packet.
+    pub mtu: u32,
+    pub mac: Option<[u8; 6]>,
+    /// Administratively up (IFF_UP).
+    pub is_up: bool,
+}
+
+/// The way the kernel would send a packet of this host's own.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct WayTo {
+    pub destination: IpAddr,
+    /// The destination is an address of this host.
+    pub is_local: bool,
+    /// The source address the kernel would choose.
+    pub source: Option<IpAddr>,
+    pub gateway: Option<IpAddr>,
+    pub interface: Interface,
+    /// Bytes: the path MTU the kernel has learned or the route prescribes, else the device's.
+    pub path_mtu: u32,
+}
+
+/// A route that leaves by a certain device.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Route {
+    pub destination: Ipv4Addr,
+    pub prefix_len: u8,
+    pub table: u32,
+    pub index: u32,
+    pub protocol: u8,
+}
+
+/// A proxy neighbour entry (`ip neigh show proxy`).
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Proxy {
+    pub address: Ipv4Addr,
+    pub index: u32,
+    pub protocol: u8,
+}
+
+impl Netlink {
+    /// Opens the connection; its task runs on the present tokio runtime.
+    pub fn open() -> Result<Netlink, HostError> {
+        let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
+            .map_err(|error| HostError::from_io("open a netlink socket", &error))?;
+        let task = Arc::new(Task(tokio::spawn(connection)));
+        Ok(Netlink { handle, _task: task })
+    }
+
+    pub async fn interface(&self, name: &str) -> Result<Interface, HostError> {
+        let request = self.handle.link().get().match_name(name).execute().try_next().await;
+        match request.map_err(|error| HostError::from_netlink(format!("look up interface {name}"), error)) {
+            Ok(Some(link)) => Ok(interface_of(&link)),
+            Ok(None) => Err(HostError::NoInterface(name.to_owned())),
+            Err(error) if error.is_gone() => Err(HostError::NoInterface(name.to_owned())),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn interface_of_index(&self, index: u32) -> Result<Interface, HostError> {
+        let what = || format!("look up the interface with index {index}");
+        let link = self.handle.link().get().match_index(index).execute().try_next().await;
+        let link = link.map_err(|error| HostError::from_netlink(what(), error))?;
+        let gone = || HostError::Netlink { what: what(), errno: Errno::ENODEV };
+        link.as_ref().map(interface_of).ok_or_else(gone)
+    }
+
+    pub async fn set_up(&self, index: u32) -> Result<(), HostError> {
+        let message = LinkUnspec::new_with_index(index).up().build();
+        let done = self.handle.link().set(message).execute().await;
+        done.map_err(|error| {
+            HostError::from_netlink(format!("set up the interface with index {index}"), error)
+        })
+    }
+
+    /// The addresses of one interface, with their prefix lengths.
+    pub async fn addresses(&self, index: u32) -> Result<Vec<(IpAddr, u8)>, HostError> {
+        let mut request = self.handle.address().get().set_link_index_filter(index);
+        request.message_mut().header.index = index;
+        let found: Vec<AddressMessage> = collected("list addresses", request.execute()).await?;
+        Ok(found.iter().filter_map(address_of).collect())
+    }
+
+    pub async fn add_address(&self, address: Ipv4Addr, prefix_len: u8, index: u32) -> Result<(), HostError> {
+        let done = self.handle.address().add(index, address.into(), prefix_len).execute().await;
+        done.map_err(|error| HostError::from_netlink(format!("add address {address}/{prefix_len}"), error))
+    }
+
+    pub async fn delete_address(
+        &self,
+        address: Ipv4Addr,
+        prefix_len: u8,
+        index: u32,
+    ) -> Result<(), HostError> {
+        let request = self.handle.address().add(index, address.into(), prefix_len).message_mut().clone();
+        let done = self.handle.address().del(request).execute().await;
+        done.map_err(|error| HostError::from_netlink(format!("delete address {address}/{prefix_len}"), error))
+    }
+
+    /// The IPv4 routes of any table that leave by the device with this index.
+    pub async fn routes_by(&self, index: u32) -> Result<Vec<Route>, HostError> {
+        let mut question = route_question();
+        question.attributes.push(RouteAttribute::Oif(index));
+        let found = collected("list routes", self.handle.route().get(question).execute()).await;
+        existing(found.map(|routes| routes.iter().filter_map(route_of).collect()))
+    }
+
+    /// The IPv4 routes of one table.
+    pub async fn routes_in(&self, table: u32) -> Result<Vec<Route>, HostError> {
+        let mut question = route_question();
+        question.attributes.push(RouteAttribute::Table(table));
+        let found = collected("list routes", self.handle.route().get(question).execute()).await;
+        existing(found.map(|routes| routes.iter().filter_map(route_of).collect()))
+    }
+
+    /// Adds `destination`/32 by the device with this index, scope link, protocol [`PROTOCOL`].
+    pub async fn add_route(&self, destination: Ipv4Addr, table: u32, index: u32) -> Result<(), HostError> {
+        let done = self.handle.route().add(host_route(destination, table, index)).execute().await;
+        done.map_err(|error| {
+            HostError::from_netlink(format!("add route {destination}/32 to table {table}"), error)
+        })
+    }
+
+    pub async fn delete_route(&self, destination: Ipv4Addr, table: u32, index: u32) -> Result<(), HostError> {
+        let done = self.handle.route().del(host_route(destination, table, index)).execute().await;
+        done.map_err(|error| {
+            HostError::from_netlink(format!("delete route {destination}/32 from table {table}"), error)
+        })
+    }
+
+    /// How the kernel would reach `destination` (RTM_GETROUTE, as `ip route get`).
+    pub async fn way_to(&self, destination: IpAddr) -> Result<WayTo, HostError> {
+        let what = || format!("find a route to {destination}");
+        let reply = self.lookup(destination, RouteFlags::empty()).await?;
+        let index = reply.attributes.iter().find_map(|a| match a {
+            RouteAttribute::Oif(index) => Some(*index),
+            _ => None,
+        });
+        let index = index.ok_or_else(|| HostError::Netlink { what: what(), errno: Errno::EHOSTUNREACH })?;
+        let interface = self.interface_of_index(index).await?;
+        let mut way = WayTo {
+            destination,
+            is_local: reply.header.kind == RouteType::Local,
+            source: None,
+            gateway: None,
+            path_mtu: interface.mtu,
+            interface,
+        };
+        for attribute in &reply.attributes {
+            match attribute {
+                RouteAttribute::PrefSource(address) => way.source = ip_of(address),
+                RouteAttribute::Gateway(address) => way.gateway = ip_of(address),
+                RouteAttribute::Metrics(metrics) => {
+                    let mtu = metrics
+                        .iter()
+                        .find_map(|m| if let RouteMetric::Mtu(mtu) = m { Some(*mtu) } else { None });
+                    way.path_mtu = mtu.unwrap_or(way.path_mtu).min(way.interface.mtu);
+                }
+                _ => {}
+            }
+        }
+        Ok(way)
+    }
+
+    /// Would the host take a packet for `address` as its own? Also true for `local` routes without an address.
+    pub async fn is_local(&self, address: Ipv4Addr) -> Result<bool, HostError> {
+        match self.lookup(address.into(), RouteFlags::empty()).await {
+            Ok(reply) => Ok(reply.header.kind == RouteType::Local),
+            Err(HostError::Netlink {
+                errno: Errno::ENETUNREACH | Errno::EHOSTUNREACH | Errno::EACCES | Errno::EINVAL,
+                ..
+            }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    /// Does the route to `address` carry [`PROTOCOL`], or is it an address of this host?
+    pub(super) async fn is_captured_or_local(&self, address: Ipv4Addr) -> Result<bool, HostError> {
+        match self.lookup(address.into(), RouteFlags::FibMatch).await {
+            Ok(reply) => {
+                Ok(reply.header.kind == RouteType::Local || u8::from(reply.header.protocol) == PROTOCOL)
+            }
+            Err(HostError::Netlink { .. }) => Ok(false),
+            Err(error) => Err(error),
+        }
+    }
+
+    async fn lookup(&self, destination: IpAddr, flags: RouteFlags) -> Result<RouteMessage, HostError> {
+        let what = || format!("find a route to {destination}");
+        let mut question = route_question();
+        question.header.flags = flags | RouteFlags::LookupTable;
+        if destination.is_ipv6() {
+            question.header.address_family = AddressFamily::Inet6;
+        }
+        question.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
+        question.attributes.push(RouteAttribute::Destination(destination.into()));
+        let reply = self.handle.route().get(question).execute().try_next().await;
+        let reply = reply.map_err(|error| HostError::from_netlink(what(), error))?;
+        reply.ok_or_else(|| HostError::Connection {
+            what: what(),
+            why: "the kernel gave no answer".to_owned(),
+        })
+    }
+
+    /// The IPv4 rules in the order the kernel goes through them.
+    pub async fn rules(&self) -> Result<Vec<RuleMessage>, HostError> {
+        collected("list rules", self.handle.rule().get(IpVersion::V4).execute()).await
+    }
+
+    /// Adds a rule behind those of its preference, even if an equal one exists.
+    pub async fn add_rule(&self, rule: RuleMessage) -> Result<(), HostError> {
+        // Not the library's `rule().add()`: it refuses duplicates (NLM_F_EXCL).
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewRule(rule));
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE;
+        self.acknowledged("add a rule", request).await
+    }
+
+    /// Deletes the first rule that looks like this one.
+    pub async fn delete_rule(&self, rule: RuleMessage) -> Result<(), HostError> {
+        let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelRule(rule));
+        request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
+        self.acknowledged("delete a rule", request).await
+    }
+
+    async fn acknowledged(
+        &self,
+        what: &str,
+        request: NetlinkMessage<RouteNetlinkMessage>,
+    ) -> Result<(), HostError> {
+        let mut handle = self.handle.clone();
+        let mut answers = handle.request(request).map_err(|error| HostError::from_netlink(what, error))?;
+        while let Some(answer) = answers.next().await {
+            if let NetlinkPayload::Error(error) = answer.payload
+                && error.code.is_some()
+            {
+                return Err(HostError::from_netlink(what, rtnetlink::Error::NetlinkError(error)));
+            }
+        }
+        Ok(())
+    }
+
+    /// The IPv4 proxy neighbours of every interface.
+    pub async fn proxies(&self) -> Result<Vec<Proxy>, HostError> {
+        let request = self.handle.neighbours().get().proxies().set_address_family(AddressFamily::Inet);
+        let found = collected("list proxy neighbours", request.execute()).await?;
+        Ok(found.iter().filter_map(proxy_of).collect())
+    }
+
+    /// Lets the host answer ARP for `address` on the interface with this index; protocol [`PROTOCOL`].
+    pub async fn add_proxy(&self, address: Ipv4Addr, index: u32) -> Result<(), HostError> {
+        let mut request = self.handle.neighbours().add(index, address.into()).flags(NeighbourFlags::Proxy);
+        request.message_mut().attributes.push(NeighbourAttribute::Protocol(PROTOCOL.into()));
+        let done = request.execute().await;
+        done.map_err(|error| HostError::from_netlink(format!("add proxy neighbour {address}"), error))
+    }
+
+    pub async fn delete_proxy(&self, address: Ipv4Addr, index: u32) -> Result<(), HostError> {
+        let mut request = self.handle.neighbours().add(index, address.into()).flags(NeighbourFlags::Proxy);
+        let message = request.message_mut().clone();
+        let done = self.handle.neighbours().del(message).execute().await;
+        done.map_err(|error| HostError::from_netlink(format!("delete proxy neighbour {address}"), error))
+    }
+}
+
+async fn collected<T>(
+    what: &str,
+    answers: impl futures_util::Stream<Item = Result<T, rtnetlink::Error>>,
+) -> Result<Vec<T>, HostError> {
+    answers.try_collect().await.map_err(|error| HostError::from_netlink(what, error))
+}
+
+/// A table or device that does not exist holds nothing.
+fn existing<T>(found: Result<Vec<T>, HostError>) -> Result<Vec<T>, HostError> {
+    match found {
+        Err(error) if error.is_gone() => Ok(Vec::new()),
+        found => found,
+    }
+}

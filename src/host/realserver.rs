@@ -1,0 +1,159 @@
+//! The real server's host: the VIPs are addresses of the TUN device, and nobody on the network hears of them.
+//!
+//! ```text
+//! director ── IPIP ──▶ eth0 ─▶ daemon ─▶ lvsr0 (VIP/32) ─▶ application ─▶ eth0 ──▶ client
+//!                                        ▲ source CIP, routed by eth0: strict rp_filter would drop it
+//! ```
+//!
+//! The TUN device needs the VIP as its address: a device without any drops whatever the loose rp_filter
+//! checks (`__fib_validate_source`, `last_resort`). `accept_local` is not needed.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::changes::{Change, Changes, Device, HostChanges};
+use super::error::HostError;
+use super::follow::{Event, Follower, Notice};
+use super::netlink::Netlink;
+use super::sysctl::{Sysctl, Wanted};
+
+/// What a real server needs to know about its host.
+#[derive(Debug, Clone)]
+pub struct RealServerHostOptions {
+    /// The TUN device; it exists and is up.
+    pub tun: String,
+    pub vips: Vec<IpAddr>,
+    pub changes: HostChanges,
+}
+
+/// The host of a running real server. Drop without [`RealServerHost::stop`] leaves the sysctls changed.
+pub struct RealServerHost {
+    netlink: Netlink,
+    changes: Changes,
+    follower: Follower,
+    tun: Device,
+    vips: BTreeSet<Ipv4Addr>,
+}
+
+impl RealServerHost {
+    /// Makes the host ready and follows it from then on. If anything fails, what was changed is undone again.
+    ///
+    /// Needs a tokio runtime with timers, and CAP_NET_ADMIN.
+    pub async fn start(options: RealServerHostOptions) -> Result<RealServerHost, HostError> {
+        let netlink = Netlink::open()?;
+        let tun = match (netlink.interface(&options.tun).await, options.changes) {
+            (Err(HostError::NoInterface(name)), HostChanges::Print) => Device { name, index: 0 },
+            (tun, _) => Device::from(&tun?),
+        };
+        let follower = Follower::open()?;
+        let changes = Changes::new(netlink.clone(), options.changes);
+        let vips = options.vips.iter().map(|vip| ipv4_of(*vip)).collect::<Result<_, _>>()?;
+        let mut host = RealServerHost { netlink, changes, follower, tun, vips };
+        if let Err(error) = host.settle().await {
+            host.changes.undo_all().await;
+            return Err(error);
+        }
+        Ok(host)
+    }
+
+    /// Waits for something to look into. Cancel-safe: made for `tokio::select!`, with
+    /// [`RealServerHost::on_notice`] in the arm's body.
+    pub async fn wait(&mut self) -> Notice {
+        let RealServerHost { follower, vips, tun, .. } = self;
+        follower
+            .wait(|event| match event {
+                Event::Address(IpAddr::V4(address)) => vips.contains(address),
+                Event::Link(name) => *name == tun.name,
+                Event::Lost => true,
+                Event::Address(_) | Event::RouteGone(_) | Event::Rule => false,
+            })
+            .await
+    }
+
+    /// Puts right what somebody undid. Not cancel-safe.
+    pub async fn on_notice(&mut self, _notice: Notice) {
+        self.changes.audit().await;
+    }
+
+    /// Binds one more VIP.
+    pub async fn add_vip(&mut self, vip: IpAddr) -> Result<(), HostError> {
+        let vip = ipv4_of(vip)?;
+        if !self.vips.insert(vip) {
+            return Ok(());
+        }
+        let settled = self.settle().await;
+        if settled.is_err() {
+            self.vips.remove(&vip);
+        }
+        settled
+    }
+
+    /// Unbinds a VIP. One that is not bound is no error.
+    pub async fn remove_vip(&mut self, vip: IpAddr) -> Result<(), HostError> {
+        self.vips.remove(&ipv4_of(vip)?);
+        self.settle().await
+    }
+
+    /// The source address, device and path MTU of this host's own packets to `destination`.
+    pub async fn way_to(&self, destination: IpAddr) -> Result<super::netlink::WayTo, HostError> {
+        self.netlink.way_to(destination).await
+    }
+
+    /// The ledger: entries for a metric, commands for `--no-host-changes`, a one-line summary.
+    pub fn changes(&self) -> &Changes {
+        &self.changes
+    }
+
+    /// Undoes everything, newest first.
+    pub async fn stop(mut self) {
+        self.changes.undo_all().await;
+    }
+
+    async fn settle(&mut self) -> Result<(), HostError> {
+        self.changes.settle(&wanted(&self.tun, &self.vips)).await
+    }
+}
+
+/// Everything a real server wants of its host, in the order to make it: silence before the address.
+fn wanted(tun: &Device, vips: &BTreeSet<Ipv4Addr>) -> Vec<Change> {
+    let sysctls = [
+        Sysctl::of_interface("all", "arp_ignore", Wanted::AtLeast(1)),
+        Sysctl::of_interface("all", "arp_announce", Wanted::AtLeast(2)),
+        Sysctl::of_interface(&tun.name, "rp_filter", Wanted::NotStrict),
+        // A decapsulated packet ends here; it must never travel on (CVE-2020-10136).
+        Sysctl::of_interface(&tun.name, "forwarding", Wanted::Exactly(0)),
+    ];
+    let addresses = vips.iter().map(|vip| Change::Address { address: *vip, device: tun.clone() });
+    sysctls.into_iter().map(Change::Sysctl).chain(addresses).collect()
+}
+
+fn ipv4_of(vip: IpAddr) -> Result<Ipv4Addr, HostError> {
+    match vip {
+        IpAddr::V4(vip) => Ok(vip),
+        IpAddr::V6(_) => Err(HostError::Refused(format!(
+            "VIP {vip} cannot be bound: only IPv4 VIPs are supported; remove it or give an IPv4 address"
+        ))),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_host_is_silent_before_it_has_the_address() {
+        let tun = Device { name: "lvsr0".into(), index: 3 };
+        let commands: Vec<String> =
+            wanted(&tun, &BTreeSet::from([Ipv4Addr::new(10, 0, 0, 9)])).iter().map(Change::command).collect();
+        assert_eq!(
+            commands,
+            [
+                "sysctl -w net.ipv4.conf.all.arp_ignore=1",
+                "sysctl -w net.ipv4.conf.all.arp_announce=2",
+                "sysctl -w net.ipv4.conf.lvsr0.rp_filter=2",
+                "sysctl -w net.ipv4.conf.lvsr0.forwarding=0",
+                "ip address add 10.0.0.9/32 dev lvsr0",
+            ]
+        );
+    }
+}

@@ -1,0 +1,102 @@
+//! Real servers that cannot work on this host, found before a packet is lost to them. Pure.
+
+use std::net::IpAddr;
+
+use super::error::HostError;
+use super::netlink::WayTo;
+
+/// How encapsulated packets for a real server leave this host, as the kernel's routes have it at the moment.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct OuterSource {
+    /// The source address of the outer header (DIP).
+    pub address: IpAddr,
+    pub interface: String,
+    /// Bytes of a whole outer packet: the learned path MTU or the device's.
+    pub path_mtu: u32,
+}
+
+/// Judges the way to a real server. `vips` are those captured here, `tun` is the name of our device.
+///
+/// Refused: a RIP that is a VIP or an address of this host, and a way that leads through our own capture; in each
+/// case the packet would come back here instead of leaving.
+pub fn check_way(way: &WayTo, vips: &[IpAddr], tun: &str) -> Result<OuterSource, HostError> {
+    let rip = way.destination;
+    let device = &way.interface.name;
+    let refused = |why: String| Err(HostError::Refused(why));
+    if vips.contains(&rip) {
+        return refused(format!(
+            "real server {rip} is itself a VIP; give the real server's own address as rip"
+        ));
+    }
+    if way.is_local {
+        return refused(format!(
+            "real server {rip} is an address of this host; a director does not serve: use another host's address"
+        ));
+    }
+    if device == tun {
+        return refused(format!(
+            "the route to real server {rip} leaves by {tun}, back into the director; give it a route by a real interface (`ip route get {rip}`)"
+        ));
+    }
+    if let Some(gateway) = way.gateway.filter(|gateway| vips.contains(gateway)) {
+        return refused(format!(
+            "the route to real server {rip} goes by {gateway}, which is a VIP captured here; choose another gateway"
+        ));
+    }
+    match way.source {
+        Some(address) if vips.contains(&address) => refused(format!(
+            "packets to real server {rip} would leave with the VIP {address} as their source; set outer_source or give {device} an address of its own"
+        )),
+        Some(address) => Ok(OuterSource { address, interface: device.clone(), path_mtu: way.path_mtu }),
+        None => refused(format!(
+            "the kernel names no source address towards real server {rip}; set outer_source or give {device} an address"
+        )),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::netlink::Interface;
+    use super::*;
+
+    fn way() -> WayTo {
+        let interface = Interface { name: "eth0".into(), index: 2, mtu: 1500, mac: None, is_up: true };
+        WayTo {
+            destination: "172.25.3.2".parse().unwrap(),
+            is_local: false,
+            source: Some("172.25.3.1".parse().unwrap()),
+            gateway: None,
+            interface,
+            path_mtu: 1400,
+        }
+    }
+
+    fn judge(way: &WayTo) -> Result<OuterSource, String> {
+        check_way(way, &["172.25.3.100".parse().unwrap()], "lvsd0").map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn an_ordinary_way_gives_source_and_path_mtu() {
+        let expected =
+            OuterSource { address: "172.25.3.1".parse().unwrap(), interface: "eth0".into(), path_mtu: 1400 };
+        assert_eq!(judge(&way()), Ok(expected));
+    }
+
+    #[test]
+    fn ways_that_lead_back_are_refused_with_the_reason() {
+        let mut on_tun = way();
+        on_tun.interface.name = "lvsd0".into();
+        let cases = [
+            (WayTo { destination: "172.25.3.100".parse().unwrap(), ..way() }, "is itself a VIP"),
+            (WayTo { is_local: true, ..way() }, "is an address of this host"),
+            (on_tun, "leaves by lvsd0"),
+            (WayTo { gateway: "172.25.3.100".parse().ok(), ..way() }, "goes by 172.25.3.100"),
+            (WayTo { source: "172.25.3.100".parse().ok(), ..way() }, "the VIP 172.25.3.100 as their source"),
+            (WayTo { source: None, ..way() }, "no source address"),
+        ];
+        for (way, words) in cases {
+            let message = judge(&way).unwrap_err();
+            assert!(message.contains(words), "{message}");
+        }
+    }
+}

@@ -1,0 +1,222 @@
+//! The one policy rule that captures VIPs which are local addresses of the host.
+//!
+//! ```text
+//! before                        captured
+//! 0:     lookup local           0:     iif eth0 lookup 7690     ← VIP/32 dev TUN lives in this table
+//! 32766: lookup main            0:     lookup local
+//! 32767: lookup default         32766: lookup main …
+//! ```
+//!
+//! A VIP that is not in the table falls through to `local`: one rule serves every VIP, and the rule of a
+//! killed daemon leads to an empty table, since its routes died with the TUN device.
+//!
+//! The kernel keeps rules of equal preference in the order of their insertion, and refuses a second equal
+//! one only if asked to (NLM_F_EXCL). So ours is added behind `local`, then a copy of `local` behind ours,
+//! then the first `local` is deleted: at no moment is the host without one, and deleting ours leaves the
+//! rules as they were.
+
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+
+use super::error::HostError;
+use super::{CAPTURE_TABLE, PROTOCOL};
+
+/// `rtnetlink.h` RT_TABLE_LOCAL.
+const TABLE_LOCAL: u32 = 255;
+
+/// One netlink request on the way to the wanted order.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Step {
+    /// To be added without NLM_F_EXCL.
+    Add(RuleMessage),
+    /// Deletes the first rule that looks like this one.
+    Delete(RuleMessage),
+}
+
+/// The capture rule for packets that arrive on `interface`.
+pub fn capture_rule(interface: &str, preference: u32) -> RuleMessage {
+    let mut rule = RuleMessage::default();
+    rule.header.family = AddressFamily::Inet;
+    rule.header.action = RuleAction::ToTable;
+    rule.attributes = vec![
+        RuleAttribute::Iifname(interface.to_owned()),
+        RuleAttribute::Priority(preference),
+        RuleAttribute::Table(CAPTURE_TABLE),
+        RuleAttribute::Protocol(PROTOCOL.into()),
+    ];
+    rule
+}
+
+/// Is `rule` a capture rule for packets that arrive on `interface`, whoever made it?
+pub fn is_capture_rule(rule: &RuleMessage, interface: &str) -> bool {
+    table(rule) == CAPTURE_TABLE
+        && rule.attributes.iter().any(|a| matches!(a, RuleAttribute::Iifname(name) if name == interface))
+}
+
+/// Does the capture rule for `interface` stand ahead of every rule for `local`?
+pub fn is_ahead_of_local(rules: &[RuleMessage], interface: &str) -> bool {
+    let ours = rules.iter().position(|rule| is_capture_rule(rule, interface));
+    let local = rules.iter().position(is_plain_local);
+    match (ours, local) {
+        (Some(ours), Some(local)) => ours < local,
+        (ours, None) => ours.is_some(),
+        (None, Some(_)) => false,
+    }
+}
+
+/// The requests that bring a capture rule for `interface` ahead of `local`, given the host's `rules` in the
+/// kernel's order. It also finishes what a killed daemon left half done.
+///
+/// Refuses if rules of somebody else share the preference of `local` and stand behind it: they would change
+/// places with it.
+pub fn plan(rules: &[RuleMessage], interface: &str) -> Result<Vec<Step>, HostError> {
+    if is_ahead_of_local(rules, interface) {
+        return Ok(Vec::new());
+    }
+    let ours = rules.iter().position(|rule| is_capture_rule(rule, interface));
+    let Some(first_local) = rules.iter().position(is_plain_local) else {
+        return Ok(vec![Step::Add(capture_rule(interface, 0))]);
+    };
+    let local = &rules[first_local];
+    let local_preference = preference(local);
+    if ours.is_none() && local_preference > 0 {
+        return Ok(vec![Step::Add(capture_rule(interface, local_preference - 1))]);
+    }
+    let behind = rules[first_local..].iter().take_while(|rule| preference(rule) == local_preference);
+    if let Some(stranger) = behind.clone().find(|r| !is_plain_local(r) && table(r) != CAPTURE_TABLE) {
+        return Err(HostError::Refused(format!(
+            "the rule to table {} at preference {local_preference} stands behind the rule for `local`, and \
+             capturing a local VIP would put it ahead: give it a preference of its own (`ip rule`)",
+            table(stranger)
+        )));
+    }
+    let ours = ours.unwrap_or(usize::MAX);
+    let is_behind_ours = |(index, rule): (usize, &RuleMessage)| index > ours && is_plain_local(rule);
+    let mut steps = Vec::new();
+    if ours == usize::MAX {
+        steps.push(Step::Add(capture_rule(interface, local_preference)));
+    }
+    if !rules.iter().enumerate().any(is_behind_ours) {
+        steps.push(Step::Add(local.clone()));
+    }
+    let locals_ahead = rules.iter().take(ours).filter(|rule| is_plain_local(rule));
+    steps.extend(locals_ahead.map(|rule| Step::Delete(rule.clone())));
+    Ok(steps)
+}
+
+/// The preference a capture rule for `interface` has in `rules`, needed to delete it.
+pub fn find<'a>(rules: &'a [RuleMessage], interface: &str) -> Option<&'a RuleMessage> {
+    rules.iter().find(|rule| is_capture_rule(rule, interface))
+}
+
+/// Was `rule` made by a daemon like this one?
+pub fn has_our_protocol(rule: &RuleMessage) -> bool {
+    rule.attributes.iter().any(|a| matches!(a, RuleAttribute::Protocol(p) if u8::from(*p) == PROTOCOL))
+}
+
+fn preference(rule: &RuleMessage) -> u32 {
+    let found = rule.attributes.iter().find_map(|a| match a {
+        RuleAttribute::Priority(preference) => Some(*preference),
+        _ => None,
+    });
+    // The kernel leaves the attribute out for preference 0 (fib_nl_fill_rule).
+    found.unwrap_or(0)
+}
+
+fn table(rule: &RuleMessage) -> u32 {
+    let wide = rule.attributes.iter().find_map(|a| match a {
+        RuleAttribute::Table(table) => Some(*table),
+        _ => None,
+    });
+    wide.unwrap_or(u32::from(rule.header.table))
+}
+
+fn is_plain_local(rule: &RuleMessage) -> bool {
+    let selects = |a: &RuleAttribute| {
+        matches!(
+            a,
+            RuleAttribute::Iifname(_)
+                | RuleAttribute::Oifname(_)
+                | RuleAttribute::FwMark(_)
+                | RuleAttribute::UidRange(_)
+                | RuleAttribute::IpProtocol(_)
+                | RuleAttribute::SourcePortRange(_)
+                | RuleAttribute::DestinationPortRange(_)
+        )
+    };
+    table(rule) == TABLE_LOCAL
+        && rule.header.action == RuleAction::ToTable
+        && (rule.header.src_len, rule.header.dst_len, rule.header.tos) == (0, 0, 0)
+        && !rule.attributes.iter().any(selects)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn to_table(preference: u32, table: u32) -> RuleMessage {
+        let mut rule = RuleMessage::default();
+        rule.header.family = AddressFamily::Inet;
+        rule.header.action = RuleAction::ToTable;
+        rule.attributes = vec![RuleAttribute::Priority(preference), RuleAttribute::Table(table)];
+        rule
+    }
+
+    /// What the kernel does with the steps.
+    fn carried_out(mut rules: Vec<RuleMessage>, steps: Vec<Step>) -> Vec<RuleMessage> {
+        for step in steps {
+            match step {
+                Step::Add(rule) => {
+                    let place = rules.iter().position(|r| preference(r) > preference(&rule));
+                    rules.insert(place.unwrap_or(rules.len()), rule);
+                }
+                Step::Delete(rule) => {
+                    let place = rules.iter().position(|r| *r == rule).unwrap();
+                    rules.remove(place);
+                }
+            }
+            assert!(rules.iter().any(is_plain_local), "a moment without `local`");
+        }
+        rules
+    }
+
+    #[test]
+    fn the_rule_lands_ahead_and_its_removal_restores() {
+        let before = vec![to_table(0, 255), to_table(32766, 254)];
+        let mut after = carried_out(before.clone(), plan(&before, "eth0").unwrap());
+        assert!(is_ahead_of_local(&after, "eth0"));
+        assert_eq!(plan(&after, "eth0").unwrap(), []);
+        after.retain(|rule| !is_capture_rule(rule, "eth0"));
+        assert_eq!(after, before);
+    }
+
+    #[test]
+    fn what_a_killed_daemon_left_half_done_is_finished() {
+        let half = vec![to_table(0, 255), capture_rule("eth0", 0), to_table(32766, 254)];
+        let most = vec![to_table(0, 255), capture_rule("eth0", 0), to_table(0, 255), to_table(32766, 254)];
+        for left in [half, most] {
+            let done = carried_out(left.clone(), plan(&left, "eth0").unwrap());
+            assert_eq!(done, [capture_rule("eth0", 0), to_table(0, 255), to_table(32766, 254)]);
+        }
+    }
+
+    #[test]
+    fn a_moved_local_rule_stays_where_it_is() {
+        let rules = vec![to_table(50, 77), to_table(100, 255), to_table(32766, 254)];
+        assert_eq!(plan(&rules, "eth0").unwrap(), [Step::Add(capture_rule("eth0", 99))]);
+    }
+
+    #[test]
+    fn a_second_director_keeps_the_first_ones_rule() {
+        let rules = vec![capture_rule("eth1", 0), to_table(0, 255), to_table(32766, 254)];
+        let done = carried_out(rules.clone(), plan(&rules, "eth0").unwrap());
+        assert!(is_ahead_of_local(&done, "eth0") && is_ahead_of_local(&done, "eth1"));
+    }
+
+    #[test]
+    fn somebody_elses_rule_behind_local_is_not_moved() {
+        let rules = vec![to_table(0, 255), to_table(0, 77)];
+        let message = plan(&rules, "eth0").unwrap_err().to_string();
+        assert!(message.contains("table 77") && message.contains("ip rule"), "{message}");
+    }
+}

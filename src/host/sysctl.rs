@@ -1,0 +1,148 @@
+//! Values under /proc/sys. A key is written as its path there: `net/ipv4/conf/eth0/rp_filter`.
+//!
+//! Never written: `net/ipv4/ip_forward`, because writing it resets the forwarding of every interface
+//! (kernel Documentation/networking/ip-sysctl.rst, ip_forward).
+
+use std::fs;
+use std::path::PathBuf;
+
+use nix::errno::Errno;
+
+use super::error::HostError;
+
+/// What a setting has to be.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Wanted {
+    Exactly(i64),
+    /// A higher value does the same and more (arp_ignore, arp_announce).
+    AtLeast(i64),
+    /// For `net/ipv4/conf/IF/rp_filter`: the greater of this and `all` is not 1 (strict); set to 2 (loose) if it is.
+    NotStrict,
+}
+
+/// One setting and what it has to be.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Sysctl {
+    pub key: String,
+    pub wanted: Wanted,
+}
+
+impl Sysctl {
+    pub fn new(key: impl Into<String>, wanted: Wanted) -> Sysctl {
+        Sysctl { key: key.into(), wanted }
+    }
+
+    /// `net/ipv4/conf/INTERFACE/NAME`.
+    pub fn of_interface(interface: &str, name: &str, wanted: Wanted) -> Sysctl {
+        Sysctl::new(format!("net/ipv4/conf/{interface}/{name}"), wanted)
+    }
+
+    /// The value that is written where the present one does not do.
+    pub fn value(&self) -> i64 {
+        match self.wanted {
+            Wanted::Exactly(value) | Wanted::AtLeast(value) => value,
+            Wanted::NotStrict => 2,
+        }
+    }
+
+    /// Does the host do as wanted?
+    pub fn is_satisfied(&self) -> Result<bool, HostError> {
+        let own = read(&self.key)?;
+        Ok(match self.wanted {
+            Wanted::Exactly(value) => own == value,
+            Wanted::AtLeast(value) => own >= value,
+            Wanted::NotStrict => effective(own, read(&all_key(&self.key))?) != 1,
+        })
+    }
+
+    /// Writes the value; the answer is the one it replaced.
+    pub fn set(&self) -> Result<i64, HostError> {
+        let previous = read(&self.key)?;
+        write(&self.key, self.value())?;
+        Ok(previous)
+    }
+
+    /// The name as `sysctl` writes it: dots between, a dot inside an interface name becomes a slash.
+    pub fn name(&self) -> String {
+        self.key
+            .chars()
+            .map(|c| {
+                if c == '/' {
+                    '.'
+                } else if c == '.' {
+                    '/'
+                } else {
+                    c
+                }
+            })
+            .collect()
+    }
+}
+
+/// What the kernel goes by where the greater of `all` and the interface counts: rp_filter, arp_ignore,
+/// arp_announce (ip-sysctl.rst: "The max value from conf/{all,interface} is used").
+pub fn effective(interface: i64, all: i64) -> i64 {
+    interface.max(all)
+}
+
+/// Reads a setting of one number.
+pub fn read(key: &str) -> Result<i64, HostError> {
+    let text = fs::read_to_string(path(key)).map_err(|error| failure("read", key, &error))?;
+    text.trim().parse().map_err(|_| HostError::Sysctl {
+        what: "read",
+        path: shown(key),
+        errno: Errno::EINVAL,
+    })
+}
+
+/// Writes a setting of one number.
+pub fn write(key: &str, value: i64) -> Result<(), HostError> {
+    fs::write(path(key), value.to_string()).map_err(|error| failure("write", key, &error))
+}
+
+fn all_key(key: &str) -> String {
+    let mut parts: Vec<&str> = key.split('/').collect();
+    if let [.., interface, _] = parts.as_mut_slice() {
+        *interface = "all";
+    }
+    parts.join("/")
+}
+
+fn path(key: &str) -> PathBuf {
+    PathBuf::from("/proc/sys").join(key)
+}
+
+fn shown(key: &str) -> String {
+    path(key).display().to_string()
+}
+
+fn failure(what: &'static str, key: &str, error: &std::io::Error) -> HostError {
+    HostError::Sysctl { what, path: shown(key), errno: Errno::from_raw(error.raw_os_error().unwrap_or(0)) }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_are_written_as_sysctl_does() {
+        let sysctl = Sysctl::of_interface("eth0.100", "rp_filter", Wanted::NotStrict);
+        assert_eq!(sysctl.key, "net/ipv4/conf/eth0.100/rp_filter");
+        assert_eq!(sysctl.name(), "net.ipv4.conf.eth0/100.rp_filter");
+        assert_eq!(all_key(&sysctl.key), "net/ipv4/conf/all/rp_filter");
+    }
+
+    #[test]
+    fn strict_all_is_loosened_by_the_interface() {
+        assert_eq!(effective(0, 1), 1);
+        assert_eq!(effective(2, 1), 2);
+        assert_eq!(Sysctl::of_interface("eth0", "rp_filter", Wanted::NotStrict).value(), 2);
+    }
+
+    #[test]
+    fn a_missing_setting_is_gone() {
+        let error = read("net/ipv4/conf/no-such-device/rp_filter").unwrap_err();
+        assert!(error.is_gone(), "{error}");
+        assert!(error.to_string().contains("/proc/sys/net/ipv4/conf/no-such-device/rp_filter"), "{error}");
+    }
+}
