@@ -1,0 +1,380 @@
+//! What the daemons change on their host, with real packets in network namespaces of their own. Needs root.
+
+#[path = "host/bed.rs"]
+mod bed;
+
+use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+
+use bed::{
+    Bed, CLIENT, DIRECTOR, PATIENCE, VIP, captured, in_namespace, next_arp, read_sysctl, tun, write_sysctl,
+};
+use lvs_tund::host::director::Capture;
+use lvs_tund::host::{
+    Announce, CAPTURE_TABLE, CaptureMode, DirectorHost, DirectorHostOptions, HostChanges, Netlink, Notice,
+    RealServerHost, RealServerHostOptions, netlink::TABLE_MAIN,
+};
+
+const ARP_REQUEST: u16 = 1;
+const ARP_REPLY: u16 = 2;
+
+/// RFC 5735 TEST-NET-1: a client behind a router.
+const FAR_CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
+
+fn options() -> DirectorHostOptions {
+    DirectorHostOptions {
+        interface: "eth0".into(),
+        tun: "lvsd0".into(),
+        vips: vec![VIP.into()],
+        capture: CaptureMode::Auto,
+        announce: Announce::Always,
+        changes: HostChanges::Make,
+    }
+}
+
+async fn next_change(host: &mut DirectorHost) {
+    let notice = tokio::time::timeout(PATIENCE, host.wait()).await.expect("a notice");
+    host.on_notice(notice).await;
+}
+
+/// Waits for notices until the VIP is captured as expected.
+async fn until_captured_by(host: &mut DirectorHost, capture: Capture) {
+    while host.vips()[&VIP].capture != capture {
+        next_change(host).await;
+    }
+}
+
+#[test]
+fn a_route_captures_a_vip_that_is_not_local() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        let tun = tun("lvsd0");
+        let before = bed.snapshot().await;
+        let host = DirectorHost::start(options()).await.unwrap();
+        assert_eq!(host.vips()[&VIP].capture, Capture::Route);
+
+        bed.client.send(VIP, "by route");
+        // Forwarding has decremented the TTL once (decisions.md C6).
+        assert_eq!(captured(&tun, "by route"), (CLIENT, VIP, 63));
+        assert_eq!(read_sysctl("net/ipv4/neigh/eth0/proxy_delay"), 0);
+        assert_eq!(read_sysctl("net/ipv4/conf/all/forwarding"), 0, "ip_forward is not touched");
+
+        host.stop().await;
+        assert_eq!(bed.snapshot().await, before);
+    });
+}
+
+#[test]
+fn a_rule_captures_a_vip_that_is_local() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        bed.add_address("lo", VIP, 32).await;
+        let tun = tun("lvsd0");
+        let before = bed.snapshot().await;
+        let host = DirectorHost::start(options()).await.unwrap();
+        assert_eq!(host.vips()[&VIP].capture, Capture::Rule);
+
+        bed.client.send(VIP, "by rule");
+        assert_eq!(captured(&tun, "by rule"), (CLIENT, VIP, 63));
+
+        host.stop().await;
+        assert_eq!(bed.snapshot().await, before);
+    });
+}
+
+#[test]
+fn the_rule_leaves_the_hosts_other_addresses_alone() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        bed.add_address("lo", VIP, 32).await;
+        let _tun = tun("lvsd0");
+        let _host = DirectorHost::start(options()).await.unwrap();
+        let socket = UdpSocket::bind((DIRECTOR, 9)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        bed.client.send(DIRECTOR, "for the host");
+        let mut text = [0; 64];
+        assert_eq!(socket.recv(&mut text).unwrap(), "for the host".len());
+    });
+}
+
+#[test]
+fn a_vip_that_becomes_local_and_leaves_again_stays_captured() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        let tun = tun("lvsd0");
+        let before = bed.snapshot().await;
+        let mut host = DirectorHost::start(options()).await.unwrap();
+
+        bed.add_address("eth0", VIP, 32).await;
+        until_captured_by(&mut host, Capture::Rule).await;
+        bed.client.send(VIP, "after it came");
+        assert_eq!(captured(&tun, "after it came").1, VIP);
+
+        bed.delete_address(VIP).await;
+        until_captured_by(&mut host, Capture::Route).await;
+        bed.client.send(VIP, "after it left");
+        assert_eq!(captured(&tun, "after it left").1, VIP);
+
+        host.stop().await;
+        assert_eq!(bed.snapshot().await, before);
+    });
+}
+
+#[test]
+fn what_somebody_undoes_is_put_right_once_and_not_fought_over() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        let tun = tun("lvsd0");
+        let before = bed.snapshot().await;
+        let mut host = DirectorHost::start(options()).await.unwrap();
+        let netlink = Netlink::open().unwrap();
+        let (eth0, lvsd0) = (bed.index("eth0").await, bed.index("lvsd0").await);
+
+        netlink.delete_route(VIP, TABLE_MAIN, lvsd0).await.unwrap();
+        netlink.delete_proxy(VIP, eth0).await.unwrap();
+        write_sysctl("net/ipv4/conf/eth0/forwarding", 0);
+        host.on_notice(Notice::Tick).await;
+        assert_eq!(host.changes().commands(), Vec::<String>::new());
+        bed.client.send(VIP, "repaired");
+        assert_eq!(captured(&tun, "repaired").1, VIP);
+
+        // Undone again within the pause: reported, not repaired.
+        write_sysctl("net/ipv4/conf/eth0/forwarding", 0);
+        host.on_notice(Notice::Tick).await;
+        assert_eq!(host.changes().commands(), ["sysctl -w net.ipv4.conf.eth0.forwarding=1"]);
+        assert!(host.changes().summary().ends_with("1 missing"), "{}", host.changes().summary());
+
+        host.stop().await;
+        assert_eq!(bed.snapshot().await, before);
+    });
+}
+
+#[test]
+fn a_killed_director_harms_nobody_and_its_successor_cleans_up() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        bed.add_address("lo", VIP, 32).await;
+        let before = bed.snapshot().await;
+        let first = tun("lvsd0");
+        // Dropped without stop, and the TUN device with it: what SIGKILL leaves.
+        drop(DirectorHost::start(options()).await.unwrap());
+        drop(first);
+        let socket = UdpSocket::bind((VIP, 9)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        bed.client.send(VIP, "local again");
+        assert_eq!(socket.recv(&mut [0; 64]).unwrap(), "local again".len());
+
+        let second = tun("lvsd0");
+        let host = DirectorHost::start(options()).await.unwrap();
+        bed.client.send(VIP, "captured again");
+        captured(&second, "captured again");
+        host.stop().await;
+        drop(second);
+        let left = |lines: &std::collections::BTreeMap<String, String>| {
+            lines.keys().filter(|k| !k.starts_with('/')).cloned().collect::<Vec<_>>()
+        };
+        assert_eq!(left(&bed.snapshot().await), left(&before));
+    });
+}
+
+#[test]
+fn leftovers_for_vips_served_no_longer_are_swept() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        bed.add_address("lo", VIP, 32).await;
+        let first = tun("lvsd0");
+        drop(DirectorHost::start(options()).await.unwrap());
+        drop(first);
+        bed.delete_address(VIP).await;
+        let _tun = tun("lvsd0");
+        let netlink = Netlink::open().unwrap();
+        assert_eq!((netlink.proxies().await.unwrap().len(), netlink.rules().await.unwrap().len()), (1, 4));
+        let host = DirectorHost::start(DirectorHostOptions { vips: Vec::new(), ..options() }).await.unwrap();
+        assert_eq!((netlink.proxies().await.unwrap().len(), netlink.rules().await.unwrap().len()), (0, 3));
+        host.stop().await;
+    });
+}
+
+#[test]
+fn without_host_changes_nothing_is_changed_and_the_commands_are_named() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        let _tun = tun("lvsd0");
+        bed.add_address("lo", VIP, 32).await;
+        let before = bed.snapshot().await;
+        let print = DirectorHostOptions { changes: HostChanges::Print, ..options() };
+        let mut host = DirectorHost::start(print).await.unwrap();
+        host.on_notice(Notice::Tick).await;
+        assert_eq!(
+            host.changes().commands(),
+            [
+                "sysctl -w net.ipv4.conf.eth0.rp_filter=2",
+                "sysctl -w net.ipv4.conf.eth0.send_redirects=0",
+                "sysctl -w net.ipv4.conf.all.send_redirects=0",
+                "sysctl -w net.ipv4.neigh.eth0.proxy_delay=0",
+                "sysctl -w net.ipv4.conf.eth0.forwarding=1",
+                "ip neigh add proxy 172.25.3.100 dev eth0",
+                "ip rule add pref 0 iif eth0 lookup 7690 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
+                "ip route add 172.25.3.100/32 dev lvsd0 scope link table 7690",
+            ]
+        );
+        write_sysctl("net/ipv4/conf/eth0/forwarding", 1);
+        host.on_notice(Notice::Tick).await;
+        assert_eq!(host.changes().commands().len(), 7, "what was done by hand is wanted no longer");
+        write_sysctl("net/ipv4/conf/eth0/forwarding", 0);
+        host.stop().await;
+        assert_eq!(bed.snapshot().await, before);
+    });
+}
+
+#[test]
+fn a_vrrp_backup_is_silent_and_the_master_announces() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        let tun = tun("lvsd0");
+        let arp = bed.client.hear_arp();
+        let when_local = DirectorHostOptions { announce: Announce::WhenLocal, ..options() };
+        let mut host = DirectorHost::start(when_local).await.unwrap();
+
+        bed.client.send(VIP, "to the backup");
+        // The answer for the director's own address is asked for later, so it marks the end of the wait.
+        bed.client.send(DIRECTOR, "marker");
+        next_arp(&arp, |arp| {
+            assert!(arp.sender != VIP, "a backup speaks for the VIP: {arp:?}");
+            arp.operation == ARP_REPLY && arp.sender == DIRECTOR
+        });
+
+        bed.add_address("eth0", VIP, 32).await;
+        while !host.vips()[&VIP].is_answered {
+            next_change(&mut host).await;
+        }
+        next_arp(&arp, |arp| (arp.operation, arp.sender, arp.target) == (ARP_REQUEST, VIP, VIP));
+        bed.client.send(VIP, "to the master");
+        assert_eq!(captured(&tun, "to the master").1, VIP);
+        host.stop().await;
+    });
+}
+
+#[test]
+fn vips_come_and_go_while_it_runs() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        let tun = tun("lvsd0");
+        let before = bed.snapshot().await;
+        let mut host =
+            DirectorHost::start(DirectorHostOptions { vips: Vec::new(), ..options() }).await.unwrap();
+        let arp = bed.client.hear_arp();
+        host.add_vip(VIP.into()).await.unwrap();
+        next_arp(&arp, |arp| (arp.sender, arp.target) == (VIP, VIP));
+        bed.client.send(VIP, "added");
+        captured(&tun, "added");
+        let message = host.add_vip("2001:db8::1".parse().unwrap()).await.unwrap_err().to_string();
+        assert!(message.contains("only IPv4"), "{message}");
+        host.remove_vip(VIP.into()).await.unwrap();
+        let netlink = Netlink::open().unwrap();
+        assert_eq!(netlink.routes_by(bed.index("lvsd0").await).await.unwrap(), []);
+        assert_eq!(netlink.routes_in(CAPTURE_TABLE).await.unwrap(), []);
+        host.stop().await;
+        assert_eq!(bed.snapshot().await, before);
+    });
+}
+
+#[test]
+fn outer_source_is_the_kernels_choice_and_ways_back_are_refused() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        let _tun = tun("lvsd0");
+        let host = DirectorHost::start(options()).await.unwrap();
+        let source = host.outer_source(CLIENT.into()).await.unwrap();
+        assert_eq!(
+            (source.address, source.interface.as_str(), source.path_mtu),
+            (DIRECTOR.into(), "eth0", 1500)
+        );
+        let netlink = Netlink::open().unwrap();
+        let looping = Ipv4Addr::new(172, 25, 9, 9);
+        netlink.add_route(looping, TABLE_MAIN, bed.index("lvsd0").await).await.unwrap();
+        let cases: [(IpAddr, &str); 4] = [
+            (VIP.into(), "is itself a VIP"),
+            (DIRECTOR.into(), "is an address of this host"),
+            (looping.into(), "leaves by lvsd0"),
+            (FAR_CLIENT.into(), "no route leads there"),
+        ];
+        for (rip, words) in cases {
+            let message = host.outer_source(rip).await.unwrap_err().to_string();
+            assert!(message.contains(words), "{message}");
+        }
+        host.stop().await;
+    });
+}
+
+#[test]
+fn a_missing_interface_is_named() {
+    in_namespace(async || {
+        let _bed = Bed::new().await;
+        let missing = DirectorHostOptions { interface: "eth7".into(), ..options() };
+        let message = DirectorHost::start(missing).await.err().expect("an error").to_string();
+        assert_eq!(message, "interface eth7 does not exist; `ip link` lists those that do");
+    });
+}
+
+/// A UDP datagram from a client behind eth0, as it comes out of the decapsulation.
+fn inner_packet(text: &str) -> Vec<u8> {
+    let mut packet = Vec::new();
+    etherparse::PacketBuilder::ipv4(FAR_CLIENT.octets(), VIP.octets(), 64)
+        .udp(40_000, 9)
+        .write(&mut packet, text.as_bytes())
+        .unwrap();
+    packet
+}
+
+#[test]
+fn a_real_server_takes_decapsulated_packets_in_spite_of_strict_rp_filter() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        let default_route = rtnetlink::RouteMessageBuilder::<Ipv4Addr>::new().gateway(CLIENT).build();
+        bed.handle.route().add(default_route).execute().await.unwrap();
+        let tun = tun("lvsr0");
+        let before = bed.snapshot().await;
+        let options =
+            RealServerHostOptions { tun: "lvsr0".into(), vips: vec![VIP.into()], changes: HostChanges::Make };
+        let mut host = RealServerHost::start(options).await.unwrap();
+        let socket = UdpSocket::bind((VIP, 9)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        tun.send(&inner_packet("decapsulated")).unwrap();
+        let mut text = [0; 64];
+        let (length, from) = socket.recv_from(&mut text).unwrap();
+        assert_eq!((&text[..length], from.ip()), (&b"decapsulated"[..], IpAddr::from(FAR_CLIENT)));
+        assert_eq!(read_sysctl("net/ipv4/conf/lvsr0/forwarding"), 0);
+
+        // Nobody on the network hears of the VIP.
+        let arp = bed.client.hear_arp();
+        bed.client.send(VIP, "to the VIP directly");
+        bed.client.send(DIRECTOR, "marker");
+        next_arp(&arp, |arp| {
+            assert!(arp.sender != VIP, "a real server speaks for the VIP: {arp:?}");
+            arp.operation == ARP_REPLY && arp.sender == DIRECTOR
+        });
+
+        // A VIP somebody deleted comes back.
+        bed.delete_address(VIP).await;
+        host.on_notice(Notice::Changed).await;
+        assert_eq!(host.changes().commands(), Vec::<String>::new());
+        drop(socket);
+        host.stop().await;
+        assert_eq!(bed.snapshot().await, before);
+    });
+}
+
+#[test]
+fn a_setting_changed_by_somebody_else_since_is_left_to_him() {
+    in_namespace(async || {
+        let _bed = Bed::new().await;
+        let _tun = tun("lvsr0");
+        let options =
+            RealServerHostOptions { tun: "lvsr0".into(), vips: vec![VIP.into()], changes: HostChanges::Make };
+        let host = RealServerHost::start(options).await.unwrap();
+        write_sysctl("net/ipv4/conf/all/arp_ignore", 2);
+        host.stop().await;
+        assert_eq!(read_sysctl("net/ipv4/conf/all/arp_ignore"), 2);
+        assert_eq!(read_sysctl("net/ipv4/conf/all/arp_announce"), 0);
+    });
+}
