@@ -4,6 +4,7 @@
 mod bed;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use bed::{
     Bed, CLIENT, DIRECTOR, PATIENCE, VIP, captured, in_namespace, next_arp, read_sysctl, tun, write_sysctl,
@@ -223,6 +224,64 @@ fn without_host_changes_nothing_is_changed_and_the_commands_are_named() {
         write_sysctl("net/ipv4/conf/eth0/forwarding", 0);
         host.stop().await;
         assert_eq!(bed.snapshot().await, before);
+    });
+}
+
+#[test]
+fn an_interface_that_was_down_is_answered_for_and_announced_again() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        let tun = tun("lvsd0");
+        let before = bed.snapshot().await;
+        let mut host = DirectorHost::start(options()).await.unwrap();
+        let arp = bed.client.hear_arp();
+        for _ in 0..3 {
+            bed.set_down("eth0").await;
+            next_change(&mut host).await;
+            bed.set_up("eth0").await;
+            let is_gratuitous = |arp: &bed::Arp| (arp.sender, arp.target) == (VIP, VIP);
+            while bed::poll_arp(&arp).is_none_or(|arp| !is_gratuitous(&arp)) {
+                next_change(&mut host).await;
+            }
+            assert_eq!(host.changes().commands(), Vec::<String>::new());
+        }
+        bed.client.send(VIP, "up again");
+        captured(&tun, "up again");
+        host.stop().await;
+        assert_eq!(bed.snapshot().await, before);
+    });
+}
+
+#[test]
+fn the_host_never_loses_its_own_addresses_while_rules_change() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        bed.add_address("lo", VIP, 32).await;
+        let _tun = tun("lvsd0");
+        let is_over = AtomicBool::new(false);
+        std::thread::scope(|scope| {
+            let watcher = scope.spawn(|| {
+                bed::runtime().block_on(async {
+                    let netlink = Netlink::open().unwrap();
+                    let mut looks = 0;
+                    while !is_over.load(Ordering::Relaxed) {
+                        assert!(netlink.is_local(DIRECTOR).await.unwrap(), "a moment without `local`");
+                        looks += 1;
+                    }
+                    looks
+                })
+            });
+            let changer = scope.spawn(|| {
+                bed::runtime().block_on(async {
+                    for _ in 0..50 {
+                        DirectorHost::start(options()).await.unwrap().stop().await;
+                    }
+                });
+                is_over.store(true, Ordering::Relaxed);
+            });
+            changer.join().unwrap();
+            assert!(watcher.join().unwrap() > 50, "too few looks to say anything");
+        });
     });
 }
 

@@ -109,6 +109,19 @@ impl Changes {
         }
     }
 
+    /// Starts the pauses between repairs afresh: a device came up again, and what the kernel took from it
+    /// while it was down is to be put right at once.
+    pub fn forget_repairs(&mut self) {
+        for entry in &mut self.entries {
+            (entry.repairs, entry.repaired_at) = (0, None);
+        }
+    }
+
+    /// Goes on with another connection, because the former one broke.
+    pub fn reconnect(&mut self, netlink: Netlink) {
+        self.netlink = netlink;
+    }
+
     /// Undoes everything that was made here, newest first. What cannot be undone is logged and left.
     pub async fn undo_all(&mut self) {
         while let Some(entry) = self.entries.pop() {

@@ -60,6 +60,8 @@ pub struct DirectorHost {
     interface: Device,
     tun: Device,
     vips: BTreeMap<Ipv4Addr, VipState>,
+    /// Both devices are up, as far as was last seen.
+    is_up: bool,
     is_interface_missing: bool,
 }
 
@@ -86,6 +88,7 @@ impl DirectorHost {
             interface,
             tun,
             vips: BTreeMap::new(),
+            is_up: true,
             is_interface_missing: false,
         };
         for vip in wanted {
@@ -101,7 +104,7 @@ impl DirectorHost {
         for (vip, state) in &host.vips {
             tracing::info!("host: VIP {vip} is captured by {}", state.capture);
         }
-        host.send_announcements();
+        host.send_announcements(Notice::Changed);
         Ok(host)
     }
 
@@ -124,9 +127,14 @@ impl DirectorHost {
 
     /// Follows the host: changes over between route and rule, puts right what somebody undid, repeats
     /// announcements. Failures are logged; the next notice tries again. Not cancel-safe.
-    pub async fn on_notice(&mut self, _notice: Notice) {
-        if let Err(error) = self.follow().await {
-            tracing::warn!("host: {error}");
+    pub async fn on_notice(&mut self, notice: Notice) {
+        let Err(error) = self.follow(notice).await else { return };
+        tracing::warn!("host: {error}");
+        if matches!(error, HostError::Connection { .. })
+            && let Ok(netlink) = Netlink::open()
+        {
+            self.changes.reconnect(netlink.clone());
+            self.netlink = netlink;
         }
     }
 
@@ -145,7 +153,7 @@ impl DirectorHost {
             return Err(error);
         }
         tracing::info!("host: VIP {vip} is captured by {}", state.capture);
-        self.send_announcements();
+        self.send_announcements(Notice::Changed);
         Ok(())
     }
 
@@ -180,20 +188,12 @@ impl DirectorHost {
         self.changes.undo_all().await;
     }
 
-    async fn follow(&mut self) -> Result<(), HostError> {
-        match self.netlink.interface(&self.options.interface).await {
-            // Taken away and made again: a new index, and what lived on the old one is gone.
-            Ok(interface) => {
-                self.interface = Device::from(&interface);
-                self.is_interface_missing = false;
-            }
-            Err(error @ HostError::NoInterface(_)) => {
-                if !std::mem::replace(&mut self.is_interface_missing, true) {
-                    tracing::warn!("host: {error}; waiting for it");
-                }
-                return Ok(());
-            }
-            Err(error) => return Err(error),
+    async fn follow(&mut self, notice: Notice) -> Result<(), HostError> {
+        if self.follower.is_deaf() {
+            self.follower = Follower::open()?;
+        }
+        if !self.follow_devices().await? {
+            return Ok(());
         }
         for vip in self.vips.keys().copied().collect::<Vec<_>>() {
             let before = self.vips[&vip];
@@ -203,7 +203,7 @@ impl DirectorHost {
             }
             if before.is_local != state.is_local {
                 let news =
-                    if state.is_local { "is now a local address" } else { "is no longer a local address" };
+                    if state.is_local { "became a local address" } else { "ceased to be a local address" };
                 let was = before.capture;
                 tracing::info!("host: VIP {vip} {news}; captured by {} (was by {was})", state.capture);
             }
@@ -211,8 +211,36 @@ impl DirectorHost {
         }
         self.settle().await?;
         self.changes.audit().await;
-        self.send_announcements();
+        self.send_announcements(notice);
         Ok(())
+    }
+
+    /// Takes note of devices that were made again or came up again. False while the interface does not exist.
+    async fn follow_devices(&mut self) -> Result<bool, HostError> {
+        let interface = match self.netlink.interface(&self.options.interface).await {
+            Ok(interface) => interface,
+            Err(error @ HostError::NoInterface(_)) => {
+                if !std::mem::replace(&mut self.is_interface_missing, true) {
+                    tracing::warn!("host: {error}; waiting for it");
+                }
+                return Ok(false);
+            }
+            Err(error) => return Err(error),
+        };
+        let is_tun_up = self.netlink.interface(&self.tun.name).await.is_ok_and(|tun| tun.is_up);
+        let is_new = self.interface.index != interface.index;
+        let was_up = std::mem::replace(&mut self.is_up, interface.is_up && is_tun_up);
+        self.interface = Device::from(&interface);
+        self.is_interface_missing = false;
+        if is_new || (!was_up && self.is_up) {
+            // The kernel takes proxy neighbours from a device that goes down, and routes; the neighbours may
+            // be other ones.
+            self.changes.forget_repairs();
+            for state in self.vips.values_mut().filter(|state| state.is_answered) {
+                state.announcements = ANNOUNCEMENTS;
+            }
+        }
+        Ok(true)
     }
 
     async fn look_at(&self, vip: Ipv4Addr) -> Result<VipState, HostError> {
@@ -233,11 +261,16 @@ impl DirectorHost {
         self.changes.settle(&wanted).await
     }
 
-    fn send_announcements(&mut self) {
-        if self.options.changes == HostChanges::Print {
+    /// The first announcement of a VIP goes out at once, further ones with the ticks.
+    fn send_announcements(&mut self, notice: Notice) {
+        if self.options.changes == HostChanges::Print || !self.is_up {
             return;
         }
-        for (vip, state) in self.vips.iter_mut().filter(|(_, state)| state.announcements > 0) {
+        let is_due = |state: &VipState| match notice {
+            Notice::Tick => state.announcements > 0,
+            Notice::Changed => state.announcements == ANNOUNCEMENTS,
+        };
+        for (vip, state) in self.vips.iter_mut().filter(|(_, state)| is_due(state)) {
             state.announcements -= 1;
             match announce::announce(&self.interface.name, *vip) {
                 Ok(()) => tracing::debug!("host: announced {vip} on {}", self.interface.name),

@@ -90,6 +90,11 @@ impl Follower {
         }
     }
 
+    /// The kernel's messages ended; only ticks are left. Opening another one helps.
+    pub fn is_deaf(&self) -> bool {
+        self.messages.is_none()
+    }
+
     fn is_news(
         &mut self,
         message: Option<NetlinkMessage<RouteNetlinkMessage>>,

@@ -52,7 +52,7 @@ pub struct Interface {
     /// Bytes of an IP packet.
     pub mtu: u32,
     pub mac: Option<[u8; 6]>,
-    /// Administratively up (IFF_UP).
+    /// Administratively up, and the other end is there (IFF_UP, IFF_LOWER_UP).
     pub is_up: bool,
 }
 

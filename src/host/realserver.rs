@@ -72,6 +72,18 @@ impl RealServerHost {
 
     /// Puts right what somebody undid. Not cancel-safe.
     pub async fn on_notice(&mut self, _notice: Notice) {
+        if self.follower.is_deaf() {
+            match Follower::open() {
+                Ok(follower) => self.follower = follower,
+                Err(error) => tracing::warn!("host: {error}"),
+            }
+        }
+        if let Err(HostError::Connection { .. }) = self.netlink.interface(&self.tun.name).await
+            && let Ok(netlink) = Netlink::open()
+        {
+            self.changes.reconnect(netlink.clone());
+            self.netlink = netlink;
+        }
         self.changes.audit().await;
     }
 

@@ -45,7 +45,7 @@ fn enter_new_namespace() {
     }
 }
 
-fn runtime() -> tokio::runtime::Runtime {
+pub fn runtime() -> tokio::runtime::Runtime {
     tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap()
 }
 
@@ -115,16 +115,22 @@ pub fn next_arp(socket: &Socket, mut is_it: impl FnMut(&Arp) -> bool) -> Arp {
     let deadline = Instant::now() + PATIENCE;
     loop {
         wait_readable(socket, deadline, "an ARP frame");
-        let mut frame = [0; 128];
-        let length = (&mut &*socket).read(&mut frame).unwrap();
-        assert!(length >= 42, "a short ARP frame");
-        let address = |at: usize| Ipv4Addr::new(frame[at], frame[at + 1], frame[at + 2], frame[at + 3]);
-        let operation = u16::from_be_bytes([frame[20], frame[21]]);
-        let arp = Arp { operation, sender: address(28), target: address(38) };
+        let arp = poll_arp(socket).expect("because the socket is readable");
         if is_it(&arp) {
             return arp;
         }
     }
+}
+
+/// An ARP frame that has come already.
+pub fn poll_arp(socket: &Socket) -> Option<Arp> {
+    socket.set_nonblocking(true).unwrap();
+    let mut frame = [0; 128];
+    let length = (&mut &*socket).read(&mut frame).ok()?;
+    assert!(length >= 42, "a short ARP frame");
+    let address = |at: usize| Ipv4Addr::new(frame[at], frame[at + 1], frame[at + 2], frame[at + 3]);
+    let operation = u16::from_be_bytes([frame[20], frame[21]]);
+    Some(Arp { operation, sender: address(28), target: address(38) })
 }
 
 fn wait_readable(fd: &impl AsFd, deadline: Instant, what: &str) {
@@ -171,6 +177,11 @@ impl Bed {
     pub async fn set_up(&self, name: &str) {
         let up = LinkUnspec::new_with_name(name).up().build();
         self.handle.link().set(up).execute().await.unwrap();
+    }
+
+    pub async fn set_down(&self, name: &str) {
+        let down = LinkUnspec::new_with_name(name).down().build();
+        self.handle.link().set(down).execute().await.unwrap();
     }
 
     pub async fn index(&self, name: &str) -> u32 {

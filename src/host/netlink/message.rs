@@ -38,7 +38,7 @@ pub(in crate::host) fn interface_of(link: &LinkMessage) -> Interface {
         index: link.header.index,
         mtu: 0,
         mac: None,
-        is_up: link.header.flags.contains(LinkFlags::Up),
+        is_up: link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
     };
     for attribute in &link.attributes {
         match attribute {
