@@ -97,10 +97,10 @@ pub fn plan(rules: &[RuleMessage], interface: &str) -> Result<Vec<Step>, HostErr
         steps.push(Step::Add(capture_rule(interface, local_preference)));
     }
     if !rules.iter().enumerate().any(is_behind_ours) {
-        steps.push(Step::Add(local.clone()));
+        steps.push(Step::Add(with_preference(local)));
     }
     let locals_ahead = rules.iter().take(ours).filter(|rule| is_plain_local(rule));
-    steps.extend(locals_ahead.map(|rule| Step::Delete(rule.clone())));
+    steps.extend(locals_ahead.map(|rule| Step::Delete(with_preference(rule))));
     Ok(steps)
 }
 
@@ -121,6 +121,16 @@ fn preference(rule: &RuleMessage) -> u32 {
     });
     // The kernel leaves the attribute out for preference 0 (fib_nl_fill_rule).
     found.unwrap_or(0)
+}
+
+/// The rule with its preference written out: the kernel's dump leaves out 0, and a rule added without one
+/// gets a preference of the kernel's choice (fib_default_rule_pref).
+fn with_preference(rule: &RuleMessage) -> RuleMessage {
+    let mut rule = rule.clone();
+    if !rule.attributes.iter().any(|a| matches!(a, RuleAttribute::Priority(_))) {
+        rule.attributes.push(RuleAttribute::Priority(0));
+    }
+    rule
 }
 
 fn table(rule: &RuleMessage) -> u32 {
@@ -188,6 +198,16 @@ mod tests {
         assert_eq!(plan(&after, "eth0").unwrap(), []);
         after.retain(|rule| !is_capture_rule(rule, "eth0"));
         assert_eq!(after, before);
+    }
+
+    #[test]
+    fn the_copy_of_local_names_its_preference_although_the_dump_does_not() {
+        let mut local = to_table(0, 255);
+        local.attributes.retain(|a| !matches!(a, RuleAttribute::Priority(_)));
+        for step in plan(&[local, to_table(32766, 254)], "eth0").unwrap() {
+            let (Step::Add(rule) | Step::Delete(rule)) = step;
+            assert!(rule.attributes.contains(&RuleAttribute::Priority(0)), "{rule:?}");
+        }
     }
 
     #[test]

@@ -16,7 +16,7 @@ use futures_util::TryStreamExt;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::packet_route::AddressFamily;
-use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::route::{RouteFlags, RouteMessage};
 use rtnetlink::{IpVersion, LinkUnspec, LinkVeth};
 use socket2::{Domain, Protocol, Socket, Type};
 use tun_rs::{DeviceBuilder, SyncDevice};
@@ -209,7 +209,9 @@ impl Bed {
         let mut question = RouteMessage::default();
         question.header.address_family = AddressFamily::Inet;
         let routes: Vec<_> = self.handle.route().get(question).execute().try_collect().await.unwrap();
-        for route in routes {
+        for mut route in routes {
+            // Carrier comes some time after a link is set up.
+            route.header.flags.remove(RouteFlags::Linkdown);
             lines.insert(format!("route {route:?}"), String::new());
         }
         let proxies = self.handle.neighbours().get().proxies().set_address_family(AddressFamily::Inet);
