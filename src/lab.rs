@@ -1,1 +1,85 @@
-//! Door of `lab`.
+//! The lab: a small network of namespaces on this machine, for `lvs-tund demo`, `tests/` and `bench/`.
+//!
+//! Clients, a director, real servers, a switch or a router: each a network namespace held by a thread of this
+//! process. Nothing is mounted and nothing is named on the machine, so that whatever happens to this process,
+//! the kernel takes the whole network down with it. No external program is needed.
+//!
+//! ```text
+//! same subnet                                  routed
+//!
+//!  client  director  server2  server3           client      director       server2        server3
+//!    .10      .1        .2       .3           172.25.1.10  172.25.3.1    172.25.12.2    172.25.13.2
+//!     └────────┴────┬────┴────────┘                └────────────┴──────┬───────┴──────────────┘
+//!           172.25.3.0/24 (switch)                              router (.254 in each subnet)
+//! ```
+//!
+//! The lab never knows what a director does: it starts programs and watches packets.
+
+mod capture;
+mod cluster;
+mod enter;
+mod host;
+pub mod http;
+mod interrupt;
+mod link;
+mod namespace;
+mod process;
+mod scrape;
+mod temporary;
+mod topology;
+pub mod udp;
+
+pub use capture::{Capture, CapturedPacket, Direction, Filter};
+pub use cluster::{Cluster, director_configuration, start_director, start_real_server};
+pub use enter::{Privilege, enter, require_tun};
+pub use host::Host;
+pub use interrupt::Interrupt;
+pub use link::Counters;
+pub use namespace::Namespace;
+pub use process::Daemon;
+pub use scrape::{Sample, Scrape};
+pub use temporary::TemporaryDirectory;
+pub use topology::{CLIENTS_MAX, Kind, Lab, REAL_SERVERS_MAX, Topology};
+
+use std::io;
+
+/// Why the lab could not do what was asked; one sentence each, the daemon's log lines excepted.
+#[derive(Debug, thiserror::Error)]
+pub enum LabError {
+    /// The kernel does not let this user have network namespaces.
+    #[error("{0}")]
+    Forbidden(String),
+    /// A system call failed.
+    #[error("{what}: {source}")]
+    System { what: String, source: io::Error },
+    /// A netlink request failed.
+    #[error("{what}: {reason}")]
+    Netlink { what: String, reason: String },
+    /// A daemon ended or did not become ready.
+    #[error("{what}")]
+    Daemon { what: String, log: String },
+    /// The topology asked for does not exist.
+    #[error("{0}")]
+    Topology(String),
+}
+
+impl LabError {
+    /// The last lines of the daemon's log, if a daemon is the cause.
+    pub fn log(&self) -> Option<&str> {
+        match self {
+            LabError::Daemon { log, .. } => Some(log),
+            _ => None,
+        }
+    }
+}
+
+/// Says what was attempted when a system call fails.
+trait Attempt<T> {
+    fn attempt(self, what: impl FnOnce() -> String) -> Result<T, LabError>;
+}
+
+impl<T, E: Into<io::Error>> Attempt<T> for Result<T, E> {
+    fn attempt(self, what: impl FnOnce() -> String) -> Result<T, LabError> {
+        self.map_err(|source| LabError::System { what: what(), source: source.into() })
+    }
+}

@@ -1,0 +1,82 @@
+//! The real programs in their places: a web server and a `realserver` on each real server, a `director`.
+
+use super::{Daemon, Host, Lab, LabError, http};
+
+/// Where the daemons serve their metrics and readiness.
+const DIRECTOR_METRICS: u16 = 9690;
+const REAL_SERVER_METRICS: u16 = 9691;
+const WEB: u16 = 80;
+
+/// Everything running; the director goes first when it is dropped.
+#[derive(Debug)]
+pub struct Cluster {
+    pub director: Daemon,
+    pub real_servers: Vec<Daemon>,
+    pub web_servers: Vec<http::Server>,
+}
+
+impl Cluster {
+    pub const DIRECTOR_METRICS: u16 = DIRECTOR_METRICS;
+    pub const REAL_SERVER_METRICS: u16 = REAL_SERVER_METRICS;
+
+    /// Starts all of it, round robin over all real servers on port 80, and waits until it is ready.
+    ///
+    /// # Errors
+    /// When a daemon does not start; the error carries its log.
+    pub fn start(lab: &Lab) -> Result<Self, LabError> {
+        let web_servers =
+            lab.real_servers.iter().map(|host| host.serve_http(WEB)).collect::<Result<_, _>>()?;
+        let mut real_servers: Vec<Daemon> =
+            lab.real_servers.iter().map(|host| spawn_real_server(lab, host)).collect::<Result<_, _>>()?;
+        for (daemon, host) in real_servers.iter_mut().zip(&lab.real_servers) {
+            daemon.wait_until_ready(host, REAL_SERVER_METRICS)?;
+        }
+        let director = start_director(lab, &director_configuration(lab, "rr"))?;
+        Ok(Cluster { director, real_servers, web_servers })
+    }
+}
+
+/// The director's file for a lab: one virtual service `web` on port 80 of the VIP, all real servers in it.
+pub fn director_configuration(lab: &Lab, scheduler: &str) -> String {
+    let mut file = format!(
+        "interface = \"{}\"\ncontrol = \"{}\"\n\n[[virtual_service]]\nname = \"web\"\nprotocol = \"tcp\"\n\
+         vip = \"{}\"\nport = {WEB}\nscheduler = \"{scheduler}\"\n",
+        lab.director.interface(),
+        lab.directory().join("director.sock").display(),
+        lab.vip
+    );
+    for host in &lab.real_servers {
+        file.push_str(&format!(
+            "\n[[virtual_service.real_server]]\nname = \"{}\"\nrip = \"{}\"\n",
+            host.name, host.address
+        ));
+    }
+    file
+}
+
+/// Starts `director` with this file and waits until it is ready.
+///
+/// # Errors
+/// When it does not start; the error carries its log.
+pub fn start_director(lab: &Lab, configuration: &str) -> Result<Daemon, LabError> {
+    let file = lab.director.write_file("director.toml", configuration)?;
+    let mut daemon =
+        lab.director.spawn_daemon(&["director".as_ref(), "--config".as_ref(), file.as_os_str()])?;
+    daemon.wait_until_ready(&lab.director, DIRECTOR_METRICS)?;
+    Ok(daemon)
+}
+
+/// Starts `realserver` on this host and waits until it is ready.
+///
+/// # Errors
+/// When it does not start; the error carries its log.
+pub fn start_real_server(lab: &Lab, host: &Host) -> Result<Daemon, LabError> {
+    let mut daemon = spawn_real_server(lab, host)?;
+    daemon.wait_until_ready(host, REAL_SERVER_METRICS)?;
+    Ok(daemon)
+}
+
+fn spawn_real_server(lab: &Lab, host: &Host) -> Result<Daemon, LabError> {
+    let (vip, director) = (lab.vip.to_string(), lab.director.address.to_string());
+    host.spawn_daemon(&["realserver", "--vip", &vip, "--director", &director])
+}

@@ -1,0 +1,167 @@
+//! One machine of the lab: a namespace with an interface, an address and programs.
+
+use std::ffi::OsStr;
+use std::io;
+use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
+use std::path::PathBuf;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
+use super::link::{self, Counters};
+use super::{Attempt, Capture, Daemon, Filter, LabError, Namespace, Scrape, TemporaryDirectory, http, udp};
+
+/// The interface of every host.
+pub(super) const INTERFACE: &str = "eth0";
+
+/// How long a host waits for an answer.
+const PATIENCE: Duration = Duration::from_secs(2);
+
+/// One machine: what it is called, where it is, and the namespace it lives in.
+#[derive(Debug)]
+pub struct Host {
+    pub name: String,
+    pub address: Ipv4Addr,
+    pub prefix_length: u8,
+    pub gateway: Option<Ipv4Addr>,
+    pub namespace: Namespace,
+    pub(super) program: PathBuf,
+    pub(super) directory: Arc<TemporaryDirectory>,
+    pub(super) programs_started: AtomicU64,
+}
+
+impl Host {
+    /// Does `work` inside the namespace; see [`Namespace::run`].
+    pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
+        self.namespace.run(work)
+    }
+
+    /// The name of its interface, the same on every host.
+    pub fn interface(&self) -> &'static str {
+        INTERFACE
+    }
+
+    /// One HTTP request from this host.
+    ///
+    /// # Errors
+    /// See [`http::get`].
+    pub fn get(&self, address: impl Into<SocketAddr>, path: &str) -> io::Result<http::Response> {
+        let address = address.into();
+        self.run(|| http::get(address, path, PATIENCE))
+    }
+
+    /// A connection from this host that stays open.
+    ///
+    /// # Errors
+    /// See [`http::Connection::open`].
+    pub fn connect(&self, address: impl Into<SocketAddr>) -> io::Result<http::Connection> {
+        let address = address.into();
+        self.run(|| http::Connection::open(address, PATIENCE))
+    }
+
+    /// A UDP socket of this host, bound to a free port, that waits 2 s for answers; see [`udp::ask`].
+    ///
+    /// # Errors
+    /// Those of binding.
+    pub fn udp_socket(&self) -> io::Result<std::net::UdpSocket> {
+        let socket = self.run(|| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
+        socket.set_read_timeout(Some(PATIENCE))?;
+        Ok(socket)
+    }
+
+    /// A web server on this host that says the host's name, on all its addresses.
+    ///
+    /// # Errors
+    /// See [`http::Server::start`].
+    pub fn serve_http(&self, port: u16) -> Result<http::Server, LabError> {
+        http::Server::start(&self.namespace, (Ipv4Addr::UNSPECIFIED, port).into(), &self.name)
+    }
+
+    /// A UDP server on this host that says the host's name, on one address.
+    ///
+    /// # Errors
+    /// See [`udp::Server::start`].
+    pub fn serve_udp(&self, address: SocketAddrV4) -> Result<udp::Server, LabError> {
+        udp::Server::start(&self.namespace, address, &self.name)
+    }
+
+    /// Starts the lab's program (this one, unless [`Topology`](super::Topology) says otherwise) on this host.
+    ///
+    /// # Errors
+    /// When it cannot be started.
+    pub fn spawn_daemon<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<Daemon, LabError> {
+        let number = self.programs_started.fetch_add(1, Ordering::Relaxed);
+        let log = self.directory.path().join(format!("{}-{number}.log", self.name));
+        Daemon::spawn(self, &self.program, arguments, log)
+    }
+
+    /// What `http://127.0.0.1:port/metrics` says on this host.
+    ///
+    /// # Errors
+    /// When nothing answers.
+    pub fn scrape(&self, port: u16) -> Result<Scrape, LabError> {
+        let answer = self.get((Ipv4Addr::LOCALHOST, port), "/metrics");
+        let response = answer.attempt(|| format!("cannot read the metrics of {}", self.name))?;
+        Ok(Scrape::parse(&response.text()))
+    }
+
+    /// Captures on the host's interface.
+    ///
+    /// # Errors
+    /// See [`Capture::start`].
+    pub fn capture(&self, filter: Filter) -> Result<Capture, LabError> {
+        Capture::start(&self.namespace, INTERFACE, filter)
+    }
+
+    /// What one of its interfaces counted.
+    ///
+    /// # Errors
+    /// When there is no such interface.
+    pub fn counters(&self, interface: &str) -> Result<Counters, LabError> {
+        link::counters(&self.namespace, interface)
+    }
+
+    /// The names of its interfaces.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn interfaces(&self) -> Result<Vec<String>, LabError> {
+        link::link_names(&self.namespace)
+    }
+
+    /// Pulls the host's cable, or plugs it in again; the default route is lost with the link and comes back.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn set_connected(&self, connected: bool) -> Result<(), LabError> {
+        if !connected {
+            return link::set_down(&self.namespace, INTERFACE);
+        }
+        link::set_up(&self.namespace, INTERFACE)?;
+        self.gateway.map_or(Ok(()), |gateway| link::add_default_route(&self.namespace, gateway))
+    }
+
+    /// Changes the MTU of the host's interface.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn set_mtu(&self, mtu: u32) -> Result<(), LabError> {
+        link::set_mtu(&self.namespace, INTERFACE, mtu)
+    }
+
+    /// Adds an address to the host's interface, as a failover would.
+    ///
+    /// # Errors
+    /// Those of netlink.
+    pub fn add_address(&self, address: Ipv4Addr, prefix_length: u8) -> Result<(), LabError> {
+        link::add_address(&self.namespace, INTERFACE, address, prefix_length)
+    }
+
+    /// Writes a file into the lab's temporary directory.
+    ///
+    /// # Errors
+    /// When it cannot be written.
+    pub fn write_file(&self, name: &str, text: &str) -> Result<PathBuf, LabError> {
+        self.directory.write(&format!("{}-{name}", self.name), text)
+    }
+}

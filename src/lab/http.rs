@@ -1,0 +1,175 @@
+//! HTTP/1.1, as little of it as a test and a demo need: a server that says its name, and a client.
+//!
+//! Neither does TLS, chunked bodies or redirects; both bound what they read. They work in the namespace of the
+//! thread that calls them.
+
+use std::io::{self, BufRead, BufReader, Read, Write};
+use std::net::{SocketAddr, TcpStream};
+use std::time::Duration;
+
+mod server;
+
+pub use server::Server;
+
+/// Longest request or response head accepted, in bytes.
+const HEAD_MAX: u64 = 16 * 1024;
+/// Longest body accepted, in bytes.
+const BODY_MAX: u64 = 1 << 30;
+
+/// What a client got.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Response {
+    pub status: u16,
+    pub body: Vec<u8>,
+}
+
+impl Response {
+    /// The body as text, without the newline at its end.
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.body).trim_end().to_owned()
+    }
+}
+
+/// One connection, kept open over several requests.
+#[derive(Debug)]
+pub struct Connection {
+    stream: BufReader<TcpStream>,
+    host: SocketAddr,
+}
+
+impl Connection {
+    /// Connects; `patience` bounds the connecting and each later wait for bytes.
+    ///
+    /// # Errors
+    /// Those of connecting.
+    pub fn open(address: SocketAddr, patience: Duration) -> io::Result<Self> {
+        let stream = TcpStream::connect_timeout(&address, patience)?;
+        stream.set_read_timeout(Some(patience))?;
+        stream.set_write_timeout(Some(patience))?;
+        stream.set_nodelay(true)?;
+        Ok(Connection { stream: BufReader::new(stream), host: address })
+    }
+
+    /// Asks and keeps the connection open.
+    ///
+    /// # Errors
+    /// Those of the socket, and `InvalidData` when the answer is not HTTP.
+    pub fn get(&mut self, path: &str) -> io::Result<Response> {
+        self.send("GET", path, "keep-alive", &[])
+    }
+
+    /// Sends `body`, which the lab's server counts and throws away.
+    ///
+    /// # Errors
+    /// As [`get`](Self::get).
+    pub fn post(&mut self, path: &str, body: &[u8]) -> io::Result<Response> {
+        self.send("POST", path, "keep-alive", body)
+    }
+
+    /// The underlying socket, for its addresses and options.
+    pub fn stream(&self) -> &TcpStream {
+        self.stream.get_ref()
+    }
+
+    fn send(&mut self, method: &str, path: &str, connection: &str, body: &[u8]) -> io::Result<Response> {
+        let mut request = format!(
+            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: {connection}\r\nContent-Length: {}\r\n\r\n",
+            self.host,
+            body.len()
+        )
+        .into_bytes();
+        request.extend_from_slice(body);
+        self.stream.get_mut().write_all(&request)?;
+        let head = read_head(&mut self.stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
+        let status = head.first.split(' ').nth(1).and_then(|status| status.parse().ok());
+        let status = status.ok_or_else(|| invalid("the status line is no HTTP"))?;
+        let mut body = Vec::new();
+        match head.content_length {
+            Some(length) if length > BODY_MAX => return Err(invalid("the body is too long")),
+            Some(length) => {
+                self.stream.by_ref().take(length).read_to_end(&mut body)?;
+                if (body.len() as u64) < length {
+                    return Err(io::ErrorKind::UnexpectedEof.into());
+                }
+            }
+            None => drop(self.stream.by_ref().take(BODY_MAX).read_to_end(&mut body)?),
+        }
+        Ok(Response { status, body })
+    }
+}
+
+/// One request on a connection of its own.
+///
+/// # Errors
+/// As [`Connection::open`] and [`Connection::get`].
+pub fn get(address: SocketAddr, path: &str, patience: Duration) -> io::Result<Response> {
+    Connection::open(address, patience)?.send("GET", path, "close", &[])
+}
+
+struct Head {
+    first: String,
+    content_length: Option<u64>,
+    closes: bool,
+}
+
+/// Reads up to the empty line; `None` when the peer closed before the first byte.
+fn read_head(stream: &mut impl BufRead) -> io::Result<Option<Head>> {
+    let mut stream = stream.take(HEAD_MAX);
+    let mut head = Head { first: String::new(), content_length: None, closes: false };
+    if stream.read_line(&mut head.first)? == 0 {
+        return Ok(None);
+    }
+    loop {
+        let mut line = String::new();
+        if stream.read_line(&mut line)? == 0 {
+            return Err(invalid("the head is cut off or too long"));
+        }
+        let line = line.trim_end();
+        if line.is_empty() {
+            head.first.truncate(head.first.trim_end().len());
+            return Ok(Some(head));
+        }
+        let (name, value) = line.split_once(':').ok_or_else(|| invalid("a header line has no colon"))?;
+        match name.to_ascii_lowercase().as_str() {
+            "content-length" => {
+                let length = value.trim().parse().map_err(|_| invalid("content-length is no number"))?;
+                head.content_length = Some(length);
+            }
+            "connection" => head.closes = value.trim().eq_ignore_ascii_case("close"),
+            "transfer-encoding" => return Err(invalid("chunked bodies are not spoken here")),
+            _ => (),
+        }
+    }
+}
+
+fn invalid(reason: &'static str) -> io::Error {
+    io::Error::new(io::ErrorKind::InvalidData, reason)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn head(text: &str) -> io::Result<Option<Head>> {
+        read_head(&mut text.as_bytes())
+    }
+
+    #[test]
+    fn a_head_tells_its_length_and_whether_it_closes() {
+        let head =
+            head("GET / HTTP/1.1\r\ncontent-length: 12\r\nConnection: Close\r\n\r\n").unwrap().unwrap();
+        assert_eq!(head.first, "GET / HTTP/1.1");
+        assert_eq!(head.content_length, Some(12));
+        assert!(head.closes);
+    }
+
+    #[test]
+    fn what_is_no_head_is_refused() {
+        assert!(head("").unwrap().is_none());
+        assert!(head("GET / HTTP/1.1\r\n").is_err(), "cut off");
+        assert!(head("GET / HTTP/1.1\r\nnonsense\r\n\r\n").is_err(), "no colon");
+        assert!(head("GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n").is_err(), "chunked");
+        let long = format!("GET / HTTP/1.1\r\n{}\r\n\r\n", "a: b\r\n".repeat(HEAD_MAX as usize / 6 + 1));
+        assert!(head(&long).is_err(), "too long");
+    }
+}

@@ -1,0 +1,147 @@
+//! A web server that answers every request with its own name.
+
+use std::collections::HashMap;
+use std::io::{self, BufReader, Read, Write};
+use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
+use std::os::fd::AsFd;
+use std::os::unix::net::UnixStream;
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::thread::{self, JoinHandle};
+use std::time::Duration;
+
+use nix::errno::Errno;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+
+use super::{BODY_MAX, read_head};
+use crate::lab::{Attempt, LabError, Namespace};
+
+/// How long a connection may be idle.
+const PATIENCE: Duration = Duration::from_secs(60);
+
+/// Listens in a namespace until it is dropped; one thread per connection.
+///
+/// Every path answers with the name and a newline, except `/bytes/N`, which answers with N bytes. Bodies of
+/// requests are read and thrown away.
+#[derive(Debug)]
+pub struct Server {
+    shared: Arc<Shared>,
+    stop: UnixStream,
+    listener: Option<JoinHandle<()>>,
+}
+
+#[derive(Debug)]
+struct Shared {
+    name: String,
+    requests: AtomicU64,
+    open: Mutex<HashMap<u64, TcpStream>>,
+}
+
+impl Server {
+    /// # Errors
+    /// When the address cannot be bound.
+    pub fn start(namespace: &Namespace, address: SocketAddr, name: &str) -> Result<Self, LabError> {
+        let what = || format!("cannot serve HTTP on {address} in {}", namespace.name());
+        let listener = namespace.run(|| TcpListener::bind(address)).attempt(what)?;
+        listener.set_nonblocking(true).attempt(what)?;
+        let (stop, stopped) = UnixStream::pair().attempt(what)?;
+        let shared = Arc::new(Shared { name: name.into(), requests: 0.into(), open: Mutex::default() });
+        let serving = shared.clone();
+        let listener = namespace.start(move || accept(&listener, &stopped, &serving))?;
+        Ok(Server { shared, stop, listener: Some(listener) })
+    }
+
+    pub fn name(&self) -> &str {
+        &self.shared.name
+    }
+
+    /// Requests answered so far.
+    pub fn requests(&self) -> u64 {
+        self.shared.requests.load(Ordering::Relaxed)
+    }
+}
+
+impl Drop for Server {
+    fn drop(&mut self) {
+        let _ = self.stop.shutdown(Shutdown::Both);
+        if let Some(listener) = self.listener.take() {
+            let _ = listener.join();
+        }
+    }
+}
+
+fn accept(listener: &TcpListener, stopped: &UnixStream, shared: &Shared) {
+    thread::scope(|scope| {
+        for number in 0.. {
+            let Some(stream) = next(listener, stopped) else { break };
+            let Ok(clone) = stream.try_clone() else { continue };
+            shared.open.lock().unwrap_or_else(PoisonError::into_inner).insert(number, clone);
+            let serving = thread::Builder::new().name("lab-http".into()).spawn_scoped(scope, move || {
+                // a client that goes away mid-request is its own business
+                let _ = serve(stream, shared);
+                shared.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+            });
+            if serving.is_err() {
+                shared.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
+            }
+        }
+        for stream in shared.open.lock().unwrap_or_else(PoisonError::into_inner).values() {
+            let _ = stream.shutdown(Shutdown::Both);
+        }
+    });
+}
+
+/// The next connection; `None` when the server is to stop.
+fn next(listener: &TcpListener, stopped: &UnixStream) -> Option<TcpStream> {
+    loop {
+        let mut waiting = [
+            PollFd::new(listener.as_fd(), PollFlags::POLLIN),
+            PollFd::new(stopped.as_fd(), PollFlags::POLLIN),
+        ];
+        match poll(&mut waiting, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => (),
+            Err(_) => return None,
+        }
+        if waiting[1].any() == Some(true) {
+            return None;
+        }
+        // a connection may be gone again before it is accepted
+        if let Ok((stream, _)) = listener.accept() {
+            return Some(stream);
+        }
+    }
+}
+
+fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+    stream.set_nonblocking(false)?;
+    stream.set_nodelay(true)?;
+    stream.set_read_timeout(Some(PATIENCE))?;
+    stream.set_write_timeout(Some(PATIENCE))?;
+    let mut stream = BufReader::new(stream);
+    while let Some(head) = read_head(&mut stream)? {
+        let length = head.content_length.unwrap_or(0).min(BODY_MAX);
+        io::copy(&mut stream.by_ref().take(length), &mut io::sink())?;
+        let body = body(head.first.split(' ').nth(1).unwrap_or("/"), &shared.name);
+        let connection = if head.closes { "close" } else { "keep-alive" };
+        let mut response = format!(
+            "HTTP/1.1 200 OK\r\nContent-Type: text/plain\r\nContent-Length: {}\r\nConnection: {connection}\r\n\r\n",
+            body.len()
+        )
+        .into_bytes();
+        response.extend_from_slice(&body);
+        shared.requests.fetch_add(1, Ordering::Relaxed);
+        stream.get_mut().write_all(&response)?;
+        if head.closes {
+            break;
+        }
+    }
+    Ok(())
+}
+
+fn body(path: &str, name: &str) -> Vec<u8> {
+    let bytes = path.strip_prefix("/bytes/").and_then(|count| count.parse::<u64>().ok());
+    match bytes {
+        Some(count) => vec![b'x'; count.min(BODY_MAX) as usize],
+        None => format!("{name}\n").into_bytes(),
+    }
+}

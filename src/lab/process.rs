@@ -1,0 +1,199 @@
+//! A program running in a namespace; stopped and reaped with its value.
+
+use std::ffi::OsStr;
+use std::fs::{self, File};
+use std::net::{Ipv4Addr, SocketAddr};
+use std::os::unix::process::CommandExt;
+use std::path::{Path, PathBuf};
+use std::process::{Child, Command, ExitStatus, Stdio};
+use std::thread;
+use std::time::{Duration, Instant};
+
+use nix::errno::Errno;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use super::{Attempt, Host, LabError, http};
+
+/// How long a daemon has to become ready.
+const READY_MAX: Duration = Duration::from_secs(10);
+/// How long a daemon has to undo what it did to its host after SIGTERM.
+const STOP_MAX: Duration = Duration::from_secs(2);
+/// Between two looks at something that is awaited.
+const TICK: Duration = Duration::from_millis(10);
+/// Lines of the log that an error carries.
+const LOG_LINES_MAX: usize = 20;
+
+/// One running program, its output going to a file.
+#[derive(Debug)]
+pub struct Daemon {
+    name: String,
+    child: Child,
+    log: PathBuf,
+    status: Option<ExitStatus>,
+}
+
+impl Daemon {
+    pub(super) fn spawn<A: AsRef<OsStr>>(
+        host: &Host,
+        program: &Path,
+        arguments: &[A],
+        log: PathBuf,
+    ) -> Result<Self, LabError> {
+        let what = || format!("cannot start {} in {}", program.display(), host.name);
+        let output = File::options().create(true).append(true).open(&log).attempt(what)?;
+        let errors = output.try_clone().attempt(what)?;
+        let mut command = Command::new(program);
+        command
+            .args(arguments)
+            .env("LVS_TUND_EXIT_WITH_PARENT", "1")
+            .env("NO_COLOR", "1")
+            .stdin(Stdio::null())
+            .stdout(output)
+            .stderr(errors)
+            // a group of its own: Ctrl-C in the terminal reaches the lab, which stops its daemons in order
+            .process_group(0);
+        let child = host.namespace.spawn(command).attempt(what)?;
+        let role = arguments.first().map(|role| role.as_ref().to_string_lossy().into_owned());
+        let name = format!("{} on {}", role.unwrap_or_else(|| "program".into()), host.name);
+        Ok(Daemon { name, child, log, status: None })
+    }
+
+    /// The process id.
+    pub fn id(&self) -> u32 {
+        self.child.id()
+    }
+
+    /// Everything it wrote so far, to standard output and error.
+    pub fn log(&self) -> String {
+        fs::read_to_string(&self.log).unwrap_or_default()
+    }
+
+    /// The last lines of [`log`](Self::log).
+    pub fn log_tail(&self) -> String {
+        let log = self.log();
+        let lines: Vec<_> = log.lines().collect();
+        lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n")
+    }
+
+    /// Waits until `http://127.0.0.1:port/readyz` says 200, at most 10 s.
+    ///
+    /// # Errors
+    /// When it ends, or is not ready in time; the error carries the last log lines.
+    pub fn wait_until_ready(&mut self, host: &Host, port: u16) -> Result<(), LabError> {
+        let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
+        let last = self.poll_until(READY_MAX, || {
+            host.run(|| match http::get(address, "/readyz", Duration::from_secs(1)) {
+                Ok(response) if response.status == 200 => Ok(()),
+                Ok(response) => Err(format!("/readyz says {} {}", response.status, response.text())),
+                Err(error) => Err(format!("{address}: {error}")),
+            })
+        });
+        last.map_err(|reason| self.error(&format!("is not ready: {reason}")))
+    }
+
+    /// Waits until its log holds `text`.
+    ///
+    /// # Errors
+    /// As [`wait_until_ready`](Self::wait_until_ready).
+    pub fn wait_for_log(&mut self, text: &str, within: Duration) -> Result<(), LabError> {
+        let log = self.log.clone();
+        let last = self.poll_until(within, || {
+            let read = fs::read_to_string(&log).unwrap_or_default();
+            read.contains(text).then_some(()).ok_or_else(|| format!("its log does not say {text:?}"))
+        });
+        last.map_err(|reason| self.error(&reason))
+    }
+
+    /// Waits for its end.
+    ///
+    /// # Errors
+    /// When it still runs after that time.
+    pub fn wait(&mut self, within: Duration) -> Result<ExitStatus, LabError> {
+        let deadline = Instant::now() + within;
+        loop {
+            if let Some(status) = self.exit_status() {
+                return Ok(status);
+            }
+            if Instant::now() > deadline {
+                return Err(self.error(&format!("still runs after {within:?}")));
+            }
+            thread::sleep(TICK);
+        }
+    }
+
+    /// Its exit status, if it has ended.
+    pub fn exit_status(&mut self) -> Option<ExitStatus> {
+        if self.status.is_none() {
+            self.status = self.child.try_wait().ok().flatten();
+        }
+        self.status
+    }
+
+    /// Sends a signal; one to a daemon that has ended is no error.
+    ///
+    /// # Errors
+    /// When the kernel refuses.
+    pub fn signal(&mut self, signal: Signal) -> Result<(), LabError> {
+        if self.exit_status().is_some() {
+            return Ok(());
+        }
+        match kill(Pid::from_raw(self.child.id() as i32), signal) {
+            Ok(()) | Err(Errno::ESRCH) => Ok(()),
+            Err(errno) => Err(errno).attempt(|| format!("cannot send {signal} to {}", self.name)),
+        }
+    }
+
+    /// Asks it to end, and ends it if it has not after 2 s; returns how it went.
+    ///
+    /// # Errors
+    /// When it could not be ended.
+    pub fn stop(&mut self) -> Result<ExitStatus, LabError> {
+        self.signal(Signal::SIGTERM)?;
+        if let Ok(status) = self.wait(STOP_MAX) {
+            return Ok(status);
+        }
+        self.kill()
+    }
+
+    /// Ends it without a chance to undo anything, as a crash would.
+    ///
+    /// # Errors
+    /// When it could not be ended.
+    pub fn kill(&mut self) -> Result<ExitStatus, LabError> {
+        self.signal(Signal::SIGKILL)?;
+        let status = match self.status {
+            Some(status) => status,
+            None => self.child.wait().attempt(|| format!("cannot end {}", self.name))?,
+        };
+        self.status = Some(status);
+        Ok(status)
+    }
+
+    fn poll_until(
+        &mut self,
+        within: Duration,
+        mut attempt: impl FnMut() -> Result<(), String>,
+    ) -> Result<(), String> {
+        let deadline = Instant::now() + within;
+        loop {
+            let ended = self.exit_status();
+            match (attempt(), ended) {
+                (Ok(()), _) => return Ok(()),
+                (Err(_), Some(status)) => return Err(format!("it ended with {status}")),
+                (Err(reason), None) if Instant::now() > deadline => return Err(reason),
+                (Err(_), None) => thread::sleep(TICK),
+            }
+        }
+    }
+
+    fn error(&self, reason: &str) -> LabError {
+        LabError::Daemon { what: format!("{} {reason}", self.name), log: self.log_tail() }
+    }
+}
+
+impl Drop for Daemon {
+    fn drop(&mut self) {
+        let _ = self.stop();
+    }
+}

@@ -1,0 +1,286 @@
+//! Which hosts there are and how they are cabled: what to ask for ([`Topology`]) and what stands ([`Lab`]).
+//!
+//! A segment is a bridge in the namespace of a switch or router; in the router it has the address `.254`.
+
+use std::fs;
+use std::net::Ipv4Addr;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use super::host::INTERFACE;
+use super::link::{self, End};
+use super::{Attempt, Host, LabError, Namespace, TemporaryDirectory};
+
+/// Real servers a lab may have; each is a namespace, two threads and a cable.
+pub const REAL_SERVERS_MAX: usize = 50;
+/// Further clients a lab may have.
+pub const CLIENTS_MAX: usize = 50;
+
+const PREFIX_LENGTH: u8 = 24;
+const VIP: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 100);
+
+/// What every namespace begins with. A new namespace copies `net.ipv4.conf` from the machine's own
+/// (ip-sysctl, `devconf_inherit_init_net`), so that whatever matters is said.
+const HOST_SYSCTLS: [(&str, &str); 9] = [
+    // first, since changing it resets others
+    ("net.ipv4.ip_forward", "0"),
+    // strict, as distributions ship it: the daemons must cope
+    ("net.ipv4.conf.all.rp_filter", "1"),
+    ("net.ipv4.conf.default.rp_filter", "1"),
+    ("net.ipv4.conf.all.arp_ignore", "0"),
+    ("net.ipv4.conf.default.arp_ignore", "0"),
+    ("net.ipv4.conf.all.arp_announce", "0"),
+    ("net.ipv4.conf.default.arp_announce", "0"),
+    // an IPv4 lab: no router solicitations in captures and counters
+    ("net.ipv6.conf.all.disable_ipv6", "1"),
+    ("net.ipv6.conf.default.disable_ipv6", "1"),
+];
+
+/// Replies come from the VIP out of the real servers' subnets; a router that checks sources against routes
+/// would drop them, so that LVS/TUN never works behind one.
+const ROUTER_SYSCTLS: [(&str, &str); 3] = [
+    ("net.ipv4.conf.all.rp_filter", "0"),
+    ("net.ipv4.conf.default.rp_filter", "0"),
+    ("net.ipv4.ip_forward", "1"),
+];
+
+/// Where the real servers are.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Kind {
+    /// Everyone in 172.25.3.0/24.
+    SameSubnet,
+    /// Clients and each real server in subnets of their own, behind a router.
+    Routed,
+}
+
+/// What kind of lab to build.
+#[derive(Debug, Clone)]
+pub struct Topology {
+    kind: Kind,
+    real_servers: usize,
+    clients: usize,
+    stranger: bool,
+    mtu: u32,
+    program: Option<PathBuf>,
+}
+
+/// A small network that stands until it is dropped.
+#[derive(Debug)]
+pub struct Lab {
+    pub kind: Kind,
+    pub vip: Ipv4Addr,
+    /// At least one: 172.25.3.10 or 172.25.1.10, further ones `.111`, `.112`, …
+    pub clients: Vec<Host>,
+    /// 172.25.3.1.
+    pub director: Host,
+    /// `server2`, `server3`, …: the number is the last byte of the address, or that of the subnet less ten.
+    pub real_servers: Vec<Host>,
+    /// A host in the director's subnet that is neither: 172.25.3.99.
+    pub stranger: Option<Host>,
+    /// The switch or the router.
+    pub middle: Namespace,
+    directory: Arc<TemporaryDirectory>,
+}
+
+impl Topology {
+    pub fn same_subnet(real_servers: usize) -> Self {
+        Topology {
+            kind: Kind::SameSubnet,
+            real_servers,
+            clients: 1,
+            stranger: false,
+            mtu: 1500,
+            program: None,
+        }
+    }
+
+    pub fn routed(real_servers: usize) -> Self {
+        Topology { kind: Kind::Routed, ..Self::same_subnet(real_servers) }
+    }
+
+    pub fn with_clients(self, clients: usize) -> Self {
+        Topology { clients, ..self }
+    }
+
+    pub fn with_stranger(self) -> Self {
+        Topology { stranger: true, ..self }
+    }
+
+    /// The MTU of every link.
+    pub fn with_mtu(self, mtu: u32) -> Self {
+        Topology { mtu, ..self }
+    }
+
+    /// What [`Host::spawn_daemon`] starts, instead of the running program.
+    pub fn with_program(self, program: impl Into<PathBuf>) -> Self {
+        Topology { program: Some(program.into()), ..self }
+    }
+
+    /// Builds it; whatever stands already is gone again when a later part fails.
+    ///
+    /// # Errors
+    /// What was attempted and what the kernel said.
+    pub fn build(&self) -> Result<Lab, LabError> {
+        if !(1..=REAL_SERVERS_MAX).contains(&self.real_servers) || !(1..=CLIENTS_MAX).contains(&self.clients)
+        {
+            return Err(LabError::Topology(format!(
+                "a lab has 1 to {REAL_SERVERS_MAX} real servers and 1 to {CLIENTS_MAX} clients, not {} and {}",
+                self.real_servers, self.clients
+            )));
+        }
+        let builder = Builder {
+            topology: self,
+            program: match &self.program {
+                Some(program) => program.clone(),
+                None => std::env::current_exe().attempt(|| "cannot find this program's file".into())?,
+            },
+            directory: Arc::new(TemporaryDirectory::create()?),
+            middle: self.middle()?,
+        };
+        builder.build()
+    }
+
+    fn middle(&self) -> Result<Namespace, LabError> {
+        let (name, sysctls) = match self.kind {
+            Kind::SameSubnet => ("switch", &[][..]),
+            Kind::Routed => ("router", &ROUTER_SYSCTLS[..]),
+        };
+        let namespace = Namespace::create(name)?;
+        prepare(&namespace, &[&HOST_SYSCTLS, sysctls].concat())?;
+        Ok(namespace)
+    }
+}
+
+impl Lab {
+    /// The first client.
+    pub fn client(&self) -> &Host {
+        &self.clients[0]
+    }
+
+    /// Every host, the client first.
+    pub fn hosts(&self) -> impl Iterator<Item = &Host> {
+        let middle = std::iter::once(&self.director).chain(&self.real_servers);
+        self.clients.iter().chain(middle).chain(&self.stranger)
+    }
+
+    /// The directory for files of this lab's programs; it goes away with the lab.
+    pub fn directory(&self) -> &Path {
+        self.directory.path()
+    }
+
+    /// Makes the router's path to one real server narrower than the links, as a tunnel on the way would;
+    /// the router then answers longer packets that must not be fragmented with ICMP.
+    ///
+    /// # Errors
+    /// When there is no router, and those of netlink.
+    pub fn set_path_mtu(&self, real_server: usize, mtu: u32) -> Result<(), LabError> {
+        if self.kind != Kind::Routed {
+            return Err(LabError::Topology("only a router can have a narrow path".into()));
+        }
+        let address = self.real_servers[real_server].address;
+        link::set_path_mtu(&self.middle, &bridge(address), address, mtu)
+    }
+}
+
+struct Builder<'a> {
+    topology: &'a Topology,
+    program: PathBuf,
+    directory: Arc<TemporaryDirectory>,
+    middle: Namespace,
+}
+
+impl Builder<'_> {
+    fn build(self) -> Result<Lab, LabError> {
+        let kind = self.topology.kind;
+        self.segment(VIP)?;
+        let director = self.host("director", Ipv4Addr::new(172, 25, 3, 1))?;
+        let client_subnet = match kind {
+            Kind::SameSubnet => 3,
+            Kind::Routed => 1,
+        };
+        if kind == Kind::Routed {
+            self.segment(Ipv4Addr::new(172, 25, client_subnet, 0))?;
+        }
+        let clients = (0..self.topology.clients as u8).map(|number| {
+            let (name, last) = match number {
+                0 => ("client".into(), 10),
+                _ => (format!("client{}", number + 1), 110 + number),
+            };
+            self.host(&name, Ipv4Addr::new(172, 25, client_subnet, last))
+        });
+        let clients = clients.collect::<Result<_, _>>()?;
+        // 10 is the client's
+        let numbers = (2..).filter(|number| *number != 10).take(self.topology.real_servers);
+        let real_servers = numbers.map(|number: u8| self.real_server(number)).collect::<Result<_, _>>()?;
+        let stranger = match self.topology.stranger {
+            true => Some(self.host("stranger", Ipv4Addr::new(172, 25, 3, 99))?),
+            false => None,
+        };
+        let Builder { middle, directory, .. } = self;
+        Ok(Lab { kind, vip: VIP, clients, director, real_servers, stranger, middle, directory })
+    }
+
+    fn real_server(&self, number: u8) -> Result<Host, LabError> {
+        let address = match self.topology.kind {
+            Kind::SameSubnet => Ipv4Addr::new(172, 25, 3, number),
+            Kind::Routed => Ipv4Addr::new(172, 25, 10 + number, 2),
+        };
+        if self.topology.kind == Kind::Routed {
+            self.segment(address)?;
+        }
+        self.host(&format!("server{number}"), address)
+    }
+
+    /// The bridge of the subnet that `member` is in.
+    fn segment(&self, member: Ipv4Addr) -> Result<(), LabError> {
+        let bridge = bridge(member);
+        link::add_bridge(&self.middle, &bridge, self.topology.mtu)?;
+        match self.gateway(member) {
+            Some(gateway) => link::add_address(&self.middle, &bridge, gateway, PREFIX_LENGTH),
+            None => Ok(()),
+        }
+    }
+
+    fn host(&self, name: &str, address: Ipv4Addr) -> Result<Host, LabError> {
+        let namespace = Namespace::create(name)?;
+        prepare(&namespace, &HOST_SYSCTLS)?;
+        let port = End { namespace: &self.middle, name };
+        link::connect(port, End { namespace: &namespace, name: INTERFACE }, self.topology.mtu)?;
+        link::attach_to_bridge(&self.middle, name, &bridge(address))?;
+        link::add_address(&namespace, INTERFACE, address, PREFIX_LENGTH)?;
+        let gateway = self.gateway(address);
+        if let Some(gateway) = gateway {
+            link::add_default_route(&namespace, gateway)?;
+        }
+        Ok(Host {
+            name: name.into(),
+            address,
+            prefix_length: PREFIX_LENGTH,
+            gateway,
+            namespace,
+            program: self.program.clone(),
+            directory: self.directory.clone(),
+            programs_started: 0.into(),
+        })
+    }
+
+    fn gateway(&self, member: Ipv4Addr) -> Option<Ipv4Addr> {
+        let [a, b, c, _] = member.octets();
+        (self.topology.kind == Kind::Routed).then(|| Ipv4Addr::new(a, b, c, 254))
+    }
+}
+
+fn bridge(member: Ipv4Addr) -> String {
+    format!("net{}", member.octets()[2])
+}
+
+/// The loopback and the sysctls, before there is any other link: `default` counts for links made later.
+fn prepare(namespace: &Namespace, sysctls: &[(&str, &str)]) -> Result<(), LabError> {
+    let has_ipv6 = namespace.run(|| fs::exists("/proc/sys/net/ipv6").unwrap_or(false));
+    for (key, value) in sysctls {
+        if has_ipv6 || !key.starts_with("net.ipv6.") {
+            namespace.write_sysctl(key, value)?;
+        }
+    }
+    link::set_up(namespace, "lo")
+}
