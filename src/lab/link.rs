@@ -38,7 +38,6 @@ pub(super) fn connect(here: End, there: End, mtu: u32) -> Result<(), LabError> {
     let peer = LinkMessageBuilder::<LinkUnspec>::new()
         .name(there.name)
         .mtu(mtu)
-        .up()
         .setns_by_fd(there.namespace.file().as_raw_fd())
         .build();
     let message = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
@@ -49,7 +48,7 @@ pub(super) fn connect(here: End, there: End, mtu: u32) -> Result<(), LabError> {
         .build();
     let what = format!("cannot connect {} to {}", here.namespace.name(), there.namespace.name());
     request(here.namespace, what, |handle| async move { handle.link().add(message).execute().await })?;
-    // the kernel ignores IFF_UP of the peer's message
+    // the peer cannot be born up: at its birth it has no other end yet (ENOTCONN, veth_open)
     set_up(there.namespace, there.name)
 }
 
