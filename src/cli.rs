@@ -1,5 +1,7 @@
 //! The command line: one file per subcommand; this door parses and turns failures into exit codes.
 
+pub mod demo;
+
 use std::ffi::OsString;
 use std::process::ExitCode;
 

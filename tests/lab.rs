@@ -20,8 +20,9 @@ use nix::sys::signal::Signal;
 use nix::sys::wait::WaitStatus;
 
 type Outcome = Result<(), Failed>;
+type Test = fn() -> Outcome;
 
-const TESTS: &[(&str, fn() -> Outcome)] = &[
+const TESTS: &[(&str, Test)] = &[
     ("clients_and_real_servers_reach_each_other_in_one_subnet", same_subnet),
     ("clients_reach_real_servers_in_other_subnets_through_the_router", routed),
     ("names_and_addresses_are_those_of_the_plan", plan),
@@ -324,7 +325,10 @@ enum Death {
 }
 
 fn lab_that_dies(death: Death) -> Outcome {
+    // what a killed lab cannot remove
+    let directory = TemporaryDirectory::create()?;
     let mut child = Command::new(std::env::current_exe()?)
+        .env("TMPDIR", directory.path())
         .args([ACT, if death == Death::Panic { "panicking-lab" } else { "lab" }])
         .stdin(Stdio::piped())
         .stdout(Stdio::piped())

@@ -59,6 +59,11 @@ impl Daemon {
         Ok(Daemon { name, child, log, status: None })
     }
 
+    /// What runs where: `director on director`.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
     /// The process id.
     pub fn id(&self) -> u32 {
         self.child.id()

@@ -1,0 +1,166 @@
+//! `lvs-tund demo`: the whole thing on this machine, in namespaces, and the proof of direct return.
+//!
+//! It starts the real `director` and `realserver` commands of this very program and believes only what it sees:
+//! who answered, what a capture on the director's interface holds, and what the daemons' metrics say.
+
+mod report;
+mod text;
+
+use std::net::SocketAddr;
+
+use clap::{Args, ValueEnum};
+
+use super::Failure;
+use crate::lab::{self, Cluster, Filter, Host, Interrupt, Lab, LabError, REAL_SERVERS_MAX, Scrape, Topology};
+use report::{Answer, Report};
+use text::Text;
+
+/// Requests a demo may make; each is one line of output.
+const REQUESTS_MAX: u64 = 100_000;
+
+/// A director, real servers and a client in namespaces of this machine, and requests that go round.
+#[derive(Debug, Clone, Args)]
+pub struct DemoArguments {
+    /// How many real servers
+    #[arg(long, value_name = "N", default_value_t = 2, value_parser = real_servers())]
+    pub real_servers: u64,
+    /// How many requests the client makes
+    #[arg(long, value_name = "N", default_value_t = 8, value_parser = requests())]
+    pub requests: u64,
+    /// Put the client and each real server in subnets of their own, behind a router
+    #[arg(long)]
+    pub routed: bool,
+    /// Keep everything up until Ctrl-C, and print how to enter each namespace
+    #[arg(long)]
+    pub hold: bool,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    pub format: Format,
+}
+
+#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    Json,
+}
+
+fn real_servers() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=REAL_SERVERS_MAX as u64)
+}
+
+fn requests() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=REQUESTS_MAX)
+}
+
+/// Runs the demo. Call it before any thread starts: an ordinary user enters a user namespace first.
+///
+/// # Errors
+/// When the lab cannot stand, a daemon fails, a request is not answered, the real servers do not take turns, or
+/// a reply passed the director.
+pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
+    lab::enter().map_err(failed)?;
+    lab::require_tun().map_err(failed)?;
+    let interrupt = Interrupt::listen().map_err(failed)?;
+    let text = (arguments.format == Format::Text).then(Text::for_standard_output);
+    let real_servers = arguments.real_servers as usize;
+    let topology = match arguments.routed {
+        true => Topology::routed(real_servers),
+        false => Topology::same_subnet(real_servers),
+    };
+    let lab = topology.build().map_err(failed)?;
+    if let Some(text) = &text {
+        text.topology(&lab);
+    }
+    go_on_unless(&interrupt)?;
+    let cluster = Cluster::start(&lab).map_err(failed)?;
+    let report = demonstrate(arguments, &lab, &interrupt, text.as_ref())?;
+    match &text {
+        Some(text) => text.report(&lab, &report),
+        None => println!("{}", report.to_json(&lab)),
+    }
+    if let Some(problem) = report.problem() {
+        print_logs(&cluster);
+        return Err(Failure::Failed(problem));
+    }
+    if arguments.hold {
+        hold(&lab, text.as_ref(), &interrupt);
+    }
+    Ok(())
+}
+
+/// The requests, and what was seen of them.
+fn demonstrate(
+    arguments: &DemoArguments,
+    lab: &Lab,
+    interrupt: &Interrupt,
+    text: Option<&Text>,
+) -> Result<Report, Failure> {
+    let client = lab.client();
+    let replies = Filter { source: Some(lab.vip), destination: Some(client.address) };
+    let through_director = lab.director.capture(replies).map_err(failed)?;
+    let to_client = client.capture(replies).map_err(failed)?;
+    if let Some(text) = text {
+        text.requests_begin(lab);
+    }
+    let mut answers = Vec::new();
+    for number in 1..=arguments.requests {
+        go_on_unless(interrupt)?;
+        let answer = ask(client, (lab.vip, 80).into());
+        if let Some(text) = text {
+            text.request(number, &answer);
+        }
+        answers.push(answer);
+    }
+    let bytes = |packets: Vec<lab::CapturedPacket>| packets.iter().map(lab::CapturedPacket::length).sum();
+    Ok(Report {
+        answers,
+        real_servers: arguments.real_servers as usize,
+        bytes_to_client: bytes(to_client.stop()),
+        reply_bytes_through_director: bytes(through_director.stop()),
+        director: lab.director.scrape(Cluster::DIRECTOR_METRICS).map_err(failed)?,
+        real_server_metrics: scrape_real_servers(lab).map_err(failed)?,
+    })
+}
+
+fn ask(client: &Host, vip: SocketAddr) -> Answer {
+    match client.get(vip, "/") {
+        Ok(response) if response.status == 200 => Ok(response.text()),
+        Ok(response) => Err(format!("status {}", response.status)),
+        Err(error) if error.kind() == std::io::ErrorKind::WouldBlock => Err("timed out".into()),
+        Err(error) => Err(error.to_string()),
+    }
+}
+
+fn scrape_real_servers(lab: &Lab) -> Result<Vec<(String, Scrape)>, LabError> {
+    let scrape = |host: &Host| Ok((host.name.clone(), host.scrape(Cluster::REAL_SERVER_METRICS)?));
+    lab.real_servers.iter().map(scrape).collect()
+}
+
+fn hold(lab: &Lab, text: Option<&Text>, interrupt: &Interrupt) {
+    let commands = text::commands_to_enter(lab);
+    match text {
+        Some(_) => print!("{commands}"),
+        None => eprint!("{commands}"),
+    }
+    interrupt.wait();
+}
+
+fn go_on_unless(interrupt: &Interrupt) -> Result<(), Failure> {
+    match interrupt.is_raised() {
+        true => Err(Failure::Failed("interrupted; everything is taken down again".into())),
+        false => Ok(()),
+    }
+}
+
+fn failed(error: LabError) -> Failure {
+    if let Some(log) = error.log().filter(|log| !log.is_empty()) {
+        eprintln!("{log}");
+    }
+    Failure::Failed(error.to_string())
+}
+
+fn print_logs(cluster: &Cluster) {
+    for daemon in std::iter::once(&cluster.director).chain(&cluster.real_servers) {
+        eprintln!("{}:\n{}", daemon.name(), daemon.log_tail());
+    }
+}

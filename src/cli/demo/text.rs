@@ -1,0 +1,144 @@
+//! The demo as people read it.
+
+use std::io::{IsTerminal, stdout};
+
+use super::report::{Answer, Report, own_samples, series_name};
+use crate::lab::{Host, Kind, Lab, Scrape};
+
+/// Standard output, in colours if it is a terminal and `NO_COLOR` is not set.
+pub(super) struct Text {
+    colours: bool,
+}
+
+// ECMA-48 SGR
+const BOLD: &str = "1";
+const GREEN: &str = "32";
+const RED: &str = "31";
+const DIM: &str = "2";
+
+/// Metrics that the table shows, so that the list of counters need not.
+const SERVICE_CONNECTIONS: &str = "lvs_tund_director_virtual_service_connections_total";
+const CONNECTIONS: &str = "lvs_tund_director_real_server_connections_total";
+const CONNECTIONS_NOW: &str = "lvs_tund_director_real_server_connections";
+const PACKETS: &str = "lvs_tund_director_real_server_packets_total";
+
+impl Text {
+    pub fn for_standard_output() -> Self {
+        // no-color.org: present and not empty
+        let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+        Text { colours: stdout().is_terminal() && !refused }
+    }
+
+    pub fn topology(&self, lab: &Lab) {
+        let count = lab.real_servers.len();
+        let servers = if count == 1 { "1 real server".into() } else { format!("{count} real servers") };
+        let place = match lab.kind {
+            Kind::SameSubnet => "in the director's subnet",
+            Kind::Routed => "in subnets of their own, behind a router",
+        };
+        println!("{}", self.paint(BOLD, &format!("{servers} {place}")));
+        println!("\n  {}", lab.middle.name());
+        let last = lab.hosts().count() - 1;
+        for (position, host) in lab.hosts().enumerate() {
+            let branch = if position == last { "└─" } else { "├─" };
+            let address = format!("{}/{}", host.address, host.prefix_length);
+            println!("  {branch} {:9} {address:16} {}", host.name, self.paint(DIM, &role(lab, host)));
+        }
+    }
+
+    pub fn requests_begin(&self, lab: &Lab) {
+        println!("\n{}", self.paint(BOLD, &format!("GET http://{}/ from the client", lab.vip)));
+        println!();
+    }
+
+    pub fn request(&self, number: u64, answer: &Answer) {
+        match answer {
+            Ok(name) => println!("  {number:>3}  {name}"),
+            Err(reason) => println!("  {number:>3}  {}", self.paint(RED, &format!("no answer: {reason}"))),
+        }
+    }
+
+    pub fn report(&self, lab: &Lab, report: &Report) {
+        let counts: Vec<_> =
+            report.per_server().iter().map(|(name, count)| format!("{name} {count}")).collect();
+        println!("\n  {}: {}", self.verdict(report.is_round_robin(), "round robin"), counts.join(", "));
+        println!("\n{}\n", self.paint(BOLD, "the director's table"));
+        self.table(lab, &report.director);
+        println!("\n{}\n", self.paint(BOLD, "the director's counters (those that are not 0)"));
+        print_counters(&report.director);
+        println!("\n{}\n", self.paint(BOLD, "direct return"));
+        println!(
+            "  {}: {} bytes of replies passed the director; the client received {} bytes directly",
+            self.verdict(report.reply_bytes_through_director == 0, "proof"),
+            report.reply_bytes_through_director,
+            report.bytes_to_client
+        );
+    }
+
+    fn table(&self, lab: &Lab, metrics: &Scrape) {
+        let total = count(metrics, SERVICE_CONNECTIONS, &[("virtual_service", "web")]);
+        println!("  TCP {}:80 rr, connections {total}", lab.vip);
+        for host in &lab.real_servers {
+            let of = |name, state: &[(&'static str, &'static str)]| {
+                count(metrics, name, &[&[("real_server", host.name.as_str())], state].concat())
+            };
+            println!(
+                "   -> {:9} {:14} connections {} (active {}, inactive {}), packets {}",
+                host.name,
+                host.address,
+                of(CONNECTIONS, &[]),
+                of(CONNECTIONS_NOW, &[("state", "active")]),
+                of(CONNECTIONS_NOW, &[("state", "inactive")]),
+                of(PACKETS, &[])
+            );
+        }
+    }
+
+    fn verdict(&self, good: bool, what: &str) -> String {
+        match good {
+            true => self.paint(GREEN, &format!("✓ {what}")),
+            false => self.paint(RED, &format!("✗ {what}")),
+        }
+    }
+
+    fn paint(&self, style: &str, text: &str) -> String {
+        match self.colours {
+            true => format!("\u{1b}[{style}m{text}\u{1b}[0m"),
+            false => text.into(),
+        }
+    }
+}
+
+/// How to look around while it is held.
+pub(super) fn commands_to_enter(lab: &Lab) -> String {
+    let namespaces = lab.hosts().map(|host| &host.namespace).chain([&lab.middle]);
+    let mut text = String::from("\nheld until Ctrl-C; enter a namespace with\n\n");
+    for namespace in namespaces {
+        text.push_str(&format!("  {:9} {}\n", namespace.name(), namespace.command_to_enter()));
+    }
+    text
+}
+
+fn role(lab: &Lab, host: &Host) -> String {
+    if std::ptr::eq(host, &lab.director) {
+        return format!("takes what comes for the VIP {}", lab.vip);
+    }
+    match lab.real_servers.iter().any(|server| std::ptr::eq(host, server)) {
+        true => "holds the VIP, serves on port 80".into(),
+        false => String::new(),
+    }
+}
+
+fn print_counters(metrics: &Scrape) {
+    let in_table = [SERVICE_CONNECTIONS, CONNECTIONS, CONNECTIONS_NOW, PACKETS];
+    let shown = own_samples(metrics)
+        .filter(|sample| sample.value != 0.0 && !in_table.contains(&sample.name.as_str()))
+        .filter(|sample| sample.name.starts_with("lvs_tund_director_"));
+    for sample in shown {
+        println!("  {} {}", series_name(sample), sample.value);
+    }
+}
+
+fn count(metrics: &Scrape, name: &str, labels: &[(&str, &str)]) -> String {
+    metrics.sum(name, labels).map_or_else(|| "–".into(), |value| value.to_string())
+}
