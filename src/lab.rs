@@ -32,7 +32,7 @@ pub mod udp;
 pub use capture::{Capture, CapturedPacket, Direction, Filter};
 pub use cluster::{Cluster, director_configuration, start_director, start_real_server};
 pub use enter::{Privilege, enter, require_tun};
-pub use host::Host;
+pub use host::{Host, Role};
 pub use interrupt::Interrupt;
 pub use link::Counters;
 pub use namespace::Namespace;

@@ -33,6 +33,7 @@ const TESTS: &[(&str, Test)] = &[
     ("udp_is_answered_from_the_address_asked", udp),
     ("a_capture_sees_both_directions_and_only_what_it_filters", capture),
     ("a_capture_sees_nothing_of_packets_that_go_elsewhere", capture_elsewhere),
+    ("a_capture_sees_replies_when_the_director_does_send_them", capture_of_replies),
     ("interfaces_count_what_passes", counters),
     ("a_narrow_path_is_answered_with_icmp", narrow_path),
     ("a_host_can_be_disconnected_and_connected_again", disconnected),
@@ -206,6 +207,27 @@ fn capture_elsewhere() -> Outcome {
     Ok(())
 }
 
+/// The demo's proof is a capture that stays empty; here it must not.
+fn capture_of_replies() -> Outcome {
+    let lab = Topology::same_subnet(1).build()?;
+    lab.director.add_address(lab.vip, 32)?;
+    let _server = lab.director.serve_http(80)?;
+    let filter = Filter { source: Some(lab.vip), destination: Some(lab.client().address) };
+    let (at_director, at_client) = (lab.director.capture(filter)?, lab.client().capture(filter)?);
+    assert_eq!(lab.client().get((lab.vip, 80), "/")?.text(), "director");
+    let bytes = |packets: Vec<lab::CapturedPacket>| -> u64 {
+        packets
+            .iter()
+            .inspect(|packet| assert_eq!(packet.source(), lab.vip))
+            .map(|packet| packet.length())
+            .sum()
+    };
+    let (at_director, at_client) = (bytes(at_director.stop()), bytes(at_client.stop()));
+    assert!(at_director > 100, "{at_director}");
+    assert!(at_client >= at_director, "{at_client}");
+    Ok(())
+}
+
 fn counters() -> Outcome {
     let lab = Topology::same_subnet(1).build()?;
     let _servers = serve(&lab)?;
@@ -264,15 +286,25 @@ fn sysctls() -> Outcome {
     Ok(())
 }
 
+/// The machine is played by a host of another lab, where nobody else changes anything meanwhile.
 fn machine_untouched() -> Outcome {
+    let lab = Topology::routed(1).build()?;
+    let mut machine = lab.client().spawn_daemon(&[ACT, "machine"])?;
+    let status = machine.wait(Duration::from_secs(20))?;
+    assert!(status.success(), "{}", machine.log());
+    Ok(())
+}
+
+fn leave_machine_untouched() -> Outcome {
     let before = machine()?;
+    assert!(before.iter().any(|part| part.contains("eth0")), "{before:?}");
     let lab = Topology::routed(2).build()?;
-    let _servers = serve(&lab)?;
-    ask(&lab);
+    let servers = serve(&lab)?;
+    assert_eq!(ask(&lab), ["server2", "server3"]);
     assert_eq!(machine()?, before, "while it stands");
     let (directory, path) = (lab.directory().to_owned(), lab.director.namespace.path().to_owned());
     assert!(directory.exists() && path.exists());
-    drop(_servers);
+    drop(servers);
     drop(lab);
     assert_eq!(machine()?, before, "afterwards");
     assert!(!directory.exists() && !path.exists());
@@ -396,6 +428,10 @@ fn act(role: &str) -> ExitCode {
         }),
         "stubborn" => wait_for_sigterm(|| println!("stubborn")),
         "failure" => eprintln!("cannot do it"),
+        "machine" => match lab::enter().map_err(Failed::from).and_then(|_| leave_machine_untouched()) {
+            Ok(()) => return ExitCode::SUCCESS,
+            Err(failed) => eprintln!("{failed:?}"),
+        },
         "lab" | "panicking-lab" => {
             lab::enter().expect("the tests could");
             let lab = Topology::same_subnet(1).build().expect("a lab");
@@ -450,13 +486,13 @@ fn ask(lab: &Lab) -> Vec<String> {
 fn machine() -> Result<Vec<String>, std::io::Error> {
     let devices = fs::read_to_string("/proc/self/net/dev")?;
     let names = devices.lines().filter_map(|line| Some(line.split_once(':')?.0.trim().to_owned()));
-    let named = fs::read_dir("/run/netns").map_or(0, Iterator::count);
-    let mut machine: Vec<_> = names.chain([format!("{named} named namespaces")]).collect();
-    for file in ["ip_forward", "conf/all/rp_filter", "conf/default/rp_filter", "conf/all/arp_ignore"] {
-        machine.push(fs::read_to_string(format!("/proc/sys/net/ipv4/{file}"))?);
+    let mut machine: Vec<_> = names.collect();
+    for file in ["net/route", "net/fib_trie", "net/arp"] {
+        machine.push(fs::read_to_string(Path::new("/proc/self").join(file))?);
     }
-    machine.push(fs::read_to_string("/proc/self/net/route")?);
-    machine.push(fs::read_to_string("/proc/self/mounts")?);
+    for file in ["ip_forward", "conf/all/rp_filter", "conf/default/rp_filter", "conf/all/arp_ignore"] {
+        machine.push(fs::read_to_string(Path::new("/proc/sys/net/ipv4").join(file))?);
+    }
     Ok(machine)
 }
 

@@ -67,16 +67,17 @@ pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
         true => Topology::routed(real_servers),
         false => Topology::same_subnet(real_servers),
     };
-    let lab = topology.build().map_err(failed)?;
+    let lab = topology.with_interrupt(interrupt.clone()).build().map_err(failed)?;
     if let Some(text) = &text {
         text.topology(&lab);
     }
     go_on_unless(&interrupt)?;
-    let cluster = Cluster::start(&lab).map_err(failed)?;
+    let cluster = Cluster::start(&lab)
+        .map_err(|error| go_on_unless(&interrupt).err().unwrap_or_else(|| failed(error)))?;
     let report = demonstrate(arguments, &lab, &interrupt, text.as_ref())?;
     match &text {
         Some(text) => text.report(&lab, &report),
-        None => println!("{}", report.to_json(&lab)),
+        None => text::say(report.to_json(&lab).to_string()),
     }
     if let Some(problem) = report.problem() {
         print_logs(&cluster);
@@ -139,7 +140,7 @@ fn scrape_real_servers(lab: &Lab) -> Result<Vec<(String, Scrape)>, LabError> {
 fn hold(lab: &Lab, text: Option<&Text>, interrupt: &Interrupt) {
     let commands = text::commands_to_enter(lab);
     match text {
-        Some(_) => print!("{commands}"),
+        Some(_) => text::say(commands),
         None => eprint!("{commands}"),
     }
     interrupt.wait();

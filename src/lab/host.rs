@@ -9,7 +9,9 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::link::{self, Counters};
-use super::{Attempt, Capture, Daemon, Filter, LabError, Namespace, Scrape, TemporaryDirectory, http, udp};
+use super::{
+    Attempt, Capture, Daemon, Filter, Interrupt, LabError, Namespace, Scrape, TemporaryDirectory, http, udp,
+};
 
 /// The interface of every host.
 pub(super) const INTERFACE: &str = "eth0";
@@ -17,15 +19,27 @@ pub(super) const INTERFACE: &str = "eth0";
 /// How long a host waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
+/// What a host is there for.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Role {
+    Client,
+    Director,
+    RealServer,
+    /// Neither of them, in the director's subnet.
+    Stranger,
+}
+
 /// One machine: what it is called, where it is, and the namespace it lives in.
 #[derive(Debug)]
 pub struct Host {
     pub name: String,
+    pub role: Role,
     pub address: Ipv4Addr,
     pub prefix_length: u8,
     pub gateway: Option<Ipv4Addr>,
     pub namespace: Namespace,
     pub(super) program: PathBuf,
+    pub(super) interrupt: Option<Interrupt>,
     pub(super) directory: Arc<TemporaryDirectory>,
     pub(super) programs_started: AtomicU64,
 }

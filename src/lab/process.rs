@@ -13,7 +13,7 @@ use nix::errno::Errno;
 use nix::sys::signal::{Signal, kill};
 use nix::unistd::Pid;
 
-use super::{Attempt, Host, LabError, http};
+use super::{Attempt, Host, Interrupt, LabError, http};
 
 /// How long a daemon has to become ready.
 const READY_MAX: Duration = Duration::from_secs(10);
@@ -31,6 +31,7 @@ pub struct Daemon {
     child: Child,
     log: PathBuf,
     status: Option<ExitStatus>,
+    interrupt: Option<Interrupt>,
 }
 
 impl Daemon {
@@ -56,7 +57,7 @@ impl Daemon {
         let child = host.namespace.spawn(command).attempt(what)?;
         let role = arguments.first().map(|role| role.as_ref().to_string_lossy().into_owned());
         let name = format!("{} on {}", role.unwrap_or_else(|| "program".into()), host.name);
-        Ok(Daemon { name, child, log, status: None })
+        Ok(Daemon { name, child, log, status: None, interrupt: host.interrupt.clone() })
     }
 
     /// What runs where: `director on director`.
@@ -186,6 +187,9 @@ impl Daemon {
             match (attempt(), ended) {
                 (Ok(()), _) => return Ok(()),
                 (Err(_), Some(status)) => return Err(format!("it ended with {status}")),
+                (Err(_), None) if self.interrupt.as_ref().is_some_and(Interrupt::is_raised) => {
+                    return Err("interrupted".into());
+                }
                 (Err(reason), None) if Instant::now() > deadline => return Err(reason),
                 (Err(_), None) => thread::sleep(TICK),
             }

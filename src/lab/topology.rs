@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::host::INTERFACE;
 use super::link::{self, End};
-use super::{Attempt, Host, LabError, Namespace, TemporaryDirectory};
+use super::{Attempt, Host, Interrupt, LabError, Namespace, Role, TemporaryDirectory};
 
 /// Real servers a lab may have; each is a namespace, two threads and a cable.
 pub const REAL_SERVERS_MAX: usize = 50;
@@ -62,6 +62,7 @@ pub struct Topology {
     stranger: bool,
     mtu: u32,
     program: Option<PathBuf>,
+    interrupt: Option<Interrupt>,
 }
 
 /// A small network that stands until it is dropped.
@@ -91,6 +92,7 @@ impl Topology {
             stranger: false,
             mtu: 1500,
             program: None,
+            interrupt: None,
         }
     }
 
@@ -114,6 +116,11 @@ impl Topology {
     /// What [`Host::spawn_daemon`] starts, instead of the running program.
     pub fn with_program(self, program: impl Into<PathBuf>) -> Self {
         Topology { program: Some(program.into()), ..self }
+    }
+
+    /// Lets waiting for a daemon end as soon as this is raised.
+    pub fn with_interrupt(self, interrupt: Interrupt) -> Self {
+        Topology { interrupt: Some(interrupt), ..self }
     }
 
     /// Builds it; whatever stands already is gone again when a later part fails.
@@ -168,7 +175,7 @@ impl Lab {
         self.directory.path()
     }
 
-    /// Makes the router's path to one real server narrower than the links, as a tunnel on the way would;
+    /// Makes the router's path to one real server narrower than the links, as one link of a smaller MTU on the way would;
     /// the router then answers longer packets that must not be fragmented with ICMP.
     ///
     /// # Errors
@@ -193,7 +200,7 @@ impl Builder<'_> {
     fn build(self) -> Result<Lab, LabError> {
         let kind = self.topology.kind;
         self.segment(VIP)?;
-        let director = self.host("director", Ipv4Addr::new(172, 25, 3, 1))?;
+        let director = self.host(Role::Director, "director", Ipv4Addr::new(172, 25, 3, 1))?;
         let client_subnet = match kind {
             Kind::SameSubnet => 3,
             Kind::Routed => 1,
@@ -206,14 +213,14 @@ impl Builder<'_> {
                 0 => ("client".into(), 10),
                 _ => (format!("client{}", number + 1), 110 + number),
             };
-            self.host(&name, Ipv4Addr::new(172, 25, client_subnet, last))
+            self.host(Role::Client, &name, Ipv4Addr::new(172, 25, client_subnet, last))
         });
         let clients = clients.collect::<Result<_, _>>()?;
         // 10 is the client's
         let numbers = (2..).filter(|number| *number != 10).take(self.topology.real_servers);
         let real_servers = numbers.map(|number: u8| self.real_server(number)).collect::<Result<_, _>>()?;
         let stranger = match self.topology.stranger {
-            true => Some(self.host("stranger", Ipv4Addr::new(172, 25, 3, 99))?),
+            true => Some(self.host(Role::Stranger, "stranger", Ipv4Addr::new(172, 25, 3, 99))?),
             false => None,
         };
         let Builder { middle, directory, .. } = self;
@@ -228,7 +235,7 @@ impl Builder<'_> {
         if self.topology.kind == Kind::Routed {
             self.segment(address)?;
         }
-        self.host(&format!("server{number}"), address)
+        self.host(Role::RealServer, &format!("server{number}"), address)
     }
 
     /// The bridge of the subnet that `member` is in.
@@ -241,7 +248,7 @@ impl Builder<'_> {
         }
     }
 
-    fn host(&self, name: &str, address: Ipv4Addr) -> Result<Host, LabError> {
+    fn host(&self, role: Role, name: &str, address: Ipv4Addr) -> Result<Host, LabError> {
         let namespace = Namespace::create(name)?;
         prepare(&namespace, &HOST_SYSCTLS)?;
         let port = End { namespace: &self.middle, name };
@@ -254,11 +261,13 @@ impl Builder<'_> {
         }
         Ok(Host {
             name: name.into(),
+            role,
             address,
             prefix_length: PREFIX_LENGTH,
             gateway,
             namespace,
             program: self.program.clone(),
+            interrupt: self.topology.interrupt.clone(),
             directory: self.directory.clone(),
             programs_started: 0.into(),
         })

@@ -18,7 +18,7 @@ const TICK: Duration = Duration::from_millis(20);
 #[derive(Debug)]
 pub struct Server {
     stop: Arc<AtomicBool>,
-    listener: Option<JoinHandle<()>>,
+    answering: Option<JoinHandle<()>>,
 }
 
 impl Server {
@@ -32,16 +32,16 @@ impl Server {
         let socket = namespace.run(|| bind(address)).attempt(what)?;
         let stop = Arc::new(AtomicBool::new(false));
         let (stopped, name) = (stop.clone(), name.to_owned());
-        let listener = namespace.start(move || answer(&socket, &name, &stopped))?;
-        Ok(Server { stop, listener: Some(listener) })
+        let answering = namespace.start(move || answer(&socket, &name, &stopped))?;
+        Ok(Server { stop, answering: Some(answering) })
     }
 }
 
 impl Drop for Server {
     fn drop(&mut self) {
         self.stop.store(true, Ordering::Relaxed);
-        if let Some(listener) = self.listener.take() {
-            let _ = listener.join();
+        if let Some(answering) = self.answering.take() {
+            let _ = answering.join();
         }
     }
 }

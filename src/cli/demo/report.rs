@@ -4,7 +4,7 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::lab::{Kind, Lab, Sample, Scrape};
+use crate::lab::{Host, Kind, Lab, Role, Sample, Scrape};
 
 /// The name a real server gave, or why there was no answer.
 pub(super) type Answer = Result<String, String>;
@@ -83,17 +83,22 @@ pub(super) fn own_samples(scrape: &Scrape) -> impl Iterator<Item = &Sample> {
 }
 
 fn topology(lab: &Lab) -> Value {
-    let host = |role: &str, host: &crate::lab::Host| json!({"name": host.name, "role": role, "address": host.address, "namespace": host.namespace.path()});
-    let clients = lab.clients.iter().map(|client| host("client", client));
-    let director = std::iter::once(host("director", &lab.director));
-    let real_servers = lab.real_servers.iter().map(|server| host("realserver", server));
+    let host = |host: &Host| {
+        let role = match host.role {
+            Role::Client => "client",
+            Role::Director => "director",
+            Role::RealServer => "realserver",
+            Role::Stranger => "stranger",
+        };
+        json!({"name": host.name, "role": role, "address": host.address, "namespace": host.namespace.path()})
+    };
     json!({
         "kind": match lab.kind {
             Kind::SameSubnet => "same_subnet",
             Kind::Routed => "routed",
         },
         "vip": lab.vip,
-        "hosts": clients.chain(director).chain(real_servers).collect::<Vec<_>>(),
+        "hosts": lab.hosts().map(host).collect::<Vec<_>>(),
         "middle": {"name": lab.middle.name(), "namespace": lab.middle.path()},
     })
 }

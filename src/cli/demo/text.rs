@@ -1,9 +1,9 @@
 //! The demo as people read it.
 
-use std::io::{IsTerminal, stdout};
+use std::io::{IsTerminal, Write, stdout};
 
 use super::report::{Answer, Report, own_samples, series_name};
-use crate::lab::{Host, Kind, Lab, Scrape};
+use crate::lab::{Host, Kind, Lab, Role, Scrape};
 
 /// Standard output, in colours if it is a terminal and `NO_COLOR` is not set.
 pub(super) struct Text {
@@ -36,53 +36,58 @@ impl Text {
             Kind::SameSubnet => "in the director's subnet",
             Kind::Routed => "in subnets of their own, behind a router",
         };
-        println!("{}", self.paint(BOLD, &format!("{servers} {place}")));
-        println!("\n  {}", lab.middle.name());
+        self.heading(&format!("{servers} {place}"));
+        say(format!("  {}", lab.middle.name()));
         let last = lab.hosts().count() - 1;
         for (position, host) in lab.hosts().enumerate() {
             let branch = if position == last { "└─" } else { "├─" };
             let address = format!("{}/{}", host.address, host.prefix_length);
-            println!("  {branch} {:9} {address:16} {}", host.name, self.paint(DIM, &role(lab, host)));
+            say(format!("  {branch} {:9} {address:16} {}", host.name, self.paint(DIM, &purpose(lab, host))));
         }
     }
 
     pub fn requests_begin(&self, lab: &Lab) {
-        println!("\n{}", self.paint(BOLD, &format!("GET http://{}/ from the client", lab.vip)));
-        println!();
+        self.heading(&format!("GET http://{}/ from the client", lab.vip));
     }
 
     pub fn request(&self, number: u64, answer: &Answer) {
         match answer {
-            Ok(name) => println!("  {number:>3}  {name}"),
-            Err(reason) => println!("  {number:>3}  {}", self.paint(RED, &format!("no answer: {reason}"))),
+            Ok(name) => say(format!("  {number:>3}  {name}")),
+            Err(reason) => {
+                say(format!("  {number:>3}  {}", self.paint(RED, &format!("no answer: {reason}"))))
+            }
         }
     }
 
     pub fn report(&self, lab: &Lab, report: &Report) {
-        let counts: Vec<_> =
-            report.per_server().iter().map(|(name, count)| format!("{name} {count}")).collect();
-        println!("\n  {}: {}", self.verdict(report.is_round_robin(), "round robin"), counts.join(", "));
-        println!("\n{}\n", self.paint(BOLD, "the director's table"));
+        let answered = report.per_server();
+        let counts: Vec<_> = lab
+            .real_servers
+            .iter()
+            .map(|host| format!("{} {}", host.name, answered.get(host.name.as_str()).unwrap_or(&0)))
+            .collect();
+        say(format!("\n  {}: {}", self.verdict(report.is_round_robin(), "round robin"), counts.join(", ")));
+        self.heading("the director's table");
         self.table(lab, &report.director);
-        println!("\n{}\n", self.paint(BOLD, "the director's counters (those that are not 0)"));
+        self.heading("the director's counters (those that are not 0)");
         print_counters(&report.director);
-        println!("\n{}\n", self.paint(BOLD, "direct return"));
-        println!(
+        self.heading("direct return");
+        say(format!(
             "  {}: {} bytes of replies passed the director; the client received {} bytes directly",
             self.verdict(report.reply_bytes_through_director == 0, "proof"),
             report.reply_bytes_through_director,
             report.bytes_to_client
-        );
+        ));
     }
 
     fn table(&self, lab: &Lab, metrics: &Scrape) {
         let total = count(metrics, SERVICE_CONNECTIONS, &[("virtual_service", "web")]);
-        println!("  TCP {}:80 rr, connections {total}", lab.vip);
+        say(format!("  TCP {}:80 rr, connections {total}", lab.vip));
         for host in &lab.real_servers {
             let of = |name, state: &[(&'static str, &'static str)]| {
                 count(metrics, name, &[&[("real_server", host.name.as_str())], state].concat())
             };
-            println!(
+            say(format!(
                 "   -> {:9} {:14} connections {} (active {}, inactive {}), packets {}",
                 host.name,
                 host.address,
@@ -90,8 +95,12 @@ impl Text {
                 of(CONNECTIONS_NOW, &[("state", "active")]),
                 of(CONNECTIONS_NOW, &[("state", "inactive")]),
                 of(PACKETS, &[])
-            );
+            ));
         }
+    }
+
+    fn heading(&self, text: &str) {
+        say(format!("\n{}\n", self.paint(BOLD, text)));
     }
 
     fn verdict(&self, good: bool, what: &str) -> String {
@@ -102,7 +111,7 @@ impl Text {
     }
 
     fn paint(&self, style: &str, text: &str) -> String {
-        match self.colours {
+        match self.colours && !text.is_empty() {
             true => format!("\u{1b}[{style}m{text}\u{1b}[0m"),
             false => text.into(),
         }
@@ -119,14 +128,17 @@ pub(super) fn commands_to_enter(lab: &Lab) -> String {
     text
 }
 
-fn role(lab: &Lab, host: &Host) -> String {
-    if std::ptr::eq(host, &lab.director) {
-        return format!("takes what comes for the VIP {}", lab.vip);
+fn purpose(lab: &Lab, host: &Host) -> String {
+    match host.role {
+        Role::Director => format!("takes what comes for the VIP {}", lab.vip),
+        Role::RealServer => "holds the VIP, serves on port 80".into(),
+        Role::Client | Role::Stranger => String::new(),
     }
-    match lab.real_servers.iter().any(|server| std::ptr::eq(host, server)) {
-        true => "holds the VIP, serves on port 80".into(),
-        false => String::new(),
-    }
+}
+
+/// Prints this and ends the line; that nobody reads it any more (`lvs-tund demo | head`) is no reason to stop half-way.
+pub(super) fn say(line: impl AsRef<str>) {
+    let _ = writeln!(stdout(), "{}", line.as_ref().trim_end_matches(' '));
 }
 
 fn print_counters(metrics: &Scrape) {
@@ -135,7 +147,7 @@ fn print_counters(metrics: &Scrape) {
         .filter(|sample| sample.value != 0.0 && !in_table.contains(&sample.name.as_str()))
         .filter(|sample| sample.name.starts_with("lvs_tund_director_"));
     for sample in shown {
-        println!("  {} {}", series_name(sample), sample.value);
+        say(format!("  {} {}", series_name(sample), sample.value));
     }
 }
 

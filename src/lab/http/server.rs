@@ -27,7 +27,7 @@ const PATIENCE: Duration = Duration::from_secs(60);
 pub struct Server {
     shared: Arc<Shared>,
     stop: UnixStream,
-    listener: Option<JoinHandle<()>>,
+    accepting: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
@@ -47,8 +47,8 @@ impl Server {
         let (stop, stopped) = UnixStream::pair().attempt(what)?;
         let shared = Arc::new(Shared { name: name.into(), requests: 0.into(), open: Mutex::default() });
         let serving = shared.clone();
-        let listener = namespace.start(move || accept(&listener, &stopped, &serving))?;
-        Ok(Server { shared, stop, listener: Some(listener) })
+        let accepting = namespace.start(move || accept(&listener, &stopped, &serving))?;
+        Ok(Server { shared, stop, accepting: Some(accepting) })
     }
 
     pub fn name(&self) -> &str {
@@ -64,8 +64,8 @@ impl Server {
 impl Drop for Server {
     fn drop(&mut self) {
         let _ = self.stop.shutdown(Shutdown::Both);
-        if let Some(listener) = self.listener.take() {
-            let _ = listener.join();
+        if let Some(accepting) = self.accepting.take() {
+            let _ = accepting.join();
         }
     }
 }
