@@ -253,7 +253,7 @@ fn narrow_path() -> Outcome {
     };
     assert!(capture.wait_until(Duration::from_secs(2), fragmentation_needed));
     let packets = capture.stop();
-    assert_eq!(packets.len(), 1, "only the narrow path is narrow");
+    assert_eq!(packets.len(), 1, "only the narrow path is narrow: {packets:?}");
     // RFC 1191 §4: the next-hop MTU in the last two bytes of the ICMP header
     assert_eq!(packets[0].bytes[26..28], 1300_u16.to_be_bytes());
     Ok(())

@@ -53,7 +53,8 @@ pub(super) fn connect(here: End, there: End, mtu: u32) -> Result<(), LabError> {
 }
 
 pub(super) fn add_bridge(namespace: &Namespace, name: &str, mtu: u32) -> Result<(), LabError> {
-    let message = LinkBridge::new(name).mtu(mtu).up().build();
+    // a snooping bridge sends IGMP of its own, to be mistaken for traffic
+    let message = LinkBridge::new(name).mcast_snooping(false).mtu(mtu).up().build();
     let what = format!("cannot create the bridge {name} in {}", namespace.name());
     request(namespace, what, |handle| async move { handle.link().add(message).execute().await })
 }
