@@ -1,1 +1,56 @@
-//! Door of `daemon`.
+//! The loops: workers, timers, signals, the clock, the metrics server. The only room that wires the others
+//! together; it does not look into packets.
+
+mod clock;
+mod director;
+mod http;
+mod logging;
+mod process;
+mod realserver;
+mod worker;
+
+use std::io;
+
+use crate::cli::Failure;
+use crate::datapath::tun::TunError;
+use crate::host::{HostChanges, HostError};
+
+pub use director::run as run_director;
+pub use realserver::run as run_realserver;
+
+/// What the command line says beside the plan.
+#[derive(Clone, Copy, Debug)]
+pub struct Options {
+    /// False: the host is left alone and the commands that would be needed are printed.
+    pub changes_host: bool,
+}
+
+impl Options {
+    fn host_changes(self) -> HostChanges {
+        if self.changes_host { HostChanges::Make } else { HostChanges::Print }
+    }
+}
+
+impl From<TunError> for Failure {
+    fn from(error: TunError) -> Failure {
+        Failure::Failed(error.to_string())
+    }
+}
+
+impl From<HostError> for Failure {
+    fn from(error: HostError) -> Failure {
+        match error {
+            HostError::Refused(_) => Failure::Refused(error.to_string()),
+            _ => Failure::Failed(error.to_string()),
+        }
+    }
+}
+
+fn no_raw_socket(error: &io::Error) -> Failure {
+    Failure::Failed(match error.kind() {
+        io::ErrorKind::PermissionDenied => {
+            "no permission to open a raw socket; run as root or with CAP_NET_ADMIN and CAP_NET_RAW".to_owned()
+        }
+        _ => format!("cannot open a raw socket: {error}"),
+    })
+}

@@ -4,6 +4,8 @@
 pub mod guard;
 pub mod verdict;
 
+use std::net::IpAddr;
+
 use crate::encapsulation::ecn::{self, Egress};
 use crate::encapsulation::{self, Decapsulated};
 use crate::packet::frame::{PartialChecksum, SegmentKind, Segments};
@@ -25,6 +27,11 @@ pub struct Decapsulator {
 impl Decapsulator {
     pub fn new(guard: Guard, encapsulation: &'static encapsulation::Row, mtu: u16) -> Decapsulator {
         Decapsulator { guard, encapsulation, mtu }
+    }
+
+    /// The VIP at an index of the configuration.
+    pub fn vip(&self, index: usize) -> Option<IpAddr> {
+        self.guard.config().vips.get(index).copied()
     }
 
     /// Decides one outer packet. After `Deliver` the frame holds the inner packet and what its receiver

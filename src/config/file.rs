@@ -17,6 +17,7 @@ pub struct DirectorFile {
     pub tun: Option<Spanned<String>>,
     pub queues: Option<Spanned<i64>>,
     pub metrics: Option<Spanned<String>>,
+    pub control: Option<Spanned<String>>,
     pub capture: Option<Spanned<String>>,
     pub announce: Option<Spanned<String>>,
     pub outer_source: Option<Spanned<String>>,

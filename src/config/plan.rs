@@ -5,6 +5,7 @@ mod realserver;
 mod words;
 
 use std::net::{Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 
 use crate::director::cluster::ClusterConfig;
 use crate::realserver::guard::GuardConfig;
@@ -47,6 +48,8 @@ pub struct DirectorPlan {
     /// `None`: one per processor, up to the number that pays.
     pub queues: Option<usize>,
     pub metrics: SocketAddr,
+    /// Unix socket on which the daemon answers its operators; `None`: none.
+    pub control: Option<PathBuf>,
     pub capture: Capture,
     pub announce: Announce,
     /// Our address on the outer packets; `None`: the one the host's route to each real server says.

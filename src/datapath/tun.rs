@@ -136,6 +136,8 @@ impl Queue {
         if flags & wanted != wanted {
             return Err(io::Error::other(format!("the kernel granted flags {flags:#x}, not {wanted:#x}")));
         }
+        // A read that waited would hold back the packets read before it in the same batch.
+        nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
         // SAFETY: TUNSETOFFLOAD takes its flags by value; 0 asks for none.
         if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, 0 as libc::c_ulong) } < 0 {
             return Err(io::Error::last_os_error());

@@ -69,6 +69,7 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
         tun,
         queues: queues.map(|queues| queues as usize),
         metrics: metrics.unwrap_or_else(|| METRICS_DIRECTOR.parse().expect("because the constant is an address")),
+        control: file.control.as_ref().map(|path| path.get_ref().into()),
         capture: capture.transpose()?.unwrap_or(Capture::Auto),
         announce: announce.transpose()?.unwrap_or(Announce::Always),
         outer_source,

@@ -1,0 +1,45 @@
+//! `lvs-tund director`: reads the configuration and runs the daemon.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::{Failure, read};
+use crate::config::{Source, plan};
+use crate::daemon;
+
+#[derive(Debug, clap::Args)]
+pub struct DirectorArguments {
+    /// Configuration file; `config/director.toml` explains every key
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// Interface on which clients' packets for the VIPs arrive [default: the file's]
+    #[arg(long, value_name = "IF")]
+    interface: Option<String>,
+    /// Where to serve Prometheus metrics [default: the file's, else 127.0.0.1:9690]
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
+    /// Unix socket that answers what the metrics address answers, for operators on this host [default: the
+    /// file's, else none]
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
+    /// Change nothing on this host but for the TUN device; print the commands that would be needed
+    #[arg(long)]
+    no_host_changes: bool,
+}
+
+pub fn run(arguments: &DirectorArguments) -> Result<(), Failure> {
+    let (name, text) = match &arguments.config {
+        Some(path) => (path.display().to_string(), read(path)?),
+        None if arguments.interface.is_none() => {
+            let message = "give a configuration with --config FILE, or --interface IF for an empty director";
+            return Err(Failure::Refused(message.to_owned()));
+        }
+        None => ("command line".to_owned(), String::new()),
+    };
+    let source = Source { name: &name, text: &text };
+    let mut plan = plan::director(&source, arguments.interface.as_deref())
+        .map_err(|error| Failure::Refused(error.to_string()))?;
+    plan.metrics = arguments.metrics.unwrap_or(plan.metrics);
+    plan.control = arguments.control.clone().or(plan.control);
+    daemon::run_director(plan, daemon::Options { changes_host: !arguments.no_host_changes })
+}

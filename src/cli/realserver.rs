@@ -1,0 +1,42 @@
+//! `lvs-tund realserver`: reads the configuration and runs the daemon.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+
+use super::{Failure, read};
+use crate::config::{Source, plan};
+use crate::daemon;
+
+#[derive(Debug, clap::Args)]
+pub struct RealserverArguments {
+    /// Configuration file; `config/realserver.toml` explains every key
+    #[arg(long, value_name = "FILE")]
+    config: Option<PathBuf>,
+    /// A VIP to serve, besides the file's; may be given several times
+    #[arg(long = "vip", value_name = "ADDR")]
+    vips: Vec<String>,
+    /// A director that may send encapsulated packets, besides the file's; may be given several times
+    #[arg(long = "director", value_name = "ADDR|PREFIX")]
+    directors: Vec<String>,
+    /// Where to serve Prometheus metrics [default: the file's, else 127.0.0.1:9691]
+    #[arg(long, value_name = "ADDR:PORT")]
+    metrics: Option<SocketAddr>,
+    /// Change nothing on this host but for the TUN device; print the commands that would be needed
+    #[arg(long)]
+    no_host_changes: bool,
+    /// Accept a director prefix that is everybody: anybody can then inject packets
+    #[arg(long)]
+    insecure: bool,
+}
+
+pub fn run(arguments: &RealserverArguments) -> Result<(), Failure> {
+    let (name, text) = match &arguments.config {
+        Some(path) => (path.display().to_string(), read(path)?),
+        None => ("command line".to_owned(), String::new()),
+    };
+    let source = Source { name: &name, text: &text };
+    let plan = plan::realserver(&source, &arguments.vips, &arguments.directors, arguments.insecure);
+    let mut plan = plan.map_err(|error| Failure::Refused(error.to_string()))?;
+    plan.metrics = arguments.metrics.unwrap_or(plan.metrics);
+    daemon::run_realserver(plan, daemon::Options { changes_host: !arguments.no_host_changes })
+}

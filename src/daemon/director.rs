@@ -1,0 +1,300 @@
+//! The director's daemon: device, host, workers, sweep, metrics; and the way back on exit.
+
+use std::collections::{BTreeSet, HashMap};
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+
+use super::clock::Clock;
+use super::worker::{Handler, Workers};
+use super::{Options, http, logging, no_raw_socket, process};
+use crate::cli::Failure;
+use crate::config::plan::{Announce, Capture, DirectorPlan};
+use crate::datapath::raw_socket::Sender;
+use crate::datapath::tun::{Queue, Tun};
+use crate::datapath::BATCH;
+use crate::director::Director;
+use crate::director::cluster::{Cluster, ClusterConfig, HostView, Path};
+use crate::director::connection::Table;
+use crate::director::verdict::{DropReason, Verdict};
+use crate::host::{self, DirectorHost, DirectorHostOptions, HostError, Netlink, Notice};
+use crate::metrics::counters::DirectorCounters;
+use crate::metrics::exposition;
+use crate::packet::Frame;
+use crate::time::Moment;
+
+/// Workers beyond this many found no queue of their own to be faster with on any machine measured yet.
+const QUEUES_DEFAULT_MAX: usize = 4;
+
+/// Ticks of the host (2 s each) between two looks at routes that nobody announced a change of.
+const TICKS_PER_LOOK: u32 = 15;
+
+/// Runs a director until a signal ends it.
+///
+/// # Errors
+/// `Refused` if the host contradicts the configuration, `Failed` for everything else; the host is then as
+/// it was.
+pub fn run(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
+    logging::start();
+    process::runtime()?.block_on(serve(plan, options))
+}
+
+async fn serve(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
+    let mut end = Box::pin(process::end_signal()?);
+    let clock = Clock::start();
+    let netlink = Netlink::open()?;
+    let interface = netlink.interface(&plan.interface).await?;
+    let listener = http::listen(plan.metrics).await?;
+    let control = plan.control.as_deref().map(http::listen_unix).transpose()?;
+    let queues = plan.queues.unwrap_or_else(default_queues);
+    let senders =
+        (0..queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>().map_err(|e| no_raw_socket(&e))?;
+    // decisions.md C20: whatever the client-side interface takes in, the device takes.
+    let mtu = interface.mtu.min(65_535) as u16;
+    let (tun, captures) = Tun::create(&plan.tun, mtu, queues)?;
+    tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
+    let mut host = DirectorHost::start(host_options(&plan, options)).await?;
+    let service = match Service::start(&plan, &host, clock, captures, senders).await {
+        Ok(service) => service,
+        Err(failure) => {
+            host.stop().await;
+            return Err(failure);
+        }
+    };
+    service.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
+    print_commands(&host, options);
+    let is_ready = Arc::new(AtomicBool::new(true));
+    if let Some(control) = control {
+        tokio::spawn(http::serve(control, service.renderer(), is_ready.clone()));
+    }
+    tokio::spawn(http::serve(listener, service.renderer(), is_ready));
+    let services = plan.cluster.virtual_services.len();
+    tracing::info!(
+        "director: ready on {} with {services} virtual services, {queues} queues of {}, metrics on {}",
+        plan.interface,
+        tun.name(),
+        plan.metrics
+    );
+    let outcome = service.run(&plan, &mut host, &mut end).await;
+    host.stop().await;
+    drop(tun);
+    if let Some(path) = &plan.control {
+        // Somebody may have removed it already.
+        let _ = std::fs::remove_file(path);
+    }
+    outcome
+}
+
+fn default_queues() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(QUEUES_DEFAULT_MAX))
+}
+
+fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
+    let vips: BTreeSet<IpAddr> = plan.cluster.virtual_services.iter().map(|service| service.vip).collect();
+    DirectorHostOptions {
+        interface: plan.interface.clone(),
+        tun: plan.tun.clone(),
+        vips: vips.into_iter().collect(),
+        capture: match plan.capture {
+            Capture::Auto => host::CaptureMode::Auto,
+            Capture::Route => host::CaptureMode::Route,
+            Capture::Rule => host::CaptureMode::Rule,
+        },
+        announce: match plan.announce {
+            Announce::Always => host::Announce::Always,
+            Announce::Local => host::Announce::WhenLocal,
+            Announce::Never => host::Announce::Never,
+        },
+        changes: options.host_changes(),
+    }
+}
+
+fn print_commands(host: &DirectorHost, options: Options) {
+    if !options.changes_host {
+        for command in host.changes().commands() {
+            println!("{command}");
+        }
+    }
+}
+
+/// What the host says about the cluster's paths.
+///
+/// # Errors
+/// Only what contradicts the configuration; a real server without a route is logged and kept.
+async fn look_at_host(plan: &DirectorPlan, host: &DirectorHost) -> Result<HostView, HostError> {
+    let mut own_addresses: std::collections::HashSet<IpAddr> = process::own_addresses().into_iter().collect();
+    let mut paths = HashMap::new();
+    let services = &plan.cluster.virtual_services;
+    for service in services {
+        own_addresses.remove(&service.vip);
+    }
+    let rips: BTreeSet<IpAddr> = services.iter().flat_map(|s| &s.real_servers).map(|server| server.rip).collect();
+    for rip in rips {
+        match host.outer_source(rip).await {
+            Ok(way) => {
+                let IpAddr::V4(found) = way.address else { continue };
+                let source = plan.outer_source.unwrap_or(found);
+                paths.insert(rip, Path { source, mtu: way.path_mtu.min(65_535) as u16 });
+            }
+            Err(error @ HostError::Refused(_)) => return Err(error),
+            Err(error) => tracing::debug!("director: no way to real server {rip}: {error}"),
+        }
+    }
+    Ok(HostView { own_addresses, paths })
+}
+
+/// A director at work.
+struct Service {
+    clock: Clock,
+    cluster: Arc<ArcSwap<Cluster>>,
+    connections: Arc<Table>,
+    counters: Vec<Arc<DirectorCounters>>,
+    host_changes: Arc<AtomicUsize>,
+    failures: tokio::sync::mpsc::UnboundedReceiver<String>,
+    /// Held for its drop, which stops them.
+    _workers: Workers,
+}
+
+impl Service {
+    async fn start(
+        plan: &DirectorPlan,
+        host: &DirectorHost,
+        clock: Clock,
+        captures: Vec<Queue>,
+        senders: Vec<Sender>,
+    ) -> Result<Service, Failure> {
+        let view = look_at_host(plan, host).await?;
+        let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(plan.cluster.clone(), view)));
+        let connections = Arc::new(Table::new(plan.connections_max, rand_seed()));
+        let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
+        let (mut workers, failures) = Workers::new().map_err(no_threads)?;
+        let mut counters = Vec::new();
+        for (number, (capture, sender)) in captures.into_iter().zip(senders).enumerate() {
+            let count = Arc::new(DirectorCounters::default());
+            counters.push(count.clone());
+            let handler = DirectorHandler {
+                director: Director::new(cluster.clone(), connections.clone()),
+                counters: count,
+                fates: vec![(Verdict::Drop(DropReason::Truncated), 0); BATCH],
+            };
+            workers.start(&format!("director-{number}"), clock, capture, sender, handler).map_err(no_threads)?;
+        }
+        let host_changes = Arc::new(AtomicUsize::new(0));
+        Ok(Service { clock, cluster, connections, counters, host_changes, failures, _workers: workers })
+    }
+
+    fn renderer(&self) -> http::Render {
+        let (cluster, connections) = (self.cluster.clone(), self.connections.clone());
+        let (counters, host_changes) = (self.counters.clone(), self.host_changes.clone());
+        Arc::new(move || {
+            let workers: Vec<&DirectorCounters> = counters.iter().map(|worker| &**worker).collect();
+            let host_changes = host_changes.load(Ordering::Relaxed);
+            let process = exposition::Process { role: "director", host_changes };
+            exposition::director(process, &workers, &cluster.load(), &connections)
+        })
+    }
+
+    /// Until a signal comes or a worker cannot go on.
+    async fn run(
+        mut self,
+        plan: &DirectorPlan,
+        host: &mut DirectorHost,
+        end: &mut (impl Future<Output = &'static str> + Unpin),
+    ) -> Result<(), Failure> {
+        let mut ticks = 0u32;
+        let sweep = tokio::time::sleep(sweep_period(0));
+        tokio::pin!(sweep);
+        loop {
+            tokio::select! {
+                signal = &mut *end => {
+                    tracing::info!("director: {signal}, stopping");
+                    return Ok(());
+                }
+                failure = self.failures.recv() => {
+                    let failure = failure.unwrap_or_default();
+                    return Err(Failure::Failed(format!("director: cannot read from {}: {failure}", plan.tun)));
+                }
+                notice = host.wait() => {
+                    host.on_notice(notice).await;
+                    self.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
+                    ticks = ticks.wrapping_add(1);
+                    if notice == Notice::Changed || ticks % TICKS_PER_LOOK == 0 {
+                        self.follow_paths(plan, host).await;
+                    }
+                }
+                () = &mut sweep => {
+                    self.sweep().await;
+                    sweep.as_mut().reset(tokio::time::Instant::now() + sweep_period(self.connections.len()));
+                }
+            }
+        }
+    }
+
+    /// Publishes a new snapshot if the host's addresses or routes have changed.
+    async fn follow_paths(&self, plan: &DirectorPlan, host: &DirectorHost) {
+        match look_at_host(plan, host).await {
+            Ok(view) => {
+                let cluster = self.cluster.load_full();
+                if *cluster.host() != view {
+                    let config: ClusterConfig = cluster.config().clone();
+                    self.cluster.store(Arc::new(cluster.succeed(config, view)));
+                    tracing::info!("director: the host's addresses or routes have changed; paths renewed");
+                }
+            }
+            Err(error) => tracing::warn!("director: {error}"),
+        }
+    }
+
+    async fn sweep(&self) {
+        let (cluster, connections) = (self.cluster.clone(), self.connections.clone());
+        let now = self.clock.now();
+        let swept = tokio::task::spawn_blocking(move || {
+            let cluster = cluster.load();
+            connections.sweep(now, |change| cluster.book(change));
+        });
+        if let Err(error) = swept.await {
+            tracing::error!("director: sweeping the connection table: {error}");
+        }
+    }
+}
+
+/// One second for a small table, ten for a million entries: under 1 % of a core at 15 ns an entry.
+fn sweep_period(entries: usize) -> Duration {
+    Duration::from_millis((entries as u64 / 100).clamp(1_000, 10_000))
+}
+
+/// From the kernel's entropy, by way of the standard library's hash keys.
+fn rand_seed() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
+}
+
+struct DirectorHandler {
+    director: Director,
+    counters: Arc<DirectorCounters>,
+    /// By the frame's index in the batch: what was counted.
+    fates: Vec<(Verdict, usize)>,
+}
+
+impl Handler for DirectorHandler {
+    fn handle(&mut self, index: usize, frame: &mut Frame, now: Moment) -> Option<IpAddr> {
+        let bytes = frame.len();
+        let verdict = self.director.handle_packet(frame, now);
+        self.counters.count(&verdict, bytes);
+        self.fates[index] = (verdict, bytes);
+        match verdict {
+            Verdict::Transmit(route) => Some(route.to),
+            Verdict::Reply(reply) => Some(reply.to),
+            Verdict::Hold | Verdict::Drop(_) => None,
+        }
+    }
+
+    fn on_failure(&mut self, index: usize, error: &io::Error) {
+        let (verdict, bytes) = &self.fates[index];
+        self.counters.count_failure(verdict, *bytes, error);
+    }
+}

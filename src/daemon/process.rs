@@ -1,0 +1,56 @@
+//! What a daemon's process needs: a runtime for everything that is no packet, signals, the lab's leash.
+
+use std::future::Future;
+use std::net::IpAddr;
+
+use nix::sys::prctl;
+use nix::sys::signal::Signal;
+use tokio::runtime::Runtime;
+use tokio::signal::unix::{SignalKind, signal};
+
+use crate::cli::Failure;
+
+/// Set by the lab for its children: they end with it, however it ends.
+const EXIT_WITH_PARENT: &str = "LVS_TUND_EXIT_WITH_PARENT";
+
+/// Threads of tokio: control traffic only.
+const CONTROL_THREADS: usize = 2;
+
+/// A runtime for a daemon.
+pub fn runtime() -> Result<Runtime, Failure> {
+    if std::env::var_os(EXIT_WITH_PARENT).is_some() {
+        prctl::set_pdeathsig(Signal::SIGKILL)
+            .map_err(|error| Failure::Failed(format!("cannot follow the parent's end: {error}")))?;
+    }
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(CONTROL_THREADS)
+        .thread_name("lvs-tund-control")
+        .enable_all()
+        .build()
+        .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))
+}
+
+/// Subscribes to the signals that end a daemon; the future says which one came.
+pub fn end_signal() -> Result<impl Future<Output = &'static str>, Failure> {
+    let subscribe = |kind| signal(kind).map_err(|error| Failure::Failed(format!("cannot await signals: {error}")));
+    let mut terminate = subscribe(SignalKind::terminate())?;
+    let mut interrupt = subscribe(SignalKind::interrupt())?;
+    Ok(async move {
+        tokio::select! {
+            _ = terminate.recv() => "SIGTERM",
+            _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}
+
+/// This host's addresses, of all interfaces, loopback included.
+pub fn own_addresses() -> Vec<IpAddr> {
+    let Ok(addresses) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
+    addresses
+        .filter_map(|interface| interface.address)
+        .filter_map(|address| {
+            let v4 = address.as_sockaddr_in().map(|v4| IpAddr::V4(v4.ip()));
+            v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
+        })
+        .collect()
+}

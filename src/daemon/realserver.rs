@@ -1,0 +1,152 @@
+//! The real server's daemon: socket, device, host, one worker, metrics; and the way back on exit.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+
+use super::clock::Clock;
+use super::worker::{Handler, Workers};
+use super::{Options, http, logging, no_raw_socket, process};
+use crate::cli::Failure;
+use crate::config::plan::RealserverPlan;
+use crate::datapath::BATCH;
+use crate::datapath::raw_socket::Receiver;
+use crate::datapath::tun::Tun;
+use crate::encapsulation::ipip;
+use crate::host::{RealServerHost, RealServerHostOptions};
+use crate::metrics::counters::RealserverCounters;
+use crate::metrics::exposition;
+use crate::packet::Frame;
+use crate::realserver::Decapsulator;
+use crate::realserver::guard::Guard;
+use crate::realserver::verdict::Verdict;
+use crate::time::Moment;
+
+/// MTU of the device if the way to the directors says nothing (IEEE 802.3).
+const MTU_DEFAULT: u16 = 1500;
+
+/// Runs a real server until a signal ends it.
+///
+/// # Errors
+/// `Refused` if the host contradicts the configuration, `Failed` for everything else; the host is then as
+/// it was.
+pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
+    logging::start();
+    process::runtime()?.block_on(serve(plan, options))
+}
+
+async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
+    let mut end = Box::pin(process::end_signal()?);
+    let own_addresses: Vec<IpAddr> =
+        process::own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
+    let director = plan.guard.directors.iter().map(|prefix| prefix.addr());
+    if let Some(address) = director.into_iter().find(|address| own_addresses.contains(address)) {
+        let why = "a host cannot be the director and its own real server; name the other host";
+        return Err(Failure::Refused(format!("director {address} is an address of this host: {why}")));
+    }
+    let listener = http::listen(plan.metrics).await?;
+    let receiver = Receiver::new(ipip::ROW.protocol).map_err(|error| no_raw_socket(&error))?;
+    let mtu = mtu_towards_directors(&plan).await;
+    let (tun, mut queues) = Tun::create(&plan.tun, mtu, 1)?;
+    tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
+    let host_options =
+        RealServerHostOptions { tun: plan.tun.clone(), vips: plan.guard.vips.clone(), changes: options.host_changes() };
+    let mut host = RealServerHost::start(host_options).await?;
+    let counters = Arc::new(RealserverCounters::default());
+    let guard = Guard::new(plan.guard.clone(), own_addresses);
+    let handler = RealserverHandler {
+        decapsulator: Decapsulator::new(guard, &ipip::ROW, mtu),
+        counters: counters.clone(),
+        deliveries: vec![(0, 0); BATCH],
+    };
+    let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
+    let (mut workers, mut failures) = Workers::new().map_err(no_threads)?;
+    if let Some(queue) = queues.pop() {
+        workers.start("realserver-0", Clock::start(), receiver, queue, handler).map_err(no_threads)?;
+    }
+    let host_changes = Arc::new(AtomicUsize::new(host.changes().entries().len()));
+    if !options.changes_host {
+        for command in host.changes().commands() {
+            println!("{command}");
+        }
+    }
+    let render = renderer(&plan, counters, host_changes.clone());
+    tokio::spawn(http::serve(listener, render, Arc::new(AtomicBool::new(true))));
+    tracing::info!(
+        "realserver: ready for {} VIPs from {} directors on {}, metrics on {}",
+        plan.guard.vips.len(),
+        plan.guard.directors.len(),
+        tun.name(),
+        plan.metrics
+    );
+    let outcome = loop {
+        tokio::select! {
+            signal = &mut end => {
+                tracing::info!("realserver: {signal}, stopping");
+                break Ok(());
+            }
+            failure = failures.recv() => {
+                break Err(Failure::Failed(format!("realserver: cannot receive: {}", failure.unwrap_or_default())));
+            }
+            notice = host.wait() => {
+                host.on_notice(notice).await;
+                host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
+            }
+        }
+    };
+    drop(workers);
+    host.stop().await;
+    outcome
+}
+
+async fn mtu_towards_directors(plan: &RealserverPlan) -> u16 {
+    let Ok(netlink) = crate::host::Netlink::open() else { return MTU_DEFAULT };
+    for prefix in &plan.guard.directors {
+        if let Ok(way) = netlink.way_to(prefix.addr()).await {
+            return way.path_mtu.min(65_535) as u16;
+        }
+    }
+    MTU_DEFAULT
+}
+
+fn renderer(
+    plan: &RealserverPlan,
+    counters: Arc<RealserverCounters>,
+    host_changes: Arc<AtomicUsize>,
+) -> http::Render {
+    let guard = plan.guard.clone();
+    Arc::new(move || {
+        let host_changes = host_changes.load(Ordering::Relaxed);
+        let process = exposition::Process { role: "realserver", host_changes };
+        exposition::realserver(process, &counters, &guard)
+    })
+}
+
+struct RealserverHandler {
+    decapsulator: Decapsulator,
+    counters: Arc<RealserverCounters>,
+    /// By the frame's index in the batch: VIP and bytes of what was delivered.
+    deliveries: Vec<(usize, usize)>,
+}
+
+impl Handler for RealserverHandler {
+    fn handle(&mut self, index: usize, frame: &mut Frame, _: Moment) -> Option<IpAddr> {
+        let outer = frame.len();
+        let verdict = self.decapsulator.handle_packet(frame);
+        self.counters.count(&verdict, outer, frame.len());
+        match verdict {
+            Verdict::Deliver(delivery) => {
+                self.deliveries[index] = (delivery.vip, frame.len());
+                // The host's own stack finds the way; the device takes any packet.
+                self.decapsulator.vip(delivery.vip)
+            }
+            Verdict::Drop(_) => None,
+        }
+    }
+
+    fn on_failure(&mut self, index: usize, error: &io::Error) {
+        let (vip, bytes) = self.deliveries[index];
+        self.counters.count_failure(vip, bytes, error);
+    }
+}

@@ -1,0 +1,178 @@
+//! A worker: one thread, one queue. Read a batch, handle each, transmit the batch, count.
+
+use std::io;
+use std::net::IpAddr;
+use std::os::fd::{AsFd, OwnedFd};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::thread::JoinHandle;
+
+use nix::errno::Errno;
+use nix::fcntl::OFlag;
+use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
+use nix::unistd::pipe2;
+use tokio::sync::mpsc;
+
+use super::clock::Clock;
+use crate::datapath::{BATCH, Capture, Outgoing, Transmit, frames};
+use crate::packet::Frame;
+use crate::time::Moment;
+
+/// What is done with each packet of a batch.
+pub trait Handler {
+    /// Handles the frame at `index` of the batch; says where it goes, if anywhere.
+    fn handle(&mut self, index: usize, frame: &mut Frame, now: Moment) -> Option<IpAddr>;
+
+    /// The frame at `index` could not be sent.
+    fn on_failure(&mut self, index: usize, error: &io::Error);
+}
+
+/// The workers of a daemon. Dropped: they are told to stop and waited for.
+pub struct Workers {
+    is_stopping: Arc<AtomicBool>,
+    /// Its closing wakes those that wait.
+    alarm: Option<OwnedFd>,
+    alarm_heard: Arc<OwnedFd>,
+    threads: Vec<JoinHandle<()>>,
+    failures: mpsc::UnboundedSender<String>,
+}
+
+impl Workers {
+    /// No workers yet, and the channel on which one tells why it had to stop.
+    pub fn new() -> io::Result<(Workers, mpsc::UnboundedReceiver<String>)> {
+        let (alarm_heard, alarm) = pipe2(OFlag::O_CLOEXEC)?;
+        let (failures, receiver) = mpsc::unbounded_channel();
+        let workers = Workers {
+            is_stopping: Arc::new(AtomicBool::new(false)),
+            alarm: Some(alarm),
+            alarm_heard: Arc::new(alarm_heard),
+            threads: Vec::new(),
+            failures,
+        };
+        Ok((workers, receiver))
+    }
+
+    /// Starts a thread.
+    pub fn start<C, T, H>(&mut self, name: &str, clock: Clock, capture: C, transmit: T, handler: H) -> io::Result<()>
+    where
+        C: Capture + Send + 'static,
+        T: Transmit + Send + 'static,
+        H: Handler + Send + 'static,
+    {
+        let (is_stopping, alarm) = (self.is_stopping.clone(), self.alarm_heard.clone());
+        let failures = self.failures.clone();
+        let mut worker = Worker { capture, transmit, handler, clock };
+        let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
+            if let Err(error) = worker.run(&is_stopping, &alarm) {
+                // The receiver is gone only if the daemon is ending anyway.
+                let _ = failures.send(error.to_string());
+            }
+        })?;
+        self.threads.push(thread);
+        Ok(())
+    }
+}
+
+impl Drop for Workers {
+    fn drop(&mut self) {
+        self.is_stopping.store(true, Ordering::Release);
+        self.alarm = None;
+        for thread in self.threads.drain(..) {
+            if thread.join().is_err() {
+                tracing::error!("a worker panicked");
+            }
+        }
+    }
+}
+
+struct Worker<C, T, H> {
+    capture: C,
+    transmit: T,
+    handler: H,
+    clock: Clock,
+}
+
+impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
+    fn run(&mut self, is_stopping: &AtomicBool, alarm: &OwnedFd) -> io::Result<()> {
+        let mut frames = frames(BATCH);
+        let mut outgoing = Vec::with_capacity(BATCH);
+        while !is_stopping.load(Ordering::Acquire) {
+            let count = self.capture.capture(&mut frames)?;
+            if count == 0 {
+                self.wait(alarm)?;
+                continue;
+            }
+            let now = self.clock.now();
+            outgoing.clear();
+            for (index, frame) in frames[..count].iter_mut().enumerate() {
+                if let Some(to) = self.handler.handle(index, frame, now) {
+                    outgoing.push(Outgoing { frame: index, to });
+                }
+            }
+            let handler = &mut self.handler;
+            self.transmit.transmit(&mut frames, &outgoing, &mut |position, error| {
+                handler.on_failure(outgoing[position].frame, &error);
+            });
+        }
+        Ok(())
+    }
+
+    /// Sleeps until there is a packet or the alarm.
+    fn wait(&self, alarm: &OwnedFd) -> io::Result<()> {
+        let Some(readiness) = self.capture.readiness() else {
+            return Err(io::Error::other("the capture has ended"));
+        };
+        let mut fds = [PollFd::new(readiness, PollFlags::POLLIN), PollFd::new(alarm.as_fd(), PollFlags::POLLIN)];
+        match poll(&mut fds, PollTimeout::NONE) {
+            Ok(_) | Err(Errno::EINTR) => {}
+            Err(errno) => return Err(errno.into()),
+        }
+        let is_broken = |fd: &PollFd| {
+            fd.revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL))
+        };
+        if is_broken(&fds[0]) {
+            return Err(io::Error::other("the device is gone"));
+        }
+        Ok(())
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::datapath::memory::{Sink, Source};
+
+    /// Sends every packet to the address its first byte names; 0 is dropped.
+    #[derive(Default)]
+    struct Echo {
+        handled: usize,
+        failed: Vec<usize>,
+    }
+
+    impl Handler for Echo {
+        fn handle(&mut self, _: usize, frame: &mut Frame, _: Moment) -> Option<IpAddr> {
+            self.handled += 1;
+            let last = frame.packet()[0];
+            (last > 0).then(|| IpAddr::from([10, 0, 0, last]))
+        }
+
+        fn on_failure(&mut self, index: usize, _: &io::Error) {
+            self.failed.push(index);
+        }
+    }
+
+    #[test]
+    fn every_packet_is_handled_once_and_failures_name_their_frame() {
+        let packets = (0..200u32).map(|number| vec![(number % 4) as u8]).collect();
+        let sink = Sink { unreachable: vec!["10.0.0.3".parse().unwrap()], ..Sink::default() };
+        let (capture, clock) = (Source { packets }, Clock::start());
+        let mut worker = Worker { capture, transmit: sink, handler: Echo::default(), clock };
+        let (alarm, _wake) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let ended = worker.run(&AtomicBool::new(false), &alarm).unwrap_err();
+        assert_eq!(ended.to_string(), "the capture has ended");
+        assert_eq!(worker.handler.handled, 200);
+        assert_eq!(worker.transmit.packets.len(), 100);
+        assert_eq!(worker.handler.failed.len(), 50);
+        assert!(worker.handler.failed.iter().all(|index| index % 4 == 3));
+    }
+}
