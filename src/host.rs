@@ -33,5 +33,6 @@ pub use refusal::OuterSource;
 /// `L`, outside the numbers that /etc/iproute2/rt_protos assigns.
 pub const PROTOCOL: u8 = 76;
 
-/// The routing table that holds the VIPs captured by rule; named after the default metrics port's family (9690).
+/// The routing table of the VIPs captured by rule. Unassigned in /etc/iproute2/rt_tables, and beyond the 8 bits
+/// that other programs hand out first.
 pub const CAPTURE_TABLE: u32 = 7690;

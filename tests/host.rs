@@ -15,6 +15,8 @@ use lvs_tund::host::{
     RealServerHost, RealServerHostOptions, netlink::TABLE_MAIN,
 };
 
+use rtnetlink::LinkVeth;
+
 const ARP_REQUEST: u16 = 1;
 const ARP_REPLY: u16 = 2;
 
@@ -253,11 +255,36 @@ fn an_interface_that_was_down_is_answered_for_and_announced_again() {
 }
 
 #[test]
+fn an_interface_that_was_made_anew_is_taken_up() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        let _tun = tun("lvsd0");
+        let mut host = DirectorHost::start(options()).await.unwrap();
+        let index = bed.index("eth0").await;
+        bed.handle.link().del(index).execute().await.unwrap();
+        next_change(&mut host).await;
+        bed.handle.link().add(LinkVeth::new("eth0", "other0").build()).execute().await.unwrap();
+        bed.set_up("eth0").await;
+        let netlink = Netlink::open().unwrap();
+        let index = bed.index("eth0").await;
+        while !netlink.proxies().await.unwrap().iter().any(|proxy| proxy.index == index) {
+            next_change(&mut host).await;
+        }
+        assert_eq!(host.changes().commands(), Vec::<String>::new());
+        assert_eq!(read_sysctl("net/ipv4/conf/eth0/forwarding"), 1);
+        host.stop().await;
+    });
+}
+
+#[test]
 fn the_host_never_loses_its_own_addresses_while_rules_change() {
     in_namespace(async || {
         let bed = Bed::new().await;
         bed.add_address("lo", VIP, 32).await;
         let _tun = tun("lvsd0");
+        // The first rule of a namespace makes the kernel split `local` from `main`, which has a moment of its own
+        // (see `host::rule`).
+        DirectorHost::start(options()).await.unwrap().stop().await;
         let is_over = AtomicBool::new(false);
         std::thread::scope(|scope| {
             let watcher = scope.spawn(|| {
@@ -404,14 +431,23 @@ fn a_real_server_takes_decapsulated_packets_in_spite_of_strict_rp_filter() {
         assert_eq!((&text[..length], from.ip()), (&b"decapsulated"[..], IpAddr::from(FAR_CLIENT)));
         assert_eq!(read_sysctl("net/ipv4/conf/lvsr0/forwarding"), 0);
 
-        // Nobody on the network hears of the VIP.
+        // Nobody on the network hears of the VIP: not as the sender of our own request for the gateway …
         let arp = bed.client.hear_arp();
-        bed.client.send(VIP, "to the VIP directly");
-        bed.client.send(DIRECTOR, "marker");
+        socket.send_to(b"answer", from).unwrap();
         next_arp(&arp, |arp| {
             assert!(arp.sender != VIP, "a real server speaks for the VIP: {arp:?}");
-            arp.operation == ARP_REPLY && arp.sender == DIRECTOR
+            arp.operation == ARP_REQUEST && arp.target == CLIENT
         });
+        // … and not as an answer.
+        let marker = Ipv4Addr::new(172, 25, 3, 3);
+        bed.add_address("eth0", marker, 24).await;
+        bed.client.send(VIP, "to the VIP directly");
+        bed.client.send(marker, "marker");
+        next_arp(&arp, |arp| {
+            assert!(arp.sender != VIP, "a real server speaks for the VIP: {arp:?}");
+            arp.operation == ARP_REPLY && arp.sender == marker
+        });
+        bed.delete_address(marker).await;
 
         // A VIP somebody deleted comes back.
         bed.delete_address(VIP).await;

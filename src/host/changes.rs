@@ -176,7 +176,10 @@ impl Changes {
             (Presence::Absent, HostChanges::Make) => {
                 entry.previous = change.apply(&self.netlink).await?;
                 entry.is_ours = true;
-                tracing::info!("host: added {change}{}", instead_of(entry.previous));
+                match entry.previous {
+                    Some(value) => tracing::info!("host: set {change} (was {value})"),
+                    None => tracing::info!("host: added {change}"),
+                }
             }
         }
         self.entries.push(entry);
@@ -216,18 +219,13 @@ impl Changes {
         }
         let change = &entry.change;
         match change.undo(&self.netlink, entry.previous).await {
-            Ok(None) => tracing::info!("host: removed {change}{}", restored(entry.previous)),
+            Ok(None) => match entry.previous {
+                Some(value) => tracing::info!("host: reset {change} to {value}"),
+                None => tracing::info!("host: removed {change}"),
+            },
             Ok(Some(why)) => tracing::info!("host: left {change}: {why}"),
             Err(error) if error.is_gone() => tracing::info!("host: {change} was gone already"),
             Err(error) => tracing::warn!("host: {change} stays behind: {error}"),
         }
     }
-}
-
-fn instead_of(previous: Option<i64>) -> String {
-    previous.map(|value| format!(" (was {value})")).unwrap_or_default()
-}
-
-fn restored(previous: Option<i64>) -> String {
-    previous.map(|value| format!(" (restored {value})")).unwrap_or_default()
 }

@@ -10,7 +10,7 @@
 //! that arrived on the interface (`arp_process`), finds the TUN device, and would stay silent.
 //!
 //! The interface becomes a forwarding one, for packets of any destination; whoever does not want a router
-//! there filters. Nothing is ever written to `all` but `send_redirects`, see [`DirectorHost::start`].
+//! there filters. The kernel switches its LRO off with that, and not on again (`dev_disable_lro`). Nothing is ever written to `all` but `send_redirects`, see [`DirectorHost::start`].
 
 mod settings;
 
@@ -20,7 +20,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use super::announce::{self, ANNOUNCEMENTS};
 use super::changes::{Changes, Device, HostChanges};
 use super::error::HostError;
-use super::follow::{Event, Follower, Notice};
+use super::follow::{Event, Follower, Notice, TICK};
 use super::netlink::Netlink;
 use super::refusal::{OuterSource, check_way};
 use super::{CAPTURE_TABLE, PROTOCOL, rule};
@@ -63,6 +63,8 @@ pub struct DirectorHost {
     /// Both devices are up, as far as was last seen.
     is_up: bool,
     is_interface_missing: bool,
+    /// What was last complained about, so that a lasting trouble is said once.
+    complaint: Option<String>,
 }
 
 impl DirectorHost {
@@ -90,6 +92,7 @@ impl DirectorHost {
             vips: BTreeMap::new(),
             is_up: true,
             is_interface_missing: false,
+            complaint: None,
         };
         for vip in wanted {
             let vip = ipv4_of(vip)?;
@@ -128,8 +131,15 @@ impl DirectorHost {
     /// Follows the host: changes over between route and rule, puts right what somebody undid, repeats
     /// announcements. Failures are logged; the next notice tries again. Not cancel-safe.
     pub async fn on_notice(&mut self, notice: Notice) {
-        let Err(error) = self.follow(notice).await else { return };
-        tracing::warn!("host: {error}");
+        let Err(error) = self.follow(notice).await else {
+            self.complaint = None;
+            return;
+        };
+        let complaint = Some(error.to_string());
+        if self.complaint != complaint {
+            tracing::warn!("host: {error}; trying again every {} s", TICK.as_secs());
+            self.complaint = complaint;
+        }
         if matches!(error, HostError::Connection { .. })
             && let Ok(netlink) = Netlink::open()
         {

@@ -14,6 +14,9 @@
 //! one only if asked to (NLM_F_EXCL). So ours is added behind `local`, then a copy of `local` behind ours,
 //! then the first `local` is deleted: at no moment is the host without one, and deleting ours leaves the
 //! rules as they were.
+//!
+//! One moment no order of requests avoids: until the first rule is added to a namespace, the kernel keeps
+//! `local` and `main` in one trie, and while it splits them (`fib_unmerge`) a lookup may miss a local address.
 
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
