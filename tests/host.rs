@@ -2,6 +2,8 @@
 
 #[path = "host/bed.rs"]
 mod bed;
+#[path = "host/realserver.rs"]
+mod realserver;
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -12,7 +14,7 @@ use bed::{
 use lvs_tund::host::director::Capture;
 use lvs_tund::host::{
     Announce, CAPTURE_TABLE, CaptureMode, DirectorHost, DirectorHostOptions, HostChanges, Netlink, Notice,
-    RealServerHost, RealServerHostOptions, netlink::TABLE_MAIN,
+    netlink::TABLE_MAIN,
 };
 
 use rtnetlink::LinkVeth;
@@ -247,6 +249,14 @@ fn an_interface_that_was_down_is_answered_for_and_announced_again() {
             }
             assert_eq!(host.changes().commands(), Vec::<String>::new());
         }
+        bed.set_down("lvsd0").await;
+        while host.changes().commands().is_empty() {
+            next_change(&mut host).await;
+        }
+        bed.set_up("lvsd0").await;
+        while !host.changes().commands().is_empty() {
+            next_change(&mut host).await;
+        }
         bed.client.send(VIP, "up again");
         captured(&tun, "up again");
         host.stop().await;
@@ -399,77 +409,5 @@ fn a_missing_interface_is_named() {
         let missing = DirectorHostOptions { interface: "eth7".into(), ..options() };
         let message = DirectorHost::start(missing).await.err().expect("an error").to_string();
         assert_eq!(message, "interface eth7 does not exist; `ip link` lists those that do");
-    });
-}
-
-/// A UDP datagram from a client behind eth0, as it comes out of the decapsulation.
-fn inner_packet(text: &str) -> Vec<u8> {
-    let mut packet = Vec::new();
-    etherparse::PacketBuilder::ipv4(FAR_CLIENT.octets(), VIP.octets(), 64)
-        .udp(40_000, 9)
-        .write(&mut packet, text.as_bytes())
-        .unwrap();
-    packet
-}
-
-#[test]
-fn a_real_server_takes_decapsulated_packets_in_spite_of_strict_rp_filter() {
-    in_namespace(async || {
-        let bed = Bed::new().await;
-        let default_route = rtnetlink::RouteMessageBuilder::<Ipv4Addr>::new().gateway(CLIENT).build();
-        bed.handle.route().add(default_route).execute().await.unwrap();
-        let tun = tun("lvsr0");
-        let before = bed.snapshot().await;
-        let options =
-            RealServerHostOptions { tun: "lvsr0".into(), vips: vec![VIP.into()], changes: HostChanges::Make };
-        let mut host = RealServerHost::start(options).await.unwrap();
-        let socket = UdpSocket::bind((VIP, 9)).unwrap();
-        socket.set_read_timeout(Some(PATIENCE)).unwrap();
-        tun.send(&inner_packet("decapsulated")).unwrap();
-        let mut text = [0; 64];
-        let (length, from) = socket.recv_from(&mut text).unwrap();
-        assert_eq!((&text[..length], from.ip()), (&b"decapsulated"[..], IpAddr::from(FAR_CLIENT)));
-        assert_eq!(read_sysctl("net/ipv4/conf/lvsr0/forwarding"), 0);
-
-        // Nobody on the network hears of the VIP: not as the sender of our own request for the gateway …
-        let arp = bed.client.hear_arp();
-        socket.send_to(b"answer", from).unwrap();
-        next_arp(&arp, |arp| {
-            assert!(arp.sender != VIP, "a real server speaks for the VIP: {arp:?}");
-            arp.operation == ARP_REQUEST && arp.target == CLIENT
-        });
-        // … and not as an answer.
-        let marker = Ipv4Addr::new(172, 25, 3, 3);
-        bed.add_address("eth0", marker, 24).await;
-        bed.client.send(VIP, "to the VIP directly");
-        bed.client.send(marker, "marker");
-        next_arp(&arp, |arp| {
-            assert!(arp.sender != VIP, "a real server speaks for the VIP: {arp:?}");
-            arp.operation == ARP_REPLY && arp.sender == marker
-        });
-        bed.delete_address(marker).await;
-
-        // A VIP somebody deleted comes back.
-        bed.delete_address(VIP).await;
-        host.on_notice(Notice::Changed).await;
-        assert_eq!(host.changes().commands(), Vec::<String>::new());
-        drop(socket);
-        host.stop().await;
-        assert_eq!(bed.snapshot().await, before);
-    });
-}
-
-#[test]
-fn a_setting_changed_by_somebody_else_since_is_left_to_him() {
-    in_namespace(async || {
-        let _bed = Bed::new().await;
-        let _tun = tun("lvsr0");
-        let options =
-            RealServerHostOptions { tun: "lvsr0".into(), vips: vec![VIP.into()], changes: HostChanges::Make };
-        let host = RealServerHost::start(options).await.unwrap();
-        write_sysctl("net/ipv4/conf/all/arp_ignore", 2);
-        host.stop().await;
-        assert_eq!(read_sysctl("net/ipv4/conf/all/arp_ignore"), 2);
-        assert_eq!(read_sysctl("net/ipv4/conf/all/arp_announce"), 0);
     });
 }

@@ -10,7 +10,8 @@
 //! that arrived on the interface (`arp_process`), finds the TUN device, and would stay silent.
 //!
 //! The interface becomes a forwarding one, for packets of any destination; whoever does not want a router
-//! there filters. The kernel switches its LRO off with that, and not on again (`dev_disable_lro`). Nothing is ever written to `all` but `send_redirects`, see [`DirectorHost::start`].
+//! there filters. The kernel switches its LRO off with that, and not on again (`dev_disable_lro`). Of the
+//! settings for `all`, only `send_redirects` is ever written.
 
 mod settings;
 
