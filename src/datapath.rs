@@ -3,6 +3,8 @@
 //! The only room with `unsafe`. Reads lengths and virtio headers, nothing else: what a packet says is
 //! not looked at here.
 
+#![allow(unsafe_code)]
+
 pub mod memory;
 pub mod pcap;
 pub mod raw_socket;
