@@ -1,0 +1,411 @@
+//! The director's journeys as a table: a packet, its fate, what leaves. Names begin with the row of
+//! bad-input.md §4 they show; every drop reason has a row.
+
+use std::collections::BTreeSet;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use lvs_tund::director::Director;
+use lvs_tund::director::cluster::{
+    Cluster, ClusterConfig, HostView, NoService, Path, Protocol, RealServerConfig, UnknownTcp,
+    VirtualServiceConfig,
+};
+use lvs_tund::director::connection::{Table, Timeouts};
+use lvs_tund::director::verdict::{DropReason, Verdict};
+use lvs_tund::encapsulation::Ttl;
+use lvs_tund::packet::Frame;
+use lvs_tund::time::Moment;
+
+#[path = "support/packets.rs"]
+#[allow(dead_code, reason = "shared by several tests")]
+mod packets;
+
+use packets::*;
+
+/// What is expected: forwarded as it is, forwarded without link padding, answered, or dropped.
+#[derive(Clone, Debug, PartialEq)]
+enum Fate {
+    Forward,
+    ForwardTrimmed(usize),
+    /// Reply kind, and the reason that explain prints.
+    Reply(&'static str, Option<&'static str>),
+    Drop(&'static str),
+}
+
+use Fate::{Drop, Forward, ForwardTrimmed, Reply};
+
+struct World {
+    director: Director,
+    connections: Arc<Table>,
+}
+
+fn service(name: &str, protocol: Protocol, port: u16, weight: u32) -> VirtualServiceConfig {
+    let server = |rip: std::net::Ipv4Addr| RealServerConfig {
+        name: rip.to_string(),
+        rip: rip.into(),
+        weight,
+        path_mtu: None,
+    };
+    VirtualServiceConfig {
+        name: name.to_owned(),
+        protocol,
+        vip: VIP.into(),
+        port,
+        scheduler: "rr",
+        unknown_tcp: UnknownTcp::Rst,
+        timeouts: Timeouts::default(),
+        real_servers: vec![server(SERVER2), server(SERVER3)],
+    }
+}
+
+/// TCP 80 and UDP 53 in rr over two real servers; TCP 81 has only quiesced ones.
+fn config() -> ClusterConfig {
+    ClusterConfig {
+        no_service: NoService::Reject,
+        ttl: Ttl::default(),
+        virtual_services: vec![
+            service("web", Protocol::Tcp, 80, 1),
+            service("quiet", Protocol::Tcp, 81, 0),
+            service("dns", Protocol::Udp, 53, 1),
+        ],
+    }
+}
+
+fn world_of(config: ClusterConfig, connections_max: usize) -> World {
+    let path = Path { source: DIRECTOR, mtu: 1500 };
+    let host = HostView {
+        own_addresses: [DIRECTOR.into()].into(),
+        paths: [(SERVER2.into(), path), (SERVER3.into(), path)].into(),
+    };
+    let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
+    let connections = Arc::new(Table::new(connections_max, 7));
+    World { director: Director::new(cluster, connections.clone()), connections }
+}
+
+fn world() -> World {
+    world_of(config(), 1000)
+}
+
+impl World {
+    fn handle(&mut self, packet: &[u8]) -> (Verdict, Vec<u8>) {
+        let mut frame = Frame::from_packet(packet);
+        let verdict = self.director.handle_packet(&mut frame, Moment::from_secs(1));
+        (verdict, frame.packet().to_vec())
+    }
+
+    /// Lets a connection be known: SYN, then ACK.
+    fn established(mut self) -> World {
+        for flags in [SYN, ACK] {
+            assert!(matches!(self.handle(&tcp(flags, b"")).0, Verdict::Transmit(_)));
+        }
+        self
+    }
+}
+
+/// The fate, and the invariants every fate has.
+fn fate_of(verdict: &Verdict, packet: &[u8], out: &[u8]) -> Fate {
+    match verdict {
+        Verdict::Transmit(route) => {
+            let (outer, inner) = out.split_at(20);
+            assert_eq!(checksum(outer), 0, "outer checksum");
+            assert_eq!((outer[0], outer[9], outer[8]), (0x45, 4, 64));
+            assert_eq!(outer[1], inner[1], "TOS copied, ECN included");
+            assert_eq!(outer[6] & 0x40, inner[6] & 0x40, "DF copied");
+            assert_eq!(outer[12..16], DIRECTOR.octets());
+            assert_eq!(
+                route.to.to_string(),
+                format!("{}.{}.{}.{}", outer[16], outer[17], outer[18], outer[19])
+            );
+            assert_eq!(inner, &packet[..inner.len()], "the inner packet is not touched");
+            if inner.len() == packet.len() { Forward } else { ForwardTrimmed(packet.len() - inner.len()) }
+        }
+        Verdict::Reply(reply) => {
+            assert_eq!(checksum(&out[..20]), 0);
+            assert_eq!(out[12..16], packet[16..20], "we speak as the address that was asked");
+            assert_eq!(out[16..20], packet[12..16]);
+            Reply(reply.kind.label(), reply.reason.map(DropReason::label))
+        }
+        Verdict::Hold => unreachable!("nothing is held"),
+        Verdict::Drop(reason) => Drop(reason.label()),
+    }
+}
+
+/// A quote of what the VIP sent in the connection of port 40000.
+fn quote_of_reply(length: usize) -> Vec<u8> {
+    let reply = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 1400]);
+    reply[..length].to_vec()
+}
+
+fn udp_of(length: usize, dont_fragment: bool) -> Vec<u8> {
+    let packet = udp(53, &vec![0; length - 28]);
+    as_fragment(&packet, if dont_fragment { 0x4000 } else { 0 })
+}
+
+fn ipv6(length: usize, next_header: u8, destination: [u8; 2]) -> Vec<u8> {
+    let mut bytes = vec![0u8; length];
+    bytes[0] = 0x60;
+    if length >= 40 {
+        bytes[4..6].copy_from_slice(&((length - 40) as u16).to_be_bytes());
+        bytes[6] = next_header;
+        bytes[7] = 255;
+        bytes[24..26].copy_from_slice(&destination);
+    }
+    bytes
+}
+
+fn headers() -> Vec<(&'static str, Vec<u8>, Fate)> {
+    let syn = tcp(SYN, b"");
+    let from = |source: [u8; 4]| tcp_between(source.into(), 40000, VIP, 80, SYN, b"");
+    vec![
+        ("D01 empty read", vec![], Drop("truncated")),
+        ("D02 one byte", vec![0x45], Drop("truncated")),
+        ("D03 nineteen bytes", syn[..19].to_vec(), Drop("truncated")),
+        ("D04 version 0", changed(&syn, |b| b[0] = 0x05), Drop("bad_version")),
+        ("D05 version 5", changed(&syn, |b| b[0] = 0x55), Drop("bad_version")),
+        ("D06 IHL 0", changed(&syn, |b| b[0] = 0x40), Drop("bad_header_length")),
+        ("D07 IHL 4", changed(&syn, |b| b[0] = 0x44), Drop("bad_header_length")),
+        ("D08 IHL 15 on 40 bytes", changed(&syn[..40], |b| b[0] = 0x4f), Drop("bad_header_length")),
+        ("D09 total length under the header", changed(&syn, |b| b[3] = 19), Drop("bad_total_length")),
+        ("D10 total length 0", changed(&syn, |b| b[2..4].fill(0)), Drop("bad_total_length")),
+        ("D11 total length past the read", changed(&syn, |b| b[3] += 1), Drop("truncated")),
+        ("D12 six bytes of link padding", [&syn[..], &[0; 6]].concat(), ForwardTrimmed(6)),
+        (
+            "D13 bad header checksum",
+            {
+                let mut b = syn.clone();
+                b[10] ^= 0xff;
+                b
+            },
+            Drop("bad_checksum"),
+        ),
+        ("D14 TTL 0", changed(&syn, |b| b[8] = 0), Reply("time_exceeded", Some("ttl_expired"))),
+        ("D16 reserved flag", changed(&syn, |b| b[6] |= 0x80), Forward),
+        ("D17 DF", as_fragment(&syn, 0x4000), Forward),
+        ("D18 record route", with_options(&syn, &[7, 7, 4, 0, 0, 0, 0, 0]), Forward),
+        ("D19 loose source route", with_options(&syn, &[131, 7, 4, 10, 0, 0, 1, 0]), Drop("source_route")),
+        ("D20 strict source route", with_options(&syn, &[137, 7, 4, 10, 0, 0, 1, 0]), Drop("source_route")),
+        ("D21 option length 0", with_options(&syn, &[7, 0, 0, 0]), Drop("bad_option")),
+        ("D22 option past the header", with_options(&syn, &[7, 40, 0, 0]), Drop("bad_option")),
+        ("D23 land", from(VIP.octets()), Drop("martian_source")),
+        ("D24 from the director itself", from(DIRECTOR.octets()), Drop("martian_source")),
+        ("D25 from the chosen real server", from(SERVER2.octets()), Drop("source_is_tunnel_exit")),
+        ("D26 from 0.0.0.0", from([0, 0, 0, 0]), Drop("martian_source")),
+        ("D27 from loopback", from([127, 0, 0, 1]), Drop("martian_source")),
+        ("D28 from broadcast", from([255, 255, 255, 255]), Drop("martian_source")),
+        ("D29 from multicast", from([224, 0, 0, 1]), Drop("martian_source")),
+        ("D30 from class E", from([240, 0, 0, 1]), Drop("martian_source")),
+        ("D110 CE inside", changed(&syn, |b| b[1] = 3), Forward),
+    ]
+}
+
+fn destinations_and_fragments() -> Vec<(&'static str, Vec<u8>, Fate)> {
+    let to = |destination: [u8; 4]| tcp_between(CLIENT, 40000, destination.into(), 80, SYN, b"");
+    let first = as_fragment(&udp(53, &[0; 1000]), 0x2000);
+    let port_82 = tcp_between(CLIENT, 40000, VIP, 82, SYN, b"");
+    vec![
+        ("D31 no VIP of ours", to([172, 25, 3, 99]), Drop("no_service")),
+        ("D32 to multicast", to([224, 0, 0, 5]), Drop("no_service")),
+        ("D33 TCP port without a service", port_82, Reply("tcp_reset", Some("no_service"))),
+        ("D33 UDP port without a service", udp(54, b""), Reply("port_unreachable", Some("no_service"))),
+        ("D33 a RST is not answered", tcp_between(CLIENT, 1, VIP, 82, RST, b""), Drop("no_service")),
+        ("D34 first fragment", first.clone(), Forward),
+        ("D36 later fragment", as_fragment(&first, 0x0010), Drop("fragment_unknown")),
+        ("D37 tiny first fragment", ip_fragment(6, 8, 0x2000), Drop("tiny_fragment")),
+        ("D38 TCP at offset 1", ip_fragment(6, 8, 0x0001), Drop("tiny_fragment")),
+        ("D39 past 65535", ip_fragment(17, 1000, 0x1fff), Drop("fragment_overflow")),
+        ("D40 odd length with more to come", ip_fragment(17, 1001, 0x2000), Drop("bad_fragment")),
+        ("D42 IPIP to the VIP", ip(CLIENT, VIP, 4, &tcp(SYN, b"")), Drop("nested_tunnel")),
+        ("D43 6in4 to the VIP", ip(CLIENT, VIP, 41, &[0x60; 40]), Drop("nested_tunnel")),
+        ("D44 GRE to the VIP", ip(CLIENT, VIP, 47, &[0; 8]), Drop("nested_tunnel")),
+        ("D45 ESP to the VIP", ip(CLIENT, VIP, 50, &[0; 8]), Drop("no_service")),
+        ("D46 protocol 0", ip(CLIENT, VIP, 0, &[0; 8]), Drop("no_service")),
+        ("D87 IPv6 of 39 bytes", ipv6(39, 6, [0, 0]), Drop("truncated")),
+        ("D88 IPv6 past the end", changed_v6(&ipv6(60, 6, [0, 0])), Drop("truncated")),
+        ("D106 IPv6 for nobody", ipv6(60, 59, [0x20, 1]), Drop("no_service")),
+        ("D108 router solicitation", ipv6(56, 58, [0xff, 2]), Drop("link_noise")),
+    ]
+}
+
+fn ip_fragment(protocol: u8, length: usize, word: u16) -> Vec<u8> {
+    as_fragment(&ip(CLIENT, VIP, protocol, &vec![0; length]), word)
+}
+
+fn changed_v6(packet: &[u8]) -> Vec<u8> {
+    let mut bytes = packet.to_vec();
+    bytes[5] += 1;
+    bytes
+}
+
+fn transport() -> Vec<(&'static str, Vec<u8>, Fate)> {
+    let syn = tcp(SYN, b"");
+    let cut = |payload: &[u8]| ip(CLIENT, VIP, 6, payload);
+    let datagram = udp(53, b"question");
+    let to_81 = tcp_between(CLIENT, 40000, VIP, 81, SYN, b"");
+    vec![
+        ("D47 TCP cut after the ports", cut(&syn[20..28]), Drop("truncated_l4")),
+        ("D48 TCP of 3 bytes", cut(&syn[20..23]), Drop("truncated_l4")),
+        ("D49 data offset 4", changed(&syn, |b| b[32] = 0x40), Drop("bad_tcp")),
+        ("D50 data offset past the end", changed(&syn, |b| b[32] = 0xf0), Drop("bad_tcp")),
+        ("D51 null", tcp(0, b""), Drop("bad_tcp_flags")),
+        ("D52 xmas", tcp(FIN | PSH | URG, b""), Drop("bad_tcp_flags")),
+        ("D53 SYN and FIN", tcp(SYN | FIN, b""), Drop("bad_tcp_flags")),
+        ("D54 SYN and RST", tcp(SYN | RST, b""), Drop("bad_tcp_flags")),
+        ("D55 SYN with payload", tcp(SYN, b"fast open"), Forward),
+        ("D56 SYN with ECE and CWR", tcp(SYN | 0xc0, b""), Forward),
+        ("D57 SYN and ACK from a client", tcp(SYN | ACK, b""), Drop("no_connection")),
+        ("D58 ACK without entry", tcp(ACK, b"data"), Reply("tcp_reset", Some("no_connection"))),
+        ("D59 RST without entry", tcp(RST, b""), Drop("no_connection")),
+        ("D60 bad TCP checksum", changed(&syn, |b| b[36] ^= 0xff), Forward),
+        ("D61 source port 0", tcp_between(CLIENT, 0, VIP, 80, SYN, b""), Drop("port_zero")),
+        ("D62 destination port 0", tcp_between(CLIENT, 40000, VIP, 0, SYN, b""), Drop("port_zero")),
+        ("D63 UDP source port 0", changed(&datagram, |b| b[20..22].fill(0)), Forward),
+        ("D64 UDP length 7", changed(&datagram, |b| b[25] = 7), Drop("bad_udp_length")),
+        ("D65 UDP length past the datagram", changed(&datagram, |b| b[25] += 1), Drop("bad_udp_length")),
+        ("D66 UDP length short", changed(&datagram, |b| b[25] -= 2), Forward),
+        ("D67 UDP checksum 0", changed(&datagram, |b| b[26..28].fill(0)), Forward),
+        ("D68 empty datagram", udp(53, b""), Forward),
+        ("C7 only quiesced real servers", to_81, Reply("port_unreachable", Some("no_real_server"))),
+    ]
+}
+
+fn icmp_and_sizes() -> Vec<(&'static str, Vec<u8>, Fate)> {
+    let echo = icmp(8, 0, [0, 1, 0, 1], b"ping");
+    let error = |quote: &[u8]| icmp(3, 4, [0, 0, 5, 0x78], quote);
+    let other_source = tcp_between(SERVER2, 80, CLIENT, 40000, ACK, b"");
+    let later = as_fragment(&quote_of_reply(60), 0x00b9);
+    let about_icmp = ip(VIP, CLIENT, 1, &[3, 4, 0, 0, 0, 0, 0, 0]);
+    let big_error = ip_error_of(1500);
+    vec![
+        ("D69 echo request", echo.clone(), Reply("echo_reply", None)),
+        (
+            "D70 echo with a bad checksum",
+            {
+                let mut b = echo;
+                b[22] ^= 1;
+                b
+            },
+            Drop("bad_checksum"),
+        ),
+        ("D73 27 bytes quoted", error(&quote_of_reply(27)), Drop("truncated_icmp")),
+        ("D74 quoted IHL 15", error(&changed(&quote_of_reply(28), |b| b[0] = 0x4f)), Drop("truncated_icmp")),
+        ("D75 quotes another source", error(&other_source), Drop("icmp_mismatch")),
+        ("D76 quotes a later fragment", error(&later), Drop("icmp_mismatch")),
+        ("D77 about an ICMP error", error(&about_icmp), Drop("icmp_mismatch")),
+        ("D78 redirect", icmp(5, 1, [10, 0, 0, 1], &quote_of_reply(28)), Drop("icmp_ignored")),
+        ("D79 source quench", icmp(4, 0, [0; 4], &quote_of_reply(28)), Drop("icmp_ignored")),
+        ("D80 timestamp request", icmp(13, 0, [0; 4], &[0; 12]), Drop("icmp_ignored")),
+        ("D71 about no connection of ours", error(&quote_of_reply(28)), Drop("no_connection")),
+        ("D81 1481 bytes with DF", udp_of(1481, true), Reply("too_big", Some("too_big"))),
+        ("D82 1480 bytes with DF", udp_of(1480, true), Forward),
+        ("D83 1481 bytes without DF", udp_of(1481, false), Drop("too_big")),
+        ("D85 ICMP error of 1500 bytes", big_error, Drop("no_connection")),
+        ("D86 65535 bytes", udp_of(65_535, false), Drop("too_big")),
+    ]
+}
+
+fn ip_error_of(length: usize) -> Vec<u8> {
+    let mut quote = quote_of_reply(1400);
+    quote.resize(length - 28, 0);
+    icmp(3, 4, [0, 0, 5, 0x78], &quote)
+}
+
+#[test]
+fn every_packet_has_its_fate() {
+    let rows = [headers(), destinations_and_fragments(), transport(), icmp_and_sizes()].concat();
+    for (name, packet, expected) in rows {
+        let mut world = world();
+        let (verdict, out) = world.handle(&packet);
+        assert_eq!(fate_of(&verdict, &packet, &out), expected, "{name}");
+        // Too big is known only once the way is chosen; the connection's next, smaller packet goes the same way.
+        let is_too_big = matches!(expected, Drop("too_big") | Reply("too_big", _));
+        let makes_state = is_too_big || matches!(expected, Forward | ForwardTrimmed(_));
+        assert_eq!(world.connections.len(), usize::from(makes_state), "{name}: state");
+    }
+}
+
+#[test]
+fn packets_of_a_known_connection_follow_it() {
+    let about = |length| icmp(3, 4, [0, 0, 5, 0x78], &quote_of_reply(length));
+    let rows = [
+        ("data", tcp(ACK | PSH, b"GET /"), Forward),
+        ("D51 null with an entry", tcp(0, b""), Forward),
+        ("D59 RST with an entry", tcp(RST, b""), Forward),
+        ("D71 fragmentation needed, 28 bytes quoted", about(28), Forward),
+        ("D72 time exceeded", icmp(11, 0, [0; 4], &quote_of_reply(100)), Forward),
+        ("D85 an error too big to wrap is not answered", ip_error_of(1500), Drop("too_big")),
+    ];
+    for (name, packet, expected) in rows {
+        let mut world = world().established();
+        let (verdict, out) = world.handle(&packet);
+        assert_eq!(fate_of(&verdict, &packet, &out), expected, "{name}");
+        if let Verdict::Transmit(route) = verdict {
+            assert_eq!((route.to, route.is_new), (SERVER2.into(), false), "{name}");
+        }
+        assert_eq!(world.connections.len(), 1, "{name}");
+    }
+}
+
+#[test]
+fn connections_go_round_and_each_stays_on_its_server() {
+    let mut world = world();
+    let mut servers = Vec::new();
+    for port in 1..=6u16 {
+        for flags in [SYN, ACK, ACK | PSH, FIN | ACK, ACK] {
+            let packet = tcp_between(CLIENT, port, VIP, 80, flags, b"");
+            let (Verdict::Transmit(route), _) = world.handle(&packet) else { panic!("{port}") };
+            servers.push(route.to.to_string());
+        }
+    }
+    let per_connection: Vec<_> = servers.chunks(5).map(|chunk| chunk.to_vec()).collect();
+    assert!(per_connection.iter().all(|chunk| chunk.iter().all(|server| *server == chunk[0])));
+    let round: Vec<_> = per_connection.iter().map(|chunk| chunk[0].as_str()).collect();
+    assert_eq!(round, ["172.25.3.2", "172.25.3.3"].repeat(3));
+}
+
+#[test]
+fn a_full_table_refuses_new_connections_and_keeps_old_ones() {
+    let mut world = world_of(config(), 1).established();
+    let (verdict, _) = world.handle(&tcp_between(CLIENT, 2, VIP, 80, SYN, b""));
+    assert_eq!(verdict, Verdict::Drop(DropReason::TableFull));
+    assert!(matches!(world.handle(&tcp(ACK, b"")).0, Verdict::Transmit(_)));
+}
+
+#[test]
+fn echo_and_resets_have_budgets_of_their_own() {
+    let mut world = world();
+    let echo = icmp(8, 0, [0, 1, 0, 1], b"ping");
+    let fates: Vec<_> = (0..60).map(|_| world.handle(&echo).0).collect();
+    assert_eq!(fates.iter().filter(|verdict| matches!(verdict, Verdict::Reply(_))).count(), 50);
+    assert_eq!(fates[59], Verdict::Drop(DropReason::RateLimited));
+    assert!(matches!(world.handle(&tcp(ACK, b"")).0, Verdict::Reply(_)), "echo leaves resets their budget");
+}
+
+#[test]
+fn no_service_and_unknown_tcp_can_be_silent_or_scheduled() {
+    let mut silent = config();
+    silent.no_service = NoService::Drop;
+    silent.virtual_services[0].unknown_tcp = UnknownTcp::Drop;
+    let mut world = world_of(silent, 10);
+    assert_eq!(world.handle(&udp(54, b"")).0, Verdict::Drop(DropReason::NoService));
+    assert_eq!(world.handle(&tcp(ACK, b"")).0, Verdict::Drop(DropReason::NoConnection));
+    let mut scheduling = config();
+    scheduling.virtual_services[0].unknown_tcp = UnknownTcp::Schedule;
+    assert!(matches!(world_of(scheduling, 10).handle(&tcp(ACK, b"")).0, Verdict::Transmit(_)));
+}
+
+#[test]
+fn every_drop_reason_has_a_row() {
+    let rows = [headers(), destinations_and_fragments(), transport(), icmp_and_sizes()].concat();
+    let shown: BTreeSet<&str> = rows
+        .iter()
+        .filter_map(|(_, _, fate)| match fate {
+            Drop(reason) | Reply(_, Some(reason)) => Some(*reason),
+            _ => None,
+        })
+        // Shown by tests of their own: above, and in the counters' unit tests.
+        .chain(["table_full", "rate_limited", "send_error"])
+        .collect();
+    for reason in DropReason::ALL {
+        assert!(shown.contains(reason.label()), "{reason} is shown by no row");
+    }
+}

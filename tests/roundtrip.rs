@@ -1,0 +1,115 @@
+//! What the director wraps, the real server unwraps, byte for byte; and nothing panics on garbage.
+
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use lvs_tund::director::Director;
+use lvs_tund::director::classify::classify;
+use lvs_tund::director::cluster::{
+    Cluster, ClusterConfig, HostView, NoService, Protocol, RealServerConfig, UnknownTcp, VirtualServiceConfig,
+};
+use lvs_tund::director::connection::{Table, Timeouts};
+use lvs_tund::encapsulation::{ENCAPSULATIONS, Outer, Ttl, ipip};
+use lvs_tund::packet::Frame;
+use lvs_tund::realserver::Decapsulator;
+use lvs_tund::realserver::guard::{Guard, GuardConfig};
+use lvs_tund::time::Moment;
+use proptest::prelude::*;
+
+#[path = "support/packets.rs"]
+#[allow(dead_code, reason = "shared by several tests")]
+mod packets;
+
+use packets::*;
+
+/// Sound IPv4 packets of every kind, also with options and as fragments.
+fn packet() -> impl Strategy<Value = Vec<u8>> {
+    let payload = proptest::collection::vec(any::<u8>(), 0..2000);
+    let options = prop_oneof![Just(vec![]), Just(vec![1u8, 1, 1, 0]), Just(vec![7, 7, 4, 0, 0, 0, 0, 0])];
+    (payload, options, any::<u8>(), any::<u8>(), 1u8..=255, any::<u16>()).prop_map(
+        |(payload, options, protocol, tos, ttl, flags)| {
+            let packet = with_options(&ip(CLIENT, VIP, protocol, &payload), &options);
+            changed(&packet, |bytes| {
+                bytes[1] = tos;
+                bytes[8] = ttl;
+                bytes[6..8].copy_from_slice(&(flags & 0x7fff).to_be_bytes());
+            })
+        },
+    )
+}
+
+fn director() -> Director {
+    let service = VirtualServiceConfig {
+        name: "web".into(),
+        protocol: Protocol::Tcp,
+        vip: VIP.into(),
+        port: 80,
+        scheduler: "wlc",
+        unknown_tcp: UnknownTcp::Rst,
+        timeouts: Timeouts::default(),
+        real_servers: vec![RealServerConfig {
+            name: "a".into(),
+            rip: SERVER2.into(),
+            weight: 1,
+            path_mtu: None,
+        }],
+    };
+    let config =
+        ClusterConfig { no_service: NoService::Reject, ttl: Ttl::default(), virtual_services: vec![service] };
+    let cluster = Cluster::new(config, HostView::default());
+    Director::new(Arc::new(ArcSwap::from_pointee(cluster)), Arc::new(Table::new(1000, 1)))
+}
+
+fn decapsulator() -> Decapsulator {
+    let config = GuardConfig {
+        vips: vec![VIP.into()],
+        directors: vec!["0.0.0.0/0".parse().unwrap()],
+        rips: Vec::new(),
+        services: Vec::new(),
+    };
+    Decapsulator::new(Guard::new(config, Vec::new()), &ipip::ROW, 1500)
+}
+
+proptest! {
+    #[test]
+    fn every_encapsulation_gives_back_what_it_took(packet in packet(), identification in any::<u16>()) {
+        for row in ENCAPSULATIONS {
+            let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), identification };
+            let mut frame = Frame::from_packet(&packet);
+            (row.encapsulate)(&mut frame, &outer).unwrap();
+            prop_assert_eq!(frame.len(), packet.len() + usize::from(row.overhead));
+            let taken = (row.decapsulate)(frame.packet()).unwrap();
+            prop_assert_eq!(&frame.packet()[taken.inner.clone()], &packet[..], "{}", row.name);
+            prop_assert_eq!(taken.outer_source, std::net::IpAddr::V4(DIRECTOR));
+        }
+    }
+
+    #[test]
+    fn an_independent_parser_accepts_what_we_wrap(packet in packet()) {
+        let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), identification: 9 };
+        let mut frame = Frame::from_packet(&packet);
+        (ipip::ROW.encapsulate)(&mut frame, &outer).unwrap();
+        let (header, inner) = etherparse::Ipv4Header::from_slice(frame.packet()).unwrap();
+        prop_assert_eq!(header.header_checksum, header.calc_header_checksum());
+        prop_assert_eq!(usize::from(header.total_len), packet.len() + 20);
+        prop_assert_eq!(header.dont_fragment, packet[6] & 0x40 != 0);
+        prop_assert_eq!(inner, &packet[..]);
+    }
+
+    #[test]
+    fn nothing_panics_on_garbage(bytes in proptest::collection::vec(any::<u8>(), 0..200)) {
+        let _ = classify(&bytes);
+        director().handle_packet(&mut Frame::from_packet(&bytes), Moment::ZERO);
+        decapsulator().handle_packet(&mut Frame::from_packet(&bytes));
+    }
+
+    /// Garbage that gets past the first checks: a sound header around it, inside and outside.
+    #[test]
+    fn nothing_panics_on_plausible_garbage(packet in packet(), cut in any::<prop::sample::Index>()) {
+        let _ = classify(&packet);
+        director().handle_packet(&mut Frame::from_packet(&packet), Moment::ZERO);
+        let outer = wrapped(&packet, 4);
+        decapsulator().handle_packet(&mut Frame::from_packet(&outer));
+        decapsulator().handle_packet(&mut Frame::from_packet(&outer[..cut.index(outer.len())]));
+    }
+}
