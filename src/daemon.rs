@@ -11,8 +11,8 @@ mod worker;
 
 use std::io;
 
-use crate::cli::Failure;
 use crate::datapath::tun::TunError;
+use crate::failure::Failure;
 use crate::host::{HostChanges, HostError};
 
 pub use director::run as run_director;

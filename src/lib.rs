@@ -7,6 +7,7 @@ pub mod daemon;
 pub mod datapath;
 pub mod director;
 pub mod encapsulation;
+pub mod failure;
 pub mod host;
 pub mod lab;
 pub mod metrics;

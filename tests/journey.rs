@@ -7,13 +7,12 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use lvs_tund::director::Director;
 use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, NoService, Path, Protocol, RealServerConfig, UnknownTcp,
-    VirtualServiceConfig,
+    Cluster, ClusterConfig, HostView, NoService, Path, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
 use lvs_tund::director::connection::{Table, Timeouts};
 use lvs_tund::director::verdict::{DropReason, Verdict};
 use lvs_tund::encapsulation::Ttl;
-use lvs_tund::packet::Frame;
+use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::time::Moment;
 
 #[path = "support/packets.rs"]

@@ -3,10 +3,9 @@
 
 use std::collections::BTreeSet;
 
-use lvs_tund::director::cluster::Protocol;
 use lvs_tund::encapsulation::ipip;
-use lvs_tund::packet::Frame;
 use lvs_tund::packet::frame::{PartialChecksum, SegmentKind, Segments};
+use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::realserver::Decapsulator;
 use lvs_tund::realserver::guard::{Guard, GuardConfig, Service};
 use lvs_tund::realserver::verdict::{DropReason, Verdict};

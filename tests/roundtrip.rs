@@ -6,11 +6,11 @@ use arc_swap::ArcSwap;
 use lvs_tund::director::Director;
 use lvs_tund::director::classify::classify;
 use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, NoService, Protocol, RealServerConfig, UnknownTcp, VirtualServiceConfig,
+    Cluster, ClusterConfig, HostView, NoService, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
 use lvs_tund::director::connection::{Table, Timeouts};
 use lvs_tund::encapsulation::{ENCAPSULATIONS, Outer, Ttl, ipip};
-use lvs_tund::packet::Frame;
+use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::realserver::Decapsulator;
 use lvs_tund::realserver::guard::{Guard, GuardConfig};
 use lvs_tund::time::Moment;

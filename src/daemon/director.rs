@@ -12,7 +12,6 @@ use arc_swap::ArcSwap;
 use super::clock::Clock;
 use super::worker::{Handler, Workers};
 use super::{Options, http, logging, no_raw_socket, process};
-use crate::cli::Failure;
 use crate::config::plan::{Announce, Capture, DirectorPlan};
 use crate::datapath::BATCH;
 use crate::datapath::raw_socket::Sender;
@@ -21,6 +20,7 @@ use crate::director::Director;
 use crate::director::cluster::{Cluster, ClusterConfig, HostView, Path};
 use crate::director::connection::Table;
 use crate::director::verdict::{DropReason, Verdict};
+use crate::failure::Failure;
 use crate::host::{self, DirectorHost, DirectorHostOptions, HostError, Netlink, Notice};
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::exposition;
@@ -196,7 +196,8 @@ impl Service {
         Arc::new(move || {
             let workers: Vec<&DirectorCounters> = counters.iter().map(|worker| &**worker).collect();
             let host_changes = host_changes.load(Ordering::Relaxed);
-            let process = exposition::Process { role: "director", host_changes };
+            let process =
+                exposition::Process { role: "director", host_changes, publish_own: process::publish };
             exposition::director(process, &workers, &cluster.load(), &connections)
         })
     }

@@ -14,7 +14,7 @@ use axum::routing::get;
 use axum::serve::Listener;
 use tokio::net::{TcpListener, UnixListener};
 
-use crate::cli::Failure;
+use crate::failure::Failure;
 use crate::metrics::exposition::CONTENT_TYPE;
 
 /// Renders the metrics at the moment of the question.

@@ -8,7 +8,7 @@ use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
 use tokio::signal::unix::{SignalKind, signal};
 
-use crate::cli::Failure;
+use crate::failure::Failure;
 
 /// Set by the lab for its children: they end with it, however it ends.
 const EXIT_WITH_PARENT: &str = "LVS_TUND_EXIT_WITH_PARENT";
@@ -42,6 +42,13 @@ pub fn end_signal() -> Result<impl Future<Output = &'static str>, Failure> {
             _ = interrupt.recv() => "SIGINT",
         }
     })
+}
+
+/// Publishes the standard `process_*` metrics to the recorder in scope.
+pub fn publish() {
+    let collector = metrics_process::Collector::default();
+    collector.describe();
+    collector.collect();
 }
 
 /// This host's addresses, of all interfaces, loopback included.

@@ -8,12 +8,12 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use super::clock::Clock;
 use super::worker::{Handler, Workers};
 use super::{Options, http, logging, no_raw_socket, process};
-use crate::cli::Failure;
 use crate::config::plan::RealserverPlan;
 use crate::datapath::BATCH;
 use crate::datapath::raw_socket::Receiver;
 use crate::datapath::tun::Tun;
 use crate::encapsulation::ipip;
+use crate::failure::Failure;
 use crate::host::{RealServerHost, RealServerHostOptions};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
@@ -121,7 +121,7 @@ fn renderer(
     let guard = plan.guard.clone();
     Arc::new(move || {
         let host_changes = host_changes.load(Ordering::Relaxed);
-        let process = exposition::Process { role: "realserver", host_changes };
+        let process = exposition::Process { role: "realserver", host_changes, publish_own: process::publish };
         exposition::realserver(process, &counters, &guard)
     })
 }

@@ -12,31 +12,7 @@ use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use super::connection::{Activity, Change, Timeouts};
 use super::scheduler::{self, Scheduler};
 use crate::encapsulation::{self, Ttl};
-use crate::packet::protocol;
-
-/// What a virtual service can balance.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum Protocol {
-    Tcp,
-    Udp,
-}
-
-impl Protocol {
-    /// IANA protocol number.
-    pub const fn number(self) -> u8 {
-        match self {
-            Protocol::Tcp => protocol::TCP,
-            Protocol::Udp => protocol::UDP,
-        }
-    }
-
-    pub const fn name(self) -> &'static str {
-        match self {
-            Protocol::Tcp => "tcp",
-            Protocol::Udp => "udp",
-        }
-    }
-}
+use crate::packet::Protocol;
 
 /// What a TCP segment that is no SYN and belongs to no connection gets.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -22,6 +22,8 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 pub struct Process {
     pub role: &'static str,
     pub host_changes: usize,
+    /// Publishes what the process says of itself (`process_*`) to the recorder in scope.
+    pub publish_own: fn(),
 }
 
 /// A director's metrics.
@@ -127,9 +129,7 @@ fn render(prefix: &str, process: Process, publish: impl FnOnce()) -> String {
         }
         gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "role" => process.role).set(1.0);
         gauge!(names::HOST_CHANGES).set(process.host_changes as f64);
-        let collector = metrics_process::Collector::default();
-        collector.describe();
-        collector.collect();
+        (process.publish_own)();
         publish();
     });
     handle.render()

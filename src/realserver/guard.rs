@@ -8,10 +8,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::verdict::DropReason;
-use crate::director::cluster::Protocol;
 use crate::packet::icmp::Icmp;
 use crate::packet::ipv4::Ipv4;
-use crate::packet::{be16, protocol};
+use crate::packet::{Protocol, be16, protocol};
 
 /// A port that may be inside, as in `services = ["tcp/80"]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

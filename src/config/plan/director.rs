@@ -11,11 +11,12 @@ use super::{
     Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR, words,
 };
 use crate::director::cluster::{
-    ClusterConfig, NoService, Protocol, RealServerConfig, UnknownTcp, VirtualServiceConfig,
+    ClusterConfig, NoService, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
 use crate::director::connection::Timeouts;
 use crate::director::scheduler::{self, SCHEDULERS};
 use crate::encapsulation::Ttl;
+use crate::packet::Protocol;
 
 const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 const UNKNOWN_TCP: &[(&str, UnknownTcp)] =

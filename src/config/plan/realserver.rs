@@ -8,7 +8,7 @@ use toml::Spanned;
 use super::super::file::{self, RealserverFile};
 use super::super::{ConfigError, Source};
 use super::{METRICS_REALSERVER, RealserverPlan, TUN_REALSERVER, words};
-use crate::director::cluster::Protocol;
+use crate::packet::Protocol;
 use crate::realserver::guard::{GuardConfig, Service};
 
 /// Reads a real server's configuration. `vips` and `directors` (from the command line) are added to the
