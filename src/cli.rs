@@ -6,6 +6,7 @@ pub mod director;
 pub mod realserver;
 
 use std::ffi::OsString;
+use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -52,7 +53,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            eprintln!("lvs-tund: {failure}");
+            // `eprintln!` would panic where nobody listens.
+            let _ = writeln!(std::io::stderr(), "lvs-tund: {failure}");
             ExitCode::from(failure.exit_code())
         }
     }

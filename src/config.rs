@@ -41,11 +41,26 @@ impl Source<'_> {
     pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        ConfigError { file: self.name.to_owned(), line: Some(line), message: message.into() }
+        ConfigError { file: self.name.to_owned(), line: Some(line), message: one_line(message.into()) }
     }
 
     /// An error about the file as a whole.
     pub fn error_whole(&self, message: impl Into<String>) -> ConfigError {
-        ConfigError { file: self.name.to_owned(), line: None, message: message.into() }
+        ConfigError { file: self.name.to_owned(), line: None, message: one_line(message.into()) }
     }
+}
+
+/// Whatever a file holds, its error is one line and leaves the reader's terminal alone.
+fn one_line(message: String) -> String {
+    message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+}
+
+/// The beginning of what was written, so that a long line makes no long message.
+fn clipped(written: &str) -> String {
+    const SHOWN_MAX: usize = 80;
+    let mut shown: String = written.chars().take(SHOWN_MAX).collect();
+    if shown.len() < written.len() {
+        shown.push('…');
+    }
+    shown
 }

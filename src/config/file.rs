@@ -7,7 +7,7 @@ use serde::de::DeserializeOwned;
 use toml::Spanned;
 
 use super::suggest::nearest;
-use super::{ConfigError, Source};
+use super::{ConfigError, Source, clipped};
 
 /// `director.toml`. `config/director.toml` explains every key.
 #[derive(Debug, Default, Deserialize)]
@@ -82,42 +82,95 @@ pub struct RealserverFile {
 /// # Errors
 /// What TOML or the keys' types object to; an unknown key comes with the nearest known one.
 pub fn parse<T: DeserializeOwned>(source: &Source) -> Result<T, ConfigError> {
-    if source.text.contains('\0') {
-        return Err(source.error_whole("contains a NUL byte; a configuration is UTF-8 text"));
+    if let Some(position) = source.text.find('\0') {
+        return Err(
+            source.error(position..position + 1, "contains a NUL byte; a configuration is UTF-8 text")
+        );
     }
-    toml::from_str(source.text).map_err(|error| {
-        let message = explain(error.message());
-        match error.span() {
-            Some(span) => {
-                let line =
-                    source.text[span.start.min(source.text.len())..].lines().next().unwrap_or("").trim();
-                let shown: String = line.chars().take(80).collect();
-                let quoted = if shown.is_empty() { String::new() } else { format!("`{shown}`: ") };
-                source.error(span, format!("{quoted}{message}"))
-            }
-            None => source.error_whole(message),
+    toml::from_str(source.text).map_err(|error| match error.span() {
+        Some(span) => {
+            let line = line_at(source.text, span.start);
+            let quoted = if line.is_empty() { String::new() } else { format!("`{}`: ", clipped(line)) };
+            source.error(span, format!("{quoted}{}", explain(error.message(), line)))
         }
+        None => source.error_whole(explain(error.message(), "")),
     })
 }
 
-/// Serde's words in ours.
-fn explain(message: &str) -> String {
+/// The line that holds the byte at `position`, without the blanks around it.
+fn line_at(text: &str, position: usize) -> &str {
+    let before = text.get(..position).unwrap_or(text);
+    let start = before.rfind('\n').map_or(0, |newline| newline + 1);
+    text[start..].lines().next().unwrap_or("").trim()
+}
+
+/// What a required key may look like.
+const EXAMPLES: &[(&str, &str)] =
+    &[("protocol", "\"tcp\""), ("vip", "\"172.25.3.100\""), ("port", "80"), ("rip", "\"172.25.3.2\"")];
+
+/// Serde's and TOML's words, about `line`, in ours.
+fn explain(message: &str, line: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     if message.starts_with("unknown field") {
         let key = quoted.next().unwrap_or_default();
         let known: Vec<&str> = quoted.collect();
         return match nearest(key, known.iter().copied()) {
             Some(word) => format!("unknown key `{key}`; did you mean `{word}`?"),
-            None => format!("unknown key `{key}`; known here: {}", known.join(", ")),
+            None => format!("unknown key `{}`; known here: {}", clipped(key), known.join(", ")),
         };
     }
     if message.starts_with("missing field") {
-        return format!("the key `{}` is missing", quoted.next().unwrap_or_default());
+        let key = quoted.next().unwrap_or_default();
+        let example = EXAMPLES.iter().find(|(required, _)| *required == key);
+        let example = example.map(|(_, value)| format!("; add it, such as {key} = {value}"));
+        return format!("the key `{key}` is missing{}", example.unwrap_or_default());
     }
-    let message = message.lines().collect::<Vec<_>>().join(", ");
-    message
-        .replace("expected i64", "expected a whole number")
-        .replace("expected a sequence", "expected a list [...]")
+    if let Some((found, expected)) =
+        message.strip_prefix("invalid type: ").and_then(|m| m.rsplit_once(", expected "))
+    {
+        return expectation(found, expected);
+    }
+    let plain = match message
+        .lines()
+        .next()
+        .and_then(|first| first.split(", expected ").next())
+        .unwrap_or_default()
+    {
+        "duplicate key" => "the key is there already; keep one of the two",
+        "invalid basic string" => "the closing quote is missing, or a \\ does not begin an escape",
+        "unclosed array" => "the list's closing ] is missing",
+        "unclosed array table" | "unclosed table" => "the header's closing bracket is missing",
+        "key with no value" => "a key needs a value, such as key = 1 or key = \"word\"",
+        _ if line.ends_with('=') => "the value is missing",
+        "string values must be quoted" | "invalid float" | "invalid integer" | "invalid date" => {
+            "a value is a number, true, false, a list in [ ], or text in quotes"
+        }
+        _ => return message.lines().collect::<Vec<_>>().join(", "),
+    };
+    plain.to_owned()
+}
+
+/// What a key's value should have been, and what it is.
+fn expectation(found: &str, expected: &str) -> String {
+    let found = match found.split_once(' ') {
+        Some(("string", text)) => format!("the text {}", clipped(text)),
+        Some(("integer", number)) if number.ends_with("i128") => return "the number is too large".to_owned(),
+        Some((_, _)) => found.split('`').nth(1).unwrap_or(found).to_owned(),
+        None if found == "sequence" => "a list".to_owned(),
+        None if found == "map" => "a table".to_owned(),
+        None => found.to_owned(),
+    };
+    let expected = match expected {
+        "i64" => "a whole number",
+        "a string" => "text in quotes",
+        "a sequence" if found == "a table" => "a header in double brackets, [[ ]], for each item",
+        "a sequence" => "a list in [ ]",
+        "struct TimeoutsFile" => "a key below it, such as timeouts.tcp = \"15m\"",
+        "struct RealServerFile" => "blocks that begin with [[virtual_service.real_server]]",
+        "struct VirtualServiceFile" => "blocks that begin with [[virtual_service]]",
+        other => other,
+    };
+    format!("expected {expected}, not {found}")
 }
 
 #[cfg(test)]

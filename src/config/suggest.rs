@@ -2,6 +2,13 @@
 
 /// The candidate within a third of the word's length in edits, if there is one.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// No known word is half as long, and the effort grows with the length.
+    const WORD_MAX: usize = 64;
+    if word.len() > WORD_MAX {
+        return None;
+    }
+    let lower = word.to_lowercase();
+    let word = lower.as_str();
     let limit = (word.chars().count() / 3).max(1);
     candidates
         .into_iter()
@@ -39,6 +46,8 @@ mod tests {
         assert_eq!(nearest("wieght", words), Some("weight"));
         assert_eq!(nearest("ip", words), Some("rip"));
         assert_eq!(nearest("path-mtu", words), Some("path_mtu"));
+        assert_eq!(nearest("WEIGHT", words), Some("weight"));
         assert_eq!(nearest("persistence", words), None);
+        assert_eq!(nearest(&"weight".repeat(1 << 20), words), None);
     }
 }

@@ -1,12 +1,12 @@
 //! `director.toml` → [`DirectorPlan`].
 
 use std::collections::{HashMap, HashSet};
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use toml::Spanned;
 
 use super::super::file::{self, DirectorFile, RealServerFile, TimeoutsFile, VirtualServiceFile};
-use super::super::{ConfigError, Source};
+use super::super::{ConfigError, Source, clipped};
 use super::{
     Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR, words,
 };
@@ -44,7 +44,12 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     let file: DirectorFile = file::parse(source)?;
     let reader = Reader { source, defaults: Defaults::read(source, &file)? };
     let interface = match (interface, &file.interface) {
-        (Some(given), _) => given.to_owned(),
+        (Some(given), _) => {
+            let command_line = Source { name: "command line", text: "" };
+            let given = Spanned::new(0..0, given.to_owned());
+            let without_line = |error| ConfigError { line: None, ..error };
+            words::interface(&command_line, "--interface", &given).map_err(without_line)?
+        }
         (None, Some(written)) => words::interface(source, "interface", written)?,
         (None, None) => {
             let message = "the key `interface` is missing: the interface on which clients' packets for the \
@@ -55,17 +60,22 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     let tun = file.tun.as_ref().map(|word| words::interface(source, "tun", word)).transpose()?;
     let tun = tun.unwrap_or_else(|| TUN_DIRECTOR.to_owned());
     if tun == interface {
-        return Err(
-            source.error_whole(format!("tun and interface are both \"{tun}\"; the TUN device is a new one"))
-        );
+        let message = format!("tun and interface are both \"{tun}\"; give tun a name that no device has");
+        let place = file.tun.as_ref().or(file.interface.as_ref());
+        return Err(match place {
+            Some(written) => source.error(written.span(), message),
+            None => source.error_whole(message),
+        });
     }
     let queues =
         file.queues.as_ref().map(|n| words::number(source, "queues", n, 1..=QUEUES_MAX)).transpose()?;
     let metrics = file.metrics.as_ref().map(|word| words::listen(source, "metrics", word)).transpose()?;
     let capture = file.capture.as_ref().map(|word| words::choice(source, "capture", word, CAPTURE));
     let announce = file.announce.as_ref().map(|word| words::choice(source, "announce", word, ANNOUNCE));
+    let control =
+        file.control.as_ref().map(|path| words::socket_path(source, "control", path)).transpose()?;
     let outer_source = match &file.outer_source {
-        Some(word) if word.get_ref() != "auto" => Some(words::address_v4(source, "outer_source", word)?),
+        Some(word) if word.get_ref() != "auto" => Some(reader.outer_source(word, &file)?),
         _ => None,
     };
     let max = file.connections_max.as_ref();
@@ -76,7 +86,7 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
         queues: queues.map(|queues| queues as usize),
         metrics: metrics
             .unwrap_or_else(|| METRICS_DIRECTOR.parse().expect("because the constant is an address")),
-        control: file.control.as_ref().map(|path| path.get_ref().into()),
+        control,
         capture: capture.transpose()?.unwrap_or(Capture::Auto),
         announce: announce.transpose()?.unwrap_or(Announce::Always),
         outer_source,
@@ -113,9 +123,9 @@ fn timeouts(
         None => Ok(default),
     };
     Ok(Timeouts {
-        established: read("tcp", &written.tcp, default.established)?,
-        fin_wait: read("tcp_fin", &written.tcp_fin, default.fin_wait)?,
-        udp: read("udp", &written.udp, default.udp)?,
+        established: read("timeouts.tcp", &written.tcp, default.established)?,
+        fin_wait: read("timeouts.tcp_fin", &written.tcp_fin, default.fin_wait)?,
+        udp: read("timeouts.udp", &written.udp, default.udp)?,
     })
 }
 
@@ -141,13 +151,34 @@ impl Reader<'_> {
         })
     }
 
+    fn outer_source(&self, written: &Spanned<String>, file: &DirectorFile) -> Result<Ipv4Addr, ConfigError> {
+        let (source, word) = (self.source, written.get_ref());
+        let refuse = |what: &str| {
+            source.error(written.span(), format!("outer_source = {}: {what}", words::quoted(word)))
+        };
+        if word.parse::<IpAddr>().is_err() {
+            return Err(refuse("expected \"auto\" or an IPv4 address of this host"));
+        }
+        let address = words::address_v4(source, "outer_source", written)?;
+        if file.virtual_services.iter().any(|service| service.get_ref().vip.get_ref().parse() == Ok(address))
+        {
+            return Err(refuse(
+                "this is a VIP, which no real server accepts as a director; give the host's own address",
+            ));
+        }
+        Ok(address)
+    }
+
     fn ttl(&self, written: &Spanned<toml::Value>) -> Result<Ttl, ConfigError> {
         match written.get_ref() {
             toml::Value::Integer(ttl @ 1..=255) => Ok(Ttl::Fixed(*ttl as u8)),
             toml::Value::String(word) if word == "inherit" => Ok(Ttl::Inherit),
             other => Err(self.source.error(
                 written.span(),
-                format!("outer_ttl = {other}: expected a number from 1 to 255 or \"inherit\""),
+                format!(
+                    "outer_ttl = {}: expected a number from 1 to 255 or \"inherit\"",
+                    clipped(&other.to_string())
+                ),
             )),
         }
     }
@@ -167,12 +198,19 @@ impl Reader<'_> {
         let mut real_servers: Vec<RealServerConfig> = Vec::new();
         for written in &file.real_servers {
             let server = self.real_server(written.get_ref())?;
-            let clash =
-                real_servers.iter().find(|other| other.rip == server.rip || other.name == server.name);
-            if let Some(other) = clash {
+            if real_servers.iter().any(|other| other.rip == server.rip) {
                 let message =
-                    format!("real server {} ({}) is listed twice; remove one", other.name, server.rip);
-                return Err(source.error(written.span(), message));
+                    format!("real server {} is listed twice in this virtual service; remove one", server.rip);
+                return Err(source.error(written.get_ref().rip.span(), message));
+            }
+            if let Some(other) = real_servers.iter().find(|other| other.name == server.name) {
+                let message = format!(
+                    "the name {} is taken by real server {}; give this one another",
+                    words::quoted(&server.name),
+                    other.rip
+                );
+                let span = written.get_ref().name.as_ref().map_or_else(|| written.span(), Spanned::span);
+                return Err(source.error(span, message));
             }
             real_servers.push(server);
         }
@@ -208,8 +246,10 @@ impl Reader<'_> {
             toml::Value::String(word) if word == "auto" => Ok(None),
             toml::Value::Integer(mtu) if (PATH_MTU_MIN..=65_535).contains(mtu) => Ok(Some(*mtu as u16)),
             other => {
-                let message =
-                    format!("path_mtu = {other}: expected \"auto\" or {PATH_MTU_MIN} to 65535 bytes");
+                let message = format!(
+                    "path_mtu = {}: expected \"auto\" or a number of bytes from {PATH_MTU_MIN} to 65535",
+                    clipped(&other.to_string())
+                );
                 Err(self.source.error(written.span(), message))
             }
         }
@@ -234,7 +274,10 @@ impl Reader<'_> {
             }
             if names.insert(&service.name, service.vip).is_some() {
                 let span = file.get_ref().name.as_ref().map_or_else(|| file.span(), Spanned::span);
-                let message = format!("the name \"{}\" is taken by another virtual service", service.name);
+                let message = format!(
+                    "the name {} is taken by another virtual service; give this one another",
+                    words::quoted(&service.name)
+                );
                 return Err(self.source.error(span, message));
             }
             for (server, config) in file.get_ref().real_servers.iter().zip(&service.real_servers) {

@@ -27,9 +27,12 @@ pub fn realserver(
         |words: &[String]| words.iter().map(|word| Spanned::new(0..0, word.clone())).collect::<Vec<_>>();
     let given = Source { name: "command line", text: "" };
     let mut plan_vips = addresses(source, "vips", &file.vips)?;
-    plan_vips.extend(addresses(&given, "--vip", &unplaced(vips)).map_err(without_line)?);
+    let more = addresses(&given, "--vip", &unplaced(vips)).map_err(without_line)?;
+    let more: Vec<IpAddr> = more.into_iter().filter(|vip| !plan_vips.contains(vip)).collect();
+    plan_vips.extend(more);
     let mut plan_directors = prefixes(source, "directors", &file.directors, is_insecure)?;
     let more = prefixes(&given, "--director", &unplaced(directors), is_insecure).map_err(without_line)?;
+    let more: Vec<IpNet> = more.into_iter().filter(|prefix| !plan_directors.contains(prefix)).collect();
     plan_directors.extend(more);
     if plan_vips.is_empty() {
         let message =
@@ -85,21 +88,48 @@ fn prefixes(
 ) -> Result<Vec<IpNet>, ConfigError> {
     let mut found = Vec::new();
     for word in written {
-        let text = word.get_ref();
-        let prefix = match text.parse::<IpNet>() {
-            Ok(prefix) => prefix.trunc(),
-            Err(_) => IpNet::from(words::address(source, key, word)?),
-        };
-        if prefix.prefix_len() == 0 && !is_insecure {
-            let message = format!(
-                "{key} = \"{text}\" lets anybody inject packets (CVE-2020-10136); name the directors, or add \
-                 --insecure if the network below is trusted"
-            );
+        let prefix = prefix(source, key, word, is_insecure)?;
+        if found.contains(&prefix) {
+            let message = format!("{key}: {} is listed twice; remove one", words::quoted(word.get_ref()));
             return Err(source.error(word.span(), message));
         }
         found.push(prefix);
     }
     Ok(found)
+}
+
+/// Who may send to us: one address, or a prefix that is not everybody.
+fn prefix(
+    source: &Source,
+    key: &str,
+    word: &Spanned<String>,
+    is_insecure: bool,
+) -> Result<IpNet, ConfigError> {
+    /// RFC 1918: 10.0.0.0/8 is the largest block that one network can have to itself.
+    const PREFIX_LENGTH_MIN: u8 = 8;
+    let text = word.get_ref();
+    let refuse = |what: &str| source.error(word.span(), format!("{key} = {}: {what}", words::quoted(text)));
+    let address = |address: String| words::address_v4(source, key, &Spanned::new(word.span(), address));
+    if text.parse::<IpAddr>().is_ok() {
+        return Ok(IpNet::from(IpAddr::V4(address(text.clone())?)));
+    }
+    let prefix = text.parse::<IpNet>().map_err(|_| {
+        refuse("expected an IPv4 address or prefix, such as \"172.25.3.1\" or \"10.0.0.0/24\"")
+    })?;
+    let prefix = prefix.trunc();
+    if prefix.prefix_len() < PREFIX_LENGTH_MIN {
+        return if is_insecure {
+            Ok(prefix)
+        } else {
+            Err(refuse(
+                "lets anybody inject packets (CVE-2020-10136); name the directors, or add --insecure if the network \
+                 below is trusted",
+            ))
+        };
+    }
+    address(prefix.addr().to_string())
+        .map_err(|_| refuse("no director can be in this prefix; expected unicast IPv4 addresses"))?;
+    Ok(prefix)
 }
 
 /// "tcp/80".
@@ -111,8 +141,10 @@ fn service(source: &Source, written: &Spanned<String>) -> Result<Service, Config
         Some(Service { protocol, port })
     });
     parsed.ok_or_else(|| {
-        let message =
-            format!("services: \"{word}\": expected PROTOCOL/PORT, such as \"tcp/80\" or \"udp/53\"");
+        let message = format!(
+            "services: {}: expected PROTOCOL/PORT, such as \"tcp/80\" or \"udp/53\"",
+            words::quoted(word)
+        );
         source.error(written.span(), message)
     })
 }

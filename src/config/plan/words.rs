@@ -1,12 +1,18 @@
 //! Single values: a word from the file becomes a value or an error that says what was expected.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
 use std::time::Duration;
 
 use toml::Spanned;
 
 use super::super::suggest::nearest;
-use super::super::{ConfigError, Source};
+use super::super::{ConfigError, Source, clipped};
+
+/// A word as it was written, with quotes; line breaks and the like show as escapes.
+pub fn quoted(word: &str) -> String {
+    format!("{:?}", clipped(word))
+}
 
 /// The value of one of the given words.
 pub fn choice<T: Copy>(
@@ -24,7 +30,7 @@ pub fn choice<T: Copy>(
         Some(name) => format!("did you mean \"{name}\"?"),
         None => format!("expected one of {}", names.join(", ")),
     };
-    Err(source.error(written.span(), format!("{key} = \"{word}\": {hint}")))
+    Err(source.error(written.span(), format!("{key} = {}: {hint}", quoted(word))))
 }
 
 /// A whole number within `range`.
@@ -45,13 +51,12 @@ pub fn number(
 /// An address that can be one host's.
 pub fn address(source: &Source, key: &str, written: &Spanned<String>) -> Result<IpAddr, ConfigError> {
     let word = written.get_ref();
-    let refuse = |what: &str| source.error(written.span(), format!("{key} = \"{word}\": {what}"));
+    let refuse = |what: &str| source.error(written.span(), format!("{key} = {}: {what}", quoted(word)));
     let address: IpAddr = word.parse().map_err(|_| {
-        let is_prefix = word.contains('/');
-        refuse(if is_prefix {
-            "expected an address without a prefix length"
-        } else {
-            "expected an IP address"
+        refuse(match word {
+            _ if word.contains('/') => "expected an address without a prefix length",
+            _ if word.parse::<SocketAddr>().is_ok() => "expected an address without a port",
+            _ => "expected an IPv4 address, such as \"172.25.3.100\"; names are not looked up",
         })
     })?;
     let is_odd = match address {
@@ -84,7 +89,7 @@ pub fn address_v4(source: &Source, key: &str, written: &Spanned<String>) -> Resu
 pub fn listen(source: &Source, key: &str, written: &Spanned<String>) -> Result<SocketAddr, ConfigError> {
     let word = written.get_ref();
     word.parse().map_err(|_| {
-        let message = format!("{key} = \"{word}\": expected ADDRESS:PORT, such as \"127.0.0.1:9690\"");
+        let message = format!("{key} = {}: expected ADDRESS:PORT, such as \"127.0.0.1:9690\"", quoted(word));
         source.error(written.span(), message)
     })
 }
@@ -100,7 +105,26 @@ pub fn interface(source: &Source, key: &str, written: &Spanned<String>) -> Resul
     if is_name {
         return Ok(word.clone());
     }
-    let message = format!("{key} = \"{word}\": expected an interface name of 1 to {NAME_MAX} characters");
+    let message = format!(
+        "{key} = {}: expected an interface's name: 1 to {NAME_MAX} characters without blanks, \"/\" and \":\", and \
+         not \"all\" or \"default\"",
+        quoted(word)
+    );
+    Err(source.error(written.span(), message))
+}
+
+/// The path of a Unix socket.
+pub fn socket_path(source: &Source, key: &str, written: &Spanned<String>) -> Result<PathBuf, ConfigError> {
+    /// unix(7): `sun_path` holds 108 bytes with the final NUL.
+    const PATH_MAX: usize = 107;
+    let word = written.get_ref();
+    if (1..=PATH_MAX).contains(&word.len()) {
+        return Ok(word.into());
+    }
+    let message = format!(
+        "{key} = {}: expected a path of 1 to {PATH_MAX} bytes, such as \"/run/lvs-tund/director.sock\"",
+        quoted(word)
+    );
     Err(source.error(written.span(), message))
 }
 
@@ -111,7 +135,8 @@ pub fn name(source: &Source, written: &Spanned<String>) -> Result<String, Config
     if (1..=NAME_MAX).contains(&word.len()) && !word.chars().any(char::is_control) {
         return Ok(word.clone());
     }
-    let message = format!("name = {word:?}: expected 1 to {NAME_MAX} bytes without control characters");
+    let message =
+        format!("name = {}: expected 1 to {NAME_MAX} bytes without control characters", quoted(word));
     Err(source.error(written.span(), message))
 }
 
@@ -120,7 +145,7 @@ pub fn timeout(source: &Source, key: &str, written: &Spanned<String>) -> Result<
     /// ipvs.md §16.4: 31 days.
     const TIMEOUT_MAX: Duration = Duration::from_secs(2_678_400);
     let word = written.get_ref();
-    let refuse = |what: &str| source.error(written.span(), format!("{key} = \"{word}\": {what}"));
+    let refuse = |what: &str| source.error(written.span(), format!("{key} = {}: {what}", quoted(word)));
     let duration = humantime::parse_duration(word)
         .map_err(|_| refuse("expected a duration with its unit, such as \"900s\" or \"15m\""))?;
     if duration < Duration::from_secs(1) || duration > TIMEOUT_MAX {
