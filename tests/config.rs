@@ -1,0 +1,274 @@
+//! The examples in `config/` are the manual, so they must not rot: they are valid, they name every key, and every
+//! line they show commented out is accepted. Their broken twins (tables in `tests/config/`) are refused with
+//! one line that says where, what, and what to do.
+
+use std::collections::BTreeSet;
+
+use lvs_tund::config::plan::{self, DirectorPlan, RealserverPlan};
+use lvs_tund::config::{ConfigError, Source};
+use lvs_tund::encapsulation::Ttl;
+
+const DIRECTOR: &str = include_str!("../config/director.toml");
+const REALSERVER: &str = include_str!("../config/realserver.toml");
+/// The keys as serde knows them.
+const KEYS: &str = include_str!("../src/config/file.rs");
+
+fn director(text: &str) -> Result<DirectorPlan, ConfigError> {
+    plan::director(&Source { name: "director.toml", text }, None)
+}
+
+fn realserver(text: &str) -> Result<RealserverPlan, ConfigError> {
+    plan::realserver(&Source { name: "realserver.toml", text }, &[], &[], false)
+}
+
+/// What is left of an example without its comments: the twins' lines are counted in it.
+fn essence(example: &str) -> String {
+    let lines = example.lines().filter(|line| !line.is_empty() && !line.starts_with('#'));
+    lines.map(|line| format!("{line}\n")).collect()
+}
+
+/// True for `#key = value`, as opposed to the prose of `# words`.
+fn is_commented_key(line: &str) -> bool {
+    line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase()))
+}
+
+/// The keys in a struct of `file.rs`, as they are written in a file.
+fn keys_of(name: &str) -> Vec<String> {
+    let body = KEYS.split(&format!("pub struct {name} {{")).nth(1).expect("because file.rs has the struct");
+    let body = body.split("\n}").next().unwrap_or_default();
+    let mut keys = Vec::new();
+    let mut renamed = None;
+    for line in body.lines().map(str::trim) {
+        if let Some((_, rest)) = line.split_once("rename = \"") {
+            renamed = rest.split('"').next().map(str::to_owned);
+        } else if let Some((key, _)) = line.strip_prefix("pub ").and_then(|field| field.split_once(':')) {
+            keys.push(renamed.take().unwrap_or_else(|| key.to_owned()));
+        }
+    }
+    keys
+}
+
+/// The keys that an example shows between two of its headers, commented out or not.
+fn shown(section: &str) -> BTreeSet<&str> {
+    let lines = section.lines().filter(|line| !line.starts_with("# "));
+    lines.filter_map(|line| line.trim_start_matches('#').split_once(" = ")).map(|(key, _)| key).collect()
+}
+
+#[test]
+fn the_examples_are_valid_and_mean_what_they_say() {
+    let plan = director(DIRECTOR).unwrap();
+    assert_eq!(plan.interface, "eth0");
+    let [web] = &plan.cluster.virtual_services[..] else { panic!("one virtual service: {plan:?}") };
+    assert_eq!((web.vip.to_string().as_str(), web.port, web.scheduler), ("172.25.3.100", 80, "rr"));
+    let rips: Vec<String> = web.real_servers.iter().map(|server| server.rip.to_string()).collect();
+    assert_eq!(rips, ["172.25.3.2", "172.25.3.3"]);
+    let plan = realserver(REALSERVER).unwrap();
+    assert_eq!(plan.guard.vips, ["172.25.3.100".parse::<std::net::IpAddr>().unwrap()]);
+    assert_eq!(plan.guard.directors, ["172.25.3.1/32".parse().unwrap()]);
+}
+
+#[test]
+fn the_examples_name_every_key_in_its_place() {
+    let (top, rest) = DIRECTOR.split_once("\n[[virtual_service]]\n").unwrap();
+    let (service, rest) = rest.split_once("\n[[virtual_service.real_server]]\n").unwrap();
+    let (server, _) = rest.split_once("\n[[virtual_service.real_server]]\n").unwrap();
+    let cases = [
+        ("DirectorFile", top),
+        ("VirtualServiceFile", service),
+        ("RealServerFile", server),
+        ("RealserverFile", REALSERVER),
+    ];
+    for (name, section) in cases {
+        let shown = shown(section);
+        let keys = keys_of(name);
+        assert!(keys.len() >= 4, "{name}: {keys:?}");
+        for key in keys {
+            match key.as_str() {
+                "virtual_service" | "real_server" => assert!(DIRECTOR.contains(&format!("{key}]]\n"))),
+                "timeouts" => {
+                    for part in keys_of("TimeoutsFile") {
+                        assert!(
+                            shown.contains(format!("timeouts.{part}").as_str()),
+                            "{name}: timeouts.{part}"
+                        );
+                    }
+                }
+                _ => assert!(shown.contains(key.as_str()), "{name}: the example does not show `{key}`"),
+            }
+        }
+    }
+}
+
+#[test]
+fn every_line_shown_commented_out_is_accepted() {
+    fn check<T: PartialEq>(example: &str, count: usize, read: impl Fn(&str) -> Result<T, ConfigError>) {
+        let lines: Vec<&str> = example.lines().collect();
+        let commented: Vec<usize> = (0..lines.len()).filter(|line| is_commented_key(lines[*line])).collect();
+        assert!(commented.len() >= count, "{} lines", commented.len());
+        let with = |is_chosen: &dyn Fn(usize) -> bool| {
+            let uncomment = |(number, line): (usize, &&str)| match is_chosen(number) {
+                true => format!("{}\n", &line[1..]),
+                false => format!("{line}\n"),
+            };
+            lines.iter().enumerate().map(uncomment).collect::<String>()
+        };
+        for number in &commented {
+            let text = with(&|other| other == *number);
+            assert!(read(&text).is_ok(), "{}", read(&text).err().unwrap());
+        }
+        let text = with(&|number| commented.contains(&number));
+        assert!(read(&text).is_ok(), "all of them: {}", read(&text).err().unwrap());
+    }
+    check(DIRECTOR, 18, director);
+    check(REALSERVER, 4, realserver);
+}
+
+/// A broken twin of an example: in its essence `this` becomes `that`, and `message` is the answer.
+struct Twin {
+    what: String,
+    this: String,
+    that: String,
+    message: String,
+}
+
+/// Reads a table of twins; its first paragraph explains the form.
+fn twins(table: &str) -> Vec<Twin> {
+    let unescape = |word: &str| {
+        let word = word.replace("\\\\", "\u{1}").replace("\\n", "\n").replace("\\0", "\0");
+        word.replace('\u{1}', "\\")
+    };
+    let blocks = table.split("\n\n").skip(1).map(|block| block.trim_end_matches('\n'));
+    let read = |block: &str| {
+        let lines: Vec<&str> = block.lines().collect();
+        let [what, this, that, message] = lines[..] else { panic!("a twin has four lines: {block}") };
+        let field = |line: &str, mark| {
+            let rest =
+                line.strip_prefix(mark).unwrap_or_else(|| panic!("{mark} begins the line in: {block}"));
+            unescape(rest.strip_prefix(' ').unwrap_or(rest))
+        };
+        Twin {
+            what: what.to_owned(),
+            this: field(this, '-'),
+            that: field(that, '+'),
+            message: field(message, '!'),
+        }
+    };
+    blocks.map(read).collect()
+}
+
+fn assert_twins<T>(essence: &str, table: &str, read: impl Fn(&str) -> Result<T, ConfigError>) {
+    let (mut count, mut wrong) = (0, String::new());
+    for Twin { what, this, that, message: expected } in twins(table) {
+        assert!(essence.contains(&this), "{what}: the example has no {this:?}");
+        let message = match read(&essence.replacen(&this, &that, 1)) {
+            Ok(_) => "accepted".to_owned(),
+            Err(error) => error.to_string(),
+        };
+        if message != expected {
+            wrong.push_str(&format!("{what}\n  expected {expected}\n  got      {message}\n"));
+        }
+        count += 1;
+    }
+    assert!(wrong.is_empty() && count > 30, "{count} twins, of which\n{wrong}");
+}
+
+#[test]
+fn broken_twins_of_the_directors_file_are_refused_in_one_clear_line() {
+    assert_twins(&essence(DIRECTOR), include_str!("config/director.twins"), director);
+}
+
+#[test]
+fn broken_twins_of_the_real_servers_file_are_refused_in_one_clear_line() {
+    assert_twins(&essence(REALSERVER), include_str!("config/realserver.twins"), realserver);
+}
+
+#[test]
+fn a_value_that_is_allowed_is_taken() {
+    let twin = |this: &str, that: &str| director(&essence(DIRECTOR).replacen(this, that, 1)).unwrap();
+    let top = |key: &str| twin("interface", &format!("{key}\ninterface"));
+    assert_eq!(top("outer_ttl = \"inherit\"").cluster.ttl, Ttl::Inherit);
+    assert_eq!(top("outer_ttl = 255").cluster.ttl, Ttl::Fixed(255));
+    assert_eq!(top("queues = 256").queues, Some(256));
+    assert_eq!(top("outer_source = \"172.25.3.1\"").outer_source, "172.25.3.1".parse().ok());
+    assert_eq!(top("announce = \"local\"").announce, plan::Announce::Local);
+    let of =
+        |key: &str| twin("rip", &format!("{key}\nrip")).cluster.virtual_services[0].real_servers[0].clone();
+    assert_eq!((of("weight = 0").weight, of("weight = 65535").weight), (0, 65_535));
+    assert_eq!((of("path_mtu = 88").path_mtu, of("path_mtu = \"auto\"").path_mtu), (Some(88), None));
+    // What is said for all holds for a virtual service that says nothing; it may say otherwise in part.
+    let text =
+        essence(DIRECTOR).replacen("interface", "timeouts.tcp = \"1h\"\ntimeouts.udp = \"1m\"\ninterface", 1);
+    let text = text.replacen("port", "timeouts.udp = \"30s\"\nport", 1);
+    let timeouts = director(&text).unwrap().cluster.virtual_services[0].timeouts;
+    let seconds = [timeouts.established, timeouts.fin_wait, timeouts.udp].map(|timeout| timeout.as_secs());
+    assert_eq!(seconds, [3600, 120, 30]);
+}
+
+#[test]
+fn a_file_with_another_systems_line_ends_or_a_byte_order_mark_is_the_same_file() {
+    for example in [DIRECTOR.replace('\n', "\r\n"), format!("\u{feff}{DIRECTOR}")] {
+        assert_eq!(director(&example), director(DIRECTOR));
+    }
+    assert_eq!(realserver(&REALSERVER.replace('\n', "\r\n")), realserver(REALSERVER));
+    let broken = essence(DIRECTOR).replace("port = 80", "port = 0").replace('\n', "\r\n");
+    assert_eq!(director(&broken).unwrap_err().to_string(), "director.toml:5: port = 0: expected 1 to 65535");
+}
+
+#[test]
+fn a_line_of_a_mebibyte_makes_a_short_message() {
+    let long = "a".repeat(1 << 20);
+    let lines = [
+        ("tun = \"LONG\"", 1),
+        ("LONG = 1", 1),
+        ("LONG", 1),
+        ("queues = \"LONG\"", 1),
+        ("outer_ttl = \"LONG\"", 1),
+        ("[[LONG", 1),
+        ("tun = \"LONG", 1),
+    ];
+    for (line, number) in lines {
+        let text = format!("{}\n{}", line.replace("LONG", &long), essence(DIRECTOR));
+        let message = director(&text).unwrap_err().to_string();
+        assert!(message.starts_with(&format!("director.toml:{number}: ")), "{line}: {message:.200}");
+        assert!(message.len() < 500 && message.lines().count() == 1, "{line}: {message:.200}");
+    }
+    assert!(director(&format!("# {long}\n{DIRECTOR}")).is_ok());
+}
+
+/// Wherever a file is cut off, it is either refused with one line, or what is left is complete.
+#[test]
+fn a_file_cut_off_anywhere_is_no_surprise() {
+    let (director_text, realserver_text) = (essence(DIRECTOR), essence(REALSERVER));
+    let check = |error: Option<ConfigError>, length: usize| match error {
+        Some(error) => assert_eq!(error.to_string().lines().count(), 1, "{length}: {error}"),
+        None => assert!(length > 0),
+    };
+    (0..director_text.len()).for_each(|length| check(director(&director_text[..length]).err(), length));
+    (0..realserver_text.len()).for_each(|length| check(realserver(&realserver_text[..length]).err(), length));
+}
+
+#[test]
+fn what_the_command_line_adds_is_checked_alike() {
+    let source = Source { name: "realserver.toml", text: REALSERVER };
+    let read = |vips: &[&str], directors: &[&str], is_insecure| {
+        let owned = |words: &[&str]| words.iter().map(|word| (*word).to_owned()).collect::<Vec<_>>();
+        plan::realserver(&source, &owned(vips), &owned(directors), is_insecure)
+            .map_err(|error| error.to_string())
+    };
+    let plan = read(&["172.25.3.100", "172.25.3.101"], &["172.25.3.1", "10.0.0.0/24"], false).unwrap();
+    assert_eq!((plan.guard.vips.len(), plan.guard.directors.len()), (2, 2));
+    assert_eq!(
+        read(&["172.25.3"], &[], false).unwrap_err(),
+        "command line: --vip = \"172.25.3\": expected an IPv4 address, such as \"172.25.3.100\"; names are not looked up"
+    );
+    assert!(read(&[], &["0.0.0.0/0"], false).unwrap_err().contains("lets anybody inject packets"));
+    assert!(read(&[], &["0.0.0.0/0"], true).is_ok());
+    let empty = Source { name: "command line", text: "" };
+    let given = plan::director(&empty, Some("eth0")).unwrap();
+    assert_eq!((given.interface.as_str(), given.cluster.virtual_services.len()), ("eth0", 0));
+    assert_eq!(
+        plan::director(&empty, Some("eth0/1")).unwrap_err().to_string(),
+        "command line: --interface = \"eth0/1\": expected an interface's name: 1 to 15 characters without blanks, \
+         \"/\" and \":\", and not \"all\" or \"default\""
+    );
+}
