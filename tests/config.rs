@@ -100,8 +100,12 @@ fn the_examples_name_every_key_in_its_place() {
 }
 
 #[test]
-fn every_line_shown_commented_out_is_accepted() {
-    fn check<T: PartialEq>(example: &str, count: usize, read: impl Fn(&str) -> Result<T, ConfigError>) {
+fn every_line_shown_commented_out_is_accepted_and_the_default() {
+    fn check<T: PartialEq + std::fmt::Debug>(
+        example: &str,
+        count: usize,
+        read: impl Fn(&str) -> Result<T, ConfigError>,
+    ) {
         let lines: Vec<&str> = example.lines().collect();
         let commented: Vec<usize> = (0..lines.len()).filter(|line| is_commented_key(lines[*line])).collect();
         assert!(commented.len() >= count, "{} lines", commented.len());
@@ -114,7 +118,15 @@ fn every_line_shown_commented_out_is_accepted() {
         };
         for number in &commented {
             let text = with(&|other| other == *number);
-            assert!(read(&text).is_ok(), "{}", read(&text).err().unwrap());
+            let key = lines[*number][1..].split(' ').next().unwrap_or_default();
+            match read(&text) {
+                Err(error) => panic!("{error}"),
+                // These show an example, for their default is to be absent.
+                Ok(_) if ["queues", "control", "name", "rips", "services"].contains(&key) => {}
+                Ok(plan) => {
+                    assert_eq!(Ok(plan), read(example), "{key}: what the example shows is not the default")
+                }
+            }
         }
         let text = with(&|number| commented.contains(&number));
         assert!(read(&text).is_ok(), "all of them: {}", read(&text).err().unwrap());

@@ -1,7 +1,7 @@
 //! The director's daemon: device, host, workers, sweep, metrics; and the way back on exit.
 
 use std::collections::{BTreeSet, HashMap};
-use std::io;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -116,7 +116,8 @@ fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
 fn print_commands(host: &DirectorHost, options: Options) {
     if !options.changes_host {
         for command in host.changes().commands() {
-            println!("{command}");
+            // `println!` would panic where nobody listens.
+            let _ = writeln!(io::stdout(), "{command}");
         }
     }
 }

@@ -1,6 +1,6 @@
 //! The real server's daemon: socket, device, host, one worker, metrics; and the way back on exit.
 
-use std::io;
+use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
@@ -71,7 +71,8 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let host_changes = Arc::new(AtomicUsize::new(host.changes().entries().len()));
     if !options.changes_host {
         for command in host.changes().commands() {
-            println!("{command}");
+            // `println!` would panic where nobody listens.
+            let _ = writeln!(io::stdout(), "{command}");
         }
     }
     let render = renderer(&plan, counters, host_changes.clone());

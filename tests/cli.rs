@@ -1,0 +1,227 @@
+//! The binary driven as a person or a script drives it: exit codes, what goes to which stream, and messages of one
+//! line. Nothing here needs a privilege or changes the host.
+
+use std::io::Write;
+use std::net::TcpListener;
+use std::path::PathBuf;
+use std::process::{Command, Output, Stdio};
+
+use tempfile::TempDir;
+
+const COMMANDS: &[&str] = &["director", "realserver", "demo", "check"];
+
+fn lvs_tund(arguments: &[&str]) -> Command {
+    let mut command = Command::new(env!("CARGO_BIN_EXE_lvs-tund"));
+    command.args(arguments).stdin(Stdio::null()).env("NO_COLOR", "1");
+    command
+}
+
+/// Runs it; says exit code, standard output, standard error.
+fn run(arguments: &[&str]) -> (i32, String, String) {
+    let Output { status, stdout, stderr } = lvs_tund(arguments).output().unwrap();
+    let text = |bytes| String::from_utf8(bytes).unwrap();
+    (status.code().expect("because nothing kills it"), text(stdout), text(stderr))
+}
+
+/// It is refused before anything is touched: exit code 2, one line on standard error, nothing on standard output.
+fn refused(arguments: &[&str]) -> String {
+    let (code, stdout, stderr) = run(arguments);
+    assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}: {stderr}");
+    assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
+    stderr.strip_prefix("lvs-tund: ").unwrap_or_else(|| panic!("who says so? {stderr}")).trim_end().to_owned()
+}
+
+fn repository(path: &str) -> String {
+    PathBuf::from(env!("CARGO_MANIFEST_DIR")).join(path).to_str().unwrap().to_owned()
+}
+
+/// A directory with one file in it, and the file's path.
+fn file(content: &[u8]) -> (TempDir, String) {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("file.toml");
+    std::fs::write(&path, content).unwrap();
+    let path = path.to_str().unwrap().to_owned();
+    (directory, path)
+}
+
+#[test]
+fn help_and_version_go_to_standard_output_and_succeed() {
+    let (code, stdout, stderr) = run(&["--help"]);
+    assert_eq!((code, stderr.as_str()), (0, ""));
+    for command in COMMANDS {
+        assert!(stdout.contains(&format!("\n  {command} ")), "--help does not list {command}:\n{stdout}");
+        let usage = format!("Usage: lvs-tund {command} ");
+        for arguments in [[command, "--help"], [command, "-h"], ["help", command]] {
+            let (code, stdout, stderr) = run(&arguments);
+            assert_eq!((code, stderr.as_str()), (0, ""), "{arguments:?}");
+            assert!(stdout.contains(&usage), "{arguments:?}:\n{stdout}");
+        }
+    }
+    let version = format!("lvs-tund {}\n", env!("CARGO_PKG_VERSION"));
+    for flag in ["--version", "-V"] {
+        assert_eq!(run(&[flag]), (0, version.clone(), String::new()));
+    }
+}
+
+#[test]
+fn help_says_what_each_option_falls_back_to() {
+    let options = [
+        ("director", &["--config", "--interface", "--metrics", "--control", "--no-host-changes"][..]),
+        ("realserver", &["--config", "--vip", "--director", "--metrics", "--no-host-changes", "--insecure"]),
+        ("demo", &["--real-servers", "--requests", "--routed", "--hold", "--format"]),
+    ];
+    for (command, options) in options {
+        let (_, stdout, _) = run(&[command, "--help"]);
+        for option in options {
+            assert!(
+                stdout.contains(&format!("{option} ")) || stdout.contains(&format!("{option}\n")),
+                "{option}"
+            );
+        }
+    }
+    assert!(run(&["director", "--help"]).1.contains("127.0.0.1:9690"));
+    assert!(run(&["realserver", "--help"]).1.contains("127.0.0.1:9691"));
+}
+
+#[test]
+fn wrong_usage_is_told_on_standard_error_with_exit_code_2() {
+    let cases: &[(&[&str], &str)] = &[
+        (&[], "Usage: lvs-tund <COMMAND>"),
+        (&["chek", "x"], "a similar subcommand exists: 'check'"),
+        (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
+        (&["check"], "<FILE>"),
+        (&["check", "a", "b"], "unexpected argument 'b'"),
+        (&["director", "--intreface", "eth0"], "'--interface'"),
+        (&["director", "--interface"], "--interface <IF>"),
+        (&["director", "--metrics", "9690"], "invalid value '9690' for '--metrics <ADDR:PORT>'"),
+        (&["realserver", "--directors", "172.25.3.1"], "'--director'"),
+        (&["demo", "--real-servers", "0"], "invalid value '0' for '--real-servers <N>'"),
+        (&["demo", "--requests", "many"], "invalid value 'many' for '--requests <N>'"),
+        (&["demo", "--format", "xml"], "[possible values: text, json]"),
+    ];
+    for (arguments, expected) in cases {
+        let (code, stdout, stderr) = run(arguments);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}");
+        assert!(stderr.contains(expected), "{arguments:?}:\n{stderr}");
+    }
+}
+
+#[test]
+fn check_says_what_a_valid_file_is_for() {
+    let (director, realserver) = (repository("config/director.toml"), repository("config/realserver.toml"));
+    let expected = format!("{director}: valid for a director with 1 virtual service, 2 real servers\n");
+    assert_eq!(run(&["check", &director]), (0, expected, String::new()));
+    let expected = format!("{realserver}: valid for a real server of 1 VIP\n");
+    assert_eq!(run(&["check", &realserver]), (0, expected, String::new()));
+}
+
+#[test]
+fn check_points_at_what_is_wrong_in_the_words_of_the_right_daemon() {
+    let cases: &[(&[u8], &str)] = &[
+        (b"", ": the key `interface` is missing"),
+        (b"interface = \"eth0\"\nqueues = 0\n", ":2: queues = 0: expected 1 to 256"),
+        (
+            b"interface = \"eth0\"\nqeues = 1\n",
+            ":2: `qeues = 1`: unknown key `qeues`; did you mean `queues`?",
+        ),
+        (b"vips = [\"172.25.3.100\"]\n", ": no director given"),
+        (b"vip = [\"172.25.3.100\"]\n", "unknown key `vip`; did you mean `vips`?"),
+        (
+            b"vips = []\ndirector = []\n",
+            ":2: `director = []`: unknown key `director`; did you mean `directors`?",
+        ),
+        (b"vips = [\"172.25.3.100\"\n", "the list's closing ] is missing"),
+        (
+            b"[[virtual_service]]\nvip = \"10.0.0.1\"\n",
+            ":1: `[[virtual_service]]`: the key `protocol` is missing",
+        ),
+        (b"interface = \"eth0\"\nname = \"\xff\"\n", ":2: is not UTF-8 text"),
+        (b"interface = \"eth0\"\n\0\n", ":2: contains a NUL byte; a configuration is UTF-8 text"),
+    ];
+    for (content, expected) in cases {
+        let (_directory, path) = file(content);
+        let message = refused(&["check", &path]);
+        let message =
+            message.strip_prefix(&path).unwrap_or_else(|| panic!("the file is not named: {message}"));
+        assert!(message.contains(expected), "{message}");
+    }
+}
+
+#[test]
+fn a_file_that_cannot_be_read_is_refused_by_every_command_that_reads_one() {
+    let directory = tempfile::tempdir().unwrap();
+    let missing = directory.path().join("missing.toml");
+    let paths =
+        [(missing.to_str().unwrap(), "No such file"), (directory.path().to_str().unwrap(), "Is a directory")];
+    for (path, why) in paths {
+        for arguments in
+            [&["check", path][..], &["director", "--config", path], &["realserver", "--config", path]]
+        {
+            let message = refused(arguments);
+            assert!(message.starts_with(&format!("{path}: cannot be read: {why}")), "{message}");
+        }
+    }
+}
+
+#[test]
+fn a_daemon_without_what_it_needs_is_refused_before_it_touches_the_host() {
+    assert_eq!(
+        refused(&["director"]),
+        "give a configuration with --config FILE, or --interface IF for an empty director"
+    );
+    assert!(
+        refused(&["director", "--interface", "eth0/1"])
+            .starts_with("command line: --interface = \"eth0/1\": ")
+    );
+    assert!(refused(&["realserver"]).contains("no VIP given"));
+    assert!(refused(&["realserver", "--vip", "172.25.3.100"]).contains("no director given"));
+    assert!(refused(&["realserver", "--director", "172.25.3.1"]).contains("no VIP given"));
+    let arguments = ["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.100"];
+    assert!(refused(&arguments).contains("172.25.3.100 is given as a VIP and as a director"));
+    let arguments = ["realserver", "--vip", "172.25.3.100", "--director", "0.0.0.0/0"];
+    assert!(refused(&arguments).contains("or add --insecure"));
+    let (director, realserver) = (repository("config/director.toml"), repository("config/realserver.toml"));
+    assert!(refused(&["director", "--config", &realserver]).contains("unknown key `directors`"));
+    assert!(refused(&["realserver", "--config", &director]).contains("unknown key `interface`"));
+}
+
+#[test]
+fn what_fails_while_running_has_exit_code_1() {
+    let (code, stdout, stderr) = run(&["director", "--interface", "lvs-tund-none"]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert_eq!(stderr, "lvs-tund: interface lvs-tund-none does not exist; `ip link` lists those that do\n");
+    let taken = TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = taken.local_addr().unwrap().to_string();
+    let (code, stdout, stderr) = run(&["director", "--interface", "lo", "--metrics", &address]);
+    assert_eq!((code, stdout.as_str()), (1, ""));
+    assert!(stderr.starts_with(&format!("lvs-tund: cannot serve metrics on {address}: ")), "{stderr}");
+    assert!(stderr.trim_end().ends_with("--metrics ADDRESS:PORT"), "{stderr}");
+}
+
+/// A script may close what it does not read: `lvs-tund check FILE | true`.
+#[test]
+fn a_closed_stream_is_no_panic() {
+    let (good, broken) = (repository("config/director.toml"), repository("README.md"));
+    let cases: &[(&[&str], i32)] = &[
+        (&["--help"], 0),
+        (&["--version"], 0),
+        (&["director", "--help"], 0),
+        (&["check", &good], 0),
+        (&["check", &broken], 2),
+        (&["realserver"], 2),
+        (&["frobnicate"], 2),
+    ];
+    for (arguments, code) in cases {
+        let closed = || {
+            let (reader, writer) = std::io::pipe().unwrap();
+            drop(reader);
+            writer
+        };
+        assert!(closed().write_all(b"x").is_err());
+        let status = lvs_tund(arguments).stdout(closed()).stderr(closed()).status().unwrap();
+        assert_eq!(status.code(), Some(*code), "{arguments:?}");
+        let output = lvs_tund(arguments).stdout(closed()).stderr(Stdio::piped()).output().unwrap();
+        let stderr = String::from_utf8_lossy(&output.stderr);
+        assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
+    }
+}
