@@ -284,3 +284,75 @@ fn what_the_command_line_adds_is_checked_alike() {
          \"/\" and \":\", and not \"all\" or \"default\""
     );
 }
+
+const README: &str = include_str!("../README.md");
+
+#[test]
+fn the_readme_explains_every_drop_reason_of_each_daemon() {
+    let (_, rest) = README.split_once("\n### Drop reasons of the director\n").unwrap();
+    let (director, rest) = rest.split_once("\n### Drop reasons of the real server\n").unwrap();
+    let (realserver, _) = rest.split_once("\n## ").unwrap();
+    let labels = |table: &str| -> Vec<String> {
+        let rows = table.lines().filter_map(|line| line.strip_prefix("| `"));
+        rows.filter_map(|row| row.split('`').next()).map(str::to_owned).collect()
+    };
+    let known: Vec<&str> =
+        lvs_tund::director::verdict::DropReason::ALL.iter().map(|reason| reason.label()).collect();
+    assert_eq!(labels(director), known);
+    let known: Vec<&str> =
+        lvs_tund::realserver::verdict::DropReason::ALL.iter().map(|reason| reason.label()).collect();
+    assert_eq!(labels(realserver), known);
+}
+
+#[test]
+fn the_readme_shows_files_that_are_valid() {
+    let (mut directors, mut realservers) = (0, 0);
+    for snippet in README.split("```toml\n").skip(1).map(|rest| rest.split("```").next().unwrap_or_default())
+    {
+        match snippet.lines().next() {
+            Some("# director.toml") => {
+                director(snippet).unwrap();
+                directors += 1;
+            }
+            Some("# realserver.toml") => {
+                realserver(snippet).unwrap();
+                realservers += 1;
+            }
+            first => panic!("a snippet does not say which file it is: {first:?}"),
+        }
+    }
+    assert!(directors >= 2 && realservers >= 1, "{directors} and {realservers}");
+}
+
+#[test]
+fn the_readme_names_metrics_and_schedulers_that_exist() {
+    let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
+    let named: BTreeSet<&str> =
+        README.split(|c| !is_part(c)).filter(|word| word.starts_with("lvs_tund_")).collect();
+    assert!(named.len() >= 10, "{named:?}");
+    for name in named {
+        assert!(lvs_tund::metrics::names::find(name).is_some(), "{name}");
+    }
+    for row in lvs_tund::director::scheduler::SCHEDULERS {
+        for (file, form) in
+            [(README, format!("`{}` (", row.name)), (DIRECTOR, format!("#   \"{}\"", row.name))]
+        {
+            assert!(file.contains(&form), "{} is not explained", row.name);
+        }
+    }
+}
+
+/// design.md §4: one thing, one word.
+#[test]
+fn the_documents_use_the_projects_words() {
+    let documents =
+        [README, DIRECTOR, REALSERVER, include_str!("../CHANGELOG.md"), include_str!("../SECURITY.md")];
+    let others =
+        ["backend", "frontend", "balancer", "listener", "upstream", "vserver", "sticky", "session", "pool"];
+    for document in documents {
+        let words: BTreeSet<String> =
+            document.split(|c: char| !c.is_alphabetic()).map(str::to_lowercase).collect();
+        let found: Vec<_> = others.iter().filter(|word| words.contains(**word)).collect();
+        assert!(found.is_empty(), "{found:?}");
+    }
+}
