@@ -5,34 +5,44 @@
 pub mod classify;
 pub mod cluster;
 pub mod connection;
+pub mod flood;
+pub mod persistence;
 pub mod reply;
 pub mod scheduler;
+pub mod tables;
 pub mod verdict;
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 
 use arc_swap::{ArcSwap, Cache};
 
 use crate::encapsulation::{CannotEncapsulate, Outer};
-use crate::packet::Frame;
 use crate::packet::tcp::Flags;
+use crate::packet::{Frame, protocol};
 use crate::time::Moment;
 
 use classify::{Content, Packet, classify};
-use cluster::{Cluster, NoService, RealServer, ServiceKey, UnknownTcp, VirtualService};
-use connection::{Event, Inserted, Table};
+use cluster::{Cluster, NoService, OnRemoved, RealServer, UnknownTcp, VirtualService};
+use connection::{Claim, Event, Inserted, NewConnection, State, TemplatePrefix};
+use flood::Flood;
+use persistence::TemplateKey;
 use reply::{Answer, TokenBucket};
-use verdict::{DropReason, Reply, Route, Verdict};
+use scheduler::Request;
+use tables::Tables;
+use verdict::{DropReason, Memory, Reply, Route, Verdict};
 
 /// Answers of our own per second and worker: ICMP errors and resets share one budget (RFC 1812
 /// §4.3.2.8), echo has its own. The values are Linux's `icmp_msgs_per_sec` and `icmp_msgs_burst`.
 const ANSWERS_PER_SECOND: u32 = 1000;
 const ANSWERS_BURST: u32 = 50;
 
-/// One worker's view of a director: the shared snapshot and table, and limits of its own.
+/// One worker's view of a director: the shared snapshot and tables, and limits of its own.
 pub struct Director {
     cluster: Cache<Arc<ArcSwap<Cluster>>, Arc<Cluster>>,
-    connections: Arc<Table>,
+    tables: Arc<Tables>,
+    flood: Flood,
+    chance: Chance,
     limits: Limits,
 }
 
@@ -41,10 +51,12 @@ struct Limits {
     echoes: TokenBucket,
 }
 
-/// What one packet's journey reads.
+/// What one packet's journey reads, and the worker's own that it changes.
 struct Journey<'a> {
     cluster: &'a Cluster,
-    connections: &'a Table,
+    tables: &'a Tables,
+    flood: &'a mut Flood,
+    chance: &'a mut Chance,
     now: Moment,
 }
 
@@ -66,10 +78,10 @@ impl Refusal {
     }
 }
 
-/// The real server of a packet, and whether the packet made the entry.
+/// The real server of a packet, and whether there is an entry for it.
 struct Choice<'a> {
     real_server: &'a RealServer,
-    is_new: bool,
+    memory: Memory,
 }
 
 impl From<Choice<'_>> for Route {
@@ -78,22 +90,30 @@ impl From<Choice<'_>> for Route {
             to: choice.real_server.rip.into(),
             virtual_service: choice.real_server.virtual_service,
             real_server: choice.real_server.slot,
-            is_new: choice.is_new,
+            memory: choice.memory,
         }
     }
 }
 
 impl Director {
-    pub fn new(cluster: Arc<ArcSwap<Cluster>>, connections: Arc<Table>) -> Director {
+    /// `seed` is this worker's own: no two workers draw alike.
+    pub fn new(cluster: Arc<ArcSwap<Cluster>>, tables: Arc<Tables>, seed: u64) -> Director {
         let bucket = TokenBucket::new(ANSWERS_PER_SECOND, ANSWERS_BURST);
         let limits = Limits { answers: bucket.clone(), echoes: bucket };
-        Director { cluster: Cache::new(cluster), connections, limits }
+        Director {
+            cluster: Cache::new(cluster),
+            tables,
+            flood: Flood::new(seed),
+            chance: Chance(seed),
+            limits,
+        }
     }
 
     /// Decides one packet. After `Transmit` the frame holds the encapsulated packet, after `Reply` the
     /// answer; after `Drop` its content means nothing.
     pub fn handle_packet(&mut self, frame: &mut Frame, now: Moment) -> Verdict {
-        let journey = Journey { cluster: self.cluster.load(), connections: &self.connections, now };
+        let Director { cluster, tables, flood, chance, limits } = self;
+        let mut journey = Journey { cluster: cluster.load(), tables, flood, chance, now };
         let mut story = || -> Result<Route, Refusal> {
             frame.complete_checksum().map_err(DropReason::from)?;
             let packet = classify(frame.packet())?;
@@ -101,9 +121,9 @@ impl Director {
                 Content::IcmpError => journey.follow_error(&packet)?,
                 _ => {
                     let service = journey.find_service(&packet)?;
-                    match journey.find_connection(service, &packet) {
+                    match journey.find_connection(service, &packet)? {
                         Some(known) => known,
-                        None => journey.schedule(service, &packet)?,
+                        None => journey.begin_connection(service, &packet)?,
                     }
                 }
             };
@@ -112,7 +132,7 @@ impl Director {
         };
         match story() {
             Ok(route) => Verdict::Transmit(route),
-            Err(refusal) => self.limits.refuse(frame, refusal, now),
+            Err(refusal) => limits.refuse(frame, refusal, now),
         }
     }
 }
@@ -139,9 +159,9 @@ impl<'a> Journey<'a> {
     /// can act on it (RFC 7690 §3).
     fn follow_error(&self, packet: &Packet) -> Result<Choice<'a>, Refusal> {
         self.refuse_untunnelable(packet)?;
-        let slot = self.connections.peek(&packet.flow, self.now).ok_or(DropReason::NoConnection)?;
+        let slot = self.tables.connections.peek(&packet.flow, self.now).ok_or(DropReason::NoConnection)?;
         let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoConnection)?;
-        Ok(Choice { real_server, is_new: false })
+        Ok(Choice { real_server, memory: Memory::Known })
     }
 
     /// The virtual service a packet is for, or what becomes of a packet that is for none.
@@ -158,11 +178,9 @@ impl<'a> Journey<'a> {
             Content::Udp => Some(Answer::PortUnreachable),
             Content::IcmpError | Content::Other => None,
         };
-        let flow = &packet.flow;
-        let key = ServiceKey { protocol: flow.protocol, vip: flow.vip, port: flow.vip_port };
         let answer = answer.filter(|_| self.cluster.config().no_service == NoService::Reject);
         let refusal = Refusal { reason: Some(DropReason::NoService), answer };
-        self.cluster.find(&key).map(|service| &**service).ok_or(refusal)
+        self.cluster.find(&packet.flow).ok_or(refusal)
     }
 
     /// RFC 2003 §3.2: a packet from one of our own addresses must not be tunnelled; §3.1: nor one whose
@@ -178,36 +196,142 @@ impl<'a> Journey<'a> {
         Ok(())
     }
 
-    fn find_connection(&self, service: &VirtualService, packet: &Packet) -> Option<Choice<'a>> {
-        let is_usable = |slot| self.cluster.real_server(slot).is_some_and(|server| server.is_present);
+    fn find_connection(
+        &self,
+        service: &VirtualService,
+        packet: &Packet,
+    ) -> Result<Option<Choice<'a>>, Refusal> {
         let (event, timeouts) = (event_of(packet), &service.config.timeouts);
-        let found = self.connections.find(&packet.flow, event, timeouts, is_usable, self.now);
+        let claim = |slot, state| self.claim(service, event, slot, state);
+        let found = self.tables.connections.find(&packet.flow, event, timeouts, claim, self.now);
         if let Some(change) = found.change {
-            self.cluster.book(change);
+            self.tables.book(self.cluster, change, self.now);
         }
-        let real_server = self.cluster.real_server(found.real_server?)?;
-        Some(Choice { real_server, is_new: false })
+        match found.answer {
+            connection::Answer::Known(slot) => {
+                let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoRealServer)?;
+                Ok(Some(Choice { real_server, memory: Memory::Known }))
+            }
+            connection::Answer::Refused => Err(DropReason::NoRealServer.into()),
+            connection::Answer::Unknown => Ok(None),
+        }
     }
 
-    /// Chooses for a packet without a connection and remembers the choice.
-    fn schedule(&self, service: &'a VirtualService, packet: &Packet) -> Result<Choice<'a>, Refusal> {
-        may_begin(service, packet)?;
-        let no_server = Refusal::answered(DropReason::NoRealServer, Answer::PortUnreachable);
-        let index = service.scheduler.choose(&service.real_servers, &packet.flow).ok_or(no_server)?;
-        let chosen = &service.real_servers[index];
+    /// What becomes of a connection whose real server has left or been quiesced.
+    fn claim(&self, service: &VirtualService, event: Event, slot: u32, state: State) -> Claim {
+        let on_removed = service.config.on_removed;
+        let Some(server) = self.cluster.real_server(slot) else { return Claim::GiveUp };
+        if server.is_present {
+            // ipvs.md §8: a new connection on old ports does not go to a quiesced server. Only where the old
+            // one has ended: a forged SYN must not move a living connection.
+            let is_reuse = event == Event::Syn && !state.is_active() && server.weight() == 0;
+            return if is_reuse { Claim::GiveUp } else { Claim::Follow };
+        }
+        match on_removed {
+            OnRemoved::Reschedule => Claim::GiveUp,
+            OnRemoved::Drop => Claim::Refuse,
+            OnRemoved::Keep => Claim::Follow,
+        }
+    }
+
+    /// Chooses for a packet without a connection, and remembers the choice if it may.
+    fn begin_connection(
+        &mut self,
+        service: &'a VirtualService,
+        packet: &Packet,
+    ) -> Result<Choice<'a>, Refusal> {
+        let may_remember = may_begin(service, packet)?;
+        let key = service.config.persistence.map(|p| TemplateKey::new(service.slot, packet.flow.client, &p));
+        let chosen = match self.find_template(service, key.as_ref()).or_else(|| self.recall(service, packet))
+        {
+            Some(real_server) => real_server,
+            None => self.schedule(service, packet)?,
+        };
         // RFC 2003 §3.2: never tunnel a packet to its own sender.
         if packet.source == chosen.config.rip {
             return Err(DropReason::SourceIsTunnelExit.into());
         }
-        let (event, timeouts) = (event_of(packet), &service.config.timeouts);
-        match self.connections.insert(&packet.flow, chosen.slot, event, timeouts, self.now) {
+        if !may_remember {
+            return Ok(Choice { real_server: chosen, memory: Memory::None });
+        }
+        let is_flood = self.flood.is_above(self.cluster.config().new_connections_per_second_max, self.now);
+        if is_flood {
+            if !service.is_stateless {
+                self.flood.remember(&packet.flow, chosen.slot, self.now);
+            }
+            return Ok(Choice { real_server: chosen, memory: Memory::Flood });
+        }
+        self.remember(service, packet, chosen, key)
+    }
+
+    /// Persistence: the real server this client was given before (ipvs.md §5).
+    fn find_template(
+        &self,
+        service: &'a VirtualService,
+        key: Option<&TemplateKey>,
+    ) -> Option<&'a RealServer> {
+        let expires_quiesced =
+            service.config.persistence.is_some_and(|persistence| persistence.expires_quiesced);
+        let is_usable = |slot| {
+            self.cluster.real_server(slot).is_some_and(|server| {
+                let is_quiesced = server.weight() == 0 && expires_quiesced;
+                server.is_present && server.virtual_service == service.slot && !is_quiesced
+            })
+        };
+        let slot = self.tables.templates.find(key?, is_usable, self.now)?;
+        self.cluster.real_server(slot).map(|server| &**server)
+    }
+
+    /// The real server a flow was given during a flood, if it is still there.
+    fn recall(&self, service: &VirtualService, packet: &Packet) -> Option<&'a RealServer> {
+        let slot = self.flood.recall(&packet.flow, self.now)?;
+        let server = self.cluster.real_server(slot)?;
+        (server.is_present && server.virtual_service == service.slot).then_some(server)
+    }
+
+    fn schedule(&mut self, service: &'a VirtualService, packet: &Packet) -> Result<&'a RealServer, Refusal> {
+        let request = Request { flow: &packet.flow, now: self.now, chance: self.chance.draw() };
+        let no_server = Refusal::answered(DropReason::NoRealServer, Answer::PortUnreachable);
+        let index = service.scheduler.choose(&service.real_servers, &request).ok_or(no_server)?;
+        Ok(&service.real_servers[index])
+    }
+
+    fn remember(
+        &self,
+        service: &VirtualService,
+        packet: &Packet,
+        chosen: &'a RealServer,
+        key: Option<TemplateKey>,
+    ) -> Result<Choice<'a>, Refusal> {
+        let config = &service.config;
+        let link = |hangs| {
+            if let (Some(key), Some(persistence)) = (key, config.persistence) {
+                let book = |change| Tables::book_template(self.cluster, change);
+                self.tables.templates.link(key, chosen.slot, hangs, persistence.timeout, self.now, book);
+            }
+        };
+        let is_one_packet = config.is_one_packet && packet.flow.protocol == protocol::UDP;
+        if is_one_packet {
+            link(false);
+            count_new(service, chosen);
+            return Ok(Choice { real_server: chosen, memory: Memory::None });
+        }
+        let template = key.map(|key| TemplatePrefix::new(key.prefix));
+        let new = NewConnection { real_server: chosen.slot, event: event_of(packet), template };
+        match self.tables.connections.insert(&packet.flow, new, &config.timeouts, self.now) {
             Inserted::New { activity } => {
-                self.cluster.book_new(service, chosen, activity);
-                Ok(Choice { real_server: chosen, is_new: true })
+                chosen.book_new(activity);
+                count_new(service, chosen);
+                link(true);
+                Ok(Choice { real_server: chosen, memory: Memory::New })
             }
             Inserted::Existing { real_server } => {
-                let real_server = self.cluster.real_server(real_server).ok_or(DropReason::NoConnection)?;
-                Ok(Choice { real_server, is_new: false })
+                let real_server = self.cluster.real_server(real_server).ok_or(DropReason::NoRealServer)?;
+                Ok(Choice { real_server, memory: Memory::Known })
+            }
+            // Where the hash decides, it decides again for the next packet.
+            Inserted::Full if service.is_stateless => {
+                Ok(Choice { real_server: chosen, memory: Memory::None })
             }
             Inserted::Full => Err(DropReason::TableFull.into()),
         }
@@ -246,22 +370,43 @@ fn event_of(packet: &Packet) -> Event {
     }
 }
 
-/// Whether a packet without a connection may begin one.
-fn may_begin(service: &VirtualService, packet: &Packet) -> Result<(), Refusal> {
-    let Content::Tcp(flags) = packet.content else { return Ok(()) };
+/// Whether a packet without a connection is forwarded at all, and whether it may begin one.
+fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal> {
+    let Content::Tcp(flags) = packet.content else { return Ok(true) };
     if flags.is_scan() {
         return Err(DropReason::BadTcpFlags.into());
     }
-    // A SYN with ACK is the echo of somebody's forged SYN; a reset answers nothing and is never answered.
-    if flags.has(Flags::SYN | Flags::ACK) || flags.has(Flags::RST) {
+    // A SYN with ACK is the echo of somebody's forged SYN.
+    if flags.has(Flags::SYN | Flags::ACK) {
         return Err(DropReason::NoConnection.into());
     }
     if flags.has(Flags::SYN) {
-        return Ok(());
+        return Ok(true);
     }
     match service.config.unknown_tcp {
-        UnknownTcp::Schedule => Ok(()),
+        // Another director, or this one before its restart, chose by the same hash.
+        UnknownTcp::Schedule if service.is_stateless => Ok(false),
+        // A reset begins nothing, answers nothing and is never answered.
+        _ if flags.has(Flags::RST) => Err(DropReason::NoConnection.into()),
+        UnknownTcp::Schedule => Ok(true),
         UnknownTcp::Drop => Err(DropReason::NoConnection.into()),
         UnknownTcp::Rst => Err(Refusal::answered(DropReason::NoConnection, Answer::TcpReset)),
+    }
+}
+
+fn count_new(service: &VirtualService, real_server: &RealServer) {
+    real_server.live.connections_total.fetch_add(1, Ordering::Relaxed);
+    service.connections_total.fetch_add(1, Ordering::Relaxed);
+}
+
+/// A worker's own chance: splitmix64, which spreads any seed.
+struct Chance(u64);
+
+impl Chance {
+    fn draw(&mut self) -> u64 {
+        self.0 = self.0.wrapping_add(0x9e37_79b9_7f4a_7c15);
+        let mixed = (self.0 ^ (self.0 >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
+        let mixed = (mixed ^ (mixed >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
+        mixed ^ (mixed >> 31)
     }
 }

@@ -7,6 +7,7 @@ use std::collections::BTreeSet;
 use lvs_tund::config::plan::{self, DirectorPlan, RealserverPlan};
 use lvs_tund::config::{ConfigError, Source};
 use lvs_tund::encapsulation::Ttl;
+use lvs_tund::packet::Protocol;
 
 const DIRECTOR: &str = include_str!("../config/director.toml");
 const REALSERVER: &str = include_str!("../config/realserver.toml");
@@ -59,7 +60,10 @@ fn the_examples_are_valid_and_mean_what_they_say() {
     let plan = director(DIRECTOR).unwrap();
     assert_eq!(plan.interface, "eth0");
     let [web] = &plan.cluster.virtual_services[..] else { panic!("one virtual service: {plan:?}") };
-    assert_eq!((web.vip.to_string().as_str(), web.port, web.scheduler), ("172.25.3.100", 80, "rr"));
+    let [matcher] = web.matchers[..] else { panic!("one matcher: {web:?}") };
+    let shown = (matcher.protocol, matcher.vip.to_string(), matcher.ports.to_string());
+    assert_eq!(shown, (Protocol::Tcp, "172.25.3.100".to_owned(), "80".to_owned()));
+    assert_eq!(web.scheduler, "rr");
     let rips: Vec<String> = web.real_servers.iter().map(|server| server.rip.to_string()).collect();
     assert_eq!(rips, ["172.25.3.2", "172.25.3.3"]);
     let plan = realserver(REALSERVER).unwrap();
@@ -85,12 +89,11 @@ fn the_examples_name_every_key_in_its_place() {
         for key in keys {
             match key.as_str() {
                 "virtual_service" | "real_server" => assert!(DIRECTOR.contains(&format!("{key}]]\n"))),
-                "timeouts" => {
-                    for part in keys_of("TimeoutsFile") {
-                        assert!(
-                            shown.contains(format!("timeouts.{part}").as_str()),
-                            "{name}: timeouts.{part}"
-                        );
+                "timeouts" | "persistence" => {
+                    let parts = if key == "timeouts" { "TimeoutsFile" } else { "PersistenceFile" };
+                    for part in keys_of(parts) {
+                        let key = format!("{key}.{part}");
+                        assert!(shown.contains(key.as_str()), "{name}: {key}");
                     }
                 }
                 _ => assert!(shown.contains(key.as_str()), "{name}: the example does not show `{key}`"),
@@ -98,6 +101,19 @@ fn the_examples_name_every_key_in_its_place() {
         }
     }
 }
+
+/// Keys whose line shows an example: the default is to be absent, or, with another line, another one.
+const EXAMPLES: &[&str] = &[
+    "queues",
+    "control",
+    "name",
+    "rips",
+    "services",
+    "match",
+    "mh_table_size",
+    "hash_key",
+    "new_connections_per_second_max",
+];
 
 #[test]
 fn every_line_shown_commented_out_is_accepted_and_the_default() {
@@ -109,26 +125,37 @@ fn every_line_shown_commented_out_is_accepted_and_the_default() {
         let lines: Vec<&str> = example.lines().collect();
         let commented: Vec<usize> = (0..lines.len()).filter(|line| is_commented_key(lines[*line])).collect();
         assert!(commented.len() >= count, "{} lines", commented.len());
+        let key_of = |number: usize| lines[number][1..].split(' ').next().unwrap_or_default();
         let with = |is_chosen: &dyn Fn(usize) -> bool| {
+            let chosen =
+                |key: &str| commented.iter().any(|number| is_chosen(*number) && key_of(*number) == key);
             let uncomment = |(number, line): (usize, &&str)| match is_chosen(number) {
                 true => format!("{}\n", &line[1..]),
+                // These need another line to change with them.
+                false
+                    if chosen("match")
+                        && ["protocol", "vip", "port"].iter().any(|key| line.starts_with(key)) =>
+                {
+                    String::new()
+                }
+                false if chosen("mh_table_size") => format!("{}\n", line.replace("r = \"rr\"", "r = \"mh\"")),
                 false => format!("{line}\n"),
             };
             lines.iter().enumerate().map(uncomment).collect::<String>()
         };
         for number in &commented {
             let text = with(&|other| other == *number);
-            let key = lines[*number][1..].split(' ').next().unwrap_or_default();
+            let key = key_of(*number);
             match read(&text) {
                 Err(error) => panic!("{error}"),
                 // These show an example, for their default is to be absent.
-                Ok(_) if ["queues", "control", "name", "rips", "services"].contains(&key) => {}
+                Ok(_) if EXAMPLES.contains(&key) || key.starts_with("persistence.") => {}
                 Ok(plan) => {
                     assert_eq!(Ok(plan), read(example), "{key}: what the example shows is not the default")
                 }
             }
         }
-        let text = with(&|number| commented.contains(&number));
+        let text = with(&|number| commented.contains(&number) && key_of(number) != "match");
         assert!(read(&text).is_ok(), "all of them: {}", read(&text).err().unwrap());
     }
     check(DIRECTOR, 18, director);

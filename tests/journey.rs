@@ -9,9 +9,8 @@ use lvs_tund::director::Director;
 use lvs_tund::director::cluster::{
     Cluster, ClusterConfig, HostView, NoService, Path, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
-use lvs_tund::director::connection::{Table, Timeouts};
-use lvs_tund::director::verdict::{DropReason, Verdict};
-use lvs_tund::encapsulation::Ttl;
+use lvs_tund::director::tables::Tables;
+use lvs_tund::director::verdict::{DropReason, Memory, Verdict};
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::time::Moment;
 
@@ -35,38 +34,26 @@ use Fate::{Drop, Forward, ForwardTrimmed, Reply};
 
 struct World {
     director: Director,
-    connections: Arc<Table>,
+    tables: Arc<Tables>,
 }
 
 fn service(name: &str, protocol: Protocol, port: u16, weight: u32) -> VirtualServiceConfig {
-    let server = |rip: std::net::Ipv4Addr| RealServerConfig {
-        name: rip.to_string(),
-        rip: rip.into(),
-        weight,
-        path_mtu: None,
-    };
+    let server = |rip: std::net::Ipv4Addr| RealServerConfig::new(rip.into(), weight);
     VirtualServiceConfig {
-        name: name.to_owned(),
-        protocol,
-        vip: VIP.into(),
-        port,
-        scheduler: "rr",
-        unknown_tcp: UnknownTcp::Rst,
-        timeouts: Timeouts::default(),
         real_servers: vec![server(SERVER2), server(SERVER3)],
+        ..VirtualServiceConfig::new(name, protocol, VIP.into(), port, "rr")
     }
 }
 
 /// TCP 80 and UDP 53 in rr over two real servers; TCP 81 has only quiesced ones.
 fn config() -> ClusterConfig {
     ClusterConfig {
-        no_service: NoService::Reject,
-        ttl: Ttl::default(),
         virtual_services: vec![
             service("web", Protocol::Tcp, 80, 1),
             service("quiet", Protocol::Tcp, 81, 0),
             service("dns", Protocol::Udp, 53, 1),
         ],
+        ..ClusterConfig::default()
     }
 }
 
@@ -77,8 +64,8 @@ fn world_of(config: ClusterConfig, connections_max: usize) -> World {
         paths: [(SERVER2.into(), path), (SERVER3.into(), path)].into(),
     };
     let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
-    let connections = Arc::new(Table::new(connections_max, 7));
-    World { director: Director::new(cluster, connections.clone()), connections }
+    let tables = Arc::new(Tables::new(connections_max, 7));
+    World { director: Director::new(cluster, tables.clone(), 7), tables }
 }
 
 fn world() -> World {
@@ -318,7 +305,7 @@ fn every_packet_has_its_fate() {
         // Too big is known only once the way is chosen; the connection's next, smaller packet goes the same way.
         let is_too_big = matches!(expected, Drop("too_big") | Reply("too_big", _));
         let makes_state = is_too_big || matches!(expected, Forward | ForwardTrimmed(_));
-        assert_eq!(world.connections.len(), usize::from(makes_state), "{name}: state");
+        assert_eq!(world.tables.connections.len(), usize::from(makes_state), "{name}: state");
     }
 }
 
@@ -338,9 +325,9 @@ fn packets_of_a_known_connection_follow_it() {
         let (verdict, out) = world.handle(&packet);
         assert_eq!(fate_of(&verdict, &packet, &out), expected, "{name}");
         if let Verdict::Transmit(route) = verdict {
-            assert_eq!((route.to, route.is_new), (SERVER2.into(), false), "{name}");
+            assert_eq!((route.to, route.memory), (SERVER2.into(), Memory::Known), "{name}");
         }
-        assert_eq!(world.connections.len(), 1, "{name}");
+        assert_eq!(world.tables.connections.len(), 1, "{name}");
     }
 }
 

@@ -5,10 +5,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use lvs_tund::director::Director;
 use lvs_tund::director::classify::classify;
-use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, NoService, RealServerConfig, UnknownTcp, VirtualServiceConfig,
-};
-use lvs_tund::director::connection::{Table, Timeouts};
+use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
+use lvs_tund::director::tables::Tables;
 use lvs_tund::encapsulation::{ENCAPSULATIONS, Outer, Ttl, ipip};
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::realserver::Decapsulator;
@@ -40,24 +38,12 @@ fn packet() -> impl Strategy<Value = Vec<u8>> {
 
 fn director() -> Director {
     let service = VirtualServiceConfig {
-        name: "web".into(),
-        protocol: Protocol::Tcp,
-        vip: VIP.into(),
-        port: 80,
-        scheduler: "wlc",
-        unknown_tcp: UnknownTcp::Rst,
-        timeouts: Timeouts::default(),
-        real_servers: vec![RealServerConfig {
-            name: "a".into(),
-            rip: SERVER2.into(),
-            weight: 1,
-            path_mtu: None,
-        }],
+        real_servers: vec![RealServerConfig::new(SERVER2.into(), 1)],
+        ..VirtualServiceConfig::new("web", Protocol::Tcp, VIP.into(), 80, "wlc")
     };
-    let config =
-        ClusterConfig { no_service: NoService::Reject, ttl: Ttl::default(), virtual_services: vec![service] };
+    let config = ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() };
     let cluster = Cluster::new(config, HostView::default());
-    Director::new(Arc::new(ArcSwap::from_pointee(cluster)), Arc::new(Table::new(1000, 1)))
+    Director::new(Arc::new(ArcSwap::from_pointee(cluster)), Arc::new(Tables::new(1000, 1)), 1)
 }
 
 fn decapsulator() -> Decapsulator {

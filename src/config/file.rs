@@ -23,7 +23,10 @@ pub struct DirectorFile {
     pub outer_source: Option<Spanned<String>>,
     pub outer_ttl: Option<Spanned<toml::Value>>,
     pub connections_max: Option<Spanned<i64>>,
+    pub new_connections_per_second_max: Option<Spanned<i64>>,
+    pub hash_key: Option<Spanned<String>>,
     pub unknown_tcp: Option<Spanned<String>>,
+    pub on_removed: Option<Spanned<String>>,
     pub no_service: Option<Spanned<String>>,
     pub timeouts: Option<TimeoutsFile>,
     #[serde(default, rename = "virtual_service")]
@@ -34,11 +37,19 @@ pub struct DirectorFile {
 #[serde(deny_unknown_fields)]
 pub struct VirtualServiceFile {
     pub name: Option<Spanned<String>>,
-    pub protocol: Spanned<String>,
-    pub vip: Spanned<String>,
-    pub port: Spanned<i64>,
+    pub protocol: Option<Spanned<String>>,
+    pub vip: Option<Spanned<String>>,
+    pub port: Option<Spanned<toml::Value>>,
+    #[serde(default, rename = "match")]
+    pub matchers: Vec<Spanned<String>>,
     pub scheduler: Option<Spanned<String>>,
+    #[serde(default)]
+    pub scheduler_flags: Vec<Spanned<String>>,
+    pub mh_table_size: Option<Spanned<i64>>,
+    pub persistence: Option<Spanned<PersistenceFile>>,
+    pub one_packet: Option<Spanned<bool>>,
     pub unknown_tcp: Option<Spanned<String>>,
+    pub on_removed: Option<Spanned<String>>,
     pub timeouts: Option<TimeoutsFile>,
     #[serde(default, rename = "real_server")]
     pub real_servers: Vec<Spanned<RealServerFile>>,
@@ -50,6 +61,8 @@ pub struct RealServerFile {
     pub name: Option<Spanned<String>>,
     pub rip: Spanned<String>,
     pub weight: Option<Spanned<i64>>,
+    pub upper_threshold: Option<Spanned<i64>>,
+    pub lower_threshold: Option<Spanned<i64>>,
     pub path_mtu: Option<Spanned<toml::Value>>,
 }
 
@@ -59,6 +72,14 @@ pub struct TimeoutsFile {
     pub tcp: Option<Spanned<String>>,
     pub tcp_fin: Option<Spanned<String>>,
     pub udp: Option<Spanned<String>>,
+}
+
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct PersistenceFile {
+    pub timeout: Option<Spanned<String>>,
+    pub prefix: Option<Spanned<i64>>,
+    pub expire_quiesced: Option<bool>,
 }
 
 /// `realserver.toml`. `config/realserver.toml` explains every key.
@@ -191,8 +212,8 @@ mod tests {
 
     #[test]
     fn a_missing_key_and_a_wrong_type_are_said_plainly() {
-        let message = refused("[[virtual_service]]\nprotocol = \"tcp\"\nvip = \"10.0.0.1\"\n");
-        assert!(message.contains("the key `port` is missing"), "{message}");
+        let message = refused("[[virtual_service]]\n[[virtual_service.real_server]]\nname = \"a\"\n");
+        assert!(message.contains("the key `rip` is missing"), "{message}");
         let message = refused("queues = \"two\"\n");
         assert!(
             message.contains("director.toml:1: ") && message.contains("expected a whole number"),

@@ -2,6 +2,7 @@
 
 mod director;
 mod realserver;
+mod services;
 mod words;
 
 use std::net::{Ipv4Addr, SocketAddr};
@@ -55,6 +56,8 @@ pub struct DirectorPlan {
     /// Our address on the outer packets; `None`: the one the host's route to each real server says.
     pub outer_source: Option<Ipv4Addr>,
     pub connections_max: usize,
+    /// Key of the hash schedulers; `None`: a random one.
+    pub hash_key: Option<[u8; 16]>,
     pub cluster: ClusterConfig,
 }
 

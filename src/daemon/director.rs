@@ -17,8 +17,8 @@ use crate::datapath::BATCH;
 use crate::datapath::raw_socket::Sender;
 use crate::datapath::tun::{Queue, Tun};
 use crate::director::Director;
-use crate::director::cluster::{Cluster, ClusterConfig, HostView, Path};
-use crate::director::connection::Table;
+use crate::director::cluster::{Cluster, ClusterConfig, HostView, Path, VirtualServiceConfig};
+use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, Verdict};
 use crate::failure::Failure;
 use crate::host::{self, DirectorHost, DirectorHostOptions, HostError, Netlink, Notice};
@@ -94,7 +94,8 @@ fn default_queues() -> usize {
 }
 
 fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
-    let vips: BTreeSet<IpAddr> = plan.cluster.virtual_services.iter().map(|service| service.vip).collect();
+    let vips: BTreeSet<IpAddr> =
+        plan.cluster.virtual_services.iter().flat_map(VirtualServiceConfig::vips).collect();
     DirectorHostOptions {
         interface: plan.interface.clone(),
         tun: plan.tun.clone(),
@@ -130,8 +131,8 @@ async fn look_at_host(plan: &DirectorPlan, host: &DirectorHost) -> Result<HostVi
     let mut own_addresses: std::collections::HashSet<IpAddr> = process::own_addresses().into_iter().collect();
     let mut paths = HashMap::new();
     let services = &plan.cluster.virtual_services;
-    for service in services {
-        own_addresses.remove(&service.vip);
+    for vip in services.iter().flat_map(VirtualServiceConfig::vips) {
+        own_addresses.remove(&vip);
     }
     let rips: BTreeSet<IpAddr> =
         services.iter().flat_map(|s| &s.real_servers).map(|server| server.rip).collect();
@@ -153,7 +154,7 @@ async fn look_at_host(plan: &DirectorPlan, host: &DirectorHost) -> Result<HostVi
 struct Service {
     clock: Clock,
     cluster: Arc<ArcSwap<Cluster>>,
-    connections: Arc<Table>,
+    tables: Arc<Tables>,
     counters: Vec<Arc<DirectorCounters>>,
     host_changes: Arc<AtomicUsize>,
     failures: tokio::sync::mpsc::UnboundedReceiver<String>,
@@ -170,8 +171,8 @@ impl Service {
         senders: Vec<Sender>,
     ) -> Result<Service, Failure> {
         let view = look_at_host(plan, host).await?;
-        let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(plan.cluster.clone(), view)));
-        let connections = Arc::new(Table::new(plan.connections_max, rand_seed()));
+        let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(with_hash_key(plan), view)));
+        let tables = Arc::new(Tables::new(plan.connections_max, random()));
         let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
         let (mut workers, failures) = Workers::new().map_err(no_threads)?;
         let mut counters = Vec::new();
@@ -179,7 +180,7 @@ impl Service {
             let count = Arc::new(DirectorCounters::default());
             counters.push(count.clone());
             let handler = DirectorHandler {
-                director: Director::new(cluster.clone(), connections.clone()),
+                director: Director::new(cluster.clone(), tables.clone(), random()),
                 counters: count,
                 fates: vec![(Verdict::Drop(DropReason::Truncated), 0); BATCH],
             };
@@ -188,18 +189,18 @@ impl Service {
                 .map_err(no_threads)?;
         }
         let host_changes = Arc::new(AtomicUsize::new(0));
-        Ok(Service { clock, cluster, connections, counters, host_changes, failures, _workers: workers })
+        Ok(Service { clock, cluster, tables, counters, host_changes, failures, _workers: workers })
     }
 
     fn renderer(&self) -> http::Render {
-        let (cluster, connections) = (self.cluster.clone(), self.connections.clone());
+        let (cluster, tables) = (self.cluster.clone(), self.tables.clone());
         let (counters, host_changes) = (self.counters.clone(), self.host_changes.clone());
         Arc::new(move || {
             let workers: Vec<&DirectorCounters> = counters.iter().map(|worker| &**worker).collect();
             let host_changes = host_changes.load(Ordering::Relaxed);
             let process =
                 exposition::Process { role: "director", host_changes, publish_own: process::publish };
-            exposition::director(process, &workers, &cluster.load(), &connections)
+            exposition::director(process, &workers, &cluster.load(), &tables)
         })
     }
 
@@ -233,7 +234,7 @@ impl Service {
                 }
                 () = &mut sweep => {
                     self.sweep().await;
-                    sweep.as_mut().reset(tokio::time::Instant::now() + sweep_period(self.connections.len()));
+                    sweep.as_mut().reset(tokio::time::Instant::now() + sweep_period(self.tables.connections.len()));
                 }
             }
         }
@@ -255,12 +256,9 @@ impl Service {
     }
 
     async fn sweep(&self) {
-        let (cluster, connections) = (self.cluster.clone(), self.connections.clone());
+        let (cluster, tables) = (self.cluster.clone(), self.tables.clone());
         let now = self.clock.now();
-        let swept = tokio::task::spawn_blocking(move || {
-            let cluster = cluster.load();
-            connections.sweep(now, |change| cluster.book(change));
-        });
+        let swept = tokio::task::spawn_blocking(move || tables.sweep(&cluster.load(), now));
         if let Err(error) = swept.await {
             tracing::error!("director: sweeping the connection table: {error}");
         }
@@ -273,9 +271,22 @@ fn sweep_period(entries: usize) -> Duration {
 }
 
 /// From the kernel's entropy, by way of the standard library's hash keys.
-fn rand_seed() -> u64 {
+fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())
+}
+
+/// The configuration with the hash key in it that all schedulers use.
+fn with_hash_key(plan: &DirectorPlan) -> ClusterConfig {
+    let key = plan.hash_key.unwrap_or_else(|| {
+        let (high, low) = (random(), random());
+        (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+    });
+    let mut config = plan.cluster.clone();
+    for service in &mut config.virtual_services {
+        service.scheduler_options.hash_key = key;
+    }
+    config
 }
 
 struct DirectorHandler {

@@ -7,6 +7,8 @@ pub mod table;
 pub mod tcp_state;
 pub mod timeouts;
 
-pub use table::{Activity, Change, Found, Inserted, Table};
+pub use table::{
+    Activity, Answer, Change, Claim, Connection, Found, Inserted, NewConnection, Table, TemplatePrefix,
+};
 pub use tcp_state::{Event, State};
 pub use timeouts::Timeouts;

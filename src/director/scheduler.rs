@@ -1,10 +1,24 @@
 //! Schedulers: each chooses the real server of a new connection. One file each, one row in
 //! [`SCHEDULERS`]; configuration, help, `ipvsadm -s` and the tests read the table.
 //!
-//! A scheduler sees the real servers in canonical order (by address), so that a tie does not depend on
-//! the order of the configuration (decisions.md C19). Chance and time are handed in, never taken.
+//! A scheduler sees the real servers in canonical order (by address), so that a tie, and a hash table,
+//! do not depend on the order of the configuration (decisions.md C19; ipvs.md T1). Chance and time are
+//! handed in, never taken. What only some need (comparing loads, buckets, the memory of destinations) is
+//! in `common`.
 
+pub(crate) mod common;
+pub mod dh;
+pub mod fo;
+pub mod lblc;
+pub mod lblcr;
+pub mod lc;
+pub mod mh;
+pub mod nq;
+pub mod ovf;
 pub mod rr;
+pub mod sed;
+pub mod sh;
+pub mod twos;
 pub mod wlc;
 pub mod wrr;
 
@@ -13,25 +27,67 @@ use std::sync::Arc;
 
 use super::cluster::RealServer;
 use crate::packet::Flow;
+use crate::time::Moment;
+
+/// What a choice may depend on beside the real servers.
+#[derive(Clone, Copy, Debug)]
+pub struct Request<'a> {
+    pub flow: &'a Flow,
+    pub now: Moment,
+    /// 64 random bits, fresh for each request.
+    pub chance: u64,
+}
 
 /// Chooses for a new connection.
 pub trait Scheduler: Send + Sync {
     /// Index into `real_servers` (those the scheduler was built with), or `None` if none may take it.
-    fn choose(&self, real_servers: &[Arc<RealServer>], flow: &Flow) -> Option<usize>;
+    fn choose(&self, real_servers: &[Arc<RealServer>], request: &Request) -> Option<usize>;
 
     /// What the successor must know so that a change of the cluster does not start a round anew.
     fn memory(&self) -> Memory {
         Memory::default()
     }
+
+    /// A number that is the same on two directors exactly if they choose alike; `None` if the choice
+    /// depends on what each director has seen.
+    fn fingerprint(&self) -> Option<u64> {
+        None
+    }
 }
 
-/// What a round-robin scheduler hands to its successor.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+/// What a scheduler hands to its successor.
+#[derive(Clone, Default)]
 pub struct Memory {
     /// RIP of the last choice.
     pub last: Option<Ipv4Addr>,
     /// `wrr`'s current weight.
     pub current_weight: u32,
+    /// What `lblc` and `lblcr` know of destinations.
+    pub(crate) destinations: Option<Arc<common::Destinations>>,
+}
+
+/// What an operator says about a scheduler; each reads what concerns it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Options {
+    /// Key of the hash schedulers; the same on all directors that are to agree.
+    pub hash_key: [u8; 16],
+    /// `sh-port`, `mh-port`: the client's port counts, not only its address.
+    pub has_port: bool,
+    /// `sh-fallback`, `mh-fallback`: another real server where the hashed one may take nothing.
+    pub has_fallback: bool,
+    /// Entries of `mh`'s table, one of [`mh::TABLE_SIZES`].
+    pub mh_table_size: u32,
+}
+
+impl Default for Options {
+    fn default() -> Options {
+        Options {
+            hash_key: [0; 16],
+            has_port: false,
+            has_fallback: false,
+            mh_table_size: mh::TABLE_SIZE_DEFAULT,
+        }
+    }
 }
 
 /// A member of the family.
@@ -39,10 +95,30 @@ pub struct Row {
     /// The word in configuration files and in `ipvsadm -s`.
     pub name: &'static str,
     pub summary: &'static str,
-    pub build: fn(&[Arc<RealServer>], Memory) -> Box<dyn Scheduler>,
+    /// Words of `scheduler_flags` and `ipvsadm -b` that it understands.
+    pub flags: &'static [&'static str],
+    /// Chooses by hash alone: any director with the same key and configuration chooses alike, so that a
+    /// packet can be forwarded without an entry.
+    pub is_stateless: bool,
+    pub build: fn(&[Arc<RealServer>], &Options, Memory) -> Box<dyn Scheduler>,
 }
 
-pub const SCHEDULERS: &[Row] = &[rr::ROW, wlc::ROW, wrr::ROW];
+pub const SCHEDULERS: &[Row] = &[
+    dh::ROW,
+    fo::ROW,
+    lblc::ROW,
+    lblcr::ROW,
+    lc::ROW,
+    mh::ROW,
+    nq::ROW,
+    ovf::ROW,
+    rr::ROW,
+    sed::ROW,
+    sh::ROW,
+    twos::ROW,
+    wlc::ROW,
+    wrr::ROW,
+];
 
 /// ipvsadm's default (ipvs.md §3.1).
 pub const DEFAULT: &Row = &wlc::ROW;
@@ -81,12 +157,7 @@ pub(crate) mod testing {
                 Arc::new(RealServer {
                     slot: index as u32,
                     virtual_service: 0,
-                    config: RealServerConfig {
-                        name: rip.to_string(),
-                        rip: rip.into(),
-                        weight,
-                        path_mtu: None,
-                    },
+                    config: RealServerConfig::new(rip.into(), weight),
                     rip,
                     path: Path { source: Ipv4Addr::UNSPECIFIED, mtu: 1500 },
                     encapsulation: &encapsulation::ipip::ROW,
@@ -107,19 +178,40 @@ pub(crate) mod testing {
         }
     }
 
-    /// The choices of `count` connections in a row.
+    /// A request of the client in [`flow`], without luck.
+    pub fn request(flow: &Flow) -> Request<'_> {
+        Request { flow, now: Moment::ZERO, chance: 0 }
+    }
+
+    /// The choice for one connection.
+    pub fn choice(scheduler: &dyn Scheduler, servers: &[Arc<RealServer>]) -> Option<usize> {
+        scheduler.choose(servers, &request(&flow()))
+    }
+
+    /// A scheduler of the row over these real servers, with default options.
+    pub fn build(row: &Row, servers: &[Arc<RealServer>]) -> Box<dyn Scheduler> {
+        (row.build)(servers, &Options::default(), Memory::default())
+    }
+
+    /// The choices of `count` connections in a row, from clients that count up.
     pub fn sequence(
         scheduler: &dyn Scheduler,
         servers: &[Arc<RealServer>],
         count: usize,
     ) -> Vec<Option<usize>> {
-        (0..count).map(|_| scheduler.choose(servers, &flow())).collect()
+        let choose = |number| {
+            let client = Ipv4Addr::from(0xcb00_7100 + number as u32).into();
+            scheduler.choose(servers, &request(&Flow { client, ..flow() }))
+        };
+        (0..count).map(choose).collect()
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::testing::servers;
+    use std::sync::atomic::Ordering;
+
+    use super::testing::{build, choice, sequence, servers};
     use super::*;
 
     #[test]
@@ -132,16 +224,26 @@ mod tests {
 
     #[test]
     fn no_scheduler_gives_new_work_to_a_quiesced_or_overloaded_server() {
-        use std::sync::atomic::Ordering;
         for row in SCHEDULERS {
-            let servers = servers(&[(0, 0, 0), (1, 0, 0), (1, 5, 5)]);
+            let servers = servers(&[(0, 0, 0), (1, 0, 0), (9, 5, 5)]);
             servers[1].live.is_overloaded.store(true, Ordering::Relaxed);
-            let scheduler = (row.build)(&servers, Memory::default());
-            assert_eq!(testing::sequence(&*scheduler, &servers, 5), vec![Some(2); 5], "{}", row.name);
+            let scheduler = build(row, &servers);
+            let allowed = [None, Some(2)];
+            let choices = sequence(&*scheduler, &servers, 50);
+            assert!(choices.iter().all(|choice| allowed.contains(choice)), "{}: {choices:?}", row.name);
+            let must_choose = !row.is_stateless && row.name != "dh";
+            assert!(!must_choose || choices.iter().all(Option::is_some), "{}: {choices:?}", row.name);
             servers[2].live.is_overloaded.store(true, Ordering::Relaxed);
-            assert_eq!(scheduler.choose(&servers, &testing::flow()), None, "{}", row.name);
-            let nobody = (row.build)(&[], Memory::default());
-            assert_eq!(nobody.choose(&[], &testing::flow()), None, "{}", row.name);
+            assert_eq!(choice(&*scheduler, &servers), None, "{}", row.name);
+            assert_eq!(choice(&*build(row, &[]), &[]), None, "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn only_stateless_schedulers_have_a_fingerprint() {
+        for row in SCHEDULERS {
+            let scheduler = build(row, &servers(&[(1, 0, 0), (1, 0, 0)]));
+            assert_eq!(scheduler.fingerprint().is_some(), row.is_stateless, "{}", row.name);
         }
     }
 }

@@ -24,8 +24,19 @@ pub struct Route {
     pub virtual_service: u32,
     /// Slot of the real server in the cluster.
     pub real_server: u32,
-    /// True if this packet made the connection's entry.
-    pub is_new: bool,
+    pub memory: Memory,
+}
+
+/// Whether the connection table has an entry for a forwarded packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    Known,
+    /// This packet made it.
+    New,
+    /// There is none, and none is needed.
+    None,
+    /// There is none because too many new connections came at once.
+    Flood,
 }
 
 /// An answer of our own to the packet's sender.

@@ -5,7 +5,7 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::director::verdict::{DropReason, ReplyKind, Verdict};
+use crate::director::verdict::{DropReason, Memory, ReplyKind, Verdict};
 use crate::realserver::verdict::{DropReason as RefusalReason, Verdict as RealserverVerdict};
 
 /// A count with a single writer.
@@ -110,6 +110,9 @@ impl Errors {
 pub struct DirectorCounters {
     pub received: Traffic,
     pub transmitted: Count,
+    /// Of those, without an entry.
+    pub stateless: Count,
+    pub flood: Count,
     pub held: Count,
     pub replied: [Count; ReplyKind::ALL.len()],
     pub dropped: [Count; DropReason::ALL.len()],
@@ -125,6 +128,8 @@ impl DirectorCounters {
         match verdict {
             Verdict::Transmit(route) => {
                 self.transmitted.add(1);
+                self.stateless.add(u64::from(route.memory == Memory::None));
+                self.flood.add(u64::from(route.memory == Memory::Flood));
                 self.virtual_services.slot(route.virtual_service).add(bytes);
                 self.real_servers.slot(route.real_server).add(bytes);
             }
@@ -140,6 +145,8 @@ impl DirectorCounters {
         match verdict {
             Verdict::Transmit(route) => {
                 self.transmitted.add(MINUS_ONE);
+                self.stateless.add(MINUS_ONE * u64::from(route.memory == Memory::None));
+                self.flood.add(MINUS_ONE * u64::from(route.memory == Memory::Flood));
                 let both = [
                     self.virtual_services.slot(route.virtual_service),
                     self.real_servers.slot(route.real_server),
@@ -200,7 +207,8 @@ mod tests {
     fn a_packet_that_could_not_be_sent_is_dropped_and_nothing_else() {
         let counters = DirectorCounters::default();
         let to = "10.0.0.1".parse().unwrap();
-        let verdict = Verdict::Transmit(Route { to, virtual_service: 1, real_server: 300, is_new: true });
+        let verdict =
+            Verdict::Transmit(Route { to, virtual_service: 1, real_server: 300, memory: Memory::New });
         counters.count(&verdict, 100);
         counters.count(&verdict, 60);
         counters.count_failure(&verdict, 60, &io::Error::from_raw_os_error(libc_errno::ENOBUFS));

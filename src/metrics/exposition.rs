@@ -9,7 +9,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use super::counters::{DirectorCounters, RealserverCounters};
 use super::names::{self, Kind, NAMES};
 use crate::director::cluster::{Cluster, RealServer, VirtualService};
-use crate::director::connection::Table;
+use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, ReplyKind};
 use crate::realserver::guard::GuardConfig;
 use crate::realserver::verdict::DropReason as RefusalReason;
@@ -27,7 +27,12 @@ pub struct Process {
 }
 
 /// A director's metrics.
-pub fn director(process: Process, workers: &[&DirectorCounters], cluster: &Cluster, table: &Table) -> String {
+pub fn director(
+    process: Process,
+    workers: &[&DirectorCounters],
+    cluster: &Cluster,
+    tables: &Tables,
+) -> String {
     render("lvs_tund_director_", process, || {
         let sum =
             |read: &dyn Fn(&DirectorCounters) -> u64| workers.iter().map(|worker| read(worker)).sum::<u64>();
@@ -35,6 +40,8 @@ pub fn director(process: Process, workers: &[&DirectorCounters], cluster: &Clust
         counter!(names::RECEIVED_BYTES).absolute(sum(&|w| w.received.bytes.get()));
         counter!(names::TRANSMITTED_PACKETS).absolute(sum(&|w| w.transmitted.get()));
         gauge!(names::HELD_PACKETS).set(sum(&|w| w.held.get()) as f64);
+        counter!(names::STATELESS_PACKETS).absolute(sum(&|w| w.stateless.get()));
+        counter!(names::FLOOD_PACKETS).absolute(sum(&|w| w.flood.get()));
         for kind in ReplyKind::ALL {
             let count = sum(&|w| w.replied[*kind as usize].get());
             counter!(names::REPLIED_PACKETS, "kind" => kind.label()).absolute(count);
@@ -48,6 +55,8 @@ pub fn director(process: Process, workers: &[&DirectorCounters], cluster: &Clust
                 counter!(names::TRANSMIT_ERRORS, "cause" => cause).increment(count);
             }
         }
+        let table = &tables.connections;
+        gauge!(names::TEMPLATES).set(tables.templates.len() as f64);
         gauge!(names::CONNECTIONS).set(table.len() as f64);
         gauge!(names::CONNECTIONS_MAX).set(table.connections_max() as f64);
         counter!(names::CONNECTIONS_CREATED).absolute(table.created());
@@ -61,10 +70,16 @@ pub fn director(process: Process, workers: &[&DirectorCounters], cluster: &Clust
 fn virtual_service(service: &VirtualService, workers: &[&DirectorCounters]) {
     let name = || service.config.name.clone();
     let config = &service.config;
-    gauge!(names::SERVICE_INFO,
-        "virtual_service" => name(), "protocol" => config.protocol.name(), "vip" => config.vip.to_string(),
-        "port" => config.port.to_string(), "scheduler" => config.scheduler)
-    .set(1.0);
+    for matcher in &config.matchers {
+        gauge!(names::SERVICE_INFO,
+            "virtual_service" => name(), "protocol" => matcher.protocol.name(), "vip" => matcher.vip.to_string(),
+            "port" => matcher.ports.to_string(), "scheduler" => config.scheduler)
+        .set(1.0);
+    }
+    if let Some(fingerprint) = service.scheduler.fingerprint() {
+        // 48 bits, which a floating-point sample holds exactly.
+        gauge!(names::SERVICE_FINGERPRINT, "virtual_service" => name()).set((fingerprint >> 16) as f64);
+    }
     let traffic = workers.iter().map(|worker| worker.virtual_services.read(service.slot));
     let (packets, bytes) = traffic.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     let connections = service.connections_total.load(Ordering::Relaxed);
@@ -84,6 +99,9 @@ fn real_server(service: &str, server: &RealServer, workers: &[&DirectorCounters]
     gauge!(names::SERVER_MTU, &labels()).set(f64::from(server.path.mtu));
     let live = &server.live;
     counter!(names::SERVER_CONNECTIONS, &labels()).absolute(live.connections_total.load(Ordering::Relaxed));
+    gauge!(names::SERVER_TEMPLATES, &labels()).set(f64::from(live.persistent.load(Ordering::Relaxed)));
+    let is_overloaded = live.is_overloaded.load(Ordering::Relaxed);
+    gauge!(names::SERVER_OVERLOADED, &labels()).set(f64::from(u8::from(is_overloaded)));
     for (state, count) in [("active", &live.active), ("inactive", &live.inactive)] {
         let count = f64::from(count.load(Ordering::Relaxed));
         gauge!(names::SERVER_CONNECTIONS_NOW, &with("state", state.to_owned())).set(count);

@@ -48,6 +48,10 @@ names! {
         "IP length of the packets read from the TUN device.";
     TRANSMITTED_PACKETS = Counter "lvs_tund_director_packets_transmitted_total" []:
         "Packets encapsulated and sent to a real server.";
+    STATELESS_PACKETS = Counter "lvs_tund_director_packets_stateless_total" []:
+        "Packets forwarded by hash or by themselves, without an entry in the connection table.";
+    FLOOD_PACKETS = Counter "lvs_tund_director_packets_flood_total" []:
+        "Packets forwarded without an entry because of new_connections_per_second_max; it grows while the rule is on.";
     REPLIED_PACKETS = Counter "lvs_tund_director_packets_replied_total" ["kind"]:
         "Packets answered by the director itself.";
     HELD_PACKETS = Gauge "lvs_tund_director_packets_held" []:
@@ -64,6 +68,10 @@ names! {
         "Entries made in the connection table.";
     CONNECTIONS_REMOVED = Counter "lvs_tund_director_connections_removed_total" []:
         "Entries that expired or were replaced.";
+    TEMPLATES = Gauge "lvs_tund_director_templates" []:
+        "Persistence templates.";
+    SERVICE_FINGERPRINT = Gauge "lvs_tund_director_virtual_service_fingerprint" ["virtual_service"]:
+        "Of the scheduler's hash table; two directors that disagree on it send the same client to different real servers.";
     SERVICE_INFO = Gauge "lvs_tund_director_virtual_service_info"
         ["virtual_service", "protocol", "vip", "port", "scheduler"]:
         "Always 1; the labels describe a virtual service.";
@@ -83,6 +91,10 @@ names! {
     SERVER_CONNECTIONS_NOW = Gauge "lvs_tund_director_real_server_connections"
         ["virtual_service", "real_server", "state"]:
         "Connections of a real server at the moment, active or inactive as IPVS counts them.";
+    SERVER_TEMPLATES = Gauge "lvs_tund_director_real_server_templates" ["virtual_service", "real_server"]:
+        "Persistence templates of a real server.";
+    SERVER_OVERLOADED = Gauge "lvs_tund_director_real_server_overloaded" ["virtual_service", "real_server"]:
+        "1 while the upper threshold keeps new connections away.";
     SERVER_PACKETS = Counter "lvs_tund_director_real_server_packets_total" ["virtual_service", "real_server"]:
         "Packets forwarded to a real server.";
     SERVER_BYTES = Counter "lvs_tund_director_real_server_bytes_total"

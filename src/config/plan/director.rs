@@ -1,40 +1,27 @@
 //! `director.toml` → [`DirectorPlan`].
 
-use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use toml::Spanned;
 
-use super::super::file::{self, DirectorFile, RealServerFile, TimeoutsFile, VirtualServiceFile};
+use super::super::file::{self, DirectorFile};
 use super::super::{ConfigError, Source, clipped};
 use super::{
-    Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR, words,
+    Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR, services, words,
 };
-use crate::director::cluster::{
-    ClusterConfig, NoService, RealServerConfig, UnknownTcp, VirtualServiceConfig,
-};
-use crate::director::connection::Timeouts;
-use crate::director::scheduler::{self, SCHEDULERS};
+use crate::director::cluster::{ClusterConfig, NoService, VirtualServiceConfig};
 use crate::encapsulation::Ttl;
-use crate::packet::Protocol;
 
-const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
-const UNKNOWN_TCP: &[(&str, UnknownTcp)] =
-    &[("rst", UnknownTcp::Rst), ("drop", UnknownTcp::Drop), ("schedule", UnknownTcp::Schedule)];
 const NO_SERVICE: &[(&str, NoService)] = &[("reject", NoService::Reject), ("drop", NoService::Drop)];
 const CAPTURE: &[(&str, Capture)] =
     &[("auto", Capture::Auto), ("route", Capture::Route), ("rule", Capture::Rule)];
 const ANNOUNCE: &[(&str, Announce)] =
     &[("always", Announce::Always), ("local", Announce::Local), ("never", Announce::Never)];
 
-/// ipvs.md §16.4.
-const WEIGHT_MAX: i64 = 65_535;
 /// One thread each; a TUN device takes up to 256 (MAX_TAP_QUEUES of drivers/net/tun.c).
 const QUEUES_MAX: i64 = 256;
 /// About 10 GB of entries.
 const CONNECTIONS_LIMIT: i64 = 100_000_000;
-/// RFC 791: every host forwards 68 bytes; below it the outer header leaves nothing.
-const PATH_MTU_MIN: i64 = 88;
 
 /// Reads a director's configuration. `interface` (from the command line) goes before the file's.
 ///
@@ -42,7 +29,7 @@ const PATH_MTU_MIN: i64 = 88;
 /// The first thing that is wrong, with its line.
 pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan, ConfigError> {
     let file: DirectorFile = file::parse(source)?;
-    let reader = Reader { source, defaults: Defaults::read(source, &file)? };
+    let cluster = cluster(source, &file)?;
     let interface = match (interface, &file.interface) {
         (Some(given), _) => {
             let command_line = Source { name: "command line", text: "" };
@@ -75,11 +62,15 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     let control =
         file.control.as_ref().map(|path| words::socket_path(source, "control", path)).transpose()?;
     let outer_source = match &file.outer_source {
-        Some(word) if word.get_ref() != "auto" => Some(reader.outer_source(word, &file)?),
+        Some(word) if word.get_ref() != "auto" => {
+            Some(outer_source(source, word, &cluster.virtual_services)?)
+        }
         _ => None,
     };
     let max = file.connections_max.as_ref();
     let max = max.map(|n| words::number(source, "connections_max", n, 1..=CONNECTIONS_LIMIT)).transpose()?;
+    let hash_key =
+        file.hash_key.as_ref().map(|word| words::hash_key(source, "hash_key", word)).transpose()?;
     Ok(DirectorPlan {
         interface,
         tun,
@@ -91,206 +82,55 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
         announce: announce.transpose()?.unwrap_or(Announce::Always),
         outer_source,
         connections_max: max.map_or(CONNECTIONS_MAX_DEFAULT, |max| max as usize),
-        cluster: reader.cluster(&file)?,
+        hash_key,
+        cluster,
     })
 }
 
-/// What a virtual service takes over unless it says otherwise.
-struct Defaults {
-    unknown_tcp: UnknownTcp,
-    timeouts: Timeouts,
+fn cluster(source: &Source, file: &DirectorFile) -> Result<ClusterConfig, ConfigError> {
+    let no_service =
+        file.no_service.as_ref().map(|word| words::choice(source, "no_service", word, NO_SERVICE));
+    let ttl = file.outer_ttl.as_ref().map(|value| read_ttl(source, value)).transpose()?;
+    let flood = file.new_connections_per_second_max.as_ref();
+    let flood = flood
+        .map(|n| words::number(source, "new_connections_per_second_max", n, 1..=i64::from(u32::MAX)))
+        .transpose()?;
+    Ok(ClusterConfig {
+        no_service: no_service.transpose()?.unwrap_or(NoService::Reject),
+        ttl: ttl.unwrap_or_default(),
+        new_connections_per_second_max: flood.map(|max| max as u32),
+        virtual_services: services::read(source, file)?,
+    })
 }
 
-impl Defaults {
-    fn read(source: &Source, file: &DirectorFile) -> Result<Defaults, ConfigError> {
-        let unknown_tcp =
-            file.unknown_tcp.as_ref().map(|word| words::choice(source, "unknown_tcp", word, UNKNOWN_TCP));
-        Ok(Defaults {
-            unknown_tcp: unknown_tcp.transpose()?.unwrap_or(UnknownTcp::Rst),
-            timeouts: timeouts(source, file.timeouts.as_ref(), Timeouts::default())?,
-        })
-    }
-}
-
-fn timeouts(
+fn outer_source(
     source: &Source,
-    written: Option<&TimeoutsFile>,
-    default: Timeouts,
-) -> Result<Timeouts, ConfigError> {
-    let Some(written) = written else { return Ok(default) };
-    let read = |key, word: &Option<Spanned<String>>, default| match word {
-        Some(word) => words::timeout(source, key, word),
-        None => Ok(default),
-    };
-    Ok(Timeouts {
-        established: read("timeouts.tcp", &written.tcp, default.established)?,
-        fin_wait: read("timeouts.tcp_fin", &written.tcp_fin, default.fin_wait)?,
-        udp: read("timeouts.udp", &written.udp, default.udp)?,
-    })
+    written: &Spanned<String>,
+    services: &[VirtualServiceConfig],
+) -> Result<Ipv4Addr, ConfigError> {
+    let word = written.get_ref();
+    let refuse =
+        |what: &str| source.error(written.span(), format!("outer_source = {}: {what}", words::quoted(word)));
+    if word.parse::<IpAddr>().is_err() {
+        return Err(refuse("expected \"auto\" or an IPv4 address of this host"));
+    }
+    let address = words::address_v4(source, "outer_source", written)?;
+    if services.iter().flat_map(VirtualServiceConfig::vips).any(|vip| vip == address) {
+        return Err(refuse(
+            "this is a VIP, which no real server accepts as a director; give the host's own address",
+        ));
+    }
+    Ok(address)
 }
 
-struct Reader<'a> {
-    source: &'a Source<'a>,
-    defaults: Defaults,
-}
-
-impl Reader<'_> {
-    fn cluster(&self, file: &DirectorFile) -> Result<ClusterConfig, ConfigError> {
-        let source = self.source;
-        let no_service =
-            file.no_service.as_ref().map(|word| words::choice(source, "no_service", word, NO_SERVICE));
-        let ttl = file.outer_ttl.as_ref().map(|value| self.ttl(value)).transpose()?;
-        let written = &file.virtual_services;
-        let services = written.iter().map(|service| self.virtual_service(service.get_ref()));
-        let virtual_services = services.collect::<Result<Vec<_>, _>>()?;
-        self.check_services(written, &virtual_services)?;
-        Ok(ClusterConfig {
-            no_service: no_service.transpose()?.unwrap_or(NoService::Reject),
-            ttl: ttl.unwrap_or_default(),
-            virtual_services,
-        })
-    }
-
-    fn outer_source(&self, written: &Spanned<String>, file: &DirectorFile) -> Result<Ipv4Addr, ConfigError> {
-        let (source, word) = (self.source, written.get_ref());
-        let refuse = |what: &str| {
-            source.error(written.span(), format!("outer_source = {}: {what}", words::quoted(word)))
-        };
-        if word.parse::<IpAddr>().is_err() {
-            return Err(refuse("expected \"auto\" or an IPv4 address of this host"));
+fn read_ttl(source: &Source, written: &Spanned<toml::Value>) -> Result<Ttl, ConfigError> {
+    match written.get_ref() {
+        toml::Value::Integer(ttl @ 1..=255) => Ok(Ttl::Fixed(*ttl as u8)),
+        toml::Value::String(word) if word == "inherit" => Ok(Ttl::Inherit),
+        other => {
+            let other = clipped(&other.to_string());
+            let message = format!("outer_ttl = {other}: expected a number from 1 to 255 or \"inherit\"");
+            Err(source.error(written.span(), message))
         }
-        let address = words::address_v4(source, "outer_source", written)?;
-        if file.virtual_services.iter().any(|service| service.get_ref().vip.get_ref().parse() == Ok(address))
-        {
-            return Err(refuse(
-                "this is a VIP, which no real server accepts as a director; give the host's own address",
-            ));
-        }
-        Ok(address)
-    }
-
-    fn ttl(&self, written: &Spanned<toml::Value>) -> Result<Ttl, ConfigError> {
-        match written.get_ref() {
-            toml::Value::Integer(ttl @ 1..=255) => Ok(Ttl::Fixed(*ttl as u8)),
-            toml::Value::String(word) if word == "inherit" => Ok(Ttl::Inherit),
-            other => Err(self.source.error(
-                written.span(),
-                format!(
-                    "outer_ttl = {}: expected a number from 1 to 255 or \"inherit\"",
-                    clipped(&other.to_string())
-                ),
-            )),
-        }
-    }
-
-    fn virtual_service(&self, file: &VirtualServiceFile) -> Result<VirtualServiceConfig, ConfigError> {
-        let source = self.source;
-        let protocol = words::choice(source, "protocol", &file.protocol, PROTOCOLS)?;
-        let vip = words::address_v4(source, "vip", &file.vip)?;
-        let port = words::number(source, "port", &file.port, 1..=65_535)? as u16;
-        let default_name = format!("{}-{vip}-{port}", protocol.name());
-        let name = file.name.as_ref().map(|word| words::name(source, word)).transpose()?;
-        let schedulers: Vec<_> = SCHEDULERS.iter().map(|row| (row.name, row.name)).collect();
-        let scheduler =
-            file.scheduler.as_ref().map(|word| words::choice(source, "scheduler", word, &schedulers));
-        let unknown_tcp =
-            file.unknown_tcp.as_ref().map(|word| words::choice(source, "unknown_tcp", word, UNKNOWN_TCP));
-        let mut real_servers: Vec<RealServerConfig> = Vec::new();
-        for written in &file.real_servers {
-            let server = self.real_server(written.get_ref())?;
-            if real_servers.iter().any(|other| other.rip == server.rip) {
-                let message =
-                    format!("real server {} is listed twice in this virtual service; remove one", server.rip);
-                return Err(source.error(written.get_ref().rip.span(), message));
-            }
-            if let Some(other) = real_servers.iter().find(|other| other.name == server.name) {
-                let message = format!(
-                    "the name {} is taken by real server {}; give this one another",
-                    words::quoted(&server.name),
-                    other.rip
-                );
-                let span = written.get_ref().name.as_ref().map_or_else(|| written.span(), Spanned::span);
-                return Err(source.error(span, message));
-            }
-            real_servers.push(server);
-        }
-        Ok(VirtualServiceConfig {
-            name: name.unwrap_or(default_name),
-            protocol,
-            vip: vip.into(),
-            port,
-            scheduler: scheduler.transpose()?.unwrap_or(scheduler::DEFAULT.name),
-            unknown_tcp: unknown_tcp.transpose()?.unwrap_or(self.defaults.unknown_tcp),
-            timeouts: timeouts(source, file.timeouts.as_ref(), self.defaults.timeouts)?,
-            real_servers,
-        })
-    }
-
-    fn real_server(&self, file: &RealServerFile) -> Result<RealServerConfig, ConfigError> {
-        let source = self.source;
-        let rip = words::address_v4(source, "rip", &file.rip)?;
-        let name = file.name.as_ref().map(|word| words::name(source, word)).transpose()?;
-        let weight =
-            file.weight.as_ref().map(|n| words::number(source, "weight", n, 0..=WEIGHT_MAX)).transpose()?;
-        let path_mtu = file.path_mtu.as_ref().map(|value| self.path_mtu(value)).transpose()?;
-        Ok(RealServerConfig {
-            name: name.unwrap_or_else(|| rip.to_string()),
-            rip: rip.into(),
-            weight: weight.unwrap_or(1) as u32,
-            path_mtu: path_mtu.flatten(),
-        })
-    }
-
-    fn path_mtu(&self, written: &Spanned<toml::Value>) -> Result<Option<u16>, ConfigError> {
-        match written.get_ref() {
-            toml::Value::String(word) if word == "auto" => Ok(None),
-            toml::Value::Integer(mtu) if (PATH_MTU_MIN..=65_535).contains(mtu) => Ok(Some(*mtu as u16)),
-            other => {
-                let message = format!(
-                    "path_mtu = {}: expected \"auto\" or a number of bytes from {PATH_MTU_MIN} to 65535",
-                    clipped(&other.to_string())
-                );
-                Err(self.source.error(written.span(), message))
-            }
-        }
-    }
-
-    /// What can only be seen across services: the same one twice, a VIP that is a real server.
-    fn check_services(
-        &self,
-        written: &[Spanned<VirtualServiceFile>],
-        services: &[VirtualServiceConfig],
-    ) -> Result<(), ConfigError> {
-        let vips: HashSet<IpAddr> = services.iter().map(|service| service.vip).collect();
-        let mut keys = HashSet::new();
-        let mut names: HashMap<&str, IpAddr> = HashMap::new();
-        for (file, service) in written.iter().zip(services) {
-            let protocol = service.protocol.name();
-            if !keys.insert((service.protocol, service.vip, service.port)) {
-                let (vip, port) = (service.vip, service.port);
-                let message =
-                    format!("virtual service {protocol} {vip}:{port} is there already; merge the two");
-                return Err(self.source.error(file.get_ref().vip.span(), message));
-            }
-            if names.insert(&service.name, service.vip).is_some() {
-                let span = file.get_ref().name.as_ref().map_or_else(|| file.span(), Spanned::span);
-                let message = format!(
-                    "the name {} is taken by another virtual service; give this one another",
-                    words::quoted(&service.name)
-                );
-                return Err(self.source.error(span, message));
-            }
-            for (server, config) in file.get_ref().real_servers.iter().zip(&service.real_servers) {
-                if vips.contains(&config.rip) {
-                    let message = format!(
-                        "rip = \"{}\" is a VIP: packets for it come back to the director; give the real server's \
-                         own address",
-                        config.rip
-                    );
-                    return Err(self.source.error(server.get_ref().rip.span(), message));
-                }
-            }
-        }
-        Ok(())
     }
 }

@@ -8,6 +8,8 @@ use toml::Spanned;
 
 use super::super::suggest::nearest;
 use super::super::{ConfigError, Source, clipped};
+use crate::director::cluster::{Matcher, Ports};
+use crate::packet::Protocol;
 
 /// A word as it was written, with quotes; line breaks and the like show as escapes.
 pub fn quoted(word: &str) -> String {
@@ -152,4 +154,72 @@ pub fn timeout(source: &Source, key: &str, written: &Spanned<String>) -> Result<
         return Err(refuse("expected 1s to 31days"));
     }
     Ok(duration)
+}
+
+/// A port, a range "8000-8099", or "all".
+pub fn ports(source: &Source, written: &Spanned<toml::Value>) -> Result<Ports, ConfigError> {
+    let found = match written.get_ref() {
+        toml::Value::Integer(port) => {
+            let port = number(source, "port", &Spanned::new(written.span(), *port), 1..=65_535)?;
+            Some(Ports::one(port as u16))
+        }
+        // A number in quotes is a slip, not a range.
+        toml::Value::String(word) if word.parse::<i64>().is_err() => parse_ports(word),
+        _ => None,
+    };
+    found.ok_or_else(|| {
+        let word = clipped(&written.get_ref().to_string());
+        let message = format!(
+            "port = {word}: expected a number from 1 to 65535, a range such as \"8000-8099\", or \"all\""
+        );
+        source.error(written.span(), message)
+    })
+}
+
+fn parse_ports(word: &str) -> Option<Ports> {
+    if word == "all" {
+        return Some(Ports::ALL);
+    }
+    let port = |word: &str| word.parse::<u16>().ok().filter(|port| *port > 0);
+    match word.split_once('-') {
+        Some((first, last)) => {
+            let (first, last) = (port(first)?, port(last)?);
+            (first <= last).then_some(Ports { first, last })
+        }
+        None => port(word).map(Ports::one),
+    }
+}
+
+/// "tcp 172.25.3.100:80", also with a range or "all" behind the colon.
+pub fn matcher(
+    source: &Source,
+    written: &Spanned<String>,
+    protocols: &[(&str, Protocol)],
+) -> Result<Matcher, ConfigError> {
+    let word = written.get_ref();
+    let unclear = || {
+        let message = format!(
+            "match: {}: expected PROTOCOL VIP:PORTS, such as \"tcp 172.25.3.100:80\" or \"udp 172.25.3.100:all\"",
+            quoted(word)
+        );
+        source.error(written.span(), message)
+    };
+    let (name, rest) = word.split_once(' ').ok_or_else(unclear)?;
+    let (vip, ports) = rest.rsplit_once(':').ok_or_else(unclear)?;
+    let (_, protocol) = protocols.iter().find(|(known, _)| *known == name).ok_or_else(unclear)?;
+    let vip = address_v4(source, "match", &Spanned::new(written.span(), vip.to_owned()))?.into();
+    Ok(Matcher { protocol: *protocol, vip, ports: parse_ports(ports).ok_or_else(unclear)? })
+}
+
+/// 32 hexadecimal digits.
+pub fn hash_key(source: &Source, key: &str, written: &Spanned<String>) -> Result<[u8; 16], ConfigError> {
+    let word = written.get_ref();
+    let digits: Vec<u8> = word.chars().filter_map(|c| c.to_digit(16).map(|digit| digit as u8)).collect();
+    if digits.len() != 32 || word.len() != 32 {
+        let message = format!(
+            "{key}: expected 32 hexadecimal digits, the same on all directors, such as those of `openssl rand -hex 16`"
+        );
+        return Err(source.error(written.span(), message));
+    }
+    Ok(std::array::from_fn(|index| digits[2 * index] << 4 | digits[2 * index + 1]))
 }

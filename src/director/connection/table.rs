@@ -10,6 +10,7 @@
 use std::hash::Hash;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry as Slot;
@@ -61,6 +62,26 @@ impl Key {
     }
 }
 
+/// A key is a flow in fewer bytes.
+trait FlowKey: Eq + Hash {
+    fn flow(&self) -> Flow;
+}
+
+impl FlowKey for KeyV4 {
+    fn flow(&self) -> Flow {
+        let KeyV4 { client, vip, client_port, vip_port, protocol } = *self;
+        Flow { protocol, client: client.into(), client_port, vip: vip.into(), vip_port }
+    }
+}
+
+impl FlowKey for KeyV6 {
+    fn flow(&self) -> Flow {
+        let KeyV6 { client, vip, client_port, vip_port, protocol } = *self;
+        let unmapped = |address: Ipv6Addr| address.to_canonical();
+        Flow { protocol, client: unmapped(client), client_port, vip: unmapped(vip), vip_port }
+    }
+}
+
 fn v6(address: IpAddr) -> Ipv6Addr {
     match address {
         IpAddr::V4(v4) => v4.to_ipv6_mapped(),
@@ -73,6 +94,7 @@ struct Entry {
     deadline: Moment,
     real_server: u32,
     state: State,
+    template: Option<TemplatePrefix>,
 }
 
 impl Entry {
@@ -82,6 +104,22 @@ impl Entry {
 
     fn activity(&self) -> Activity {
         Activity::of(self.state)
+    }
+}
+
+/// A connection that hangs on a persistence template remembers the length of the client prefix only, in
+/// one byte: its template's key follows from it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct TemplatePrefix(std::num::NonZeroU8);
+
+impl TemplatePrefix {
+    /// `prefix` is at most 128.
+    pub fn new(prefix: u8) -> TemplatePrefix {
+        TemplatePrefix(std::num::NonZeroU8::MIN.saturating_add(prefix))
+    }
+
+    pub const fn length(self) -> u8 {
+        self.0.get() - 1
     }
 }
 
@@ -98,19 +136,56 @@ impl Activity {
     }
 }
 
-/// What happened to one real server's counts; the caller books it.
+/// What happened to one connection; the caller books it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Moved { real_server: u32, to: Activity },
-    Removed { real_server: u32, from: Activity },
+    Removed { real_server: u32, from: Activity, client: IpAddr, template: Option<TemplatePrefix> },
+}
+
+/// What a lookup may do with an entry, by its real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Claim {
+    /// It is followed.
+    Follow,
+    /// It is given up, and the packet is scheduled like a new connection's.
+    GiveUp,
+    /// Its packets go nowhere, and it is left to expire.
+    Refuse,
 }
 
 /// What a lookup found, and what it changed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
-    /// Slot of the connection's real server; `None` if there is no live entry.
-    pub real_server: Option<u32>,
+    pub answer: Answer,
     pub change: Option<Change>,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Unknown,
+    /// The slot of the connection's real server.
+    Known(u32),
+    Refused,
+}
+
+/// A connection to be remembered.
+#[derive(Clone, Copy, Debug)]
+pub struct NewConnection {
+    pub real_server: u32,
+    /// Its first packet.
+    pub event: Event,
+    pub template: Option<TemplatePrefix>,
+}
+
+/// A connection as a listing shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Connection {
+    pub flow: Flow,
+    pub real_server: u32,
+    pub state: State,
+    /// Time until it expires without another packet.
+    pub expires_in: Duration,
 }
 
 /// What became of a new entry.
@@ -141,7 +216,7 @@ impl Table {
     /// able to guess it.
     pub fn new(connections_max: usize, seed: u64) -> Table {
         let shards = (connections_max / ENTRIES_PER_SHARD).next_power_of_two().clamp(16, 16_384);
-        let hasher = SeedableRandomState::with_seed(seed, shared_seed(seed));
+        let hasher = hasher(seed);
         Table {
             v4: DashMap::with_hasher_and_shard_amount(hasher.clone(), shards),
             v6: DashMap::with_hasher_and_shard_amount(hasher, shards),
@@ -177,47 +252,50 @@ impl Table {
 
     /// Looks a packet's connection up, applies `event` to its state and restarts its timer.
     ///
-    /// An entry that has expired, that a SYN finds closing, or whose real server `is_usable` refuses is
-    /// removed and reported, so that the packet is scheduled anew at once.
+    /// `claim` judges the real server, given its slot and the connection's state. An entry that has
+    /// expired, that a SYN finds closing, or that is given up is removed and reported.
     pub fn find(
         &self,
         flow: &Flow,
         event: Event,
         timeouts: &Timeouts,
-        is_usable: impl Fn(u32) -> bool,
+        claim: impl Fn(u32, State) -> Claim,
         now: Moment,
     ) -> Found {
         match Key::of(flow) {
-            Key::V4(key) => self.find_in(&self.v4, &key, event, timeouts, is_usable, now),
-            Key::V6(key) => self.find_in(&self.v6, &key, event, timeouts, is_usable, now),
+            Key::V4(key) => self.find_in(&self.v4, &key, event, timeouts, claim, now),
+            Key::V6(key) => self.find_in(&self.v6, &key, event, timeouts, claim, now),
         }
     }
 
-    fn find_in<K: Eq + Hash>(
+    fn find_in<K: FlowKey>(
         &self,
         map: &DashMap<K, Entry, SeedableRandomState>,
         key: &K,
         event: Event,
         timeouts: &Timeouts,
-        is_usable: impl Fn(u32) -> bool,
+        claim: impl Fn(u32, State) -> Claim,
         now: Moment,
     ) -> Found {
-        let is_over = |entry: &Entry| {
-            entry.is_expired(now)
-                || event == Event::Syn && entry.state.is_closing()
-                || !is_usable(entry.real_server)
+        let judge = |entry: &Entry| {
+            let is_over = entry.is_expired(now) || event == Event::Syn && entry.state.is_closing();
+            if is_over { Claim::GiveUp } else { claim(entry.real_server, entry.state) }
         };
+        let unchanged = |answer| Found { answer, change: None };
         match map.get_mut(key) {
-            None => return Found { real_server: None, change: None },
-            Some(mut entry) if !is_over(&entry) => {
-                let change = advance(&mut entry, event, timeouts, now);
-                return Found { real_server: Some(entry.real_server), change };
-            }
-            Some(_) => {}
+            None => return unchanged(Answer::Unknown),
+            Some(mut entry) => match judge(&entry) {
+                Claim::Follow => {
+                    let change = advance(&mut entry, event, timeouts, now);
+                    return Found { answer: Answer::Known(entry.real_server), change };
+                }
+                Claim::Refuse => return unchanged(Answer::Refused),
+                Claim::GiveUp => {}
+            },
         }
-        let removed = map.remove_if(key, |_, entry| is_over(entry));
-        let change = removed.map(|(_, entry)| self.book_removal(&entry));
-        Found { real_server: None, change }
+        let removed = map.remove_if(key, |_, entry| judge(entry) == Claim::GiveUp);
+        let change = removed.map(|(key, entry)| self.book_removal(&key, &entry));
+        Found { answer: Answer::Unknown, change }
     }
 
     /// The real server of a connection, without touching its state or timer.
@@ -229,17 +307,11 @@ impl Table {
         entry.filter(|entry| !entry.is_expired(now)).map(|entry| entry.real_server)
     }
 
-    /// Remembers that `flow` goes to `real_server`; its first packet was `event`.
-    pub fn insert(
-        &self,
-        flow: &Flow,
-        real_server: u32,
-        event: Event,
-        timeouts: &Timeouts,
-        now: Moment,
-    ) -> Inserted {
+    /// Remembers a connection, unless the flow has one or there are too many.
+    pub fn insert(&self, flow: &Flow, new: NewConnection, timeouts: &Timeouts, now: Moment) -> Inserted {
         let born = if flow.protocol == protocol::UDP { State::Udp } else { State::None };
-        let mut entry = Entry { deadline: now, real_server, state: born };
+        let NewConnection { real_server, event, template } = new;
+        let mut entry = Entry { deadline: now, real_server, state: born, template };
         advance(&mut entry, event, timeouts, now);
         match Key::of(flow) {
             Key::V4(key) => self.insert_in(&self.v4, key, entry),
@@ -247,7 +319,7 @@ impl Table {
         }
     }
 
-    fn insert_in<K: Eq + Hash>(
+    fn insert_in<K: FlowKey>(
         &self,
         map: &DashMap<K, Entry, SeedableRandomState>,
         key: K,
@@ -272,34 +344,65 @@ impl Table {
         }
     }
 
-    /// Removes every entry past its deadline, shard by shard; no lock is held longer than one shard takes.
-    pub fn sweep(&self, now: Moment, mut on_change: impl FnMut(Change)) {
-        self.v4.retain(|_, entry| self.keep(entry, now, &mut on_change));
-        self.v6.retain(|_, entry| self.keep(entry, now, &mut on_change));
+    /// Removes every entry past its deadline, and those that `is_given_up` names by their real server's
+    /// slot, shard by shard; no lock is held longer than one shard takes.
+    pub fn sweep(&self, now: Moment, is_given_up: impl Fn(u32) -> bool, mut on_change: impl FnMut(Change)) {
+        let is_over = |entry: &Entry| entry.is_expired(now) || is_given_up(entry.real_server);
+        self.sweep_in(&self.v4, &is_over, &mut on_change);
+        self.sweep_in(&self.v6, &is_over, &mut on_change);
     }
 
-    fn keep(&self, entry: &Entry, now: Moment, on_change: &mut impl FnMut(Change)) -> bool {
-        let is_kept = !entry.is_expired(now);
-        if !is_kept {
-            on_change(self.book_removal(entry));
-        }
-        is_kept
+    fn sweep_in<K: FlowKey>(
+        &self,
+        map: &DashMap<K, Entry, SeedableRandomState>,
+        is_over: &impl Fn(&Entry) -> bool,
+        on_change: &mut impl FnMut(Change),
+    ) {
+        map.retain(|key, entry| {
+            let is_kept = !is_over(entry);
+            if !is_kept {
+                on_change(self.book_removal(key, entry));
+            }
+            is_kept
+        });
     }
 
-    fn book_removal(&self, entry: &Entry) -> Change {
+    /// Shows every live connection, in no order. One shard is locked for reading at a time: `visit` must be
+    /// quick.
+    pub fn visit(&self, now: Moment, mut visit: impl FnMut(Connection)) {
+        let live = |flow: Flow, entry: &Entry| {
+            let expires_in = entry.deadline.since(now);
+            let connection =
+                Connection { flow, real_server: entry.real_server, state: entry.state, expires_in };
+            (!entry.is_expired(now)).then_some(connection)
+        };
+        self.v4.iter().filter_map(|pair| live(pair.key().flow(), pair.value())).for_each(&mut visit);
+        self.v6.iter().filter_map(|pair| live(pair.key().flow(), pair.value())).for_each(&mut visit);
+    }
+
+    fn book_removal<K: FlowKey>(&self, key: &K, entry: &Entry) -> Change {
         self.removed.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_sub(1, Ordering::Relaxed);
-        Change::Removed { real_server: entry.real_server, from: entry.activity() }
+        let Entry { real_server, template, .. } = *entry;
+        Change::Removed { real_server, from: entry.activity(), client: key.flow().client, template }
     }
 }
 
-/// Applies `event` and restarts the timer; says whether the entry moved between the two counts.
+/// Applies `event` and restarts the timer; says whether the entry moved between the two counts. A reset
+/// can only bring the end nearer: anybody can forge one (RFC 5961).
 fn advance(entry: &mut Entry, event: Event, timeouts: &Timeouts, now: Moment) -> Option<Change> {
     let before = entry.activity();
     entry.state = entry.state.next(event);
-    entry.deadline = now.after(timeouts.of(entry.state));
+    let deadline = now.after(timeouts.of(entry.state));
+    let is_known = entry.deadline > now;
+    entry.deadline = if event == Event::Rst && is_known { deadline.min(entry.deadline) } else { deadline };
     let to = entry.activity();
     (before != to).then_some(Change::Moved { real_server: entry.real_server, to })
+}
+
+/// A keyed hash for tables that clients fill.
+pub(in crate::director) fn hasher(seed: u64) -> SeedableRandomState {
+    SeedableRandomState::with_seed(seed, shared_seed(seed))
 }
 
 fn shared_seed(seed: u64) -> &'static SharedSeed {
@@ -314,7 +417,6 @@ const _: () = assert!(size_of::<(KeyV4, Entry)>() <= 48);
 #[cfg(test)]
 mod tests {
     use std::hash::BuildHasher;
-    use std::time::Duration;
 
     use super::*;
 
@@ -329,11 +431,20 @@ mod tests {
     }
 
     fn find(table: &Table, event: Event, now: Moment) -> Found {
-        table.find(&flow(1), event, &Timeouts::default(), |_| true, now)
+        table.find(&flow(1), event, &Timeouts::default(), |_, _| Claim::Follow, now)
+    }
+
+    fn insert_flow(table: &Table, flow: Flow, real_server: u32, event: Event, now: Moment) -> Inserted {
+        let new = NewConnection { real_server, event, template: None };
+        table.insert(&flow, new, &Timeouts::default(), now)
     }
 
     fn insert(table: &Table, port: u16, now: Moment) -> Inserted {
-        table.insert(&flow(port), 3, Event::Syn, &Timeouts::default(), now)
+        insert_flow(table, flow(port), 3, Event::Syn, now)
+    }
+
+    fn removed(from: Activity) -> Option<Change> {
+        Some(Change::Removed { real_server: 3, from, client: flow(1).client, template: None })
     }
 
     #[test]
@@ -343,7 +454,7 @@ mod tests {
         let last = Moment::from_nanos(Moment::from_secs(60).as_nanos() - 1);
         assert_eq!(table.peek(&flow(1), last), Some(3));
         assert_eq!(table.peek(&flow(1), Moment::from_secs(60)), None);
-        assert_eq!(find(&table, Event::Ack, last).real_server, Some(3));
+        assert_eq!(find(&table, Event::Ack, last).answer, Answer::Known(3));
         let later = last.after(Duration::from_secs(899));
         assert_eq!(
             find(&table, Event::Fin, later).change,
@@ -351,8 +462,8 @@ mod tests {
         );
         assert_eq!(table.len(), 1);
         let gone = find(&table, Event::Ack, later.after(Duration::from_secs(120)));
-        assert_eq!(gone.real_server, None);
-        assert_eq!(gone.change, Some(Change::Removed { real_server: 3, from: Activity::Inactive }));
+        assert_eq!(gone.answer, Answer::Unknown);
+        assert_eq!(gone.change, removed(Activity::Inactive));
         assert!(table.is_empty());
     }
 
@@ -361,18 +472,63 @@ mod tests {
         let table = Table::new(100, 1);
         insert(&table, 1, Moment::ZERO);
         find(&table, Event::Ack, Moment::ZERO);
-        assert_eq!(find(&table, Event::Syn, Moment::ZERO).real_server, Some(3));
+        assert_eq!(find(&table, Event::Syn, Moment::ZERO).answer, Answer::Known(3));
         find(&table, Event::Fin, Moment::ZERO);
-        assert_eq!(find(&table, Event::Ack, Moment::ZERO).real_server, Some(3));
-        assert_eq!(find(&table, Event::Syn, Moment::ZERO).real_server, None);
+        assert_eq!(find(&table, Event::Ack, Moment::ZERO).answer, Answer::Known(3));
+        assert_eq!(find(&table, Event::Syn, Moment::ZERO).answer, Answer::Unknown);
     }
 
     #[test]
-    fn a_connection_whose_server_is_gone_is_given_up() {
+    fn a_connection_whose_server_is_gone_is_given_up_or_refused() {
         let table = Table::new(100, 1);
         insert(&table, 1, Moment::ZERO);
-        let found = table.find(&flow(1), Event::Ack, &Timeouts::default(), |slot| slot != 3, Moment::ZERO);
-        assert_eq!(found.change, Some(Change::Removed { real_server: 3, from: Activity::Active }));
+        let find = |claim, now| table.find(&flow(1), Event::Ack, &Timeouts::default(), |_, _| claim, now);
+        assert_eq!(
+            find(Claim::Refuse, Moment::from_secs(59)),
+            Found { answer: Answer::Refused, change: None }
+        );
+        assert_eq!(table.peek(&flow(1), Moment::from_secs(60)), None, "a refusal does not restart the timer");
+        assert_eq!(find(Claim::GiveUp, Moment::from_secs(59)).change, removed(Activity::Active));
+    }
+
+    #[test]
+    fn a_forged_reset_never_lengthens_a_life() {
+        let table = Table::new(100, 1);
+        insert(&table, 1, Moment::ZERO);
+        assert_eq!(find(&table, Event::Rst, Moment::from_secs(30)).answer, Answer::Known(3));
+        assert_eq!(table.peek(&flow(1), Moment::from_secs(59)), Some(3));
+        assert_eq!(
+            table.peek(&flow(1), Moment::from_secs(60)),
+            None,
+            "half open: the reset restarts nothing"
+        );
+        find(&table, Event::Ack, Moment::from_secs(40));
+        find(&table, Event::Rst, Moment::from_secs(50));
+        assert_eq!(table.peek(&flow(1), Moment::from_secs(59)), Some(3), "no faster than CLOSE");
+        assert_eq!(table.peek(&flow(1), Moment::from_secs(60)), None);
+    }
+
+    #[test]
+    fn a_listing_shows_what_lives() {
+        let table = Table::new(100, 1);
+        insert(&table, 1, Moment::ZERO);
+        let v6 =
+            Flow { client: "2001:db8::7".parse().unwrap(), vip: "2001:db8::1".parse().unwrap(), ..flow(9) };
+        insert_flow(&table, v6, 4, Event::Ack, Moment::ZERO);
+        let mut shown = Vec::new();
+        table.visit(Moment::from_secs(10), |connection| shown.push(connection));
+        shown.sort_by_key(|connection| connection.real_server);
+        let expected = |flow, real_server, state, secs| Connection {
+            flow,
+            real_server,
+            state,
+            expires_in: Duration::from_secs(secs),
+        };
+        assert_eq!(
+            shown,
+            [expected(flow(1), 3, State::SynRecv, 50), expected(v6, 4, State::Established, 890)]
+        );
+        table.visit(Moment::from_secs(60), |connection| assert_eq!(connection.real_server, 4));
     }
 
     #[test]
@@ -380,21 +536,24 @@ mod tests {
         let table = Table::new(2, 1);
         insert(&table, 1, Moment::ZERO);
         assert_eq!(
-            table.insert(&flow(1), 9, Event::Syn, &Timeouts::default(), Moment::ZERO),
+            insert_flow(&table, flow(1), 9, Event::Syn, Moment::ZERO),
             Inserted::Existing { real_server: 3 }
         );
         insert(&table, 2, Moment::ZERO);
         assert_eq!(insert(&table, 3, Moment::ZERO), Inserted::Full);
         let mut removed = 0;
-        table.sweep(Moment::from_secs(60), |_| removed += 1);
+        table.sweep(Moment::from_secs(60), |_| false, |_| removed += 1);
         assert_eq!((removed, table.len()), (2, 0));
+        insert(&table, 1, Moment::ZERO);
+        table.sweep(Moment::ZERO, |slot| slot == 3, |_| removed += 1);
+        assert_eq!((removed, table.len()), (3, 0));
     }
 
     #[test]
     fn udp_stays_inactive_and_lives_300_seconds() {
         let table = Table::new(10, 1);
         let udp = Flow { protocol: 17, ..flow(1) };
-        let inserted = table.insert(&udp, 0, Event::Datagram, &Timeouts::default(), Moment::ZERO);
+        let inserted = insert_flow(&table, udp, 0, Event::Datagram, Moment::ZERO);
         assert_eq!(inserted, Inserted::New { activity: Activity::Inactive });
         assert_eq!(table.peek(&udp, Moment::from_secs(299)), Some(0));
         assert_eq!(table.peek(&udp, Moment::from_secs(300)), None);
@@ -402,7 +561,7 @@ mod tests {
 
     #[test]
     fn the_hasher_uses_its_seed() {
-        let hash = |seed| SeedableRandomState::with_seed(seed, shared_seed(seed)).hash_one(7u64);
+        let hash = |seed| hasher(seed).hash_one(7u64);
         assert_ne!(hash(1), hash(2));
     }
 }

@@ -2,11 +2,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Memory, Row, Scheduler, position_behind};
+use super::{Memory, Options, Request, Row, Scheduler, position_behind};
 use crate::director::cluster::RealServer;
-use crate::packet::Flow;
 
-pub const ROW: Row = Row { name: "rr", summary: "each real server in turn", build };
+pub const ROW: Row =
+    Row { name: "rr", summary: "each real server in turn", flags: &[], is_stateless: false, build };
 
 struct RoundRobin {
     round: Mutex<Round>,
@@ -18,13 +18,13 @@ struct Round {
     memory: Memory,
 }
 
-fn build(real_servers: &[Arc<RealServer>], memory: Memory) -> Box<dyn Scheduler> {
+fn build(real_servers: &[Arc<RealServer>], _: &Options, memory: Memory) -> Box<dyn Scheduler> {
     let next = position_behind(real_servers, memory.last);
     Box::new(RoundRobin { round: Mutex::new(Round { next, memory }) })
 }
 
 impl Scheduler for RoundRobin {
-    fn choose(&self, real_servers: &[Arc<RealServer>], _: &Flow) -> Option<usize> {
+    fn choose(&self, real_servers: &[Arc<RealServer>], _: &Request) -> Option<usize> {
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         let count = real_servers.len();
         let index = (0..count)
@@ -36,7 +36,7 @@ impl Scheduler for RoundRobin {
     }
 
     fn memory(&self) -> Memory {
-        self.round.lock().unwrap_or_else(PoisonError::into_inner).memory
+        self.round.lock().unwrap_or_else(PoisonError::into_inner).memory.clone()
     }
 }
 
@@ -48,7 +48,7 @@ mod tests {
     #[test]
     fn each_in_turn_whatever_the_weight() {
         let servers = servers(&[(1, 0, 0), (0, 0, 0), (7, 9, 9), (1, 0, 0)]);
-        let rr = build(&servers, Memory::default());
+        let rr = build(&servers, &Options::default(), Memory::default());
         let round = [Some(0), Some(2), Some(3)];
         assert_eq!(sequence(&*rr, &servers, 6), [round, round].concat());
     }
@@ -56,11 +56,11 @@ mod tests {
     #[test]
     fn a_change_of_the_cluster_does_not_start_the_round_anew() {
         let all = servers(&[(1, 0, 0), (1, 0, 0), (1, 0, 0)]);
-        let rr = build(&all, Memory::default());
+        let rr = build(&all, &Options::default(), Memory::default());
         sequence(&*rr, &all, 2);
         // The server chosen last leaves: the one behind it is next.
         let fewer = vec![all[0].clone(), all[2].clone()];
-        let rr = build(&fewer, rr.memory());
+        let rr = build(&fewer, &Options::default(), rr.memory());
         assert_eq!(sequence(&*rr, &fewer, 2), [Some(1), Some(0)]);
     }
 }

@@ -3,42 +3,33 @@
 
 use std::sync::Arc;
 
-use super::{Memory, Row, Scheduler};
+use super::common::least_loaded;
+use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::cluster::RealServer;
-use crate::packet::Flow;
 
-pub const ROW: Row = Row { name: "wlc", summary: "least connections for its weight", build };
+pub const ROW: Row =
+    Row { name: "wlc", summary: "least connections for its weight", flags: &[], is_stateless: false, build };
 
 struct WeightedLeastConnections;
 
-fn build(_: &[Arc<RealServer>], _: Memory) -> Box<dyn Scheduler> {
+fn build(_: &[Arc<RealServer>], _: &Options, _: Memory) -> Box<dyn Scheduler> {
     Box::new(WeightedLeastConnections)
 }
 
 impl Scheduler for WeightedLeastConnections {
-    fn choose(&self, real_servers: &[Arc<RealServer>], _: &Flow) -> Option<usize> {
-        let mut best: Option<(usize, u64, u64)> = None;
-        for (index, server) in real_servers.iter().enumerate() {
-            if !server.is_eligible() {
-                continue;
-            }
-            let (overhead, weight) = (server.overhead(), u64::from(server.weight()));
-            // overhead / weight compared without dividing: at most 2^40 × 2^16.
-            if best.is_none_or(|(_, least, of)| least * weight > overhead * of) {
-                best = Some((index, overhead, weight));
-            }
-        }
-        best.map(|(index, ..)| index)
+    fn choose(&self, real_servers: &[Arc<RealServer>], _: &Request) -> Option<usize> {
+        least_loaded(real_servers.iter().enumerate(), RealServer::overhead)
     }
 }
 
 #[cfg(test)]
 mod tests {
-    use super::super::testing::{flow, servers};
+    use super::super::testing;
     use super::*;
 
     fn choice(given: &[(u32, u32, u32)]) -> Option<usize> {
-        build(&[], Memory::default()).choose(&servers(given), &flow())
+        let servers = testing::servers(given);
+        testing::choice(&*testing::build(&ROW, &servers), &servers)
     }
 
     #[test]

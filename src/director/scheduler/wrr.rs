@@ -6,11 +6,11 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Memory, Row, Scheduler, position_behind};
+use super::{Memory, Options, Request, Row, Scheduler, position_behind};
 use crate::director::cluster::RealServer;
-use crate::packet::Flow;
 
-pub const ROW: Row = Row { name: "wrr", summary: "in turn, in proportion to weight", build };
+pub const ROW: Row =
+    Row { name: "wrr", summary: "in turn, in proportion to weight", flags: &[], is_stateless: false, build };
 
 struct WeightedRoundRobin {
     /// Greatest common divisor of the weights; the current weight falls by it.
@@ -26,7 +26,7 @@ struct Round {
     memory: Memory,
 }
 
-fn build(real_servers: &[Arc<RealServer>], memory: Memory) -> Box<dyn Scheduler> {
+fn build(real_servers: &[Arc<RealServer>], _: &Options, memory: Memory) -> Box<dyn Scheduler> {
     let weights = || real_servers.iter().map(|server| server.weight()).filter(|weight| *weight > 0);
     let step = weights().fold(0, gcd).max(1);
     let top = weights().max().unwrap_or(0).saturating_sub(step - 1);
@@ -46,7 +46,7 @@ fn gcd(a: u32, b: u32) -> u32 {
 }
 
 impl Scheduler for WeightedRoundRobin {
-    fn choose(&self, real_servers: &[Arc<RealServer>], _: &Flow) -> Option<usize> {
+    fn choose(&self, real_servers: &[Arc<RealServer>], _: &Request) -> Option<usize> {
         let eligible = real_servers.iter().filter(|server| server.is_eligible());
         let heaviest = eligible.map(|server| server.weight()).max()?;
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
@@ -66,7 +66,7 @@ impl Scheduler for WeightedRoundRobin {
     }
 
     fn memory(&self) -> Memory {
-        self.round.lock().unwrap_or_else(PoisonError::into_inner).memory
+        self.round.lock().unwrap_or_else(PoisonError::into_inner).memory.clone()
     }
 }
 
@@ -91,7 +91,7 @@ mod tests {
     fn letters(weights: &[u32], count: usize) -> String {
         let given: Vec<_> = weights.iter().map(|weight| (*weight, 0, 0)).collect();
         let servers = servers(&given);
-        let wrr = build(&servers, Memory::default());
+        let wrr = build(&servers, &Options::default(), Memory::default());
         sequence(&*wrr, &servers, count)
             .into_iter()
             .map(|choice| choice.map_or('-', |index| char::from(b'A' + index as u8)))
@@ -121,7 +121,7 @@ mod tests {
         use std::sync::atomic::Ordering;
         let servers = servers(&[(65535, 0, 0), (1, 0, 0), (2, 0, 0)]);
         servers[0].live.is_overloaded.store(true, Ordering::Relaxed);
-        let wrr = build(&servers, Memory::default());
+        let wrr = build(&servers, &Options::default(), Memory::default());
         assert_eq!(sequence(&*wrr, &servers, 6), [2, 1, 2, 2, 1, 2].map(Some));
     }
 

@@ -1,0 +1,144 @@
+//! One snapshot after another: what did not change keeps its slot and its live counts.
+
+use std::collections::HashMap;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+
+use super::{
+    Cluster, ClusterConfig, HostView, PATH_MTU_DEFAULT, Path, RealServer, RealServerConfig, ServiceKey,
+    VirtualService, VirtualServiceConfig,
+};
+use crate::director::scheduler;
+use crate::encapsulation;
+
+/// The snapshot after `old`. Virtual services are the same if their first matcher is; real servers if
+/// virtual service and RIP are.
+pub(super) fn succeed(old: &Cluster, config: ClusterConfig, host: HostView) -> Cluster {
+    let mut builder = Builder { old, real_servers: Vec::new(), virtual_services: Vec::new() };
+    builder.keep_removed();
+    let mut cluster = Cluster { host, ..Cluster::empty() };
+    for service in &config.virtual_services {
+        let service = builder.virtual_service(service, &cluster.host);
+        for matcher in &service.config.matchers {
+            let (protocol, vip) = (matcher.protocol.number(), matcher.vip);
+            cluster.vips.insert(vip);
+            if matcher.ports.is_one() {
+                let key = ServiceKey { protocol, vip, port: matcher.ports.first };
+                cluster.by_key.insert(key, service.clone());
+            } else {
+                let ranges = cluster.by_range.entry((protocol, vip)).or_default();
+                ranges.push((matcher.ports, service.clone()));
+                ranges.sort_by_key(|(ports, _)| ports.width());
+            }
+        }
+    }
+    cluster.virtual_services = builder.virtual_services;
+    cluster.real_servers = builder.real_servers;
+    cluster.config = config;
+    cluster
+}
+
+struct Builder<'a> {
+    old: &'a Cluster,
+    real_servers: Vec<Option<Arc<RealServer>>>,
+    virtual_services: Vec<Option<Arc<VirtualService>>>,
+}
+
+impl Builder<'_> {
+    /// Every old real server that connections or templates point to stays in its slot as "not present",
+    /// until the configuration claims it again; so do the slots of services, for their numbers are in
+    /// counters.
+    fn keep_removed(&mut self) {
+        self.virtual_services.resize(self.old.virtual_services.len(), None);
+        let keep = |slot: &Option<Arc<RealServer>>| {
+            let server = slot.as_ref().filter(|server| server.live.is_referenced())?;
+            Some(Arc::new(RealServer {
+                is_present: false,
+                config: server.config.clone(),
+                live: server.live.clone(),
+                ..**server
+            }))
+        };
+        self.real_servers = self.old.real_servers.iter().map(keep).collect();
+    }
+
+    fn virtual_service(&mut self, config: &VirtualServiceConfig, host: &HostView) -> Arc<VirtualService> {
+        let is_same =
+            |service: &&Arc<VirtualService>| service.config.matchers.first() == config.matchers.first();
+        let old = self.old.virtual_services().find(is_same);
+        let slot = match old {
+            Some(service) => service.slot,
+            None => free_slot(&mut self.virtual_services, &self.old.virtual_services),
+        };
+        let mut known: HashMap<Ipv4Addr, Arc<RealServer>> = self
+            .real_servers
+            .iter()
+            .flatten()
+            .chain(old.iter().flat_map(|service| &service.real_servers))
+            .filter(|server| server.virtual_service == slot)
+            .map(|server| (server.rip, server.clone()))
+            .collect();
+        let mut real_servers: Vec<Arc<RealServer>> = config
+            .real_servers
+            .iter()
+            .filter_map(|server| self.real_server(slot, server, &mut known, host))
+            .collect();
+        real_servers.sort_by_key(|server| server.rip);
+        let memory = old.map(|service| service.scheduler.memory()).unwrap_or_default();
+        let row = scheduler::find(config.scheduler).unwrap_or(scheduler::DEFAULT);
+        let service = Arc::new(VirtualService {
+            slot,
+            config: config.clone(),
+            scheduler: (row.build)(&real_servers, &config.scheduler_options, memory),
+            is_stateless: row.is_stateless,
+            real_servers,
+            connections_total: old.map(|service| service.connections_total.clone()).unwrap_or_default(),
+        });
+        self.virtual_services[slot as usize] = Some(service.clone());
+        service
+    }
+
+    fn real_server(
+        &mut self,
+        virtual_service: u32,
+        config: &RealServerConfig,
+        known: &mut HashMap<Ipv4Addr, Arc<RealServer>>,
+        host: &HostView,
+    ) -> Option<Arc<RealServer>> {
+        let IpAddr::V4(rip) = config.rip else { return None };
+        let known = known.remove(&rip);
+        let slot = match &known {
+            Some(server) => server.slot,
+            None => free_slot(&mut self.real_servers, &self.old.real_servers),
+        };
+        let unknown = Path { source: Ipv4Addr::UNSPECIFIED, mtu: PATH_MTU_DEFAULT };
+        let mut path = host.paths.get(&config.rip).copied().unwrap_or(unknown);
+        path.mtu = config.path_mtu.unwrap_or(path.mtu);
+        let server = Arc::new(RealServer {
+            slot,
+            virtual_service,
+            config: config.clone(),
+            rip,
+            path,
+            encapsulation: &encapsulation::ipip::ROW,
+            is_present: true,
+            live: known.map(|server| server.live.clone()).unwrap_or_default(),
+        });
+        server.judge_load();
+        self.real_servers[slot as usize] = Some(server.clone());
+        Some(server)
+    }
+}
+
+/// A slot that neither the new snapshot nor the old one uses: a packet in flight may still carry an
+/// old slot's number.
+fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>]) -> u32 {
+    let is_free =
+        |(index, slot): &(usize, &Option<T>)| slot.is_none() && old.get(*index).is_none_or(Option::is_none);
+    let found = new.iter().enumerate().find(is_free).map(|(index, _)| index);
+    let index = found.unwrap_or_else(|| {
+        new.push(None);
+        new.len() - 1
+    });
+    index as u32
+}

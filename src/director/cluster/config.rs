@@ -1,0 +1,251 @@
+//! What an operator says about a cluster, as values that cannot be wrong. Words and files are `config`'s.
+
+use std::collections::{HashMap, HashSet};
+use std::fmt;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::time::Duration;
+
+use crate::director::connection::Timeouts;
+use crate::director::scheduler;
+use crate::encapsulation::Ttl;
+use crate::packet::Protocol;
+
+/// What a TCP segment that is no SYN and belongs to no connection gets.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum UnknownTcp {
+    Rst,
+    Drop,
+    /// Scheduled like a SYN; by `sh` and `mh` forwarded without an entry.
+    Schedule,
+}
+
+impl UnknownTcp {
+    /// decisions.md C8: by hash where the hash alone decides, else a reset.
+    pub const fn default_for(scheduler: &scheduler::Row) -> UnknownTcp {
+        if scheduler.is_stateless { UnknownTcp::Schedule } else { UnknownTcp::Rst }
+    }
+}
+
+/// What a packet for a VIP gets where no virtual service is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum NoService {
+    /// TCP: RST; UDP: ICMP port unreachable.
+    Reject,
+    Drop,
+}
+
+/// What becomes of a connection whose real server has left the configuration.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum OnRemoved {
+    /// Its next packet is scheduled like a new connection's (IPVS `expire_nodest_conn` = 1).
+    Reschedule,
+    /// Its packets are dropped until it expires (IPVS's default).
+    Drop,
+    /// It goes on as before until it ends.
+    Keep,
+}
+
+/// Everything an operator says about a cluster.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ClusterConfig {
+    pub no_service: NoService,
+    pub ttl: Ttl,
+    /// Per worker; above it new connections are forwarded without an entry. `None`: no limit.
+    pub new_connections_per_second_max: Option<u32>,
+    pub virtual_services: Vec<VirtualServiceConfig>,
+}
+
+impl Default for ClusterConfig {
+    fn default() -> ClusterConfig {
+        ClusterConfig {
+            no_service: NoService::Reject,
+            ttl: Ttl::default(),
+            new_connections_per_second_max: None,
+            virtual_services: Vec::new(),
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct VirtualServiceConfig {
+    pub name: String,
+    /// At least one; several make a group served as one, persistence included.
+    pub matchers: Vec<Matcher>,
+    /// A name of [`scheduler::SCHEDULERS`].
+    pub scheduler: &'static str,
+    pub scheduler_options: scheduler::Options,
+    pub persistence: Option<Persistence>,
+    /// Each UDP datagram is scheduled by itself and leaves no entry.
+    pub is_one_packet: bool,
+    pub unknown_tcp: UnknownTcp,
+    pub on_removed: OnRemoved,
+    pub timeouts: Timeouts,
+    pub real_servers: Vec<RealServerConfig>,
+}
+
+impl VirtualServiceConfig {
+    /// A service with every default, for one protocol, VIP and port.
+    pub fn new(name: &str, protocol: Protocol, vip: IpAddr, port: u16, scheduler: &'static str) -> Self {
+        let row = scheduler::find(scheduler).unwrap_or(scheduler::DEFAULT);
+        VirtualServiceConfig {
+            name: name.to_owned(),
+            matchers: vec![Matcher { protocol, vip, ports: Ports::one(port) }],
+            scheduler: row.name,
+            scheduler_options: scheduler::Options::default(),
+            persistence: None,
+            is_one_packet: false,
+            unknown_tcp: UnknownTcp::default_for(row),
+            on_removed: OnRemoved::Reschedule,
+            timeouts: Timeouts::default(),
+            real_servers: Vec::new(),
+        }
+    }
+
+    /// The VIPs it is served under.
+    pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
+        self.matchers.iter().map(|matcher| matcher.vip)
+    }
+}
+
+/// Which packets a virtual service is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Matcher {
+    pub protocol: Protocol,
+    pub vip: IpAddr,
+    pub ports: Ports,
+}
+
+/// A range of ports, both ends included.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Ports {
+    pub first: u16,
+    pub last: u16,
+}
+
+impl Ports {
+    /// What IPVS calls port 0.
+    pub const ALL: Ports = Ports { first: 1, last: u16::MAX };
+
+    pub const fn one(port: u16) -> Ports {
+        Ports { first: port, last: port }
+    }
+
+    pub const fn contains(self, port: u16) -> bool {
+        self.first <= port && port <= self.last
+    }
+
+    pub const fn is_one(self) -> bool {
+        self.first == self.last
+    }
+
+    pub const fn width(self) -> u16 {
+        self.last - self.first
+    }
+}
+
+impl fmt::Display for Ports {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        match *self {
+            Ports::ALL => f.write_str("all"),
+            Ports { first, last } if first == last => write!(f, "{first}"),
+            Ports { first, last } => write!(f, "{first}-{last}"),
+        }
+    }
+}
+
+/// A client's later connections go where its first one went (ipvs.md §5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Persistence {
+    /// How long after the last new connection.
+    pub timeout: Duration,
+    /// Clients that share this many leading bits are one client.
+    pub prefix_v4: u8,
+    pub prefix_v6: u8,
+    /// A template of a quiesced real server is given up (IPVS `expire_quiescent_template`).
+    pub expires_quiesced: bool,
+}
+
+impl Persistence {
+    /// ipvsadm 1.31's default for `-p` (decisions.md C17).
+    pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(360);
+
+    pub const fn new(timeout: Duration) -> Persistence {
+        Persistence { timeout, prefix_v4: 32, prefix_v6: 128, expires_quiesced: false }
+    }
+
+    /// The client's address with everything behind the prefix cleared, and the prefix's length.
+    pub fn mask(&self, client: IpAddr) -> (IpAddr, u8) {
+        match client {
+            IpAddr::V4(_) => (masked(client, self.prefix_v4), self.prefix_v4),
+            IpAddr::V6(_) => (masked(client, self.prefix_v6), self.prefix_v6),
+        }
+    }
+}
+
+/// An address with everything behind its first `prefix` bits cleared.
+pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32u32.saturating_sub(prefix.into())).unwrap_or(0);
+            Ipv4Addr::from(u32::from(v4) & mask).into()
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128u32.saturating_sub(prefix.into())).unwrap_or(0);
+            Ipv6Addr::from(u128::from(v6) & mask).into()
+        }
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealServerConfig {
+    pub name: String,
+    pub rip: IpAddr,
+    /// 0 to 65535; 0 is quiesced.
+    pub weight: u32,
+    /// From this many connections on it gets no new ones; 0: no limit (`ipvsadm -x`).
+    pub upper_threshold: u32,
+    /// Below this many it gets new ones again; 0: three quarters of the upper one (`ipvsadm -y`).
+    pub lower_threshold: u32,
+    /// `None`: what the host's routes say.
+    pub path_mtu: Option<u16>,
+}
+
+impl RealServerConfig {
+    /// A real server with every default, called by its address.
+    pub fn new(rip: IpAddr, weight: u32) -> RealServerConfig {
+        let name = rip.to_string();
+        RealServerConfig { name, rip, weight, upper_threshold: 0, lower_threshold: 0, path_mtu: None }
+    }
+}
+
+/// What the host's routes say about the way to one real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// Our address on that way (DIP).
+    pub source: Ipv4Addr,
+    /// In bytes, outer packet included.
+    pub mtu: u16,
+}
+
+/// What only the host knows; everything may be missing, as in `explain`.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct HostView {
+    /// The director's own addresses, without the VIPs.
+    pub own_addresses: HashSet<IpAddr>,
+    pub paths: HashMap<IpAddr, Path>,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn masks_at_both_ends_and_in_between() {
+        let address = |text: &str| text.parse::<IpAddr>().unwrap();
+        assert_eq!(masked(address("203.0.113.77"), 24), address("203.0.113.0"));
+        assert_eq!(masked(address("203.0.113.77"), 32), address("203.0.113.77"));
+        assert_eq!(masked(address("203.0.113.77"), 0), address("0.0.0.0"));
+        assert_eq!(masked(address("2001:db8::77"), 64), address("2001:db8::"));
+        assert_eq!(masked(address("2001:db8::77"), 128), address("2001:db8::77"));
+    }
+}

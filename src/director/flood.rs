@@ -1,0 +1,103 @@
+//! The flood rule: above so many new connections per second no entry is made for new flows, but they
+//! are still forwarded (peers.md F-I2). Nothing established is hurt, and nothing is culled.
+//!
+//! Where a hash alone decides, the hash decides again for every packet. Elsewhere a small table of fixed
+//! size remembers for a few seconds; newer flows overwrite older ones.
+
+use std::hash::BuildHasher;
+use std::time::Duration;
+
+use foldhash::quality::SeedableRandomState;
+
+use super::connection::table::hasher;
+use crate::packet::Flow;
+use crate::time::Moment;
+
+/// Entries of the short-lived table: 1.5 MiB per worker, allocated with the first flood.
+const ENTRIES: usize = 65_536;
+
+/// As long as a client may take to answer a SYN and be a new connection once the flood is over.
+const LIFETIME: Duration = Duration::from_secs(10);
+
+#[derive(Clone, Copy)]
+struct Entry {
+    /// The flow's hash: two flows of one hash share a real server for a few seconds.
+    tag: u64,
+    deadline: Moment,
+    real_server: u32,
+}
+
+/// One worker's count of new connections and its short-lived table.
+pub struct Flood {
+    hasher: SeedableRandomState,
+    /// Start of the second that is counted.
+    second: Moment,
+    count: u32,
+    entries: Vec<Entry>,
+}
+
+impl Flood {
+    /// `seed` keys the hash.
+    pub fn new(seed: u64) -> Flood {
+        Flood { hasher: hasher(seed), second: Moment::ZERO, count: 0, entries: Vec::new() }
+    }
+
+    /// Counts a new connection; true if it is above the limit.
+    pub fn is_above(&mut self, max: Option<u32>, now: Moment) -> bool {
+        let Some(max) = max else { return false };
+        if now.since(self.second) >= Duration::from_secs(1) {
+            self.second = now;
+            self.count = 0;
+        }
+        self.count = self.count.saturating_add(1);
+        self.count > max
+    }
+
+    /// The real server a flow was given during a flood.
+    pub fn recall(&self, flow: &Flow, now: Moment) -> Option<u32> {
+        if self.entries.is_empty() {
+            return None;
+        }
+        let tag = self.hasher.hash_one(flow);
+        let entry = &self.entries[tag as usize % ENTRIES];
+        (entry.tag == tag && entry.deadline > now).then_some(entry.real_server)
+    }
+
+    /// Remembers for a few seconds.
+    pub fn remember(&mut self, flow: &Flow, real_server: u32, now: Moment) {
+        if self.entries.is_empty() {
+            self.entries = vec![Entry { tag: 0, deadline: Moment::ZERO, real_server: 0 }; ENTRIES];
+        }
+        let tag = self.hasher.hash_one(flow);
+        self.entries[tag as usize % ENTRIES] = Entry { tag, deadline: now.after(LIFETIME), real_server };
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn flow(client_port: u16) -> Flow {
+        let (client, vip) = ("203.0.113.7".parse().unwrap(), "172.25.3.100".parse().unwrap());
+        Flow { protocol: 6, client, client_port, vip, vip_port: 80 }
+    }
+
+    #[test]
+    fn the_count_starts_anew_every_second() {
+        let mut flood = Flood::new(1);
+        let above = |flood: &mut Flood, ms| flood.is_above(Some(2), Moment::from_millis(ms));
+        assert_eq!([0, 1, 2, 999].map(|ms| above(&mut flood, ms)), [false, false, true, true]);
+        assert_eq!([1000, 1001, 1500].map(|ms| above(&mut flood, ms)), [false, false, true]);
+        assert!((0..1000).all(|_| !flood.is_above(None, Moment::ZERO)));
+    }
+
+    #[test]
+    fn a_flow_is_remembered_for_a_few_seconds() {
+        let mut flood = Flood::new(1);
+        assert_eq!(flood.recall(&flow(1), Moment::ZERO), None);
+        flood.remember(&flow(1), 7, Moment::ZERO);
+        assert_eq!(flood.recall(&flow(1), Moment::from_secs(9)), Some(7));
+        assert_eq!(flood.recall(&flow(2), Moment::from_secs(9)), None);
+        assert_eq!(flood.recall(&flow(1), Moment::from_secs(10)), None);
+    }
+}

@@ -1,0 +1,217 @@
+//! Persistence: a template remembers the real server of a client (or of a prefix of clients) beyond one
+//! connection (ipvs.md §5).
+//!
+//! A template's timer restarts with each new connection. While connections hang on it it does not expire,
+//! but looks again every 60 s. A template whose real server cannot be used is replaced in place and keeps
+//! the count of the connections that hang on it.
+
+use std::net::IpAddr;
+
+use dashmap::DashMap;
+use dashmap::mapref::entry::Entry;
+use foldhash::quality::SeedableRandomState;
+
+use super::cluster::Persistence;
+use super::cluster::config::masked;
+use super::connection::table::hasher;
+use crate::time::Moment;
+
+use std::time::Duration;
+
+/// ipvs.md §4.5.
+const RETRY: Duration = Duration::from_secs(60);
+
+/// Whose template.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct TemplateKey {
+    pub virtual_service: u32,
+    /// Cleared behind the prefix.
+    pub client: IpAddr,
+    /// In the key, so that templates of another prefix length are other ones.
+    pub prefix: u8,
+}
+
+impl TemplateKey {
+    pub fn new(virtual_service: u32, client: IpAddr, persistence: &Persistence) -> TemplateKey {
+        let (client, prefix) = persistence.mask(client);
+        TemplateKey { virtual_service, client, prefix }
+    }
+
+    /// The key of a connection that remembers only the prefix's length.
+    pub fn of_connection(virtual_service: u32, client: IpAddr, prefix: u8) -> TemplateKey {
+        TemplateKey { virtual_service, client: masked(client, prefix), prefix }
+    }
+}
+
+#[derive(Clone, Copy, Debug)]
+struct Template {
+    real_server: u32,
+    /// Connections that hang on it.
+    connections: u32,
+    deadline: Moment,
+}
+
+impl Template {
+    fn is_expired(&self, now: Moment) -> bool {
+        self.connections == 0 && self.deadline <= now
+    }
+
+    /// The first look at or after `now` that finds no connection: every 60 s from the deadline on.
+    fn postpone(&mut self, now: Moment) {
+        if self.deadline < now {
+            let late = now.since(self.deadline).as_nanos() as u64;
+            let looks = late.div_ceil(RETRY.as_nanos() as u64);
+            self.deadline = self.deadline.after(RETRY * looks.min(u64::from(u32::MAX)) as u32);
+        }
+    }
+}
+
+/// A template came to point to a real server, or ceased to.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum TemplateChange {
+    Added { real_server: u32 },
+    Removed { real_server: u32 },
+}
+
+/// All templates of a director.
+pub struct Templates {
+    map: DashMap<TemplateKey, Template, SeedableRandomState>,
+}
+
+impl Templates {
+    /// `seed` keys the hash.
+    pub fn new(seed: u64) -> Templates {
+        Templates { map: DashMap::with_hasher(hasher(seed)) }
+    }
+
+    pub fn len(&self) -> usize {
+        self.map.len()
+    }
+
+    pub fn is_empty(&self) -> bool {
+        self.map.is_empty()
+    }
+
+    /// The real server of a live template, if `is_usable` agrees.
+    pub fn find(&self, key: &TemplateKey, is_usable: impl Fn(u32) -> bool, now: Moment) -> Option<u32> {
+        let template = self.map.get(key).map(|template| *template)?;
+        (!template.is_expired(now) && is_usable(template.real_server)).then_some(template.real_server)
+    }
+
+    /// Makes or renews the template for a new connection to `real_server`. `hangs`: the connection has an
+    /// entry, whose end [`Templates::unlink`] tells.
+    pub fn link(
+        &self,
+        key: TemplateKey,
+        real_server: u32,
+        hangs: bool,
+        timeout: Duration,
+        now: Moment,
+        mut on_change: impl FnMut(TemplateChange),
+    ) {
+        let deadline = now.after(timeout);
+        match self.map.entry(key) {
+            Entry::Vacant(slot) => {
+                slot.insert(Template { real_server, connections: u32::from(hangs), deadline });
+                on_change(TemplateChange::Added { real_server });
+            }
+            Entry::Occupied(mut slot) => {
+                let template = slot.get_mut();
+                if template.real_server != real_server {
+                    on_change(TemplateChange::Removed { real_server: template.real_server });
+                    on_change(TemplateChange::Added { real_server });
+                    template.real_server = real_server;
+                }
+                template.connections += u32::from(hangs);
+                template.deadline = deadline;
+            }
+        }
+    }
+
+    /// A connection that hung on the template has ended.
+    pub fn unlink(&self, key: &TemplateKey, now: Moment) {
+        if let Some(mut template) = self.map.get_mut(key) {
+            template.connections = template.connections.saturating_sub(1);
+            if template.connections == 0 {
+                template.postpone(now);
+            }
+        }
+    }
+
+    /// Removes what has expired.
+    pub fn sweep(&self, now: Moment, mut on_change: impl FnMut(TemplateChange)) {
+        self.map.retain(|_, template| {
+            let is_kept = !template.is_expired(now);
+            if !is_kept {
+                on_change(TemplateChange::Removed { real_server: template.real_server });
+            }
+            is_kept
+        });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const TIMEOUT: Duration = Duration::from_secs(360);
+
+    fn key(client: &str, prefix_v4: u8) -> TemplateKey {
+        let persistence = Persistence { prefix_v4, ..Persistence::new(TIMEOUT) };
+        TemplateKey::new(1, client.parse().unwrap(), &persistence)
+    }
+
+    fn find(templates: &Templates, key: &TemplateKey, secs: u64) -> Option<u32> {
+        templates.find(key, |_| true, Moment::from_secs(secs))
+    }
+
+    #[test]
+    fn each_new_connection_restarts_the_timer() {
+        let templates = Templates::new(1);
+        let key = key("203.0.113.7", 32);
+        templates.link(key, 5, false, TIMEOUT, Moment::ZERO, |_| {});
+        assert_eq!(find(&templates, &key, 359), Some(5));
+        templates.link(key, 5, false, TIMEOUT, Moment::from_secs(359), |_| {});
+        assert_eq!(find(&templates, &key, 718), Some(5));
+        assert_eq!(find(&templates, &key, 719), None);
+    }
+
+    #[test]
+    fn connections_keep_a_template_and_it_looks_again_every_minute() {
+        let templates = Templates::new(1);
+        let key = key("203.0.113.7", 32);
+        templates.link(key, 5, true, TIMEOUT, Moment::ZERO, |_| {});
+        assert_eq!(find(&templates, &key, 5000), Some(5));
+        templates.unlink(&key, Moment::from_secs(365));
+        assert_eq!(find(&templates, &key, 419), Some(5), "the look at 360 s found a connection");
+        assert_eq!(find(&templates, &key, 420), None);
+        let mut changes = Vec::new();
+        templates.sweep(Moment::from_secs(420), |change| changes.push(change));
+        assert_eq!(changes, [TemplateChange::Removed { real_server: 5 }]);
+        assert!(templates.is_empty());
+    }
+
+    #[test]
+    fn a_prefix_is_one_client() {
+        assert_eq!(key("203.0.113.7", 24), key("203.0.113.200", 24));
+        assert_ne!(key("203.0.113.7", 24), key("203.0.113.0", 32));
+        let prefix = key("203.0.113.7", 24).prefix;
+        let connection = TemplateKey::of_connection(1, "203.0.113.9".parse().unwrap(), prefix);
+        assert_eq!(connection, key("203.0.113.7", 24));
+    }
+
+    #[test]
+    fn a_template_of_an_unusable_server_is_replaced() {
+        let templates = Templates::new(1);
+        let key = key("203.0.113.7", 32);
+        templates.link(key, 5, true, TIMEOUT, Moment::ZERO, |_| {});
+        assert_eq!(templates.find(&key, |slot| slot != 5, Moment::ZERO), None);
+        let mut changes = Vec::new();
+        templates.link(key, 6, true, TIMEOUT, Moment::ZERO, |change| changes.push(change));
+        assert_eq!(
+            changes,
+            [TemplateChange::Removed { real_server: 5 }, TemplateChange::Added { real_server: 6 }]
+        );
+        assert_eq!(find(&templates, &key, 0), Some(6));
+    }
+}

@@ -1,0 +1,171 @@
+//! What several schedulers share: the least loaded of some real servers, buckets found by a keyed hash,
+//! and the memory of destinations that `lblc` and `lblcr` keep.
+
+use std::collections::HashMap;
+use std::hash::Hasher;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
+
+use siphasher::sip::SipHasher13;
+
+use super::{Options, Request};
+use crate::director::cluster::RealServer;
+use crate::packet::Flow;
+use crate::time::Moment;
+
+/// The eligible real server with the least `load` for its weight; the first in canonical order wins a
+/// tie. Loads are compared without dividing: at most 2^40 × 2^16.
+pub fn least_loaded<'a>(
+    real_servers: impl IntoIterator<Item = (usize, &'a Arc<RealServer>)>,
+    load: impl Fn(&RealServer) -> u64,
+) -> Option<usize> {
+    let mut best: Option<(usize, u64, u64)> = None;
+    for (index, server) in real_servers {
+        if !server.is_eligible() {
+            continue;
+        }
+        let (load, weight) = (load(server), u64::from(server.weight()));
+        if best.is_none_or(|(_, least, of)| least * weight > load * of) {
+            best = Some((index, load, weight));
+        }
+    }
+    best.map(|(index, ..)| index)
+}
+
+/// SipHash-1-3 of several fields, each of fixed length or alone: the fields are hashed one after the
+/// other, never added up (ipvs.md T3, T5).
+#[derive(Clone, Copy)]
+pub struct KeyedHash {
+    hasher: SipHasher13,
+}
+
+impl KeyedHash {
+    pub fn new(key: &[u8; 16]) -> KeyedHash {
+        KeyedHash { hasher: SipHasher13::new_with_key(key) }
+    }
+
+    pub fn of(&self, fields: &[&[u8]]) -> u64 {
+        let mut hasher = self.hasher;
+        for field in fields {
+            hasher.write(field);
+        }
+        hasher.finish()
+    }
+
+    /// Of an address, and of a port if one is given; `try_number` tells repeated tries apart.
+    pub fn of_client(&self, address: IpAddr, port: Option<u16>, try_number: u32) -> u64 {
+        let port = port.unwrap_or(0).to_be_bytes();
+        let try_number = try_number.to_be_bytes();
+        match address {
+            IpAddr::V4(v4) => self.of(&[&v4.octets(), &port, &try_number]),
+            IpAddr::V6(v6) => self.of(&[&v6.octets(), &port, &try_number]),
+        }
+    }
+}
+
+/// A table of buckets, each with the index of a real server; empty if none may have a bucket.
+pub struct Buckets {
+    pub table: Vec<u32>,
+    pub hash: KeyedHash,
+    pub options: Options,
+}
+
+/// Tries of a scheduler with fallback before it gives up: as many as IPVS makes (ipvs.md §3.6).
+const FALLBACK_TRIES: u32 = 256;
+
+impl Buckets {
+    /// The real server of the client's bucket. With fallback, and if that one may take nothing, further
+    /// buckets are tried.
+    pub fn choose_for_client(&self, real_servers: &[Arc<RealServer>], request: &Request) -> Option<usize> {
+        let Flow { client, client_port, .. } = *request.flow;
+        self.choose(real_servers, client, self.options.has_port.then_some(client_port))
+    }
+
+    pub fn choose(
+        &self,
+        real_servers: &[Arc<RealServer>],
+        address: IpAddr,
+        port: Option<u16>,
+    ) -> Option<usize> {
+        if self.table.is_empty() {
+            return None;
+        }
+        let tries = if self.options.has_fallback { FALLBACK_TRIES } else { 1 };
+        (0..tries).find_map(|number| {
+            let hash = self.hash.of_client(address, port, number);
+            let index = self.table[(hash % self.table.len() as u64) as usize] as usize;
+            real_servers.get(index).filter(|server| server.is_eligible()).map(|_| index)
+        })
+    }
+
+    /// The same on two directors exactly if key, flags, real servers and weights are.
+    pub fn fingerprint(&self, real_servers: &[Arc<RealServer>]) -> u64 {
+        let mut hasher = self.hash.hasher;
+        hasher.write(&[u8::from(self.options.has_port), u8::from(self.options.has_fallback)]);
+        for bucket in &self.table {
+            match real_servers.get(*bucket as usize) {
+                Some(server) => hasher.write(&server.rip.octets()),
+                None => hasher.write(&[0; 4]),
+            }
+        }
+        hasher.finish()
+    }
+}
+
+/// `lblc` and `lblcr`: how long a destination is remembered without a packet (ipvs.md §3.11).
+pub const DESTINATION_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+
+/// ipvs.md §3.11: 16 × 1024.
+const DESTINATIONS_MAX: usize = 16_384;
+
+/// What `lblc` and `lblcr` know of VIPs; outlives changes of the cluster.
+#[derive(Default)]
+pub struct Destinations {
+    by_vip: Mutex<HashMap<IpAddr, Destination>>,
+}
+
+/// The real servers of one VIP, by RIP.
+pub struct Destination {
+    pub rips: Vec<Ipv4Addr>,
+    pub changed: Moment,
+    used: Moment,
+}
+
+impl Destinations {
+    /// Lets `choose` choose for a VIP that is known, and `first` for one that is not.
+    pub fn choose(
+        &self,
+        vip: IpAddr,
+        now: Moment,
+        first: impl FnOnce() -> Option<Ipv4Addr>,
+        choose: impl FnOnce(&mut Destination) -> Option<Ipv4Addr>,
+    ) -> Option<Ipv4Addr> {
+        let is_fresh = |destination: &Destination| now.since(destination.used) < DESTINATION_TIMEOUT;
+        let mut by_vip = self.by_vip.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(destination) = by_vip.get_mut(&vip).filter(|destination| is_fresh(destination)) {
+            destination.used = now;
+            return choose(destination);
+        }
+        let rip = first()?;
+        if by_vip.len() >= DESTINATIONS_MAX {
+            by_vip.retain(|_, destination| is_fresh(destination));
+        }
+        if by_vip.len() < DESTINATIONS_MAX {
+            by_vip.insert(vip, Destination { rips: vec![rip], changed: now, used: now });
+        }
+        Some(rip)
+    }
+}
+
+/// The index of a real server, by its RIP.
+pub fn index_of(real_servers: &[Arc<RealServer>], rip: Ipv4Addr) -> Option<usize> {
+    real_servers.binary_search_by_key(&rip, |server| server.rip).ok()
+}
+
+/// `lblc` and `lblcr` leave a real server whose active connections exceed its weight, if another one has
+/// less than half of its own.
+pub fn is_overworked(server: &RealServer, real_servers: &[Arc<RealServer>]) -> bool {
+    let is_idle = |other: &Arc<RealServer>| other.active() * 2 < u64::from(other.weight());
+    server.active() > u64::from(server.weight()) && real_servers.iter().any(is_idle)
+}

@@ -1,0 +1,54 @@
+//! `dh`, destination hashing: packets for one VIP always find the same real server; weights ignored but for 0
+//! (ipvs.md §3.7). Of use where one virtual service matches several VIPs.
+
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::common::{Buckets, KeyedHash};
+use super::{Memory, Options, Request, Row, Scheduler};
+use crate::director::cluster::RealServer;
+
+pub const ROW: Row = Row { name: "dh", summary: "by the VIP", flags: &[], is_stateless: false, build };
+
+/// ipvs.md §3.7.
+const BUCKETS: usize = 256;
+
+struct DestinationHashing {
+    buckets: Buckets,
+}
+
+fn build(real_servers: &[Arc<RealServer>], options: &Options, _: Memory) -> Box<dyn Scheduler> {
+    let all = || (0..real_servers.len() as u32).filter(|index| real_servers[*index as usize].weight() > 0);
+    let table = if all().next().is_some() { all().cycle().take(BUCKETS).collect() } else { Vec::new() };
+    let options = Options { has_fallback: false, ..*options };
+    Box::new(DestinationHashing {
+        buckets: Buckets { table, hash: KeyedHash::new(&options.hash_key), options },
+    })
+}
+
+impl Scheduler for DestinationHashing {
+    fn choose(&self, real_servers: &[Arc<RealServer>], request: &Request) -> Option<usize> {
+        let vip: IpAddr = request.flow.vip;
+        self.buckets.choose(real_servers, vip, None)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing::{build, flow, request, servers};
+    use super::*;
+    use crate::packet::Flow;
+
+    #[test]
+    fn the_vip_alone_decides() {
+        let servers = servers(&[(1, 0, 0), (0, 0, 0), (9, 0, 0)]);
+        let dh = build(&ROW, &servers);
+        let of = |vip: u8, client: u8| {
+            let flow = Flow { vip: [10, 1, 1, vip].into(), client: [192, 0, 2, client].into(), ..flow() };
+            dh.choose(&servers, &request(&flow))
+        };
+        assert!((0..50).all(|vip| (0..50).all(|client| of(vip, client) == of(vip, 0))));
+        let chosen: Vec<_> = (0..50).map(|vip| of(vip, 0)).collect();
+        assert!(chosen.contains(&Some(0)) && chosen.contains(&Some(2)) && !chosen.contains(&Some(1)));
+    }
+}

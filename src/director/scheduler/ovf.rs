@@ -1,0 +1,45 @@
+//! `ovf`, overflow: the heaviest real server whose active connections do not exceed its weight; when all
+//! do, nobody (ipvs.md §3.9).
+
+use std::sync::Arc;
+
+use super::fo::heaviest;
+use super::{Memory, Options, Request, Row, Scheduler};
+use crate::director::cluster::RealServer;
+
+pub const ROW: Row = Row {
+    name: "ovf",
+    summary: "the heaviest, until it has as many connections as weight",
+    flags: &[],
+    is_stateless: false,
+    build,
+};
+
+struct Overflow;
+
+fn build(_: &[Arc<RealServer>], _: &Options, _: Memory) -> Box<dyn Scheduler> {
+    Box::new(Overflow)
+}
+
+impl Scheduler for Overflow {
+    fn choose(&self, real_servers: &[Arc<RealServer>], _: &Request) -> Option<usize> {
+        heaviest(real_servers, |server| server.is_eligible() && server.active() <= u64::from(server.weight()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::testing;
+    use super::*;
+
+    #[test]
+    fn a_server_overflows_above_its_weight() {
+        let choice = |given: &[(u32, u32, u32)]| {
+            let servers = testing::servers(given);
+            testing::choice(&*testing::build(&ROW, &servers), &servers)
+        };
+        assert_eq!(choice(&[(5, 0, 0), (10, 10, 99)]), Some(1));
+        assert_eq!(choice(&[(5, 0, 0), (10, 11, 0)]), Some(0));
+        assert_eq!(choice(&[(5, 6, 0), (10, 11, 0)]), None);
+    }
+}

@@ -1,0 +1,140 @@
+//! `sh`, source hashing: a client's address (and port, with `sh-port`) always finds the same real server
+//! (ipvs.md §3.6).
+//!
+//! Better than IPVS on purpose: the hash is keyed and takes each field by itself (T3, T5); weight 0 has no
+//! bucket (T4); the table grows with the weights, so that none is cut off (T4); its order is canonical (T1).
+
+use std::sync::Arc;
+
+use super::common::{Buckets, KeyedHash};
+use super::{Memory, Options, Request, Row, Scheduler};
+use crate::director::cluster::RealServer;
+
+pub const ROW: Row = Row {
+    name: "sh",
+    summary: "by the client's address",
+    flags: &["sh-fallback", "sh-port"],
+    is_stateless: true,
+    build,
+};
+
+/// IPVS's table; ours is never smaller.
+const BUCKETS_MIN: u64 = 256;
+/// IPVS's largest (Kconfig, 2^20).
+const BUCKETS_MAX: u64 = 1 << 20;
+/// Buckets per unit of weight: the last, cut round is then at most 1/16 of the table.
+const ROUNDS: u64 = 16;
+
+struct SourceHashing {
+    buckets: Buckets,
+    fingerprint: u64,
+}
+
+fn build(real_servers: &[Arc<RealServer>], options: &Options, _: Memory) -> Box<dyn Scheduler> {
+    let hash = KeyedHash::new(&options.hash_key);
+    let buckets = Buckets { table: fill(real_servers), hash, options: *options };
+    let fingerprint = buckets.fingerprint(real_servers);
+    Box::new(SourceHashing { buckets, fingerprint })
+}
+
+/// Each real server in turn takes as many buckets as it has weight, round after round.
+fn fill(real_servers: &[Arc<RealServer>]) -> Vec<u32> {
+    let weighted: Vec<(u32, u32)> = real_servers
+        .iter()
+        .enumerate()
+        .filter(|(_, server)| server.weight() > 0)
+        .map(|(index, server)| (index as u32, server.weight()))
+        .collect();
+    let divisor = weighted.iter().fold(0, |divisor, (_, weight)| gcd(divisor, *weight)).max(1);
+    let total: u64 = weighted.iter().map(|(_, weight)| u64::from(weight / divisor)).sum();
+    if total == 0 {
+        return Vec::new();
+    }
+    let size = (total * ROUNDS).next_power_of_two().clamp(BUCKETS_MIN, BUCKETS_MAX);
+    // Where even the largest table cannot hold one round, weights shrink in proportion, to at least 1.
+    let share = |weight: u32| u64::from(weight / divisor) * size.min(total) / total;
+    let round = weighted
+        .iter()
+        .flat_map(|(index, weight)| std::iter::repeat_n(*index, share(*weight).max(1) as usize));
+    round.collect::<Vec<_>>().into_iter().cycle().take(size as usize).collect()
+}
+
+fn gcd(a: u32, b: u32) -> u32 {
+    if b == 0 { a } else { gcd(b, a % b) }
+}
+
+impl Scheduler for SourceHashing {
+    fn choose(&self, real_servers: &[Arc<RealServer>], request: &Request) -> Option<usize> {
+        self.buckets.choose_for_client(real_servers, request)
+    }
+
+    fn fingerprint(&self) -> Option<u64> {
+        Some(self.fingerprint)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::atomic::Ordering;
+
+    use super::super::testing::{build, flow, request, sequence, servers};
+    use super::*;
+    use crate::packet::Flow;
+
+    #[test]
+    fn a_client_keeps_its_server_and_its_port_counts_only_with_the_flag() {
+        let servers = servers(&[(1, 0, 0); 5]);
+        let choices = |options: &Options| -> Vec<_> {
+            let sh = (ROW.build)(&servers, options, Memory::default());
+            let of_port = |client_port| sh.choose(&servers, &request(&Flow { client_port, ..flow() }));
+            (1..200).map(of_port).collect()
+        };
+        let without = choices(&Options::default());
+        assert!(without.iter().all(|choice| *choice == without[0]));
+        let with = choices(&Options { has_port: true, ..Options::default() });
+        assert!((0..5).all(|server| with.contains(&Some(server))));
+    }
+
+    #[test]
+    fn buckets_follow_weights_and_weight_zero_has_none() {
+        for weights in [vec![1, 2, 0, 3], vec![100, 100, 100], vec![65535, 1, 30000]] {
+            let given: Vec<_> = weights.iter().map(|weight| (*weight, 0, 0)).collect();
+            let table = fill(&servers(&given));
+            let total: u32 = weights.iter().sum();
+            for (index, weight) in weights.iter().enumerate() {
+                let buckets = table.iter().filter(|bucket| **bucket == index as u32).count();
+                let share = buckets as f64 / table.len() as f64 - f64::from(*weight) / f64::from(total);
+                assert!(share.abs() <= 1.0 / 16.0, "{weights:?}[{index}]: {buckets} of {}", table.len());
+                assert_eq!(buckets == 0, *weight == 0, "{weights:?}[{index}]");
+            }
+        }
+    }
+
+    #[test]
+    fn only_with_fallback_does_an_overloaded_servers_client_find_another() {
+        let servers = servers(&[(1, 0, 0), (1, 0, 0)]);
+        let sh = build(&ROW, &servers);
+        let options = Options { has_fallback: true, ..Options::default() };
+        let fallback = (ROW.build)(&servers, &options, Memory::default());
+        let before = sequence(&*sh, &servers, 100);
+        servers[0].live.is_overloaded.store(true, Ordering::Relaxed);
+        let after = sequence(&*sh, &servers, 100);
+        assert!(
+            before.iter().zip(&after).all(|(before, after)| *after == before.filter(|choice| *choice == 1))
+        );
+        assert!(sequence(&*fallback, &servers, 100).iter().all(|choice| *choice == Some(1)));
+    }
+
+    #[test]
+    fn another_key_is_another_table() {
+        let servers = servers(&[(1, 0, 0); 5]);
+        let with_key = |byte| {
+            let options = Options { hash_key: [byte; 16], ..Options::default() };
+            let sh = (ROW.build)(&servers, &options, Memory::default());
+            (sequence(&*sh, &servers, 100), sh.fingerprint())
+        };
+        assert_eq!(with_key(1), with_key(1));
+        assert_ne!(with_key(1).0, with_key(2).0);
+        assert_ne!(with_key(1).1, with_key(2).1);
+    }
+}
