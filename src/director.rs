@@ -205,7 +205,7 @@ impl<'a> Journey<'a> {
         let claim = |slot, state| self.claim(service, event, slot, state);
         let found = self.tables.connections.find(&packet.flow, event, timeouts, claim, self.now);
         if let Some(change) = found.change {
-            self.tables.book(self.cluster, change, self.now);
+            self.tables.book(self.cluster, change);
         }
         match found.answer {
             connection::Answer::Known(slot) => {
@@ -240,10 +240,10 @@ impl<'a> Journey<'a> {
         service: &'a VirtualService,
         packet: &Packet,
     ) -> Result<Choice<'a>, Refusal> {
-        let may_remember = may_begin(service, packet)?;
+        let recalled = self.recall(service, packet);
+        let may_remember = recalled.is_some() || may_begin(service, packet)?;
         let key = service.config.persistence.map(|p| TemplateKey::new(service.slot, packet.flow.client, &p));
-        let chosen = match self.find_template(service, key.as_ref()).or_else(|| self.recall(service, packet))
-        {
+        let chosen = match recalled.or_else(|| self.find_template(service, key.as_ref())) {
             Some(real_server) => real_server,
             None => self.schedule(service, packet)?,
         };
@@ -254,7 +254,11 @@ impl<'a> Journey<'a> {
         if !may_remember {
             return Ok(Choice { real_server: chosen, memory: Memory::None });
         }
-        let is_flood = self.flood.is_above(self.cluster.config().new_connections_per_second_max, self.now);
+        let max = self.cluster.config().new_connections_per_second_max;
+        let is_flood = match recalled {
+            Some(_) => self.flood.is_on(max, self.now),
+            None => self.flood.is_above(max, self.now),
+        };
         if is_flood {
             if !service.is_stateless {
                 self.flood.remember(&packet.flow, chosen.slot, self.now);

@@ -12,6 +12,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
+use foldhash::quality::FixedState;
+
 use super::connection::Activity;
 use super::scheduler::Scheduler;
 use crate::encapsulation;
@@ -165,14 +167,17 @@ impl RealServer {
     }
 }
 
+/// A virtual service by one of its ranges of ports.
+type Ranged = (Ports, Arc<VirtualService>);
+
 /// A snapshot. Looked up by every packet, changed by none.
 pub struct Cluster {
     config: ClusterConfig,
     host: HostView,
-    by_key: HashMap<ServiceKey, Arc<VirtualService>, foldhash::quality::FixedState>,
+    by_key: HashMap<ServiceKey, Arc<VirtualService>, FixedState>,
     /// Narrowest range first.
-    by_range: HashMap<(u8, IpAddr), Vec<(Ports, Arc<VirtualService>)>, foldhash::quality::FixedState>,
-    vips: HashSet<IpAddr, foldhash::quality::FixedState>,
+    by_range: HashMap<(u8, IpAddr), Vec<Ranged>, FixedState>,
+    vips: HashSet<IpAddr, FixedState>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
     real_servers: Vec<Option<Arc<RealServer>>>,
 }

@@ -19,6 +19,8 @@ const ENTRIES: usize = 65_536;
 /// As long as a client may take to answer a SYN and be a new connection once the flood is over.
 const LIFETIME: Duration = Duration::from_secs(10);
 
+const SECOND: Duration = Duration::from_secs(1);
+
 #[derive(Clone, Copy)]
 struct Entry {
     /// The flow's hash: two flows of one hash share a real server for a few seconds.
@@ -44,13 +46,17 @@ impl Flood {
 
     /// Counts a new connection; true if it is above the limit.
     pub fn is_above(&mut self, max: Option<u32>, now: Moment) -> bool {
-        let Some(max) = max else { return false };
-        if now.since(self.second) >= Duration::from_secs(1) {
+        if now.since(self.second) >= SECOND {
             self.second = now;
             self.count = 0;
         }
         self.count = self.count.saturating_add(1);
-        self.count > max
+        self.is_on(max, now)
+    }
+
+    /// There were too many new connections in the present second.
+    pub fn is_on(&self, max: Option<u32>, now: Moment) -> bool {
+        max.is_some_and(|max| self.count > max && now.since(self.second) < SECOND)
     }
 
     /// The real server a flow was given during a flood.

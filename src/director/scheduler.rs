@@ -90,6 +90,9 @@ impl Default for Options {
     }
 }
 
+/// Makes a scheduler over real servers in canonical order.
+pub type Build = fn(&[Arc<RealServer>], &Options, Memory) -> Box<dyn Scheduler>;
+
 /// A member of the family.
 pub struct Row {
     /// The word in configuration files and in `ipvsadm -s`.
@@ -100,7 +103,7 @@ pub struct Row {
     /// Chooses by hash alone: any director with the same key and configuration chooses alike, so that a
     /// packet can be forwarded without an entry.
     pub is_stateless: bool,
-    pub build: fn(&[Arc<RealServer>], &Options, Memory) -> Box<dyn Scheduler>,
+    pub build: Build,
 }
 
 pub const SCHEDULERS: &[Row] = &[

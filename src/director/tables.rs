@@ -21,19 +21,19 @@ impl Tables {
     }
 
     /// Books what the connection table reported.
-    pub fn book(&self, cluster: &Cluster, change: Change, now: Moment) {
+    pub fn book(&self, cluster: &Cluster, change: Change) {
         match change {
             Change::Moved { real_server, to } => {
                 if let Some(server) = cluster.real_server(real_server) {
                     server.book_move(to);
                 }
             }
-            Change::Removed { real_server, from, client, template } => {
+            Change::Removed { real_server, from, ended, client, template } => {
                 let Some(server) = cluster.real_server(real_server) else { return };
                 server.book_end(from);
                 if let Some(prefix) = template {
                     let key = TemplateKey::of_connection(server.virtual_service, client, prefix.length());
-                    self.templates.unlink(&key, now);
+                    self.templates.unlink(&key, ended);
                 }
             }
         }
@@ -60,7 +60,7 @@ impl Tables {
                 service.is_none_or(|service| service.config.on_removed == OnRemoved::Reschedule)
             })
         };
-        self.connections.sweep(now, is_given_up, |change| self.book(cluster, change, now));
+        self.connections.sweep(now, is_given_up, |change| self.book(cluster, change));
         self.templates.sweep(now, |change| Tables::book_template(cluster, change));
     }
 }

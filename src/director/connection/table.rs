@@ -139,8 +139,18 @@ impl Activity {
 /// What happened to one connection; the caller books it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
-    Moved { real_server: u32, to: Activity },
-    Removed { real_server: u32, from: Activity, client: IpAddr, template: Option<TemplatePrefix> },
+    Moved {
+        real_server: u32,
+        to: Activity,
+    },
+    /// `ended` is when it expired, which may be a while ago.
+    Removed {
+        real_server: u32,
+        from: Activity,
+        ended: Moment,
+        client: IpAddr,
+        template: Option<TemplatePrefix>,
+    },
 }
 
 /// What a lookup may do with an entry, by its real server.
@@ -294,7 +304,7 @@ impl Table {
             },
         }
         let removed = map.remove_if(key, |_, entry| judge(entry) == Claim::GiveUp);
-        let change = removed.map(|(key, entry)| self.book_removal(&key, &entry));
+        let change = removed.map(|(key, entry)| self.book_removal(&key, &entry, now));
         Found { answer: Answer::Unknown, change }
     }
 
@@ -348,20 +358,21 @@ impl Table {
     /// slot, shard by shard; no lock is held longer than one shard takes.
     pub fn sweep(&self, now: Moment, is_given_up: impl Fn(u32) -> bool, mut on_change: impl FnMut(Change)) {
         let is_over = |entry: &Entry| entry.is_expired(now) || is_given_up(entry.real_server);
-        self.sweep_in(&self.v4, &is_over, &mut on_change);
-        self.sweep_in(&self.v6, &is_over, &mut on_change);
+        self.sweep_in(&self.v4, now, &is_over, &mut on_change);
+        self.sweep_in(&self.v6, now, &is_over, &mut on_change);
     }
 
     fn sweep_in<K: FlowKey>(
         &self,
         map: &DashMap<K, Entry, SeedableRandomState>,
+        now: Moment,
         is_over: &impl Fn(&Entry) -> bool,
         on_change: &mut impl FnMut(Change),
     ) {
         map.retain(|key, entry| {
             let is_kept = !is_over(entry);
             if !is_kept {
-                on_change(self.book_removal(key, entry));
+                on_change(self.book_removal(key, entry, now));
             }
             is_kept
         });
@@ -380,11 +391,12 @@ impl Table {
         self.v6.iter().filter_map(|pair| live(pair.key().flow(), pair.value())).for_each(&mut visit);
     }
 
-    fn book_removal<K: FlowKey>(&self, key: &K, entry: &Entry) -> Change {
+    fn book_removal<K: FlowKey>(&self, key: &K, entry: &Entry, now: Moment) -> Change {
         self.removed.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_sub(1, Ordering::Relaxed);
         let Entry { real_server, template, .. } = *entry;
-        Change::Removed { real_server, from: entry.activity(), client: key.flow().client, template }
+        let ended = entry.deadline.min(now);
+        Change::Removed { real_server, from: entry.activity(), ended, client: key.flow().client, template }
     }
 }
 
@@ -443,8 +455,8 @@ mod tests {
         insert_flow(table, flow(port), 3, Event::Syn, now)
     }
 
-    fn removed(from: Activity) -> Option<Change> {
-        Some(Change::Removed { real_server: 3, from, client: flow(1).client, template: None })
+    fn removed(from: Activity, ended: Moment) -> Option<Change> {
+        Some(Change::Removed { real_server: 3, from, ended, client: flow(1).client, template: None })
     }
 
     #[test]
@@ -463,7 +475,7 @@ mod tests {
         assert_eq!(table.len(), 1);
         let gone = find(&table, Event::Ack, later.after(Duration::from_secs(120)));
         assert_eq!(gone.answer, Answer::Unknown);
-        assert_eq!(gone.change, removed(Activity::Inactive));
+        assert_eq!(gone.change, removed(Activity::Inactive, later.after(Duration::from_secs(120))));
         assert!(table.is_empty());
     }
 
@@ -488,7 +500,10 @@ mod tests {
             Found { answer: Answer::Refused, change: None }
         );
         assert_eq!(table.peek(&flow(1), Moment::from_secs(60)), None, "a refusal does not restart the timer");
-        assert_eq!(find(Claim::GiveUp, Moment::from_secs(59)).change, removed(Activity::Active));
+        assert_eq!(
+            find(Claim::GiveUp, Moment::from_secs(59)).change,
+            removed(Activity::Active, Moment::from_secs(59))
+        );
     }
 
     #[test]

@@ -1,0 +1,356 @@
+//! Connections over changes of the cluster and of time: persistence, thresholds, removal, groups, one-packet
+//! scheduling, floods, stateless agreement. Rules: ipvs.md §4 to §8.
+
+use std::time::Duration;
+
+use lvs_tund::director::cluster::{Matcher, OnRemoved, Persistence, Ports, UnknownTcp, VirtualServiceConfig};
+use lvs_tund::director::verdict::{DropReason, Memory, ReplyKind, Verdict};
+use lvs_tund::packet::Protocol;
+
+#[path = "support/packets.rs"]
+#[allow(dead_code, reason = "shared by several tests")]
+mod packets;
+#[path = "support/world.rs"]
+#[allow(dead_code, reason = "shared by several tests")]
+mod world;
+
+use packets::*;
+use world::*;
+
+fn persistent(scheduler: &'static str, weights: &[u32]) -> VirtualServiceConfig {
+    let persistence = Some(Persistence::new(Duration::from_secs(360)));
+    VirtualServiceConfig { persistence, ..web(scheduler, weights) }
+}
+
+#[test]
+fn a_persistent_client_keeps_its_server_for_new_connections() {
+    let mut world = World::of(vec![persistent("rr", &[1, 1])]);
+    assert_eq!((world.connect(client(1), 1), world.connect(client(2), 1)), (1, 2));
+    assert!((2..20).all(|port| world.connect(client(1), port) == 1));
+    assert_eq!(world.counts(1), (19, 0, 1), "templates are counted apart");
+    world.wait(300);
+    world.sweep();
+    assert_eq!(world.counts(1), (0, 0, 1), "its half-open connections have gone, the template has not");
+    assert_eq!(world.connect(client(1), 50), 1, "and is renewed by this one");
+    world.wait(359);
+    world.sweep();
+    assert_eq!(world.connect(client(1), 51), 1);
+    world.wait(500);
+    world.sweep();
+    assert_eq!(world.counts(1), (0, 0, 0));
+    assert_eq!(world.tables.templates.len(), 0);
+}
+
+#[test]
+fn a_template_outlives_its_time_while_connections_hang_on_it() {
+    let mut world = World::of(vec![persistent("rr", &[1, 1])]);
+    assert_eq!(world.connect(client(1), 1), 1);
+    assert_eq!(world.ack(client(1), 1), Ok(1));
+    for _ in 0..10 {
+        world.wait(300);
+        assert_eq!(world.ack(client(1), 1), Ok(1));
+        world.sweep();
+    }
+    assert_eq!(world.connect(client(1), 2), 1, "3000 s later");
+}
+
+#[test]
+fn a_prefix_of_clients_is_one_client() {
+    let mut service = persistent("rr", &[1, 1]);
+    service.persistence = Some(Persistence { prefix_v4: 24, ..Persistence::new(Duration::from_secs(360)) });
+    let mut world = World::of(vec![service]);
+    assert_eq!([1, 2, 255].map(|n| world.connect(client(n), 1)), [1, 1, 1]);
+    assert_eq!(world.connect(client(256), 1), 2);
+}
+
+#[test]
+fn quiesced_and_overloaded_servers_keep_their_templates_unless_told_otherwise() {
+    for (expires_quiesced, expected) in [(false, 1), (true, 2)] {
+        let mut service = persistent("rr", &[1, 1]);
+        service.persistence =
+            Some(Persistence { expires_quiesced, ..Persistence::new(Duration::from_secs(360)) });
+        service.real_servers[0].upper_threshold = 1;
+        let mut world = World::of(vec![service]);
+        assert_eq!(world.connect(client(1), 1), 1);
+        assert_eq!(world.connect(client(1), 2), 1, "overload does not stop a template");
+        assert_eq!(world.connect(client(2), 1), 2, "but it stops the scheduler");
+        world.change(|config| config.virtual_services[0].real_servers[0].weight = 0);
+        assert_eq!(world.connect(client(1), 3), expected, "{expires_quiesced}");
+        let templates = [world.counts(1).2, world.counts(2).2];
+        assert_eq!(templates, if expires_quiesced { [0, 2] } else { [1, 1] });
+    }
+}
+
+#[test]
+fn a_removed_servers_clients_are_given_another_one() {
+    let mut world = World::of(vec![persistent("rr", &[1, 1])]);
+    assert_eq!(world.connect(client(1), 1), 1);
+    world.change(|config| drop(config.virtual_services[0].real_servers.remove(0)));
+    assert_eq!(world.connect(client(1), 2), 2);
+    assert_eq!(world.ack(client(1), 1), Err(reply_reset()), "the old one's next packet finds nobody");
+    world.change(|config| config.virtual_services[0].real_servers = servers(&[1, 1]));
+    assert_eq!(world.connect(client(1), 3), 2, "the template has moved");
+}
+
+fn reply_reset() -> Verdict {
+    let reason = Some(DropReason::NoConnection);
+    let reply =
+        lvs_tund::director::verdict::Reply { to: client(1).into(), kind: ReplyKind::TcpReset, reason };
+    Verdict::Reply(reply)
+}
+
+#[test]
+fn a_group_is_one_service_with_one_round_and_one_persistence() {
+    let matcher = |protocol, port| Matcher { protocol, vip: VIP.into(), ports: Ports::one(port) };
+    let matchers = vec![matcher(Protocol::Tcp, 80), matcher(Protocol::Tcp, 443), matcher(Protocol::Udp, 443)];
+    let group = VirtualServiceConfig { matchers, ..web("rr", &[1, 1, 1]) };
+    let three = |world: &mut World, n| {
+        let packets = [
+            tcp_between(client(n), 1, VIP, 80, SYN, b""),
+            tcp_between(client(n), 1, VIP, 443, SYN, b""),
+            changed(&udp(443, b"x"), |bytes| bytes[12..16].copy_from_slice(&client(n).octets())),
+        ];
+        packets.map(|packet| server_of(&world.handle(&packet)).unwrap())
+    };
+    assert_eq!(three(&mut World::of(vec![group.clone()]), 1), [1, 2, 3]);
+    let persistence = Some(Persistence::new(Duration::from_secs(360)));
+    let mut world = World::of(vec![VirtualServiceConfig { persistence, ..group }]);
+    assert_eq!(three(&mut world, 1), [1, 1, 1]);
+    assert_eq!(three(&mut world, 2), [2, 2, 2]);
+}
+
+#[test]
+fn the_narrowest_range_with_the_port_wins() {
+    let ranged = |name: &str, first, last, n: u8| VirtualServiceConfig {
+        matchers: vec![Matcher { protocol: Protocol::Tcp, vip: VIP.into(), ports: Ports { first, last } }],
+        real_servers: vec![lvs_tund::director::cluster::RealServerConfig::new(rip(n).into(), 1)],
+        ..VirtualServiceConfig::new(name, Protocol::Tcp, VIP.into(), 1, "rr")
+    };
+    let all = ranged("all", 1, u16::MAX, 1);
+    let mut world = World::of(vec![all, ranged("some", 8000, 8099, 2), ranged("one", 8080, 8080, 3)]);
+    let mut to = |port| server_of(&world.handle(&tcp_between(client(1), 9, VIP, port, SYN, b""))).unwrap();
+    assert_eq!([1, 7999, 8000, 8080, 8099, 8100, 65535].map(&mut to), [1, 1, 2, 3, 2, 1, 1]);
+}
+
+#[test]
+fn a_persistent_ftp_service_takes_its_clients_data_connections() {
+    let mut ftp = persistent("rr", &[1, 1]);
+    ftp.matchers[0].ports = Ports::one(21);
+    let mut world = World::of(vec![ftp]);
+    let mut to = |n, port| server_of(&world.handle(&tcp_between(client(n), 9, VIP, port, SYN, b"")));
+    assert_eq!(
+        [to(1, 21), to(2, 21), to(1, 20), to(1, 1024), to(2, 50000)].map(Result::unwrap),
+        [1, 2, 1, 1, 2]
+    );
+    assert!(to(1, 1023).is_err());
+}
+
+#[test]
+fn one_packet_scheduling_leaves_no_entry() {
+    let dns = |is_one_packet, persistence| VirtualServiceConfig {
+        real_servers: servers(&[1, 1]),
+        is_one_packet,
+        persistence,
+        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
+    };
+    let four = |world: &mut World| [0; 4].map(|_| server_of(&world.handle(&udp(53, b"question"))).unwrap());
+    let mut world = World::of(vec![dns(false, None)]);
+    assert_eq!((four(&mut world), world.tables.connections.len()), ([1, 1, 1, 1], 1));
+    let mut world = World::of(vec![dns(true, None)]);
+    assert_eq!((four(&mut world), world.tables.connections.len()), ([1, 2, 1, 2], 0));
+    assert_eq!(world.counts(1), (0, 0, 0));
+    let mut world = World::of(vec![dns(true, Some(Persistence::new(Duration::from_secs(360))))]);
+    assert_eq!((four(&mut world), world.tables.templates.len()), ([1, 1, 1, 1], 1), "the template decides");
+}
+
+/// ipvs.md §7, the rule of 2026-07, step by step.
+#[test]
+fn thresholds_have_their_hysteresis() {
+    let mut service = web("rr", &[1]);
+    service.real_servers[0].upper_threshold = 8;
+    let mut world = World::of(vec![service]);
+    let may_connect =
+        |world: &mut World, port| matches!(world.tcp(client(1), port, SYN), Verdict::Transmit(_));
+    assert!((1..=8).all(|port| may_connect(&mut world, port)));
+    assert!(!may_connect(&mut world, 9), "total reaches 8: set");
+    assert_eq!(world.ack(client(1), 1), Ok(1), "known connections go on");
+    let end = |world: &mut World, ports: std::ops::RangeInclusive<u16>| {
+        for port in ports {
+            world.tcp(client(1), port, ACK);
+            world.tcp(client(1), port, RST);
+        }
+        world.wait(10);
+        for port in 1..=8 {
+            let _ = world.ack(client(1), port);
+        }
+        world.sweep();
+    };
+    end(&mut world, 1..=2);
+    assert_eq!(world.counts(1).0, 6);
+    assert!(!may_connect(&mut world, 20), "6 is not below three quarters of 8");
+    world.change(|config| config.virtual_services[0].real_servers[0].lower_threshold = 7);
+    assert!(may_connect(&mut world, 21), "an edit is judged at once: 6 is below 7");
+    world.change(|config| config.virtual_services[0].real_servers[0].upper_threshold = 3);
+    assert!(!may_connect(&mut world, 22), "lowered below what there is");
+    world.change(|config| config.virtual_services[0].real_servers[0].upper_threshold = 0);
+    assert!(may_connect(&mut world, 23), "no limit");
+}
+
+#[test]
+fn weight_zero_keeps_connections_and_takes_none() {
+    let mut world = World::of(vec![web("rr", &[1, 1])]);
+    assert_eq!(world.connect(client(1), 1), 1);
+    world.ack(client(1), 1).unwrap();
+    world.change(|config| config.virtual_services[0].real_servers[0].weight = 0);
+    assert!((2..10).all(|port| world.connect(client(1), port) == 2));
+    assert_eq!(world.ack(client(1), 1), Ok(1));
+    assert_eq!(server_of(&world.tcp(client(1), 1, SYN)), Ok(1), "a forged SYN moves nobody");
+    world.tcp(client(1), 1, FIN | ACK);
+    assert_eq!(world.connect(client(1), 1), 2, "a new connection on the old port does move");
+}
+
+#[test]
+fn a_removed_servers_connections_do_as_the_service_says() {
+    for (on_removed, expected) in [
+        (OnRemoved::Reschedule, Ok(2)),
+        (OnRemoved::Drop, Err(Verdict::Drop(DropReason::NoRealServer))),
+        (OnRemoved::Keep, Ok(1)),
+    ] {
+        let service =
+            VirtualServiceConfig { on_removed, unknown_tcp: UnknownTcp::Schedule, ..web("rr", &[1, 1]) };
+        let mut world = World::of(vec![service]);
+        assert_eq!(world.connect(client(1), 1), 1);
+        world.change(|config| drop(config.virtual_services[0].real_servers.remove(0)));
+        assert_eq!(world.ack(client(1), 1), expected, "{on_removed:?}");
+        world.sweep();
+        let left = world.tables.connections.len();
+        assert_eq!(left, 1, "{on_removed:?}");
+        // Back again: its connections are its own again, with their counts.
+        world.change(|config| config.virtual_services[0].real_servers = servers(&[1, 1]));
+        let again = world.ack(client(1), 1);
+        assert_eq!(again, if on_removed == OnRemoved::Reschedule { Ok(2) } else { Ok(1) }, "{on_removed:?}");
+        assert_eq!(world.counts(1).0 + world.counts(2).0, 1, "{on_removed:?}");
+    }
+}
+
+#[test]
+fn connections_of_a_removed_server_are_swept() {
+    let mut world = World::of(vec![web("rr", &[1, 1])]);
+    for port in 1..=10 {
+        world.connect(client(1), port);
+    }
+    world.change(|config| drop(config.virtual_services[0].real_servers.remove(0)));
+    world.sweep();
+    assert_eq!(world.tables.connections.len(), 5);
+    assert_eq!(world.counts(2), (5, 0, 0));
+}
+
+#[test]
+fn old_ports_used_again_begin_a_new_connection_at_once() {
+    let mut world = World::of(vec![web("rr", &[1, 1])]);
+    assert_eq!(world.connect(client(1), 1), 1);
+    for flags in [ACK, FIN | ACK, ACK] {
+        assert_eq!(server_of(&world.tcp(client(1), 1, flags)), Ok(1));
+    }
+    assert_eq!(world.connect(client(1), 1), 2);
+    assert_eq!((world.counts(1), world.counts(2)), ((0, 0, 0), (1, 0, 0)));
+}
+
+#[test]
+fn directors_with_one_key_agree_and_a_restarted_one_carries_on() {
+    for scheduler in ["mh", "sh"] {
+        let mut first = World::of(vec![web(scheduler, &[1, 2, 1, 1])]);
+        let mut reversed = web(scheduler, &[1, 2, 1, 1]);
+        reversed.real_servers.reverse();
+        let mut second = World::of(vec![reversed]);
+        for n in 0..500 {
+            let server = first.connect(client(n), 1);
+            let verdict = second.tcp(client(n), 1, ACK);
+            assert_eq!((server_of(&verdict), memory_of(&verdict)), (Ok(server), Memory::None), "{scheduler}");
+            assert_eq!(server_of(&second.tcp(client(n), 1, RST)), Ok(server), "a reset too");
+        }
+        assert_eq!(second.tables.connections.len(), 0);
+        let fingerprint = |world: &World| {
+            let cluster = world.cluster.load();
+            cluster.virtual_services().next().and_then(|service| service.scheduler.fingerprint())
+        };
+        assert!(fingerprint(&first).is_some() && fingerprint(&first) == fingerprint(&second));
+        first.change(|config| config.virtual_services[0].real_servers[0].weight = 3);
+        assert_ne!(fingerprint(&first), fingerprint(&second));
+    }
+}
+
+#[test]
+fn a_known_connection_stays_when_the_hash_table_changes() {
+    let mut world = World::of(vec![web("mh", &[1, 1, 1])]);
+    let before: Vec<u8> = (0..300).map(|n| world.connect(client(n), 1)).collect();
+    world.change(|config| config.virtual_services[0].real_servers = servers(&[1, 1, 1, 1, 1]));
+    let after: Vec<u8> = (0..300).map(|n| world.ack(client(n), 1).unwrap()).collect();
+    assert_eq!(before, after);
+}
+
+#[test]
+fn a_flood_makes_no_state_and_still_passes() {
+    for scheduler in ["mh", "wlc"] {
+        let mut world = World::of(vec![web(scheduler, &[1, 1, 1])]);
+        world.change(|config| config.new_connections_per_second_max = Some(100));
+        assert_eq!(world.connect(client(0), 1), world.ack(client(0), 1).unwrap());
+        let mut flooded = 0;
+        for n in 1..5000 {
+            let verdict = world.tcp(client(n), 1, SYN);
+            let server = server_of(&verdict).unwrap();
+            flooded += u32::from(memory_of(&verdict) == Memory::Flood);
+            assert_eq!(world.ack(client(n), 1), Ok(server), "{scheduler}: the handshake goes to one server");
+        }
+        assert!(flooded > 4800, "{scheduler}: {flooded}");
+        assert!(world.tables.connections.len() <= 101, "{scheduler}");
+        assert_eq!(
+            memory_of(&world.tcp(client(0), 1, ACK)),
+            Memory::Known,
+            "what is established is not hurt"
+        );
+        // The flood is over: who is still there becomes a connection, on the same server.
+        let server = world.ack(client(4999), 1).unwrap();
+        world.wait(2);
+        let verdict = world.tcp(client(4999), 1, ACK);
+        assert_eq!(server_of(&verdict), Ok(server), "{scheduler}");
+        assert_eq!(memory_of(&verdict), if scheduler == "mh" { Memory::None } else { Memory::New });
+    }
+}
+
+#[test]
+fn a_full_table_refuses_new_connections_but_where_the_hash_decides() {
+    for (scheduler, expected) in [("wlc", Err(Verdict::Drop(DropReason::TableFull))), ("mh", Ok(()))] {
+        let mut world = World::limited(vec![web(scheduler, &[1, 1])], 10);
+        for n in 0..10 {
+            world.connect(client(n), 1);
+        }
+        let verdict = world.tcp(client(10), 1, SYN);
+        assert_eq!(server_of(&verdict).map(drop), expected, "{scheduler}");
+        assert!((0..10).all(|n| world.ack(client(n), 1).is_ok()));
+        assert_eq!(world.tables.connections.len(), 10);
+    }
+}
+
+#[test]
+fn timeouts_of_a_service_are_its_own() {
+    let mut service = web("rr", &[1]);
+    service.timeouts.established = Duration::from_secs(30);
+    let mut world = World::of(vec![service]);
+    world.connect(client(1), 1);
+    world.ack(client(1), 1).unwrap();
+    world.wait(29);
+    assert_eq!(world.ack(client(1), 1), Ok(1));
+    world.wait(30);
+    assert_eq!(reason_of(&world.tcp(client(1), 1, ACK)), Some(DropReason::NoConnection));
+}
+
+#[test]
+fn the_round_goes_on_over_changes_of_the_cluster() {
+    let mut world = World::of(vec![web("rr", &[1, 1, 1, 1])]);
+    assert_eq!((world.connect(client(1), 1), world.connect(client(1), 2)), (1, 2));
+    world.change(|config| config.virtual_services[0].real_servers[3].weight = 5);
+    assert_eq!(world.connect(client(1), 3), 3);
+    world.change(|config| drop(config.virtual_services[0].real_servers.remove(2)));
+    assert_eq!((world.connect(client(1), 4), world.connect(client(1), 5)), (4, 1));
+}
