@@ -288,7 +288,9 @@ impl Table {
         now: Moment,
     ) -> Found {
         let judge = |entry: &Entry| {
-            let is_over = entry.is_expired(now) || event == Event::Syn && entry.state.is_closing();
+            // ipvs.md §8: a connection that hangs on a template keeps its entry, for its server is decided anyway.
+            let is_reuse = event == Event::Syn && entry.state.is_closing() && entry.template.is_none();
+            let is_over = entry.is_expired(now) || is_reuse;
             if is_over { Claim::GiveUp } else { claim(entry.real_server, entry.state) }
         };
         let unchanged = |answer| Found { answer, change: None };
