@@ -23,13 +23,13 @@ use crate::packet::{Frame, protocol};
 use crate::time::Moment;
 
 use classify::{Content, Packet, classify};
-use cluster::{Cluster, NoService, OnRemoved, RealServer, UnknownTcp, VirtualService};
+use cluster::{Cluster, NoService, OnRemoved, RealServer, Slot, UnknownTcp, VirtualService};
 use connection::{Claim, Event, Inserted, NewConnection, State, TemplatePrefix};
 use flood::Flood;
 use persistence::TemplateKey;
 use reply::{Answer, TokenBucket};
 use scheduler::Request;
-use tables::Tables;
+use tables::{Tables, View};
 use verdict::{DropReason, Memory, Reply, Route, Verdict};
 
 /// Answers of our own per second and worker: ICMP errors and resets share one budget (RFC 1812
@@ -40,6 +40,7 @@ const ANSWERS_BURST: u32 = 50;
 /// One worker's view of a director: the shared snapshot and tables, and limits of its own.
 pub struct Director {
     cluster: Cache<Arc<ArcSwap<Cluster>>, Arc<Cluster>>,
+    latest: Arc<ArcSwap<Cluster>>,
     tables: Arc<Tables>,
     flood: Flood,
     chance: Chance,
@@ -54,6 +55,7 @@ struct Limits {
 /// What one packet's journey reads, and the worker's own that it changes.
 struct Journey<'a> {
     cluster: &'a Cluster,
+    latest: &'a ArcSwap<Cluster>,
     tables: &'a Tables,
     flood: &'a mut Flood,
     chance: &'a mut Chance,
@@ -101,6 +103,7 @@ impl Director {
         let bucket = TokenBucket::new(ANSWERS_PER_SECOND, ANSWERS_BURST);
         let limits = Limits { answers: bucket.clone(), echoes: bucket };
         Director {
+            latest: cluster.clone(),
             cluster: Cache::new(cluster),
             tables,
             flood: Flood::new(seed),
@@ -112,8 +115,8 @@ impl Director {
     /// Decides one packet. After `Transmit` the frame holds the encapsulated packet, after `Reply` the
     /// answer; after `Drop` its content means nothing.
     pub fn handle_packet(&mut self, frame: &mut Frame, now: Moment) -> Verdict {
-        let Director { cluster, tables, flood, chance, limits } = self;
-        let mut journey = Journey { cluster: cluster.load(), tables, flood, chance, now };
+        let Director { cluster, latest, tables, flood, chance, limits } = self;
+        let mut journey = Journey { cluster: cluster.load(), latest, tables, flood, chance, now };
         let mut story = || -> Result<Route, Refusal> {
             frame.complete_checksum().map_err(DropReason::from)?;
             let packet = classify(frame.packet())?;
@@ -196,6 +199,10 @@ impl<'a> Journey<'a> {
         Ok(())
     }
 
+    fn view(&self) -> View<'a> {
+        View { cluster: self.cluster, latest: self.latest }
+    }
+
     fn find_connection(
         &self,
         service: &VirtualService,
@@ -205,7 +212,7 @@ impl<'a> Journey<'a> {
         let claim = |slot, state| self.claim(service, event, slot, state);
         let found = self.tables.connections.find(&packet.flow, event, timeouts, claim, self.now);
         if let Some(change) = found.change {
-            self.tables.book(self.cluster, change);
+            self.tables.book(self.view(), change);
         }
         match found.answer {
             connection::Answer::Known(slot) => {
@@ -218,9 +225,12 @@ impl<'a> Journey<'a> {
     }
 
     /// What becomes of a connection whose real server has left or been quiesced.
-    fn claim(&self, service: &VirtualService, event: Event, slot: u32, state: State) -> Claim {
+    fn claim(&self, service: &VirtualService, event: Event, slot: Slot, state: State) -> Claim {
         let on_removed = service.config.on_removed;
-        let Some(server) = self.cluster.real_server(slot) else { return Claim::GiveUp };
+        let Some(server) = self.cluster.real_server(slot) else {
+            // A real server added while this packet was under way: its connections are not given up.
+            return if self.view().has(slot) { Claim::Refuse } else { Claim::GiveUp };
+        };
         if server.is_present {
             // ipvs.md §8: a new connection on old ports does not go to a quiesced server. Only where the old
             // one has ended: a forged SYN must not move a living connection.
@@ -308,37 +318,51 @@ impl<'a> Journey<'a> {
         key: Option<TemplateKey>,
     ) -> Result<Choice<'a>, Refusal> {
         let config = &service.config;
-        let link = |hangs| {
-            if let (Some(key), Some(persistence)) = (key, config.persistence) {
-                let book = |change| Tables::book_template(self.cluster, change);
-                self.tables.templates.link(key, chosen.slot, hangs, persistence.timeout, self.now, book);
-            }
-        };
-        let is_one_packet = config.is_one_packet && packet.flow.protocol == protocol::UDP;
-        if is_one_packet {
-            link(false);
+        if config.is_one_packet && packet.flow.protocol == protocol::UDP {
+            self.link_template(service, chosen, key, false);
             count_new(service, chosen);
             return Ok(Choice { real_server: chosen, memory: Memory::None });
         }
-        let template = key.map(|key| TemplatePrefix::new(key.prefix));
-        let new = NewConnection { real_server: chosen.slot, event: event_of(packet), template };
-        match self.tables.connections.insert(&packet.flow, new, &config.timeouts, self.now) {
-            Inserted::New { activity } => {
-                chosen.book_new(activity);
-                count_new(service, chosen);
-                link(true);
-                Ok(Choice { real_server: chosen, memory: Memory::New })
-            }
-            Inserted::Existing { real_server } => {
-                let real_server = self.cluster.real_server(real_server).ok_or(DropReason::NoRealServer)?;
-                Ok(Choice { real_server, memory: Memory::Known })
-            }
+        let full = || match service.is_stateless {
             // Where the hash decides, it decides again for the next packet.
-            Inserted::Full if service.is_stateless => {
-                Ok(Choice { real_server: chosen, memory: Memory::None })
-            }
-            Inserted::Full => Err(DropReason::TableFull.into()),
+            true => Ok(Choice { real_server: chosen, memory: Memory::None }),
+            false => Err(DropReason::TableFull.into()),
+        };
+        if self.tables.connections.is_full() {
+            return full();
         }
+        // Booked before the entry is there, where a sweep may meet it at once.
+        let key = key.filter(|key| self.link_template(service, chosen, Some(*key), true));
+        let template = key.map(|key| TemplatePrefix::new(key.prefix));
+        let (virtual_service, event) = (service.slot, event_of(packet));
+        let new = NewConnection { virtual_service, real_server: chosen.slot, event, template };
+        let activity = new.activity(packet.flow.protocol);
+        chosen.book_new(activity);
+        let inserted = self.tables.connections.insert(&packet.flow, new, &config.timeouts, self.now);
+        if inserted == Inserted::New {
+            count_new(service, chosen);
+            return Ok(Choice { real_server: chosen, memory: Memory::New });
+        }
+        chosen.book_end(activity);
+        if let Some(key) = &key {
+            self.tables.templates.unlink(key, self.now);
+        }
+        let Inserted::Existing { real_server } = inserted else { return full() };
+        let real_server = self.cluster.real_server(real_server).ok_or(DropReason::NoRealServer)?;
+        Ok(Choice { real_server, memory: Memory::Known })
+    }
+
+    /// Makes or renews the client's template, if the service is persistent. False if there is none then.
+    fn link_template(
+        &self,
+        service: &VirtualService,
+        chosen: &RealServer,
+        key: Option<TemplateKey>,
+        hangs: bool,
+    ) -> bool {
+        let (Some(key), Some(persistence)) = (key, service.config.persistence) else { return false };
+        let book = |change| self.view().book_template(change);
+        self.tables.templates.link(key, chosen.slot, hangs, persistence.timeout, self.now, book)
     }
 
     /// Wraps the packet for the way to its real server, if it fits that way.

@@ -6,7 +6,6 @@
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
-use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use lvs_tund::director::cluster::{Persistence, UnknownTcp};
@@ -323,7 +322,7 @@ impl Simulation {
         for service in cluster.virtual_services() {
             for server in &service.real_servers {
                 assert_eq!(server.live.connections(), 0);
-                assert_eq!(server.live.persistent.load(Ordering::Relaxed), 0);
+                assert_eq!(server.live.persistent(), 0);
             }
         }
     }

@@ -221,7 +221,7 @@ fn every_member_of_a_family_has_its_file_and_its_row() {
     };
     let names = |rows: Vec<&str>| -> BTreeSet<String> { rows.into_iter().map(str::to_owned).collect() };
     assert_eq!(
-        files_of("src/director/scheduler", &[]),
+        files_of("src/director/scheduler", &["common"]),
         names(SCHEDULERS.iter().map(|row| row.name).collect())
     );
     assert_eq!(

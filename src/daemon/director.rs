@@ -258,7 +258,7 @@ impl Service {
     async fn sweep(&self) {
         let (cluster, tables) = (self.cluster.clone(), self.tables.clone());
         let now = self.clock.now();
-        let swept = tokio::task::spawn_blocking(move || tables.sweep(&cluster.load(), now));
+        let swept = tokio::task::spawn_blocking(move || tables.sweep(&cluster, now));
         if let Err(error) = swept.await {
             tracing::error!("director: sweeping the connection table: {error}");
         }

@@ -10,7 +10,7 @@ pub mod config;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 
 use foldhash::quality::FixedState;
 
@@ -54,9 +54,26 @@ pub struct VirtualService {
     pub connections_total: Arc<AtomicU64>,
 }
 
+/// A place in a snapshot's list of real servers: an index and, above it, a generation. A slot that is given
+/// to another real server has another generation, so that whoever still holds the old number finds nobody.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(u32);
+
+impl Slot {
+    const INDEX_BITS: u32 = 24;
+
+    pub const fn new(index: u32, generation: u8) -> Slot {
+        Slot(index & ((1 << Slot::INDEX_BITS) - 1) | (generation as u32) << Slot::INDEX_BITS)
+    }
+
+    pub const fn index(self) -> u32 {
+        self.0 & ((1 << Slot::INDEX_BITS) - 1)
+    }
+}
+
 /// A real server of one virtual service, in force.
 pub struct RealServer {
-    pub slot: u32,
+    pub slot: Slot,
     pub virtual_service: u32,
     pub config: RealServerConfig,
     /// The RIP; only IPv4 can be encapsulated to.
@@ -71,31 +88,58 @@ pub struct RealServer {
 /// What changes with every connection; shared by all snapshots.
 #[derive(Debug, Default)]
 pub struct Live {
-    pub active: AtomicU32,
-    pub inactive: AtomicU32,
-    /// Persistence templates.
-    pub persistent: AtomicU32,
+    active: AtomicI32,
+    inactive: AtomicI32,
+    persistent: AtomicI32,
     pub connections_total: AtomicU64,
     pub is_overloaded: AtomicBool,
     identification: AtomicU32,
 }
 
 impl Live {
-    fn count(&self, activity: Activity) -> &AtomicU32 {
+    /// A real server's counts in the middle of its life.
+    #[cfg(test)]
+    pub(crate) fn of(active: u32, inactive: u32) -> Live {
+        let live = Live::default();
+        live.set_active(active);
+        live.inactive.store(inactive as i32, Ordering::Relaxed);
+        live
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_active(&self, active: u32) {
+        self.active.store(active as i32, Ordering::Relaxed);
+    }
+
+    fn count(&self, activity: Activity) -> &AtomicI32 {
         match activity {
             Activity::Active => &self.active,
             Activity::Inactive => &self.inactive,
         }
     }
 
+    /// ipvs.md §4.4.
+    pub fn active(&self) -> u32 {
+        read(&self.active)
+    }
+
+    pub fn inactive(&self) -> u32 {
+        read(&self.inactive)
+    }
+
+    /// Persistence templates.
+    pub fn persistent(&self) -> u32 {
+        read(&self.persistent)
+    }
+
     /// Active and inactive ones; templates are none.
     pub fn connections(&self) -> u64 {
-        u64::from(self.active.load(Ordering::Relaxed)) + u64::from(self.inactive.load(Ordering::Relaxed))
+        u64::from(self.active()) + u64::from(self.inactive())
     }
 
     /// Connections or templates point to it.
     pub fn is_referenced(&self) -> bool {
-        self.connections() > 0 || self.persistent.load(Ordering::Relaxed) > 0
+        self.connections() > 0 || self.persistent() > 0
     }
 
     /// The next outer identification: a repeat comes after 65,536 packets (RFC 6864 §4.3 asks for as
@@ -103,6 +147,11 @@ impl Live {
     pub fn next_identification(&self) -> u16 {
         self.identification.fetch_add(1, Ordering::Relaxed) as u16
     }
+}
+
+/// Below zero for the moment in which one worker has booked an end and another not yet the move before it.
+fn read(count: &AtomicI32) -> u32 {
+    count.load(Ordering::Relaxed).max(0) as u32
 }
 
 impl RealServer {
@@ -116,12 +165,12 @@ impl RealServer {
     }
 
     pub fn active(&self) -> u64 {
-        self.live.active.load(Ordering::Relaxed).into()
+        self.live.active().into()
     }
 
     /// ipvs.md §3.1: active × 256 + inactive.
     pub fn overhead(&self) -> u64 {
-        self.active() * 256 + u64::from(self.live.inactive.load(Ordering::Relaxed))
+        self.active() * 256 + u64::from(self.live.inactive())
     }
 
     /// Largest inner packet that needs no fragmentation on the way, in bytes.
@@ -129,7 +178,12 @@ impl RealServer {
         self.path.mtu.saturating_sub(self.encapsulation.overhead)
     }
 
-    /// Books a new connection.
+    /// Books that a template came to point here, or ceased to.
+    pub fn book_template(&self, step: i32) {
+        self.live.persistent.fetch_add(step, Ordering::Relaxed);
+    }
+
+    /// Books a new connection; before it is in the table, where a sweep might meet it at once.
     pub fn book_new(&self, activity: Activity) {
         self.live.count(activity).fetch_add(1, Ordering::Relaxed);
         self.judge_load();
@@ -180,6 +234,8 @@ pub struct Cluster {
     vips: HashSet<IpAddr, FixedState>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
     real_servers: Vec<Option<Arc<RealServer>>>,
+    /// By index: the generation of its last slot.
+    generations: Vec<u8>,
 }
 
 impl Cluster {
@@ -196,6 +252,7 @@ impl Cluster {
             vips: HashSet::default(),
             virtual_services: Vec::new(),
             real_servers: Vec::new(),
+            generations: Vec::new(),
         }
     }
 
@@ -255,7 +312,12 @@ impl Cluster {
     }
 
     /// By slot: also a removed real server that connections still point to.
-    pub fn real_server(&self, slot: u32) -> Option<&Arc<RealServer>> {
-        self.real_servers.get(slot as usize)?.as_ref()
+    pub fn real_server(&self, slot: Slot) -> Option<&Arc<RealServer>> {
+        self.real_servers.get(slot.index() as usize)?.as_ref().filter(|server| server.slot == slot)
+    }
+
+    /// All real servers, also removed ones that connections still point to.
+    pub fn real_servers(&self) -> impl Iterator<Item = &Arc<RealServer>> {
+        self.real_servers.iter().flatten()
     }
 }

@@ -3,12 +3,15 @@
 //! [`tcp_state`] says what a TCP packet does to an entry, [`timeouts`] how long each state lasts, and
 //! [`table`] keeps the entries and lets no guard escape.
 
+pub mod entry;
+mod key;
 pub mod table;
 pub mod tcp_state;
 pub mod timeouts;
 
-pub use table::{
-    Activity, Answer, Change, Claim, Connection, Found, Inserted, NewConnection, Table, TemplatePrefix,
+pub use entry::{
+    Activity, Answer, Change, Claim, Connection, Found, Inserted, NewConnection, TemplatePrefix,
 };
+pub use table::Table;
 pub use tcp_state::{Event, State};
 pub use timeouts::Timeouts;

@@ -9,6 +9,7 @@ use std::time::Duration;
 
 use foldhash::quality::SeedableRandomState;
 
+use super::cluster::Slot;
 use super::connection::table::hasher;
 use crate::packet::Flow;
 use crate::time::Moment;
@@ -26,7 +27,7 @@ struct Entry {
     /// The flow's hash: two flows of one hash share a real server for a few seconds.
     tag: u64,
     deadline: Moment,
-    real_server: u32,
+    real_server: Slot,
 }
 
 /// One worker's count of new connections and its short-lived table.
@@ -60,7 +61,7 @@ impl Flood {
     }
 
     /// The real server a flow was given during a flood.
-    pub fn recall(&self, flow: &Flow, now: Moment) -> Option<u32> {
+    pub fn recall(&self, flow: &Flow, now: Moment) -> Option<Slot> {
         if self.entries.is_empty() {
             return None;
         }
@@ -70,9 +71,10 @@ impl Flood {
     }
 
     /// Remembers for a few seconds.
-    pub fn remember(&mut self, flow: &Flow, real_server: u32, now: Moment) {
+    pub fn remember(&mut self, flow: &Flow, real_server: Slot, now: Moment) {
         if self.entries.is_empty() {
-            self.entries = vec![Entry { tag: 0, deadline: Moment::ZERO, real_server: 0 }; ENTRIES];
+            self.entries =
+                vec![Entry { tag: 0, deadline: Moment::ZERO, real_server: Slot::new(0, 0) }; ENTRIES];
         }
         let tag = self.hasher.hash_one(flow);
         self.entries[tag as usize % ENTRIES] = Entry { tag, deadline: now.after(LIFETIME), real_server };
@@ -101,8 +103,8 @@ mod tests {
     fn a_flow_is_remembered_for_a_few_seconds() {
         let mut flood = Flood::new(1);
         assert_eq!(flood.recall(&flow(1), Moment::ZERO), None);
-        flood.remember(&flow(1), 7, Moment::ZERO);
-        assert_eq!(flood.recall(&flow(1), Moment::from_secs(9)), Some(7));
+        flood.remember(&flow(1), Slot::new(7, 0), Moment::ZERO);
+        assert_eq!(flood.recall(&flow(1), Moment::from_secs(9)), Some(Slot::new(7, 0)));
         assert_eq!(flood.recall(&flow(2), Moment::from_secs(9)), None);
         assert_eq!(flood.recall(&flow(1), Moment::from_secs(10)), None);
     }

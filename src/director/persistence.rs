@@ -6,17 +6,17 @@
 //! the count of the connections that hang on it.
 
 use std::net::IpAddr;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::time::Duration;
 
 use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::quality::SeedableRandomState;
 
-use super::cluster::Persistence;
 use super::cluster::config::masked;
+use super::cluster::{Persistence, Slot};
 use super::connection::table::hasher;
 use crate::time::Moment;
-
-use std::time::Duration;
 
 /// ipvs.md §4.5.
 const RETRY: Duration = Duration::from_secs(60);
@@ -45,7 +45,7 @@ impl TemplateKey {
 
 #[derive(Clone, Copy, Debug)]
 struct Template {
-    real_server: u32,
+    real_server: Slot,
     /// Connections that hang on it.
     connections: u32,
     deadline: Moment,
@@ -69,49 +69,54 @@ impl Template {
 /// A template came to point to a real server, or ceased to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateChange {
-    Added { real_server: u32 },
-    Removed { real_server: u32 },
+    Added { real_server: Slot },
+    Removed { real_server: Slot },
 }
 
 /// All templates of a director.
 pub struct Templates {
     map: DashMap<TemplateKey, Template, SeedableRandomState>,
+    entries: AtomicUsize,
+    templates_max: usize,
 }
 
 impl Templates {
-    /// `seed` keys the hash.
-    pub fn new(seed: u64) -> Templates {
-        Templates { map: DashMap::with_hasher(hasher(seed)) }
+    /// At most `templates_max`; `seed` keys the hash.
+    pub fn new(templates_max: usize, seed: u64) -> Templates {
+        let map = DashMap::with_hasher(hasher(seed));
+        Templates { map, entries: AtomicUsize::new(0), templates_max }
     }
 
     pub fn len(&self) -> usize {
-        self.map.len()
+        self.entries.load(Ordering::Relaxed)
     }
 
     pub fn is_empty(&self) -> bool {
-        self.map.is_empty()
+        self.len() == 0
     }
 
     /// The real server of a live template, if `is_usable` agrees.
-    pub fn find(&self, key: &TemplateKey, is_usable: impl Fn(u32) -> bool, now: Moment) -> Option<u32> {
+    pub fn find(&self, key: &TemplateKey, is_usable: impl Fn(Slot) -> bool, now: Moment) -> Option<Slot> {
         let template = self.map.get(key).map(|template| *template)?;
         (!template.is_expired(now) && is_usable(template.real_server)).then_some(template.real_server)
     }
 
     /// Makes or renews the template for a new connection to `real_server`. `hangs`: the connection has an
-    /// entry, whose end [`Templates::unlink`] tells.
+    /// entry, whose end [`Templates::unlink`] tells. False if there are too many already.
     pub fn link(
         &self,
         key: TemplateKey,
-        real_server: u32,
+        real_server: Slot,
         hangs: bool,
         timeout: Duration,
         now: Moment,
         mut on_change: impl FnMut(TemplateChange),
-    ) {
+    ) -> bool {
         let deadline = now.after(timeout);
         match self.map.entry(key) {
+            Entry::Vacant(_) if self.len() >= self.templates_max => return false,
             Entry::Vacant(slot) => {
+                self.entries.fetch_add(1, Ordering::Relaxed);
                 slot.insert(Template { real_server, connections: u32::from(hangs), deadline });
                 on_change(TemplateChange::Added { real_server });
             }
@@ -126,6 +131,7 @@ impl Templates {
                 template.deadline = deadline;
             }
         }
+        true
     }
 
     /// A connection that hung on the template has ended.
@@ -143,6 +149,7 @@ impl Templates {
         self.map.retain(|_, template| {
             let is_kept = !template.is_expired(now);
             if !is_kept {
+                self.entries.fetch_sub(1, Ordering::Relaxed);
                 on_change(TemplateChange::Removed { real_server: template.real_server });
             }
             is_kept
@@ -156,39 +163,52 @@ mod tests {
 
     const TIMEOUT: Duration = Duration::from_secs(360);
 
+    fn slot(index: u32) -> Slot {
+        Slot::new(index, 0)
+    }
+
     fn key(client: &str, prefix_v4: u8) -> TemplateKey {
         let persistence = Persistence { prefix_v4, ..Persistence::new(TIMEOUT) };
         TemplateKey::new(1, client.parse().unwrap(), &persistence)
     }
 
-    fn find(templates: &Templates, key: &TemplateKey, secs: u64) -> Option<u32> {
+    fn find(templates: &Templates, key: &TemplateKey, secs: u64) -> Option<Slot> {
         templates.find(key, |_| true, Moment::from_secs(secs))
     }
 
     #[test]
     fn each_new_connection_restarts_the_timer() {
-        let templates = Templates::new(1);
+        let templates = Templates::new(2, 1);
         let key = key("203.0.113.7", 32);
-        templates.link(key, 5, false, TIMEOUT, Moment::ZERO, |_| {});
-        assert_eq!(find(&templates, &key, 359), Some(5));
-        templates.link(key, 5, false, TIMEOUT, Moment::from_secs(359), |_| {});
-        assert_eq!(find(&templates, &key, 718), Some(5));
+        templates.link(key, slot(5), false, TIMEOUT, Moment::ZERO, |_| {});
+        assert_eq!(find(&templates, &key, 359), Some(slot(5)));
+        templates.link(key, slot(5), false, TIMEOUT, Moment::from_secs(359), |_| {});
+        assert_eq!(find(&templates, &key, 718), Some(slot(5)));
         assert_eq!(find(&templates, &key, 719), None);
     }
 
     #[test]
     fn connections_keep_a_template_and_it_looks_again_every_minute() {
-        let templates = Templates::new(1);
+        let templates = Templates::new(2, 1);
         let key = key("203.0.113.7", 32);
-        templates.link(key, 5, true, TIMEOUT, Moment::ZERO, |_| {});
-        assert_eq!(find(&templates, &key, 5000), Some(5));
+        templates.link(key, slot(5), true, TIMEOUT, Moment::ZERO, |_| {});
+        assert_eq!(find(&templates, &key, 5000), Some(slot(5)));
         templates.unlink(&key, Moment::from_secs(365));
-        assert_eq!(find(&templates, &key, 419), Some(5), "the look at 360 s found a connection");
+        assert_eq!(find(&templates, &key, 419), Some(slot(5)), "the look at 360 s found a connection");
         assert_eq!(find(&templates, &key, 420), None);
         let mut changes = Vec::new();
         templates.sweep(Moment::from_secs(420), |change| changes.push(change));
-        assert_eq!(changes, [TemplateChange::Removed { real_server: 5 }]);
+        assert_eq!(changes, [TemplateChange::Removed { real_server: slot(5) }]);
         assert!(templates.is_empty());
+    }
+
+    #[test]
+    fn there_are_only_so_many() {
+        let templates = Templates::new(1, 1);
+        let link = |client| templates.link(key(client, 32), slot(5), false, TIMEOUT, Moment::ZERO, |_| {});
+        assert_eq!(["203.0.113.7", "203.0.113.8", "203.0.113.7"].map(link), [true, false, true]);
+        templates.sweep(Moment::from_secs(360), |_| {});
+        assert!(link("203.0.113.8"));
     }
 
     #[test]
@@ -202,16 +222,19 @@ mod tests {
 
     #[test]
     fn a_template_of_an_unusable_server_is_replaced() {
-        let templates = Templates::new(1);
+        let templates = Templates::new(2, 1);
         let key = key("203.0.113.7", 32);
-        templates.link(key, 5, true, TIMEOUT, Moment::ZERO, |_| {});
-        assert_eq!(templates.find(&key, |slot| slot != 5, Moment::ZERO), None);
+        templates.link(key, slot(5), true, TIMEOUT, Moment::ZERO, |_| {});
+        assert_eq!(templates.find(&key, |found| found != slot(5), Moment::ZERO), None);
         let mut changes = Vec::new();
-        templates.link(key, 6, true, TIMEOUT, Moment::ZERO, |change| changes.push(change));
+        templates.link(key, slot(6), true, TIMEOUT, Moment::ZERO, |change| changes.push(change));
         assert_eq!(
             changes,
-            [TemplateChange::Removed { real_server: 5 }, TemplateChange::Added { real_server: 6 }]
+            [
+                TemplateChange::Removed { real_server: slot(5) },
+                TemplateChange::Added { real_server: slot(6) }
+            ]
         );
-        assert_eq!(find(&templates, &key, 0), Some(6));
+        assert_eq!(find(&templates, &key, 0), Some(slot(6)));
     }
 }

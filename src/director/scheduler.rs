@@ -141,10 +141,8 @@ fn position_behind(real_servers: &[Arc<RealServer>], last: Option<Ipv4Addr>) -> 
 pub(crate) mod testing {
     //! Real servers for the schedulers' own tests.
 
-    use std::sync::atomic::Ordering;
-
     use super::*;
-    use crate::director::cluster::{Live, Path, RealServerConfig};
+    use crate::director::cluster::{Live, Path, RealServerConfig, Slot};
     use crate::encapsulation;
 
     /// One real server: weight, active, inactive connections; RIPs count up from 10.0.0.1.
@@ -154,18 +152,15 @@ pub(crate) mod testing {
             .enumerate()
             .map(|(index, &(weight, active, inactive))| {
                 let rip = Ipv4Addr::new(10, 0, 0, index as u8 + 1);
-                let live = Live::default();
-                live.active.store(active, Ordering::Relaxed);
-                live.inactive.store(inactive, Ordering::Relaxed);
                 Arc::new(RealServer {
-                    slot: index as u32,
+                    slot: Slot::new(index as u32, 0),
                     virtual_service: 0,
                     config: RealServerConfig::new(rip.into(), weight),
                     rip,
                     path: Path { source: Ipv4Addr::UNSPECIFIED, mtu: 1500 },
                     encapsulation: &encapsulation::ipip::ROW,
                     is_present: true,
-                    live: Arc::new(live),
+                    live: Arc::new(Live::of(active, inactive)),
                 })
             })
             .collect()

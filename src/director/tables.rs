@@ -1,9 +1,9 @@
 //! What all workers of a director share and change: connections and persistence templates, and the
 //! bookkeeping that keeps the real servers' counts true to both.
 
-use std::sync::atomic::Ordering;
+use arc_swap::ArcSwap;
 
-use super::cluster::{Cluster, OnRemoved};
+use super::cluster::{Cluster, OnRemoved, RealServer, Slot};
 use super::connection::{Change, Table};
 use super::persistence::{TemplateChange, TemplateKey, Templates};
 use crate::time::Moment;
@@ -15,52 +15,75 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// `seed` keys the hashes: clients must not be able to guess it.
+    /// At most `connections_max` of each. `seed` keys the hashes: clients must not be able to guess it.
     pub fn new(connections_max: usize, seed: u64) -> Tables {
-        Tables { connections: Table::new(connections_max, seed), templates: Templates::new(seed) }
+        let templates = Templates::new(connections_max, seed);
+        Tables { connections: Table::new(connections_max, seed), templates }
     }
 
     /// Books what the connection table reported.
-    pub fn book(&self, cluster: &Cluster, change: Change) {
+    pub fn book(&self, view: View, change: Change) {
         match change {
-            Change::Moved { real_server, to } => {
-                if let Some(server) = cluster.real_server(real_server) {
-                    server.book_move(to);
-                }
-            }
-            Change::Removed { real_server, from, ended, client, template } => {
-                let Some(server) = cluster.real_server(real_server) else { return };
-                server.book_end(from);
+            Change::Moved { real_server, to } => view.with(real_server, |server| server.book_move(to)),
+            Change::Removed { real_server, from, ended, virtual_service, client, template } => {
+                view.with(real_server, |server| server.book_end(from));
                 if let Some(prefix) = template {
-                    let key = TemplateKey::of_connection(server.virtual_service, client, prefix.length());
+                    let key = TemplateKey::of_connection(virtual_service, client, prefix.length());
                     self.templates.unlink(&key, ended);
                 }
             }
         }
     }
 
-    /// Books what the template table reported.
-    pub fn book_template(cluster: &Cluster, change: TemplateChange) {
-        let (slot, step) = match change {
-            TemplateChange::Added { real_server } => (real_server, 1),
-            TemplateChange::Removed { real_server } => (real_server, u32::MAX),
+    /// Removes what has expired, and the connections of real servers that have left where the service says
+    /// so.
+    pub fn sweep(&self, latest: &ArcSwap<Cluster>, now: Moment) {
+        let snapshot = latest.load();
+        let cluster = &**snapshot;
+        let view = View { cluster, latest };
+        let is_given_up = |slot| {
+            let Some(server) = cluster.real_server(slot) else { return !view.has(slot) };
+            let service = cluster.virtual_service(server.virtual_service);
+            let on_removed = service.map_or(OnRemoved::Reschedule, |service| service.config.on_removed);
+            !server.is_present && on_removed == OnRemoved::Reschedule
         };
-        if let Some(server) = cluster.real_server(slot) {
-            server.live.persistent.fetch_add(step, Ordering::Relaxed);
+        self.connections.sweep(now, is_given_up, |change| self.book(view, change));
+        self.templates.sweep(now, |change| view.book_template(change));
+    }
+}
+
+/// A snapshot, and where the latest one is: another worker may already know a real server that this
+/// snapshot does not.
+#[derive(Clone, Copy)]
+pub struct View<'a> {
+    pub cluster: &'a Cluster,
+    pub latest: &'a ArcSwap<Cluster>,
+}
+
+impl View<'_> {
+    fn with(&self, slot: Slot, book: impl FnOnce(&RealServer)) {
+        match self.cluster.real_server(slot) {
+            Some(server) => book(server),
+            None => {
+                if let Some(server) = self.latest.load().real_server(slot) {
+                    book(server);
+                }
+            }
         }
     }
 
-    /// Removes what has expired, and the connections of real servers that have left where the service says
-    /// so.
-    pub fn sweep(&self, cluster: &Cluster, now: Moment) {
-        let is_given_up = |slot| {
-            let server = cluster.real_server(slot).filter(|server| !server.is_present);
-            server.is_some_and(|server| {
-                let service = cluster.virtual_service(server.virtual_service);
-                service.is_none_or(|service| service.config.on_removed == OnRemoved::Reschedule)
-            })
-        };
-        self.connections.sweep(now, is_given_up, |change| self.book(cluster, change));
-        self.templates.sweep(now, |change| Tables::book_template(cluster, change));
+    /// True if this snapshot or the latest one knows the real server.
+    pub fn has(&self, slot: Slot) -> bool {
+        self.cluster.real_server(slot).is_some() || self.latest.load().real_server(slot).is_some()
+    }
+
+    /// Books what the template table reported.
+    pub fn book_template(&self, change: TemplateChange) {
+        match change {
+            TemplateChange::Added { real_server } => self.with(real_server, |server| server.book_template(1)),
+            TemplateChange::Removed { real_server } => {
+                self.with(real_server, |server| server.book_template(-1))
+            }
+        }
     }
 }

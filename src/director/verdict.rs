@@ -2,6 +2,7 @@
 
 use std::net::IpAddr;
 
+use super::cluster::Slot;
 use crate::packet::Malformed;
 use crate::packet::reasons::drop_reasons;
 
@@ -23,7 +24,7 @@ pub struct Route {
     /// Slot of the virtual service in the cluster.
     pub virtual_service: u32,
     /// Slot of the real server in the cluster.
-    pub real_server: u32,
+    pub real_server: Slot,
     pub memory: Memory,
 }
 

@@ -131,7 +131,7 @@ impl DirectorCounters {
                 self.stateless.add(u64::from(route.memory == Memory::None));
                 self.flood.add(u64::from(route.memory == Memory::Flood));
                 self.virtual_services.slot(route.virtual_service).add(bytes);
-                self.real_servers.slot(route.real_server).add(bytes);
+                self.real_servers.slot(route.real_server.index()).add(bytes);
             }
             Verdict::Reply(reply) => self.replied[reply.kind as usize].add(1),
             Verdict::Hold => self.held.add(1),
@@ -149,7 +149,7 @@ impl DirectorCounters {
                 self.flood.add(MINUS_ONE * u64::from(route.memory == Memory::Flood));
                 let both = [
                     self.virtual_services.slot(route.virtual_service),
-                    self.real_servers.slot(route.real_server),
+                    self.real_servers.slot(route.real_server.index()),
                 ];
                 for traffic in both {
                     traffic.packets.add(MINUS_ONE);
@@ -201,14 +201,19 @@ impl RealserverCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::director::cluster::Slot;
     use crate::director::verdict::Route;
 
     #[test]
     fn a_packet_that_could_not_be_sent_is_dropped_and_nothing_else() {
         let counters = DirectorCounters::default();
         let to = "10.0.0.1".parse().unwrap();
-        let verdict =
-            Verdict::Transmit(Route { to, virtual_service: 1, real_server: 300, memory: Memory::New });
+        let verdict = Verdict::Transmit(Route {
+            to,
+            virtual_service: 1,
+            real_server: Slot::new(300, 1),
+            memory: Memory::New,
+        });
         counters.count(&verdict, 100);
         counters.count(&verdict, 60);
         counters.count_failure(&verdict, 60, &io::Error::from_raw_os_error(libc_errno::ENOBUFS));

@@ -99,14 +99,14 @@ fn real_server(service: &str, server: &RealServer, workers: &[&DirectorCounters]
     gauge!(names::SERVER_MTU, &labels()).set(f64::from(server.path.mtu));
     let live = &server.live;
     counter!(names::SERVER_CONNECTIONS, &labels()).absolute(live.connections_total.load(Ordering::Relaxed));
-    gauge!(names::SERVER_TEMPLATES, &labels()).set(f64::from(live.persistent.load(Ordering::Relaxed)));
+    gauge!(names::SERVER_TEMPLATES, &labels()).set(f64::from(live.persistent()));
     let is_overloaded = live.is_overloaded.load(Ordering::Relaxed);
     gauge!(names::SERVER_OVERLOADED, &labels()).set(f64::from(u8::from(is_overloaded)));
-    for (state, count) in [("active", &live.active), ("inactive", &live.inactive)] {
-        let count = f64::from(count.load(Ordering::Relaxed));
+    for (state, count) in [("active", live.active()), ("inactive", live.inactive())] {
+        let count = f64::from(count);
         gauge!(names::SERVER_CONNECTIONS_NOW, &with("state", state.to_owned())).set(count);
     }
-    let traffic = workers.iter().map(|worker| worker.real_servers.read(server.slot));
+    let traffic = workers.iter().map(|worker| worker.real_servers.read(server.slot.index()));
     let (packets, bytes) = traffic.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     counter!(names::SERVER_PACKETS, &labels()).absolute(packets);
     counter!(names::SERVER_BYTES, &labels()).absolute(bytes);

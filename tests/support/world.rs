@@ -2,11 +2,12 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arc_swap::ArcSwap;
 use lvs_tund::director::Director;
 use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
+use lvs_tund::director::connection::Table;
+use lvs_tund::director::persistence::Templates;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Memory, Route, Verdict};
 use lvs_tund::packet::{Frame, Protocol};
@@ -53,7 +54,9 @@ impl World {
     pub fn limited(services: Vec<VirtualServiceConfig>, connections_max: usize) -> World {
         let config = ClusterConfig { virtual_services: services, ..ClusterConfig::default() };
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config.clone(), HostView::default())));
-        let tables = Arc::new(Tables::new(connections_max, 7));
+        // Templates outlive connections; a test that limits these does not mean those.
+        let templates = Templates::new(1_000_000, 7);
+        let tables = Arc::new(Tables { connections: Table::new(connections_max, 7), templates });
         let director = Director::new(cluster.clone(), tables.clone(), 7);
         World { config, cluster, tables, director, now: Moment::from_secs(1) }
     }
@@ -70,7 +73,7 @@ impl World {
     }
 
     pub fn sweep(&self) {
-        self.tables.sweep(&self.cluster.load(), self.now);
+        self.tables.sweep(&self.cluster, self.now);
     }
 
     pub fn handle(&mut self, packet: &[u8]) -> Verdict {
@@ -96,8 +99,7 @@ impl World {
         let cluster = self.cluster.load();
         let service = cluster.virtual_services().next().expect("a service");
         let server = service.real_servers.iter().find(|server| server.rip == rip(n)).expect("a server");
-        let read = |count: &std::sync::atomic::AtomicU32| count.load(Ordering::Relaxed);
-        (read(&server.live.active), read(&server.live.inactive), read(&server.live.persistent))
+        (server.live.active(), server.live.inactive(), server.live.persistent())
     }
 }
 

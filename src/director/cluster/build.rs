@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{
-    Cluster, ClusterConfig, HostView, PATH_MTU_DEFAULT, Path, RealServer, RealServerConfig, ServiceKey,
+    Cluster, ClusterConfig, HostView, PATH_MTU_DEFAULT, Path, RealServer, RealServerConfig, ServiceKey, Slot,
     VirtualService, VirtualServiceConfig,
 };
 use crate::director::scheduler;
@@ -14,7 +14,8 @@ use crate::encapsulation;
 /// The snapshot after `old`. Virtual services are the same if their first matcher is; real servers if
 /// virtual service and RIP are.
 pub(super) fn succeed(old: &Cluster, config: ClusterConfig, host: HostView) -> Cluster {
-    let mut builder = Builder { old, real_servers: Vec::new(), virtual_services: Vec::new() };
+    let generations = old.generations.clone();
+    let mut builder = Builder { old, real_servers: Vec::new(), virtual_services: Vec::new(), generations };
     builder.keep_removed();
     let mut cluster = Cluster { host, ..Cluster::empty() };
     for service in &config.virtual_services {
@@ -34,6 +35,7 @@ pub(super) fn succeed(old: &Cluster, config: ClusterConfig, host: HostView) -> C
     }
     cluster.virtual_services = builder.virtual_services;
     cluster.real_servers = builder.real_servers;
+    cluster.generations = builder.generations;
     cluster.config = config;
     cluster
 }
@@ -42,6 +44,7 @@ struct Builder<'a> {
     old: &'a Cluster,
     real_servers: Vec<Option<Arc<RealServer>>>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
+    generations: Vec<u8>,
 }
 
 impl Builder<'_> {
@@ -109,7 +112,7 @@ impl Builder<'_> {
         let known = known.remove(&rip);
         let slot = match &known {
             Some(server) => server.slot,
-            None => free_slot(&mut self.real_servers, &self.old.real_servers),
+            None => self.free_slot(),
         };
         let unknown = Path { source: Ipv4Addr::UNSPECIFIED, mtu: PATH_MTU_DEFAULT };
         let mut path = host.paths.get(&config.rip).copied().unwrap_or(unknown);
@@ -125,8 +128,17 @@ impl Builder<'_> {
             live: known.map(|server| server.live.clone()).unwrap_or_default(),
         });
         server.judge_load();
-        self.real_servers[slot as usize] = Some(server.clone());
+        self.real_servers[slot.index() as usize] = Some(server.clone());
         Some(server)
+    }
+
+    /// A slot for a real server that had none.
+    fn free_slot(&mut self) -> Slot {
+        let index = free_slot(&mut self.real_servers, &self.old.real_servers);
+        self.generations.resize(self.real_servers.len(), 0);
+        let generation = &mut self.generations[index as usize];
+        *generation = generation.wrapping_add(1);
+        Slot::new(index, *generation)
     }
 }
 

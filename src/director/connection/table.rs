@@ -7,209 +7,23 @@
 //! The table does not know real servers; it names them by slot and reports each [`Change`] so that the
 //! caller keeps their counts.
 
-use std::hash::Hash;
-use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
-use std::time::Duration;
 
 use dashmap::DashMap;
-use dashmap::mapref::entry::Entry as Slot;
+use dashmap::mapref::entry::Entry as Place;
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 
+use super::entry::{Answer, Change, Claim, Connection, Entry, Found, Inserted, NewConnection, advance};
+use super::key::{FlowKey, Key, KeyV4, KeyV6};
 use super::{Event, State, Timeouts};
-use crate::packet::{Flow, protocol};
+use crate::director::cluster::Slot;
+use crate::packet::Flow;
 use crate::time::Moment;
 
 /// Entries a shard should hold when the table is full: sweeping one takes about 15 µs (crates.md §3),
 /// and no lock may be held longer than 100 µs.
 const ENTRIES_PER_SHARD: usize = 1024;
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct KeyV4 {
-    client: Ipv4Addr,
-    vip: Ipv4Addr,
-    client_port: u16,
-    vip_port: u16,
-    protocol: u8,
-}
-
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
-struct KeyV6 {
-    client: Ipv6Addr,
-    vip: Ipv6Addr,
-    client_port: u16,
-    vip_port: u16,
-    protocol: u8,
-}
-
-enum Key {
-    V4(KeyV4),
-    V6(KeyV6),
-}
-
-impl Key {
-    fn of(flow: &Flow) -> Key {
-        let Flow { protocol, client_port, vip_port, .. } = *flow;
-        match (flow.client, flow.vip) {
-            (IpAddr::V4(client), IpAddr::V4(vip)) => {
-                Key::V4(KeyV4 { client, vip, client_port, vip_port, protocol })
-            }
-            (client, vip) => {
-                Key::V6(KeyV6 { client: v6(client), vip: v6(vip), client_port, vip_port, protocol })
-            }
-        }
-    }
-}
-
-/// A key is a flow in fewer bytes.
-trait FlowKey: Eq + Hash {
-    fn flow(&self) -> Flow;
-}
-
-impl FlowKey for KeyV4 {
-    fn flow(&self) -> Flow {
-        let KeyV4 { client, vip, client_port, vip_port, protocol } = *self;
-        Flow { protocol, client: client.into(), client_port, vip: vip.into(), vip_port }
-    }
-}
-
-impl FlowKey for KeyV6 {
-    fn flow(&self) -> Flow {
-        let KeyV6 { client, vip, client_port, vip_port, protocol } = *self;
-        let unmapped = |address: Ipv6Addr| address.to_canonical();
-        Flow { protocol, client: unmapped(client), client_port, vip: unmapped(vip), vip_port }
-    }
-}
-
-fn v6(address: IpAddr) -> Ipv6Addr {
-    match address {
-        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
-        IpAddr::V6(v6) => v6,
-    }
-}
-
-#[derive(Clone, Copy, Debug)]
-struct Entry {
-    deadline: Moment,
-    real_server: u32,
-    state: State,
-    template: Option<TemplatePrefix>,
-}
-
-impl Entry {
-    fn is_expired(&self, now: Moment) -> bool {
-        self.deadline <= now
-    }
-
-    fn activity(&self) -> Activity {
-        Activity::of(self.state)
-    }
-}
-
-/// A connection that hangs on a persistence template remembers the length of the client prefix only, in
-/// one byte: its template's key follows from it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct TemplatePrefix(std::num::NonZeroU8);
-
-impl TemplatePrefix {
-    /// `prefix` is at most 128.
-    pub fn new(prefix: u8) -> TemplatePrefix {
-        TemplatePrefix(std::num::NonZeroU8::MIN.saturating_add(prefix))
-    }
-
-    pub const fn length(self) -> u8 {
-        self.0.get() - 1
-    }
-}
-
-/// In which of a real server's two counts a connection stands (ipvs.md §4.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    Active,
-    Inactive,
-}
-
-impl Activity {
-    pub const fn of(state: State) -> Activity {
-        if state.is_active() { Activity::Active } else { Activity::Inactive }
-    }
-}
-
-/// What happened to one connection; the caller books it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    Moved {
-        real_server: u32,
-        to: Activity,
-    },
-    /// `ended` is when it expired, which may be a while ago.
-    Removed {
-        real_server: u32,
-        from: Activity,
-        ended: Moment,
-        client: IpAddr,
-        template: Option<TemplatePrefix>,
-    },
-}
-
-/// What a lookup may do with an entry, by its real server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// It is followed.
-    Follow,
-    /// It is given up, and the packet is scheduled like a new connection's.
-    GiveUp,
-    /// Its packets go nowhere, and it is left to expire.
-    Refuse,
-}
-
-/// What a lookup found, and what it changed.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub answer: Answer,
-    pub change: Option<Change>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Unknown,
-    /// The slot of the connection's real server.
-    Known(u32),
-    Refused,
-}
-
-/// A connection to be remembered.
-#[derive(Clone, Copy, Debug)]
-pub struct NewConnection {
-    pub real_server: u32,
-    /// Its first packet.
-    pub event: Event,
-    pub template: Option<TemplatePrefix>,
-}
-
-/// A connection as a listing shows it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Connection {
-    pub flow: Flow,
-    pub real_server: u32,
-    pub state: State,
-    /// Time until it expires without another packet.
-    pub expires_in: Duration,
-}
-
-/// What became of a new entry.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Inserted {
-    New {
-        activity: Activity,
-    },
-    /// Another worker was faster; its choice stands.
-    Existing {
-        real_server: u32,
-    },
-    Full,
-}
 
 /// All connections of a director.
 pub struct Table {
@@ -246,6 +60,10 @@ impl Table {
         self.len() == 0
     }
 
+    pub fn is_full(&self) -> bool {
+        self.len() >= self.connections_max
+    }
+
     /// Entries ever removed.
     pub fn removed(&self) -> u64 {
         self.removed.load(Ordering::Relaxed)
@@ -269,7 +87,7 @@ impl Table {
         flow: &Flow,
         event: Event,
         timeouts: &Timeouts,
-        claim: impl Fn(u32, State) -> Claim,
+        claim: impl Fn(Slot, State) -> Claim,
         now: Moment,
     ) -> Found {
         match Key::of(flow) {
@@ -284,7 +102,7 @@ impl Table {
         key: &K,
         event: Event,
         timeouts: &Timeouts,
-        claim: impl Fn(u32, State) -> Claim,
+        claim: impl Fn(Slot, State) -> Claim,
         now: Moment,
     ) -> Found {
         let judge = |entry: &Entry| {
@@ -311,7 +129,7 @@ impl Table {
     }
 
     /// The real server of a connection, without touching its state or timer.
-    pub fn peek(&self, flow: &Flow, now: Moment) -> Option<u32> {
+    pub fn peek(&self, flow: &Flow, now: Moment) -> Option<Slot> {
         let entry = match Key::of(flow) {
             Key::V4(key) => self.v4.get(&key).map(|entry| *entry),
             Key::V6(key) => self.v6.get(&key).map(|entry| *entry),
@@ -321,9 +139,9 @@ impl Table {
 
     /// Remembers a connection, unless the flow has one or there are too many.
     pub fn insert(&self, flow: &Flow, new: NewConnection, timeouts: &Timeouts, now: Moment) -> Inserted {
-        let born = if flow.protocol == protocol::UDP { State::Udp } else { State::None };
-        let NewConnection { real_server, event, template } = new;
-        let mut entry = Entry { deadline: now, real_server, state: born, template };
+        let born = State::born(flow.protocol);
+        let NewConnection { virtual_service, real_server, event, template } = new;
+        let mut entry = Entry { deadline: now, virtual_service, real_server, state: born, template };
         advance(&mut entry, event, timeouts, now);
         match Key::of(flow) {
             Key::V4(key) => self.insert_in(&self.v4, key, entry),
@@ -343,22 +161,21 @@ impl Table {
             return Inserted::Full;
         }
         match map.entry(key) {
-            Slot::Occupied(slot) => {
+            Place::Occupied(slot) => {
                 self.entries.fetch_sub(1, Ordering::Relaxed);
                 Inserted::Existing { real_server: slot.get().real_server }
             }
-            Slot::Vacant(slot) => {
-                let activity = entry.activity();
+            Place::Vacant(slot) => {
                 slot.insert(entry);
                 self.created.fetch_add(1, Ordering::Relaxed);
-                Inserted::New { activity }
+                Inserted::New
             }
         }
     }
 
     /// Removes every entry past its deadline, and those that `is_given_up` names by their real server's
     /// slot, shard by shard; no lock is held longer than one shard takes.
-    pub fn sweep(&self, now: Moment, is_given_up: impl Fn(u32) -> bool, mut on_change: impl FnMut(Change)) {
+    pub fn sweep(&self, now: Moment, is_given_up: impl Fn(Slot) -> bool, mut on_change: impl FnMut(Change)) {
         let is_over = |entry: &Entry| entry.is_expired(now) || is_given_up(entry.real_server);
         self.sweep_in(&self.v4, now, &is_over, &mut on_change);
         self.sweep_in(&self.v6, now, &is_over, &mut on_change);
@@ -385,8 +202,13 @@ impl Table {
     pub fn visit(&self, now: Moment, mut visit: impl FnMut(Connection)) {
         let live = |flow: Flow, entry: &Entry| {
             let expires_in = entry.deadline.since(now);
-            let connection =
-                Connection { flow, real_server: entry.real_server, state: entry.state, expires_in };
+            let connection = Connection {
+                flow,
+                virtual_service: entry.virtual_service,
+                real_server: entry.real_server,
+                state: entry.state,
+                expires_in,
+            };
             (!entry.is_expired(now)).then_some(connection)
         };
         self.v4.iter().filter_map(|pair| live(pair.key().flow(), pair.value())).for_each(&mut visit);
@@ -396,22 +218,11 @@ impl Table {
     fn book_removal<K: FlowKey>(&self, key: &K, entry: &Entry, now: Moment) -> Change {
         self.removed.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_sub(1, Ordering::Relaxed);
-        let Entry { real_server, template, .. } = *entry;
+        let Entry { virtual_service, real_server, template, .. } = *entry;
         let ended = entry.deadline.min(now);
-        Change::Removed { real_server, from: entry.activity(), ended, client: key.flow().client, template }
+        let (from, client) = (entry.activity(), key.flow().client);
+        Change::Removed { real_server, from, ended, virtual_service, client, template }
     }
-}
-
-/// Applies `event` and restarts the timer; says whether the entry moved between the two counts. A reset
-/// can only bring the end nearer: anybody can forge one (RFC 5961).
-fn advance(entry: &mut Entry, event: Event, timeouts: &Timeouts, now: Moment) -> Option<Change> {
-    let before = entry.activity();
-    entry.state = entry.state.next(event);
-    let deadline = now.after(timeouts.of(entry.state));
-    let is_known = entry.deadline > now;
-    entry.deadline = if event == Event::Rst && is_known { deadline.min(entry.deadline) } else { deadline };
-    let to = entry.activity();
-    (before != to).then_some(Change::Moved { real_server: entry.real_server, to })
 }
 
 /// A keyed hash for tables that clients fill.
@@ -425,14 +236,16 @@ fn shared_seed(seed: u64) -> &'static SharedSeed {
     SHARED.get_or_init(|| SharedSeed::from_u64(seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15))
 }
 
-/// 112 bytes per connection at the map's mean load of 0.48 (crates.md §3) leave 53 for key and entry.
-const _: () = assert!(size_of::<(KeyV4, Entry)>() <= 48);
-
 #[cfg(test)]
 mod tests {
     use std::hash::BuildHasher;
+    use std::time::Duration;
 
+    use super::super::Activity;
     use super::*;
+
+    const SLOT: Slot = Slot::new(3, 0);
+    const OTHER: Slot = Slot::new(4, 0);
 
     fn flow(port: u16) -> Flow {
         Flow {
@@ -448,31 +261,32 @@ mod tests {
         table.find(&flow(1), event, &Timeouts::default(), |_, _| Claim::Follow, now)
     }
 
-    fn insert_flow(table: &Table, flow: Flow, real_server: u32, event: Event, now: Moment) -> Inserted {
-        let new = NewConnection { real_server, event, template: None };
+    fn insert_flow(table: &Table, flow: Flow, real_server: Slot, event: Event, now: Moment) -> Inserted {
+        let new = NewConnection { virtual_service: 1, real_server, event, template: None };
         table.insert(&flow, new, &Timeouts::default(), now)
     }
 
     fn insert(table: &Table, port: u16, now: Moment) -> Inserted {
-        insert_flow(table, flow(port), 3, Event::Syn, now)
+        insert_flow(table, flow(port), SLOT, Event::Syn, now)
     }
 
     fn removed(from: Activity, ended: Moment) -> Option<Change> {
-        Some(Change::Removed { real_server: 3, from, ended, client: flow(1).client, template: None })
+        let client = flow(1).client;
+        Some(Change::Removed { real_server: SLOT, from, ended, virtual_service: 1, client, template: None })
     }
 
     #[test]
     fn an_entry_lives_as_long_as_its_state_says() {
         let table = Table::new(100, 1);
-        assert_eq!(insert(&table, 1, Moment::ZERO), Inserted::New { activity: Activity::Active });
+        assert_eq!(insert(&table, 1, Moment::ZERO), Inserted::New);
         let last = Moment::from_nanos(Moment::from_secs(60).as_nanos() - 1);
-        assert_eq!(table.peek(&flow(1), last), Some(3));
+        assert_eq!(table.peek(&flow(1), last), Some(SLOT));
         assert_eq!(table.peek(&flow(1), Moment::from_secs(60)), None);
-        assert_eq!(find(&table, Event::Ack, last).answer, Answer::Known(3));
+        assert_eq!(find(&table, Event::Ack, last).answer, Answer::Known(SLOT));
         let later = last.after(Duration::from_secs(899));
         assert_eq!(
             find(&table, Event::Fin, later).change,
-            Some(Change::Moved { real_server: 3, to: Activity::Inactive })
+            Some(Change::Moved { real_server: SLOT, to: Activity::Inactive })
         );
         assert_eq!(table.len(), 1);
         let gone = find(&table, Event::Ack, later.after(Duration::from_secs(120)));
@@ -486,9 +300,9 @@ mod tests {
         let table = Table::new(100, 1);
         insert(&table, 1, Moment::ZERO);
         find(&table, Event::Ack, Moment::ZERO);
-        assert_eq!(find(&table, Event::Syn, Moment::ZERO).answer, Answer::Known(3));
+        assert_eq!(find(&table, Event::Syn, Moment::ZERO).answer, Answer::Known(SLOT));
         find(&table, Event::Fin, Moment::ZERO);
-        assert_eq!(find(&table, Event::Ack, Moment::ZERO).answer, Answer::Known(3));
+        assert_eq!(find(&table, Event::Ack, Moment::ZERO).answer, Answer::Known(SLOT));
         assert_eq!(find(&table, Event::Syn, Moment::ZERO).answer, Answer::Unknown);
     }
 
@@ -512,8 +326,8 @@ mod tests {
     fn a_forged_reset_never_lengthens_a_life() {
         let table = Table::new(100, 1);
         insert(&table, 1, Moment::ZERO);
-        assert_eq!(find(&table, Event::Rst, Moment::from_secs(30)).answer, Answer::Known(3));
-        assert_eq!(table.peek(&flow(1), Moment::from_secs(59)), Some(3));
+        assert_eq!(find(&table, Event::Rst, Moment::from_secs(30)).answer, Answer::Known(SLOT));
+        assert_eq!(table.peek(&flow(1), Moment::from_secs(59)), Some(SLOT));
         assert_eq!(
             table.peek(&flow(1), Moment::from_secs(60)),
             None,
@@ -521,7 +335,7 @@ mod tests {
         );
         find(&table, Event::Ack, Moment::from_secs(40));
         find(&table, Event::Rst, Moment::from_secs(50));
-        assert_eq!(table.peek(&flow(1), Moment::from_secs(59)), Some(3), "no faster than CLOSE");
+        assert_eq!(table.peek(&flow(1), Moment::from_secs(59)), Some(SLOT), "no faster than CLOSE");
         assert_eq!(table.peek(&flow(1), Moment::from_secs(60)), None);
     }
 
@@ -531,21 +345,22 @@ mod tests {
         insert(&table, 1, Moment::ZERO);
         let v6 =
             Flow { client: "2001:db8::7".parse().unwrap(), vip: "2001:db8::1".parse().unwrap(), ..flow(9) };
-        insert_flow(&table, v6, 4, Event::Ack, Moment::ZERO);
+        insert_flow(&table, v6, OTHER, Event::Ack, Moment::ZERO);
         let mut shown = Vec::new();
         table.visit(Moment::from_secs(10), |connection| shown.push(connection));
         shown.sort_by_key(|connection| connection.real_server);
         let expected = |flow, real_server, state, secs| Connection {
             flow,
+            virtual_service: 1,
             real_server,
             state,
             expires_in: Duration::from_secs(secs),
         };
         assert_eq!(
             shown,
-            [expected(flow(1), 3, State::SynRecv, 50), expected(v6, 4, State::Established, 890)]
+            [expected(flow(1), SLOT, State::SynRecv, 50), expected(v6, OTHER, State::Established, 890)]
         );
-        table.visit(Moment::from_secs(60), |connection| assert_eq!(connection.real_server, 4));
+        table.visit(Moment::from_secs(60), |connection| assert_eq!(connection.real_server, OTHER));
     }
 
     #[test]
@@ -553,8 +368,8 @@ mod tests {
         let table = Table::new(2, 1);
         insert(&table, 1, Moment::ZERO);
         assert_eq!(
-            insert_flow(&table, flow(1), 9, Event::Syn, Moment::ZERO),
-            Inserted::Existing { real_server: 3 }
+            insert_flow(&table, flow(1), OTHER, Event::Syn, Moment::ZERO),
+            Inserted::Existing { real_server: SLOT }
         );
         insert(&table, 2, Moment::ZERO);
         assert_eq!(insert(&table, 3, Moment::ZERO), Inserted::Full);
@@ -562,7 +377,7 @@ mod tests {
         table.sweep(Moment::from_secs(60), |_| false, |_| removed += 1);
         assert_eq!((removed, table.len()), (2, 0));
         insert(&table, 1, Moment::ZERO);
-        table.sweep(Moment::ZERO, |slot| slot == 3, |_| removed += 1);
+        table.sweep(Moment::ZERO, |slot| slot == SLOT, |_| removed += 1);
         assert_eq!((removed, table.len()), (3, 0));
     }
 
@@ -570,9 +385,9 @@ mod tests {
     fn udp_stays_inactive_and_lives_300_seconds() {
         let table = Table::new(10, 1);
         let udp = Flow { protocol: 17, ..flow(1) };
-        let inserted = insert_flow(&table, udp, 0, Event::Datagram, Moment::ZERO);
-        assert_eq!(inserted, Inserted::New { activity: Activity::Inactive });
-        assert_eq!(table.peek(&udp, Moment::from_secs(299)), Some(0));
+        let inserted = insert_flow(&table, udp, SLOT, Event::Datagram, Moment::ZERO);
+        assert_eq!(inserted, Inserted::New);
+        assert_eq!(table.peek(&udp, Moment::from_secs(299)), Some(SLOT));
         assert_eq!(table.peek(&udp, Moment::from_secs(300)), None);
     }
 

@@ -3,6 +3,7 @@
 //! The table is IPVS's INPUT-ONLY table (ipvs.md §4.2). States that cannot arise from one-way traffic
 //! are kept, so that the table stays whole.
 
+use crate::packet::protocol;
 use crate::packet::tcp::Flags;
 
 /// State of a connection. UDP has the single state `Udp`.
@@ -24,6 +25,11 @@ pub enum State {
 }
 
 impl State {
+    /// Before the first packet.
+    pub const fn born(protocol: u8) -> State {
+        if protocol == protocol::UDP { State::Udp } else { State::None }
+    }
+
     /// The word in listings (ipvs.md §17.1).
     pub const fn name(self) -> &'static str {
         match self {

@@ -49,7 +49,6 @@ impl Scheduler for Locality {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
 
     use super::super::common::DESTINATION_TIMEOUT;
     use super::super::testing::{build, flow, request, servers};
@@ -66,12 +65,12 @@ mod tests {
             lblc.choose(&servers, &Request { now, ..request(&flow) })
         };
         assert_eq!(of(1, Moment::ZERO), Some(0));
-        servers[0].live.active.store(10, Ordering::Relaxed);
+        servers[0].live.set_active(10);
         assert_eq!(of(1, Moment::ZERO), Some(0), "at its weight, not above");
         assert_eq!(of(2, Moment::ZERO), Some(1), "another destination goes to the least loaded");
-        servers[0].live.active.store(11, Ordering::Relaxed);
+        servers[0].live.set_active(11);
         assert_eq!(of(1, Moment::ZERO), Some(1), "overworked, and the other has under half its weight");
-        servers[0].live.active.store(0, Ordering::Relaxed);
+        servers[0].live.set_active(0);
         assert_eq!(of(1, Moment::ZERO), Some(1), "and it stays there");
         assert_eq!(of(1, Moment::ZERO.after(DESTINATION_TIMEOUT)), Some(0), "forgotten after a day");
     }

@@ -77,7 +77,6 @@ fn leave_most_loaded(set: &mut Destination, real_servers: &[Arc<RealServer>], no
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
     use std::time::Duration;
 
     use super::super::testing::{build, flow, request, servers};
@@ -89,7 +88,7 @@ mod tests {
         let lblcr = build(&ROW, &servers);
         let flow = flow();
         let at = |now| lblcr.choose(&servers, &Request { now, ..request(&flow) });
-        let load = |index: usize, active| servers[index].live.active.store(active, Ordering::Relaxed);
+        let load = |index: usize, active| servers[index].live.set_active(active);
         assert_eq!(at(Moment::ZERO), Some(0));
         load(0, 11);
         assert_eq!(at(Moment::ZERO), Some(1), "overworked: the set takes in the least loaded");

@@ -155,12 +155,12 @@ mod tests {
             let leavers = count.min(10);
             for leaver in 0..leavers {
                 let rest: Vec<_> =
-                    all.iter().filter(|server| server.slot != leaver as u32).cloned().collect();
+                    all.iter().filter(|server| server.slot.index() != leaver as u32).cloned().collect();
                 let after = table(&rest);
                 moved += before
                     .iter()
                     .zip(&after)
-                    .filter(|(old, new)| **old != leaver as u32 && **old != rest[**new as usize].slot)
+                    .filter(|(old, new)| **old != leaver as u32 && **old != rest[**new as usize].slot.index())
                     .count();
             }
             let share = moved as f64 / (before.len() * leavers) as f64;

@@ -1,0 +1,70 @@
+//! Flows as keys: in as few bytes as their family needs.
+
+use std::hash::Hash;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use crate::packet::Flow;
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct KeyV4 {
+    client: Ipv4Addr,
+    vip: Ipv4Addr,
+    client_port: u16,
+    vip_port: u16,
+    protocol: u8,
+}
+
+#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+pub(super) struct KeyV6 {
+    client: Ipv6Addr,
+    vip: Ipv6Addr,
+    client_port: u16,
+    vip_port: u16,
+    protocol: u8,
+}
+
+pub(super) enum Key {
+    V4(KeyV4),
+    V6(KeyV6),
+}
+
+impl Key {
+    pub(super) fn of(flow: &Flow) -> Key {
+        let Flow { protocol, client_port, vip_port, .. } = *flow;
+        match (flow.client, flow.vip) {
+            (IpAddr::V4(client), IpAddr::V4(vip)) => {
+                Key::V4(KeyV4 { client, vip, client_port, vip_port, protocol })
+            }
+            (client, vip) => {
+                Key::V6(KeyV6 { client: v6(client), vip: v6(vip), client_port, vip_port, protocol })
+            }
+        }
+    }
+}
+
+/// A key is a flow in fewer bytes.
+pub(super) trait FlowKey: Eq + Hash {
+    fn flow(&self) -> Flow;
+}
+
+impl FlowKey for KeyV4 {
+    fn flow(&self) -> Flow {
+        let KeyV4 { client, vip, client_port, vip_port, protocol } = *self;
+        Flow { protocol, client: client.into(), client_port, vip: vip.into(), vip_port }
+    }
+}
+
+impl FlowKey for KeyV6 {
+    fn flow(&self) -> Flow {
+        let KeyV6 { client, vip, client_port, vip_port, protocol } = *self;
+        let unmapped = |address: Ipv6Addr| address.to_canonical();
+        Flow { protocol, client: unmapped(client), client_port, vip: unmapped(vip), vip_port }
+    }
+}
+
+fn v6(address: IpAddr) -> Ipv6Addr {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped(),
+        IpAddr::V6(v6) => v6,
+    }
+}

@@ -1,0 +1,143 @@
+//! Several workers on one table, with a sweep and a changing cluster beside them: nobody waits for ever, and
+//! at the end every count is true.
+//!
+//! Interleavings are left to the scheduler of the machine: dashmap's locks are not instrumented for shuttle
+//! or loom, and what is our own between them is one atomic each.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc;
+use std::time::Duration;
+
+use arc_swap::ArcSwap;
+use lvs_tund::director::Director;
+use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView, Persistence, VirtualServiceConfig};
+use lvs_tund::director::connection::State;
+use lvs_tund::director::tables::Tables;
+use lvs_tund::director::verdict::Verdict;
+use lvs_tund::metrics::counters::DirectorCounters;
+use lvs_tund::packet::Frame;
+use lvs_tund::time::Moment;
+
+#[path = "support/packets.rs"]
+#[allow(dead_code, reason = "shared by several tests")]
+mod packets;
+#[path = "support/world.rs"]
+#[allow(dead_code, reason = "shared by several tests")]
+mod world;
+
+use packets::*;
+use world::*;
+
+const WORKERS: usize = 4;
+const PACKETS_PER_WORKER: u32 = 60_000;
+/// Fewer than flows, so that workers meet on them.
+const CONNECTIONS_MAX: usize = 2_000;
+const PATIENCE: Duration = Duration::from_secs(120);
+
+fn config(weights: &[u32], scheduler: &'static str, is_persistent: bool) -> ClusterConfig {
+    let persistence = is_persistent.then(|| Persistence::new(Duration::from_secs(30)));
+    let service = VirtualServiceConfig { persistence, ..web(scheduler, weights) };
+    ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() }
+}
+
+/// Every worker sends the same flows, so that they meet on each of them.
+fn work(mut director: Director, counters: &DirectorCounters, number: u32) {
+    let flags = [SYN, ACK, ACK | PSH, FIN | ACK, RST, SYN];
+    for step in 0..PACKETS_PER_WORKER {
+        let mix = step.wrapping_mul(2_654_435_761).wrapping_add(number) >> 7;
+        let packet =
+            tcp_between(client(mix % 500), (mix % 7 + 1) as u16, VIP, 80, flags[mix as usize % 6], b"");
+        let mut frame = Frame::from_packet(&packet);
+        let verdict = director.handle_packet(&mut frame, Moment::from_millis(u64::from(step)));
+        counters.count(&verdict, packet.len());
+        assert!(!matches!(verdict, Verdict::Hold));
+    }
+}
+
+fn hammer(scheduler: &'static str, is_persistent: bool) {
+    let first = config(&[1, 2, 3], scheduler, is_persistent);
+    let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(first, HostView::default())));
+    let tables = Arc::new(Tables::new(CONNECTIONS_MAX, 3));
+    let counters: Vec<_> = (0..WORKERS).map(|_| Arc::new(DirectorCounters::default())).collect();
+    let is_over = Arc::new(AtomicBool::new(false));
+    let workers: Vec<_> = counters
+        .iter()
+        .enumerate()
+        .map(|(number, counters)| {
+            let director = Director::new(cluster.clone(), tables.clone(), number as u64);
+            let counters = counters.clone();
+            std::thread::spawn(move || work(director, &counters, number as u32))
+        })
+        .collect();
+    let background = {
+        let (cluster, tables, is_over) = (cluster.clone(), tables.clone(), is_over.clone());
+        std::thread::spawn(move || {
+            let mut turn = 0u32;
+            while !is_over.load(Ordering::Relaxed) {
+                turn += 1;
+                let weights = [[1, 2, 3].as_slice(), &[0, 1, 1], &[2, 2], &[1, 1, 1, 4]][turn as usize % 4];
+                let next =
+                    cluster.load().succeed(config(weights, scheduler, is_persistent), HostView::default());
+                cluster.store(Arc::new(next));
+                tables.sweep(&cluster, Moment::from_millis(u64::from(turn) * 10));
+                let mut shown = 0;
+                tables.connections.visit(Moment::ZERO, |_| shown += 1);
+                assert!(shown <= CONNECTIONS_MAX + WORKERS);
+            }
+        })
+    };
+    workers.into_iter().for_each(|worker| worker.join().expect("a worker"));
+    is_over.store(true, Ordering::Relaxed);
+    background.join().expect("the background");
+    check(&cluster, &tables, &counters);
+}
+
+fn check(latest: &ArcSwap<Cluster>, tables: &Tables, counters: &[Arc<DirectorCounters>]) {
+    let received: u64 = counters.iter().map(|worker| worker.received.packets.get()).sum();
+    assert_eq!(received, WORKERS as u64 * u64::from(PACKETS_PER_WORKER));
+    let fates = |worker: &Arc<DirectorCounters>| {
+        let replied: u64 = worker.replied.iter().map(|count| count.get()).sum();
+        let dropped: u64 = worker.dropped.iter().map(|count| count.get()).sum();
+        worker.transmitted.get() + replied + dropped
+    };
+    assert_eq!(received, counters.iter().map(fates).sum::<u64>(), "packets conserve");
+    // Entries of real servers that left while a worker still chose them have nobody who counts them.
+    tables.sweep(latest, Moment::ZERO);
+    let cluster = latest.load();
+    // What the real servers were told is what the table holds, also for those that have left.
+    let (mut entries, mut active) = (0, 0);
+    tables.connections.visit(Moment::ZERO, |connection| {
+        entries += 1;
+        active += u64::from(matches!(connection.state, State::SynRecv | State::Established));
+    });
+    assert_eq!(entries, tables.connections.len());
+    let created = tables.connections.created();
+    assert_eq!(created - tables.connections.removed(), entries as u64);
+    let (mut counted, mut counted_active, mut templates) = (0, 0, 0);
+    for server in cluster.real_servers() {
+        counted += server.live.connections();
+        counted_active += server.active();
+        templates += server.live.persistent() as usize;
+    }
+    assert_eq!((counted, counted_active), (entries as u64, active));
+    assert_eq!(templates, tables.templates.len());
+    // The end of all things.
+    tables.sweep(latest, Moment::from_secs(1_000_000));
+    assert!(tables.connections.is_empty() && tables.templates.is_empty());
+    assert!(cluster.real_servers().all(|server| !server.live.is_referenced()));
+}
+
+#[test]
+fn workers_share_one_table_without_deadlock_or_lost_counts() {
+    let (done, is_done) = mpsc::channel();
+    let all = std::thread::spawn(move || {
+        for (scheduler, is_persistent) in [("rr", false), ("wlc", true), ("mh", false)] {
+            hammer(scheduler, is_persistent);
+        }
+        let _ = done.send(());
+    });
+    let outcome = is_done.recv_timeout(PATIENCE);
+    assert_ne!(outcome, Err(mpsc::RecvTimeoutError::Timeout), "somebody waits for ever");
+    all.join().expect("the test");
+}
