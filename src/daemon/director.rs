@@ -49,7 +49,7 @@ async fn serve(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
     let netlink = Netlink::open()?;
     let interface = netlink.interface(&plan.interface).await?;
     let listener = http::listen(plan.metrics).await?;
-    let control = plan.control.as_deref().map(http::listen_unix).transpose()?;
+    let (control, _control_path) = plan.control.as_deref().map(http::listen_unix).transpose()?.unzip();
     let queues = plan.queues.unwrap_or_else(default_queues);
     let senders =
         (0..queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>().map_err(|e| no_raw_socket(&e))?;
@@ -82,10 +82,6 @@ async fn serve(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
     let outcome = service.run(&plan, &mut host, &mut end).await;
     host.stop().await;
     drop(tun);
-    if let Some(path) = &plan.control {
-        // Somebody may have removed it already.
-        let _ = std::fs::remove_file(path);
-    }
     outcome
 }
 
