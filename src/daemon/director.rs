@@ -117,11 +117,15 @@ fn print_commands(host: &DirectorHost, options: Options) {
     }
 }
 
-/// What the host says about the cluster's paths.
+/// What the host says about the cluster's paths; `before` is what it said the last time.
 ///
 /// # Errors
 /// Only what contradicts the configuration; a real server without a route is logged and kept.
-async fn look_at_host(plan: &DirectorPlan, host: &DirectorHost) -> Result<HostView, HostError> {
+async fn look_at_host(
+    plan: &DirectorPlan,
+    host: &DirectorHost,
+    before: Option<&HostView>,
+) -> Result<HostView, HostError> {
     let mut own_addresses: std::collections::HashSet<IpAddr> = process::own_addresses().into_iter().collect();
     let mut paths = HashMap::new();
     let services = &plan.cluster.virtual_services;
@@ -137,7 +141,10 @@ async fn look_at_host(plan: &DirectorPlan, host: &DirectorHost) -> Result<HostVi
                 paths.insert(rip, Path { source, mtu: way.path_mtu.min(65_535) as u16 });
             }
             Err(error @ HostError::Refused(_)) => return Err(error),
-            Err(error) => tracing::debug!("director: no way to real server {rip}: {error}"),
+            Err(error) if before.is_none_or(|before| before.paths.contains_key(&rip)) => {
+                tracing::warn!("director: no way to real server {rip}: {error}; it is kept, and served when there is one");
+            }
+            Err(_) => {}
         }
     }
     Ok(HostView { own_addresses, paths })
@@ -163,7 +170,7 @@ impl Service {
         captures: Vec<Queue>,
         senders: Vec<Sender>,
     ) -> Result<Service, Failure> {
-        let view = look_at_host(plan, host).await?;
+        let view = look_at_host(plan, host, None).await?;
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(plan.cluster.clone(), view)));
         let connections = Arc::new(Table::new(plan.connections_max, rand_seed()));
         let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
@@ -232,9 +239,9 @@ impl Service {
 
     /// Publishes a new snapshot if the host's addresses or routes have changed.
     async fn follow_paths(&self, plan: &DirectorPlan, host: &DirectorHost) {
-        match look_at_host(plan, host).await {
+        let cluster = self.cluster.load_full();
+        match look_at_host(plan, host, Some(cluster.host())).await {
             Ok(view) => {
-                let cluster = self.cluster.load_full();
                 if *cluster.host() != view {
                     let config: ClusterConfig = cluster.config().clone();
                     self.cluster.store(Arc::new(cluster.succeed(config, view)));
