@@ -36,6 +36,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_vip_on_the_directors_loopback_is_captured_by_rule", || local_vip::captured_by_rule("lo")),
     ("a_vip_on_the_directors_interface_is_captured_by_rule", || local_vip::captured_by_rule("eth0")),
     ("a_vip_may_come_to_the_director_and_leave_it_under_traffic", local_vip::change_over),
+    ("a_backup_is_silent_and_resets_nothing_when_the_vip_comes", local_vip::backup),
     ("capture_by_rule_loses_nothing_when_the_vip_comes_and_goes", local_vip::forced_rule),
     ("capture_by_route_can_be_forced", local_vip::forced_route),
     ("a_killed_real_server_is_missed_until_it_is_back", lifecycle::real_server_killed),

@@ -67,7 +67,7 @@ pub fn director_stopped() -> Outcome {
 
 pub fn director_stopped_under_traffic() -> Outcome {
     let lab = same_subnet(2).with_clients(2).build()?;
-    let (_web, _real_servers) = start_real_servers(&lab)?;
+    let (web_servers, _real_servers) = start_real_servers(&lab)?;
     let before = state(&lab.director);
     let mut director = lab::start_director(&lab, &web(&lab, ""))?;
     let is_over = AtomicBool::new(false);
@@ -75,23 +75,14 @@ pub fn director_stopped_under_traffic() -> Outcome {
         for client in &lab.clients {
             scope.spawn(|| flood(&lab, client, &is_over));
         }
-        let flowing = poll_until("traffic", || {
-            let answered: u64 = _web.iter().map(lab::http::Server::requests).sum();
-            (answered > 50).then_some(answered)
-        });
-        assert!(flowing > 50);
-        let conserved = assert_conserved_on_the_way_out(&mut director);
+        poll_until("traffic", || (web_servers.iter().map(lab::http::Server::requests).sum::<u64>() > 50).then_some(()));
+        let stopped = stop(&mut director);
         is_over.store(true, Ordering::Relaxed);
-        conserved
+        stopped
     })?;
     assert!(director.log().contains("director: SIGTERM, stopping"), "{}", director.log());
     assert_same(&before, &state(&lab.director), "the director's host");
     Ok(())
-}
-
-/// Metrics end with the daemon; what is left to see is that it ends well.
-fn assert_conserved_on_the_way_out(director: &mut lab::Daemon) -> Outcome {
-    stop(director)
 }
 
 fn flood(lab: &Lab, client: &lab::Host, is_over: &AtomicBool) {
@@ -120,7 +111,7 @@ pub fn director_restarted() -> Outcome {
     assert_eq!(replied(&lab, "tcp_reset"), 1);
     assert_eq!(dropped(&lab, "no_connection"), 0, "what is answered is not dropped");
     assert_eq!(lab.client().connect(web_address(&lab))?.get("/")?.status, 200);
-    assert_nothing_lost(&lab)
+    assert_conserved(&lab)
 }
 
 pub fn director_killed() -> Outcome {
