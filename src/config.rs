@@ -1,4 +1,4 @@
-//! Configuration: [`file`] is what was written and may be wrong, [`plan`] what may be relied on.
+//! Configuration: [`mod@file`] is what was written and may be wrong, [`plan`] what may be relied on.
 //!
 //! Pure: text in, plan out. Every error names file, line and key, and says what was expected.
 

@@ -225,7 +225,7 @@ impl Service {
                     host.on_notice(notice).await;
                     self.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
                     ticks = ticks.wrapping_add(1);
-                    if notice == Notice::Changed || ticks % TICKS_PER_LOOK == 0 {
+                    if notice == Notice::Changed || ticks.is_multiple_of(TICKS_PER_LOOK) {
                         self.follow_paths(plan, host).await;
                     }
                 }

@@ -1,7 +1,7 @@
 //! What the director says itself to a client: echo reply, TCP reset, ICMP errors. The source is always
 //! the VIP, the address the client knows (decisions.md C10).
 //!
-//! A packet that must not be answered is filtered before: [`super::classify`] drops every source that is
+//! A packet that must not be answered is filtered before: [`mod@super::classify`] drops every source that is
 //! not one host, and an ICMP error never gets here as something to answer (RFC 1122 §3.2.2).
 
 use std::net::{IpAddr, Ipv4Addr};
