@@ -16,8 +16,8 @@ use libtest_mimic::{Arguments, Trial};
 use lvs_tund::lab::{self, Cluster, Daemon, Filter, Host, Lab, Topology};
 
 use fixture::{
-    Outcome, assert_nothing_lost, assert_round_robin, capture_replies_at_director, configuration, director_count,
-    poll_until, replied, routed, same_subnet, service, web,
+    Outcome, assert_nothing_lost, assert_round_robin, capture_replies_at_director, configuration,
+    director_count, poll_until, replied, routed, same_subnet, service, web,
 };
 use programs::{Nginx, run, run_with_input};
 
@@ -34,9 +34,8 @@ const TESTS: &[(&str, Test)] = &[
 ];
 
 fn main() -> ExitCode {
-    let missing = programs::missing().or_else(|| {
-        lab::enter().and_then(|_| lab::require_tun()).err().map(|error| error.to_string())
-    });
+    let missing = programs::missing()
+        .or_else(|| lab::enter().and_then(|_| lab::require_tun()).err().map(|error| error.to_string()));
     let trials = TESTS.iter().map(|&(name, test)| {
         let missing = missing.clone();
         let test = move || missing.map_or_else(test, |missing| Err(missing.into()));
@@ -96,14 +95,20 @@ fn load() -> Outcome {
     println!("{report}");
     assert!(!report.contains("Socket errors"), "{report}");
     assert!(!report.contains("Non-2xx"), "{report}");
-    let requests = report.lines().find_map(|line| line.trim().split_once(" requests in")?.0.parse::<u64>().ok());
+    let requests =
+        report.lines().find_map(|line| line.trim().split_once(" requests in")?.0.parse::<u64>().ok());
     assert!(requests.is_some_and(|requests| requests > 1000), "{report}");
     let of_server = |name: &str, host: &Host| {
         let labels = [("virtual_service", "web"), ("real_server", host.name.as_str())];
         director_count(&lab, name, &labels)
     };
-    let shares: BTreeMap<_, _> = lab.real_servers.iter().map(|host| (&host.name, of_server("real_server_packets_total", host))).collect();
-    let made: Vec<_> = lab.real_servers.iter().map(|host| of_server("real_server_connections_total", host)).collect();
+    let shares: BTreeMap<_, _> = lab
+        .real_servers
+        .iter()
+        .map(|host| (&host.name, of_server("real_server_packets_total", host)))
+        .collect();
+    let made: Vec<_> =
+        lab.real_servers.iter().map(|host| of_server("real_server_connections_total", host)).collect();
     println!("packets by real server: {shares:?}, connections: {made:?}");
     // wrk connects once to see whether it can
     assert!((CONNECTIONS..=CONNECTIONS + 2).contains(&made.iter().sum()), "{made:?}");
@@ -149,7 +154,8 @@ fn metrics() -> Outcome {
         curl(&lab)?;
     }
     assert_nothing_lost(&lab)?;
-    let ports = [(&lab.director, Cluster::DIRECTOR_METRICS), (&lab.real_servers[0], Cluster::REAL_SERVER_METRICS)];
+    let ports =
+        [(&lab.director, Cluster::DIRECTOR_METRICS), (&lab.real_servers[0], Cluster::REAL_SERVER_METRICS)];
     for (host, port) in ports {
         let address = format!("http://127.0.0.1:{port}/metrics");
         let text = run(host, "curl", &["-sSf", &address])?;
@@ -162,7 +168,8 @@ fn metrics() -> Outcome {
 /// `--no-host-changes` leaves its host alone and says what to do; somebody does it with the usual tools.
 fn printed_commands() -> Outcome {
     let lab = same_subnet(2).build()?;
-    let _nginx = lab.real_servers.iter().map(|host| Nginx::start(&lab, host)).collect::<Result<Vec<_>, _>>()?;
+    let _nginx =
+        lab.real_servers.iter().map(|host| Nginx::start(&lab, host)).collect::<Result<Vec<_>, _>>()?;
     let mut daemons = Vec::new();
     for host in &lab.real_servers {
         let director = lab.director.address.to_string();

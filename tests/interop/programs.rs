@@ -72,7 +72,8 @@ impl Nginx {
     pub fn start(lab: &Lab, host: &Host) -> Result<Nginx, Failed> {
         let folder = lab.directory().join(format!("{}-nginx", host.name));
         std::fs::create_dir_all(&folder)?;
-        let file: PathBuf = host.write_file("nginx.conf", &configuration(&folder.display().to_string(), &host.name))?;
+        let file: PathBuf =
+            host.write_file("nginx.conf", &configuration(&folder.display().to_string(), &host.name))?;
         let child = host.run(|| {
             Command::new("nginx")
                 .args(["-p".as_ref(), folder.as_os_str(), "-c".as_ref(), file.as_os_str()])

@@ -9,9 +9,9 @@ use lvs_tund::packet::checksum;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::fixture::{
-    Outcome, PATIENCE, ask, assert_conserved, assert_nothing_lost, capture_at_client, configuration, director_count,
-    dropped, icmp_type, poll_until, real_server_count, replied, same_subnet, service, start_real_servers, web,
-    web_address,
+    Outcome, PATIENCE, ask, assert_conserved, assert_nothing_lost, capture_at_client, configuration,
+    director_count, dropped, icmp_type, poll_until, real_server_count, replied, same_subnet, service,
+    start_real_servers, web, web_address,
 };
 use crate::host_state;
 
@@ -30,7 +30,12 @@ pub fn stranger() -> Outcome {
     let answers = stranger.capture(Filter { source: Some(server.address), destination: None })?;
     let delivered = real_server_count(server, "packets_delivered_total", &[]);
     // what a director would send: a SYN from a client to the VIP
-    let inner = ipv4(lab.client().address, lab.vip, TCP, &segment(lab.client().address, lab.vip, 40_000, 80, 0x02, 7, 0));
+    let inner = ipv4(
+        lab.client().address,
+        lab.vip,
+        TCP,
+        &segment(lab.client().address, lab.vip, 40_000, 80, 0x02, 7, 0),
+    );
     let socket = raw(stranger, 4)?;
     for _ in 0..3 {
         socket.send_to(&inner, &SocketAddrV4::new(server.address, 0).into())?;
@@ -219,7 +224,15 @@ fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8]) -
     packet
 }
 
-fn segment(from: Ipv4Addr, to: Ipv4Addr, source: u16, destination: u16, flags: u8, sequence: u32, acknowledged: u32) -> Vec<u8> {
+fn segment(
+    from: Ipv4Addr,
+    to: Ipv4Addr,
+    source: u16,
+    destination: u16,
+    flags: u8,
+    sequence: u32,
+    acknowledged: u32,
+) -> Vec<u8> {
     let mut bytes = Vec::new();
     bytes.extend(source.to_be_bytes());
     bytes.extend(destination.to_be_bytes());

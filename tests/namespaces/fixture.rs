@@ -169,8 +169,11 @@ pub fn assert_nothing_lost(lab: &Lab) -> Outcome {
     assert_conserved(lab)?;
     poll_for_agreement(|| {
         let sent = director_count(lab, "packets_transmitted_total", &[]);
-        let received: Vec<u64> =
-            lab.real_servers.iter().map(|host| real_server_count(host, "packets_received_total", &[])).collect();
+        let received: Vec<u64> = lab
+            .real_servers
+            .iter()
+            .map(|host| real_server_count(host, "packets_received_total", &[]))
+            .collect();
         agree("the way to the real servers", sent, &received)
     })
 }

@@ -78,7 +78,10 @@ pub fn outer_packets() -> Outcome {
     assert_eq!((inner.len(), outer.len()), (sent, sent));
     for packet in &outer {
         let header = Ipv4HeaderSlice::from_slice(&packet.bytes)?;
-        assert_eq!((header.source_addr(), header.destination_addr()), (lab.director.address, lab.real_servers[0].address));
+        assert_eq!(
+            (header.source_addr(), header.destination_addr()),
+            (lab.director.address, lab.real_servers[0].address)
+        );
         assert_eq!((header.protocol().0, header.ttl(), header.ihl()), (4, 64, 5));
         // the client's TCP sets DF; decisions.md C4
         assert_eq!((header.dont_fragment(), header.identification()), (true, 0));
@@ -112,7 +115,8 @@ fn is_one_hop_before(sent: &CapturedPacket, arrived: &[u8]) -> bool {
 pub fn fragmentable() -> Outcome {
     let lab = same_subnet_lab(1).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
-    let _director = lab::start_director(&lab, &configuration(&lab, "", &[service(&lab, "dns", "udp", 53, 1)]))?;
+    let _director =
+        lab::start_director(&lab, &configuration(&lab, "", &[service(&lab, "dns", "udp", 53, 1)]))?;
     let to_real_server = Filter { source: Some(lab.director.address), destination: None };
     let outer = lab.director.capture(to_real_server)?;
     let socket = lab.client().run(|| Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(255))))?;
@@ -149,8 +153,10 @@ pub fn udp() -> Outcome {
     let lab = same_subnet_lab(2).build()?;
     let address = SocketAddrV4::new(lab.vip, 53);
     let (_web, _real_servers) = start_real_servers(&lab)?;
-    let _servers = lab.real_servers.iter().map(|host| host.serve_udp(address)).collect::<Result<Vec<_>, _>>()?;
-    let _director = lab::start_director(&lab, &configuration(&lab, "", &[service(&lab, "dns", "udp", 53, 1)]))?;
+    let _servers =
+        lab.real_servers.iter().map(|host| host.serve_udp(address)).collect::<Result<Vec<_>, _>>()?;
+    let _director =
+        lab::start_director(&lab, &configuration(&lab, "", &[service(&lab, "dns", "udp", 53, 1)]))?;
     let through_director = capture_replies_at_director(&lab)?;
     let mut servers = Vec::new();
     for _ in 0..4 {
@@ -253,7 +259,9 @@ pub fn no_host_changes() -> Outcome {
     let mut daemon = lab.director.spawn_daemon(&arguments)?;
     daemon.wait_until_ready(&lab.director, Cluster::DIRECTOR_METRICS)?;
     assert_unchanged_but_for(&director, &lab.director, "lvsd0");
-    poll_until("the commands", || daemon.log().contains("ip route add 172.25.3.100/32 dev lvsd0").then_some(()));
+    poll_until("the commands", || {
+        daemon.log().contains("ip route add 172.25.3.100/32 dev lvsd0").then_some(())
+    });
     for command in [
         "sysctl -w net.ipv4.conf.eth0.forwarding=1\n",
         "sysctl -w net.ipv4.conf.eth0.rp_filter=2\n",
@@ -268,7 +276,9 @@ pub fn no_host_changes() -> Outcome {
     let mut daemon = host.spawn_daemon(&arguments)?;
     daemon.wait_until_ready(host, Cluster::REAL_SERVER_METRICS)?;
     assert_unchanged_but_for(&real_server, host, "lvsr0");
-    for command in ["sysctl -w net.ipv4.conf.all.arp_ignore=1\n", "ip address add 172.25.3.100/32 dev lvsr0\n"] {
+    for command in
+        ["sysctl -w net.ipv4.conf.all.arp_ignore=1\n", "ip address add 172.25.3.100/32 dev lvsr0\n"]
+    {
         assert!(daemon.log().contains(command), "{command:?} is not in\n{}", daemon.log());
     }
     assert_nothing_lost(&lab)

@@ -8,8 +8,8 @@ use std::time::Duration;
 use lvs_tund::lab::{self, Cluster, Lab};
 
 use crate::fixture::{
-    Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin, dropped, poll_until,
-    replied, same_subnet, start_real_servers, stop, web, web_address,
+    Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin, dropped,
+    poll_until, replied, same_subnet, start_real_servers, stop, web, web_address,
 };
 use crate::host_state::{State, add_address, assert_same, proxies, state, sysctls, ways};
 
@@ -75,7 +75,9 @@ pub fn director_stopped_under_traffic() -> Outcome {
         for client in &lab.clients {
             scope.spawn(|| flood(&lab, client, &is_over));
         }
-        poll_until("traffic", || (web_servers.iter().map(lab::http::Server::requests).sum::<u64>() > 50).then_some(()));
+        poll_until("traffic", || {
+            (web_servers.iter().map(lab::http::Server::requests).sum::<u64>() > 50).then_some(())
+        });
         let stopped = stop(&mut director);
         is_over.store(true, Ordering::Relaxed);
         stopped

@@ -9,8 +9,8 @@ use std::time::{Duration, Instant};
 use lvs_tund::lab::{self, Daemon, Lab};
 
 use crate::fixture::{
-    Outcome, PATIENCE, ask, ask_times, assert_nothing_lost, assert_round_robin, capture_replies_at_director, poll_until,
-    same_subnet, start_real_servers, stop, web,
+    Outcome, PATIENCE, ask, ask_times, assert_nothing_lost, assert_round_robin, capture_replies_at_director,
+    poll_until, same_subnet, start_real_servers, stop, web,
 };
 use crate::host_state::{add_address, assert_same, delete_address, state};
 
@@ -73,7 +73,8 @@ pub fn backup() -> Outcome {
     let (_web, _real_servers) = start_real_servers(&lab)?;
     let before = state(&lab.director);
     let mut director = lab::start_director(&lab, &web(&lab, "announce = \"local\""))?;
-    let silent = lab.client().run(|| TcpStream::connect_timeout(&(lab.vip, 80).into(), Duration::from_millis(200)));
+    let silent =
+        lab.client().run(|| TcpStream::connect_timeout(&(lab.vip, 80).into(), Duration::from_millis(200)));
     assert_eq!(silent.unwrap_err().kind(), ErrorKind::TimedOut, "a backup does not answer for the VIP");
     let failures = under_traffic(&lab, || {
         add_address(&lab.director, "eth0", lab.vip);

@@ -39,10 +39,14 @@ pub fn configuration() -> Outcome {
         let arguments = ["director", "--config", file.to_str().expect("UTF-8")];
         assert_ends(&lab.director, &arguments, REFUSED, expected)
     };
-    director(rip("172.25.3.100"), &["director.toml:13: rip = \"172.25.3.100\" is a VIP", "give the real server's own address"])?;
+    director(
+        rip("172.25.3.100"),
+        &["director.toml:13: rip = \"172.25.3.100\" is a VIP", "give the real server's own address"],
+    )?;
     director(rip("server2"), &["director.toml:13: ", "server2"])?;
     director(format!("wieght = 1\n{}", web(&lab, "")), &["director.toml:1: ", "unknown key `wieght`"])?;
-    let director = |arguments: &[&str], expected: &[&str]| assert_ends(&lab.director, arguments, REFUSED, expected);
+    let director =
+        |arguments: &[&str], expected: &[&str]| assert_ends(&lab.director, arguments, REFUSED, expected);
     director(&["director"], &["--config FILE", "--interface IF"])?;
     director(&["director", "--config", "/no/such/file"], &["/no/such/file: cannot be read: "])?;
     director(&["realserver", "--director", "172.25.3.1"], &["no VIP given", "--vip"])?;
@@ -61,10 +65,16 @@ pub fn host() -> Outcome {
     add_route_by(&lab.director, Ipv4Addr::new(192, 0, 2, 0), 24, lab.vip);
     let before = state(&lab.director);
     for (rip, expected) in [
-        (lab.director.address, ["real server 172.25.3.1 is an address of this host", "use another host's address"]),
+        (
+            lab.director.address,
+            ["real server 172.25.3.1 is an address of this host", "use another host's address"],
+        ),
         (
             Ipv4Addr::new(192, 0, 2, 2),
-            ["the route to real server 192.0.2.2 goes by 172.25.3.100, which is a VIP", "choose another gateway"],
+            [
+                "the route to real server 192.0.2.2 goes by 172.25.3.100, which is a VIP",
+                "choose another gateway",
+            ],
         ),
     ] {
         let socket = lab.directory().join("control.sock");
@@ -93,14 +103,21 @@ pub fn missing() -> Outcome {
 
     let taken = host.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 9690)))?;
     let before = state(host);
-    let expected = ["cannot serve metrics on 127.0.0.1:9690: Address already in use", "--metrics ADDRESS:PORT"];
+    let expected =
+        ["cannot serve metrics on 127.0.0.1:9690: Address already in use", "--metrics ADDRESS:PORT"];
     assert_ends(host, &["director", "--interface", "eth0"], FAILED, &expected)?;
-    let realserver = ["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.9", "--metrics", "127.0.0.1:9690"];
+    let realserver =
+        ["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.9", "--metrics", "127.0.0.1:9690"];
     assert_ends(host, &realserver, FAILED, &expected)?;
     drop(taken);
 
     let nowhere = ["director", "--interface", "eth0", "--metrics", "192.0.2.1:9690"];
-    assert_ends(host, &nowhere, FAILED, &["cannot serve metrics on 192.0.2.1:9690", "--metrics ADDRESS:PORT"])?;
+    assert_ends(
+        host,
+        &nowhere,
+        FAILED,
+        &["cannot serve metrics on 192.0.2.1:9690", "--metrics ADDRESS:PORT"],
+    )?;
     let control = ["director", "--interface", "eth0", "--control", "/proc/no/director.sock"];
     assert_ends(host, &control, FAILED, &["control socket /proc/no/director.sock", "--control"])?;
     assert_same(&before, &state(host), "the host");
