@@ -30,7 +30,8 @@ const TESTS: &[(&str, Test)] = &[
     ("curl_uploads_ten_megabytes_in_one_subnet", || upload(same_subnet(2))),
     ("curl_uploads_ten_megabytes_through_a_router", || upload(routed(2))),
     ("promtool_finds_nothing_wrong_with_the_metrics", metrics),
-    ("the_printed_commands_are_all_that_is_needed", printed_commands),
+    ("the_printed_commands_are_all_that_is_needed", || printed_commands(false)),
+    ("the_printed_commands_capture_a_local_vip", || printed_commands(true)),
 ];
 
 fn main() -> ExitCode {
@@ -166,8 +167,11 @@ fn metrics() -> Outcome {
 }
 
 /// `--no-host-changes` leaves its host alone and says what to do; somebody does it with the usual tools.
-fn printed_commands() -> Outcome {
+fn printed_commands(has_local_vip: bool) -> Outcome {
     let lab = same_subnet(2).build()?;
+    if has_local_vip {
+        lab.director.add_address(lab.vip, 32)?;
+    }
     let _nginx =
         lab.real_servers.iter().map(|host| Nginx::start(&lab, host)).collect::<Result<Vec<_>, _>>()?;
     let mut daemons = Vec::new();
