@@ -75,7 +75,8 @@ impl Decapsulator {
         if inner.protocol() != protocol::TCP || inner.total_length() <= usize::from(self.mtu) {
             return None;
         }
-        let header_length = (inner.header_length() + Tcp::parse(inner.payload()).ok()?.header_length()) as u16;
+        let header_length =
+            (inner.header_length() + Tcp::parse(inner.payload()).ok()?.header_length()) as u16;
         // Its sender's segments fitted the encapsulated path: the device's MTU less one more header.
         let size = self.mtu.saturating_sub(header_length + self.encapsulation.overhead).max(1);
         Some(Segments { kind: SegmentKind::TcpV4, size, header_length })

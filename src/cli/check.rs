@@ -22,7 +22,10 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
         plan::director(&source, None).map(|plan| {
             let services = &plan.cluster.virtual_services;
             let servers: usize = services.iter().map(|service| service.real_servers.len()).sum();
-            format!("{name}: valid for a director with {} virtual services, {servers} real servers", services.len())
+            format!(
+                "{name}: valid for a director with {} virtual services, {servers} real servers",
+                services.len()
+            )
         })
     };
     println!("{}", verdict.map_err(|error| Failure::Refused(error.to_string()))?);

@@ -89,7 +89,8 @@ pub fn parse<T: DeserializeOwned>(source: &Source) -> Result<T, ConfigError> {
         let message = explain(error.message());
         match error.span() {
             Some(span) => {
-                let line = source.text[span.start.min(source.text.len())..].lines().next().unwrap_or("").trim();
+                let line =
+                    source.text[span.start.min(source.text.len())..].lines().next().unwrap_or("").trim();
                 let shown: String = line.chars().take(80).collect();
                 let quoted = if shown.is_empty() { String::new() } else { format!("`{shown}`: ") };
                 source.error(span, format!("{quoted}{message}"))
@@ -114,7 +115,9 @@ fn explain(message: &str) -> String {
         return format!("the key `{}` is missing", quoted.next().unwrap_or_default());
     }
     let message = message.lines().collect::<Vec<_>>().join(", ");
-    message.replace("expected i64", "expected a whole number").replace("expected a sequence", "expected a list [...]")
+    message
+        .replace("expected i64", "expected a whole number")
+        .replace("expected a sequence", "expected a list [...]")
 }
 
 #[cfg(test)]
@@ -138,7 +141,10 @@ mod tests {
         let message = refused("[[virtual_service]]\nprotocol = \"tcp\"\nvip = \"10.0.0.1\"\n");
         assert!(message.contains("the key `port` is missing"), "{message}");
         let message = refused("queues = \"two\"\n");
-        assert!(message.contains("director.toml:1: ") && message.contains("expected a whole number"), "{message}");
+        assert!(
+            message.contains("director.toml:1: ") && message.contains("expected a whole number"),
+            "{message}"
+        );
         assert!(refused("interface = \"eth0\n").starts_with("director.toml:1: "));
         assert!(refused("a\0b").contains("NUL"));
     }

@@ -14,9 +14,9 @@ use super::worker::{Handler, Workers};
 use super::{Options, http, logging, no_raw_socket, process};
 use crate::cli::Failure;
 use crate::config::plan::{Announce, Capture, DirectorPlan};
+use crate::datapath::BATCH;
 use crate::datapath::raw_socket::Sender;
 use crate::datapath::tun::{Queue, Tun};
-use crate::datapath::BATCH;
 use crate::director::Director;
 use crate::director::cluster::{Cluster, ClusterConfig, HostView, Path};
 use crate::director::connection::Table;
@@ -132,7 +132,8 @@ async fn look_at_host(
     for service in services {
         own_addresses.remove(&service.vip);
     }
-    let rips: BTreeSet<IpAddr> = services.iter().flat_map(|s| &s.real_servers).map(|server| server.rip).collect();
+    let rips: BTreeSet<IpAddr> =
+        services.iter().flat_map(|s| &s.real_servers).map(|server| server.rip).collect();
     for rip in rips {
         match host.outer_source(rip).await {
             Ok(way) => {
@@ -142,7 +143,9 @@ async fn look_at_host(
             }
             Err(error @ HostError::Refused(_)) => return Err(error),
             Err(error) if before.is_none_or(|before| before.paths.contains_key(&rip)) => {
-                tracing::warn!("director: no way to real server {rip}: {error}; it is kept, and served when there is one");
+                tracing::warn!(
+                    "director: no way to real server {rip}: {error}; it is kept, and served when there is one"
+                );
             }
             Err(_) => {}
         }
@@ -184,7 +187,9 @@ impl Service {
                 counters: count,
                 fates: vec![(Verdict::Drop(DropReason::Truncated), 0); BATCH],
             };
-            workers.start(&format!("director-{number}"), clock, capture, sender, handler).map_err(no_threads)?;
+            workers
+                .start(&format!("director-{number}"), clock, capture, sender, handler)
+                .map_err(no_threads)?;
         }
         let host_changes = Arc::new(AtomicUsize::new(0));
         Ok(Service { clock, cluster, connections, counters, host_changes, failures, _workers: workers })

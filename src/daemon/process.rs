@@ -32,7 +32,8 @@ pub fn runtime() -> Result<Runtime, Failure> {
 
 /// Subscribes to the signals that end a daemon; the future says which one came.
 pub fn end_signal() -> Result<impl Future<Output = &'static str>, Failure> {
-    let subscribe = |kind| signal(kind).map_err(|error| Failure::Failed(format!("cannot await signals: {error}")));
+    let subscribe =
+        |kind| signal(kind).map_err(|error| Failure::Failed(format!("cannot await signals: {error}")));
     let mut terminate = subscribe(SignalKind::terminate())?;
     let mut interrupt = subscribe(SignalKind::interrupt())?;
     Ok(async move {

@@ -50,8 +50,11 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let mtu = mtu_towards_directors(&plan).await;
     let (tun, mut queues) = Tun::create(&plan.tun, mtu, 1)?;
     tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
-    let host_options =
-        RealServerHostOptions { tun: plan.tun.clone(), vips: plan.guard.vips.clone(), changes: options.host_changes() };
+    let host_options = RealServerHostOptions {
+        tun: plan.tun.clone(),
+        vips: plan.guard.vips.clone(),
+        changes: options.host_changes(),
+    };
     let mut host = RealServerHost::start(host_options).await?;
     let counters = Arc::new(RealserverCounters::default());
     let guard = Guard::new(plan.guard.clone(), own_addresses);

@@ -53,7 +53,14 @@ impl Workers {
     }
 
     /// Starts a thread.
-    pub fn start<C, T, H>(&mut self, name: &str, clock: Clock, capture: C, transmit: T, handler: H) -> io::Result<()>
+    pub fn start<C, T, H>(
+        &mut self,
+        name: &str,
+        clock: Clock,
+        capture: C,
+        transmit: T,
+        handler: H,
+    ) -> io::Result<()>
     where
         C: Capture + Send + 'static,
         T: Transmit + Send + 'static,
@@ -122,7 +129,8 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
         let Some(readiness) = self.capture.readiness() else {
             return Err(io::Error::other("the capture has ended"));
         };
-        let mut fds = [PollFd::new(readiness, PollFlags::POLLIN), PollFd::new(alarm.as_fd(), PollFlags::POLLIN)];
+        let mut fds =
+            [PollFd::new(readiness, PollFlags::POLLIN), PollFd::new(alarm.as_fd(), PollFlags::POLLIN)];
         match poll(&mut fds, PollTimeout::NONE) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),

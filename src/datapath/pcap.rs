@@ -10,8 +10,12 @@ use crate::packet::Frame;
 use crate::packet::frame::PACKET_MAX;
 use crate::time::Moment;
 
-pub const ROW: Row =
-    Row { name: "pcap", can_capture: true, can_transmit: true, summary: "capture files, for explain and tests" };
+pub const ROW: Row = Row {
+    name: "pcap",
+    can_capture: true,
+    can_transmit: true,
+    summary: "capture files, for explain and tests",
+};
 
 const MAGIC_MICROS: u32 = 0xa1b2_c3d4;
 const MAGIC_NANOS: u32 = 0xa1b2_3c4d;
@@ -78,7 +82,9 @@ impl<R: Read> Reader<R> {
             let mut record = [0u8; 16];
             match self.input.read(&mut record[..1])? {
                 0 => return Ok(None),
-                _ => self.input.read_exact(&mut record[1..]).map_err(|_| invalid("the last record is cut"))?,
+                _ => {
+                    self.input.read_exact(&mut record[1..]).map_err(|_| invalid("the last record is cut"))?
+                }
             }
             let length = number(self.is_big_endian, &record[8..12]) as usize;
             if length > RECORD_MAX {
@@ -151,8 +157,12 @@ impl<W: Write> Writer<W> {
     /// Those of the output.
     pub fn write_packet(&mut self, packet: &[u8]) -> io::Result<()> {
         let nanos = self.moment.as_nanos();
-        let words =
-            [(nanos / 1_000_000_000) as u32, (nanos % 1_000_000_000) as u32, packet.len() as u32, packet.len() as u32];
+        let words = [
+            (nanos / 1_000_000_000) as u32,
+            (nanos % 1_000_000_000) as u32,
+            packet.len() as u32,
+            packet.len() as u32,
+        ];
         for word in words {
             self.output.write_all(&word.to_be_bytes())?;
         }
@@ -195,7 +205,8 @@ mod tests {
 
     #[test]
     fn ethernet_headers_are_taken_off_and_arp_is_passed_over() {
-        let mut file = vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0];
+        let mut file =
+            vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0];
         for ethertype in [[0x08u8, 0x06], [0x08, 0x00]] {
             let mut packet = vec![0u8; 12];
             packet.extend(ethertype);

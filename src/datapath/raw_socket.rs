@@ -74,7 +74,12 @@ impl Sender {
             // SAFETY: `rest` holds initialised headers whose name and iovec pointers were set by
             // `prepare` in this call of `transmit`; boxes and frames outlive the call.
             let sent = unsafe {
-                libc::sendmmsg(self.socket.as_raw_fd(), rest.as_mut_ptr(), rest.len() as u32, libc::MSG_DONTWAIT)
+                libc::sendmmsg(
+                    self.socket.as_raw_fd(),
+                    rest.as_mut_ptr(),
+                    rest.len() as u32,
+                    libc::MSG_DONTWAIT,
+                )
             };
             if sent > 0 {
                 first += sent as usize;

@@ -48,7 +48,9 @@ pub struct Tun {
 /// Why there is no device.
 #[derive(Debug, thiserror::Error)]
 pub enum TunError {
-    #[error("TUN device {0} is in use by another lvs-tund; stop it, or give this one another name with `tun`")]
+    #[error(
+        "TUN device {0} is in use by another lvs-tund; stop it, or give this one another name with `tun`"
+    )]
     Locked(String),
     #[error("interface {0} exists already; remove it (`ip link delete {0}`) or set another name with `tun`")]
     Exists(String),
@@ -213,8 +215,7 @@ fn offload_of(header: &VirtioNetHdr) -> Offload {
         GSO_UDP => Some(SegmentKind::Udp),
         _ => None,
     };
-    let segments =
-        kind.map(|kind| Segments { kind, size: header.gso_size, header_length: header.hdr_len });
+    let segments = kind.map(|kind| Segments { kind, size: header.gso_size, header_length: header.hdr_len });
     Offload { checksum, segments }
 }
 

@@ -209,7 +209,11 @@ pub struct Cluster {
 impl Cluster {
     pub fn new(config: ClusterConfig, host: HostView) -> Cluster {
         let empty = Cluster {
-            config: ClusterConfig { no_service: config.no_service, ttl: config.ttl, virtual_services: Vec::new() },
+            config: ClusterConfig {
+                no_service: config.no_service,
+                ttl: config.ttl,
+                virtual_services: Vec::new(),
+            },
             host: HostView::default(),
             by_key: HashMap::default(),
             vips: HashSet::default(),
@@ -333,7 +337,8 @@ impl Builder<'_> {
 
     fn virtual_service(&mut self, config: &VirtualServiceConfig, host: &HostView) -> Arc<VirtualService> {
         let old = self.old.find(&key_of(config));
-        let slot = old.map_or_else(|| free_slot(&mut self.virtual_services, &self.old.virtual_services), |s| s.slot);
+        let slot =
+            old.map_or_else(|| free_slot(&mut self.virtual_services, &self.old.virtual_services), |s| s.slot);
         let mut real_servers: Vec<Arc<RealServer>> = config
             .real_servers
             .iter()
@@ -394,7 +399,8 @@ impl Builder<'_> {
 /// A slot that neither the new snapshot nor the old one uses: a packet in flight may still carry an
 /// old slot's number.
 fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>]) -> u32 {
-    let is_free = |(index, slot): &(usize, &Option<T>)| slot.is_none() && old.get(*index).is_none_or(Option::is_none);
+    let is_free =
+        |(index, slot): &(usize, &Option<T>)| slot.is_none() && old.get(*index).is_none_or(Option::is_none);
     let found = new.iter().enumerate().find(is_free).map(|(index, _)| index);
     let index = found.unwrap_or_else(|| {
         new.push(None);

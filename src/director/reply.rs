@@ -27,7 +27,9 @@ pub enum Answer {
     PortUnreachable,
     TimeExceeded,
     /// The largest packet, in bytes, that would have fitted.
-    TooBig { mtu: u16 },
+    TooBig {
+        mtu: u16,
+    },
 }
 
 impl Answer {
@@ -216,7 +218,8 @@ mod tests {
         // RFC 9293 §3.10.7.1, both cases; checked by an independent parser.
         let cases = [(Flags::ACK, 100, 700, 5, 700, None), (Flags::SYN, 100, 0, 0, 0, Some(101))];
         for (flags, sequence, acknowledgement, data, expected_sequence, expected_ack) in cases {
-            let bytes = answer(&packet(6, &segment(flags, sequence, acknowledgement, data)), Answer::TcpReset);
+            let bytes =
+                answer(&packet(6, &segment(flags, sequence, acknowledgement, data)), Answer::TcpReset);
             let (ip, rest) = etherparse::Ipv4Header::from_slice(&bytes).unwrap();
             let (tcp, _) = etherparse::TcpHeader::from_slice(rest).unwrap();
             assert_eq!(ip.source, [172, 25, 3, 100]);

@@ -81,7 +81,12 @@ pub(crate) mod testing {
                 Arc::new(RealServer {
                     slot: index as u32,
                     virtual_service: 0,
-                    config: RealServerConfig { name: rip.to_string(), rip: rip.into(), weight, path_mtu: None },
+                    config: RealServerConfig {
+                        name: rip.to_string(),
+                        rip: rip.into(),
+                        weight,
+                        path_mtu: None,
+                    },
                     rip,
                     path: Path { source: Ipv4Addr::UNSPECIFIED, mtu: 1500 },
                     encapsulation: &encapsulation::ipip::ROW,
@@ -103,7 +108,11 @@ pub(crate) mod testing {
     }
 
     /// The choices of `count` connections in a row.
-    pub fn sequence(scheduler: &dyn Scheduler, servers: &[Arc<RealServer>], count: usize) -> Vec<Option<usize>> {
+    pub fn sequence(
+        scheduler: &dyn Scheduler,
+        servers: &[Arc<RealServer>],
+        count: usize,
+    ) -> Vec<Option<usize>> {
         (0..count).map(|_| scheduler.choose(servers, &flow())).collect()
     }
 }

@@ -15,8 +15,13 @@ const CE: u8 = 0b11;
 /// flags, to be counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Egress {
-    Keep { surprising: bool },
-    Set { ecn: u8, surprising: bool },
+    Keep {
+        surprising: bool,
+    },
+    Set {
+        ecn: u8,
+        surprising: bool,
+    },
     /// Congestion was marked on a packet whose ends could not hear of it: MUST drop.
     Drop,
 }

@@ -55,7 +55,8 @@ impl BySlot {
     /// The traffic of a slot. Beyond the last chunk, slots share one entry rather than fail.
     pub fn slot(&self, slot: u32) -> &Traffic {
         let slot = (slot as usize).min(CHUNK * CHUNKS - 1);
-        let chunk = self.chunks[slot / CHUNK].get_or_init(|| (0..CHUNK).map(|_| Traffic::default()).collect());
+        let chunk =
+            self.chunks[slot / CHUNK].get_or_init(|| (0..CHUNK).map(|_| Traffic::default()).collect());
         &chunk[slot % CHUNK]
     }
 
@@ -82,9 +83,7 @@ pub const CAUSES: &[(&str, i32)] = &[
 ];
 
 mod libc_errno {
-    pub use nix::libc::{
-        EAGAIN, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENETDOWN, ENETUNREACH, ENOBUFS, EPERM,
-    };
+    pub use nix::libc::{EAGAIN, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENETDOWN, ENETUNREACH, ENOBUFS, EPERM};
 }
 
 /// Send errors by cause.

@@ -27,7 +27,8 @@ pub struct Process {
 /// A director's metrics.
 pub fn director(process: Process, workers: &[&DirectorCounters], cluster: &Cluster, table: &Table) -> String {
     render("lvs_tund_director_", process, || {
-        let sum = |read: &dyn Fn(&DirectorCounters) -> u64| workers.iter().map(|worker| read(worker)).sum::<u64>();
+        let sum =
+            |read: &dyn Fn(&DirectorCounters) -> u64| workers.iter().map(|worker| read(worker)).sum::<u64>();
         counter!(names::RECEIVED_PACKETS).absolute(sum(&|w| w.received.packets.get()));
         counter!(names::RECEIVED_BYTES).absolute(sum(&|w| w.received.bytes.get()));
         counter!(names::TRANSMITTED_PACKETS).absolute(sum(&|w| w.transmitted.get()));

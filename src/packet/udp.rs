@@ -54,12 +54,9 @@ mod tests {
     #[test]
     fn the_length_may_be_short_but_not_long() {
         let mut datagram = [0u8; 12];
-        for (length, expected) in [
-            (7u8, Some(Malformed::UdpLength)),
-            (8, None),
-            (12, None),
-            (13, Some(Malformed::UdpLength)),
-        ] {
+        for (length, expected) in
+            [(7u8, Some(Malformed::UdpLength)), (8, None), (12, None), (13, Some(Malformed::UdpLength))]
+        {
             datagram[5] = length;
             assert_eq!(Udp::parse(&datagram).err(), expected, "{length}");
         }

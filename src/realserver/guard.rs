@@ -64,7 +64,8 @@ impl Guard {
     /// The first check that fails.
     pub fn admit_inner(&self, inner: &Ipv4, peer: IpAddr) -> Result<usize, DropReason> {
         let destination = IpAddr::V4(inner.destination());
-        let vip = self.config.vips.iter().position(|vip| *vip == destination).ok_or(DropReason::InnerNotVip)?;
+        let vip =
+            self.config.vips.iter().position(|vip| *vip == destination).ok_or(DropReason::InnerNotVip)?;
         if matches!(inner.protocol(), protocol::IPIP | protocol::IPV6 | protocol::GRE) {
             return Err(DropReason::NestedTunnel);
         }
@@ -106,9 +107,10 @@ impl Guard {
     }
 
     fn has_service(&self, protocol: u8, port: u16) -> bool {
-        self.config.services.iter().any(|service| {
-            service.protocol.number() == protocol && service.port == port
-        })
+        self.config
+            .services
+            .iter()
+            .any(|service| service.protocol.number() == protocol && service.port == port)
     }
 
     /// No client has such an address: a VIP, our own, a director's (ping-pong between tunnel ends), or

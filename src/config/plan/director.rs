@@ -7,7 +7,9 @@ use toml::Spanned;
 
 use super::super::file::{self, DirectorFile, RealServerFile, TimeoutsFile, VirtualServiceFile};
 use super::super::{ConfigError, Source};
-use super::{Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR, words};
+use super::{
+    Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR, words,
+};
 use crate::director::cluster::{
     ClusterConfig, NoService, Protocol, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
@@ -52,9 +54,12 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     let tun = file.tun.as_ref().map(|word| words::interface(source, "tun", word)).transpose()?;
     let tun = tun.unwrap_or_else(|| TUN_DIRECTOR.to_owned());
     if tun == interface {
-        return Err(source.error_whole(format!("tun and interface are both \"{tun}\"; the TUN device is a new one")));
+        return Err(
+            source.error_whole(format!("tun and interface are both \"{tun}\"; the TUN device is a new one"))
+        );
     }
-    let queues = file.queues.as_ref().map(|n| words::number(source, "queues", n, 1..=QUEUES_MAX)).transpose()?;
+    let queues =
+        file.queues.as_ref().map(|n| words::number(source, "queues", n, 1..=QUEUES_MAX)).transpose()?;
     let metrics = file.metrics.as_ref().map(|word| words::listen(source, "metrics", word)).transpose()?;
     let capture = file.capture.as_ref().map(|word| words::choice(source, "capture", word, CAPTURE));
     let announce = file.announce.as_ref().map(|word| words::choice(source, "announce", word, ANNOUNCE));
@@ -68,7 +73,8 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
         interface,
         tun,
         queues: queues.map(|queues| queues as usize),
-        metrics: metrics.unwrap_or_else(|| METRICS_DIRECTOR.parse().expect("because the constant is an address")),
+        metrics: metrics
+            .unwrap_or_else(|| METRICS_DIRECTOR.parse().expect("because the constant is an address")),
         control: file.control.as_ref().map(|path| path.get_ref().into()),
         capture: capture.transpose()?.unwrap_or(Capture::Auto),
         announce: announce.transpose()?.unwrap_or(Announce::Always),
@@ -86,7 +92,8 @@ struct Defaults {
 
 impl Defaults {
     fn read(source: &Source, file: &DirectorFile) -> Result<Defaults, ConfigError> {
-        let unknown_tcp = file.unknown_tcp.as_ref().map(|word| words::choice(source, "unknown_tcp", word, UNKNOWN_TCP));
+        let unknown_tcp =
+            file.unknown_tcp.as_ref().map(|word| words::choice(source, "unknown_tcp", word, UNKNOWN_TCP));
         Ok(Defaults {
             unknown_tcp: unknown_tcp.transpose()?.unwrap_or(UnknownTcp::Rst),
             timeouts: timeouts(source, file.timeouts.as_ref(), Timeouts::default())?,
@@ -119,7 +126,8 @@ struct Reader<'a> {
 impl Reader<'_> {
     fn cluster(&self, file: &DirectorFile) -> Result<ClusterConfig, ConfigError> {
         let source = self.source;
-        let no_service = file.no_service.as_ref().map(|word| words::choice(source, "no_service", word, NO_SERVICE));
+        let no_service =
+            file.no_service.as_ref().map(|word| words::choice(source, "no_service", word, NO_SERVICE));
         let ttl = file.outer_ttl.as_ref().map(|value| self.ttl(value)).transpose()?;
         let written = &file.virtual_services;
         let services = written.iter().map(|service| self.virtual_service(service.get_ref()));
@@ -151,14 +159,18 @@ impl Reader<'_> {
         let default_name = format!("{}-{vip}-{port}", protocol.name());
         let name = file.name.as_ref().map(|word| words::name(source, word)).transpose()?;
         let schedulers: Vec<_> = SCHEDULERS.iter().map(|row| (row.name, row.name)).collect();
-        let scheduler = file.scheduler.as_ref().map(|word| words::choice(source, "scheduler", word, &schedulers));
-        let unknown_tcp = file.unknown_tcp.as_ref().map(|word| words::choice(source, "unknown_tcp", word, UNKNOWN_TCP));
+        let scheduler =
+            file.scheduler.as_ref().map(|word| words::choice(source, "scheduler", word, &schedulers));
+        let unknown_tcp =
+            file.unknown_tcp.as_ref().map(|word| words::choice(source, "unknown_tcp", word, UNKNOWN_TCP));
         let mut real_servers: Vec<RealServerConfig> = Vec::new();
         for written in &file.real_servers {
             let server = self.real_server(written.get_ref())?;
-            let clash = real_servers.iter().find(|other| other.rip == server.rip || other.name == server.name);
+            let clash =
+                real_servers.iter().find(|other| other.rip == server.rip || other.name == server.name);
             if let Some(other) = clash {
-                let message = format!("real server {} ({}) is listed twice; remove one", other.name, server.rip);
+                let message =
+                    format!("real server {} ({}) is listed twice; remove one", other.name, server.rip);
                 return Err(source.error(written.span(), message));
             }
             real_servers.push(server);
@@ -179,7 +191,8 @@ impl Reader<'_> {
         let source = self.source;
         let rip = words::address_v4(source, "rip", &file.rip)?;
         let name = file.name.as_ref().map(|word| words::name(source, word)).transpose()?;
-        let weight = file.weight.as_ref().map(|n| words::number(source, "weight", n, 0..=WEIGHT_MAX)).transpose()?;
+        let weight =
+            file.weight.as_ref().map(|n| words::number(source, "weight", n, 0..=WEIGHT_MAX)).transpose()?;
         let path_mtu = file.path_mtu.as_ref().map(|value| self.path_mtu(value)).transpose()?;
         Ok(RealServerConfig {
             name: name.unwrap_or_else(|| rip.to_string()),
@@ -194,7 +207,8 @@ impl Reader<'_> {
             toml::Value::String(word) if word == "auto" => Ok(None),
             toml::Value::Integer(mtu) if (PATH_MTU_MIN..=65_535).contains(mtu) => Ok(Some(*mtu as u16)),
             other => {
-                let message = format!("path_mtu = {other}: expected \"auto\" or {PATH_MTU_MIN} to 65535 bytes");
+                let message =
+                    format!("path_mtu = {other}: expected \"auto\" or {PATH_MTU_MIN} to 65535 bytes");
                 Err(self.source.error(written.span(), message))
             }
         }
@@ -213,7 +227,8 @@ impl Reader<'_> {
             let protocol = service.protocol.name();
             if !keys.insert((service.protocol, service.vip, service.port)) {
                 let (vip, port) = (service.vip, service.port);
-                let message = format!("virtual service {protocol} {vip}:{port} is there already; merge the two");
+                let message =
+                    format!("virtual service {protocol} {vip}:{port} is there already; merge the two");
                 return Err(self.source.error(file.get_ref().vip.span(), message));
             }
             if names.insert(&service.name, service.vip).is_some() {

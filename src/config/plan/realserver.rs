@@ -23,7 +23,8 @@ pub fn realserver(
     is_insecure: bool,
 ) -> Result<RealserverPlan, ConfigError> {
     let file: RealserverFile = file::parse(source)?;
-    let unplaced = |words: &[String]| words.iter().map(|word| Spanned::new(0..0, word.clone())).collect::<Vec<_>>();
+    let unplaced =
+        |words: &[String]| words.iter().map(|word| Spanned::new(0..0, word.clone())).collect::<Vec<_>>();
     let given = Source { name: "command line", text: "" };
     let mut plan_vips = addresses(source, "vips", &file.vips)?;
     plan_vips.extend(addresses(&given, "--vip", &unplaced(vips)).map_err(without_line)?);
@@ -31,7 +32,8 @@ pub fn realserver(
     let more = prefixes(&given, "--director", &unplaced(directors), is_insecure).map_err(without_line)?;
     plan_directors.extend(more);
     if plan_vips.is_empty() {
-        let message = "no VIP given; a real server serves only the VIPs it is told: vips = [\"172.25.3.100\"] or --vip";
+        let message =
+            "no VIP given; a real server serves only the VIPs it is told: vips = [\"172.25.3.100\"] or --vip";
         return Err(source.error_whole(message));
     }
     if plan_directors.is_empty() {
@@ -40,7 +42,9 @@ pub fn realserver(
         return Err(source.error_whole(message));
     }
     if let Some(vip) = plan_vips.iter().find(|vip| plan_directors.iter().any(|d| d.addr() == **vip)) {
-        return Err(source.error_whole(format!("{vip} is given as a VIP and as a director; it can only be one")));
+        return Err(
+            source.error_whole(format!("{vip} is given as a VIP and as a director; it can only be one"))
+        );
     }
     let rips = addresses(source, "rips", &file.rips)?;
     if let Some(rip) = rips.iter().find(|rip| plan_vips.contains(rip)) {
@@ -51,7 +55,8 @@ pub fn realserver(
     let metrics = file.metrics.as_ref().map(|word| words::listen(source, "metrics", word)).transpose()?;
     Ok(RealserverPlan {
         tun: tun.unwrap_or_else(|| TUN_REALSERVER.to_owned()),
-        metrics: metrics.unwrap_or_else(|| METRICS_REALSERVER.parse().expect("because the constant is an address")),
+        metrics: metrics
+            .unwrap_or_else(|| METRICS_REALSERVER.parse().expect("because the constant is an address")),
         guard: GuardConfig { vips: plan_vips, directors: plan_directors, rips, services },
     })
 }
@@ -106,7 +111,8 @@ fn service(source: &Source, written: &Spanned<String>) -> Result<Service, Config
         Some(Service { protocol, port })
     });
     parsed.ok_or_else(|| {
-        let message = format!("services: \"{word}\": expected PROTOCOL/PORT, such as \"tcp/80\" or \"udp/53\"");
+        let message =
+            format!("services: \"{word}\": expected PROTOCOL/PORT, such as \"tcp/80\" or \"udp/53\"");
         source.error(written.span(), message)
     })
 }

@@ -48,10 +48,16 @@ pub fn address(source: &Source, key: &str, written: &Spanned<String>) -> Result<
     let refuse = |what: &str| source.error(written.span(), format!("{key} = \"{word}\": {what}"));
     let address: IpAddr = word.parse().map_err(|_| {
         let is_prefix = word.contains('/');
-        refuse(if is_prefix { "expected an address without a prefix length" } else { "expected an IP address" })
+        refuse(if is_prefix {
+            "expected an address without a prefix length"
+        } else {
+            "expected an IP address"
+        })
     })?;
     let is_odd = match address {
-        IpAddr::V4(v4) => v4.is_multicast() || v4.is_broadcast() || v4.octets()[0] == 0 || v4.octets()[0] >= 240,
+        IpAddr::V4(v4) => {
+            v4.is_multicast() || v4.is_broadcast() || v4.octets()[0] == 0 || v4.octets()[0] >= 240
+        }
         IpAddr::V6(v6) => v6.is_multicast() || v6.is_unspecified(),
     };
     if is_odd {

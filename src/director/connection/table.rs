@@ -116,9 +116,13 @@ pub struct Found {
 /// What became of a new entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
-    New { activity: Activity },
+    New {
+        activity: Activity,
+    },
     /// Another worker was faster; its choice stands.
-    Existing { real_server: u32 },
+    Existing {
+        real_server: u32,
+    },
     Full,
 }
 
@@ -348,7 +352,10 @@ mod tests {
         assert_eq!(table.peek(&flow(1), Moment::from_secs(60)), None);
         assert_eq!(find(&table, Event::Ack, last).real_server, Some(3));
         let later = last.after(Duration::from_secs(899));
-        assert_eq!(find(&table, Event::Fin, later).change, Some(Change::Moved { real_server: 3, to: Activity::Inactive }));
+        assert_eq!(
+            find(&table, Event::Fin, later).change,
+            Some(Change::Moved { real_server: 3, to: Activity::Inactive })
+        );
         assert_eq!(table.len(), 1);
         let gone = find(&table, Event::Ack, later.after(Duration::from_secs(120)));
         assert_eq!(gone.real_server, None);
