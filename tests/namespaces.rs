@@ -45,6 +45,8 @@ const TESTS: &[(&str, Test)] = &[
     ("a_restarted_director_resets_the_connections_it_no_longer_knows", lifecycle::director_restarted),
     ("a_killed_director_leaves_no_route_and_no_address", lifecycle::director_killed),
     ("a_killed_director_with_a_local_vip_is_succeeded", lifecycle::director_with_local_vip_killed),
+    ("a_director_whose_device_is_deleted_ends_and_says_so", lifecycle::device_deleted),
+    ("a_director_outlives_its_interface_going_down", lifecycle::interface_down_and_up),
     ("a_stopped_real_server_leaves_its_host_as_it_was", lifecycle::real_server_stopped),
     ("a_second_director_on_the_same_device_is_refused", lifecycle::second_director),
     ("a_strangers_tunnel_is_dropped_in_silence", answers::stranger),

@@ -131,6 +131,14 @@ pub fn add_route_dev(host: &Host, destination: Ipv4Addr, interface: &str) {
     });
 }
 
+/// Removes an interface, as an administrator may by mistake.
+pub fn delete_link(host: &Host, interface: &str) {
+    netlink(host, |handle| async move {
+        let index = index_of(&handle, interface).await;
+        handle.link().del(index).execute().await.expect("a deletion");
+    });
+}
+
 async fn index_of(handle: &Handle, name: &str) -> u32 {
     let mut found = handle.link().get().match_name(name).execute();
     found.try_next().await.expect("links").expect("the interface").header.index

@@ -11,7 +11,9 @@ use crate::fixture::{
     Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin, dropped,
     poll_until, replied, same_subnet, start_real_servers, stop, web, web_address,
 };
-use crate::host_state::{State, add_address, assert_same, proxies, state, sysctls, ways};
+use crate::host_state::{
+    State, add_address, assert_same, delete_link, proxies, state, sysctls, ways,
+};
 
 pub fn real_server_killed() -> Outcome {
     let lab = same_subnet(2).build()?;
@@ -174,6 +176,46 @@ pub fn director_with_local_vip_killed() -> Outcome {
     assert_conserved(&lab)?;
     stop(&mut director)?;
     assert_same(&before, &ways(&lab.director), "routes, rules and addresses");
+    Ok(())
+}
+
+/// Somebody takes the device away: the director cannot go on, says so and leaves its host as it was.
+pub fn device_deleted() -> Outcome {
+    let lab = same_subnet(2).build()?;
+    let (_web, _real_servers) = start_real_servers(&lab)?;
+    let before = state(&lab.director);
+    let mut director = lab::start_director(&lab, &web(&lab, ""))?;
+    assert_round_robin(&ask_times(&lab, 4)?, 2);
+    assert_nothing_lost(&lab)?;
+    delete_link(&lab.director, "lvsd0");
+    let status = director.wait(PATIENCE)?;
+    let log = director.log();
+    let last = log.lines().last().unwrap_or_default();
+    assert_eq!(status.code(), Some(1), "{log}");
+    assert!(last.starts_with("lvs-tund: director: cannot read from lvsd0: "), "{log}");
+    assert_same(&before, &state(&lab.director), "the director's host");
+    Ok(())
+}
+
+/// The kernel takes proxy neighbours from an interface that goes down; the director gives them back.
+pub fn interface_down_and_up() -> Outcome {
+    let lab = same_subnet(2).build()?;
+    let (_web, _real_servers) = start_real_servers(&lab)?;
+    let before = state(&lab.director);
+    let mut director = lab::start_director(&lab, &web(&lab, ""))?;
+    let mut kept = lab.client().connect(web_address(&lab))?;
+    let server = kept.get("/")?.text();
+    for _ in 0..2 {
+        lab.director.set_connected(false)?;
+        poll_until("the loss of the proxy neighbour", || proxies(&lab.director).is_empty().then_some(()));
+        lab.director.set_connected(true)?;
+        poll_until("its return", || (!proxies(&lab.director).is_empty()).then_some(()));
+        assert_round_robin(&ask_times(&lab, 4)?, 2);
+        assert_eq!(kept.get("/")?.text(), server, "a connection has moved");
+    }
+    assert_conserved(&lab)?;
+    stop(&mut director)?;
+    assert_same(&before, &state(&lab.director), "the director's host");
     Ok(())
 }
 
