@@ -49,6 +49,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_director_outlives_its_interface_going_down", lifecycle::interface_down_and_up),
     ("a_stopped_real_server_leaves_its_host_as_it_was", lifecycle::real_server_stopped),
     ("a_second_director_on_the_same_device_is_refused", lifecycle::second_director),
+    ("a_second_director_for_the_same_vip_harms_nothing", lifecycle::second_director_with_its_own_device),
     ("a_strangers_tunnel_is_dropped_in_silence", answers::stranger),
     ("a_port_without_a_service_is_refused_at_once", answers::no_service),
     ("a_port_without_a_service_can_be_silent", answers::no_service_silent),

@@ -246,3 +246,24 @@ pub fn second_director() -> Outcome {
     assert_round_robin(&ask_times(&lab, 4)?, 2);
     assert_nothing_lost(&lab)
 }
+
+/// The first one's settings look like those of a killed predecessor, and are not.
+pub fn second_director_with_its_own_device() -> Outcome {
+    let lab = same_subnet(2).build()?;
+    let (_web, _real_servers) = start_real_servers(&lab)?;
+    let _first = lab::start_director(&lab, &web(&lab, ""))?;
+    let before = state(&lab.director);
+    let own_device = format!("tun = \"lvsd1\"\n{}", web(&lab, ""));
+    let file = lab.director.write_file("second.toml", &own_device)?;
+    let arguments =
+        ["director", "--config", file.to_str().expect("UTF-8"), "--metrics", "127.0.0.1:9790"];
+    let mut second = lab.director.spawn_daemon(&arguments)?;
+    assert_eq!(second.wait(PATIENCE)?.code(), Some(1), "{}", second.log());
+    let log = second.log();
+    let last = log.lines().last().unwrap_or_default();
+    let expected = "lvs-tund: cannot add route 172.25.3.100/32 to table 254: File exists; ";
+    assert!(last.starts_with(expected), "{log}");
+    assert_same(&before, &state(&lab.director), "the first director's host");
+    assert_round_robin(&ask_times(&lab, 4)?, 2);
+    assert_nothing_lost(&lab)
+}
