@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use nix::errno::Errno;
+use tokio::sync::Notify;
 
 use super::clock::Clock;
 use super::worker::{Handler, Workers};
@@ -21,6 +23,7 @@ use crate::director::Director;
 use crate::director::cluster::{Cluster, ClusterConfig, HostView, Path};
 use crate::director::connection::Table;
 use crate::director::verdict::{DropReason, Verdict};
+use crate::encapsulation::ipip;
 use crate::host::{self, DirectorHost, DirectorHostOptions, HostError, Netlink, Notice};
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::exposition;
@@ -32,6 +35,9 @@ const QUEUES_DEFAULT_MAX: usize = 4;
 
 /// Ticks of the host (2 s each) between two looks at routes that nobody announced a change of.
 const TICKS_PER_LOOK: u32 = 15;
+
+/// The shortest time between two looks because a packet did not fit: one look serves all that wait for it.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs a director until a signal ends it.
 ///
@@ -51,8 +57,8 @@ async fn serve(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
     let listener = http::listen(plan.metrics).await?;
     let (control, _control_path) = plan.control.as_deref().map(http::listen_unix).transpose()?.unzip();
     let queues = plan.queues.unwrap_or_else(default_queues);
-    let senders =
-        (0..queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>().map_err(|e| no_raw_socket(&e))?;
+    let senders = (0..queues).map(|_| Sender::new(ipip::ROW.protocol)).collect::<io::Result<Vec<_>>>();
+    let senders = senders.map_err(|error| no_raw_socket(&error))?;
     // decisions.md C20: whatever the client-side interface takes in, the device takes.
     let mtu = interface.mtu.min(65_535) as u16;
     let (tun, captures) = Tun::create(&plan.tun, mtu, queues)?;
@@ -161,6 +167,8 @@ struct Service {
     counters: Vec<Arc<DirectorCounters>>,
     host_changes: Arc<AtomicUsize>,
     failures: tokio::sync::mpsc::UnboundedReceiver<String>,
+    /// A packet did not fit its path, as the kernel has learned since the last look.
+    narrowed: Arc<Notify>,
     /// Held for its drop, which stops them.
     _workers: Workers,
 }
@@ -178,6 +186,7 @@ impl Service {
         let connections = Arc::new(Table::new(plan.connections_max, rand_seed()));
         let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
         let (mut workers, failures) = Workers::new().map_err(no_threads)?;
+        let narrowed = Arc::new(Notify::new());
         let mut counters = Vec::new();
         for (number, (capture, sender)) in captures.into_iter().zip(senders).enumerate() {
             let count = Arc::new(DirectorCounters::default());
@@ -186,13 +195,23 @@ impl Service {
                 director: Director::new(cluster.clone(), connections.clone()),
                 counters: count,
                 fates: vec![(Verdict::Drop(DropReason::Truncated), 0); BATCH],
+                narrowed: narrowed.clone(),
             };
             workers
                 .start(&format!("director-{number}"), clock, capture, sender, handler)
                 .map_err(no_threads)?;
         }
         let host_changes = Arc::new(AtomicUsize::new(0));
-        Ok(Service { clock, cluster, connections, counters, host_changes, failures, _workers: workers })
+        Ok(Service {
+            clock,
+            cluster,
+            connections,
+            counters,
+            host_changes,
+            failures,
+            narrowed,
+            _workers: workers,
+        })
     }
 
     fn renderer(&self) -> http::Render {
@@ -214,6 +233,7 @@ impl Service {
         end: &mut (impl Future<Output = &'static str> + Unpin),
     ) -> Result<(), Failure> {
         let mut ticks = 0u32;
+        let mut looked = tokio::time::Instant::now();
         let sweep = tokio::time::sleep(sweep_period(0));
         tokio::pin!(sweep);
         loop {
@@ -233,6 +253,10 @@ impl Service {
                     if notice == Notice::Changed || ticks.is_multiple_of(TICKS_PER_LOOK) {
                         self.follow_paths(plan, host).await;
                     }
+                }
+                () = self.narrowed.notified(), if looked.elapsed() > LOOK_PAUSE => {
+                    self.follow_paths(plan, host).await;
+                    looked = tokio::time::Instant::now();
                 }
                 () = &mut sweep => {
                     self.sweep().await;
@@ -286,6 +310,7 @@ struct DirectorHandler {
     counters: Arc<DirectorCounters>,
     /// By the frame's index in the batch: what was counted.
     fates: Vec<(Verdict, usize)>,
+    narrowed: Arc<Notify>,
 }
 
 impl Handler for DirectorHandler {
@@ -302,6 +327,10 @@ impl Handler for DirectorHandler {
     }
 
     fn on_failure(&mut self, index: usize, error: &io::Error) {
+        // Netlink does not announce what the kernel learns about a path.
+        if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
+            self.narrowed.notify_one();
+        }
         let (verdict, bytes) = &self.fates[index];
         self.counters.count_failure(verdict, *bytes, error);
     }
