@@ -32,6 +32,7 @@ const TESTS: &[(&str, Test)] = &[
     ("datagrams_of_one_client_port_stay_on_their_server", forwarding::udp),
     ("two_hundred_connections_each_stay_on_their_server", forwarding::many_connections),
     ("an_upload_larger_than_the_path_learns_its_mtu", forwarding::upload),
+    ("a_path_narrower_than_the_directors_link_is_learned", forwarding::narrow_path),
     ("printed_changes_are_not_made", forwarding::no_host_changes),
     ("a_vip_on_the_directors_loopback_is_captured_by_rule", || local_vip::captured_by_rule("lo")),
     ("a_vip_on_the_directors_interface_is_captured_by_rule", || local_vip::captured_by_rule("eth0")),

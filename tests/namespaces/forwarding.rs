@@ -10,9 +10,9 @@ use lvs_tund::lab::{self, CapturedPacket, Cluster, Direction, Filter, Lab, Topol
 use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::fixture::{
-    Outcome, PATIENCE, ask_times, assert_nothing_lost, assert_round_robin, capture_replies_at_director,
-    configuration, director_count, poll_until, replied, routed as routed_lab, same_subnet as same_subnet_lab,
-    service, start_real_servers, web, web_address,
+    Outcome, PATIENCE, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin,
+    capture_replies_at_director, configuration, director_count, poll_until, replied, routed as routed_lab,
+    same_subnet as same_subnet_lab, service, start_real_servers, web, web_address,
 };
 use crate::host_state;
 
@@ -248,6 +248,29 @@ pub fn upload() -> Outcome {
     lab.client().connect(web_address(&lab))?.post("/", &vec![0; 100_000])?;
     assert_eq!(replied(&lab, "too_big"), before);
     assert_nothing_lost(&lab)
+}
+
+/// A link behind the router is narrower than the director's own: the router tells the director, and the director,
+/// once it knows, the client. The first flights are lost.
+pub fn narrow_path() -> Outcome {
+    let lab = routed_lab(1).build()?;
+    lab.set_path_mtu(0, 1300)?;
+    let _cluster = Cluster::start(&lab)?;
+    let path_mtu = || director_count(&lab, "real_server_path_mtu_bytes", &[]);
+    assert_eq!(path_mtu(), 1500);
+    let at_client = lab.client().capture(Filter { source: Some(lab.vip), destination: None })?;
+    let response = lab.client().run(|| {
+        lab::http::Connection::open(web_address(&lab).into(), PATIENCE)?.post("/", &vec![0; 200_000])
+    })?;
+    assert_eq!(response.status, 200);
+    assert_eq!(path_mtu(), 1300);
+    let told = at_client.stop();
+    let told: Vec<_> =
+        told.iter().filter(|packet| packet.protocol() == 1).map(|p| &p.bytes[20..28]).collect();
+    let last = told.last().expect("the client is told");
+    assert_eq!((last[..2].to_vec(), last[6..].to_vec()), (vec![3, 4], 1280_u16.to_be_bytes().to_vec()));
+    assert!(director_count(&lab, "transmit_errors_total", &[("cause", "message_too_long")]) > 0);
+    assert_conserved(&lab)
 }
 
 pub fn no_host_changes() -> Outcome {

@@ -11,9 +11,7 @@ use crate::fixture::{
     Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin, dropped,
     poll_until, replied, same_subnet, start_real_servers, stop, web, web_address,
 };
-use crate::host_state::{
-    State, add_address, assert_same, delete_link, proxies, state, sysctls, ways,
-};
+use crate::host_state::{State, add_address, assert_same, delete_link, proxies, state, sysctls, ways};
 
 pub fn real_server_killed() -> Outcome {
     let lab = same_subnet(2).build()?;
@@ -255,8 +253,7 @@ pub fn second_director_with_its_own_device() -> Outcome {
     let before = state(&lab.director);
     let own_device = format!("tun = \"lvsd1\"\n{}", web(&lab, ""));
     let file = lab.director.write_file("second.toml", &own_device)?;
-    let arguments =
-        ["director", "--config", file.to_str().expect("UTF-8"), "--metrics", "127.0.0.1:9790"];
+    let arguments = ["director", "--config", file.to_str().expect("UTF-8"), "--metrics", "127.0.0.1:9790"];
     let mut second = lab.director.spawn_daemon(&arguments)?;
     assert_eq!(second.wait(PATIENCE)?.code(), Some(1), "{}", second.log());
     let log = second.log();
