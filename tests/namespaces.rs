@@ -42,6 +42,7 @@ const TESTS: &[(&str, Test)] = &[
     ("capture_by_route_can_be_forced", local_vip::forced_route),
     ("a_killed_real_server_is_missed_until_it_is_back", lifecycle::real_server_killed),
     ("a_stopped_director_leaves_its_host_as_it_was", lifecycle::director_stopped),
+    ("every_signal_that_ends_a_daemon_ends_it_well", lifecycle::signals),
     ("a_director_ends_within_a_second_under_traffic", lifecycle::director_stopped_under_traffic),
     ("a_restarted_director_resets_the_connections_it_no_longer_knows", lifecycle::director_restarted),
     ("a_killed_director_leaves_no_route_and_no_address", lifecycle::director_killed),

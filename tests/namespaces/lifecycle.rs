@@ -6,6 +6,7 @@ use std::thread;
 use std::time::Duration;
 
 use lvs_tund::lab::{self, Cluster, Lab};
+use nix::sys::signal::Signal;
 
 use crate::fixture::{
     Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin, dropped,
@@ -61,6 +62,25 @@ pub fn director_stopped() -> Outcome {
         assert!(state(&lab.director) != before);
         stop(&mut director)?;
         assert_same(&before, &state(&lab.director), "the director's host");
+    }
+    Ok(())
+}
+
+/// Ctrl-C, an init system, a terminal that is closed.
+pub fn signals() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    let before = (state(&lab.director), state(&lab.real_servers[0]));
+    for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
+        let mut real_server = lab::start_real_server(&lab, &lab.real_servers[0])?;
+        let mut director = lab::start_director(&lab, &web(&lab, ""))?;
+        for daemon in [&mut director, &mut real_server] {
+            daemon.signal(signal)?;
+            let status = daemon.wait(PATIENCE)?;
+            assert!(status.success(), "{signal}: {status}: {}", daemon.log());
+            assert!(daemon.log().contains(&format!("{signal}, stopping")), "{}", daemon.log());
+        }
+        assert_same(&before.0, &state(&lab.director), "the director's host");
+        assert_same(&before.1, &state(&lab.real_servers[0]), "the real server's host");
     }
     Ok(())
 }
