@@ -64,13 +64,17 @@ const TESTS: &[(&str, Test)] = &[
     ("what_the_configuration_cannot_mean_is_refused", refusals::configuration),
     ("what_the_host_contradicts_is_refused_and_undone", refusals::host),
     ("what_the_host_does_not_have_is_said", refusals::missing),
+    ("root_in_a_user_namespace_has_it_all", refusals::user_namespace),
     ("without_privilege_the_daemons_say_what_they_need", refusals::no_privilege),
 ];
 
 fn main() -> ExitCode {
     let arguments: Vec<_> = std::env::args_os().collect();
-    if arguments.get(1).is_some_and(|argument| argument == refusals::WITHOUT_PRIVILEGE) {
-        return refusals::run_without_privilege(&arguments[2..]);
+    let (role, rest) = (arguments.get(1), arguments.get(2..).unwrap_or_default());
+    for (word, is_root) in [(refusals::WITHOUT_PRIVILEGE, false), (refusals::IN_USER_NAMESPACE, true)] {
+        if role.is_some_and(|role| role == word) {
+            return refusals::run_in_user_namespace(is_root, rest);
+        }
     }
     let entered = lab::enter().and_then(|_| lab::require_tun()).err().map(|error| error.to_string());
     let trials = TESTS.iter().map(|&(name, test)| {

@@ -1,12 +1,14 @@
 //! Bad luck and bad configurations: one line that says what to do, the documented exit code, an untouched host.
 
 use std::ffi::OsString;
+use std::fs;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use lvs_tund::lab::Host;
 use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getegid, geteuid};
 
 use crate::fixture::{Outcome, PATIENCE, same_subnet, web};
 use crate::host_state::{add_route_by, assert_same, state};
@@ -19,11 +21,21 @@ const FAILED: i32 = 1;
 /// The word that makes this binary give up its privilege and become the program.
 pub const WITHOUT_PRIVILEGE: &str = "--without-privilege";
 
-/// In a user namespace of its own a process has no capability over anybody's network namespace.
-pub fn run_without_privilege(arguments: &[OsString]) -> ExitCode {
+/// The word that makes this binary root in a user namespace, and nobody outside, before it becomes the program.
+pub const IN_USER_NAMESPACE: &str = "--in-user-namespace";
+
+/// In a user namespace of its own a process has no capability over anybody's network namespace; but over those that
+/// it makes there, if it is root in it.
+pub fn run_in_user_namespace(is_root: bool, arguments: &[OsString]) -> ExitCode {
+    let (user, group) = (geteuid(), getegid());
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWUSER) {
-        eprintln!("cannot give up privilege: {errno}");
+        eprintln!("cannot enter a user namespace: {errno}");
         return ExitCode::FAILURE;
+    }
+    if is_root {
+        fs::write("/proc/self/setgroups", "deny").expect("as user_namespaces(7) says");
+        fs::write("/proc/self/uid_map", format!("0 {user} 1")).expect("as user_namespaces(7) says");
+        fs::write("/proc/self/gid_map", format!("0 {group} 1")).expect("as user_namespaces(7) says");
     }
     let error = Command::new(env!("CARGO_BIN_EXE_lvs-tund")).args(arguments).exec();
     eprintln!("cannot become the program: {error}");
@@ -136,6 +148,17 @@ pub fn no_privilege() -> Outcome {
         assert_ends(&lab.director, &arguments, FAILED, &expected)?;
     }
     assert_same(&before, &state(&lab.director), "the host");
+    Ok(())
+}
+
+/// The whole of it for somebody who is root in a user namespace only, as in a rootless container.
+pub fn user_namespace() -> Outcome {
+    let demo = [IN_USER_NAMESPACE, "demo", "--requests", "4"];
+    let output = Command::new(std::env::current_exe()?).args(demo).output()?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("0 bytes of replies passed the director"), "{said}");
     Ok(())
 }
 
