@@ -223,10 +223,13 @@ pub fn interface_down_and_up() -> Outcome {
     let mut director = lab::start_director(&lab, &web(&lab, ""))?;
     let mut kept = lab.client().connect(web_address(&lab))?;
     let server = kept.get("/")?.text();
-    for _ in 0..2 {
+    for flap in 1..=2 {
         lab.director.set_connected(false)?;
+        // a flap that it cannot see counts as somebody's interference, which is put right at growing intervals
+        let renewed = || director.log().matches("paths renewed").count();
+        poll_until("its notice of the loss", || (renewed() == 2 * flap - 1).then_some(()));
         lab.director.set_connected(true)?;
-        // the director may be quicker than any look from outside, so that only the outcome can be awaited
+        poll_until("its notice of the return", || (renewed() == 2 * flap).then_some(()));
         poll_until("the proxy neighbour", || (proxies(&lab.director).len() == 1).then_some(()));
         poll_until("an answer", || ask(&lab).ok());
         assert_round_robin(&ask_times(&lab, 4)?, 2);
