@@ -8,6 +8,8 @@ use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
+use nix::errno::Errno;
+use tokio::sync::Notify;
 
 use super::clock::Clock;
 use super::worker::{Handler, Workers};
@@ -20,6 +22,7 @@ use crate::director::Director;
 use crate::director::cluster::{Cluster, ClusterConfig, HostView, Path, VirtualServiceConfig};
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, Verdict};
+use crate::encapsulation::ipip;
 use crate::failure::Failure;
 use crate::host::{self, DirectorHost, DirectorHostOptions, HostError, Netlink, Notice};
 use crate::metrics::counters::DirectorCounters;
@@ -32,6 +35,9 @@ const QUEUES_DEFAULT_MAX: usize = 4;
 
 /// Ticks of the host (2 s each) between two looks at routes that nobody announced a change of.
 const TICKS_PER_LOOK: u32 = 15;
+
+/// The shortest time between two looks because a packet did not fit: one look serves all that wait for it.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs a director until a signal ends it.
 ///
@@ -49,10 +55,10 @@ async fn serve(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
     let netlink = Netlink::open()?;
     let interface = netlink.interface(&plan.interface).await?;
     let listener = http::listen(plan.metrics).await?;
-    let control = plan.control.as_deref().map(http::listen_unix).transpose()?;
+    let (control, _control_path) = plan.control.as_deref().map(http::listen_unix).transpose()?.unzip();
     let queues = plan.queues.unwrap_or_else(default_queues);
-    let senders =
-        (0..queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>().map_err(|e| no_raw_socket(&e))?;
+    let senders = (0..queues).map(|_| Sender::new(ipip::ROW.protocol)).collect::<io::Result<Vec<_>>>();
+    let senders = senders.map_err(|error| no_raw_socket(&error))?;
     // decisions.md C20: whatever the client-side interface takes in, the device takes.
     let mtu = interface.mtu.min(65_535) as u16;
     let (tun, captures) = Tun::create(&plan.tun, mtu, queues)?;
@@ -82,10 +88,6 @@ async fn serve(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
     let outcome = service.run(&plan, &mut host, &mut end).await;
     host.stop().await;
     drop(tun);
-    if let Some(path) = &plan.control {
-        // Somebody may have removed it already.
-        let _ = std::fs::remove_file(path);
-    }
     outcome
 }
 
@@ -123,11 +125,15 @@ fn print_commands(host: &DirectorHost, options: Options) {
     }
 }
 
-/// What the host says about the cluster's paths.
+/// What the host says about the cluster's paths; `before` is what it said the last time.
 ///
 /// # Errors
 /// Only what contradicts the configuration; a real server without a route is logged and kept.
-async fn look_at_host(plan: &DirectorPlan, host: &DirectorHost) -> Result<HostView, HostError> {
+async fn look_at_host(
+    plan: &DirectorPlan,
+    host: &DirectorHost,
+    before: Option<&HostView>,
+) -> Result<HostView, HostError> {
     let mut own_addresses: std::collections::HashSet<IpAddr> = process::own_addresses().into_iter().collect();
     let mut paths = HashMap::new();
     let services = &plan.cluster.virtual_services;
@@ -144,7 +150,12 @@ async fn look_at_host(plan: &DirectorPlan, host: &DirectorHost) -> Result<HostVi
                 paths.insert(rip, Path { source, mtu: way.path_mtu.min(65_535) as u16 });
             }
             Err(error @ HostError::Refused(_)) => return Err(error),
-            Err(error) => tracing::debug!("director: no way to real server {rip}: {error}"),
+            Err(error) if before.is_none_or(|before| before.paths.contains_key(&rip)) => {
+                tracing::warn!(
+                    "director: no way to real server {rip}: {error}; it is kept, and served when there is one"
+                );
+            }
+            Err(_) => {}
         }
     }
     Ok(HostView { own_addresses, paths })
@@ -158,6 +169,8 @@ struct Service {
     counters: Vec<Arc<DirectorCounters>>,
     host_changes: Arc<AtomicUsize>,
     failures: tokio::sync::mpsc::UnboundedReceiver<String>,
+    /// A packet did not fit its path, as the kernel has learned since the last look.
+    narrowed: Arc<Notify>,
     /// Held for its drop, which stops them.
     _workers: Workers,
 }
@@ -170,11 +183,12 @@ impl Service {
         captures: Vec<Queue>,
         senders: Vec<Sender>,
     ) -> Result<Service, Failure> {
-        let view = look_at_host(plan, host).await?;
+        let view = look_at_host(plan, host, None).await?;
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(with_hash_key(plan), view)));
         let tables = Arc::new(Tables::new(plan.connections_max, random()));
         let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
         let (mut workers, failures) = Workers::new().map_err(no_threads)?;
+        let narrowed = Arc::new(Notify::new());
         let mut counters = Vec::new();
         for (number, (capture, sender)) in captures.into_iter().zip(senders).enumerate() {
             let count = Arc::new(DirectorCounters::default());
@@ -183,13 +197,14 @@ impl Service {
                 director: Director::new(cluster.clone(), tables.clone(), random()),
                 counters: count,
                 fates: vec![(Verdict::Drop(DropReason::Truncated), 0); BATCH],
+                narrowed: narrowed.clone(),
             };
             workers
                 .start(&format!("director-{number}"), clock, capture, sender, handler)
                 .map_err(no_threads)?;
         }
         let host_changes = Arc::new(AtomicUsize::new(0));
-        Ok(Service { clock, cluster, tables, counters, host_changes, failures, _workers: workers })
+        Ok(Service { clock, cluster, tables, counters, host_changes, failures, narrowed, _workers: workers })
     }
 
     fn renderer(&self) -> http::Render {
@@ -212,6 +227,7 @@ impl Service {
         end: &mut (impl Future<Output = &'static str> + Unpin),
     ) -> Result<(), Failure> {
         let mut ticks = 0u32;
+        let mut looked = tokio::time::Instant::now();
         let sweep = tokio::time::sleep(sweep_period(0));
         tokio::pin!(sweep);
         loop {
@@ -232,6 +248,10 @@ impl Service {
                         self.follow_paths(plan, host).await;
                     }
                 }
+                () = self.narrowed.notified(), if looked.elapsed() > LOOK_PAUSE => {
+                    self.follow_paths(plan, host).await;
+                    looked = tokio::time::Instant::now();
+                }
                 () = &mut sweep => {
                     self.sweep().await;
                     sweep.as_mut().reset(tokio::time::Instant::now() + sweep_period(self.tables.connections.len()));
@@ -242,9 +262,9 @@ impl Service {
 
     /// Publishes a new snapshot if the host's addresses or routes have changed.
     async fn follow_paths(&self, plan: &DirectorPlan, host: &DirectorHost) {
-        match look_at_host(plan, host).await {
+        let cluster = self.cluster.load_full();
+        match look_at_host(plan, host, Some(cluster.host())).await {
             Ok(view) => {
-                let cluster = self.cluster.load_full();
                 if *cluster.host() != view {
                     let config: ClusterConfig = cluster.config().clone();
                     self.cluster.store(Arc::new(cluster.succeed(config, view)));
@@ -294,6 +314,7 @@ struct DirectorHandler {
     counters: Arc<DirectorCounters>,
     /// By the frame's index in the batch: what was counted.
     fates: Vec<(Verdict, usize)>,
+    narrowed: Arc<Notify>,
 }
 
 impl Handler for DirectorHandler {
@@ -310,6 +331,10 @@ impl Handler for DirectorHandler {
     }
 
     fn on_failure(&mut self, index: usize, error: &io::Error) {
+        // Netlink does not announce what the kernel learns about a path.
+        if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
+            self.narrowed.notify_one();
+        }
         let (verdict, bytes) = &self.fates[index];
         self.counters.count_failure(verdict, *bytes, error);
     }

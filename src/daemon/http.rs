@@ -3,7 +3,7 @@
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::PermissionsExt;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -28,8 +28,18 @@ pub async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
     })
 }
 
+/// A socket's path, removed with the value: nobody finds a door that no one opens.
+pub struct SocketPath(PathBuf);
+
+impl Drop for SocketPath {
+    fn drop(&mut self) {
+        // Somebody may have removed it already.
+        let _ = std::fs::remove_file(&self.0);
+    }
+}
+
 /// Takes a Unix socket's path; a socket that nobody listens on any more is replaced.
-pub fn listen_unix(path: &Path) -> Result<UnixListener, Failure> {
+pub fn listen_unix(path: &Path) -> Result<(UnixListener, SocketPath), Failure> {
     let failed = |error: io::Error| {
         Failure::Failed(format!("control socket {}: {error}; set another one with --control", path.display()))
     };
@@ -42,8 +52,9 @@ pub fn listen_unix(path: &Path) -> Result<UnixListener, Failure> {
         std::fs::remove_file(path).map_err(failed)?;
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
+    let path_held = SocketPath(path.to_owned());
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
-    Ok(listener)
+    Ok((listener, path_held))
 }
 
 /// Answers until the runtime ends. `is_ready` turns true when packets flow.

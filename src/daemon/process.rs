@@ -36,10 +36,13 @@ pub fn end_signal() -> Result<impl Future<Output = &'static str>, Failure> {
         |kind| signal(kind).map_err(|error| Failure::Failed(format!("cannot await signals: {error}")));
     let mut terminate = subscribe(SignalKind::terminate())?;
     let mut interrupt = subscribe(SignalKind::interrupt())?;
+    // A terminal that is closed would otherwise end it like a kill, with nothing undone.
+    let mut hangup = subscribe(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
+            _ = hangup.recv() => "SIGHUP",
         }
     })
 }

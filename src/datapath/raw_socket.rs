@@ -19,6 +19,9 @@ pub const ROW: Row =
 /// datapath.md DT-8: what is missing here is lost packets, not speed.
 const BUFFER_BYTES: usize = 16 << 20;
 
+/// One instruction of classic BPF: "return 0", accept no byte.
+const KEEP_NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
+
 fn raw(protocol: i32) -> io::Result<Socket> {
     let kind = Type::RAW.nonblocking().cloexec();
     Socket::new(Domain::IPV4, kind, Some(Protocol::from(protocol)))
@@ -37,10 +40,14 @@ pub struct Sender {
 unsafe impl Send for Sender {}
 
 impl Sender {
+    /// `protocol` is that of the outer headers: the kernel learns a path MTU from a router's ICMP only if a socket
+    /// has the protocol of the packet it quotes (`raw_icmp_error`, `raw_err`), which IPPROTO_RAW never is.
+    ///
     /// # Errors
     /// Without CAP_NET_RAW: `PermissionDenied`.
-    pub fn new() -> io::Result<Sender> {
-        let socket = raw(libc::IPPROTO_RAW)?;
+    pub fn new(protocol: u8) -> io::Result<Sender> {
+        let socket = raw(i32::from(protocol))?;
+        socket.attach_filter(&KEEP_NOTHING)?;
         socket.set_header_included_v4(true)?;
         widen(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)?;
         // SAFETY: all three are plain C structs for which all-zero bytes are a valid value.
@@ -139,9 +146,7 @@ impl Receiver {
     /// Without CAP_NET_RAW: `PermissionDenied`.
     pub fn new(protocol: u8) -> io::Result<Receiver> {
         let witness = raw(i32::from(protocol))?;
-        // One instruction of classic BPF: "return 0", accept no byte.
-        const RETURN_CONSTANT: u16 = 0x06;
-        witness.attach_filter(&[SockFilter::new(RETURN_CONSTANT, 0, 0, 0)])?;
+        witness.attach_filter(&KEEP_NOTHING)?;
         let socket = raw(i32::from(protocol))?;
         widen(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)?;
         // SAFETY: plain C structs for which all-zero bytes are a valid value.

@@ -78,7 +78,7 @@ impl Tun {
             .mtu(mtu)
             .enable(false)
             .with(|builder| {
-                builder.offload(true).multi_queue(true).tx_queue_len(QUEUE_PACKETS);
+                builder.offload(true).multi_queue(true);
             })
             .build_sync()
             .map_err(|cause| match cause.kind() {
@@ -86,6 +86,12 @@ impl Tun {
                 io::ErrorKind::NotFound => TunError::NoDriver,
                 _ => other(cause),
             })?;
+        // SIOCSIFTXQLEN wants CAP_NET_ADMIN over the whole machine (dev_ioctl); in a user namespace the device keeps
+        // its default, which loses packets earlier and is otherwise as good.
+        match device.set_tx_queue_len(QUEUE_PACKETS) {
+            Err(cause) if cause.kind() != io::ErrorKind::PermissionDenied => return Err(other(cause)),
+            _ => {}
+        }
         let mut fds = vec![device.as_fd().try_clone_to_owned().map_err(other)?];
         for _ in 1..queues {
             let queue = device.try_clone().map_err(other)?;

@@ -34,6 +34,8 @@ pub struct Entry {
     pub change: Change,
     /// Made here (or by a killed predecessor), hence undone at the end.
     pub is_ours: bool,
+    /// It was there before, with our protocol number.
+    is_adopted: bool,
     /// The host is as the change wants it, as far as was last seen.
     pub is_in_force: bool,
     /// A sysctl's value before ours.
@@ -122,6 +124,13 @@ impl Changes {
         self.netlink = netlink;
     }
 
+    /// Undoes what was made here and leaves what was adopted: a start that fails may have met a living daemon's
+    /// settings instead of a killed one's.
+    pub async fn undo_made(&mut self) {
+        self.entries.retain(|entry| !entry.is_adopted);
+        self.undo_all().await;
+    }
+
     /// Undoes everything that was made here, newest first. What cannot be undone is logged and left.
     pub async fn undo_all(&mut self) {
         while let Some(entry) = self.entries.pop() {
@@ -156,6 +165,7 @@ impl Changes {
         let mut entry = Entry {
             change: change.clone(),
             is_ours: false,
+            is_adopted: false,
             is_in_force: true,
             previous: None,
             repairs: 0,
@@ -171,6 +181,7 @@ impl Changes {
             (Presence::Ours, mode) => {
                 tracing::info!("host: adopted {change}");
                 entry.is_ours = mode == HostChanges::Make;
+                entry.is_adopted = true;
             }
             (Presence::Absent, HostChanges::Print) => entry.is_in_force = false,
             (Presence::Absent, HostChanges::Make) => {

@@ -101,7 +101,7 @@ impl DirectorHost {
             host.vips.insert(vip, state);
         }
         if let Err(error) = host.settle().await {
-            host.changes.undo_all().await;
+            host.changes.undo_made().await;
             return Err(error);
         }
         host.sweep_leftovers().await;

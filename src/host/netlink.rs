@@ -7,6 +7,7 @@ mod message;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::time::Duration;
 
 use futures_util::{StreamExt, TryStreamExt};
 use nix::errno::Errno;
@@ -23,6 +24,9 @@ use super::PROTOCOL;
 use super::error::HostError;
 pub(super) use message::{address_of, interface_of, route_of};
 use message::{host_route, ip_of, proxy_of, route_question};
+
+/// The kernel answers within its system call; this is for an answer that got lost.
+const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// `rtnetlink.h` RT_TABLE_MAIN.
 pub const TABLE_MAIN: u32 = 254;
@@ -98,8 +102,8 @@ impl Netlink {
     }
 
     pub async fn interface(&self, name: &str) -> Result<Interface, HostError> {
-        let request = self.handle.link().get().match_name(name).execute().try_next().await;
-        match request.map_err(|error| HostError::from_netlink(format!("look up interface {name}"), error)) {
+        let mut links = self.handle.link().get().match_name(name).execute();
+        match answered(&format!("look up interface {name}"), links.try_next()).await {
             Ok(Some(link)) => Ok(interface_of(&link)),
             Ok(None) => Err(HostError::NoInterface(name.to_owned())),
             Err(error) if error.is_gone() => Err(HostError::NoInterface(name.to_owned())),
@@ -109,18 +113,19 @@ impl Netlink {
 
     async fn interface_of_index(&self, index: u32) -> Result<Interface, HostError> {
         let what = || format!("look up the interface with index {index}");
-        let link = self.handle.link().get().match_index(index).execute().try_next().await;
-        let link = link.map_err(|error| HostError::from_netlink(what(), error))?;
+        let mut links = self.handle.link().get().match_index(index).execute();
+        let link = answered(&what(), links.try_next()).await?;
         let gone = || HostError::Netlink { what: what(), errno: Errno::ENODEV };
         link.as_ref().map(interface_of).ok_or_else(gone)
     }
 
     pub async fn set_up(&self, index: u32) -> Result<(), HostError> {
         let message = LinkUnspec::new_with_index(index).up().build();
-        let done = self.handle.link().set(message).execute().await;
-        done.map_err(|error| {
-            HostError::from_netlink(format!("set up the interface with index {index}"), error)
-        })
+        answered(
+            &format!("set up the interface with index {index}"),
+            self.handle.link().set(message).execute(),
+        )
+        .await
     }
 
     /// The addresses of one interface, with their prefix lengths.
@@ -132,8 +137,11 @@ impl Netlink {
     }
 
     pub async fn add_address(&self, address: Ipv4Addr, prefix_len: u8, index: u32) -> Result<(), HostError> {
-        let done = self.handle.address().add(index, address.into(), prefix_len).execute().await;
-        done.map_err(|error| HostError::from_netlink(format!("add address {address}/{prefix_len}"), error))
+        answered(
+            &format!("add address {address}/{prefix_len}"),
+            self.handle.address().add(index, address.into(), prefix_len).execute(),
+        )
+        .await
     }
 
     pub async fn delete_address(
@@ -143,8 +151,11 @@ impl Netlink {
         index: u32,
     ) -> Result<(), HostError> {
         let request = self.handle.address().add(index, address.into(), prefix_len).message_mut().clone();
-        let done = self.handle.address().del(request).execute().await;
-        done.map_err(|error| HostError::from_netlink(format!("delete address {address}/{prefix_len}"), error))
+        answered(
+            &format!("delete address {address}/{prefix_len}"),
+            self.handle.address().del(request).execute(),
+        )
+        .await
     }
 
     /// The IPv4 routes of any table that leave by the device with this index.
@@ -165,17 +176,19 @@ impl Netlink {
 
     /// Adds `destination`/32 by the device with this index, scope link, protocol [`PROTOCOL`].
     pub async fn add_route(&self, destination: Ipv4Addr, table: u32, index: u32) -> Result<(), HostError> {
-        let done = self.handle.route().add(host_route(destination, table, index)).execute().await;
-        done.map_err(|error| {
-            HostError::from_netlink(format!("add route {destination}/32 to table {table}"), error)
-        })
+        answered(
+            &format!("add route {destination}/32 to table {table}"),
+            self.handle.route().add(host_route(destination, table, index)).execute(),
+        )
+        .await
     }
 
     pub async fn delete_route(&self, destination: Ipv4Addr, table: u32, index: u32) -> Result<(), HostError> {
-        let done = self.handle.route().del(host_route(destination, table, index)).execute().await;
-        done.map_err(|error| {
-            HostError::from_netlink(format!("delete route {destination}/32 from table {table}"), error)
-        })
+        answered(
+            &format!("delete route {destination}/32 from table {table}"),
+            self.handle.route().del(host_route(destination, table, index)).execute(),
+        )
+        .await
     }
 
     /// How the kernel would reach `destination` (RTM_GETROUTE, as `ip route get`).
@@ -244,8 +257,8 @@ impl Netlink {
         }
         question.header.destination_prefix_length = if destination.is_ipv4() { 32 } else { 128 };
         question.attributes.push(RouteAttribute::Destination(destination.into()));
-        let reply = self.handle.route().get(question).execute().try_next().await;
-        let reply = reply.map_err(|error| HostError::from_netlink(what(), error))?;
+        let mut routes = self.handle.route().get(question).execute();
+        let reply = answered(&what(), routes.try_next()).await?;
         reply.ok_or_else(|| HostError::Connection {
             what: what(),
             why: "the kernel gave no answer".to_owned(),
@@ -300,15 +313,17 @@ impl Netlink {
     pub async fn add_proxy(&self, address: Ipv4Addr, index: u32) -> Result<(), HostError> {
         let mut request = self.handle.neighbours().add(index, address.into()).flags(NeighbourFlags::Proxy);
         request.message_mut().attributes.push(NeighbourAttribute::Protocol(PROTOCOL.into()));
-        let done = request.execute().await;
-        done.map_err(|error| HostError::from_netlink(format!("add proxy neighbour {address}"), error))
+        answered(&format!("add proxy neighbour {address}"), request.execute()).await
     }
 
     pub async fn delete_proxy(&self, address: Ipv4Addr, index: u32) -> Result<(), HostError> {
         let mut request = self.handle.neighbours().add(index, address.into()).flags(NeighbourFlags::Proxy);
         let message = request.message_mut().clone();
-        let done = self.handle.neighbours().del(message).execute().await;
-        done.map_err(|error| HostError::from_netlink(format!("delete proxy neighbour {address}"), error))
+        answered(
+            &format!("delete proxy neighbour {address}"),
+            self.handle.neighbours().del(message).execute(),
+        )
+        .await
     }
 }
 
@@ -316,7 +331,21 @@ async fn collected<T>(
     what: &str,
     answers: impl futures_util::Stream<Item = Result<T, rtnetlink::Error>>,
 ) -> Result<Vec<T>, HostError> {
-    answers.try_collect().await.map_err(|error| HostError::from_netlink(what, error))
+    answered(what, answers.try_collect()).await
+}
+
+/// An answer in time. One that never comes must not hold up the daemon, which hears no signal meanwhile.
+async fn answered<T>(
+    what: &str,
+    answer: impl Future<Output = Result<T, rtnetlink::Error>>,
+) -> Result<T, HostError> {
+    match tokio::time::timeout(ANSWER_MAX, answer).await {
+        Ok(answer) => answer.map_err(|error| HostError::from_netlink(what, error)),
+        Err(_) => Err(HostError::Connection {
+            what: what.to_owned(),
+            why: format!("the kernel gave no answer within {} s", ANSWER_MAX.as_secs()),
+        }),
+    }
 }
 
 /// A table or device that does not exist holds nothing.

@@ -1,0 +1,205 @@
+//! Programs that others wrote, against the real binary in the lab: nginx on the real servers, curl and wrk on the
+//! client, promtool on the metrics, `sh` on the commands a daemon prints. Ignored unless asked for, since they need
+//! those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
+
+#[allow(dead_code, reason = "the namespace tests use the rest")]
+#[path = "namespaces/fixture.rs"]
+mod fixture;
+#[path = "interop/programs.rs"]
+mod programs;
+
+use std::collections::BTreeMap;
+use std::process::ExitCode;
+use std::time::Duration;
+
+use libtest_mimic::{Arguments, Trial};
+use lvs_tund::lab::{self, Cluster, Daemon, Filter, Host, Lab, Topology};
+
+use fixture::{
+    Outcome, assert_nothing_lost, assert_round_robin, capture_replies_at_director, configuration,
+    director_count, poll_until, replied, routed, same_subnet, service, web,
+};
+use programs::{Nginx, run, run_with_input};
+
+type Test = fn() -> Outcome;
+
+const TESTS: &[(&str, Test)] = &[
+    ("curl_sees_nginx_servers_take_turns", || take_turns(same_subnet(3))),
+    ("curl_sees_nginx_servers_in_other_subnets_take_turns", || take_turns(routed(3))),
+    ("wrk_sees_no_error_and_the_director_no_reply", load),
+    ("curl_uploads_ten_megabytes_in_one_subnet", || upload(same_subnet(2))),
+    ("curl_uploads_ten_megabytes_through_a_router", || upload(routed(2))),
+    ("promtool_finds_nothing_wrong_with_the_metrics", metrics),
+    ("the_printed_commands_are_all_that_is_needed", || printed_commands(false)),
+    ("the_printed_commands_capture_a_local_vip", || printed_commands(true)),
+];
+
+fn main() -> ExitCode {
+    let missing = programs::missing()
+        .or_else(|| lab::enter().and_then(|_| lab::require_tun()).err().map(|error| error.to_string()));
+    let trials = TESTS.iter().map(|&(name, test)| {
+        let missing = missing.clone();
+        let test = move || missing.map_or_else(test, |missing| Err(missing.into()));
+        Trial::test(name, test).with_ignored_flag(true)
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}
+
+/// nginx and `realserver` on each real server, and a director; it ends in the order of the fields.
+struct Site {
+    _director: Daemon,
+    _real_servers: Vec<Daemon>,
+    _nginx: Vec<Nginx>,
+}
+
+impl Site {
+    fn start(lab: &Lab) -> Result<Site, libtest_mimic::Failed> {
+        let nginx = lab.real_servers.iter().map(|host| Nginx::start(lab, host)).collect::<Result<_, _>>()?;
+        let start = |host| lab::start_real_server(lab, host);
+        let real_servers = lab.real_servers.iter().map(start).collect::<Result<_, _>>()?;
+        let director = lab::start_director(lab, &web(lab, ""))?;
+        Ok(Site { _director: director, _real_servers: real_servers, _nginx: nginx })
+    }
+}
+
+fn url(lab: &Lab, path: &str) -> String {
+    format!("http://{}{path}", lab.vip)
+}
+
+fn curl(lab: &Lab) -> Result<String, libtest_mimic::Failed> {
+    let answer = run(lab.client(), "curl", &["-sS", "--max-time", "5", &url(lab, "/")])?;
+    Ok(answer.trim().to_owned())
+}
+
+fn take_turns(topology: Topology) -> Outcome {
+    let lab = topology.build()?;
+    let _site = Site::start(&lab)?;
+    let through_director = capture_replies_at_director(&lab)?;
+    let answers = (0..9).map(|_| curl(&lab)).collect::<Result<Vec<_>, _>>()?;
+    assert_round_robin(&answers, 3);
+    assert!(through_director.stop().is_empty());
+    // one connection, several requests: all of them at one server
+    let page = url(&lab, "/");
+    let kept = run(lab.client(), "curl", &["-sS", "--max-time", "5", &page, &page, &page])?;
+    let answers: Vec<_> = kept.lines().collect();
+    assert!(answers.len() == 3 && answers.iter().all(|answer| *answer == answers[0]), "{kept}");
+    assert_nothing_lost(&lab)
+}
+
+fn load() -> Outcome {
+    const CONNECTIONS: u64 = 50;
+    let lab = same_subnet(2).build()?;
+    let _site = Site::start(&lab)?;
+    let through_director = capture_replies_at_director(&lab)?;
+    let connections = CONNECTIONS.to_string();
+    let report = run(lab.client(), "wrk", &["-t2", "-c", &connections, "-d5s", &url(&lab, "/")])?;
+    println!("{report}");
+    assert!(!report.contains("Socket errors"), "{report}");
+    assert!(!report.contains("Non-2xx"), "{report}");
+    let requests =
+        report.lines().find_map(|line| line.trim().split_once(" requests in")?.0.parse::<u64>().ok());
+    assert!(requests.is_some_and(|requests| requests > 1000), "{report}");
+    let of_server = |name: &str, host: &Host| {
+        let labels = [("virtual_service", "web"), ("real_server", host.name.as_str())];
+        director_count(&lab, name, &labels)
+    };
+    let shares: BTreeMap<_, _> = lab
+        .real_servers
+        .iter()
+        .map(|host| (&host.name, of_server("real_server_packets_total", host)))
+        .collect();
+    let made: Vec<_> =
+        lab.real_servers.iter().map(|host| of_server("real_server_connections_total", host)).collect();
+    println!("packets by real server: {shares:?}, connections: {made:?}");
+    // wrk connects once to see whether it can
+    assert!((CONNECTIONS..=CONNECTIONS + 2).contains(&made.iter().sum()), "{made:?}");
+    assert!(made[0].abs_diff(made[1]) <= 1, "{made:?}");
+    let all: u64 = shares.values().sum();
+    // equal connections of equal servers; the machine's scheduling is the rest
+    assert!(shares.values().all(|share| share * 100 > all * 30), "{shares:?}");
+    let replies = through_director.stop();
+    assert!(replies.is_empty(), "{} replies passed the director", replies.len());
+    assert_nothing_lost(&lab)
+}
+
+/// Segments of 1500 bytes that must not be fragmented do not fit behind the outer header: the director says so, and
+/// curl's kernel adapts.
+fn upload(topology: Topology) -> Outcome {
+    let lab = topology.build()?;
+    let _site = Site::start(&lab)?;
+    let file = lab.client().write_file("upload", &"0123456789".repeat(1_000_000))?;
+    let body = format!("@{}", file.display());
+    let form = "%{http_code} %{time_total} %{size_upload}\n";
+    let errors = lab.client().capture(Filter { source: Some(lab.vip), destination: None })?;
+    for _ in 0..2 {
+        let arguments = ["-sS", "--max-time", "20", "--data-binary", &body, "-o", "/dev/null", "-w", form];
+        let said = run(lab.client(), "curl", &[&arguments[..], &[&url(&lab, "/upload")]].concat())?;
+        let words: Vec<_> = said.split_whitespace().collect();
+        println!("curl: status, seconds, bytes: {}", words.join(" "));
+        assert_eq!((words[0], words[2]), ("200", "10000000"), "{said}");
+        let took = Duration::from_secs_f64(words[1].parse()?);
+        // one lost flight costs a retransmission timeout at most: 10 MB on a virtual link are otherwise a moment
+        assert!(took < Duration::from_secs(3), "10 MB took {took:?}");
+    }
+    let told: Vec<_> = errors.stop().into_iter().filter(|packet| packet.protocol() == 1).collect();
+    assert!(!told.is_empty() && told.iter().all(|packet| packet.bytes[20..22] == [3, 4]), "{told:?}");
+    assert!(told.iter().all(|packet| packet.bytes[26..28] == 1480_u16.to_be_bytes()), "{told:?}");
+    println!("fragmentation needed: said {} times", replied(&lab, "too_big"));
+    assert_nothing_lost(&lab)
+}
+
+fn metrics() -> Outcome {
+    let lab = same_subnet(2).build()?;
+    let _site = Site::start(&lab)?;
+    for _ in 0..4 {
+        curl(&lab)?;
+    }
+    assert_nothing_lost(&lab)?;
+    let ports =
+        [(&lab.director, Cluster::DIRECTOR_METRICS), (&lab.real_servers[0], Cluster::REAL_SERVER_METRICS)];
+    for (host, port) in ports {
+        let address = format!("http://127.0.0.1:{port}/metrics");
+        let text = run(host, "curl", &["-sSf", &address])?;
+        let said = run_with_input(host, "promtool", &["check", "metrics"], &text)?;
+        assert!(said.is_empty(), "{}: {said}", host.name);
+    }
+    Ok(())
+}
+
+/// `--no-host-changes` leaves its host alone and says what to do; somebody does it with the usual tools.
+fn printed_commands(has_local_vip: bool) -> Outcome {
+    let lab = same_subnet(2).build()?;
+    if has_local_vip {
+        lab.director.add_address(lab.vip, 32)?;
+    }
+    let _nginx =
+        lab.real_servers.iter().map(|host| Nginx::start(&lab, host)).collect::<Result<Vec<_>, _>>()?;
+    let mut daemons = Vec::new();
+    for host in &lab.real_servers {
+        let director = lab.director.address.to_string();
+        let vip = lab.vip.to_string();
+        let arguments = ["realserver", "--no-host-changes", "--vip", &vip, "--director", &director];
+        daemons.push(obeyed(host, &arguments, Cluster::REAL_SERVER_METRICS)?);
+    }
+    let text = configuration(&lab, "", &[service(&lab, "web", "tcp", 80, 1)]);
+    let file = lab.director.write_file("director.toml", &text)?;
+    let arguments = ["director", "--no-host-changes", "--config", file.to_str().expect("UTF-8")];
+    daemons.push(obeyed(&lab.director, &arguments, Cluster::DIRECTOR_METRICS)?);
+    let answers = (0..6).map(|_| curl(&lab)).collect::<Result<Vec<_>, _>>()?;
+    assert_round_robin(&answers, 2);
+    assert_nothing_lost(&lab)
+}
+
+/// Starts a daemon and does as it says.
+fn obeyed(host: &Host, arguments: &[&str], port: u16) -> Result<Daemon, libtest_mimic::Failed> {
+    let mut daemon = host.spawn_daemon(arguments)?;
+    daemon.wait_until_ready(host, port)?;
+    let is_command = |line: &&str| line.starts_with("ip ") || line.starts_with("sysctl ");
+    let script = poll_until("the commands", || {
+        let script: Vec<_> = daemon.log().lines().filter(is_command).map(str::to_owned).collect();
+        (!script.is_empty()).then(|| script.join("\n"))
+    });
+    println!("on {}:\n{script}", host.name);
+    run(host, "sh", &["-e", "-c", &script])?;
+    Ok(daemon)
+}

@@ -1,0 +1,85 @@
+//! The real binary in the lab: directors, real servers and clients that are network namespaces, packets that are
+//! packets. Every test builds a lab of its own and ends with the conservation of packets.
+
+#[path = "namespaces/answers.rs"]
+mod answers;
+#[path = "namespaces/fixture.rs"]
+mod fixture;
+#[path = "namespaces/forwarding.rs"]
+mod forwarding;
+#[path = "namespaces/host_state.rs"]
+mod host_state;
+#[path = "namespaces/lifecycle.rs"]
+mod lifecycle;
+#[path = "namespaces/local_vip.rs"]
+mod local_vip;
+#[path = "namespaces/refusals.rs"]
+mod refusals;
+
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+use lvs_tund::lab;
+
+type Test = fn() -> fixture::Outcome;
+
+const TESTS: &[(&str, Test)] = &[
+    ("real_servers_in_the_clients_subnet_take_turns", forwarding::same_subnet),
+    ("real_servers_in_other_subnets_take_turns", forwarding::routed),
+    ("a_routed_director_with_strict_filters_takes_clients_from_everywhere", forwarding::strict_filters),
+    ("the_outer_packets_are_those_of_rfc_2003", forwarding::outer_packets),
+    ("the_outer_packet_of_one_that_may_be_fragmented_has_an_identification", forwarding::fragmentable),
+    ("datagrams_of_one_client_port_stay_on_their_server", forwarding::udp),
+    ("two_hundred_connections_each_stay_on_their_server", forwarding::many_connections),
+    ("an_upload_larger_than_the_path_learns_its_mtu", forwarding::upload),
+    ("a_path_narrower_than_the_directors_link_is_learned", forwarding::narrow_path),
+    ("printed_changes_are_not_made", forwarding::no_host_changes),
+    ("a_vip_on_the_directors_loopback_is_captured_by_rule", || local_vip::captured_by_rule("lo")),
+    ("a_vip_on_the_directors_interface_is_captured_by_rule", || local_vip::captured_by_rule("eth0")),
+    ("a_vip_may_come_to_the_director_and_leave_it_under_traffic", local_vip::change_over),
+    ("a_backup_is_silent_and_resets_nothing_when_the_vip_comes", local_vip::backup),
+    ("capture_by_rule_loses_nothing_when_the_vip_comes_and_goes", local_vip::forced_rule),
+    ("capture_by_route_can_be_forced", local_vip::forced_route),
+    ("a_killed_real_server_is_missed_until_it_is_back", lifecycle::real_server_killed),
+    ("a_stopped_director_leaves_its_host_as_it_was", lifecycle::director_stopped),
+    ("every_signal_that_ends_a_daemon_ends_it_well", lifecycle::signals),
+    ("a_director_ends_within_a_second_under_traffic", lifecycle::director_stopped_under_traffic),
+    ("a_restarted_director_resets_the_connections_it_no_longer_knows", lifecycle::director_restarted),
+    ("a_killed_director_leaves_no_route_and_no_address", lifecycle::director_killed),
+    ("a_killed_director_with_a_local_vip_is_succeeded", lifecycle::director_with_local_vip_killed),
+    ("a_director_whose_device_is_deleted_ends_and_says_so", lifecycle::device_deleted),
+    ("a_director_outlives_its_interface_going_down", lifecycle::interface_down_and_up),
+    ("a_stopped_real_server_leaves_its_host_as_it_was", lifecycle::real_server_stopped),
+    ("a_second_director_on_the_same_device_is_refused", lifecycle::second_director),
+    ("a_second_director_for_the_same_vip_harms_nothing", lifecycle::second_director_with_its_own_device),
+    ("a_strangers_tunnel_is_dropped_in_silence", answers::stranger),
+    ("a_port_without_a_service_is_refused_at_once", answers::no_service),
+    ("a_port_without_a_service_can_be_silent", answers::no_service_silent),
+    ("a_service_without_a_usable_real_server_says_so", answers::no_real_server),
+    ("an_echo_to_the_vip_is_answered", answers::echo),
+    ("a_segment_out_of_nowhere_is_reset", answers::unknown_segment),
+    ("a_real_server_that_is_nowhere_is_silent_and_counted", answers::unreachable_real_server),
+    ("a_real_server_without_a_route_is_counted", answers::real_server_without_route),
+    ("a_route_to_a_real_server_into_the_device_makes_no_loop", answers::route_into_the_device),
+    ("what_the_configuration_cannot_mean_is_refused", refusals::configuration),
+    ("what_the_host_contradicts_is_refused_and_undone", refusals::host),
+    ("what_the_host_does_not_have_is_said", refusals::missing),
+    ("root_in_a_user_namespace_has_it_all", refusals::user_namespace),
+    ("without_privilege_the_daemons_say_what_they_need", refusals::no_privilege),
+];
+
+fn main() -> ExitCode {
+    let arguments: Vec<_> = std::env::args_os().collect();
+    let (role, rest) = (arguments.get(1), arguments.get(2..).unwrap_or_default());
+    for (word, is_root) in [(refusals::WITHOUT_PRIVILEGE, false), (refusals::IN_USER_NAMESPACE, true)] {
+        if role.is_some_and(|role| role == word) {
+            return refusals::run_in_user_namespace(is_root, rest);
+        }
+    }
+    let entered = lab::enter().and_then(|_| lab::require_tun()).err().map(|error| error.to_string());
+    let trials = TESTS.iter().map(|&(name, test)| {
+        let missing = entered.clone();
+        Trial::test(name, move || missing.map_or_else(test, |missing| Err(missing.into())))
+    });
+    libtest_mimic::run(&Arguments::from_args(), trials.collect()).exit_code()
+}

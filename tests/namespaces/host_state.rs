@@ -1,0 +1,145 @@
+//! A host's network settings, comparable: rules, routes, addresses, proxy neighbours, sysctls. No external program.
+
+use std::collections::BTreeSet;
+use std::fs;
+use std::future::Future;
+use std::net::{IpAddr, Ipv4Addr};
+use std::path::Path;
+
+use futures_util::TryStreamExt;
+use lvs_tund::lab::Host;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::route::{RouteFlags, RouteMessage};
+use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
+
+/// Lines, one per setting; compare them to see whether anything has changed.
+pub type State = BTreeSet<String>;
+
+/// Asks the kernel something from within a host's namespace.
+fn netlink<T: Send, F: Future<Output = T>>(host: &Host, work: impl FnOnce(Handle) -> F + Send) -> T {
+    host.run(|| {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
+        runtime.block_on(async {
+            let (connection, handle, _) = rtnetlink::new_connection().expect("a netlink socket");
+            tokio::spawn(connection);
+            work(handle).await
+        })
+    })
+}
+
+/// Rules in the kernel's order, routes of all tables, addresses.
+pub fn ways(host: &Host) -> State {
+    netlink(host, |handle| async move {
+        let mut lines = State::new();
+        let rules: Vec<_> = handle.rule().get(IpVersion::V4).execute().try_collect().await.expect("rules");
+        for (place, rule) in rules.iter().enumerate() {
+            lines.insert(format!("rule {place} {rule:?}"));
+        }
+        let mut question = RouteMessage::default();
+        question.header.address_family = AddressFamily::Inet;
+        let routes: Vec<_> = handle.route().get(question).execute().try_collect().await.expect("routes");
+        for mut route in routes {
+            // carrier comes some time after a link is set up
+            route.header.flags.remove(RouteFlags::Linkdown);
+            lines.insert(format!("route {route:?}"));
+        }
+        let addresses: Vec<_> = handle.address().get().execute().try_collect().await.expect("addresses");
+        for mut address in addresses {
+            // creation and change times
+            address.attributes.retain(|attribute| !matches!(attribute, AddressAttribute::CacheInfo(_)));
+            lines.insert(format!("address {address:?}"));
+        }
+        lines
+    })
+}
+
+/// Proxy neighbours.
+pub fn proxies(host: &Host) -> State {
+    netlink(host, |handle| async move {
+        let proxies = handle.neighbours().get().proxies().set_address_family(AddressFamily::Inet);
+        let proxies: Vec<_> = proxies.execute().try_collect().await.expect("proxy neighbours");
+        proxies.iter().map(|proxy| format!("proxy {proxy:?}")).collect()
+    })
+}
+
+/// Every readable setting under `net/ipv4`, but those of the kernel's own bookkeeping.
+pub fn sysctls(host: &Host) -> State {
+    host.run(|| {
+        let mut lines = State::new();
+        read_tree(Path::new("/proc/sys/net/ipv4"), &mut lines);
+        lines
+    })
+}
+
+/// All of it.
+pub fn state(host: &Host) -> State {
+    ways(host).into_iter().chain(proxies(host)).chain(sysctls(host)).collect()
+}
+
+fn read_tree(folder: &Path, lines: &mut State) {
+    for entry in fs::read_dir(folder).expect("because /proc/sys is always there").flatten() {
+        let path = entry.path();
+        if path.is_dir() {
+            read_tree(&path, lines);
+        } else if let Ok(text) = fs::read_to_string(&path) {
+            lines.insert(format!("{} = {}", path.display(), text.trim()));
+        }
+    }
+}
+
+/// Fails with the lines that came and went.
+pub fn assert_same(before: &State, after: &State, what: &str) {
+    let gone: Vec<_> = before.difference(after).collect();
+    let new: Vec<_> = after.difference(before).collect();
+    assert!(gone.is_empty() && new.is_empty(), "{what}: gone {gone:#?}, new {new:#?}");
+}
+
+/// Adds an address to any interface of a host, as keepalived would.
+pub fn add_address(host: &Host, interface: &str, address: Ipv4Addr) {
+    netlink(host, |handle| async move {
+        let index = index_of(&handle, interface).await;
+        handle.address().add(index, address.into(), 32).execute().await.expect("a new address");
+    });
+}
+
+/// Takes an address from a host.
+pub fn delete_address(host: &Host, address: Ipv4Addr) {
+    netlink(host, |handle| async move {
+        let mut found = handle.address().get().set_address_filter(IpAddr::V4(address)).execute();
+        let message = found.try_next().await.expect("addresses").expect("the address to delete");
+        handle.address().del(message).execute().await.expect("a deletion");
+    });
+}
+
+/// Routes a prefix by a gateway.
+pub fn add_route_by(host: &Host, destination: Ipv4Addr, prefix_length: u8, gateway: Ipv4Addr) {
+    netlink(host, |handle| async move {
+        let route = RouteMessageBuilder::<Ipv4Addr>::new();
+        let route = route.destination_prefix(destination, prefix_length).gateway(gateway).build();
+        handle.route().add(route).execute().await.expect("a new route");
+    });
+}
+
+/// Routes one address by a device.
+pub fn add_route_dev(host: &Host, destination: Ipv4Addr, interface: &str) {
+    netlink(host, |handle| async move {
+        let index = index_of(&handle, interface).await;
+        let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(destination, 32);
+        let route = route.output_interface(index).build();
+        handle.route().add(route).execute().await.expect("a new route");
+    });
+}
+
+/// Removes an interface, as an administrator may by mistake.
+pub fn delete_link(host: &Host, interface: &str) {
+    netlink(host, |handle| async move {
+        let index = index_of(&handle, interface).await;
+        handle.link().del(index).execute().await.expect("a deletion");
+    });
+}
+
+async fn index_of(handle: &Handle, name: &str) -> u32 {
+    let mut found = handle.link().get().match_name(name).execute();
+    found.try_next().await.expect("links").expect("the interface").header.index
+}

@@ -1,0 +1,180 @@
+//! Bad luck and bad configurations: one line that says what to do, the documented exit code, an untouched host.
+
+use std::ffi::OsString;
+use std::fs;
+use std::net::{Ipv4Addr, TcpListener};
+use std::os::unix::process::CommandExt;
+use std::process::{Command, ExitCode};
+
+use lvs_tund::lab::Host;
+use nix::sched::{CloneFlags, unshare};
+use nix::unistd::{getegid, geteuid};
+
+use crate::fixture::{Outcome, PATIENCE, same_subnet, web};
+use crate::host_state::{add_route_by, assert_same, state};
+
+/// Usage, configuration, or a host that contradicts it.
+const REFUSED: i32 = 2;
+/// Could not go on.
+const FAILED: i32 = 1;
+
+/// The word that makes this binary give up its privilege and become the program.
+pub const WITHOUT_PRIVILEGE: &str = "--without-privilege";
+
+/// The word that makes this binary root in a user namespace, and nobody outside, before it becomes the program.
+pub const IN_USER_NAMESPACE: &str = "--in-user-namespace";
+
+/// In a user namespace of its own a process has no capability over anybody's network namespace; but over those that
+/// it makes there, if it is root in it.
+pub fn run_in_user_namespace(is_root: bool, arguments: &[OsString]) -> ExitCode {
+    let (user, group) = (geteuid(), getegid());
+    if let Err(errno) = unshare(CloneFlags::CLONE_NEWUSER) {
+        eprintln!("cannot enter a user namespace: {errno}");
+        return ExitCode::FAILURE;
+    }
+    if is_root {
+        fs::write("/proc/self/setgroups", "deny").expect("as user_namespaces(7) says");
+        fs::write("/proc/self/uid_map", format!("0 {user} 1")).expect("as user_namespaces(7) says");
+        fs::write("/proc/self/gid_map", format!("0 {group} 1")).expect("as user_namespaces(7) says");
+    }
+    let error = Command::new(env!("CARGO_BIN_EXE_lvs-tund")).args(arguments).exec();
+    eprintln!("cannot become the program: {error}");
+    ExitCode::FAILURE
+}
+
+pub fn configuration() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    let before = state(&lab.director);
+    let rip = |rip: &str| web(&lab, "").replace("172.25.3.2\"", &format!("{rip}\""));
+    let director = |text: String, expected: &[&str]| {
+        let file = lab.director.write_file("director.toml", &text)?;
+        let arguments = ["director", "--config", file.to_str().expect("UTF-8")];
+        assert_ends(&lab.director, &arguments, REFUSED, expected)
+    };
+    director(
+        rip("172.25.3.100"),
+        &["director.toml:13: rip = \"172.25.3.100\" is a VIP", "give the real server's own address"],
+    )?;
+    director(rip("server2"), &["director.toml:13: ", "server2"])?;
+    director(format!("wieght = 1\n{}", web(&lab, "")), &["director.toml:1: ", "unknown key `wieght`"])?;
+    let director =
+        |arguments: &[&str], expected: &[&str]| assert_ends(&lab.director, arguments, REFUSED, expected);
+    director(&["director"], &["--config FILE", "--interface IF"])?;
+    director(&["director", "--config", "/no/such/file"], &["/no/such/file: cannot be read: "])?;
+    director(&["realserver", "--director", "172.25.3.1"], &["no VIP given", "--vip"])?;
+    director(&["realserver", "--vip", "172.25.3.100"], &["no director given", "--director"])?;
+    let everybody = ["realserver", "--vip", "172.25.3.100", "--director", "0.0.0.0/0"];
+    director(&everybody, &["0.0.0.0/0", "--insecure"])?;
+    let both = ["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.100"];
+    director(&both, &["172.25.3.100 is given as a VIP and as a director"])?;
+    assert_same(&before, &state(&lab.director), "the host");
+    Ok(())
+}
+
+pub fn host() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    // a way to the real server that leads through the VIP, hence back into the director
+    add_route_by(&lab.director, Ipv4Addr::new(192, 0, 2, 0), 24, lab.vip);
+    let before = state(&lab.director);
+    for (rip, expected) in [
+        (
+            lab.director.address,
+            ["real server 172.25.3.1 is an address of this host", "use another host's address"],
+        ),
+        (
+            Ipv4Addr::new(192, 0, 2, 2),
+            [
+                "the route to real server 192.0.2.2 goes by 172.25.3.100, which is a VIP",
+                "choose another gateway",
+            ],
+        ),
+    ] {
+        let socket = lab.directory().join("control.sock");
+        let head = format!("control = \"{}\"", socket.display());
+        let text = web(&lab, &head).replace("172.25.3.2\"", &format!("{rip}\""));
+        let file = lab.director.write_file("director.toml", &text)?;
+        let arguments = ["director", "--config", file.to_str().expect("UTF-8")];
+        assert_ends(&lab.director, &arguments, REFUSED, &expected)?;
+        assert!(!socket.exists(), "the control socket stays behind");
+        assert_same(&before, &state(&lab.director), "the director's host");
+    }
+    let host = &lab.real_servers[0];
+    let before = state(host);
+    let arguments = ["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.2"];
+    let expected = ["director 172.25.3.2 is an address of this host", "name the other host"];
+    assert_ends(host, &arguments, REFUSED, &expected)?;
+    assert_same(&before, &state(host), "the real server's host");
+    Ok(())
+}
+
+pub fn missing() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    let host = &lab.director;
+    let expected = ["interface eth7 does not exist", "`ip link` lists those that do"];
+    assert_ends(host, &["director", "--interface", "eth7"], FAILED, &expected)?;
+
+    let taken = host.run(|| TcpListener::bind((Ipv4Addr::LOCALHOST, 9690)))?;
+    let before = state(host);
+    let expected =
+        ["cannot serve metrics on 127.0.0.1:9690: Address already in use", "--metrics ADDRESS:PORT"];
+    assert_ends(host, &["director", "--interface", "eth0"], FAILED, &expected)?;
+    let realserver =
+        ["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.9", "--metrics", "127.0.0.1:9690"];
+    assert_ends(host, &realserver, FAILED, &expected)?;
+    drop(taken);
+
+    let nowhere = ["director", "--interface", "eth0", "--metrics", "192.0.2.1:9690"];
+    assert_ends(
+        host,
+        &nowhere,
+        FAILED,
+        &["cannot serve metrics on 192.0.2.1:9690", "--metrics ADDRESS:PORT"],
+    )?;
+    let control = ["director", "--interface", "eth0", "--control", "/proc/no/director.sock"];
+    assert_ends(host, &control, FAILED, &["control socket /proc/no/director.sock", "--control"])?;
+    assert_same(&before, &state(host), "the host");
+    Ok(())
+}
+
+pub fn no_privilege() -> Outcome {
+    let lab = same_subnet(1).with_program(std::env::current_exe()?).build()?;
+    let before = state(&lab.director);
+    for daemon in [
+        &["director", "--interface", "eth0"][..],
+        &["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.9"],
+    ] {
+        let arguments = [&[WITHOUT_PRIVILEGE], daemon].concat();
+        let expected = ["no permission to ", "run as root or with CAP_NET_ADMIN and CAP_NET_RAW"];
+        assert_ends(&lab.director, &arguments, FAILED, &expected)?;
+    }
+    assert_same(&before, &state(&lab.director), "the host");
+    Ok(())
+}
+
+/// The whole of it for somebody who is root in a user namespace only, as in a rootless container.
+pub fn user_namespace() -> Outcome {
+    let demo = [IN_USER_NAMESPACE, "demo", "--requests", "4"];
+    let output = Command::new(std::env::current_exe()?).args(demo).output()?;
+    let said = [output.stdout, output.stderr].concat();
+    let said = String::from_utf8_lossy(&said);
+    assert!(output.status.success(), "{said}");
+    assert!(said.contains("0 bytes of replies passed the director"), "{said}");
+    Ok(())
+}
+
+/// Runs the program to its end: the exit code, and a single line of error, which says all that is expected.
+fn assert_ends(host: &Host, arguments: &[&str], code: i32, expected: &[&str]) -> Outcome {
+    let mut daemon = host.spawn_daemon(arguments)?;
+    let status = daemon.wait(PATIENCE)?;
+    let log = daemon.log();
+    // what was done before, and undone, is in the log with its level
+    let is_error = |line: &&str| !line.contains(" INFO ") && !line.contains(" WARN ");
+    let lines: Vec<_> = log.lines().filter(is_error).collect();
+    assert_eq!(lines.len(), 1, "{arguments:?} says\n{log}");
+    assert!(lines[0].starts_with("lvs-tund: "), "{log}");
+    for words in expected {
+        assert!(lines[0].contains(words), "{words:?} is not in\n{log}");
+    }
+    assert_eq!(status.code(), Some(code), "{log}");
+    Ok(())
+}
