@@ -170,20 +170,23 @@ impl<'a> Journey<'a> {
     /// The virtual service a packet is for, or what becomes of a packet that is for none.
     fn find_service(&self, packet: &Packet) -> Result<&'a VirtualService, Refusal> {
         self.refuse_untunnelable(packet)?;
+        self.cluster.find(&packet.flow).ok_or_else(|| self.refuse_unserved(packet))
+    }
+
+    fn refuse_unserved(&self, packet: &Packet) -> Refusal {
         if !self.cluster.has_vip(packet.destination) {
-            return Err(DropReason::NoService.into());
+            return DropReason::NoService.into();
         }
         let answer = match packet.content {
-            Content::EchoRequest => return Err(Refusal { reason: None, answer: Some(Answer::Echo) }),
-            Content::Tunnel => return Err(DropReason::NestedTunnel.into()),
+            Content::EchoRequest => return Refusal { reason: None, answer: Some(Answer::Echo) },
+            Content::Tunnel => return DropReason::NestedTunnel.into(),
             Content::Tcp(flags) if flags.has(Flags::RST) => None,
             Content::Tcp(_) => Some(Answer::TcpReset),
             Content::Udp => Some(Answer::PortUnreachable),
             Content::IcmpError | Content::Other => None,
         };
         let answer = answer.filter(|_| self.cluster.config().no_service == NoService::Reject);
-        let refusal = Refusal { reason: Some(DropReason::NoService), answer };
-        self.cluster.find(&packet.flow).ok_or(refusal)
+        Refusal { reason: Some(DropReason::NoService), answer }
     }
 
     /// RFC 2003 §3.2: a packet from one of our own addresses must not be tunnelled; §3.1: nor one whose

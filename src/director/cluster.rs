@@ -8,6 +8,7 @@ mod build;
 pub mod config;
 
 use std::collections::{HashMap, HashSet};
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
@@ -34,16 +35,35 @@ const FTP_DATA_PORT: u16 = 20;
 const UNPRIVILEGED_PORT_MIN: u16 = 1024;
 
 /// The three values a virtual service is found by.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ServiceKey {
     protocol: u8,
     vip: IpAddr,
     port: u16,
 }
 
+/// Whole words: the derived one hashes an address as a slice, length first.
+impl Hash for ServiceKey {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(bits(self.vip));
+        state.write_u32(u32::from(self.port) << 8 | u32::from(self.protocol));
+    }
+}
+
+/// An address as one number; IPv4 as its mapped IPv6 address.
+fn bits(address: IpAddr) -> u128 {
+    match address {
+        IpAddr::V4(v4) => v4.to_ipv6_mapped().into(),
+        IpAddr::V6(v6) => v6.into(),
+    }
+}
+
+/// Virtual services a cluster can have: their slots are 16 bits wide, so that a connection's entry is 16 bytes.
+pub const VIRTUAL_SERVICES_MAX: usize = 65_535;
+
 /// A virtual service in force.
 pub struct VirtualService {
-    pub slot: u32,
+    pub slot: u16,
     pub config: VirtualServiceConfig,
     /// Canonical order: by address, whatever the order of the configuration (decisions.md C19).
     pub real_servers: Vec<Arc<RealServer>>,
@@ -74,7 +94,7 @@ impl Slot {
 /// A real server of one virtual service, in force.
 pub struct RealServer {
     pub slot: Slot,
-    pub virtual_service: u32,
+    pub virtual_service: u16,
     pub config: RealServerConfig,
     /// The RIP; only IPv4 can be encapsulated to.
     pub rip: Ipv4Addr,
@@ -231,7 +251,9 @@ pub struct Cluster {
     by_key: HashMap<ServiceKey, Arc<VirtualService>, FixedState>,
     /// Narrowest range first.
     by_range: HashMap<(u8, IpAddr), Vec<Ranged>, FixedState>,
-    vips: HashSet<IpAddr, FixedState>,
+    vips: HashSet<u128, FixedState>,
+    /// The director's addresses and the VIPs.
+    own: HashSet<u128, FixedState>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
     real_servers: Vec<Option<Arc<RealServer>>>,
     /// By index: the generation of its last slot.
@@ -250,6 +272,7 @@ impl Cluster {
             by_key: HashMap::default(),
             by_range: HashMap::default(),
             vips: HashSet::default(),
+            own: HashSet::default(),
             virtual_services: Vec::new(),
             real_servers: Vec::new(),
             generations: Vec::new(),
@@ -271,12 +294,12 @@ impl Cluster {
     }
 
     pub fn has_vip(&self, address: IpAddr) -> bool {
-        self.vips.contains(&address)
+        self.vips.contains(&bits(address))
     }
 
     /// Ours: a director's address or a VIP. Such a source must not be tunnelled (RFC 2003 §3.2).
     pub fn is_own(&self, address: IpAddr) -> bool {
-        self.host.own_addresses.contains(&address) || self.has_vip(address)
+        self.own.contains(&bits(address))
     }
 
     /// The virtual service a flow is for: the one on its very port, else a persistent FTP service, else
@@ -307,8 +330,8 @@ impl Cluster {
     }
 
     /// By slot: a virtual service in force.
-    pub fn virtual_service(&self, slot: u32) -> Option<&Arc<VirtualService>> {
-        self.virtual_services.get(slot as usize)?.as_ref()
+    pub fn virtual_service(&self, slot: u16) -> Option<&Arc<VirtualService>> {
+        self.virtual_services.get(usize::from(slot))?.as_ref()
     }
 
     /// By slot: also a removed real server that connections still point to.

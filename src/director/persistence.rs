@@ -24,7 +24,7 @@ const RETRY: Duration = Duration::from_secs(60);
 /// Whose template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TemplateKey {
-    pub virtual_service: u32,
+    pub virtual_service: u16,
     /// Cleared behind the prefix.
     pub client: IpAddr,
     /// In the key, so that templates of another prefix length are other ones.
@@ -32,13 +32,13 @@ pub struct TemplateKey {
 }
 
 impl TemplateKey {
-    pub fn new(virtual_service: u32, client: IpAddr, persistence: &Persistence) -> TemplateKey {
+    pub fn new(virtual_service: u16, client: IpAddr, persistence: &Persistence) -> TemplateKey {
         let (client, prefix) = persistence.mask(client);
         TemplateKey { virtual_service, client, prefix }
     }
 
     /// The key of a connection that remembers only the prefix's length.
-    pub fn of_connection(virtual_service: u32, client: IpAddr, prefix: u8) -> TemplateKey {
+    pub fn of_connection(virtual_service: u16, client: IpAddr, prefix: u8) -> TemplateKey {
         TemplateKey { virtual_service, client: masked(client, prefix), prefix }
     }
 }

@@ -22,7 +22,7 @@ pub struct Route {
     /// Destination of the outer packet: the RIP.
     pub to: IpAddr,
     /// Slot of the virtual service in the cluster.
-    pub virtual_service: u32,
+    pub virtual_service: u16,
     /// Slot of the real server in the cluster.
     pub real_server: Slot,
     pub memory: Memory,

@@ -130,7 +130,7 @@ impl DirectorCounters {
                 self.transmitted.add(1);
                 self.stateless.add(u64::from(route.memory == Memory::None));
                 self.flood.add(u64::from(route.memory == Memory::Flood));
-                self.virtual_services.slot(route.virtual_service).add(bytes);
+                self.virtual_services.slot(route.virtual_service.into()).add(bytes);
                 self.real_servers.slot(route.real_server.index()).add(bytes);
             }
             Verdict::Reply(reply) => self.replied[reply.kind as usize].add(1),
@@ -148,7 +148,7 @@ impl DirectorCounters {
                 self.stateless.add(MINUS_ONE * u64::from(route.memory == Memory::None));
                 self.flood.add(MINUS_ONE * u64::from(route.memory == Memory::Flood));
                 let both = [
-                    self.virtual_services.slot(route.virtual_service),
+                    self.virtual_services.slot(route.virtual_service.into()),
                     self.real_servers.slot(route.real_server.index()),
                 ];
                 for traffic in both {

@@ -80,7 +80,7 @@ fn virtual_service(service: &VirtualService, workers: &[&DirectorCounters]) {
         // 48 bits, which a floating-point sample holds exactly.
         gauge!(names::SERVICE_FINGERPRINT, "virtual_service" => name()).set((fingerprint >> 16) as f64);
     }
-    let traffic = workers.iter().map(|worker| worker.virtual_services.read(service.slot));
+    let traffic = workers.iter().map(|worker| worker.virtual_services.read(service.slot.into()));
     let (packets, bytes) = traffic.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
     let connections = service.connections_total.load(Ordering::Relaxed);
     counter!(names::SERVICE_CONNECTIONS, "virtual_service" => name()).absolute(connections);

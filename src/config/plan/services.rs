@@ -9,7 +9,8 @@ use super::super::file::{DirectorFile, PersistenceFile, RealServerFile, Timeouts
 use super::super::{ConfigError, Source, clipped};
 use super::words;
 use crate::director::cluster::{
-    Matcher, OnRemoved, Persistence, Ports, RealServerConfig, UnknownTcp, VirtualServiceConfig,
+    Matcher, OnRemoved, Persistence, Ports, RealServerConfig, UnknownTcp, VIRTUAL_SERVICES_MAX,
+    VirtualServiceConfig,
 };
 use crate::director::connection::Timeouts;
 use crate::director::scheduler::{self, SCHEDULERS, mh};
@@ -34,6 +35,14 @@ const PATH_MTU_MIN: i64 = 88;
 pub fn read(source: &Source, file: &DirectorFile) -> Result<Vec<VirtualServiceConfig>, ConfigError> {
     let reader = Reader { source, defaults: Defaults::read(source, file)? };
     let written = &file.virtual_services;
+    // Half of the slots, for a reload may replace every service at once.
+    const SERVICES_MAX: usize = VIRTUAL_SERVICES_MAX / 2;
+    if let Some(first) = written.get(SERVICES_MAX) {
+        let message = format!(
+            "there are more than {SERVICES_MAX} virtual services; spread them over several directors"
+        );
+        return Err(source.error(first.span(), message));
+    }
     let services =
         written.iter().map(|service| reader.virtual_service(service)).collect::<Result<Vec<_>, _>>()?;
     reader.check_services(written, &services)?;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::{
     Cluster, ClusterConfig, HostView, PATH_MTU_DEFAULT, Path, RealServer, RealServerConfig, ServiceKey, Slot,
-    VirtualService, VirtualServiceConfig,
+    VirtualService, VirtualServiceConfig, bits,
 };
 use crate::director::scheduler;
 use crate::encapsulation;
@@ -17,12 +17,14 @@ pub(super) fn succeed(old: &Cluster, config: ClusterConfig, host: HostView) -> C
     let generations = old.generations.clone();
     let mut builder = Builder { old, real_servers: Vec::new(), virtual_services: Vec::new(), generations };
     builder.keep_removed();
-    let mut cluster = Cluster { host, ..Cluster::empty() };
+    let own = host.own_addresses.iter().copied().map(bits).collect();
+    let mut cluster = Cluster { host, own, ..Cluster::empty() };
     for service in &config.virtual_services {
         let service = builder.virtual_service(service, &cluster.host);
         for matcher in &service.config.matchers {
             let (protocol, vip) = (matcher.protocol.number(), matcher.vip);
-            cluster.vips.insert(vip);
+            cluster.vips.insert(bits(vip));
+            cluster.own.insert(bits(vip));
             if matcher.ports.is_one() {
                 let key = ServiceKey { protocol, vip, port: matcher.ports.first };
                 cluster.by_key.insert(key, service.clone());
@@ -71,7 +73,8 @@ impl Builder<'_> {
         let old = self.old.virtual_services().find(is_same);
         let slot = match old {
             Some(service) => service.slot,
-            None => free_slot(&mut self.virtual_services, &self.old.virtual_services),
+            // The configuration has no more than VIRTUAL_SERVICES_MAX.
+            None => free_slot(&mut self.virtual_services, &self.old.virtual_services) as u16,
         };
         let mut known: HashMap<Ipv4Addr, Arc<RealServer>> = self
             .real_servers
@@ -97,13 +100,13 @@ impl Builder<'_> {
             real_servers,
             connections_total: old.map(|service| service.connections_total.clone()).unwrap_or_default(),
         });
-        self.virtual_services[slot as usize] = Some(service.clone());
+        self.virtual_services[usize::from(slot)] = Some(service.clone());
         service
     }
 
     fn real_server(
         &mut self,
-        virtual_service: u32,
+        virtual_service: u16,
         config: &RealServerConfig,
         known: &mut HashMap<Ipv4Addr, Arc<RealServer>>,
         host: &HostView,

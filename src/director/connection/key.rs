@@ -1,11 +1,11 @@
 //! Flows as keys: in as few bytes as their family needs.
 
-use std::hash::Hash;
+use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
 use crate::packet::Flow;
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct KeyV4 {
     client: Ipv4Addr,
     vip: Ipv4Addr,
@@ -14,13 +14,33 @@ pub(super) struct KeyV4 {
     protocol: u8,
 }
 
-#[derive(Clone, Copy, PartialEq, Eq, Hash)]
+#[derive(Clone, Copy, PartialEq, Eq)]
 pub(super) struct KeyV6 {
     client: Ipv6Addr,
     vip: Ipv6Addr,
     client_port: u16,
     vip_port: u16,
     protocol: u8,
+}
+
+/// Whole words: the derived one hashes each address as a slice, length first.
+impl Hash for KeyV4 {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u64(u64::from(u32::from(self.client)) << 32 | u64::from(u32::from(self.vip)));
+        state.write_u64(ports_and_protocol(self.client_port, self.vip_port, self.protocol));
+    }
+}
+
+impl Hash for KeyV6 {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        state.write_u128(self.client.into());
+        state.write_u128(self.vip.into());
+        state.write_u64(ports_and_protocol(self.client_port, self.vip_port, self.protocol));
+    }
+}
+
+fn ports_and_protocol(client_port: u16, vip_port: u16, protocol: u8) -> u64 {
+    u64::from(client_port) << 32 | u64::from(vip_port) << 16 | u64::from(protocol)
 }
 
 pub(super) enum Key {
