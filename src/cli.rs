@@ -3,6 +3,7 @@
 pub mod check;
 pub mod demo;
 pub mod director;
+pub mod explain;
 pub mod realserver;
 
 use std::ffi::OsString;
@@ -30,6 +31,8 @@ enum Command {
     Realserver(realserver::RealserverArguments),
     /// Build a small network on this machine, balance requests in it, and take it down again
     Demo(demo::DemoArguments),
+    /// Say what would become of a packet, why, and what would leave
+    Explain(explain::ExplainArguments),
     /// Say whether a configuration file is valid, and if not, what and where
     Check(check::CheckArguments),
 }
@@ -48,6 +51,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Director(arguments) => director::run(arguments),
         Command::Realserver(arguments) => realserver::run(arguments),
         Command::Demo(arguments) => demo::run(arguments),
+        Command::Explain(arguments) => explain::run(arguments),
         Command::Check(arguments) => check::run(arguments),
     };
     match outcome {

@@ -36,7 +36,21 @@ const ARROWS: &[(&str, &[&str])] = &[
             "time",
         ],
     ),
-    ("cli", &["config", "daemon", "failure", "lab"]),
+    (
+        "cli",
+        &[
+            "config",
+            "daemon",
+            "datapath",
+            "director",
+            "encapsulation",
+            "failure",
+            "lab",
+            "packet",
+            "realserver",
+            "time",
+        ],
+    ),
 ];
 
 /// Rooms that decide: they are handed bytes, time and chance.

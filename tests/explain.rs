@@ -1,0 +1,177 @@
+//! `lvs-tund explain`, driven: single packets, captures in and out, text for people and JSON for programs.
+
+use std::path::PathBuf;
+use std::process::Command;
+
+use lvs_tund::datapath::pcap::{Reader, Writer};
+use lvs_tund::time::Moment;
+use serde_json::Value;
+
+#[path = "support/packets.rs"]
+#[allow(dead_code, reason = "shared by several tests")]
+mod packets;
+
+use packets::*;
+
+const DIRECTOR_FILE: &str = r#"
+outer_source = "172.25.3.1"
+
+[[virtual_service]]
+name = "web"
+protocol = "tcp"
+vip = "172.25.3.100"
+port = 80
+scheduler = "rr"
+
+[[virtual_service.real_server]]
+name = "server2"
+rip = "172.25.3.2"
+
+[[virtual_service.real_server]]
+name = "server3"
+rip = "172.25.3.3"
+"#;
+
+const REALSERVER_FILE: &str =
+    "vips = [\"172.25.3.100\"]\ndirectors = [\"172.25.3.1\"]\nservices = [\"tcp/80\"]\n";
+
+fn hex(bytes: &[u8]) -> String {
+    bytes.iter().map(|byte| format!("{byte:02x}")).collect()
+}
+
+struct Bench {
+    directory: tempfile::TempDir,
+}
+
+impl Bench {
+    fn new() -> Bench {
+        let directory = tempfile::tempdir().unwrap();
+        std::fs::write(directory.path().join("director.toml"), DIRECTOR_FILE).unwrap();
+        std::fs::write(directory.path().join("realserver.toml"), REALSERVER_FILE).unwrap();
+        Bench { directory }
+    }
+
+    fn path(&self, name: &str) -> PathBuf {
+        self.directory.path().join(name)
+    }
+
+    /// Exit code, standard output, standard error.
+    fn explain(&self, role: &str, arguments: &[&str]) -> (i32, String, String) {
+        let output = Command::new(env!("CARGO_BIN_EXE_lvs-tund"))
+            .args(["explain", role, "--config"])
+            .arg(self.path(&format!("{role}.toml")))
+            .args(arguments)
+            .output()
+            .unwrap();
+        let text = |bytes: Vec<u8>| String::from_utf8(bytes).unwrap();
+        (output.status.code().unwrap(), text(output.stdout), text(output.stderr))
+    }
+
+    fn json(&self, role: &str, arguments: &[&str]) -> Vec<Value> {
+        let (code, output, errors) = self.explain(role, &[arguments, &["--format", "json"]].concat());
+        assert_eq!((code, errors.as_str()), (0, ""));
+        output.lines().map(|line| serde_json::from_str(line).unwrap()).collect()
+    }
+}
+
+#[test]
+fn state_carries_over_from_packet_to_packet() {
+    let bench = Bench::new();
+    let from = |port, flags| hex(&tcp_between(CLIENT, port, VIP, 80, flags, b""));
+    let packets = [from(1, SYN), from(2, SYN), from(1, ACK), from(3, SYN), from(9, ACK)];
+    let arguments: Vec<&str> = ["--packet"].into_iter().chain(packets.iter().map(String::as_str)).collect();
+    let lines = bench.json("director", &arguments);
+    let servers: Vec<_> = lines.iter().map(|line| line["real_server"].as_str()).collect();
+    assert_eq!(servers, [Some("server2"), Some("server3"), Some("server2"), Some("server2"), None]);
+    assert_eq!(lines[4]["verdict"], "reply");
+    assert_eq!(lines[4]["reason"], "no_connection");
+    assert_eq!((&lines[3]["index"], &lines[3]["virtual_service"]), (&Value::from(3), &Value::from("web")));
+    let outer = lines[0]["packets"][0].as_str().unwrap();
+    assert!(outer.ends_with(&packets[0]), "the inner packet is untouched");
+    assert_eq!(&outer[..24], "45000040000040004004dc84", "{outer}");
+    assert_eq!(&outer[24..40], "ac190301ac190302");
+}
+
+#[test]
+fn every_line_has_the_same_keys() {
+    let bench = Bench::new();
+    let lines = bench
+        .json("director", &["--packet", "", "45", "zz"].map(|word| if word == "zz" { "60" } else { word }));
+    for line in &lines {
+        let keys: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
+        assert_eq!(keys, ["index", "packets", "real_server", "reason", "verdict", "virtual_service"]);
+        assert_eq!((&line["verdict"], &line["reason"]), (&Value::from("drop"), &Value::from("truncated")));
+        assert_eq!(line["packets"], Value::Array(Vec::new()));
+    }
+    assert_eq!(lines.len(), 3);
+}
+
+#[test]
+fn a_real_servers_deliveries_are_shown_as_the_host_gets_them() {
+    let bench = Bench::new();
+    let good = tcp(SYN, b"");
+    let ssh = tcp_between(CLIENT, 1, VIP, 22, SYN, b"");
+    let packets =
+        [wrapped(&good, 4), wrapped(&ssh, 4), ip(CLIENT, SERVER2, 4, &good)].map(|packet| hex(&packet));
+    let lines = bench.json("realserver", &["--packet", &packets[0], &packets[1], "--packet", &packets[2]]);
+    assert_eq!(lines[0]["verdict"], "deliver");
+    assert_eq!(lines[0]["packets"], Value::from(vec![hex(&good)]));
+    let reasons: Vec<_> = lines.iter().map(|line| line["reason"].as_str()).collect();
+    assert_eq!(reasons, [None, Some("inner_not_served"), Some("unknown_peer")]);
+}
+
+#[test]
+fn captures_go_in_and_out_with_their_times() {
+    let bench = Bench::new();
+    let file = std::fs::File::create(bench.path("in.pcap")).unwrap();
+    let mut writer = Writer::new(file).unwrap();
+    // The second packet comes a second too late for its connection.
+    for (secs, packet) in [(1000, tcp(SYN, b"")), (1060, tcp(ACK, b"")), (1061, tcp(SYN, b""))] {
+        writer.moment = Moment::from_secs(secs);
+        writer.write_packet(&packet).unwrap();
+    }
+    let (input, output) = (bench.path("in.pcap"), bench.path("out.pcap"));
+    let lines =
+        bench.json("director", &["--pcap", input.to_str().unwrap(), "--write", output.to_str().unwrap()]);
+    let verdicts: Vec<_> = lines.iter().map(|line| line["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["transmit", "reply", "transmit"]);
+    let mut reader = Reader::new(std::fs::File::open(output).unwrap()).unwrap();
+    for (line, secs) in lines.iter().zip([1000, 1060, 1061]) {
+        let packet = reader.next_packet().unwrap().unwrap();
+        assert_eq!(line["packets"], Value::from(vec![hex(&packet)]));
+        assert_eq!(reader.moment, Moment::from_secs(secs));
+    }
+    assert!(reader.next_packet().unwrap().is_none());
+}
+
+#[test]
+fn the_text_tells_the_journey() {
+    let bench = Bench::new();
+    let (code, text, _) = bench.explain("director", &["--packet", &hex(&tcp(SYN, b""))]);
+    assert_eq!(code, 0);
+    for step in [
+        "classify: tcp 203.0.113.7:40000 > 172.25.3.100:80",
+        "cluster: virtual service web",
+        "connection: new; scheduler rr or a template: real server server2",
+        "encapsulation: ipip 172.25.3.1 > 172.25.3.2",
+        "=> transmit",
+    ] {
+        assert!(text.contains(step), "{step} in {text}");
+    }
+}
+
+#[test]
+fn what_cannot_be_read_is_refused_in_one_line() {
+    let bench = Bench::new();
+    let cases: [(&[&str], i32, &str); 4] = [
+        (&["--packet", "4x"], 2, "expected an even number of hexadecimal digits"),
+        (&["--packet", "450"], 2, "expected an even number of hexadecimal digits"),
+        (&["--pcap", "/nowhere/in.pcap"], 2, "/nowhere/in.pcap"),
+        (&[], 2, "--packet"),
+    ];
+    for (arguments, code, message) in cases {
+        let (found, output, errors) = bench.explain("director", arguments);
+        assert_eq!((found, output.as_str()), (code, ""), "{arguments:?}");
+        assert!(errors.contains(message), "{errors}");
+    }
+}
