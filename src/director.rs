@@ -6,31 +6,31 @@ pub mod classify;
 pub mod cluster;
 pub mod connection;
 pub mod flood;
+pub mod fragment;
+mod journey;
 pub mod persistence;
 pub mod reply;
 pub mod scheduler;
 pub mod tables;
 pub mod verdict;
 
+use std::collections::VecDeque;
+use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use arc_swap::{ArcSwap, Cache};
 
-use crate::encapsulation::{CannotEncapsulate, Outer};
-use crate::packet::tcp::Flags;
-use crate::packet::{Frame, protocol};
+use crate::packet::Frame;
 use crate::time::Moment;
 
-use classify::{Content, Packet, classify};
-use cluster::{Cluster, NoService, OnRemoved, RealServer, Slot, UnknownTcp, VirtualService};
-use connection::{Claim, Event, Inserted, NewConnection, State, TemplatePrefix};
+use classify::{Content, classify};
+use cluster::Cluster;
 use flood::Flood;
-use persistence::TemplateKey;
+use fragment::Fragments;
+use journey::{Journey, Refusal};
 use reply::{Answer, TokenBucket};
-use scheduler::Request;
-use tables::{Tables, View};
-use verdict::{DropReason, Memory, Reply, Route, Verdict};
+use tables::Tables;
+use verdict::{DropReason, Reply, Route, Verdict};
 
 /// Answers of our own per second and worker: ICMP errors and resets share one budget (RFC 1812
 /// §4.3.2.8), echo has its own. The values are Linux's `icmp_msgs_per_sec` and `icmp_msgs_burst`.
@@ -43,58 +43,29 @@ pub struct Director {
     latest: Arc<ArcSwap<Cluster>>,
     tables: Arc<Tables>,
     flood: Flood,
+    fragments: Fragments,
     chance: Chance,
     limits: Limits,
+    outbox: Outbox,
+}
+
+/// What leaves beside the packet that was handled.
+pub enum Extra {
+    /// A further piece of a packet that was cut; the packet itself is counted already.
+    Piece { frame: Frame, to: IpAddr },
+    /// The late fate of a packet whose verdict was `Hold`.
+    Late { frame: Frame, bytes: usize, verdict: Verdict },
+}
+
+#[derive(Default)]
+struct Outbox {
+    pieces: VecDeque<(Frame, IpAddr)>,
+    released: VecDeque<Vec<u8>>,
 }
 
 struct Limits {
     answers: TokenBucket,
     echoes: TokenBucket,
-}
-
-/// What one packet's journey reads, and the worker's own that it changes.
-struct Journey<'a> {
-    cluster: &'a Cluster,
-    latest: &'a ArcSwap<Cluster>,
-    tables: &'a Tables,
-    flood: &'a mut Flood,
-    chance: &'a mut Chance,
-    now: Moment,
-}
-
-/// A packet that goes no further, and what its sender is told.
-struct Refusal {
-    reason: Option<DropReason>,
-    answer: Option<Answer>,
-}
-
-impl From<DropReason> for Refusal {
-    fn from(reason: DropReason) -> Refusal {
-        Refusal { reason: Some(reason), answer: None }
-    }
-}
-
-impl Refusal {
-    fn answered(reason: DropReason, answer: Answer) -> Refusal {
-        Refusal { reason: Some(reason), answer: Some(answer) }
-    }
-}
-
-/// The real server of a packet, and whether there is an entry for it.
-struct Choice<'a> {
-    real_server: &'a RealServer,
-    memory: Memory,
-}
-
-impl From<Choice<'_>> for Route {
-    fn from(choice: Choice) -> Route {
-        Route {
-            to: choice.real_server.rip.into(),
-            virtual_service: choice.real_server.virtual_service,
-            real_server: choice.real_server.slot,
-            memory: choice.memory,
-        }
-    }
 }
 
 impl Director {
@@ -107,21 +78,25 @@ impl Director {
             cluster: Cache::new(cluster),
             tables,
             flood: Flood::new(seed),
+            fragments: Fragments::new(seed),
             chance: Chance(seed),
             limits,
+            outbox: Outbox::default(),
         }
     }
 
     /// Decides one packet. After `Transmit` the frame holds the encapsulated packet, after `Reply` the
     /// answer; after `Drop` its content means nothing.
     pub fn handle_packet(&mut self, frame: &mut Frame, now: Moment) -> Verdict {
-        let Director { cluster, latest, tables, flood, chance, limits } = self;
-        let mut journey = Journey { cluster: cluster.load(), latest, tables, flood, chance, now };
+        let Director { cluster, latest, tables, flood, fragments, chance, limits, outbox } = self;
+        let mut journey =
+            Journey { cluster: cluster.load(), latest, tables, flood, fragments, chance, outbox, now };
         let mut story = || -> Result<Route, Refusal> {
             frame.complete_checksum().map_err(DropReason::from)?;
             let packet = classify(frame.packet())?;
             let choice = match packet.content {
                 Content::IcmpError => journey.follow_error(&packet)?,
+                Content::LaterFragment => journey.follow_fragment(&packet)?,
                 _ => {
                     let service = journey.find_service(&packet)?;
                     match journey.find_connection(service, &packet)? {
@@ -131,12 +106,37 @@ impl Director {
                 }
             };
             journey.encapsulate(frame, &packet, &choice)?;
+            journey.remember_fragment(&packet, &choice);
             Ok(choice.into())
         };
         match story() {
             Ok(route) => Verdict::Transmit(route),
-            Err(refusal) => limits.refuse(frame, refusal, now),
+            Err(refusal) => match refusal.waits_for {
+                Some(key) if fragments.hold(key, frame.packet(), now) => Verdict::Hold,
+                _ => limits.refuse(frame, refusal, now),
+            },
         }
+    }
+
+    /// What else is to leave, or has become of packets that were held; to be asked until `None` after each
+    /// batch, and from time to time while [`Director::is_waiting`].
+    pub fn poll_extra(&mut self, now: Moment) -> Option<Extra> {
+        if let Some((frame, to)) = self.outbox.pieces.pop_front() {
+            return Some(Extra::Piece { frame, to });
+        }
+        if let Some(packet) = self.outbox.released.pop_front() {
+            let mut frame = Frame::from_packet(&packet);
+            let verdict = self.handle_packet(&mut frame, now);
+            return Some(Extra::Late { frame, bytes: packet.len(), verdict });
+        }
+        let packet = self.fragments.poll_expired(now)?;
+        let verdict = Verdict::Drop(DropReason::FragmentUnknown);
+        Some(Extra::Late { frame: Frame::from_packet(&packet), bytes: packet.len(), verdict })
+    }
+
+    /// True while packets are held.
+    pub fn is_waiting(&self) -> bool {
+        self.fragments.held() > 0
     }
 }
 
@@ -155,279 +155,6 @@ impl Limits {
             Err(_) => silent,
         }
     }
-}
-
-impl<'a> Journey<'a> {
-    /// A connection's error from the world goes to the real server that holds the connection: only it
-    /// can act on it (RFC 7690 §3).
-    fn follow_error(&self, packet: &Packet) -> Result<Choice<'a>, Refusal> {
-        self.refuse_untunnelable(packet)?;
-        let slot = self.tables.connections.peek(&packet.flow, self.now).ok_or(DropReason::NoConnection)?;
-        let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoConnection)?;
-        Ok(Choice { real_server, memory: Memory::Known })
-    }
-
-    /// The virtual service a packet is for, or what becomes of a packet that is for none.
-    fn find_service(&self, packet: &Packet) -> Result<&'a VirtualService, Refusal> {
-        self.refuse_untunnelable(packet)?;
-        self.cluster.find(&packet.flow).ok_or_else(|| self.refuse_unserved(packet))
-    }
-
-    fn refuse_unserved(&self, packet: &Packet) -> Refusal {
-        if !self.cluster.has_vip(packet.destination) {
-            return DropReason::NoService.into();
-        }
-        let answer = match packet.content {
-            Content::EchoRequest => return Refusal { reason: None, answer: Some(Answer::Echo) },
-            Content::Tunnel => return DropReason::NestedTunnel.into(),
-            Content::Tcp(flags) if flags.has(Flags::RST) => None,
-            Content::Tcp(_) => Some(Answer::TcpReset),
-            Content::Udp => Some(Answer::PortUnreachable),
-            Content::IcmpError | Content::Other => None,
-        };
-        let answer = answer.filter(|_| self.cluster.config().no_service == NoService::Reject);
-        Refusal { reason: Some(DropReason::NoService), answer }
-    }
-
-    /// RFC 2003 §3.2: a packet from one of our own addresses must not be tunnelled; §3.1: nor one whose
-    /// TTL is 0, and its sender should be told.
-    fn refuse_untunnelable(&self, packet: &Packet) -> Result<(), Refusal> {
-        if self.cluster.is_own(packet.source) {
-            return Err(DropReason::MartianSource.into());
-        }
-        if packet.ttl == 0 {
-            let answer = (packet.content != Content::IcmpError).then_some(Answer::TimeExceeded);
-            return Err(Refusal { reason: Some(DropReason::TtlExpired), answer });
-        }
-        Ok(())
-    }
-
-    fn view(&self) -> View<'a> {
-        View { cluster: self.cluster, latest: self.latest }
-    }
-
-    fn find_connection(
-        &self,
-        service: &VirtualService,
-        packet: &Packet,
-    ) -> Result<Option<Choice<'a>>, Refusal> {
-        let (event, timeouts) = (event_of(packet), &service.config.timeouts);
-        let claim = |slot, state| self.claim(service, event, slot, state);
-        let found = self.tables.connections.find(&packet.flow, event, timeouts, claim, self.now);
-        if let Some(change) = found.change {
-            self.tables.book(self.view(), change);
-        }
-        match found.answer {
-            connection::Answer::Known(slot) => {
-                let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoRealServer)?;
-                Ok(Some(Choice { real_server, memory: Memory::Known }))
-            }
-            connection::Answer::Refused => Err(DropReason::NoRealServer.into()),
-            connection::Answer::Unknown => Ok(None),
-        }
-    }
-
-    /// What becomes of a connection whose real server has left or been quiesced.
-    fn claim(&self, service: &VirtualService, event: Event, slot: Slot, state: State) -> Claim {
-        let on_removed = service.config.on_removed;
-        let Some(server) = self.cluster.real_server(slot) else {
-            // A real server added while this packet was under way: its connections are not given up.
-            return if self.view().has(slot) { Claim::Refuse } else { Claim::GiveUp };
-        };
-        if server.is_present {
-            // ipvs.md §8: a new connection on old ports does not go to a quiesced server. Only where the old
-            // one has ended: a forged SYN must not move a living connection.
-            let is_reuse = event == Event::Syn && !state.is_active() && server.weight() == 0;
-            return if is_reuse { Claim::GiveUp } else { Claim::Follow };
-        }
-        match on_removed {
-            OnRemoved::Reschedule => Claim::GiveUp,
-            OnRemoved::Drop => Claim::Refuse,
-            OnRemoved::Keep => Claim::Follow,
-        }
-    }
-
-    /// Chooses for a packet without a connection, and remembers the choice if it may.
-    fn begin_connection(
-        &mut self,
-        service: &'a VirtualService,
-        packet: &Packet,
-    ) -> Result<Choice<'a>, Refusal> {
-        let recalled = self.recall(service, packet);
-        let may_remember = recalled.is_some() || may_begin(service, packet)?;
-        let key = service.config.persistence.map(|p| TemplateKey::new(service.slot, packet.flow.client, &p));
-        let chosen = match recalled.or_else(|| self.find_template(service, key.as_ref())) {
-            Some(real_server) => real_server,
-            None => self.schedule(service, packet)?,
-        };
-        // RFC 2003 §3.2: never tunnel a packet to its own sender.
-        if packet.source == chosen.config.rip {
-            return Err(DropReason::SourceIsTunnelExit.into());
-        }
-        if !may_remember {
-            return Ok(Choice { real_server: chosen, memory: Memory::None });
-        }
-        let max = self.cluster.config().new_connections_per_second_max;
-        let is_flood = match recalled {
-            Some(_) => self.flood.is_on(max, self.now),
-            None => self.flood.is_above(max, self.now),
-        };
-        if is_flood {
-            if !service.is_stateless {
-                self.flood.remember(&packet.flow, chosen.slot, self.now);
-            }
-            return Ok(Choice { real_server: chosen, memory: Memory::Flood });
-        }
-        self.remember(service, packet, chosen, key)
-    }
-
-    /// Persistence: the real server this client was given before (ipvs.md §5).
-    fn find_template(
-        &self,
-        service: &'a VirtualService,
-        key: Option<&TemplateKey>,
-    ) -> Option<&'a RealServer> {
-        let expires_quiesced =
-            service.config.persistence.is_some_and(|persistence| persistence.expires_quiesced);
-        let is_usable = |slot| {
-            self.cluster.real_server(slot).is_some_and(|server| {
-                let is_quiesced = server.weight() == 0 && expires_quiesced;
-                server.is_present && server.virtual_service == service.slot && !is_quiesced
-            })
-        };
-        let slot = self.tables.templates.find(key?, is_usable, self.now)?;
-        self.cluster.real_server(slot).map(|server| &**server)
-    }
-
-    /// The real server a flow was given during a flood, if it is still there.
-    fn recall(&self, service: &VirtualService, packet: &Packet) -> Option<&'a RealServer> {
-        let slot = self.flood.recall(&packet.flow, self.now)?;
-        let server = self.cluster.real_server(slot)?;
-        (server.is_present && server.virtual_service == service.slot).then_some(server)
-    }
-
-    fn schedule(&mut self, service: &'a VirtualService, packet: &Packet) -> Result<&'a RealServer, Refusal> {
-        let request = Request { flow: &packet.flow, now: self.now, chance: self.chance.draw() };
-        let no_server = Refusal::answered(DropReason::NoRealServer, Answer::PortUnreachable);
-        let index = service.scheduler.choose(&service.real_servers, &request).ok_or(no_server)?;
-        Ok(&service.real_servers[index])
-    }
-
-    fn remember(
-        &self,
-        service: &VirtualService,
-        packet: &Packet,
-        chosen: &'a RealServer,
-        key: Option<TemplateKey>,
-    ) -> Result<Choice<'a>, Refusal> {
-        let config = &service.config;
-        if config.is_one_packet && packet.flow.protocol == protocol::UDP {
-            self.link_template(service, chosen, key, false);
-            count_new(service, chosen);
-            return Ok(Choice { real_server: chosen, memory: Memory::None });
-        }
-        let full = || match service.is_stateless {
-            // Where the hash decides, it decides again for the next packet.
-            true => Ok(Choice { real_server: chosen, memory: Memory::None }),
-            false => Err(DropReason::TableFull.into()),
-        };
-        if self.tables.connections.is_full() {
-            return full();
-        }
-        // Booked before the entry is there, where a sweep may meet it at once.
-        let key = key.filter(|key| self.link_template(service, chosen, Some(*key), true));
-        let template = key.map(|key| TemplatePrefix::new(key.prefix));
-        let (virtual_service, event) = (service.slot, event_of(packet));
-        let new = NewConnection { virtual_service, real_server: chosen.slot, event, template };
-        let activity = new.activity(packet.flow.protocol);
-        chosen.book_new(activity);
-        let inserted = self.tables.connections.insert(&packet.flow, new, &config.timeouts, self.now);
-        if inserted == Inserted::New {
-            count_new(service, chosen);
-            return Ok(Choice { real_server: chosen, memory: Memory::New });
-        }
-        chosen.book_end(activity);
-        if let Some(key) = &key {
-            self.tables.templates.unlink(key, self.now);
-        }
-        let Inserted::Existing { real_server } = inserted else { return full() };
-        let real_server = self.cluster.real_server(real_server).ok_or(DropReason::NoRealServer)?;
-        Ok(Choice { real_server, memory: Memory::Known })
-    }
-
-    /// Makes or renews the client's template, if the service is persistent. False if there is none then.
-    fn link_template(
-        &self,
-        service: &VirtualService,
-        chosen: &RealServer,
-        key: Option<TemplateKey>,
-        hangs: bool,
-    ) -> bool {
-        let (Some(key), Some(persistence)) = (key, service.config.persistence) else { return false };
-        let book = |change| self.view().book_template(change);
-        self.tables.templates.link(key, chosen.slot, hangs, persistence.timeout, self.now, book)
-    }
-
-    /// Wraps the packet for the way to its real server, if it fits that way.
-    fn encapsulate(&self, frame: &mut Frame, packet: &Packet, choice: &Choice) -> Result<(), Refusal> {
-        let real_server = choice.real_server;
-        let mtu = real_server.inner_mtu();
-        if packet.total_length > usize::from(mtu) {
-            // RFC 1122 §3.2.2: no error about an error; RFC 1191 §4: only DF asks for one.
-            let is_answerable = packet.has_dont_fragment && packet.content != Content::IcmpError;
-            let answer = is_answerable.then_some(Answer::TooBig { mtu });
-            return Err(Refusal { reason: Some(DropReason::TooBig), answer });
-        }
-        let identification =
-            if packet.has_dont_fragment { 0 } else { real_server.live.next_identification() };
-        let outer = Outer {
-            source: real_server.path.source,
-            destination: real_server.rip,
-            ttl: self.cluster.config().ttl,
-            identification,
-        };
-        (real_server.encapsulation.encapsulate)(frame, &outer).map_err(|cannot| match cannot {
-            CannotEncapsulate::TooBig => DropReason::TooBig.into(),
-            CannotEncapsulate::Malformed => DropReason::Truncated.into(),
-            CannotEncapsulate::Expired => DropReason::TtlExpired.into(),
-        })
-    }
-}
-
-fn event_of(packet: &Packet) -> Event {
-    match packet.content {
-        Content::Tcp(flags) => Event::of(flags),
-        _ => Event::Datagram,
-    }
-}
-
-/// Whether a packet without a connection is forwarded at all, and whether it may begin one.
-fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal> {
-    let Content::Tcp(flags) = packet.content else { return Ok(true) };
-    if flags.is_scan() {
-        return Err(DropReason::BadTcpFlags.into());
-    }
-    // A SYN with ACK is the echo of somebody's forged SYN.
-    if flags.has(Flags::SYN | Flags::ACK) {
-        return Err(DropReason::NoConnection.into());
-    }
-    if flags.has(Flags::SYN) {
-        return Ok(true);
-    }
-    match service.config.unknown_tcp {
-        // Another director, or this one before its restart, chose by the same hash.
-        UnknownTcp::Schedule if service.is_stateless => Ok(false),
-        // A reset begins nothing, answers nothing and is never answered.
-        _ if flags.has(Flags::RST) => Err(DropReason::NoConnection.into()),
-        UnknownTcp::Schedule => Ok(true),
-        UnknownTcp::Drop => Err(DropReason::NoConnection.into()),
-        UnknownTcp::Rst => Err(Refusal::answered(DropReason::NoConnection, Answer::TcpReset)),
-    }
-}
-
-fn count_new(service: &VirtualService, real_server: &RealServer) {
-    real_server.live.connections_total.fetch_add(1, Ordering::Relaxed);
-    service.connections_total.fetch_add(1, Ordering::Relaxed);
 }
 
 /// A worker's own chance: splitmix64, which spreads any seed.

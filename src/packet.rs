@@ -6,6 +6,7 @@
 
 pub mod checksum;
 pub mod flow;
+pub mod fragment;
 pub mod frame;
 pub mod icmp;
 pub mod ipv4;

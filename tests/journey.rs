@@ -5,12 +5,12 @@ use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use lvs_tund::director::Director;
 use lvs_tund::director::cluster::{
     Cluster, ClusterConfig, HostView, NoService, Path, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Memory, Verdict};
+use lvs_tund::director::{Director, Extra};
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::time::Moment;
 
@@ -27,10 +27,11 @@ enum Fate {
     ForwardTrimmed(usize),
     /// Reply kind, and the reason that explain prints.
     Reply(&'static str, Option<&'static str>),
+    Hold,
     Drop(&'static str),
 }
 
-use Fate::{Drop, Forward, ForwardTrimmed, Reply};
+use Fate::{Drop, Forward, ForwardTrimmed, Hold, Reply};
 
 struct World {
     director: Director,
@@ -111,7 +112,7 @@ fn fate_of(verdict: &Verdict, packet: &[u8], out: &[u8]) -> Fate {
             assert_eq!(out[16..20], packet[12..16]);
             Reply(reply.kind.label(), reply.reason.map(DropReason::label))
         }
-        Verdict::Hold => unreachable!("nothing is held"),
+        Verdict::Hold => Hold,
         Verdict::Drop(reason) => Drop(reason.label()),
     }
 }
@@ -195,7 +196,7 @@ fn destinations_and_fragments() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("D33 UDP port without a service", udp(54, b""), Reply("port_unreachable", Some("no_service"))),
         ("D33 a RST is not answered", tcp_between(CLIENT, 1, VIP, 82, RST, b""), Drop("no_service")),
         ("D34 first fragment", first.clone(), Forward),
-        ("D36 later fragment", as_fragment(&first, 0x0010), Drop("fragment_unknown")),
+        ("D36 later fragment without a first", as_fragment(&first, 0x0010), Hold),
         ("D37 tiny first fragment", ip_fragment(6, 8, 0x2000), Drop("tiny_fragment")),
         ("D38 TCP at offset 1", ip_fragment(6, 8, 0x0001), Drop("tiny_fragment")),
         ("D39 past 65535", ip_fragment(17, 1000, 0x1fff), Drop("fragment_overflow")),
@@ -283,7 +284,6 @@ fn icmp_and_sizes() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("D71 about no connection of ours", error(&quote_of_reply(28)), Drop("no_connection")),
         ("D81 1481 bytes with DF", udp_of(1481, true), Reply("too_big", Some("too_big"))),
         ("D82 1480 bytes with DF", udp_of(1480, true), Forward),
-        ("D83 1481 bytes without DF", udp_of(1481, false), Drop("too_big")),
         ("D85 ICMP error of 1500 bytes", big_error, Drop("no_connection")),
         ("D86 65535 bytes", udp_of(65_535, false), Drop("too_big")),
     ]
@@ -329,6 +329,77 @@ fn packets_of_a_known_connection_follow_it() {
         }
         assert_eq!(world.tables.connections.len(), 1, "{name}");
     }
+}
+
+/// The extra frames and late fates that are due, as packets with their destinations.
+fn extras(world: &mut World, now: Moment) -> Vec<Option<Vec<u8>>> {
+    let extras = std::iter::from_fn(|| world.director.poll_extra(now));
+    let leaving = |extra| match extra {
+        Extra::Piece { frame, .. } | Extra::Late { frame, verdict: Verdict::Transmit(_), .. } => {
+            Some(frame.packet().to_vec())
+        }
+        Extra::Late { verdict, .. } => {
+            assert_eq!(verdict, Verdict::Drop(DropReason::FragmentUnknown));
+            None
+        }
+    };
+    extras.map(leaving).collect()
+}
+
+/// D34 to D36 and D41: the first one decides, later ones follow, early ones wait.
+#[test]
+fn fragments_follow_their_first_one() {
+    let mut world = world();
+    let now = Moment::from_secs(1);
+    let first = as_fragment(&udp(53, &[0; 1000]), 0x2000);
+    let later = as_fragment(&udp(53, &[1; 992]), 0x207e);
+    let last = as_fragment(&udp(53, &[2; 100]), 0x00fb);
+    assert_eq!(world.handle(&last).0, Verdict::Hold);
+    assert_eq!(extras(&mut world, now), []);
+    let (Verdict::Transmit(route), _) = world.handle(&first) else { panic!("D34") };
+    let released = extras(&mut world, now);
+    assert_eq!(released.len(), 1);
+    assert_eq!(released[0].as_ref().unwrap()[20..], last[..]);
+    assert_eq!(released[0].as_ref().unwrap()[16..20], SERVER2.octets());
+    for again in [&later, &later] {
+        let (verdict, out) = world.handle(again);
+        let Verdict::Transmit(followed) = verdict else { panic!("D35: {verdict:?}") };
+        assert_eq!(
+            (followed.to, &out[20..]),
+            (route.to, &again[..]),
+            "D41: an overlap is the host's to judge"
+        );
+    }
+    assert_eq!(world.tables.connections.len(), 1);
+}
+
+#[test]
+fn a_later_fragment_whose_first_never_comes_is_dropped() {
+    let mut world = world();
+    let last = as_fragment(&udp(53, &[2; 100]), 0x00fb);
+    assert_eq!(world.handle(&last).0, Verdict::Hold);
+    assert!(world.director.is_waiting());
+    assert_eq!(extras(&mut world, Moment::from_secs(2)), [None]);
+    assert!(!world.director.is_waiting());
+}
+
+/// D83: cut before it is wrapped; every piece fits the way and comes out as it went in.
+#[test]
+fn what_is_too_big_and_may_be_cut_is_cut() {
+    let mut world = world();
+    let packet = udp_of(4000, false);
+    let (verdict, out) = world.handle(&packet);
+    assert!(matches!(verdict, Verdict::Transmit(_)));
+    let rest = extras(&mut world, Moment::from_secs(1)).into_iter().map(Option::unwrap);
+    let mut payload = Vec::new();
+    for (index, outer) in [out].into_iter().chain(rest).enumerate() {
+        assert!(outer.len() <= 1500);
+        assert_eq!((checksum(&outer[..20]), checksum(&outer[20..40])), (0, 0));
+        let offset = (u16::from_be_bytes([outer[26], outer[27]]) & 0x1fff) * 8;
+        assert_eq!((usize::from(offset), outer[26] & 0x20 != 0), (payload.len(), index < 2));
+        payload.extend_from_slice(&outer[40..]);
+    }
+    assert_eq!(payload, packet[20..]);
 }
 
 #[test]
@@ -389,7 +460,7 @@ fn every_drop_reason_has_a_row() {
             _ => None,
         })
         // Shown by tests of their own: above, and in the counters' unit tests.
-        .chain(["table_full", "rate_limited", "send_error"])
+        .chain(["table_full", "rate_limited", "send_error", "fragment_unknown"])
         .collect();
     for reason in DropReason::ALL {
         assert!(shown.contains(reason.label()), "{reason} is shown by no row");

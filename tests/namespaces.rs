@@ -30,6 +30,7 @@ const TESTS: &[(&str, Test)] = &[
     ("the_outer_packets_are_those_of_rfc_2003", forwarding::outer_packets),
     ("the_outer_packet_of_one_that_may_be_fragmented_has_an_identification", forwarding::fragmentable),
     ("datagrams_of_one_client_port_stay_on_their_server", forwarding::udp),
+    ("large_datagrams_arrive_whole", forwarding::large_datagrams),
     ("two_hundred_connections_each_stay_on_their_server", forwarding::many_connections),
     ("an_upload_larger_than_the_path_learns_its_mtu", forwarding::upload),
     ("a_path_narrower_than_the_directors_link_is_learned", forwarding::narrow_path),

@@ -18,10 +18,10 @@ use crate::config::plan::{Announce, Capture, DirectorPlan};
 use crate::datapath::BATCH;
 use crate::datapath::raw_socket::Sender;
 use crate::datapath::tun::{Queue, Tun};
-use crate::director::Director;
 use crate::director::cluster::{Cluster, ClusterConfig, HostView, Path, VirtualServiceConfig};
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, Verdict};
+use crate::director::{Director, Extra};
 use crate::encapsulation::ipip;
 use crate::failure::Failure;
 use crate::host::{self, DirectorHost, DirectorHostOptions, HostError, Netlink, Notice};
@@ -197,6 +197,7 @@ impl Service {
                 director: Director::new(cluster.clone(), tables.clone(), random()),
                 counters: count,
                 fates: vec![(Verdict::Drop(DropReason::Truncated), 0); BATCH],
+                extra: None,
                 narrowed: narrowed.clone(),
             };
             workers
@@ -314,6 +315,8 @@ struct DirectorHandler {
     counters: Arc<DirectorCounters>,
     /// By the frame's index in the batch: what was counted.
     fates: Vec<(Verdict, usize)>,
+    /// The late fate of the extra frame given out last; `None` if it was a piece.
+    extra: Option<(Verdict, usize)>,
     narrowed: Arc<Notify>,
 }
 
@@ -323,19 +326,62 @@ impl Handler for DirectorHandler {
         let verdict = self.director.handle_packet(frame, now);
         self.counters.count(&verdict, bytes);
         self.fates[index] = (verdict, bytes);
-        match verdict {
-            Verdict::Transmit(route) => Some(route.to),
-            Verdict::Reply(reply) => Some(reply.to),
-            Verdict::Hold | Verdict::Drop(_) => None,
-        }
+        destination(&verdict)
     }
 
     fn on_failure(&mut self, index: usize, error: &io::Error) {
+        let (verdict, bytes) = self.fates[index];
+        self.count_failure(Some(&verdict), bytes, error);
+    }
+
+    fn poll_extra(&mut self, now: Moment) -> Option<(Frame, IpAddr)> {
+        loop {
+            match self.director.poll_extra(now)? {
+                Extra::Piece { frame, to } => {
+                    self.extra = None;
+                    return Some((frame, to));
+                }
+                Extra::Late { frame, bytes, verdict } => {
+                    self.counters.count_late(&verdict, bytes);
+                    if let Some(to) = destination(&verdict) {
+                        self.extra = Some((verdict, bytes));
+                        return Some((frame, to));
+                    }
+                }
+            }
+        }
+    }
+
+    fn on_extra_failure(&mut self, error: &io::Error) {
+        match self.extra {
+            Some((verdict, bytes)) => self.count_failure(Some(&verdict), bytes, error),
+            None => self.count_failure(None, 0, error),
+        }
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.director.is_waiting()
+    }
+}
+
+impl DirectorHandler {
+    /// Takes a packet's fate back; a mere piece of one has none of its own.
+    fn count_failure(&self, verdict: Option<&Verdict>, bytes: usize, error: &io::Error) {
         // Netlink does not announce what the kernel learns about a path.
         if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
             self.narrowed.notify_one();
         }
-        let (verdict, bytes) = &self.fates[index];
-        self.counters.count_failure(verdict, *bytes, error);
+        match verdict {
+            Some(verdict) => self.counters.count_failure(verdict, bytes, error),
+            None => self.counters.errors.add(error),
+        }
+    }
+}
+
+fn destination(verdict: &Verdict) -> Option<IpAddr> {
+    match verdict {
+        Verdict::Transmit(route) => Some(route.to),
+        Verdict::Reply(reply) => Some(reply.to),
+        Verdict::Hold | Verdict::Drop(_) => None,
     }
 }

@@ -25,7 +25,24 @@ pub trait Handler {
 
     /// The frame at `index` could not be sent.
     fn on_failure(&mut self, index: usize, error: &io::Error);
+
+    /// A further frame to be sent, or `None`. Asked after each batch, and every [`WAIT_MAX`] while
+    /// [`Handler::is_waiting`].
+    fn poll_extra(&mut self, _: Moment) -> Option<(Frame, IpAddr)> {
+        None
+    }
+
+    /// The frame that [`Handler::poll_extra`] gave last could not be sent.
+    fn on_extra_failure(&mut self, _: &io::Error) {}
+
+    /// True while time alone can give [`Handler::poll_extra`] something.
+    fn is_waiting(&self) -> bool {
+        false
+    }
 }
+
+/// How long a worker sleeps at most while something waits: milliseconds.
+const WAIT_MAX: u16 = 250;
 
 /// The workers of a daemon. Dropped: they are told to stop and waited for.
 pub struct Workers {
@@ -107,6 +124,7 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
             let count = self.capture.capture(&mut frames)?;
             if count == 0 {
                 self.wait(alarm)?;
+                self.transmit_extra(self.clock.now());
                 continue;
             }
             let now = self.clock.now();
@@ -120,8 +138,19 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
             self.transmit.transmit(&mut frames, &outgoing, &mut |position, error| {
                 handler.on_failure(outgoing[position].frame, &error);
             });
+            self.transmit_extra(now);
         }
         Ok(())
+    }
+
+    /// Sends what else is to leave, one by one: it is rare.
+    fn transmit_extra(&mut self, now: Moment) {
+        while let Some((frame, to)) = self.handler.poll_extra(now) {
+            let handler = &mut self.handler;
+            self.transmit.transmit(&mut [frame], &[Outgoing { frame: 0, to }], &mut |_, error| {
+                handler.on_extra_failure(&error);
+            });
+        }
     }
 
     /// Sleeps until there is a packet or the alarm.
@@ -131,7 +160,8 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
         };
         let mut fds =
             [PollFd::new(readiness, PollFlags::POLLIN), PollFd::new(alarm.as_fd(), PollFlags::POLLIN)];
-        match poll(&mut fds, PollTimeout::NONE) {
+        let timeout = if self.handler.is_waiting() { PollTimeout::from(WAIT_MAX) } else { PollTimeout::NONE };
+        match poll(&mut fds, timeout) {
             Ok(_) | Err(Errno::EINTR) => {}
             Err(errno) => return Err(errno.into()),
         }

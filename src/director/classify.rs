@@ -6,6 +6,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::verdict::DropReason;
+use crate::packet::fragment::FragmentKey;
 use crate::packet::icmp::{self, Icmp, QuoteError};
 use crate::packet::ipv4::Ipv4;
 use crate::packet::tcp::{Flags, Tcp};
@@ -24,7 +25,8 @@ pub struct Packet {
     pub total_length: usize,
     pub ttl: u8,
     pub has_dont_fragment: bool,
-    pub is_fragment: bool,
+    /// Of a fragment, first or later: what it belongs to.
+    pub fragment: Option<FragmentKey>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -34,6 +36,8 @@ pub enum Content {
     EchoRequest,
     /// An error about a packet that the VIP sent.
     IcmpError,
+    /// Any but the first: there are no ports in it.
+    LaterFragment,
     /// A packet in a packet: unwrapped once too often behind us (CVE-2020-10136).
     Tunnel,
     /// A protocol that nobody serves.
@@ -60,6 +64,7 @@ fn classify_v4(bytes: &[u8]) -> Result<Packet, DropReason> {
     }
     check_fragment(&ip)?;
     let (content, flow) = match ip.protocol() {
+        _ if ip.fragment_offset() > 0 => (Content::LaterFragment, flow(&ip, 0, 0)),
         protocol::TCP => classify_tcp(&ip)?,
         protocol::UDP => classify_udp(&ip)?,
         protocol::ICMP => classify_icmp(&ip)?,
@@ -74,7 +79,7 @@ fn classify_v4(bytes: &[u8]) -> Result<Packet, DropReason> {
         total_length: ip.total_length(),
         ttl: ip.ttl(),
         has_dont_fragment: ip.has_dont_fragment(),
-        is_fragment: ip.is_fragment(),
+        fragment: ip.is_fragment().then(|| FragmentKey::of(&ip)),
     })
 }
 
@@ -104,7 +109,7 @@ fn check_fragment(ip: &Ipv4) -> Result<(), DropReason> {
     if is_tiny {
         return Err(DropReason::TinyFragment);
     }
-    if offset != 0 { Err(DropReason::FragmentUnknown) } else { Ok(()) }
+    Ok(())
 }
 
 fn classify_tcp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {

@@ -125,6 +125,16 @@ impl DirectorCounters {
     /// Counts one packet of `bytes` with its fate.
     pub fn count(&self, verdict: &Verdict, bytes: usize) {
         self.received.add(bytes);
+        self.count_fate(verdict, bytes);
+    }
+
+    /// Counts the late fate of a packet that was held.
+    pub fn count_late(&self, verdict: &Verdict, bytes: usize) {
+        self.held.add(u64::MAX);
+        self.count_fate(verdict, bytes);
+    }
+
+    fn count_fate(&self, verdict: &Verdict, bytes: usize) {
         match verdict {
             Verdict::Transmit(route) => {
                 self.transmitted.add(1);

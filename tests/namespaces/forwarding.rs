@@ -176,6 +176,28 @@ pub fn udp() -> Outcome {
     assert_nothing_lost(&lab)
 }
 
+/// Datagrams of many fragments, none of which fits the way with its outer header: cut again at the director, put
+/// together by the real server's own host.
+pub fn large_datagrams() -> Outcome {
+    let lab = same_subnet_lab(2).build()?;
+    let address = SocketAddrV4::new(lab.vip, 53);
+    let (_web, _real_servers) = start_real_servers(&lab)?;
+    let _servers =
+        lab.real_servers.iter().map(|host| host.serve_udp(address)).collect::<Result<Vec<_>, _>>()?;
+    let _director =
+        lab::start_director(&lab, &configuration(&lab, "", &[service(&lab, "dns", "udp", 53, 1)]))?;
+    for (round, size) in [1473, 8000, 20_000, 60_000].into_iter().enumerate() {
+        let words: String = (0..size).map(|index| char::from(b'a' + (index % 26) as u8)).collect();
+        let answer = lab::udp::ask(&lab.client().udp_socket()?, address, &words)?;
+        let (server, echoed) = answer.split_once(' ').expect("a name and the words");
+        assert!(echoed == words, "{size} bytes came back whole");
+        assert_eq!(server, lab.real_servers[round % 2].name);
+    }
+    assert_eq!(director_count(&lab, "packets_dropped_total", &[]), 0);
+    // Pieces are no packets at the director, and each is one at the real server.
+    assert_conserved(&lab)
+}
+
 fn say(socket: &UdpSocket, words: &str) -> std::io::Result<String> {
     socket.send(words.as_bytes())?;
     let mut answer = [0; 64];

@@ -8,11 +8,11 @@ use arc_swap::ArcSwap;
 
 use super::{Explain, Explanation, hex};
 use crate::config::{Source, plan};
-use crate::director;
 use crate::director::classify::classify;
 use crate::director::cluster::{Cluster, HostView, PATH_MTU_DEFAULT, Path};
 use crate::director::tables::Tables;
 use crate::director::verdict::{Memory, Verdict};
+use crate::director::{self, Extra};
 use crate::failure::Failure;
 use crate::packet::Frame;
 use crate::time::Moment;
@@ -61,10 +61,19 @@ impl Explain for Director {
         }
         let mut frame = Frame::from_packet(packet);
         let verdict = self.director.handle_packet(&mut frame, now);
-        let leaving = match verdict {
+        let mut leaving = match verdict {
             Verdict::Transmit(_) | Verdict::Reply(_) => vec![frame.packet().to_vec()],
             Verdict::Hold | Verdict::Drop(_) => Vec::new(),
         };
+        while let Some(extra) = self.director.poll_extra(now) {
+            match extra {
+                Extra::Piece { frame, .. } => leaving.push(frame.packet().to_vec()),
+                Extra::Late { frame, verdict: Verdict::Transmit(_) | Verdict::Reply(_), .. } => {
+                    leaving.push(frame.packet().to_vec());
+                }
+                Extra::Late { .. } => {}
+            }
+        }
         let cluster = self.cluster.load();
         let mut explanation = Explanation {
             index,

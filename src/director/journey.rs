@@ -1,0 +1,400 @@
+//! The steps of one packet's journey, in the order in which [`super::Director::handle_packet`] takes them.
+
+use std::sync::atomic::Ordering;
+
+use arc_swap::ArcSwap;
+
+use super::classify::{Content, Packet};
+use super::cluster::{Cluster, NoService, OnRemoved, RealServer, Slot, UnknownTcp, VirtualService};
+use super::connection::{self, Claim, Event, Inserted, NewConnection, State, TemplatePrefix};
+use super::flood::Flood;
+use super::fragment::Fragments;
+use super::persistence::TemplateKey;
+use super::reply::Answer;
+use super::scheduler::Request;
+use super::tables::{Tables, View};
+use super::verdict::{DropReason, Memory, Route};
+use super::{Chance, Outbox};
+use crate::encapsulation::{CannotEncapsulate, Outer};
+use crate::packet::fragment::{self, FragmentKey};
+use crate::packet::ipv4::Ipv4;
+use crate::packet::tcp::Flags;
+use crate::packet::{Frame, protocol};
+use crate::time::Moment;
+
+/// What one packet's journey reads, and the worker's own that it changes.
+pub(super) struct Journey<'a> {
+    pub(super) cluster: &'a Cluster,
+    pub(super) latest: &'a ArcSwap<Cluster>,
+    pub(super) tables: &'a Tables,
+    pub(super) flood: &'a mut Flood,
+    pub(super) fragments: &'a mut Fragments,
+    pub(super) chance: &'a mut Chance,
+    pub(super) outbox: &'a mut Outbox,
+    pub(super) now: Moment,
+}
+
+/// A packet that goes no further, and what its sender is told.
+pub(super) struct Refusal {
+    pub(super) reason: Option<DropReason>,
+    pub(super) answer: Option<Answer>,
+    /// The fragment whose first one it may wait for.
+    pub(super) waits_for: Option<FragmentKey>,
+}
+
+impl From<DropReason> for Refusal {
+    fn from(reason: DropReason) -> Refusal {
+        Refusal { reason: Some(reason), answer: None, waits_for: None }
+    }
+}
+
+impl Refusal {
+    fn answered(reason: DropReason, answer: Answer) -> Refusal {
+        Refusal { reason: Some(reason), answer: Some(answer), waits_for: None }
+    }
+}
+
+/// The real server of a packet, and whether there is an entry for it.
+pub(super) struct Choice<'a> {
+    real_server: &'a RealServer,
+    memory: Memory,
+}
+
+impl From<Choice<'_>> for Route {
+    fn from(choice: Choice) -> Route {
+        Route {
+            to: choice.real_server.rip.into(),
+            virtual_service: choice.real_server.virtual_service,
+            real_server: choice.real_server.slot,
+            memory: choice.memory,
+        }
+    }
+}
+
+impl<'a> Journey<'a> {
+    /// A connection's error from the world goes to the real server that holds the connection: only it
+    /// can act on it (RFC 7690 §3).
+    pub(super) fn follow_error(&self, packet: &Packet) -> Result<Choice<'a>, Refusal> {
+        self.refuse_untunnelable(packet)?;
+        let slot = self.tables.connections.peek(&packet.flow, self.now).ok_or(DropReason::NoConnection)?;
+        let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoConnection)?;
+        Ok(Choice { real_server, memory: Memory::Known })
+    }
+
+    /// The virtual service a packet is for, or what becomes of a packet that is for none.
+    pub(super) fn find_service(&self, packet: &Packet) -> Result<&'a VirtualService, Refusal> {
+        self.refuse_untunnelable(packet)?;
+        self.cluster.find(&packet.flow).ok_or_else(|| self.refuse_unserved(packet))
+    }
+
+    fn refuse_unserved(&self, packet: &Packet) -> Refusal {
+        if !self.cluster.has_vip(packet.destination) {
+            return DropReason::NoService.into();
+        }
+        let answer = match packet.content {
+            Content::EchoRequest => {
+                return Refusal { reason: None, answer: Some(Answer::Echo), waits_for: None };
+            }
+            Content::Tunnel => return DropReason::NestedTunnel.into(),
+            Content::Tcp(flags) if flags.has(Flags::RST) => None,
+            Content::Tcp(_) => Some(Answer::TcpReset),
+            Content::Udp => Some(Answer::PortUnreachable),
+            Content::IcmpError | Content::LaterFragment | Content::Other => None,
+        };
+        let answer = answer.filter(|_| self.cluster.config().no_service == NoService::Reject);
+        Refusal { reason: Some(DropReason::NoService), answer, waits_for: None }
+    }
+
+    /// RFC 2003 §3.2: a packet from one of our own addresses must not be tunnelled; §3.1: nor one whose
+    /// TTL is 0, and its sender should be told.
+    fn refuse_untunnelable(&self, packet: &Packet) -> Result<(), Refusal> {
+        if self.cluster.is_own(packet.source) {
+            return Err(DropReason::MartianSource.into());
+        }
+        if packet.ttl == 0 {
+            let answer = (packet.content != Content::IcmpError).then_some(Answer::TimeExceeded);
+            return Err(Refusal { reason: Some(DropReason::TtlExpired), answer, waits_for: None });
+        }
+        Ok(())
+    }
+
+    fn view(&self) -> View<'a> {
+        View { cluster: self.cluster, latest: self.latest }
+    }
+
+    pub(super) fn find_connection(
+        &self,
+        service: &VirtualService,
+        packet: &Packet,
+    ) -> Result<Option<Choice<'a>>, Refusal> {
+        let (event, timeouts) = (event_of(packet), &service.config.timeouts);
+        let claim = |slot, state| self.claim(service, event, slot, state);
+        let found = self.tables.connections.find(&packet.flow, event, timeouts, claim, self.now);
+        if let Some(change) = found.change {
+            self.tables.book(self.view(), change);
+        }
+        match found.answer {
+            connection::Answer::Known(slot) => {
+                let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoRealServer)?;
+                Ok(Some(Choice { real_server, memory: Memory::Known }))
+            }
+            connection::Answer::Refused => Err(DropReason::NoRealServer.into()),
+            connection::Answer::Unknown => Ok(None),
+        }
+    }
+
+    /// What becomes of a connection whose real server has left or been quiesced.
+    fn claim(&self, service: &VirtualService, event: Event, slot: Slot, state: State) -> Claim {
+        let on_removed = service.config.on_removed;
+        let Some(server) = self.cluster.real_server(slot) else {
+            // A real server added while this packet was under way: its connections are not given up.
+            return if self.view().has(slot) { Claim::Refuse } else { Claim::GiveUp };
+        };
+        if server.is_present {
+            // ipvs.md §8: a new connection on old ports does not go to a quiesced server. Only where the old
+            // one has ended: a forged SYN must not move a living connection.
+            let is_reuse = event == Event::Syn && !state.is_active() && server.weight() == 0;
+            return if is_reuse { Claim::GiveUp } else { Claim::Follow };
+        }
+        match on_removed {
+            OnRemoved::Reschedule => Claim::GiveUp,
+            OnRemoved::Drop => Claim::Refuse,
+            OnRemoved::Keep => Claim::Follow,
+        }
+    }
+
+    /// Chooses for a packet without a connection, and remembers the choice if it may.
+    pub(super) fn begin_connection(
+        &mut self,
+        service: &'a VirtualService,
+        packet: &Packet,
+    ) -> Result<Choice<'a>, Refusal> {
+        let recalled = self.recall(service, packet);
+        let may_remember = recalled.is_some() || may_begin(service, packet)?;
+        let key = service.config.persistence.map(|p| TemplateKey::new(service.slot, packet.flow.client, &p));
+        let chosen = match recalled.or_else(|| self.find_template(service, key.as_ref())) {
+            Some(real_server) => real_server,
+            None => self.schedule(service, packet)?,
+        };
+        // RFC 2003 §3.2: never tunnel a packet to its own sender.
+        if packet.source == chosen.config.rip {
+            return Err(DropReason::SourceIsTunnelExit.into());
+        }
+        if !may_remember {
+            return Ok(Choice { real_server: chosen, memory: Memory::None });
+        }
+        let max = self.cluster.config().new_connections_per_second_max;
+        let is_flood = match recalled {
+            Some(_) => self.flood.is_on(max, self.now),
+            None => self.flood.is_above(max, self.now),
+        };
+        if is_flood {
+            if !service.is_stateless {
+                self.flood.remember(&packet.flow, chosen.slot, self.now);
+            }
+            return Ok(Choice { real_server: chosen, memory: Memory::Flood });
+        }
+        self.remember(service, packet, chosen, key)
+    }
+
+    /// Persistence: the real server this client was given before (ipvs.md §5).
+    fn find_template(
+        &self,
+        service: &'a VirtualService,
+        key: Option<&TemplateKey>,
+    ) -> Option<&'a RealServer> {
+        let expires_quiesced =
+            service.config.persistence.is_some_and(|persistence| persistence.expires_quiesced);
+        let is_usable = |slot| {
+            self.cluster.real_server(slot).is_some_and(|server| {
+                let is_quiesced = server.weight() == 0 && expires_quiesced;
+                server.is_present && server.virtual_service == service.slot && !is_quiesced
+            })
+        };
+        let slot = self.tables.templates.find(key?, is_usable, self.now)?;
+        self.cluster.real_server(slot).map(|server| &**server)
+    }
+
+    /// The real server a flow was given during a flood, if it is still there.
+    fn recall(&self, service: &VirtualService, packet: &Packet) -> Option<&'a RealServer> {
+        let slot = self.flood.recall(&packet.flow, self.now)?;
+        let server = self.cluster.real_server(slot)?;
+        (server.is_present && server.virtual_service == service.slot).then_some(server)
+    }
+
+    fn schedule(&mut self, service: &'a VirtualService, packet: &Packet) -> Result<&'a RealServer, Refusal> {
+        let request = Request { flow: &packet.flow, now: self.now, chance: self.chance.draw() };
+        let no_server = Refusal::answered(DropReason::NoRealServer, Answer::PortUnreachable);
+        let index = service.scheduler.choose(&service.real_servers, &request).ok_or(no_server)?;
+        Ok(&service.real_servers[index])
+    }
+
+    fn remember(
+        &self,
+        service: &VirtualService,
+        packet: &Packet,
+        chosen: &'a RealServer,
+        key: Option<TemplateKey>,
+    ) -> Result<Choice<'a>, Refusal> {
+        let config = &service.config;
+        if config.is_one_packet && packet.flow.protocol == protocol::UDP {
+            self.link_template(service, chosen, key, false);
+            count_new(service, chosen);
+            return Ok(Choice { real_server: chosen, memory: Memory::None });
+        }
+        let full = || match service.is_stateless {
+            // Where the hash decides, it decides again for the next packet.
+            true => Ok(Choice { real_server: chosen, memory: Memory::None }),
+            false => Err(DropReason::TableFull.into()),
+        };
+        if self.tables.connections.is_full() {
+            return full();
+        }
+        // Booked before the entry is there, where a sweep may meet it at once.
+        let key = key.filter(|key| self.link_template(service, chosen, Some(*key), true));
+        let template = key.map(|key| TemplatePrefix::new(key.prefix));
+        let (virtual_service, event) = (service.slot, event_of(packet));
+        let new = NewConnection { virtual_service, real_server: chosen.slot, event, template };
+        let activity = new.activity(packet.flow.protocol);
+        chosen.book_new(activity);
+        let inserted = self.tables.connections.insert(&packet.flow, new, &config.timeouts, self.now);
+        if inserted == Inserted::New {
+            count_new(service, chosen);
+            return Ok(Choice { real_server: chosen, memory: Memory::New });
+        }
+        chosen.book_end(activity);
+        if let Some(key) = &key {
+            self.tables.templates.unlink(key, self.now);
+        }
+        let Inserted::Existing { real_server } = inserted else { return full() };
+        let real_server = self.cluster.real_server(real_server).ok_or(DropReason::NoRealServer)?;
+        Ok(Choice { real_server, memory: Memory::Known })
+    }
+
+    /// Makes or renews the client's template, if the service is persistent. False if there is none then.
+    fn link_template(
+        &self,
+        service: &VirtualService,
+        chosen: &RealServer,
+        key: Option<TemplateKey>,
+        hangs: bool,
+    ) -> bool {
+        let (Some(key), Some(persistence)) = (key, service.config.persistence) else { return false };
+        let book = |change| self.view().book_template(change);
+        self.tables.templates.link(key, chosen.slot, hangs, persistence.timeout, self.now, book)
+    }
+
+    /// A later fragment has no ports: it follows the first one, or waits for it.
+    pub(super) fn follow_fragment(&self, packet: &Packet) -> Result<Choice<'a>, Refusal> {
+        self.refuse_untunnelable(packet)?;
+        if !self.cluster.has_vip(packet.destination) {
+            return Err(DropReason::NoService.into());
+        }
+        let key = packet.fragment.ok_or(DropReason::FragmentUnknown)?;
+        let waits = Refusal { reason: Some(DropReason::FragmentUnknown), answer: None, waits_for: Some(key) };
+        let slot = self.fragments.find(&key, self.now).ok_or(waits)?;
+        let real_server = self.cluster.real_server(slot).ok_or(DropReason::FragmentUnknown)?;
+        Ok(Choice { real_server, memory: Memory::Known })
+    }
+
+    /// Lets later fragments of a first one follow it, and those that are here already go now.
+    pub(super) fn remember_fragment(&mut self, packet: &Packet, choice: &Choice) {
+        if let Some(key) = packet.fragment.filter(|_| packet.content != Content::LaterFragment) {
+            let released = self.fragments.learn(key, choice.real_server.slot, self.now);
+            self.outbox.released.extend(released);
+        }
+    }
+
+    /// Wraps the packet for the way to its real server. One that is too big is cut before it is wrapped,
+    /// where it may be (RFC 2003 §5.1: better than cutting the outer one); else its sender is told.
+    pub(super) fn encapsulate(
+        &mut self,
+        frame: &mut Frame,
+        packet: &Packet,
+        choice: &Choice,
+    ) -> Result<(), Refusal> {
+        let real_server = choice.real_server;
+        let mtu = real_server.inner_mtu();
+        if packet.total_length <= usize::from(mtu) {
+            return self.wrap(frame, real_server, packet.has_dont_fragment);
+        }
+        if packet.has_dont_fragment {
+            // RFC 1122 §3.2.2: no error about an error.
+            let answer = (packet.content != Content::IcmpError).then_some(Answer::TooBig { mtu });
+            return Err(Refusal { reason: Some(DropReason::TooBig), answer, waits_for: None });
+        }
+        let overhead = usize::from(real_server.encapsulation.overhead);
+        if packet.total_length + overhead > crate::packet::frame::PACKET_MAX {
+            return Err(DropReason::TooBig.into());
+        }
+        let whole = Ipv4::parse_unsummed(frame.packet()).map_err(DropReason::from)?;
+        let pieces = fragment::split(&whole, mtu.into()).ok_or(DropReason::TooBig)?;
+        for (index, piece) in pieces.into_iter().enumerate() {
+            if index == 0 {
+                frame.replace(&piece);
+                self.wrap(frame, real_server, false)?;
+            } else {
+                let mut frame = Frame::from_packet(&piece);
+                self.wrap(&mut frame, real_server, false)?;
+                self.outbox.pieces.push_back((frame, real_server.rip.into()));
+            }
+        }
+        Ok(())
+    }
+
+    fn wrap(
+        &self,
+        frame: &mut Frame,
+        real_server: &RealServer,
+        has_dont_fragment: bool,
+    ) -> Result<(), Refusal> {
+        let identification = if has_dont_fragment { 0 } else { real_server.live.next_identification() };
+        let outer = Outer {
+            source: real_server.path.source,
+            destination: real_server.rip,
+            ttl: self.cluster.config().ttl,
+            identification,
+        };
+        (real_server.encapsulation.encapsulate)(frame, &outer).map_err(|cannot| match cannot {
+            CannotEncapsulate::TooBig => DropReason::TooBig.into(),
+            CannotEncapsulate::Malformed => DropReason::Truncated.into(),
+            CannotEncapsulate::Expired => DropReason::TtlExpired.into(),
+        })
+    }
+}
+
+fn event_of(packet: &Packet) -> Event {
+    match packet.content {
+        Content::Tcp(flags) => Event::of(flags),
+        _ => Event::Datagram,
+    }
+}
+
+/// Whether a packet without a connection is forwarded at all, and whether it may begin one.
+fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal> {
+    let Content::Tcp(flags) = packet.content else { return Ok(true) };
+    if flags.is_scan() {
+        return Err(DropReason::BadTcpFlags.into());
+    }
+    // A SYN with ACK is the echo of somebody's forged SYN.
+    if flags.has(Flags::SYN | Flags::ACK) {
+        return Err(DropReason::NoConnection.into());
+    }
+    if flags.has(Flags::SYN) {
+        return Ok(true);
+    }
+    match service.config.unknown_tcp {
+        // Another director, or this one before its restart, chose by the same hash.
+        UnknownTcp::Schedule if service.is_stateless => Ok(false),
+        // A reset begins nothing, answers nothing and is never answered.
+        _ if flags.has(Flags::RST) => Err(DropReason::NoConnection.into()),
+        UnknownTcp::Schedule => Ok(true),
+        UnknownTcp::Drop => Err(DropReason::NoConnection.into()),
+        UnknownTcp::Rst => Err(Refusal::answered(DropReason::NoConnection, Answer::TcpReset)),
+    }
+}
+
+fn count_new(service: &VirtualService, real_server: &RealServer) {
+    real_server.live.connections_total.fetch_add(1, Ordering::Relaxed);
+    service.connections_total.fetch_add(1, Ordering::Relaxed);
+}

@@ -1,0 +1,155 @@
+//! Cutting an IPv4 packet into fragments (RFC 791 §3.2).
+
+use super::ipv4::{HEADER, Ipv4, MORE_FRAGMENTS};
+use super::{be16, checksum};
+
+/// Options whose copied flag says that every fragment carries them (RFC 791 §3.1).
+const COPIED: u8 = 0x80;
+const END: u8 = 0;
+const NO_OPERATION: u8 = 1;
+
+/// Fragments of `packet` of at most `mtu` bytes each, in order. A fragment may be cut again. DF is cleared:
+/// whoever calls has decided that. `None` if not even eight bytes of payload fit.
+pub fn split(packet: &Ipv4, mtu: usize) -> Option<Vec<Vec<u8>>> {
+    let later_header = later_header(packet);
+    let room = |header_length: usize| {
+        mtu.checked_sub(header_length).map(|room| room / 8 * 8).filter(|room| *room > 0)
+    };
+    let mut rest = packet.payload();
+    let mut offset = packet.fragment_offset();
+    let mut fragments = Vec::new();
+    while !rest.is_empty() {
+        let header = if fragments.is_empty() { packet.header() } else { &later_header[..] };
+        let fits_whole = header.len() + rest.len() <= mtu;
+        let length = if fits_whole { rest.len() } else { room(header.len())? };
+        let (payload, behind) = rest.split_at(length);
+        let has_more = !behind.is_empty() || packet.has_more_fragments();
+        fragments.push(fragment(header, payload, offset, has_more));
+        offset += length;
+        rest = behind;
+    }
+    Some(fragments)
+}
+
+fn fragment(header: &[u8], payload: &[u8], offset: usize, has_more: bool) -> Vec<u8> {
+    let mut bytes = [header, payload].concat();
+    let total_length = bytes.len() as u16;
+    bytes[2..4].copy_from_slice(&total_length.to_be_bytes());
+    let word = (offset / 8) as u16 | if has_more { MORE_FRAGMENTS } else { 0 };
+    bytes[6..8].copy_from_slice(&word.to_be_bytes());
+    bytes[10..12].fill(0);
+    let sum = checksum::checksum(&bytes[..header.len()]);
+    bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    bytes
+}
+
+/// The header of all fragments but the first: only options with the copied flag.
+fn later_header(packet: &Ipv4) -> Vec<u8> {
+    let mut header = packet.header()[..HEADER].to_vec();
+    let mut options = &packet.header()[HEADER..];
+    while let Some(&kind) = options.first() {
+        let length = match kind {
+            END => break,
+            NO_OPERATION => 1,
+            // Lengths were checked when the packet was classified; a wrong one ends the copy.
+            _ => usize::from(*options.get(1).unwrap_or(&0)),
+        };
+        if length == 0 || length > options.len() {
+            break;
+        }
+        if kind & COPIED != 0 {
+            header.extend_from_slice(&options[..length]);
+        }
+        options = &options[length..];
+    }
+    header.resize(header.len().next_multiple_of(4), END);
+    header[0] = 0x40 | (header.len() / 4) as u8;
+    header
+}
+
+/// What makes fragments belong together (RFC 791 §3.2).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FragmentKey {
+    pub source: [u8; 4],
+    pub destination: [u8; 4],
+    pub protocol: u8,
+    pub identification: u16,
+}
+
+impl FragmentKey {
+    pub fn of(packet: &Ipv4) -> FragmentKey {
+        FragmentKey {
+            source: packet.source().octets(),
+            destination: packet.destination().octets(),
+            protocol: packet.protocol(),
+            identification: be16(packet.header(), 4),
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::super::ipv4::Header;
+    use super::*;
+
+    fn packet(options: &[u8], payload: usize) -> Vec<u8> {
+        let total_length = HEADER + options.len() + payload;
+        let header = Header {
+            tos: 7,
+            total_length: total_length as u16,
+            identification: 0x1234,
+            dont_fragment: false,
+            ttl: 9,
+            protocol: 17,
+            source: [203, 0, 113, 7].into(),
+            destination: [172, 25, 3, 100].into(),
+        };
+        let mut bytes = vec![0; HEADER];
+        header.write(&mut bytes);
+        bytes.extend_from_slice(options);
+        bytes.extend((0..payload).map(|index| index as u8));
+        bytes[0] = 0x40 | ((HEADER + options.len()) / 4) as u8;
+        bytes
+    }
+
+    /// Puts fragments together again, checking each header on the way.
+    fn reassembled(fragments: &[Vec<u8>], mtu: usize) -> (Vec<u8>, usize, bool) {
+        let mut payload = Vec::new();
+        let first = Ipv4::parse(&fragments[0]).unwrap().fragment_offset();
+        for (index, bytes) in fragments.iter().enumerate() {
+            let fragment = Ipv4::parse(bytes).unwrap();
+            assert!(bytes.len() <= mtu);
+            assert_eq!(fragment.fragment_offset(), first + payload.len());
+            assert_eq!((fragment.identification(), fragment.tos(), fragment.ttl()), (0x1234, 7, 9));
+            let is_last = index + 1 == fragments.len();
+            assert!(is_last || fragment.has_more_fragments() && fragment.payload().len().is_multiple_of(8));
+            payload.extend_from_slice(fragment.payload());
+        }
+        (payload, first, Ipv4::parse(&fragments[fragments.len() - 1]).unwrap().has_more_fragments())
+    }
+
+    proptest! {
+        #[test]
+        fn fragments_make_the_packet_again(payload in 1usize..9000, mtu in 68usize..1500, offset in 0usize..500, more: bool) {
+            let mut bytes = packet(&[], payload);
+            let word = offset as u16 | if more { MORE_FRAGMENTS } else { 0 };
+            bytes[6..8].copy_from_slice(&word.to_be_bytes());
+            let view = Ipv4::parse_unsummed(&bytes).unwrap();
+            let fragments = split(&view, mtu).unwrap();
+            prop_assert_eq!(reassembled(&fragments, mtu), (view.payload().to_vec(), offset * 8, more));
+        }
+    }
+
+    #[test]
+    fn only_options_with_the_copied_flag_are_repeated() {
+        // Record route (7, not copied), then a security option (130, copied).
+        let bytes = packet(&[7, 3, 4, 1, 130, 4, 9, 9], 100);
+        let fragments = split(&Ipv4::parse_unsummed(&bytes).unwrap(), 68).unwrap();
+        assert_eq!(fragments[0][..28][20..], [7, 3, 4, 1, 130, 4, 9, 9]);
+        assert_eq!(fragments[1][20..24], [130, 4, 9, 9]);
+        assert_eq!(fragments[1][0], 0x46);
+        assert!(split(&Ipv4::parse_unsummed(&bytes).unwrap(), 35).is_none(), "no room for eight bytes");
+    }
+}
