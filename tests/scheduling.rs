@@ -354,3 +354,23 @@ fn the_round_goes_on_over_changes_of_the_cluster() {
     world.change(|config| drop(config.virtual_services[0].real_servers.remove(2)));
     assert_eq!((world.connect(client(1), 4), world.connect(client(1), 5)), (4, 1));
 }
+
+#[test]
+fn a_change_elsewhere_leaves_a_scheduler_as_it_is() {
+    for scheduler in ["wrr", "mh"] {
+        let other = VirtualServiceConfig::new("other", Protocol::Tcp, VIP.into(), 81, "rr");
+        let mut world = World::of(vec![web(scheduler, &[3, 2, 1]), other]);
+        let scheduler_of = |world: &World| {
+            let cluster = world.cluster.load();
+            let service = cluster.virtual_services().next().expect("a service").scheduler.clone();
+            std::sync::Arc::as_ptr(&service).cast::<u8>()
+        };
+        let before = scheduler_of(&world);
+        world.connect(client(1), 1);
+        world.change(|config| config.virtual_services[1].real_servers = servers(&[1]));
+        world.change(|config| config.virtual_services[0].real_servers[0].upper_threshold = 9);
+        assert_eq!(scheduler_of(&world), before, "{scheduler}");
+        world.change(|config| config.virtual_services[0].real_servers[0].weight = 4);
+        assert_ne!(scheduler_of(&world), before, "{scheduler}");
+    }
+}

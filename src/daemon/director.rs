@@ -231,26 +231,31 @@ impl Service {
         let mut looked = tokio::time::Instant::now();
         let sweep = tokio::time::sleep(sweep_period(0));
         tokio::pin!(sweep);
-        loop {
+        let signal = loop {
             tokio::select! {
-                signal = &mut *end => {
-                    tracing::info!("director: {signal}, stopping");
-                    return Ok(());
-                }
+                signal = &mut *end => break signal,
                 failure = self.failures.recv() => {
                     let failure = failure.unwrap_or_default();
                     return Err(Failure::Failed(format!("director: cannot read from {}: {failure}", plan.tun)));
                 }
                 notice = host.wait() => {
-                    host.on_notice(notice).await;
-                    self.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
                     ticks = ticks.wrapping_add(1);
-                    if notice == Notice::Changed || ticks.is_multiple_of(TICKS_PER_LOOK) {
-                        self.follow_paths(plan, host).await;
+                    let is_look_due = notice == Notice::Changed || ticks.is_multiple_of(TICKS_PER_LOOK);
+                    let follow = async {
+                        host.on_notice(notice).await;
+                        self.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
+                        if is_look_due {
+                            self.follow_paths(plan, host).await;
+                        }
+                    };
+                    if let Err(signal) = process::unless_ended(end, follow).await {
+                        break signal;
                     }
                 }
                 () = self.narrowed.notified(), if looked.elapsed() > LOOK_PAUSE => {
-                    self.follow_paths(plan, host).await;
+                    if let Err(signal) = process::unless_ended(end, self.follow_paths(plan, host)).await {
+                        break signal;
+                    }
                     looked = tokio::time::Instant::now();
                 }
                 () = &mut sweep => {
@@ -258,7 +263,9 @@ impl Service {
                     sweep.as_mut().reset(tokio::time::Instant::now() + sweep_period(self.tables.connections.len()));
                 }
             }
-        }
+        };
+        tracing::info!("director: {signal}, stopping");
+        Ok(())
     }
 
     /// Publishes a new snapshot if the host's addresses or routes have changed.

@@ -2,6 +2,7 @@
 
 use std::future::Future;
 use std::net::IpAddr;
+use std::time::Duration;
 
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
@@ -45,6 +46,27 @@ pub fn end_signal() -> Result<impl Future<Output = &'static str>, Failure> {
             _ = hangup.recv() => "SIGHUP",
         }
     })
+}
+
+/// How long work that should not be cut off may go on after a signal has come.
+const GRACE: Duration = Duration::from_millis(500);
+
+/// Does the work, also if a signal comes meanwhile; but work that does not end in time after one, such as an
+/// answer of netlink that never comes, does not keep the daemon from ending. `Err` says which signal came.
+pub async fn unless_ended<T>(
+    end: &mut (impl Future<Output = &'static str> + Unpin),
+    work: impl Future<Output = T>,
+) -> Result<T, &'static str> {
+    tokio::pin!(work);
+    tokio::select! {
+        done = &mut work => Ok(done),
+        signal = end => {
+            if tokio::time::timeout(GRACE, work).await.is_err() {
+                tracing::warn!("something did not end within {} ms of {signal}", GRACE.as_millis());
+            }
+            Err(signal)
+        }
+    }
 }
 
 /// Publishes the standard `process_*` metrics to the recorder in scope.

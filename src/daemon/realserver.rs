@@ -86,22 +86,24 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     );
     let outcome = loop {
         tokio::select! {
-            signal = &mut end => {
-                tracing::info!("realserver: {signal}, stopping");
-                break Ok(());
-            }
+            signal = &mut end => break Ok(signal),
             failure = failures.recv() => {
                 break Err(Failure::Failed(format!("realserver: cannot receive: {}", failure.unwrap_or_default())));
             }
             notice = host.wait() => {
-                host.on_notice(notice).await;
+                if let Err(signal) = process::unless_ended(&mut end, host.on_notice(notice)).await {
+                    break Ok(signal);
+                }
                 host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
             }
         }
     };
+    if let Ok(signal) = &outcome {
+        tracing::info!("realserver: {signal}, stopping");
+    }
     drop(workers);
     host.stop().await;
-    outcome
+    outcome.map(drop)
 }
 
 async fn mtu_towards_directors(plan: &RealserverPlan) -> u16 {

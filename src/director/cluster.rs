@@ -67,7 +67,7 @@ pub struct VirtualService {
     pub config: VirtualServiceConfig,
     /// Canonical order: by address, whatever the order of the configuration (decisions.md C19).
     pub real_servers: Vec<Arc<RealServer>>,
-    pub scheduler: Box<dyn Scheduler>,
+    pub scheduler: Arc<dyn Scheduler>,
     /// The scheduler chooses by hash alone.
     pub is_stateless: bool,
     /// New connections since the service was added.

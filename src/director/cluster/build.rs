@@ -8,7 +8,7 @@ use super::{
     Cluster, ClusterConfig, HostView, PATH_MTU_DEFAULT, Path, RealServer, RealServerConfig, ServiceKey, Slot,
     VirtualService, VirtualServiceConfig, bits,
 };
-use crate::director::scheduler;
+use crate::director::scheduler::{self, Scheduler};
 use crate::encapsulation;
 
 /// The snapshot after `old`. Virtual services are the same if their first matcher is; real servers if
@@ -90,12 +90,12 @@ impl Builder<'_> {
             .filter_map(|server| self.real_server(slot, server, &mut known, host))
             .collect();
         real_servers.sort_by_key(|server| server.rip);
-        let memory = old.map(|service| service.scheduler.memory()).unwrap_or_default();
         let row = scheduler::find(config.scheduler).unwrap_or(scheduler::DEFAULT);
+        let scheduler = scheduler_of(row, config, &real_servers, old.map(|service| &**service));
         let service = Arc::new(VirtualService {
             slot,
             config: config.clone(),
-            scheduler: (row.build)(&real_servers, &config.scheduler_options, memory),
+            scheduler,
             is_stateless: row.is_stateless,
             real_servers,
             connections_total: old.map(|service| service.connections_total.clone()).unwrap_or_default(),
@@ -143,6 +143,26 @@ impl Builder<'_> {
         *generation = generation.wrapping_add(1);
         Slot::new(index, *generation)
     }
+}
+
+/// The scheduler goes on as it is while nothing it chooses by has changed; else it hands its memory to the
+/// next one of its kind.
+fn scheduler_of(
+    row: &scheduler::Row,
+    config: &VirtualServiceConfig,
+    real_servers: &[Arc<RealServer>],
+    old: Option<&VirtualService>,
+) -> Arc<dyn Scheduler> {
+    let Some(old) = old.filter(|old| old.config.scheduler == config.scheduler) else {
+        return (row.build)(real_servers, &config.scheduler_options, scheduler::Memory::default()).into();
+    };
+    let is_same = |(a, b): (&Arc<RealServer>, &Arc<RealServer>)| (a.rip, a.weight()) == (b.rip, b.weight());
+    let has_same_servers = old.real_servers.len() == real_servers.len()
+        && old.real_servers.iter().zip(real_servers).all(is_same);
+    if has_same_servers && old.config.scheduler_options == config.scheduler_options {
+        return old.scheduler.clone();
+    }
+    (row.build)(real_servers, &config.scheduler_options, old.scheduler.memory()).into()
 }
 
 /// A slot that neither the new snapshot nor the old one uses: a packet in flight may still carry an

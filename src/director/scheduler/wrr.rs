@@ -6,7 +6,7 @@
 
 use std::sync::{Arc, Mutex, PoisonError};
 
-use super::{Memory, Options, Request, Row, Scheduler, position_behind};
+use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::cluster::RealServer;
 
 pub const ROW: Row =
@@ -31,14 +31,13 @@ fn build(real_servers: &[Arc<RealServer>], _: &Options, memory: Memory) -> Box<d
     let step = weights().fold(0, gcd).max(1);
     let top = weights().max().unwrap_or(0).saturating_sub(step - 1);
     let mut memory = memory;
-    let next = position_behind(real_servers, memory.last);
-    // The rule of ipvs.md §3.3 "on any dest change".
+    // The rule of ipvs.md §3.3 "on any dest change": the list is walked from its head again.
     if memory.current_weight > top || memory.current_weight == 0 {
         memory.current_weight = top;
     } else if step > 1 {
         memory.current_weight = memory.current_weight / step * step + 1;
     }
-    Box::new(WeightedRoundRobin { step, top, round: Mutex::new(Round { next, memory }) })
+    Box::new(WeightedRoundRobin { step, top, round: Mutex::new(Round { next: 0, memory }) })
 }
 
 fn gcd(a: u32, b: u32) -> u32 {
@@ -123,6 +122,18 @@ mod tests {
         servers[0].live.is_overloaded.store(true, Ordering::Relaxed);
         let wrr = build(&servers, &Options::default(), Memory::default());
         assert_eq!(sequence(&*wrr, &servers, 6), [2, 1, 2, 2, 1, 2].map(Some));
+    }
+
+    /// ipvs.md §3.3: what IPVS does when the real servers are added one after the other.
+    #[test]
+    fn a_changed_list_is_walked_from_its_head_with_the_weight_it_had() {
+        let all = servers(&[(4, 0, 0), (3, 0, 0), (2, 0, 0)]);
+        let mut wrr = build(&all[..1], &Options::default(), Memory::default());
+        for count in 2..=3 {
+            wrr = build(&all[..count], &Options::default(), wrr.memory());
+        }
+        let expected = [0, 1, 2, 0, 0, 1, 0, 1, 2, 0, 1, 2].map(Some);
+        assert_eq!(sequence(&*wrr, &all, 12), expected, "current weight 1, then from 4 down");
     }
 
     #[test]
