@@ -2,7 +2,7 @@
 
 use std::io;
 use std::net::SocketAddr;
-use std::os::unix::fs::PermissionsExt;
+use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -38,7 +38,7 @@ impl Drop for SocketPath {
     }
 }
 
-/// Takes a Unix socket's path; a socket that nobody listens on any more is replaced.
+/// Takes a Unix socket's path; a socket that nobody listens on any more is replaced, and nothing but a socket.
 pub fn listen_unix(path: &Path) -> Result<(UnixListener, SocketPath), Failure> {
     let failed = |error: io::Error| {
         Failure::Failed(format!("control socket {}: {error}; set another one with --control", path.display()))
@@ -46,9 +46,13 @@ pub fn listen_unix(path: &Path) -> Result<(UnixListener, SocketPath), Failure> {
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(failed)?;
     }
-    let is_stale = std::os::unix::net::UnixStream::connect(path)
-        .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused);
-    if is_stale {
+    // connect(2) is refused by a regular file too, which is somebody's.
+    let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
+    let is_refused = || {
+        std::os::unix::net::UnixStream::connect(path)
+            .is_err_and(|error| error.kind() == io::ErrorKind::ConnectionRefused)
+    };
+    if is_socket && is_refused() {
         std::fs::remove_file(path).map_err(failed)?;
     }
     let listener = UnixListener::bind(path).map_err(failed)?;

@@ -132,6 +132,12 @@ pub fn missing() -> Outcome {
     )?;
     let control = ["director", "--interface", "eth0", "--control", "/proc/no/director.sock"];
     assert_ends(host, &control, FAILED, &["control socket /proc/no/director.sock", "--control"])?;
+
+    let file = host.write_file("precious", "somebody's")?;
+    let path = file.to_str().expect("UTF-8");
+    let control = ["director", "--interface", "eth0", "--control", path];
+    assert_ends(host, &control, FAILED, &["control socket", "Address already in use", "--control"])?;
+    assert_eq!(fs::read_to_string(&file)?, "somebody's", "a file is no socket that was left behind");
     assert_same(&before, &state(host), "the host");
     Ok(())
 }
