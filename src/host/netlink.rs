@@ -291,15 +291,18 @@ impl Netlink {
         request: NetlinkMessage<RouteNetlinkMessage>,
     ) -> Result<(), HostError> {
         let mut handle = self.handle.clone();
-        let mut answers = handle.request(request).map_err(|error| HostError::from_netlink(what, error))?;
-        while let Some(answer) = answers.next().await {
-            if let NetlinkPayload::Error(error) = answer.payload
-                && error.code.is_some()
-            {
-                return Err(HostError::from_netlink(what, rtnetlink::Error::NetlinkError(error)));
-            }
-        }
-        Ok(())
+        let answers = handle.request(request).map_err(|error| HostError::from_netlink(what, error))?;
+        let acknowledgement = answers
+            .filter_map(|answer| async move {
+                match answer.payload {
+                    NetlinkPayload::Error(error) if error.code.is_some() => {
+                        Some(Err(rtnetlink::Error::NetlinkError(error)))
+                    }
+                    _ => None,
+                }
+            })
+            .try_collect();
+        answered(what, acknowledgement).await
     }
 
     /// The IPv4 proxy neighbours of every interface.
