@@ -3,6 +3,7 @@
 use std::io;
 use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
@@ -87,10 +88,15 @@ impl Workers {
         let failures = self.failures.clone();
         let mut worker = Worker { capture, transmit, handler, clock };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            if let Err(error) = worker.run(&is_stopping, &alarm) {
-                // The receiver is gone only if the daemon is ending anyway.
-                let _ = failures.send(error.to_string());
-            }
+            // A queue that nobody serves any more would swallow its share of the flows in silence.
+            let ended = catch_unwind(AssertUnwindSafe(|| worker.run(&is_stopping, &alarm)));
+            let error = match ended {
+                Ok(Ok(())) => return,
+                Ok(Err(error)) => error.to_string(),
+                Err(_) => "a worker panicked".to_owned(),
+            };
+            // The receiver is gone only if the daemon is ending anyway.
+            let _ = failures.send(error);
         })?;
         self.threads.push(thread);
         Ok(())
@@ -102,9 +108,8 @@ impl Drop for Workers {
         self.is_stopping.store(true, Ordering::Release);
         self.alarm = None;
         for thread in self.threads.drain(..) {
-            if thread.join().is_err() {
-                tracing::error!("a worker panicked");
-            }
+            // A panic was told already.
+            let _ = thread.join();
         }
     }
 }
@@ -197,6 +202,24 @@ mod tests {
         fn on_failure(&mut self, index: usize, _: &io::Error) {
             self.failed.push(index);
         }
+    }
+
+    struct Panics;
+
+    impl Handler for Panics {
+        fn handle(&mut self, _: usize, _: &mut Frame, _: Moment) -> Option<IpAddr> {
+            panic!("as a test")
+        }
+
+        fn on_failure(&mut self, _: usize, _: &io::Error) {}
+    }
+
+    #[test]
+    fn a_worker_that_panics_is_not_missed_in_silence() {
+        let (mut workers, mut failures) = Workers::new().unwrap();
+        let capture = Source { packets: vec![vec![1]].into() };
+        workers.start("panics", Clock::start(), capture, Sink::default(), Panics).unwrap();
+        assert_eq!(failures.blocking_recv().as_deref(), Some("a worker panicked"));
     }
 
     #[test]
