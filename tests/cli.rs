@@ -192,7 +192,9 @@ fn what_fails_while_running_has_exit_code_1() {
     assert_eq!(stderr, "lvs-tund: interface lvs-tund-none does not exist; `ip link` lists those that do\n");
     let taken = TcpListener::bind("127.0.0.1:0").unwrap();
     let address = taken.local_addr().unwrap().to_string();
-    let (code, stdout, stderr) = run(&["director", "--interface", "lo", "--metrics", &address]);
+    let arguments =
+        ["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.1", "--metrics", &address];
+    let (code, stdout, stderr) = run(&arguments);
     assert_eq!((code, stdout.as_str()), (1, ""));
     assert!(stderr.starts_with(&format!("lvs-tund: cannot serve metrics on {address}: ")), "{stderr}");
     assert!(stderr.trim_end().ends_with("--metrics ADDRESS:PORT"), "{stderr}");

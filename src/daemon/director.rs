@@ -320,7 +320,7 @@ fn with_hash_key(plan: &DirectorPlan) -> ClusterConfig {
 struct DirectorHandler {
     director: Director,
     counters: Arc<DirectorCounters>,
-    /// By the frame's index in the batch: what was counted.
+    /// By the frame's index in the batch: what is counted at its end, for a counter must not go back.
     fates: Vec<(Verdict, usize)>,
     /// The late fate of the extra frame given out last; `None` if it was a piece.
     extra: Option<(Verdict, usize)>,
@@ -331,38 +331,44 @@ impl Handler for DirectorHandler {
     fn handle(&mut self, index: usize, frame: &mut Frame, now: Moment) -> Option<IpAddr> {
         let bytes = frame.len();
         let verdict = self.director.handle_packet(frame, now);
-        self.counters.count(&verdict, bytes);
         self.fates[index] = (verdict, bytes);
         destination(&verdict)
     }
 
     fn on_failure(&mut self, index: usize, error: &io::Error) {
-        let (verdict, bytes) = self.fates[index];
-        self.count_failure(Some(&verdict), bytes, error);
+        self.fates[index].0 = Verdict::Drop(DropReason::SendError);
+        self.count_error(error);
+    }
+
+    fn on_end(&mut self, count: usize) {
+        for (verdict, bytes) in &self.fates[..count] {
+            self.counters.count(verdict, *bytes);
+        }
     }
 
     fn poll_extra(&mut self, now: Moment) -> Option<(Frame, IpAddr)> {
         loop {
+            self.extra = None;
             match self.director.poll_extra(now)? {
-                Extra::Piece { frame, to } => {
-                    self.extra = None;
-                    return Some((frame, to));
-                }
-                Extra::Late { frame, bytes, verdict } => {
-                    self.counters.count_late(&verdict, bytes);
-                    if let Some(to) = destination(&verdict) {
+                Extra::Piece { frame, to } => return Some((frame, to)),
+                Extra::Late { frame, bytes, verdict } => match destination(&verdict) {
+                    Some(to) => {
                         self.extra = Some((verdict, bytes));
                         return Some((frame, to));
                     }
-                }
+                    None => self.counters.count_late(&verdict, bytes),
+                },
             }
         }
     }
 
-    fn on_extra_failure(&mut self, error: &io::Error) {
-        match self.extra {
-            Some((verdict, bytes)) => self.count_failure(Some(&verdict), bytes, error),
-            None => self.count_failure(None, 0, error),
+    fn on_extra_end(&mut self, error: Option<&io::Error>) {
+        if let Some(error) = error {
+            self.count_error(error);
+        }
+        if let Some((verdict, bytes)) = self.extra.take() {
+            let failed = Verdict::Drop(DropReason::SendError);
+            self.counters.count_late(if error.is_some() { &failed } else { &verdict }, bytes);
         }
     }
 
@@ -372,16 +378,12 @@ impl Handler for DirectorHandler {
 }
 
 impl DirectorHandler {
-    /// Takes a packet's fate back; a mere piece of one has none of its own.
-    fn count_failure(&self, verdict: Option<&Verdict>, bytes: usize, error: &io::Error) {
+    fn count_error(&self, error: &io::Error) {
         // Netlink does not announce what the kernel learns about a path.
         if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
             self.narrowed.notify_one();
         }
-        match verdict {
-            Some(verdict) => self.counters.count_failure(verdict, bytes, error),
-            None => self.counters.errors.add(error),
-        }
+        self.counters.errors.add(error);
     }
 }
 

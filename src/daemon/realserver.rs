@@ -20,7 +20,7 @@ use crate::metrics::exposition;
 use crate::packet::Frame;
 use crate::realserver::Decapsulator;
 use crate::realserver::guard::Guard;
-use crate::realserver::verdict::Verdict;
+use crate::realserver::verdict::{DropReason, Verdict};
 use crate::time::Moment;
 
 /// MTU of the device if the way to the directors says nothing (IEEE 802.3).
@@ -61,13 +61,22 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let handler = RealserverHandler {
         decapsulator: Decapsulator::new(guard, &ipip::ROW, mtu),
         counters: counters.clone(),
-        deliveries: vec![(0, 0); BATCH],
+        fates: vec![(Verdict::Drop(DropReason::Truncated), 0, 0); BATCH],
     };
     let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
-    let (mut workers, mut failures) = Workers::new().map_err(no_threads)?;
-    if let Some(queue) = queues.pop() {
-        workers.start("realserver-0", Clock::start(), receiver, queue, handler).map_err(no_threads)?;
-    }
+    let started = Workers::new().and_then(|(mut workers, failures)| {
+        if let Some(queue) = queues.pop() {
+            workers.start("realserver-0", Clock::start(), receiver, queue, handler)?;
+        }
+        Ok((workers, failures))
+    });
+    let (workers, mut failures) = match started {
+        Ok(started) => started,
+        Err(error) => {
+            host.stop().await;
+            return Err(no_threads(error));
+        }
+    };
     let host_changes = Arc::new(AtomicUsize::new(host.changes().entries().len()));
     if !options.changes_host {
         for command in host.changes().commands() {
@@ -84,14 +93,27 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         tun.name(),
         plan.metrics
     );
+    let outcome = follow(&mut host, &mut failures, &host_changes, &mut end).await;
+    drop(workers);
+    host.stop().await;
+    outcome
+}
+
+/// Until a signal comes or the worker cannot go on.
+async fn follow(
+    host: &mut RealServerHost,
+    failures: &mut tokio::sync::mpsc::UnboundedReceiver<String>,
+    host_changes: &AtomicUsize,
+    end: &mut (impl Future<Output = &'static str> + Unpin),
+) -> Result<(), Failure> {
     let outcome = loop {
         tokio::select! {
-            signal = &mut end => break Ok(signal),
+            signal = &mut *end => break Ok(signal),
             failure = failures.recv() => {
                 break Err(Failure::Failed(format!("realserver: cannot receive: {}", failure.unwrap_or_default())));
             }
             notice = host.wait() => {
-                if let Err(signal) = process::unless_ended(&mut end, host.on_notice(notice)).await {
+                if let Err(signal) = process::unless_ended(end, host.on_notice(notice)).await {
                     break Ok(signal);
                 }
                 host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
@@ -101,8 +123,6 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     if let Ok(signal) = &outcome {
         tracing::info!("realserver: {signal}, stopping");
     }
-    drop(workers);
-    host.stop().await;
     outcome.map(drop)
 }
 
@@ -132,27 +152,31 @@ fn renderer(
 struct RealserverHandler {
     decapsulator: Decapsulator,
     counters: Arc<RealserverCounters>,
-    /// By the frame's index in the batch: VIP and bytes of what was delivered.
-    deliveries: Vec<(usize, usize)>,
+    /// By the frame's index in the batch: its fate and its bytes, outer and inner; counted at the batch's end, for a
+    /// counter must not go back.
+    fates: Vec<(Verdict, usize, usize)>,
 }
 
 impl Handler for RealserverHandler {
     fn handle(&mut self, index: usize, frame: &mut Frame, _: Moment) -> Option<IpAddr> {
         let outer = frame.len();
         let verdict = self.decapsulator.handle_packet(frame);
-        self.counters.count(&verdict, outer, frame.len());
+        self.fates[index] = (verdict, outer, frame.len());
         match verdict {
-            Verdict::Deliver(delivery) => {
-                self.deliveries[index] = (delivery.vip, frame.len());
-                // The host's own stack finds the way; the device takes any packet.
-                self.decapsulator.vip(delivery.vip)
-            }
+            // The host's own stack finds the way; the device takes any packet.
+            Verdict::Deliver(delivery) => self.decapsulator.vip(delivery.vip),
             Verdict::Drop(_) => None,
         }
     }
 
     fn on_failure(&mut self, index: usize, error: &io::Error) {
-        let (vip, bytes) = self.deliveries[index];
-        self.counters.count_failure(vip, bytes, error);
+        self.fates[index].0 = Verdict::Drop(DropReason::SendError);
+        self.counters.errors.add(error);
+    }
+
+    fn on_end(&mut self, count: usize) {
+        for (verdict, outer, inner) in &self.fates[..count] {
+            self.counters.count(verdict, *outer, *inner);
+        }
     }
 }

@@ -27,14 +27,17 @@ pub trait Handler {
     /// The frame at `index` could not be sent.
     fn on_failure(&mut self, index: usize, error: &io::Error);
 
+    /// The batch of `count` frames is over, and the fate of each is final.
+    fn on_end(&mut self, count: usize);
+
     /// A further frame to be sent, or `None`. Asked after each batch, and every [`WAIT_MAX`] while
     /// [`Handler::is_waiting`].
     fn poll_extra(&mut self, _: Moment) -> Option<(Frame, IpAddr)> {
         None
     }
 
-    /// The frame that [`Handler::poll_extra`] gave last could not be sent.
-    fn on_extra_failure(&mut self, _: &io::Error) {}
+    /// The frame that [`Handler::poll_extra`] gave last has been sent, or could not be.
+    fn on_extra_end(&mut self, _: Option<&io::Error>) {}
 
     /// True while time alone can give [`Handler::poll_extra`] something.
     fn is_waiting(&self) -> bool {
@@ -143,6 +146,7 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
             self.transmit.transmit(&mut frames, &outgoing, &mut |position, error| {
                 handler.on_failure(outgoing[position].frame, &error);
             });
+            handler.on_end(count);
             self.transmit_extra(now);
         }
         Ok(())
@@ -151,10 +155,10 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
     /// Sends what else is to leave, one by one: it is rare.
     fn transmit_extra(&mut self, now: Moment) {
         while let Some((frame, to)) = self.handler.poll_extra(now) {
-            let handler = &mut self.handler;
-            self.transmit.transmit(&mut [frame], &[Outgoing { frame: 0, to }], &mut |_, error| {
-                handler.on_extra_failure(&error);
-            });
+            let mut failure = None;
+            let outgoing = [Outgoing { frame: 0, to }];
+            self.transmit.transmit(&mut [frame], &outgoing, &mut |_, error| failure = Some(error));
+            self.handler.on_extra_end(failure.as_ref());
         }
     }
 
@@ -190,6 +194,7 @@ mod tests {
     struct Echo {
         handled: usize,
         failed: Vec<usize>,
+        ended: usize,
     }
 
     impl Handler for Echo {
@@ -202,6 +207,10 @@ mod tests {
         fn on_failure(&mut self, index: usize, _: &io::Error) {
             self.failed.push(index);
         }
+
+        fn on_end(&mut self, count: usize) {
+            self.ended += count;
+        }
     }
 
     struct Panics;
@@ -212,6 +221,8 @@ mod tests {
         }
 
         fn on_failure(&mut self, _: usize, _: &io::Error) {}
+
+        fn on_end(&mut self, _: usize) {}
     }
 
     #[test]
@@ -231,7 +242,7 @@ mod tests {
         let (alarm, _wake) = pipe2(OFlag::O_CLOEXEC).unwrap();
         let ended = worker.run(&AtomicBool::new(false), &alarm).unwrap_err();
         assert_eq!(ended.to_string(), "the capture has ended");
-        assert_eq!(worker.handler.handled, 200);
+        assert_eq!((worker.handler.handled, worker.handler.ended), (200, 200));
         assert_eq!(worker.transmit.packets.len(), 100);
         assert_eq!(worker.handler.failed.len(), 50);
         assert!(worker.handler.failed.iter().all(|index| index % 4 == 3));

@@ -148,30 +148,6 @@ impl DirectorCounters {
             Verdict::Drop(reason) => self.dropped[*reason as usize].add(1),
         }
     }
-
-    /// Takes back what [`DirectorCounters::count`] said of a packet that could not be sent after all.
-    pub fn count_failure(&self, verdict: &Verdict, bytes: usize, error: &io::Error) {
-        const MINUS_ONE: u64 = u64::MAX;
-        match verdict {
-            Verdict::Transmit(route) => {
-                self.transmitted.add(MINUS_ONE);
-                self.stateless.add(MINUS_ONE * u64::from(route.memory == Memory::None));
-                self.flood.add(MINUS_ONE * u64::from(route.memory == Memory::Flood));
-                let both = [
-                    self.virtual_services.slot(route.virtual_service.into()),
-                    self.real_servers.slot(route.real_server.index()),
-                ];
-                for traffic in both {
-                    traffic.packets.add(MINUS_ONE);
-                    traffic.bytes.add((bytes as u64).wrapping_neg());
-                }
-            }
-            Verdict::Reply(reply) => self.replied[reply.kind as usize].add(MINUS_ONE),
-            Verdict::Hold | Verdict::Drop(_) => return,
-        }
-        self.dropped[DropReason::SendError as usize].add(1);
-        self.errors.add(error);
-    }
 }
 
 /// What the worker of a real server counts.
@@ -197,15 +173,6 @@ impl RealserverCounters {
             RealserverVerdict::Drop(reason) => self.dropped[*reason as usize].add(1),
         }
     }
-
-    /// Takes back a delivery that the kernel refused.
-    pub fn count_failure(&self, vip: usize, inner: usize, error: &io::Error) {
-        let traffic = self.delivered.slot(vip as u32);
-        traffic.packets.add(u64::MAX);
-        traffic.bytes.add((inner as u64).wrapping_neg());
-        self.dropped[RefusalReason::SendError as usize].add(1);
-        self.errors.add(error);
-    }
 }
 
 #[cfg(test)]
@@ -215,7 +182,7 @@ mod tests {
     use crate::director::verdict::Route;
 
     #[test]
-    fn a_packet_that_could_not_be_sent_is_dropped_and_nothing_else() {
+    fn a_packet_counts_with_its_fate_and_nowhere_else() {
         let counters = DirectorCounters::default();
         let to = "10.0.0.1".parse().unwrap();
         let verdict = Verdict::Transmit(Route {
@@ -225,8 +192,8 @@ mod tests {
             memory: Memory::New,
         });
         counters.count(&verdict, 100);
-        counters.count(&verdict, 60);
-        counters.count_failure(&verdict, 60, &io::Error::from_raw_os_error(libc_errno::ENOBUFS));
+        counters.count(&Verdict::Drop(DropReason::SendError), 60);
+        counters.errors.add(&io::Error::from_raw_os_error(libc_errno::ENOBUFS));
         assert_eq!((counters.received.packets.get(), counters.transmitted.get()), (2, 1));
         assert_eq!(counters.real_servers.read(300), (1, 100));
         assert_eq!(counters.dropped[DropReason::SendError as usize].get(), 1);

@@ -48,6 +48,9 @@ impl Report {
             let bytes = self.reply_bytes_through_director;
             return Some(format!("{bytes} bytes of replies passed the director"));
         }
+        if self.bytes_to_client == 0 {
+            return Some("the capture saw no reply at all, so it proves nothing".into());
+        }
         (!self.is_round_robin()).then(|| "the real servers did not take turns".into())
     }
 

@@ -101,6 +101,12 @@ pub fn interface(source: &Source, key: &str, written: &Spanned<String>) -> Resul
     /// IFNAMSIZ of linux/if.h, without its final NUL.
     const NAME_MAX: usize = 15;
     let word = written.get_ref();
+    if word == "lo" {
+        let message = format!(
+            "{key} = \"lo\": no client's packet comes in by the loopback interface; give the one that faces them"
+        );
+        return Err(source.error(written.span(), message));
+    }
     let is_name = (1..=NAME_MAX).contains(&word.len())
         && word.bytes().all(|byte| byte.is_ascii_graphic() && byte != b'/' && byte != b':')
         && !matches!(word.as_str(), "." | ".." | "all" | "default");
