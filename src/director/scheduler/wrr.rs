@@ -46,8 +46,6 @@ fn gcd(a: u32, b: u32) -> u32 {
 
 impl Scheduler for WeightedRoundRobin {
     fn choose(&self, real_servers: &[Arc<RealServer>], _: &Request) -> Option<usize> {
-        let eligible = real_servers.iter().filter(|server| server.is_eligible());
-        let heaviest = eligible.map(|server| server.weight()).max()?;
         let mut round = self.round.lock().unwrap_or_else(PoisonError::into_inner);
         loop {
             let current = round.memory.current_weight;
@@ -59,6 +57,10 @@ impl Scheduler for WeightedRoundRobin {
                 round.memory.last = Some(real_servers[index].rip);
                 return Some(index);
             }
+            // Asked anew for every pass: another worker may just have filled the last one that had room, and
+            // then no pass ever ends.
+            let eligible = real_servers.iter().filter(|server| server.is_eligible());
+            let heaviest = eligible.map(|server| server.weight()).max()?;
             round.next = 0;
             round.memory.current_weight = self.lower(current, heaviest);
         }
@@ -134,6 +136,30 @@ mod tests {
         }
         let expected = [0, 1, 2, 0, 0, 1, 0, 1, 2, 0, 1, 2].map(Some);
         assert_eq!(sequence(&*wrr, &all, 12), expected, "current weight 1, then from 4 down");
+    }
+
+    /// Another worker fills the last server with room in the middle of a choice; if the choice waited for
+    /// room, this test would not end.
+    #[test]
+    fn a_server_that_fills_up_during_the_choice_does_not_hold_the_choice_up() {
+        use std::sync::atomic::{AtomicBool, Ordering};
+        for _ in 0..50 {
+            let servers = servers(&[(1, 0, 0), (1, 0, 0)]);
+            let set_full = |index: usize, is| servers[index].live.is_overloaded.store(is, Ordering::Relaxed);
+            set_full(1, true);
+            let wrr = build(&servers, &Options::default(), Memory::default());
+            let is_over = AtomicBool::new(false);
+            std::thread::scope(|scope| {
+                scope.spawn(|| {
+                    (0..=5000).for_each(|turn| set_full(0, turn % 2 == 0));
+                    is_over.store(true, Ordering::Relaxed);
+                });
+                while !is_over.load(Ordering::Relaxed) {
+                    sequence(&*wrr, &servers, 10);
+                }
+            });
+            assert_eq!(sequence(&*wrr, &servers, 1), [None]);
+        }
     }
 
     #[test]
