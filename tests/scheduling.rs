@@ -319,6 +319,22 @@ fn a_flood_makes_no_state_and_still_passes() {
 }
 
 #[test]
+fn one_packet_scheduling_neither_raises_a_flood_nor_suffers_one() {
+    let dns = VirtualServiceConfig {
+        real_servers: servers(&[1, 1]),
+        is_one_packet: true,
+        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
+    };
+    let mut world = World::of(vec![web("rr", &[1, 1]), dns]);
+    world.change(|config| config.new_connections_per_second_max = Some(10));
+    for turn in 0..100u8 {
+        let verdict = world.handle(&udp(53, b"question"));
+        assert_eq!((server_of(&verdict), memory_of(&verdict)), (Ok(turn % 2 + 1), Memory::None));
+    }
+    assert_eq!(memory_of(&world.tcp(client(1), 1, SYN)), Memory::New);
+}
+
+#[test]
 fn a_full_table_refuses_new_connections_but_where_the_hash_decides() {
     for (scheduler, expected) in [("wlc", Err(Verdict::Drop(DropReason::TableFull))), ("mh", Ok(()))] {
         let mut world = World::limited(vec![web(scheduler, &[1, 1])], 10);

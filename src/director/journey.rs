@@ -183,6 +183,12 @@ impl<'a> Journey<'a> {
         if !may_remember {
             return Ok(Choice { real_server: chosen, memory: Memory::None });
         }
+        // Makes no entry, so that it neither counts towards the flood rule nor is bound by it.
+        if service.config.is_one_packet && packet.flow.protocol == protocol::UDP {
+            self.link_template(service, chosen, key, false);
+            count_new(service, chosen);
+            return Ok(Choice { real_server: chosen, memory: Memory::None });
+        }
         let max = self.cluster.config().new_connections_per_second_max;
         let is_flood = match recalled {
             Some(_) => self.flood.is_on(max, self.now),
@@ -237,11 +243,6 @@ impl<'a> Journey<'a> {
         key: Option<TemplateKey>,
     ) -> Result<Choice<'a>, Refusal> {
         let config = &service.config;
-        if config.is_one_packet && packet.flow.protocol == protocol::UDP {
-            self.link_template(service, chosen, key, false);
-            count_new(service, chosen);
-            return Ok(Choice { real_server: chosen, memory: Memory::None });
-        }
         let full = || match service.is_stateless {
             // Where the hash decides, it decides again for the next packet.
             true => Ok(Choice { real_server: chosen, memory: Memory::None }),
