@@ -335,6 +335,19 @@ fn one_packet_scheduling_neither_raises_a_flood_nor_suffers_one() {
 }
 
 #[test]
+fn a_hash_that_may_not_carry_on_needs_memory_like_any_other() {
+    let service = VirtualServiceConfig { unknown_tcp: UnknownTcp::Rst, ..web("mh", &[1, 1]) };
+    let mut world = World::of(vec![service.clone()]);
+    world.change(|config| config.new_connections_per_second_max = Some(1));
+    world.connect(client(0), 1);
+    let server = world.connect(client(1), 1);
+    assert_eq!(world.ack(client(1), 1), Ok(server), "the handshake of a flooded connection is not reset");
+    let mut world = World::limited(vec![service], 1);
+    world.connect(client(0), 1);
+    assert_eq!(world.tcp(client(1), 1, SYN), Verdict::Drop(DropReason::TableFull));
+}
+
+#[test]
 fn a_full_table_refuses_new_connections_but_where_the_hash_decides() {
     for (scheduler, expected) in [("wlc", Err(Verdict::Drop(DropReason::TableFull))), ("mh", Ok(()))] {
         let mut world = World::limited(vec![web(scheduler, &[1, 1])], 10);

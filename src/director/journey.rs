@@ -195,7 +195,7 @@ impl<'a> Journey<'a> {
             None => self.flood.is_above(max, self.now),
         };
         if is_flood {
-            if !service.is_stateless {
+            if !carries_on_without_entry(service, packet) {
                 self.flood.remember(&packet.flow, chosen.slot, self.now);
             }
             return Ok(Choice { real_server: chosen, memory: Memory::Flood });
@@ -243,7 +243,7 @@ impl<'a> Journey<'a> {
         key: Option<TemplateKey>,
     ) -> Result<Choice<'a>, Refusal> {
         let config = &service.config;
-        let full = || match service.is_stateless {
+        let full = || match carries_on_without_entry(service, packet) {
             // Where the hash decides, it decides again for the next packet.
             true => Ok(Choice { real_server: chosen, memory: Memory::None }),
             false => Err(DropReason::TableFull.into()),
@@ -393,6 +393,13 @@ fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal>
         UnknownTcp::Drop => Err(DropReason::NoConnection.into()),
         UnknownTcp::Rst => Err(Refusal::answered(DropReason::NoConnection, Answer::TcpReset)),
     }
+}
+
+/// The next packet of the flow finds the same real server by hash alone. A TCP flow only where a segment of
+/// an unknown connection is scheduled.
+fn carries_on_without_entry(service: &VirtualService, packet: &Packet) -> bool {
+    let is_tcp = matches!(packet.content, Content::Tcp(_));
+    service.is_stateless && (!is_tcp || service.config.unknown_tcp == UnknownTcp::Schedule)
 }
 
 fn count_new(service: &VirtualService, real_server: &RealServer) {
