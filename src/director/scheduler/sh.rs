@@ -51,8 +51,8 @@ fn fill(real_servers: &[Arc<RealServer>]) -> Vec<u32> {
         return Vec::new();
     }
     let size = (total * ROUNDS).next_power_of_two().clamp(BUCKETS_MIN, BUCKETS_MAX);
-    // Where even the largest table cannot hold one round, weights shrink in proportion, to at least 1.
-    let share = |weight: u32| u64::from(weight / divisor) * size.min(total) / total;
+    // Where even the largest table cannot hold so many rounds, weights shrink in proportion, to at least 1.
+    let share = |weight: u32| u64::from(weight / divisor) * total.min(BUCKETS_MAX / ROUNDS) / total;
     let round = weighted
         .iter()
         .flat_map(|(index, weight)| std::iter::repeat_n(*index, share(*weight).max(1) as usize));
@@ -107,6 +107,17 @@ mod tests {
                 assert!(share.abs() <= 1.0 / 16.0, "{weights:?}[{index}]: {buckets} of {}", table.len());
                 assert_eq!(buckets == 0, *weight == 0, "{weights:?}[{index}]");
             }
+        }
+    }
+
+    #[test]
+    fn large_weights_without_a_common_divisor_do_not_favour_the_first() {
+        let given: Vec<_> = (0..11).map(|index| (65_535 - index % 2, 0, 0)).collect();
+        let table = fill(&servers(&given));
+        for index in 0..11 {
+            let buckets = table.iter().filter(|bucket| **bucket == index).count() as f64;
+            let of_fair_share = buckets * 11.0 / table.len() as f64;
+            assert!((0.9..=1.1).contains(&of_fair_share), "{index}: {of_fair_share}");
         }
     }
 
