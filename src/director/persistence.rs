@@ -15,7 +15,7 @@ use foldhash::quality::SeedableRandomState;
 
 use super::cluster::config::masked;
 use super::cluster::{Persistence, Slot};
-use super::connection::table::hasher;
+use super::connection::table::{hasher, shards};
 use crate::time::Moment;
 
 /// ipvs.md §4.5.
@@ -83,7 +83,7 @@ pub struct Templates {
 impl Templates {
     /// At most `templates_max`; `seed` keys the hash.
     pub fn new(templates_max: usize, seed: u64) -> Templates {
-        let map = DashMap::with_hasher(hasher(seed));
+        let map = DashMap::with_hasher_and_shard_amount(hasher(seed), shards(templates_max));
         Templates { map, entries: AtomicUsize::new(0), templates_max }
     }
 

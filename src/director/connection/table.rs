@@ -39,7 +39,7 @@ impl Table {
     /// An empty table for at most `connections_max` entries. `seed` keys the hash: clients must not be
     /// able to guess it.
     pub fn new(connections_max: usize, seed: u64) -> Table {
-        let shards = (connections_max / ENTRIES_PER_SHARD).next_power_of_two().clamp(16, 16_384);
+        let shards = shards(connections_max);
         let hasher = hasher(seed);
         Table {
             v4: DashMap::with_hasher_and_shard_amount(hasher.clone(), shards),
@@ -223,6 +223,11 @@ impl Table {
         let (from, client) = (entry.activity(), key.flow().client);
         Change::Removed { real_server, from, ended, virtual_service, client, template }
     }
+}
+
+/// Shards of a table that is swept, for at most `entries_max` entries.
+pub(in crate::director) fn shards(entries_max: usize) -> usize {
+    (entries_max / ENTRIES_PER_SHARD).next_power_of_two().clamp(16, 16_384)
 }
 
 /// A keyed hash for tables that clients fill.
