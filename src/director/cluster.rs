@@ -212,8 +212,9 @@ impl RealServer {
     /// Books that a connection moved to the other count.
     pub fn book_move(&self, to: Activity) {
         let from = if to == Activity::Active { Activity::Inactive } else { Activity::Active };
-        self.live.count(to).fetch_add(1, Ordering::Relaxed);
+        // In this order: counted twice for a moment, it could set another worker's overload flag, which stays.
         self.live.count(from).fetch_sub(1, Ordering::Relaxed);
+        self.live.count(to).fetch_add(1, Ordering::Relaxed);
     }
 
     /// Books that a connection ended.
