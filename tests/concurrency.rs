@@ -141,3 +141,29 @@ fn workers_share_one_table_without_deadlock_or_lost_counts() {
     assert_ne!(outcome, Err(mpsc::RecvTimeoutError::Timeout), "somebody waits for ever");
     all.join().expect("the test");
 }
+
+/// A browser's first connections come at once, over several queues: they are one client.
+#[test]
+fn a_persistent_clients_first_connections_go_to_one_server_whoever_handles_them() {
+    const CLIENTS: u32 = 20_000;
+    let cluster =
+        Arc::new(ArcSwap::from_pointee(Cluster::new(config(&[1, 1], "rr", true), HostView::default())));
+    let tables = Arc::new(Tables::new(1_000_000, 3));
+    let barrier = Arc::new(std::sync::Barrier::new(2));
+    let worker = |port: u16| {
+        let mut director = Director::new(cluster.clone(), tables.clone(), port.into());
+        let barrier = barrier.clone();
+        std::thread::spawn(move || {
+            let connect = |n| {
+                if n % 100 == 0 {
+                    barrier.wait();
+                }
+                let mut frame = Frame::from_packet(&tcp_between(client(n), port, VIP, 80, SYN, b""));
+                server_of(&director.handle_packet(&mut frame, Moment::ZERO)).expect("a server")
+            };
+            (0..CLIENTS).map(connect).collect::<Vec<u8>>()
+        })
+    };
+    let (one, other) = (worker(1), worker(2));
+    assert_eq!(one.join().expect("a worker"), other.join().expect("a worker"));
+}

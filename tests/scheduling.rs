@@ -403,3 +403,40 @@ fn a_change_elsewhere_leaves_a_scheduler_as_it_is() {
         assert_ne!(scheduler_of(&world), before, "{scheduler}");
     }
 }
+
+#[test]
+fn a_restarted_director_carries_on_also_with_servers_at_their_limit() {
+    for scheduler in ["mh", "sh"] {
+        let limited = || {
+            let mut service = web(scheduler, &[1, 1]);
+            service.real_servers.iter_mut().for_each(|server| server.upper_threshold = 10);
+            service
+        };
+        let mut before = World::of(vec![limited()]);
+        let servers: Vec<u8> = (0..8).map(|n| before.connect(client(n), 1)).collect();
+        let mut after = World::of(vec![limited()]);
+        // New clients fill both servers before the old ones are heard of.
+        for n in 100..200 {
+            after.tcp(client(n), 1, SYN);
+        }
+        assert_eq!([after.counts(1).0, after.counts(2).0], [10, 10]);
+        let carried: Vec<_> = (0..8).map(|n| after.ack(client(n), 1)).collect();
+        assert_eq!(carried, servers.into_iter().map(Ok).collect::<Vec<_>>(), "{scheduler}");
+    }
+}
+
+#[test]
+fn when_a_flood_is_over_entries_come_no_faster_than_the_limit() {
+    let mut world = World::of(vec![web("wlc", &[1, 1])]);
+    world.change(|config| config.new_connections_per_second_max = Some(100));
+    for n in 0..1000 {
+        world.tcp(client(n), 1, SYN);
+    }
+    for second in 1..=3 {
+        world.wait(1);
+        for n in 0..1000 {
+            assert!(world.ack(client(n), 1).is_ok());
+        }
+        assert_eq!(world.tables.connections.len(), 100 * (second + 1));
+    }
+}

@@ -17,6 +17,9 @@ use crate::time::Moment;
 /// Entries of the short-lived table: 1.5 MiB per worker, allocated with the first flood.
 const ENTRIES: usize = 65_536;
 
+/// Places each flow may be in, so that few meet while the table is half empty.
+const WAYS: usize = 4;
+
 /// As long as a client may take to answer a SYN and be a new connection once the flood is over.
 const LIFETIME: Duration = Duration::from_secs(10);
 
@@ -39,25 +42,26 @@ pub struct Flood {
     entries: Vec<Entry>,
 }
 
+/// The places a flow may be in.
+fn set_of(tag: u64) -> std::ops::Range<usize> {
+    let first = tag as usize % (ENTRIES / WAYS) * WAYS;
+    first..first + WAYS
+}
+
 impl Flood {
     /// `seed` keys the hash.
     pub fn new(seed: u64) -> Flood {
         Flood { hasher: hasher(seed), second: Moment::ZERO, count: 0, entries: Vec::new() }
     }
 
-    /// Counts a new connection; true if it is above the limit.
+    /// Counts a packet that would make an entry; true if it is above the limit.
     pub fn is_above(&mut self, max: Option<u32>, now: Moment) -> bool {
         if now.since(self.second) >= SECOND {
             self.second = now;
             self.count = 0;
         }
         self.count = self.count.saturating_add(1);
-        self.is_on(max, now)
-    }
-
-    /// There were too many new connections in the present second.
-    pub fn is_on(&self, max: Option<u32>, now: Moment) -> bool {
-        max.is_some_and(|max| self.count > max && now.since(self.second) < SECOND)
+        max.is_some_and(|max| self.count > max)
     }
 
     /// The real server a flow was given during a flood.
@@ -66,8 +70,8 @@ impl Flood {
             return None;
         }
         let tag = self.hasher.hash_one(flow);
-        let entry = &self.entries[tag as usize % ENTRIES];
-        (entry.tag == tag && entry.deadline > now).then_some(entry.real_server)
+        let entry = self.entries[set_of(tag)].iter().find(|entry| entry.tag == tag)?;
+        (entry.deadline > now).then_some(entry.real_server)
     }
 
     /// Remembers for a few seconds.
@@ -77,7 +81,12 @@ impl Flood {
                 vec![Entry { tag: 0, deadline: Moment::ZERO, real_server: Slot::new(0, 0) }; ENTRIES];
         }
         let tag = self.hasher.hash_one(flow);
-        self.entries[tag as usize % ENTRIES] = Entry { tag, deadline: now.after(LIFETIME), real_server };
+        let set = &mut self.entries[set_of(tag)];
+        // Its own place, else the one that is forgotten soonest.
+        let own = set.iter().position(|entry| entry.tag == tag);
+        let oldest = || (0..WAYS).min_by_key(|way| set[*way].deadline).unwrap_or(0);
+        let way = own.unwrap_or_else(oldest);
+        set[way] = Entry { tag, deadline: now.after(LIFETIME), real_server };
     }
 }
 

@@ -9,7 +9,7 @@ use super::cluster::{Cluster, NoService, OnRemoved, RealServer, Slot, UnknownTcp
 use super::connection::{self, Claim, Event, Inserted, NewConnection, State, TemplatePrefix};
 use super::flood::Flood;
 use super::fragment::Fragments;
-use super::persistence::TemplateKey;
+use super::persistence::{NewTemplate, TemplateKey};
 use super::reply::Answer;
 use super::scheduler::Request;
 use super::tables::{Tables, View};
@@ -174,7 +174,7 @@ impl<'a> Journey<'a> {
         let key = service.config.persistence.map(|p| TemplateKey::new(service.slot, packet.flow.client, &p));
         let chosen = match recalled.or_else(|| self.find_template(service, key.as_ref())) {
             Some(real_server) => real_server,
-            None => self.schedule(service, packet)?,
+            None => self.schedule(service, packet, may_remember)?,
         };
         // RFC 2003 §3.2: never tunnel a packet to its own sender.
         if packet.source == chosen.config.rip {
@@ -185,15 +185,12 @@ impl<'a> Journey<'a> {
         }
         // Makes no entry, so that it neither counts towards the flood rule nor is bound by it.
         if service.config.is_one_packet && packet.flow.protocol == protocol::UDP {
-            self.link_template(service, chosen, key, false);
-            count_new(service, chosen);
-            return Ok(Choice { real_server: chosen, memory: Memory::None });
+            let real_server = self.link_template(service, chosen, key, false).unwrap_or(chosen);
+            count_new(service, real_server);
+            return Ok(Choice { real_server, memory: Memory::None });
         }
         let max = self.cluster.config().new_connections_per_second_max;
-        let is_flood = match recalled {
-            Some(_) => self.flood.is_on(max, self.now),
-            None => self.flood.is_above(max, self.now),
-        };
+        let is_flood = self.flood.is_above(max, self.now);
         if is_flood {
             if !carries_on_without_entry(service, packet) {
                 self.flood.remember(&packet.flow, chosen.slot, self.now);
@@ -209,14 +206,7 @@ impl<'a> Journey<'a> {
         service: &'a VirtualService,
         key: Option<&TemplateKey>,
     ) -> Option<&'a RealServer> {
-        let expires_quiesced =
-            service.config.persistence.is_some_and(|persistence| persistence.expires_quiesced);
-        let is_usable = |slot| {
-            self.cluster.real_server(slot).is_some_and(|server| {
-                let is_quiesced = server.weight() == 0 && expires_quiesced;
-                server.is_present && server.virtual_service == service.slot && !is_quiesced
-            })
-        };
+        let is_usable = |slot| self.is_usable_for_template(service, slot);
         let slot = self.tables.templates.find(key?, is_usable, self.now)?;
         self.cluster.real_server(slot).map(|server| &**server)
     }
@@ -228,8 +218,13 @@ impl<'a> Journey<'a> {
         (server.is_present && server.virtual_service == service.slot).then_some(server)
     }
 
-    fn schedule(&mut self, service: &'a VirtualService, packet: &Packet) -> Result<&'a RealServer, Refusal> {
-        let request = Request { flow: &packet.flow, now: self.now, chance: self.chance.draw() };
+    fn schedule(
+        &mut self,
+        service: &'a VirtualService,
+        packet: &Packet,
+        is_new: bool,
+    ) -> Result<&'a RealServer, Refusal> {
+        let request = Request { flow: &packet.flow, now: self.now, chance: self.chance.draw(), is_new };
         let no_server = Refusal::answered(DropReason::NoRealServer, Answer::PortUnreachable);
         let index = service.scheduler.choose(&service.real_servers, &request).ok_or(no_server)?;
         Ok(&service.real_servers[index])
@@ -252,7 +247,9 @@ impl<'a> Journey<'a> {
             return full();
         }
         // Booked before the entry is there, where a sweep may meet it at once.
-        let key = key.filter(|key| self.link_template(service, chosen, Some(*key), true));
+        let linked = self.link_template(service, chosen, key, true);
+        let key = key.filter(|_| linked.is_some());
+        let chosen = linked.unwrap_or(chosen);
         let template = key.map(|key| TemplatePrefix::new(key.prefix));
         let (virtual_service, event) = (service.slot, event_of(packet));
         let new = NewConnection { virtual_service, real_server: chosen.slot, event, template };
@@ -272,17 +269,31 @@ impl<'a> Journey<'a> {
         Ok(Choice { real_server, memory: Memory::Known })
     }
 
-    /// Makes or renews the client's template, if the service is persistent. False if there is none then.
+    /// Makes or renews the client's template, if the service is persistent, and gives back the real server it
+    /// points to: another worker may have chosen for the same client in the same moment.
     fn link_template(
         &self,
         service: &VirtualService,
-        chosen: &RealServer,
+        chosen: &'a RealServer,
         key: Option<TemplateKey>,
         hangs: bool,
-    ) -> bool {
-        let (Some(key), Some(persistence)) = (key, service.config.persistence) else { return false };
+    ) -> Option<&'a RealServer> {
+        let (key, persistence) = (key?, service.config.persistence?);
+        let new = NewTemplate { real_server: chosen.slot, hangs, timeout: persistence.timeout };
+        let is_usable = |slot| self.is_usable_for_template(service, slot);
         let book = |change| self.view().book_template(change);
-        self.tables.templates.link(key, chosen.slot, hangs, persistence.timeout, self.now, book)
+        let slot = self.tables.templates.link(key, new, is_usable, self.now, book)?;
+        Some(self.cluster.real_server(slot).map_or(chosen, |server| server))
+    }
+
+    /// A template may point to it: there, of this service, and not to be left because it is quiesced.
+    fn is_usable_for_template(&self, service: &VirtualService, slot: Slot) -> bool {
+        let expires_quiesced =
+            service.config.persistence.is_some_and(|persistence| persistence.expires_quiesced);
+        self.cluster.real_server(slot).is_some_and(|server| {
+            let is_quiesced = server.weight() == 0 && expires_quiesced;
+            server.is_present && server.virtual_service == service.slot && !is_quiesced
+        })
     }
 
     /// A later fragment has no ports: it follows the first one, or waits for it.

@@ -66,6 +66,14 @@ impl Template {
     }
 }
 
+/// What a new connection wants of its client's template.
+#[derive(Clone, Copy, Debug)]
+pub struct NewTemplate {
+    pub real_server: Slot,
+    pub hangs: bool,
+    pub timeout: Duration,
+}
+
 /// A template came to point to a real server, or ceased to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateChange {
@@ -101,37 +109,40 @@ impl Templates {
         (!template.is_expired(now) && is_usable(template.real_server)).then_some(template.real_server)
     }
 
-    /// Makes or renews the template for a new connection to `real_server`. `hangs`: the connection has an
-    /// entry, whose end [`Templates::unlink`] tells. False if there are too many already.
+    /// Makes or renews the template for a new connection, and says where it points then: to `real_server`, or
+    /// to the one that another worker has just given the client, if `is_usable` agrees. `hangs`: the
+    /// connection has an entry, whose end [`Templates::unlink`] tells. `None` if there are too many already.
     pub fn link(
         &self,
         key: TemplateKey,
-        real_server: Slot,
-        hangs: bool,
-        timeout: Duration,
+        new: NewTemplate,
+        is_usable: impl Fn(Slot) -> bool,
         now: Moment,
         mut on_change: impl FnMut(TemplateChange),
-    ) -> bool {
+    ) -> Option<Slot> {
+        let NewTemplate { real_server, hangs, timeout } = new;
         let deadline = now.after(timeout);
         match self.map.entry(key) {
-            Entry::Vacant(_) if self.len() >= self.templates_max => return false,
+            Entry::Vacant(_) if self.len() >= self.templates_max => None,
             Entry::Vacant(slot) => {
                 self.entries.fetch_add(1, Ordering::Relaxed);
                 slot.insert(Template { real_server, connections: u32::from(hangs), deadline });
                 on_change(TemplateChange::Added { real_server });
+                Some(real_server)
             }
             Entry::Occupied(mut slot) => {
                 let template = slot.get_mut();
-                if template.real_server != real_server {
+                let is_kept = !template.is_expired(now) && is_usable(template.real_server);
+                if template.real_server != real_server && !is_kept {
                     on_change(TemplateChange::Removed { real_server: template.real_server });
                     on_change(TemplateChange::Added { real_server });
                     template.real_server = real_server;
                 }
                 template.connections += u32::from(hangs);
                 template.deadline = deadline;
+                Some(template.real_server)
             }
         }
-        true
     }
 
     /// A connection that hung on the template has ended.
@@ -167,6 +178,31 @@ mod tests {
         Slot::new(index, 0)
     }
 
+    /// Server 5 is the one that becomes unusable.
+    fn link(
+        templates: &Templates,
+        key: TemplateKey,
+        server: u32,
+        hangs: bool,
+        now: Moment,
+        on_change: impl FnMut(TemplateChange),
+    ) -> Option<Slot> {
+        let new = NewTemplate { real_server: slot(server), hangs, timeout: TIMEOUT };
+        templates.link(key, new, |found| found != slot(5), now, on_change)
+    }
+
+    #[test]
+    fn the_faster_workers_choice_stands() {
+        let templates = Templates::new(2, 1);
+        let key = key("203.0.113.7", 32);
+        assert_eq!(link(&templates, key, 6, true, Moment::ZERO, |_| {}), Some(slot(6)));
+        assert_eq!(
+            link(&templates, key, 7, true, Moment::ZERO, |change| panic!("{change:?}")),
+            Some(slot(6))
+        );
+        assert_eq!(find(&templates, &key, 0), Some(slot(6)));
+    }
+
     fn key(client: &str, prefix_v4: u8) -> TemplateKey {
         let persistence = Persistence { prefix_v4, ..Persistence::new(TIMEOUT) };
         TemplateKey::new(1, client.parse().unwrap(), &persistence)
@@ -180,9 +216,9 @@ mod tests {
     fn each_new_connection_restarts_the_timer() {
         let templates = Templates::new(2, 1);
         let key = key("203.0.113.7", 32);
-        templates.link(key, slot(5), false, TIMEOUT, Moment::ZERO, |_| {});
+        link(&templates, key, 5, false, Moment::ZERO, |_| {});
         assert_eq!(find(&templates, &key, 359), Some(slot(5)));
-        templates.link(key, slot(5), false, TIMEOUT, Moment::from_secs(359), |_| {});
+        link(&templates, key, 5, false, Moment::from_secs(359), |_| {});
         assert_eq!(find(&templates, &key, 718), Some(slot(5)));
         assert_eq!(find(&templates, &key, 719), None);
     }
@@ -191,7 +227,7 @@ mod tests {
     fn connections_keep_a_template_and_it_looks_again_every_minute() {
         let templates = Templates::new(2, 1);
         let key = key("203.0.113.7", 32);
-        templates.link(key, slot(5), true, TIMEOUT, Moment::ZERO, |_| {});
+        link(&templates, key, 5, true, Moment::ZERO, |_| {});
         assert_eq!(find(&templates, &key, 5000), Some(slot(5)));
         templates.unlink(&key, Moment::from_secs(365));
         assert_eq!(find(&templates, &key, 419), Some(slot(5)), "the look at 360 s found a connection");
@@ -205,7 +241,7 @@ mod tests {
     #[test]
     fn there_are_only_so_many() {
         let templates = Templates::new(1, 1);
-        let link = |client| templates.link(key(client, 32), slot(5), false, TIMEOUT, Moment::ZERO, |_| {});
+        let link = |client| link(&templates, key(client, 32), 5, false, Moment::ZERO, |_| {}).is_some();
         assert_eq!(["203.0.113.7", "203.0.113.8", "203.0.113.7"].map(link), [true, false, true]);
         templates.sweep(Moment::from_secs(360), |_| {});
         assert!(link("203.0.113.8"));
@@ -224,10 +260,10 @@ mod tests {
     fn a_template_of_an_unusable_server_is_replaced() {
         let templates = Templates::new(2, 1);
         let key = key("203.0.113.7", 32);
-        templates.link(key, slot(5), true, TIMEOUT, Moment::ZERO, |_| {});
+        link(&templates, key, 5, true, Moment::ZERO, |_| {});
         assert_eq!(templates.find(&key, |found| found != slot(5), Moment::ZERO), None);
         let mut changes = Vec::new();
-        templates.link(key, slot(6), true, TIMEOUT, Moment::ZERO, |change| changes.push(change));
+        link(&templates, key, 6, true, Moment::ZERO, |change| changes.push(change));
         assert_eq!(
             changes,
             [

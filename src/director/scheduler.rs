@@ -36,6 +36,9 @@ pub struct Request<'a> {
     pub now: Moment,
     /// 64 random bits, fresh for each request.
     pub chance: u64,
+    /// False for a packet of a connection that began elsewhere: a hash scheduler gives it to the real server
+    /// that its first packet was given to, also if that one takes no new connections at the moment.
+    pub is_new: bool,
 }
 
 /// Chooses for a new connection.
@@ -178,7 +181,7 @@ pub(crate) mod testing {
 
     /// A request of the client in [`flow`], without luck.
     pub fn request(flow: &Flow) -> Request<'_> {
-        Request { flow, now: Moment::ZERO, chance: 0 }
+        Request { flow, now: Moment::ZERO, chance: 0, is_new: true }
     }
 
     /// The choice for one connection.

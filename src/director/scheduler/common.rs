@@ -71,7 +71,7 @@ pub struct Buckets {
     pub options: Options,
 }
 
-/// Tries of a scheduler with fallback before it gives up: as many as IPVS makes (ipvs.md §3.6).
+/// Tries of a scheduler with fallback before it walks the table: as many as IPVS makes (ipvs.md §3.6).
 const FALLBACK_TRIES: u32 = 256;
 
 impl Buckets {
@@ -79,7 +79,7 @@ impl Buckets {
     /// buckets are tried.
     pub fn choose_for_client(&self, real_servers: &[Arc<RealServer>], request: &Request) -> Option<usize> {
         let Flow { client, client_port, .. } = *request.flow;
-        self.choose(real_servers, client, self.options.has_port.then_some(client_port))
+        self.choose(real_servers, client, self.options.has_port.then_some(client_port), request.is_new)
     }
 
     pub fn choose(
@@ -87,16 +87,27 @@ impl Buckets {
         real_servers: &[Arc<RealServer>],
         address: IpAddr,
         port: Option<u16>,
+        is_new: bool,
     ) -> Option<usize> {
         if self.table.is_empty() {
             return None;
         }
         let tries = if self.options.has_fallback { FALLBACK_TRIES } else { 1 };
-        (0..tries).find_map(|number| {
-            let hash = self.hash.of_client(address, port, number);
-            let index = self.table[(hash % self.table.len() as u64) as usize] as usize;
-            real_servers.get(index).filter(|server| server.is_eligible()).map(|_| index)
-        })
+        let bucket_of =
+            |number| (self.hash.of_client(address, port, number) % self.table.len() as u64) as usize;
+        let taker = |bucket: usize| {
+            let index = self.table[bucket] as usize;
+            // Whoever has a bucket has weight.
+            real_servers.get(index).filter(|server| !is_new || server.is_eligible()).map(|_| index)
+        };
+        let found = (0..tries).find_map(|number| taker(bucket_of(number)));
+        // So many tries may all miss the one server that is left.
+        let is_anybody_left = || real_servers.iter().any(|server| server.is_eligible());
+        if found.is_some() || !self.options.has_fallback || !is_anybody_left() {
+            return found;
+        }
+        let first = bucket_of(0);
+        (0..self.table.len()).find_map(|step| taker((first + step) % self.table.len()))
     }
 
     /// The same on two directors exactly if key, flags, real servers and weights are.

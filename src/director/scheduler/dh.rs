@@ -29,7 +29,7 @@ fn build(real_servers: &[Arc<RealServer>], options: &Options, _: Memory) -> Box<
 impl Scheduler for DestinationHashing {
     fn choose(&self, real_servers: &[Arc<RealServer>], request: &Request) -> Option<usize> {
         let vip: IpAddr = request.flow.vip;
-        self.buckets.choose(real_servers, vip, None)
+        self.buckets.choose(real_servers, vip, None, request.is_new)
     }
 }
 

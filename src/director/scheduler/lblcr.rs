@@ -42,7 +42,10 @@ impl Scheduler for Replicated {
             }
             let rip = least()?;
             if !set.rips.contains(&rip) {
+                // Canonical order, so that a tie does not depend on the order of joining; and who has left has left.
+                set.rips.retain(|rip| index_of(real_servers, *rip).is_some());
                 set.rips.push(rip);
+                set.rips.sort_unstable();
                 set.changed = request.now;
             }
             Some(rip)

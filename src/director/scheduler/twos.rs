@@ -34,7 +34,8 @@ impl Scheduler for PowerOfTwo {
                 left = left.saturating_sub(weight);
                 is_reached
             };
-            eligible().find(reaches)
+            // Another worker may have filled one since the total was taken: the last one left stands in.
+            eligible().find(reaches).or_else(|| eligible().next_back())
         };
         let (first, server1) = drawn(draw(request.chance))?;
         let (second, server2) = drawn(draw(request.chance >> 32))?;
