@@ -27,6 +27,9 @@ const STEPS: usize = 600;
 const SERVERS_MAX: u8 = 6;
 const CONNECTIONS_MAX: usize = 60;
 const UPPER_THRESHOLD: u32 = 12;
+const FLOOD_LIMIT: u32 = 5;
+/// How long a flow is remembered without an entry.
+const FLOOD_MEMORY: Duration = Duration::from_secs(10);
 const PERSISTENCE: Duration = Duration::from_secs(100);
 
 /// xorshift64*: chance that a seed repeats.
@@ -61,6 +64,7 @@ fn next(state: Option<State>, flags: u8) -> State {
     let (rst, syn, fin) = (flags & RST != 0, flags & SYN != 0, flags & FIN != 0);
     match state {
         None if syn => SynRecv,
+        None if fin => Close,
         None => Established,
         Some(SynRecv) if rst || syn => SynRecv,
         Some(_) if rst => Close,
@@ -99,6 +103,8 @@ struct Model {
     servers: BTreeMap<u8, u32>,
     /// Client → where its last new connection went, and until when at least it goes there again.
     templates: BTreeMap<Ipv4Addr, (u8, Moment)>,
+    /// Flows that a flood left without an entry: where they go, and until when that is remembered.
+    flooded: BTreeMap<Flow, (u8, Moment)>,
 }
 
 impl Model {
@@ -150,7 +156,6 @@ struct Simulation {
     model: Model,
     luck: Luck,
     is_persistent: bool,
-    is_stateless: bool,
     received: u64,
     fates: BTreeMap<&'static str, u64>,
 }
@@ -168,10 +173,12 @@ impl Simulation {
             model: Model::default(),
             luck,
             is_persistent,
-            is_stateless: row.is_stateless,
             received: 0,
             fates: BTreeMap::new(),
         };
+        if !is_persistent && simulation.luck.one_in(2) {
+            simulation.world.change(|config| config.new_connections_per_second_max = Some(FLOOD_LIMIT));
+        }
         (0..3).for_each(|_| simulation.change_cluster());
         simulation
     }
@@ -217,6 +224,12 @@ impl Simulation {
             }
             return;
         }
+        let recalled = self.model.flooded.get(&flow).copied();
+        let recalled =
+            recalled.filter(|(server, until)| *until > now && self.model.servers.contains_key(server));
+        if let Some((server, _)) = recalled.filter(|_| flags != 0) {
+            return self.follow_flooded(flow, flags, server, &verdict);
+        }
         if flags & SYN == 0 {
             let expected = if flags == 0 { DropReason::BadTcpFlags } else { DropReason::NoConnection };
             assert_eq!(reason_of(&verdict), Some(expected), "nothing begins without a SYN");
@@ -239,14 +252,30 @@ impl Simulation {
                         self.model.advance(flow, server, None, flags, now);
                         self.model.templates.insert(flow.0, (server, now.after(PERSISTENCE)));
                     }
-                    Memory::None => assert!(self.is_stateless, "only a hash does without an entry"),
-                    other => panic!("{other:?}"),
+                    Memory::Flood => drop(self.model.flooded.insert(flow, (server, now.after(FLOOD_MEMORY)))),
+                    other => panic!("{other:?}: unknown_tcp is rst, so that even a hash needs an entry"),
                 }
             }
             Err(Verdict::Drop(DropReason::TableFull)) => {
                 assert_eq!(self.world.tables.connections.len(), CONNECTIONS_MAX);
             }
             Err(refused) => assert_eq!(reason_of(&refused), Some(DropReason::NoRealServer)),
+        }
+    }
+
+    /// A flow without an entry keeps its server too, and gets an entry when the flood is over.
+    fn follow_flooded(&mut self, flow: Flow, flags: u8, server: u8, verdict: &Verdict) {
+        let now = self.world.now;
+        match server_of(verdict) {
+            Ok(found) => assert_eq!(found, server, "a flooded connection keeps its server"),
+            Err(Verdict::Drop(DropReason::TableFull)) => return,
+            Err(other) => panic!("{other:?}"),
+        }
+        match memory_of(verdict) {
+            Memory::New => self.model.advance(flow, server, None, flags, now),
+            Memory::Flood => drop(self.model.flooded.insert(flow, (server, now.after(FLOOD_MEMORY)))),
+            Memory::None => assert_eq!(flags & RST, RST, "a reset begins nothing"),
+            Memory::Known => panic!("there was no entry"),
         }
     }
 
@@ -266,6 +295,8 @@ impl Simulation {
         let server = 1 + self.luck.below(SERVERS_MAX.into()) as u8;
         if self.model.servers.contains_key(&server) && self.luck.one_in(2) {
             self.model.servers.remove(&server);
+            // Else one that comes back at once may or may not be the one that a flooded flow remembers.
+            self.world.wait(FLOOD_MEMORY.as_secs());
         } else {
             let weight = self.luck.below(4) as u32;
             self.model.servers.insert(server, weight);
@@ -297,7 +328,9 @@ impl Simulation {
             let (active, inactive, _) = self.world.counts(*server);
             assert_eq!((active, inactive), self.model.counts(*server), "server {server}");
             let is_by_template = self.is_persistent;
-            let is_limited = server % 2 == 0 && !is_by_template;
+            // A flow that a flood left without an entry was given its server before the limit was reached.
+            let has_floods = self.world.config.new_connections_per_second_max.is_some();
+            let is_limited = server % 2 == 0 && !is_by_template && !has_floods;
             assert!(
                 !is_limited || active + inactive <= UPPER_THRESHOLD,
                 "server {server} above its threshold"

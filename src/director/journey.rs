@@ -170,7 +170,10 @@ impl<'a> Journey<'a> {
         packet: &Packet,
     ) -> Result<Choice<'a>, Refusal> {
         let recalled = self.recall(service, packet);
-        let may_remember = recalled.is_some() || may_begin(service, packet)?;
+        let may_remember = match recalled {
+            Some(_) => may_go_on(packet)?,
+            None => may_begin(service, packet)?,
+        };
         let key = service.config.persistence.map(|p| TemplateKey::new(service.slot, packet.flow.client, &p));
         let chosen = match recalled.or_else(|| self.find_template(service, key.as_ref())) {
             Some(real_server) => real_server,
@@ -403,6 +406,15 @@ fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal>
         UnknownTcp::Schedule => Ok(true),
         UnknownTcp::Drop => Err(DropReason::NoConnection.into()),
         UnknownTcp::Rst => Err(Refusal::answered(DropReason::NoConnection, Answer::TcpReset)),
+    }
+}
+
+/// Whether a packet whose flow a flood left without an entry may get one.
+fn may_go_on(packet: &Packet) -> Result<bool, Refusal> {
+    match packet.content {
+        Content::Tcp(flags) if flags.is_scan() => Err(DropReason::BadTcpFlags.into()),
+        Content::Tcp(flags) => Ok(!flags.has(Flags::RST)),
+        _ => Ok(true),
     }
 }
 
