@@ -440,3 +440,25 @@ fn when_a_flood_is_over_entries_come_no_faster_than_the_limit() {
         assert_eq!(world.tables.connections.len(), 100 * (second + 1));
     }
 }
+
+#[test]
+fn connections_stay_whatever_becomes_of_matchers_and_names() {
+    let matcher = |port| Matcher { protocol: Protocol::Tcp, vip: VIP.into(), ports: Ports::one(port) };
+    let group = VirtualServiceConfig { matchers: vec![matcher(80), matcher(443)], ..web("rr", &[1, 1]) };
+    let changes: [fn(&mut VirtualServiceConfig); 4] = [
+        |service| service.matchers.reverse(),
+        |service| service.matchers.insert(0, Matcher { ports: Ports::one(81), ..service.matchers[0] }),
+        |service| service.name = "other".to_owned(),
+        |service| {
+            service.name = "other".to_owned();
+            service.matchers.reverse();
+        },
+    ];
+    for (number, change) in changes.into_iter().enumerate() {
+        let mut world = World::of(vec![group.clone()]);
+        let server = world.connect(client(1), 1);
+        world.change(|config| change(&mut config.virtual_services[0]));
+        assert_eq!(world.ack(client(1), 1), Ok(server), "change {number}");
+        assert_eq!(world.counts(server).0, 1, "change {number}");
+    }
+}

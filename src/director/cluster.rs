@@ -280,8 +280,8 @@ impl Cluster {
         }
     }
 
-    /// The snapshot after this one. Virtual services are the same if their first matcher is; real servers
-    /// if virtual service and RIP are.
+    /// The snapshot after this one. Virtual services are the same if they have the first matcher, the name or
+    /// else any matcher in common; real servers if virtual service and RIP are.
     pub fn succeed(&self, config: ClusterConfig, host: HostView) -> Cluster {
         build::succeed(self, config, host)
     }

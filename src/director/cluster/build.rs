@@ -1,6 +1,6 @@
 //! One snapshot after another: what did not change keeps its slot and its live counts.
 
-use std::collections::HashMap;
+use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
@@ -11,16 +11,17 @@ use super::{
 use crate::director::scheduler::{self, Scheduler};
 use crate::encapsulation;
 
-/// The snapshot after `old`. Virtual services are the same if their first matcher is; real servers if
+/// The snapshot after `old`. Which virtual services are the same, [`predecessors`] says; real servers are if
 /// virtual service and RIP are.
 pub(super) fn succeed(old: &Cluster, config: ClusterConfig, host: HostView) -> Cluster {
     let generations = old.generations.clone();
     let mut builder = Builder { old, real_servers: Vec::new(), virtual_services: Vec::new(), generations };
-    builder.keep_removed();
+    builder.keep_removed(&host);
     let own = host.own_addresses.iter().copied().map(bits).collect();
     let mut cluster = Cluster { host, own, ..Cluster::empty() };
-    for service in &config.virtual_services {
-        let service = builder.virtual_service(service, &cluster.host);
+    let predecessors = predecessors(old, &config.virtual_services);
+    for (service, predecessor) in config.virtual_services.iter().zip(predecessors) {
+        let service = builder.virtual_service(service, predecessor.as_ref(), &cluster.host);
         for matcher in &service.config.matchers {
             let (protocol, vip) = (matcher.protocol.number(), matcher.vip);
             cluster.vips.insert(bits(vip));
@@ -53,7 +54,7 @@ impl Builder<'_> {
     /// Every old real server that connections or templates point to stays in its slot as "not present",
     /// until the configuration claims it again; so do the slots of services, for their numbers are in
     /// counters.
-    fn keep_removed(&mut self) {
+    fn keep_removed(&mut self, host: &HostView) {
         self.virtual_services.resize(self.old.virtual_services.len(), None);
         let keep = |slot: &Option<Arc<RealServer>>| {
             let server = slot.as_ref().filter(|server| server.live.is_referenced())?;
@@ -61,16 +62,19 @@ impl Builder<'_> {
                 is_present: false,
                 config: server.config.clone(),
                 live: server.live.clone(),
+                path: host.paths.get(&server.config.rip).copied().unwrap_or(server.path),
                 ..**server
             }))
         };
         self.real_servers = self.old.real_servers.iter().map(keep).collect();
     }
 
-    fn virtual_service(&mut self, config: &VirtualServiceConfig, host: &HostView) -> Arc<VirtualService> {
-        let is_same =
-            |service: &&Arc<VirtualService>| service.config.matchers.first() == config.matchers.first();
-        let old = self.old.virtual_services().find(is_same);
+    fn virtual_service(
+        &mut self,
+        config: &VirtualServiceConfig,
+        old: Option<&Arc<VirtualService>>,
+        host: &HostView,
+    ) -> Arc<VirtualService> {
         let slot = match old {
             Some(service) => service.slot,
             // The configuration has no more than VIRTUAL_SERVICES_MAX.
@@ -117,15 +121,12 @@ impl Builder<'_> {
             Some(server) => server.slot,
             None => self.free_slot(),
         };
-        let unknown = Path { source: Ipv4Addr::UNSPECIFIED, mtu: PATH_MTU_DEFAULT };
-        let mut path = host.paths.get(&config.rip).copied().unwrap_or(unknown);
-        path.mtu = config.path_mtu.unwrap_or(path.mtu);
         let server = Arc::new(RealServer {
             slot,
             virtual_service,
             config: config.clone(),
             rip,
-            path,
+            path: path_of(config, host),
             encapsulation: &encapsulation::ipip::ROW,
             is_present: true,
             live: known.map(|server| server.live.clone()).unwrap_or_default(),
@@ -143,6 +144,40 @@ impl Builder<'_> {
         *generation = generation.wrapping_add(1);
         Slot::new(index, *generation)
     }
+}
+
+/// For each service of the new configuration the old one it continues: the one with the same first
+/// matcher, else of the same name, else with any matcher in common; none is continued twice.
+fn predecessors(old: &Cluster, services: &[VirtualServiceConfig]) -> Vec<Option<Arc<VirtualService>>> {
+    let (mut by_first, mut by_name, mut by_any) = (HashMap::new(), HashMap::new(), HashMap::new());
+    for service in old.virtual_services() {
+        by_first.extend(service.config.matchers.first().map(|matcher| (*matcher, service)));
+        by_name.insert(service.config.name.as_str(), service);
+        by_any.extend(service.config.matchers.iter().map(|matcher| (*matcher, service)));
+    }
+    let mut taken = HashSet::new();
+    let mut found: Vec<Option<Arc<VirtualService>>> = vec![None; services.len()];
+    for pass in 0..3 {
+        for (service, found) in services.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
+            let mut any = service.matchers.iter().filter_map(|matcher| by_any.get(matcher));
+            let candidate = match pass {
+                0 => service.matchers.first().and_then(|matcher| by_first.get(matcher)),
+                1 => by_name.get(service.name.as_str()),
+                _ => any.find(|candidate| !taken.contains(&candidate.slot)),
+            };
+            if let Some(candidate) = candidate.filter(|candidate| taken.insert(candidate.slot)) {
+                *found = Some(Arc::clone(candidate));
+            }
+        }
+    }
+    found
+}
+
+/// What is configured or known about the way to a real server.
+fn path_of(config: &RealServerConfig, host: &HostView) -> Path {
+    let unknown = Path { source: Ipv4Addr::UNSPECIFIED, mtu: PATH_MTU_DEFAULT };
+    let path = host.paths.get(&config.rip).copied().unwrap_or(unknown);
+    Path { mtu: config.path_mtu.unwrap_or(path.mtu), ..path }
 }
 
 /// The scheduler goes on as it is while nothing it chooses by has changed; else it hands its memory to the
