@@ -130,6 +130,14 @@ fn the_narrowest_range_with_the_port_wins() {
     let mut world = World::of(vec![all, ranged("some", 8000, 8099, 2), ranged("one", 8080, 8080, 3)]);
     let mut to = |port| server_of(&world.handle(&tcp_between(client(1), 9, VIP, port, SYN, b""))).unwrap();
     assert_eq!([1, 7999, 8000, 8080, 8099, 8100, 65535].map(&mut to), [1, 1, 2, 3, 2, 1, 1]);
+    // Nested at both ends, side by side, and a gap.
+    let ranges = [(10, 99, 1), (10, 19, 2), (12, 13, 3), (90, 99, 4), (100, 110, 5), (200, 210, 6)];
+    let services = ranges.map(|(first, last, n)| ranged(&format!("range {n}"), first, last, n));
+    let mut world = World::of(services.to_vec());
+    let mut to =
+        |port| server_of(&world.handle(&tcp_between(client(1), 9, VIP, port, SYN, b""))).unwrap_or(0);
+    let ports = [9, 10, 11, 12, 13, 14, 19, 20, 89, 90, 99, 100, 110, 111, 199, 200, 210, 211];
+    assert_eq!(ports.map(&mut to), [0, 2, 2, 3, 3, 2, 2, 1, 1, 4, 4, 5, 5, 0, 0, 6, 6, 0]);
 }
 
 #[test]

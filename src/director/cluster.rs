@@ -250,7 +250,7 @@ pub struct Cluster {
     config: ClusterConfig,
     host: HostView,
     by_key: HashMap<ServiceKey, Arc<VirtualService>, FixedState>,
-    /// Narrowest range first.
+    /// Pieces that do not overlap, in ascending order.
     by_range: HashMap<(u8, IpAddr), Vec<Ranged>, FixedState>,
     vips: HashSet<u128, FixedState>,
     /// The director's addresses and the VIPs.
@@ -322,7 +322,8 @@ impl Cluster {
 
     fn find_range(&self, key: &ServiceKey) -> Option<&Arc<VirtualService>> {
         let ranges = self.by_range.get(&(key.protocol, key.vip))?;
-        ranges.iter().find(|(ports, _)| ports.contains(key.port)).map(|(_, service)| service)
+        let next = ranges.partition_point(|(ports, _)| ports.last < key.port);
+        ranges.get(next).filter(|(ports, _)| ports.contains(key.port)).map(|(_, service)| service)
     }
 
     /// The virtual services, by slot.

@@ -1,12 +1,13 @@
 //! One snapshot after another: what did not change keeps its slot and its live counts.
 
+use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{
-    Cluster, ClusterConfig, HostView, PATH_MTU_DEFAULT, Path, RealServer, RealServerConfig, ServiceKey, Slot,
-    VirtualService, VirtualServiceConfig, bits,
+    Cluster, ClusterConfig, HostView, PATH_MTU_DEFAULT, Path, Ports, Ranged, RealServer, RealServerConfig,
+    ServiceKey, Slot, VirtualService, VirtualServiceConfig, bits,
 };
 use crate::director::scheduler::{self, Scheduler};
 use crate::encapsulation;
@@ -32,10 +33,10 @@ pub(super) fn succeed(old: &Cluster, config: ClusterConfig, host: HostView) -> C
             } else {
                 let ranges = cluster.by_range.entry((protocol, vip)).or_default();
                 ranges.push((matcher.ports, service.clone()));
-                ranges.sort_by_key(|(ports, _)| ports.width());
             }
         }
     }
+    cluster.by_range.values_mut().for_each(|ranges| *ranges = flattened(std::mem::take(ranges)));
     cluster.virtual_services = builder.virtual_services;
     cluster.real_servers = builder.real_servers;
     cluster.generations = builder.generations;
@@ -171,6 +172,37 @@ fn predecessors(old: &Cluster, services: &[VirtualServiceConfig]) -> Vec<Option<
         }
     }
     found
+}
+
+/// Ranges that lie apart or one inside the other, cut so that none covers another: each piece belongs to the
+/// narrowest that holds it. In ascending order.
+fn flattened(mut ranges: Vec<Ranged>) -> Vec<Ranged> {
+    ranges.sort_by_key(|(ports, _)| (ports.first, Reverse(ports.last)));
+    let mut pieces = Vec::new();
+    let mut open: Vec<Ranged> = Vec::new();
+    // Up to where, not included, everything is given away.
+    let mut given = 0u32;
+    let mut give = |until: u32, given: &mut u32, service: &Arc<VirtualService>| {
+        if *given < until {
+            pieces.push((Ports { first: *given as u16, last: (until - 1) as u16 }, service.clone()));
+            *given = until;
+        }
+    };
+    for range in ranges {
+        let first = u32::from(range.0.first);
+        while let Some((ports, service)) = open.pop_if(|(ports, _)| u32::from(ports.last) < first) {
+            give(u32::from(ports.last) + 1, &mut given, &service);
+        }
+        if let Some((_, service)) = open.last() {
+            give(first, &mut given, service);
+        }
+        given = given.max(first);
+        open.push(range);
+    }
+    while let Some((ports, service)) = open.pop() {
+        give(u32::from(ports.last) + 1, &mut given, &service);
+    }
+    pieces
 }
 
 /// What is configured or known about the way to a real server.

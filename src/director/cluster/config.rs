@@ -137,10 +137,6 @@ impl Ports {
     pub const fn is_one(self) -> bool {
         self.first == self.last
     }
-
-    pub const fn width(self) -> u16 {
-        self.last - self.first
-    }
 }
 
 impl fmt::Display for Ports {
