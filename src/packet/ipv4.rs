@@ -36,6 +36,21 @@ pub struct Ipv4<'a> {
     header_length: usize,
 }
 
+/// Length of the header with its options; all of it is there.
+fn header_length(bytes: &[u8]) -> Result<usize, Malformed> {
+    if bytes.len() < HEADER {
+        return Err(Malformed::Truncated);
+    }
+    if bytes[0] >> 4 != 4 {
+        return Err(Malformed::Version);
+    }
+    let length = usize::from(bytes[0] & 0x0f) * 4;
+    if length < HEADER || length > bytes.len() {
+        return Err(Malformed::HeaderLength);
+    }
+    Ok(length)
+}
+
 impl<'a> Ipv4<'a> {
     /// Reads the header; bytes behind the total length (link padding) are left out of the view.
     ///
@@ -54,16 +69,7 @@ impl<'a> Ipv4<'a> {
     /// # Errors
     /// `Truncated`, `Version`, `HeaderLength`, `TotalLength`.
     pub fn parse_unsummed(bytes: &'a [u8]) -> Result<Ipv4<'a>, Malformed> {
-        if bytes.len() < HEADER {
-            return Err(Malformed::Truncated);
-        }
-        if bytes[0] >> 4 != 4 {
-            return Err(Malformed::Version);
-        }
-        let header_length = usize::from(bytes[0] & 0x0f) * 4;
-        if header_length < HEADER || header_length > bytes.len() {
-            return Err(Malformed::HeaderLength);
-        }
+        let header_length = header_length(bytes)?;
         let total_length = usize::from(be16(bytes, 2));
         if total_length < header_length {
             return Err(Malformed::TotalLength);
@@ -80,16 +86,7 @@ impl<'a> Ipv4<'a> {
     /// # Errors
     /// `Truncated`, `Version`, `HeaderLength`.
     pub fn parse_quoted(bytes: &'a [u8]) -> Result<Ipv4<'a>, Malformed> {
-        if bytes.len() < HEADER {
-            return Err(Malformed::Truncated);
-        }
-        if bytes[0] >> 4 != 4 {
-            return Err(Malformed::Version);
-        }
-        let header_length = usize::from(bytes[0] & 0x0f) * 4;
-        if header_length < HEADER || header_length > bytes.len() {
-            return Err(Malformed::HeaderLength);
-        }
+        let header_length = header_length(bytes)?;
         let end = bytes.len().min(usize::from(be16(bytes, 2)).max(header_length));
         Ok(Ipv4 { packet: &bytes[..end], header_length })
     }

@@ -149,20 +149,24 @@ fn datagram_without_df(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
     packet
 }
 
+/// All that serves UDP port 53 of the VIP, to be kept while it is asked.
+fn start_dns(lab: &Lab) -> Result<impl Sized + use<>, lab::LabError> {
+    let hosts = start_real_servers(lab)?;
+    let serve = |host: &lab::Host| host.serve_udp(SocketAddrV4::new(lab.vip, 53));
+    let servers = lab.real_servers.iter().map(serve).collect::<Result<Vec<_>, _>>()?;
+    let director = lab::start_director(lab, &configuration(lab, "", &[service(lab, "dns", "udp", 53, 1)]))?;
+    Ok((director, servers, hosts))
+}
+
 pub fn udp() -> Outcome {
     let lab = same_subnet_lab(2).build()?;
-    let address = SocketAddrV4::new(lab.vip, 53);
-    let (_web, _real_servers) = start_real_servers(&lab)?;
-    let _servers =
-        lab.real_servers.iter().map(|host| host.serve_udp(address)).collect::<Result<Vec<_>, _>>()?;
-    let _director =
-        lab::start_director(&lab, &configuration(&lab, "", &[service(&lab, "dns", "udp", 53, 1)]))?;
+    let _dns = start_dns(&lab)?;
     let through_director = capture_replies_at_director(&lab)?;
     let mut servers = Vec::new();
     for _ in 0..4 {
         let socket = lab.client().udp_socket()?;
         // connected: an answer from another address than the VIP would not be heard
-        socket.connect(address)?;
+        socket.connect(SocketAddrV4::new(lab.vip, 53))?;
         let first = say(&socket, "hello")?;
         for _ in 0..4 {
             assert_eq!(say(&socket, "hello")?, first, "datagrams of one port stay together");
@@ -180,15 +184,10 @@ pub fn udp() -> Outcome {
 /// together by the real server's own host.
 pub fn large_datagrams() -> Outcome {
     let lab = same_subnet_lab(2).build()?;
-    let address = SocketAddrV4::new(lab.vip, 53);
-    let (_web, _real_servers) = start_real_servers(&lab)?;
-    let _servers =
-        lab.real_servers.iter().map(|host| host.serve_udp(address)).collect::<Result<Vec<_>, _>>()?;
-    let _director =
-        lab::start_director(&lab, &configuration(&lab, "", &[service(&lab, "dns", "udp", 53, 1)]))?;
+    let _dns = start_dns(&lab)?;
     for (round, size) in [1473, 8000, 20_000, 60_000].into_iter().enumerate() {
         let words: String = (0..size).map(|index| char::from(b'a' + (index % 26) as u8)).collect();
-        let answer = lab::udp::ask(&lab.client().udp_socket()?, address, &words)?;
+        let answer = lab::udp::ask(&lab.client().udp_socket()?, SocketAddrV4::new(lab.vip, 53), &words)?;
         let (server, echoed) = answer.split_once(' ').expect("a name and the words");
         assert!(echoed == words, "{size} bytes came back whole");
         assert_eq!(server, lab.real_servers[round % 2].name);
