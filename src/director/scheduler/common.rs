@@ -180,3 +180,66 @@ pub fn is_overworked(server: &RealServer, real_servers: &[Arc<RealServer>]) -> b
     let is_idle = |other: &Arc<RealServer>| other.active() * 2 < u64::from(other.weight());
     server.active() > u64::from(server.weight()) && real_servers.iter().any(is_idle)
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv6Addr;
+    use std::sync::atomic::Ordering;
+
+    use super::super::testing::{build, flow, request, sequence, servers};
+    use super::super::{Memory, Row, mh, sh};
+    use super::*;
+
+    /// The schedulers that share [`Buckets::choose_for_client`].
+    const BY_CLIENT: [&Row; 2] = [&sh::ROW, &mh::ROW];
+
+    #[test]
+    fn a_client_keeps_its_server_and_its_port_counts_only_with_the_flag() {
+        let servers = servers(&[(1, 0, 0); 5]);
+        for row in BY_CLIENT {
+            let choices = |options: &Options| -> Vec<_> {
+                let scheduler = (row.build)(&servers, options, Memory::default());
+                let of_port =
+                    |client_port| scheduler.choose(&servers, &request(&Flow { client_port, ..flow() }));
+                (1..200).map(of_port).collect()
+            };
+            let without = choices(&Options::default());
+            assert!(without.iter().all(|choice| *choice == without[0]), "{}", row.name);
+            let with = choices(&Options { has_port: true, ..Options::default() });
+            assert!((0..5).all(|server| with.contains(&Some(server))), "{}", row.name);
+        }
+    }
+
+    #[test]
+    fn only_with_fallback_does_an_overloaded_servers_client_find_another() {
+        for row in BY_CLIENT {
+            let servers = servers(&[(1, 0, 0), (1, 0, 0)]);
+            let strict = build(row, &servers);
+            let options = Options { has_fallback: true, ..Options::default() };
+            let fallback = (row.build)(&servers, &options, Memory::default());
+            let before = sequence(&*strict, &servers, 100);
+            assert_eq!(sequence(&*fallback, &servers, 100), before, "{}", row.name);
+            servers[0].live.is_overloaded.store(true, Ordering::Relaxed);
+            let only_the_other = before.iter().map(|choice| choice.filter(|choice| *choice == 1));
+            assert!(sequence(&*strict, &servers, 100).into_iter().eq(only_the_other), "{}", row.name);
+            assert_eq!(sequence(&*fallback, &servers, 100), [Some(1); 100], "{}", row.name);
+        }
+    }
+
+    /// T5: each of the sixteen bytes spreads clients.
+    #[test]
+    fn an_ipv6_clients_whole_address_counts() {
+        let servers = servers(&[(1, 0, 0); 5]);
+        for (row, position) in BY_CLIENT.into_iter().flat_map(|row| (0..16).map(move |byte| (row, byte))) {
+            let scheduler = build(row, &servers);
+            let of_byte = |byte| {
+                let mut octets = [0x20; 16];
+                octets[position] = byte;
+                let client = Ipv6Addr::from(octets).into();
+                scheduler.choose(&servers, &request(&Flow { client, ..flow() }))
+            };
+            let choices: Vec<_> = (0..=255).map(of_byte).collect();
+            assert!((0..5).all(|server| choices.contains(&Some(server))), "{} byte {position}", row.name);
+        }
+    }
+}

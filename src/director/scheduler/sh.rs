@@ -75,25 +75,8 @@ impl Scheduler for SourceHashing {
 
 #[cfg(test)]
 mod tests {
-    use std::sync::atomic::Ordering;
-
-    use super::super::testing::{build, flow, request, sequence, servers};
+    use super::super::testing::{sequence, servers};
     use super::*;
-    use crate::packet::Flow;
-
-    #[test]
-    fn a_client_keeps_its_server_and_its_port_counts_only_with_the_flag() {
-        let servers = servers(&[(1, 0, 0); 5]);
-        let choices = |options: &Options| -> Vec<_> {
-            let sh = (ROW.build)(&servers, options, Memory::default());
-            let of_port = |client_port| sh.choose(&servers, &request(&Flow { client_port, ..flow() }));
-            (1..200).map(of_port).collect()
-        };
-        let without = choices(&Options::default());
-        assert!(without.iter().all(|choice| *choice == without[0]));
-        let with = choices(&Options { has_port: true, ..Options::default() });
-        assert!((0..5).all(|server| with.contains(&Some(server))));
-    }
 
     #[test]
     fn buckets_follow_weights_and_weight_zero_has_none() {
@@ -119,21 +102,6 @@ mod tests {
             let of_fair_share = buckets * 11.0 / table.len() as f64;
             assert!((0.9..=1.1).contains(&of_fair_share), "{index}: {of_fair_share}");
         }
-    }
-
-    #[test]
-    fn only_with_fallback_does_an_overloaded_servers_client_find_another() {
-        let servers = servers(&[(1, 0, 0), (1, 0, 0)]);
-        let sh = build(&ROW, &servers);
-        let options = Options { has_fallback: true, ..Options::default() };
-        let fallback = (ROW.build)(&servers, &options, Memory::default());
-        let before = sequence(&*sh, &servers, 100);
-        servers[0].live.is_overloaded.store(true, Ordering::Relaxed);
-        let after = sequence(&*sh, &servers, 100);
-        assert!(
-            before.iter().zip(&after).all(|(before, after)| *after == before.filter(|choice| *choice == 1))
-        );
-        assert!(sequence(&*fallback, &servers, 100).iter().all(|choice| *choice == Some(1)));
     }
 
     #[test]
