@@ -17,7 +17,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("director", &["encapsulation", "packet", "time"]),
     ("realserver", &["encapsulation", "packet"]),
     ("config", &["director", "encapsulation", "packet", "realserver"]),
-    ("metrics", &["director", "realserver"]),
+    ("metrics", &["director", "realserver", "time"]),
     ("datapath", &["packet", "time"]),
     ("host", &[]),
     ("lab", &[]),
