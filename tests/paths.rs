@@ -12,6 +12,7 @@ use lvs_tund::director::path::errors::{Event, Heard, Kind, Outcome, PathErrors};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, ReplyKind, Verdict};
 use lvs_tund::director::{Director, Extra};
+use lvs_tund::packet::frame::{PACKET_MAX, SegmentKind, Segments};
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::time::Moment;
 
@@ -327,6 +328,34 @@ fn with_ignore_df_the_outer_packet_is_cut() {
     let (_, small) = world.handle(&as_fragment(&udp(53, b"small"), 0x4000), NOW);
     assert_eq!(small[6] & 0x40, 0, "no DF outside");
     assert_ne!(small[4..6], out[4..6], "6864-2: an identification of its own");
+}
+
+/// A super-packet is judged by its segments: 3000 bytes that are three segments need no answer, and leave as three.
+#[test]
+fn a_super_packet_is_judged_by_its_segments() {
+    let inner = as_fragment(&tcp(ACK, &[7; 3000]), 0x4000);
+    for (size, is_too_big) in [(1000u16, false), (1436, false), (1437, true), (3000, true)] {
+        let mut world = world();
+        let mut frame = Frame::with_capacity(PACKET_MAX);
+        frame.replace(&inner);
+        frame.offload.segments = Some(Segments { kind: SegmentKind::TcpV4, size, header_length: 44 });
+        let verdict = world.director.handle_packet(&mut frame, NOW);
+        if is_too_big {
+            assert!(matches!(verdict, Verdict::Reply(reply) if reply.kind == ReplyKind::TooBig), "{size}");
+            continue;
+        }
+        assert!(matches!(verdict, Verdict::Transmit(_)), "{size}: {verdict:?}");
+        assert_eq!(frame.space().len(), PACKET_MAX, "room for the next capture");
+        let mut outer = vec![frame.packet().to_vec()];
+        for extra in world.extras(NOW) {
+            let Extra::Piece { frame, to } = extra else { panic!("segments") };
+            assert_eq!(to, std::net::IpAddr::from(SERVER2));
+            outer.push(frame.packet().to_vec());
+        }
+        let payload: Vec<u8> = outer.iter().flat_map(|packet| packet[20 + 44..].to_vec()).collect();
+        assert_eq!((outer.len(), payload), (3, inner[44..].to_vec()), "{size}");
+        assert!(outer.iter().all(|packet| packet.len() <= 1500 && checksum(&packet[..20]) == 0));
+    }
 }
 
 /// 2003-5, D15: where the capture bypasses the kernel's forwarding, we are the router.
