@@ -11,6 +11,7 @@ pub mod frame;
 pub mod icmp;
 pub mod ipv4;
 pub(crate) mod reasons;
+pub mod segment;
 pub mod tcp;
 pub mod udp;
 

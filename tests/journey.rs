@@ -284,6 +284,7 @@ fn icmp_and_sizes() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("D71 about no connection of ours", error(&quote_of_reply(28)), Drop("no_connection")),
         ("D81 1481 bytes with DF", udp_of(1481, true), Reply("too_big", Some("too_big"))),
         ("D82 1480 bytes with DF", udp_of(1480, true), Forward),
+        ("D83 1480 bytes without DF", udp_of(1480, false), Forward),
         ("D85 ICMP error of 1500 bytes", big_error, Drop("no_connection")),
         ("D86 65535 bytes", udp_of(65_535, false), Drop("too_big")),
     ]
@@ -381,6 +382,21 @@ fn a_later_fragment_whose_first_never_comes_is_dropped() {
     assert!(world.director.is_waiting());
     assert_eq!(extras(&mut world, Moment::from_secs(2)), [None]);
     assert!(!world.director.is_waiting());
+}
+
+/// D84: a first fragment that is too big is cut again, and nobody is told.
+#[test]
+fn a_fragment_that_is_too_big_is_cut_again() {
+    let mut world = world();
+    let first = as_fragment(&udp(53, &[0; 1456]), 0x2000);
+    assert_eq!(first.len(), 1484);
+    let (verdict, out) = world.handle(&first);
+    assert!(matches!(verdict, Verdict::Transmit(_)), "{verdict:?}");
+    let rest: Vec<_> = extras(&mut world, Moment::from_secs(1)).into_iter().map(Option::unwrap).collect();
+    let pieces: Vec<&[u8]> = [&out].into_iter().chain(&rest).map(|outer| &outer[20..]).collect();
+    assert!(pieces.iter().all(|piece| piece[6] & 0x20 != 0), "more fragments follow each of them");
+    assert_eq!(pieces.concat().len(), first.len() + 20 * (pieces.len() - 1));
+    assert_eq!((pieces.len(), pieces[0].len()), (2, 1476));
 }
 
 /// D83: cut before it is wrapped; every piece fits the way and comes out as it went in.

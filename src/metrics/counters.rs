@@ -201,6 +201,7 @@ mod tests {
     use super::*;
     use crate::director::cluster::Slot;
     use crate::director::verdict::Route;
+    use crate::realserver::verdict::Delivery;
 
     #[test]
     fn a_packet_counts_with_its_fate_and_nowhere_else() {
@@ -219,6 +220,16 @@ mod tests {
         assert_eq!(counters.real_servers.read(300), (1, 100));
         assert_eq!(counters.dropped[DropReason::SendError as usize].get(), 1);
         assert!(counters.errors.read().any(|cause| cause == ("no_buffer", 1)));
+    }
+
+    /// 6040-4.
+    #[test]
+    fn surprising_marks_are_counted() {
+        let counters = RealserverCounters::default();
+        for has_surprising_ecn in [true, false, true] {
+            counters.count(&RealserverVerdict::Deliver(Delivery { vip: 0, has_surprising_ecn }), 60, 40);
+        }
+        assert_eq!((counters.surprising_ecn.get(), counters.delivered.read(0)), (2, (3, 120)));
     }
 
     #[test]
