@@ -73,6 +73,7 @@ const TESTS: &[(&str, Test)] = &[
     ("what_the_configuration_cannot_mean_is_refused", refusals::configuration),
     ("what_the_host_contradicts_is_refused_and_undone", refusals::host),
     ("what_the_host_does_not_have_is_said", refusals::missing),
+    ("without_the_tun_driver_the_daemons_say_so_and_make_no_node", refusals::no_driver),
     ("root_in_a_user_namespace_has_it_all", refusals::user_namespace),
     ("without_privilege_the_daemons_say_what_they_need", refusals::no_privilege),
 ];
