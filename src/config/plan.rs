@@ -56,6 +56,7 @@ pub struct DirectorPlan {
     /// Our address on the outer packets; `None`: the one the host's route to each real server says.
     pub outer_source: Option<Ipv4Addr>,
     pub connections_max: usize,
+    pub connections_per_client_max: u32,
     /// Key of the hash schedulers; `None`: a random one.
     pub hash_key: Option<[u8; 16]>,
     pub cluster: ClusterConfig,

@@ -192,7 +192,8 @@ impl Service {
     ) -> Result<Service, Failure> {
         let view = look_at_host(plan, host, None).await?;
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(with_hash_key(plan), view)));
-        let tables = Arc::new(Tables::new(plan.connections_max, random()));
+        let tables = Tables::new(plan.connections_max, random());
+        let tables = Arc::new(tables.with_connections_per_client_max(plan.connections_per_client_max));
         let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
         let (mut workers, failures) = Workers::new().map_err(no_threads)?;
         let narrowed = Arc::new(Notify::new());

@@ -50,7 +50,8 @@ impl Director {
             host.paths = rips.map(|server| (server.rip, Path { source, mtu: PATH_MTU_DEFAULT })).collect();
         }
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
-        let tables = Arc::new(Tables::new(plan.connections_max, SEED));
+        let tables = Tables::new(plan.connections_max, SEED);
+        let tables = Arc::new(tables.with_connections_per_client_max(plan.connections_per_client_max));
         let director = director::Director::new(cluster.clone(), tables.clone(), SEED);
         let path_errors = PathErrors::new(cluster.clone(), tables.clone());
         Ok(Director { director, path_errors, cluster, tables, swept: Moment::ZERO })

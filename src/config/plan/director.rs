@@ -10,6 +10,7 @@ use super::{
     Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR, services, words,
 };
 use crate::director::cluster::{ClusterConfig, NoService, VirtualServiceConfig};
+use crate::director::connection::share_of;
 use crate::encapsulation::Ttl;
 
 const NO_SERVICE: &[(&str, NoService)] = &[("reject", NoService::Reject), ("drop", NoService::Drop)];
@@ -69,6 +70,11 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     };
     let max = file.connections_max.as_ref();
     let max = max.map(|n| words::number(source, "connections_max", n, 1..=CONNECTIONS_LIMIT)).transpose()?;
+    let connections_max = max.map_or(CONNECTIONS_MAX_DEFAULT, |max| max as usize);
+    let per_client = file.connections_per_client_max.as_ref();
+    let per_client = per_client
+        .map(|n| words::number(source, "connections_per_client_max", n, 1..=CONNECTIONS_LIMIT))
+        .transpose()?;
     let hash_key =
         file.hash_key.as_ref().map(|word| words::hash_key(source, "hash_key", word)).transpose()?;
     Ok(DirectorPlan {
@@ -81,7 +87,8 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
         capture: capture.transpose()?.unwrap_or(Capture::Auto),
         announce: announce.transpose()?.unwrap_or(Announce::Always),
         outer_source,
-        connections_max: max.map_or(CONNECTIONS_MAX_DEFAULT, |max| max as usize),
+        connections_max,
+        connections_per_client_max: per_client.map_or(share_of(connections_max), |max| max as u32),
         hash_key,
         cluster,
     })
