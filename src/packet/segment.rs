@@ -163,6 +163,6 @@ mod tests {
         }
         let empty = tcp(0);
         let one = Segments { kind: SegmentKind::TcpV4, size: 10, header_length: 40 };
-        assert_eq!(split(&Ipv4::parse(&empty).unwrap(), one).unwrap(), [empty.clone()]);
+        assert_eq!(split(&Ipv4::parse(&empty).unwrap(), one).unwrap(), std::slice::from_ref(&empty));
     }
 }
