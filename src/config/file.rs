@@ -97,6 +97,7 @@ pub struct RealserverFile {
     pub rips: Vec<Spanned<String>>,
     #[serde(default)]
     pub services: Vec<Spanned<String>>,
+    pub mss: Option<Spanned<toml::Value>>,
     pub tun: Option<Spanned<String>>,
     pub metrics: Option<Spanned<String>>,
 }

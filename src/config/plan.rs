@@ -41,6 +41,17 @@ pub enum Announce {
     Never,
 }
 
+/// The maximum segment size announced for connections to the VIPs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mss {
+    /// What fits the path from the directors.
+    Auto,
+    /// The host's own.
+    Off,
+    /// Bytes.
+    Fixed(u16),
+}
+
 /// A director's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectorPlan {
@@ -67,5 +78,6 @@ pub struct DirectorPlan {
 pub struct RealserverPlan {
     pub tun: String,
     pub metrics: SocketAddr,
+    pub mss: Mss,
     pub guard: GuardConfig,
 }
