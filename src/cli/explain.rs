@@ -8,10 +8,10 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Failure, read};
+use super::{Failure, Format, read};
 use crate::config::Source;
 use crate::datapath::pcap::{Reader, Writer};
 use crate::time::Moment;
@@ -47,12 +47,6 @@ struct Question {
     /// For people or for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
 }
 
 /// What became of one packet; one line of JSON.
