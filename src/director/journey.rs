@@ -78,6 +78,7 @@ impl<'a> Journey<'a> {
         self.refuse_untunnelable(packet)?;
         let slot = self.tables.connections.peek(&packet.flow, self.now).ok_or(DropReason::NoConnection)?;
         let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoConnection)?;
+        refuse_exit(packet, real_server)?;
         Ok(Choice { real_server, memory: Memory::Known })
     }
 
@@ -112,7 +113,9 @@ impl<'a> Journey<'a> {
             return Err(DropReason::MartianSource.into());
         }
         if packet.ttl == 0 {
-            let answer = (packet.content != Content::IcmpError).then_some(Answer::TimeExceeded);
+            // An answer speaks as the address that was asked: nobody's but a VIP is ours to speak as.
+            let may_answer = may_err(packet) && self.cluster.has_vip(packet.destination);
+            let answer = may_answer.then_some(Answer::TimeExceeded);
             return Err(Refusal { reason: Some(DropReason::TtlExpired), answer, waits_for: None });
         }
         Ok(())
@@ -179,10 +182,7 @@ impl<'a> Journey<'a> {
             Some(real_server) => real_server,
             None => self.schedule(service, packet, may_remember)?,
         };
-        // RFC 2003 §3.2: never tunnel a packet to its own sender.
-        if packet.source == chosen.config.rip {
-            return Err(DropReason::SourceIsTunnelExit.into());
-        }
+        refuse_exit(packet, chosen)?;
         if !may_remember {
             return Ok(Choice { real_server: chosen, memory: Memory::None });
         }
@@ -334,8 +334,7 @@ impl<'a> Journey<'a> {
             return self.wrap(frame, real_server, packet.has_dont_fragment);
         }
         if packet.has_dont_fragment {
-            // RFC 1122 §3.2.2: no error about an error.
-            let answer = (packet.content != Content::IcmpError).then_some(Answer::TooBig { mtu });
+            let answer = may_err(packet).then_some(Answer::TooBig { mtu });
             return Err(Refusal { reason: Some(DropReason::TooBig), answer, waits_for: None });
         }
         let overhead = usize::from(real_server.encapsulation.overhead);
@@ -376,6 +375,17 @@ impl<'a> Journey<'a> {
             CannotEncapsulate::Expired => DropReason::TtlExpired.into(),
         })
     }
+}
+
+/// RFC 2003 §3.2: a packet must not be tunnelled to its own sender.
+fn refuse_exit(packet: &Packet, real_server: &RealServer) -> Result<(), DropReason> {
+    let is_exit = packet.source == real_server.config.rip;
+    if is_exit { Err(DropReason::SourceIsTunnelExit) } else { Ok(()) }
+}
+
+/// RFC 1122 §3.2.2: no error about an error, nor about any fragment but the first.
+fn may_err(packet: &Packet) -> bool {
+    !matches!(packet.content, Content::IcmpError | Content::LaterFragment)
 }
 
 fn event_of(packet: &Packet) -> Event {
