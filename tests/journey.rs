@@ -397,6 +397,39 @@ fn packets_of_a_known_connection_follow_it() {
     }
 }
 
+#[test]
+fn an_error_from_the_connections_own_real_server_is_not_wrapped_for_it() {
+    let mut world = world().established();
+    let from = |source: std::net::Ipv4Addr| {
+        let error = icmp(3, 4, [0, 0, 5, 0x78], &quote_of_reply(28));
+        changed(&error, |b| b[12..16].copy_from_slice(&source.octets()))
+    };
+    assert_eq!(world.handle(&from(SERVER2)).0, Verdict::Drop(DropReason::SourceIsTunnelExit));
+    assert!(matches!(world.handle(&from(SERVER3)).0, Verdict::Transmit(_)), "another one may be a router");
+}
+
+#[test]
+fn no_answer_is_sent_as_an_address_that_is_no_vip() {
+    let expired = |destination: [u8; 4]| {
+        let syn = tcp_between(CLIENT, 40000, destination.into(), 80, SYN, b"");
+        changed(&syn, |b| b[8] = 0)
+    };
+    for destination in [[172, 25, 3, 99], [224, 0, 0, 5]] {
+        assert_eq!(world().handle(&expired(destination)).0, Verdict::Drop(DropReason::TtlExpired));
+    }
+}
+
+/// RFC 1122 §3.2.2.
+#[test]
+fn no_error_is_sent_about_a_later_fragment() {
+    let mut world = world();
+    let first = as_fragment(&udp(53, &[0; 1000]), 0x6000);
+    assert!(matches!(world.handle(&first).0, Verdict::Transmit(_)));
+    let later = as_fragment(&udp(53, &[1; 1480]), 0x407e);
+    assert_eq!(world.handle(&later).0, Verdict::Drop(DropReason::TooBig));
+    assert_eq!(world.handle(&changed(&later, |b| b[8] = 0)).0, Verdict::Drop(DropReason::TtlExpired));
+}
+
 /// The extra frames and late fates that are due, as packets with their destinations.
 fn extras(world: &mut World, now: Moment) -> Vec<Option<Vec<u8>>> {
     let extras = std::iter::from_fn(|| world.director.poll_extra(now));

@@ -9,8 +9,11 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use foldhash::quality::SeedableRandomState;
 
-/// 256 KiB of counts. A full table of a million entries has 16 in each part.
-const PARTS: usize = 1 << 16;
+/// Counts of a table of a million entries, 256 KiB; a smaller one has fewer, down to the least.
+const PARTS_MAX: usize = 1 << 16;
+const PARTS_MIN: usize = 64;
+/// Entries of a full table for each part.
+const ENTRIES_PER_PART: usize = 16;
 
 /// One client has an eighth of the table by default, but no less than the ports of one address: many people may be
 /// behind it.
@@ -30,7 +33,8 @@ pub(super) struct Shares {
 
 impl Shares {
     pub(super) fn new(connections_max: usize, hasher: SeedableRandomState) -> Shares {
-        let counts = (0..PARTS).map(|_| AtomicU32::new(0)).collect();
+        let parts = (connections_max / ENTRIES_PER_PART).clamp(PARTS_MIN, PARTS_MAX);
+        let counts = (0..parts).map(|_| AtomicU32::new(0)).collect();
         Shares { hasher, counts, entries_max: share_of(connections_max) }
     }
 
@@ -59,6 +63,6 @@ impl Shares {
             IpAddr::V4(v4) => u64::from(u32::from(v4)),
             IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
         };
-        &self.counts[self.hasher.hash_one(bits) as usize % PARTS]
+        &self.counts[self.hasher.hash_one(bits) as usize % self.counts.len()]
     }
 }
