@@ -64,6 +64,7 @@ fn world_of(config: ClusterConfig, connections_max: usize) -> World {
     let host = HostView {
         own_addresses: [DIRECTOR.into()].into(),
         paths: [(SERVER2.into(), path), (SERVER3.into(), path)].into(),
+        ..HostView::default()
     };
     let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
     let tables = Arc::new(Tables::new(connections_max, 7));

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig,
+    Cluster, ClusterConfig, HostView, OnRemoved, Path, RealServerConfig, VirtualServiceConfig,
 };
 use lvs_tund::director::path::errors::{Event, Heard, Kind, Outcome, PathErrors};
 use lvs_tund::director::tables::Tables;
@@ -52,6 +52,7 @@ fn world_of(config: ClusterConfig) -> World {
     let host = HostView {
         own_addresses: [DIRECTOR.into()].into(),
         paths: [(SERVER2.into(), path), (SERVER3.into(), path)].into(),
+        ..HostView::default()
     };
     let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
     let tables = Arc::new(Tables::new(1000, 7));
@@ -264,6 +265,108 @@ fn a_storm_of_errors_is_bounded() {
     let message = too_big(1400, &outer_of(&big()));
     let limited = (0..10_000).filter(|_| world.hear(&message).outcome == Outcome::RateLimited).count();
     assert_eq!(limited, 10_000 - 50);
+}
+
+/// What is not about our packets uses up no budget.
+#[test]
+fn junk_does_not_keep_true_errors_from_being_heard() {
+    let mut world = world();
+    let junk = too_big(1400, &changed(&outer_of(&big()), |b| b[19] = 77));
+    assert!((0..200).all(|_| world.hear(&junk).outcome == Outcome::Mismatch));
+    assert_eq!(world.hear(&too_big(1400, &outer_of(&big()))).outcome, Outcome::Relayed);
+}
+
+/// Nor do provoked resets keep a client from hearing that its packets are too big.
+#[test]
+fn provoked_answers_do_not_make_the_path_a_black_hole() {
+    let mut world = world();
+    let to_nowhere = tcp_between(CLIENT, 40000, VIP, 81, SYN, b"");
+    let resets = (0..100).filter(|_| matches!(world.handle(&to_nowhere, NOW).0, Verdict::Reply(_))).count();
+    assert_eq!(resets, 50);
+    let (verdict, _) = world.handle(&as_fragment(&tcp(ACK, &[7; 1456]), 0x4000), NOW);
+    assert!(matches!(verdict, Verdict::Reply(reply) if reply.kind == ReplyKind::TooBig), "{verdict:?}");
+}
+
+/// Who knows the two ends of the path can have the next packet's sender told; but not a new connection's, which would
+/// give up, and not more than one a second. An error or a later fragment does not use the debt up.
+#[test]
+fn a_debt_goes_to_a_known_connection_only() {
+    let message = error(3, 1, 0, &outer_of(&big())[..20]);
+    let mut world = world();
+    assert_eq!(world.hear(&message).outcome, Outcome::Noted);
+    let quote = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 100]);
+    for packet in [
+        tcp_between(CLIENT, 40002, VIP, 80, SYN, b""),
+        tcp_between(CLIENT, 40002, VIP, 80, SYN, b""),
+        icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]),
+        tcp(RST, b""),
+    ] {
+        assert!(matches!(world.handle(&packet, NOW).0, Verdict::Transmit(_)));
+        assert!(world.extras(NOW).is_empty());
+    }
+    assert!(matches!(world.handle(&tcp(ACK, b"data"), NOW).0, Verdict::Transmit(_)));
+    assert_eq!(world.extras(NOW).len(), 1);
+    world.hear(&message);
+    world.handle(&tcp(ACK, b"data"), NOW);
+    assert!(world.extras(NOW).is_empty(), "one a second");
+}
+
+/// The flood rule leaves connections without an entry: their path is learned all the same, by the floor at worst.
+#[test]
+fn during_a_flood_a_path_is_learned_without_an_entry() {
+    let mut world = world_of(ClusterConfig { new_connections_per_second_max: Some(1), ..config() });
+    for port in [1, 2] {
+        world.handle(&tcp_between(CLIENT, port, VIP, 80, SYN, b""), NOW);
+    }
+    let inner = as_fragment(&tcp_between(CLIENT, 2, VIP, 80, ACK, &[7; 1436]), 0x4000);
+    let mut quote = outer_of(&inner);
+    quote[19] = 3;
+    finish_header(&mut quote);
+    let heard = world.hear(&too_big(1400, &quote));
+    assert_eq!((heard.outcome, heard.answer), (Outcome::Noted, None));
+    assert_eq!(world.path_mtu(SERVER3, NOW), 1400);
+    let (verdict, _) = world.handle(&inner, NOW);
+    assert!(matches!(verdict, Verdict::Reply(reply) if reply.kind == ReplyKind::TooBig), "{verdict:?}");
+}
+
+/// An error follows a connection to a removed real server only where the connection's own packets would.
+#[test]
+fn an_error_does_not_follow_to_a_removed_real_server() {
+    for on_removed in [OnRemoved::Reschedule, OnRemoved::Drop, OnRemoved::Keep] {
+        let mut world = world();
+        let mut next = config();
+        next.virtual_services[0].on_removed = on_removed;
+        next.virtual_services[0].real_servers.retain(|server| server.rip != std::net::IpAddr::from(SERVER2));
+        let host = world.cluster.load().host().clone();
+        let next = world.cluster.load().succeed(next, host);
+        world.cluster.store(Arc::new(next));
+        let quote = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 100]);
+        let (verdict, _) = world.handle(&icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]), NOW);
+        match on_removed {
+            OnRemoved::Keep => assert!(matches!(verdict, Verdict::Transmit(_)), "{verdict:?}"),
+            _ => assert_eq!(verdict, Verdict::Drop(DropReason::NoConnection)),
+        }
+    }
+}
+
+/// 6864-2: one identification for one path, whatever the virtual service.
+#[test]
+fn services_of_one_real_server_share_its_identifications() {
+    let mut config = config();
+    for service in &mut config.virtual_services {
+        service.real_servers.truncate(1);
+    }
+    let mut world = world_of(config);
+    let mut seen = std::collections::HashSet::new();
+    for port in 1..100 {
+        let (_, over_tcp) = world.handle(&as_fragment(&tcp_between(CLIENT, port, VIP, 80, SYN, b""), 0), NOW);
+        let (_, over_udp) = world.handle(&as_fragment(&udp(53, b"question"), 0), NOW);
+        for out in [over_tcp, over_udp] {
+            let identification = [out[4], out[5]];
+            assert_ne!(identification, [0, 0], "which the kernel would replace");
+            assert!(seen.insert(identification));
+        }
+    }
 }
 
 #[test]

@@ -162,7 +162,8 @@ async fn look_at_host(
             Err(_) => {}
         }
     }
-    Ok(HostView { own_addresses, paths })
+    let identification_seed = before.map_or_else(random, |before| before.identification_seed);
+    Ok(HostView { own_addresses, paths, identification_seed })
 }
 
 /// A director at work.

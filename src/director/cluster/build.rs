@@ -135,7 +135,7 @@ impl Builder<'_> {
             config: config.clone(),
             rip,
             path: path_of(config, host),
-            soft: self.soft.entry(rip).or_default().clone(),
+            soft: self.soft_state(rip, host),
             encapsulation: &encapsulation::ipip::ROW,
             is_present: true,
             live: known.map(|server| server.live.clone()).unwrap_or_default(),
@@ -143,6 +143,12 @@ impl Builder<'_> {
         server.judge_load();
         self.real_servers[slot.index() as usize] = Some(server.clone());
         Some(server)
+    }
+
+    fn soft_state(&mut self, rip: Ipv4Addr, host: &HostView) -> Arc<SoftState> {
+        let first = host.identification_seed.wrapping_mul(u64::from(u32::from(rip)) | 1) >> 48;
+        let soft = self.soft.entry(rip).or_insert_with(|| Arc::new(SoftState::new(first as u16)));
+        soft.clone()
     }
 
     /// A slot for a real server that had none.

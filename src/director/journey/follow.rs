@@ -1,6 +1,7 @@
 //! Packets that follow another one: ICMP errors the connection they are about, later fragments their first.
 
 use super::super::classify::{Content, Packet};
+use super::super::cluster::OnRemoved;
 use super::super::fragment::Follow;
 use super::super::scheduler::Request;
 use super::super::verdict::{DropReason, Memory};
@@ -15,6 +16,11 @@ impl<'a> Journey<'a> {
             return self.follow_hash(packet);
         };
         let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoConnection)?;
+        let service = self.cluster.virtual_service(real_server.virtual_service);
+        let is_kept = service.is_some_and(|service| service.config.on_removed == OnRemoved::Keep);
+        if !real_server.is_present && !is_kept {
+            return Err(DropReason::NoConnection.into());
+        }
         refuse_exit(packet, real_server)?;
         Ok(Choice { real_server, memory: Memory::Known })
     }

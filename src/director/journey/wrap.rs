@@ -3,11 +3,11 @@
 
 use std::collections::VecDeque;
 
-use super::super::classify::Packet;
+use super::super::classify::{Content, Packet};
 use super::super::cluster::RealServer;
 use super::super::path::Owed;
 use super::super::reply::Answer;
-use super::super::verdict::DropReason;
+use super::super::verdict::{DropReason, Memory};
 use super::{Choice, Journey, Refusal};
 use crate::encapsulation::{CannotEncapsulate, Outer};
 use crate::packet::Frame;
@@ -15,6 +15,7 @@ use crate::packet::fragment;
 use crate::packet::frame::PACKET_MAX;
 use crate::packet::ipv4::{self, Ipv4};
 use crate::packet::segment;
+use crate::packet::tcp::Flags;
 
 impl Journey<'_> {
     /// Wraps the packet for the way to its real server. One that is too big is cut before it is wrapped,
@@ -32,7 +33,7 @@ impl Journey<'_> {
         if config.decrements_ttl {
             ipv4::set_ttl(frame.packet_mut(), packet.ttl - 1);
         }
-        self.pay_debt(frame, packet, real_server);
+        self.pay_debt(frame, packet, choice);
         let mtu = real_server.inner_mtu(self.now);
         if frame.offload.segments.is_none() && packet.total_length <= usize::from(mtu) {
             return self.wrap(frame, real_server, packet.has_dont_fragment);
@@ -95,12 +96,23 @@ impl Journey<'_> {
 
     /// RFC 2003 §5: an error from the path quoted too little to say whose packet it was about, so the next
     /// packet's sender is told, and that packet goes its way all the same.
-    fn pay_debt(&mut self, frame: &Frame, packet: &Packet, real_server: &RealServer) {
-        let Some(Owed::HostUnreachable) = real_server.soft.take_owed(self.now) else { return };
-        let refusal = Refusal::error(DropReason::NoRealServer, Answer::HostUnreachable, packet);
-        if let Some(answer) = refusal.answer {
-            self.outbox.answers.push_back((Frame::from_packet(frame.packet()), answer));
+    /// Only on a known connection: a first packet's sender would give up at once on what may be forged.
+    fn pay_debt(&mut self, frame: &Frame, packet: &Packet, choice: &Choice) {
+        let is_due = choice.memory == Memory::Known
+            && match packet.content {
+                Content::Tcp(flags) => !flags.has(Flags::SYN) && !flags.has(Flags::RST),
+                Content::Udp => true,
+                _ => false,
+            };
+        if !is_due {
+            return;
         }
+        let answer = match choice.real_server.soft.take_owed(self.now) {
+            Some(Owed::HostUnreachable) => Answer::HostUnreachable,
+            Some(Owed::NetUnreachable) => Answer::NetUnreachable,
+            None => return,
+        };
+        self.outbox.answers.push_back((Frame::from_packet(frame.packet()), answer));
     }
 
     fn wrap(
@@ -111,7 +123,7 @@ impl Journey<'_> {
     ) -> Result<(), Refusal> {
         let config = self.cluster.config();
         let keeps_df = has_dont_fragment && !config.ignores_df;
-        let identification = if keeps_df { 0 } else { real_server.live.next_identification() };
+        let identification = if keeps_df { 0 } else { real_server.soft.next_identification() };
         let outer = Outer {
             source: real_server.path.source,
             destination: real_server.rip,

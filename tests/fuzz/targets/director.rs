@@ -117,7 +117,7 @@ fn config(switches: u8) -> ClusterConfig {
 
 fn host() -> HostView {
     let path = |(rip, mtu): (Ipv4Addr, u16)| (IpAddr::from(rip), Path { source: DIRECTOR, mtu });
-    HostView { own_addresses: [DIRECTOR.into()].into(), paths: WAYS.map(path).into() }
+    HostView { own_addresses: [DIRECTOR.into()].into(), paths: WAYS.map(path).into(), ..HostView::default() }
 }
 
 impl World {

@@ -29,7 +29,11 @@ const LINK_MTU: u16 = 1500;
 pub fn run(data: &[u8]) {
     let Some((how, bytes)) = data.split_first() else { return };
     let path = Path { source: DIRECTOR, mtu: LINK_MTU };
-    let host = HostView { own_addresses: [DIRECTOR.into()].into(), paths: [(SERVER.into(), path)].into() };
+    let host = HostView {
+        own_addresses: [DIRECTOR.into()].into(),
+        paths: [(SERVER.into(), path)].into(),
+        ..HostView::default()
+    };
     let service = VirtualServiceConfig {
         real_servers: vec![RealServerConfig::new(SERVER.into(), 1)],
         ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
