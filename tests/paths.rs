@@ -410,6 +410,22 @@ fn an_error_about_a_hashed_connection_needs_no_entry() {
     }
 }
 
+/// A flow that the hash alone decides may be made up: its path is learned, and nobody is sent ICMP for it.
+#[test]
+fn nobody_is_told_about_a_connection_without_an_entry() {
+    let mut world = world_of(config());
+    let victim = Ipv4Addr::new(198, 51, 100, 9);
+    let inner = as_fragment(&tcp_between(victim, 7, VIP, 443, ACK, &[7; 1436]), 0x4000);
+    let mut quotes = [outer_of(&inner), outer_of(&inner)];
+    quotes[1][19] = 3;
+    finish_header(&mut quotes[1]);
+    for quote in quotes {
+        assert_eq!(world.hear(&error(3, 1, 0, &quote)).answer, None);
+        assert_eq!(world.hear(&too_big(1400, &quote)).answer, None);
+    }
+    assert_eq!((world.path_mtu(SERVER2, NOW), world.path_mtu(SERVER3, NOW)), (1400, 1400));
+}
+
 /// C3: the outer packet is cut; the inner one comes out of the pieces as it was.
 #[test]
 fn with_ignore_df_the_outer_packet_is_cut() {

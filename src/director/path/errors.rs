@@ -145,8 +145,8 @@ enum Inner<'a> {
     Whole(Ipv4<'a>),
     /// Too little to say whose it is.
     Cut,
-    /// Of somebody who must not, or need not, be told: the sender of an error, of a later fragment, of what has no
-    /// entry because of a flood.
+    /// Of somebody who must not be told, the sender of an error or of a later fragment; or who may not be there at
+    /// all, for no entry says so.
     Untold,
 }
 
@@ -230,7 +230,7 @@ impl PathErrors {
         let is_there =
             |service: &&VirtualService| service.real_servers.iter().any(|server| server.rip == rip);
         match cluster.find(flow).filter(is_there) {
-            Some(service) if service.is_stateless || service.config.is_one_packet => Life::Lives,
+            Some(service) if service.is_stateless || service.config.is_one_packet => Life::Possible,
             // The flood rule leaves connections without an entry; which ones, only their worker knows.
             Some(_) if cluster.config().new_connections_per_second_max.is_some() => Life::Possible,
             _ => Life::None,
@@ -240,6 +240,7 @@ impl PathErrors {
 
 enum Life {
     Lives,
+    /// It needs no entry to be forwarded; whoever names it may have made it up.
     Possible,
     None,
 }
