@@ -2,6 +2,7 @@
 //!
 //! Pure: text in, plan out. Every error names file, line and key, and says what was expected.
 
+pub mod consistency;
 pub mod file;
 pub mod plan;
 mod suggest;

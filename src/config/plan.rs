@@ -8,11 +8,13 @@ mod words;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::director::cluster::ClusterConfig;
+use crate::director::cluster::{ClusterConfig, OnRemoved, UnknownTcp};
+use crate::director::connection::Timeouts;
 use crate::realserver::guard::GuardConfig;
 
 pub use director::director;
 pub use realserver::realserver;
+pub use services::{name_of, real_server, timeout, virtual_service, word_of_on_removed, word_of_unknown_tcp};
 
 /// Defaults of keys that both daemons have.
 pub const TUN_DIRECTOR: &str = "lvsd0";
@@ -59,6 +61,27 @@ pub struct DirectorPlan {
     /// Key of the hash schedulers; `None`: a random one.
     pub hash_key: Option<[u8; 16]>,
     pub cluster: ClusterConfig,
+    /// What is in `cluster` already, and what services added later begin with.
+    pub defaults: ServiceDefaults,
+}
+
+/// What a virtual service takes over unless it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceDefaults {
+    /// `None`: as the scheduler suggests.
+    pub unknown_tcp: Option<UnknownTcp>,
+    pub on_removed: OnRemoved,
+    pub timeouts: Timeouts,
+}
+
+impl Default for ServiceDefaults {
+    fn default() -> ServiceDefaults {
+        ServiceDefaults {
+            unknown_tcp: None,
+            on_removed: OnRemoved::Reschedule,
+            timeouts: Timeouts::default(),
+        }
+    }
 }
 
 /// A real server's configuration.

@@ -7,7 +7,8 @@ use toml::Spanned;
 use super::super::file::{self, DirectorFile};
 use super::super::{ConfigError, Source, clipped};
 use super::{
-    Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR, services, words,
+    Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, ServiceDefaults,
+    TUN_DIRECTOR, services, words,
 };
 use crate::director::cluster::{ClusterConfig, NoService, VirtualServiceConfig};
 use crate::encapsulation::Ttl;
@@ -29,7 +30,8 @@ const CONNECTIONS_LIMIT: i64 = 100_000_000;
 /// The first thing that is wrong, with its line.
 pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan, ConfigError> {
     let file: DirectorFile = file::parse(source)?;
-    let cluster = cluster(source, &file)?;
+    let defaults = services::defaults(source, &file)?;
+    let cluster = cluster(source, &file, &defaults)?;
     let interface = match (interface, &file.interface) {
         (Some(given), _) => {
             let command_line = Source { name: "command line", text: "" };
@@ -84,10 +86,15 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
         connections_max: max.map_or(CONNECTIONS_MAX_DEFAULT, |max| max as usize),
         hash_key,
         cluster,
+        defaults,
     })
 }
 
-fn cluster(source: &Source, file: &DirectorFile) -> Result<ClusterConfig, ConfigError> {
+fn cluster(
+    source: &Source,
+    file: &DirectorFile,
+    defaults: &ServiceDefaults,
+) -> Result<ClusterConfig, ConfigError> {
     let no_service =
         file.no_service.as_ref().map(|word| words::choice(source, "no_service", word, NO_SERVICE));
     let ttl = file.outer_ttl.as_ref().map(|value| read_ttl(source, value)).transpose()?;
@@ -99,7 +106,7 @@ fn cluster(source: &Source, file: &DirectorFile) -> Result<ClusterConfig, Config
         no_service: no_service.transpose()?.unwrap_or(NoService::Reject),
         ttl: ttl.unwrap_or_default(),
         new_connections_per_second_max: flood.map(|max| max as u32),
-        virtual_services: services::read(source, file)?,
+        virtual_services: services::read(source, file, defaults)?,
     })
 }
 

@@ -170,7 +170,7 @@ pub fn ports(source: &Source, written: &Spanned<toml::Value>) -> Result<Ports, C
             Some(Ports::one(port as u16))
         }
         // A number in quotes is a slip, not a range.
-        toml::Value::String(word) if word.parse::<i64>().is_err() => parse_ports(word),
+        toml::Value::String(word) if word.parse::<i64>().is_err() => word.parse().ok(),
         _ => None,
     };
     found.ok_or_else(|| {
@@ -180,20 +180,6 @@ pub fn ports(source: &Source, written: &Spanned<toml::Value>) -> Result<Ports, C
         );
         source.error(written.span(), message)
     })
-}
-
-fn parse_ports(word: &str) -> Option<Ports> {
-    if word == "all" {
-        return Some(Ports::ALL);
-    }
-    let port = |word: &str| word.parse::<u16>().ok().filter(|port| *port > 0);
-    match word.split_once('-') {
-        Some((first, last)) => {
-            let (first, last) = (port(first)?, port(last)?);
-            (first <= last).then_some(Ports { first, last })
-        }
-        None => port(word).map(Ports::one),
-    }
 }
 
 /// "tcp 172.25.3.100:80", also with a range or "all" behind the colon.
@@ -214,7 +200,7 @@ pub fn matcher(
     let (vip, ports) = rest.rsplit_once(':').ok_or_else(unclear)?;
     let (_, protocol) = protocols.iter().find(|(known, _)| *known == name).ok_or_else(unclear)?;
     let vip = address_v4(source, "match", &Spanned::new(written.span(), vip.to_owned()))?.into();
-    Ok(Matcher { protocol: *protocol, vip, ports: parse_ports(ports).ok_or_else(unclear)? })
+    Ok(Matcher { protocol: *protocol, vip, ports: ports.parse().map_err(|_| unclear())? })
 }
 
 /// 32 hexadecimal digits.
