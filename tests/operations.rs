@@ -3,7 +3,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use lvs_tund::config::consistency;
+use lvs_tund::config::plan::{self, DirectorPlan};
+use lvs_tund::config::{Source, consistency, diff, write};
 use lvs_tund::control::model::{
     Matcher, Operation, Port, Protocol, RealServerEdit, RealServerSpec, Seconds, ServiceRef, Then,
     TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
@@ -102,7 +103,40 @@ fn one_by_one(operations: &[Operation]) -> (Running, Vec<Operation>) {
     (running, carried_out)
 }
 
+fn read(text: &str) -> DirectorPlan {
+    plan::director(&Source { name: "written", text }, None).unwrap_or_else(|error| panic!("{error}\n{text}"))
+}
+
+/// The plan of a configuration in force.
+fn plan_of(running: Running) -> DirectorPlan {
+    let bare = read("interface = \"eth0\"");
+    DirectorPlan { cluster: running.cluster, defaults: running.defaults, ..bare }
+}
+
 proptest! {
+    #[test]
+    fn a_configuration_survives_its_text(operations in proptest::collection::vec(operation(), 0..40)) {
+        let plan = plan_of(one_by_one(&operations).0);
+        prop_assert_eq!(read(&write::director(&plan)), plan);
+    }
+
+    #[test]
+    fn a_reload_takes_over_what_the_file_says_anew_and_nothing_else(
+        before in proptest::collection::vec(operation(), 0..30),
+        by_hand in proptest::collection::vec(operation(), 0..10),
+        edited in proptest::collection::vec(operation(), 0..10),
+    ) {
+        let extended = |more: &[Operation]| {
+            one_by_one(&[&before[..], more].concat()).0.cluster
+        };
+        let (base, in_force, file) = (extended(&[]), extended(&by_hand), extended(&edited));
+        prop_assert_eq!(&diff::merge(&base, &base, &in_force), &in_force);
+        // Nothing was done by hand: the file it is, if in another order.
+        let merged = diff::merge(&base, &file, &base);
+        prop_assert_eq!(diff::clusters(&file, &merged), vec![]);
+        prop_assert_eq!(merged.virtual_services.len(), file.virtual_services.len());
+    }
+
     #[test]
     fn one_change_does_what_its_operations_do_one_by_one(
         operations in proptest::collection::vec(operation(), 0..40)

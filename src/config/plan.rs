@@ -12,7 +12,7 @@ use crate::director::cluster::{ClusterConfig, OnRemoved, UnknownTcp};
 use crate::director::connection::Timeouts;
 use crate::realserver::guard::GuardConfig;
 
-pub use director::director;
+pub use director::{director, word_of_announce, word_of_capture};
 pub use realserver::realserver;
 pub use services::{name_of, real_server, timeout, virtual_service, word_of_on_removed, word_of_unknown_tcp};
 

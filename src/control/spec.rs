@@ -11,9 +11,9 @@ use super::model::{
     Persistence, RealServerEdit, RealServerSpec, Seconds, TimeoutsSpec, VirtualServiceEdit,
     VirtualServiceSpec,
 };
-use crate::config::ConfigError;
 use crate::config::file::{PersistenceFile, RealServerFile, TimeoutsFile, VirtualServiceFile};
 use crate::config::plan::{self, ServiceDefaults};
+use crate::config::{ConfigError, write};
 use crate::director::cluster::{Matcher, RealServerConfig, UnknownTcp, VirtualServiceConfig};
 use crate::director::connection::Timeouts;
 use crate::director::scheduler;
@@ -135,7 +135,7 @@ pub fn spec_of(config: &VirtualServiceConfig) -> VirtualServiceSpec {
         name: Some(config.name.clone()),
         matchers: config.matchers.iter().copied().map(Into::into).collect(),
         scheduler: Some(config.scheduler.to_owned()),
-        scheduler_flags: scheduler_flags(config).into_iter().map(str::to_owned).collect(),
+        scheduler_flags: write::scheduler_flags(config).into_iter().map(str::to_owned).collect(),
         mh_table_size: mh_table_size(config),
         persistence: config.persistence.map(|persistence| Persistence {
             timeout: Seconds(persistence.timeout),
@@ -152,16 +152,6 @@ pub fn spec_of(config: &VirtualServiceConfig) -> VirtualServiceSpec {
         },
         real_servers: Vec::new(),
     }
-}
-
-/// The words of `scheduler_flags` that are in force.
-pub fn scheduler_flags(config: &VirtualServiceConfig) -> Vec<&'static str> {
-    let row = scheduler::find(config.scheduler).unwrap_or(scheduler::DEFAULT);
-    let options = &config.scheduler_options;
-    let is_set = |flag: &&str| {
-        flag.ends_with("-port") && options.has_port || flag.ends_with("-fallback") && options.has_fallback
-    };
-    row.flags.iter().copied().filter(is_set).collect()
 }
 
 /// Where the scheduler has one.

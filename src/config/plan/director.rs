@@ -19,6 +19,16 @@ const CAPTURE: &[(&str, Capture)] =
 const ANNOUNCE: &[(&str, Announce)] =
     &[("always", Announce::Always), ("local", Announce::Local), ("never", Announce::Never)];
 
+/// The word that is read as this.
+pub fn word_of_capture(value: Capture) -> &'static str {
+    services::word_of(CAPTURE, value)
+}
+
+/// The word that is read as this.
+pub fn word_of_announce(value: Announce) -> &'static str {
+    services::word_of(ANNOUNCE, value)
+}
+
 /// One thread each; a TUN device takes up to 256 (MAX_TAP_QUEUES of drivers/net/tun.c).
 const QUEUES_MAX: i64 = 256;
 /// About 10 GB of entries.

@@ -113,7 +113,7 @@ pub fn word_of_on_removed(value: OnRemoved) -> &'static str {
     word_of(ON_REMOVED, value)
 }
 
-fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+pub(super) fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
     let found = words.iter().find(|(_, known)| *known == value);
     found.map(|(word, _)| *word).expect("because the table has every value")
 }

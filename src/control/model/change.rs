@@ -6,6 +6,8 @@ use std::net::IpAddr;
 use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
+pub use crate::config::diff::Difference;
+
 use super::value::{Matcher, OnRemoved, Persistence, Seconds, UnknownTcp};
 
 /// Operations that are carried out together or not at all; together they are one generation.
@@ -261,40 +263,6 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
     Option::deserialize(deserializer).map(Some)
-}
-
-/// One thing that a change does to the configuration in force.
-#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Difference {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub virtual_service: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub real_server: Option<String>,
-    /// The configuration's key; absent where the whole is added or removed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub key: Option<String>,
-    /// Absent: it is added.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub from: Option<String>,
-    /// Absent: it is removed.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub to: Option<String>,
-}
-
-/// "web server2: weight 1 -> 0", "web server2: added".
-impl fmt::Display for Difference {
-    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        let place: Vec<&str> =
-            [&self.virtual_service, &self.real_server].into_iter().flatten().map(String::as_str).collect();
-        f.write_str(&place.join(" "))?;
-        let colon = if place.is_empty() { "" } else { ": " };
-        let key = self.key.as_deref().map(|key| format!("{key} ")).unwrap_or_default();
-        match (&self.from, &self.to) {
-            (Some(from), Some(to)) => write!(f, "{colon}{key}{from} -> {to}"),
-            (None, _) => write!(f, "{colon}{key}added"),
-            (Some(_), None) => write!(f, "{colon}{key}removed"),
-        }
-    }
 }
 
 /// What a change did, or would do.
