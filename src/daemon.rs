@@ -5,6 +5,7 @@ mod clock;
 mod director;
 mod http;
 mod logging;
+mod path_errors;
 mod process;
 mod realserver;
 mod worker;

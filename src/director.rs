@@ -8,6 +8,7 @@ pub mod connection;
 pub mod flood;
 pub mod fragment;
 mod journey;
+pub mod path;
 pub mod persistence;
 pub mod reply;
 pub mod scheduler;
@@ -26,7 +27,7 @@ use crate::time::Moment;
 use classify::{Content, classify};
 use cluster::Cluster;
 use flood::Flood;
-use fragment::Fragments;
+use fragment::{Follow, Fragments};
 use journey::{Journey, Refusal};
 use reply::{Answer, TokenBucket};
 use tables::Tables;
@@ -36,6 +37,8 @@ use verdict::{DropReason, Reply, Route, Verdict};
 /// §4.3.2.8), echo has its own. The values are Linux's `icmp_msgs_per_sec` and `icmp_msgs_burst`.
 const ANSWERS_PER_SECOND: u32 = 1000;
 const ANSWERS_BURST: u32 = 50;
+/// Two echoes of the largest size, which come in 45 pieces each and are answered by as many.
+const ECHOES_BURST: u32 = 100;
 
 /// One worker's view of a director: the shared snapshot and tables, and limits of its own.
 pub struct Director {
@@ -53,6 +56,8 @@ pub struct Director {
 pub enum Extra {
     /// A further piece of a packet that was cut; the packet itself is counted already.
     Piece { frame: Frame, to: IpAddr },
+    /// What a sender is told about the path while its packet goes on.
+    Told { frame: Frame, to: IpAddr },
     /// The late fate of a packet whose verdict was `Hold`.
     Late { frame: Frame, bytes: usize, verdict: Verdict },
 }
@@ -60,6 +65,8 @@ pub enum Extra {
 #[derive(Default)]
 struct Outbox {
     pieces: VecDeque<(Frame, IpAddr)>,
+    /// A copy of each packet whose sender is to be told something.
+    answers: VecDeque<(Frame, Answer)>,
     released: VecDeque<Vec<u8>>,
 }
 
@@ -71,8 +78,8 @@ struct Limits {
 impl Director {
     /// `seed` is this worker's own: no two workers draw alike.
     pub fn new(cluster: Arc<ArcSwap<Cluster>>, tables: Arc<Tables>, seed: u64) -> Director {
-        let bucket = TokenBucket::new(ANSWERS_PER_SECOND, ANSWERS_BURST);
-        let limits = Limits { answers: bucket.clone(), echoes: bucket };
+        let bucket = |burst| TokenBucket::new(ANSWERS_PER_SECOND, burst);
+        let limits = Limits { answers: bucket(ANSWERS_BURST), echoes: bucket(ECHOES_BURST) };
         Director {
             latest: cluster.clone(),
             cluster: Cache::new(cluster),
@@ -106,7 +113,7 @@ impl Director {
                 }
             };
             journey.encapsulate(frame, &packet, &choice)?;
-            journey.remember_fragment(&packet, &choice);
+            journey.remember_fragment(&packet, Follow::RealServer(choice.real_server()));
             Ok(choice.into())
         };
         match story() {
@@ -123,6 +130,13 @@ impl Director {
     pub fn poll_extra(&mut self, now: Moment) -> Option<Extra> {
         if let Some((frame, to)) = self.outbox.pieces.pop_front() {
             return Some(Extra::Piece { frame, to });
+        }
+        while let Some((mut frame, answer)) = self.outbox.answers.pop_front() {
+            if self.limits.answers.take(now)
+                && let Ok(to) = reply::write(&mut frame, answer)
+            {
+                return Some(Extra::Told { frame, to: to.into() });
+            }
         }
         if let Some(packet) = self.outbox.released.pop_front() {
             let mut frame = Frame::from_packet(&packet);

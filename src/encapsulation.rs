@@ -53,8 +53,10 @@ pub struct Outer {
     pub source: Ipv4Addr,
     pub destination: Ipv4Addr,
     pub ttl: Ttl,
-    /// Used when the inner packet may be fragmented (DF clear); unique per source and destination.
+    /// Used when the outer packet may be fragmented (DF clear); unique per source and destination.
     pub identification: u16,
+    /// The outer packet may be fragmented whatever the inner one says (decisions.md C3).
+    pub ignores_df: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

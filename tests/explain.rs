@@ -13,6 +13,40 @@ mod packets;
 
 use packets::*;
 
+/// An error of a router on the path, about what the director had sent, is judged as a running director would.
+#[test]
+fn an_error_about_an_outer_packet_is_turned_into_one_about_the_clients() {
+    let bench = Bench::new();
+    let segment = as_fragment(&tcp(ACK, &[7; 1436]), 0x4000);
+    let mut outer = ip(DIRECTOR, SERVER2, 4, &segment);
+    outer.truncate(548);
+    let mut message = vec![3, 4, 0, 0, 0, 0, 5, 0x78];
+    message.extend(&outer);
+    let sum = checksum(&message);
+    message[2..4].copy_from_slice(&sum.to_be_bytes());
+    let error = ip(std::net::Ipv4Addr::new(10, 0, 0, 254), DIRECTOR, 1, &message);
+    let mut broken = error.clone();
+    broken[22] ^= 1;
+    let packets = [hex(&tcp(SYN, b"")), hex(&error), hex(&segment), hex(&broken)];
+    let mut arguments = vec!["--format", "json", "--packet"];
+    arguments.extend(packets.iter().map(String::as_str));
+    let (code, out, _) = bench.explain("director", &arguments);
+    assert_eq!(code, 0);
+    let lines: Vec<Value> = out.lines().map(|line| serde_json::from_str(line).unwrap()).collect();
+    let told = |line: &Value| {
+        let packet = line["packets"][0].as_str().expect("an answer").to_owned();
+        // Type 3, code 4, next-hop MTU 1380.
+        (packet[40..44].to_owned(), packet[52..56].to_owned())
+    };
+    assert_eq!((&lines[1]["verdict"], &lines[1]["reason"]), (&"reply".into(), &Value::Null));
+    assert_eq!(told(&lines[1]), ("0304".into(), "0564".into()));
+    assert_eq!((&lines[2]["verdict"], &lines[2]["reason"]), (&"reply".into(), &"too_big".into()));
+    assert_eq!(told(&lines[2]), ("0304".into(), "0564".into()));
+    assert_eq!((&lines[3]["verdict"], &lines[3]["reason"]), (&"drop".into(), &"malformed".into()));
+    let (_, text, _) = bench.explain("director", &["--packet", &packets[0], &packets[1]]);
+    assert!(text.contains("from now on 172.25.3.2 takes 1400 bytes"), "{text}");
+}
+
 const DIRECTOR_FILE: &str = r#"
 outer_source = "172.25.3.1"
 

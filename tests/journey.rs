@@ -335,9 +335,9 @@ fn packets_of_a_known_connection_follow_it() {
 fn extras(world: &mut World, now: Moment) -> Vec<Option<Vec<u8>>> {
     let extras = std::iter::from_fn(|| world.director.poll_extra(now));
     let leaving = |extra| match extra {
-        Extra::Piece { frame, .. } | Extra::Late { frame, verdict: Verdict::Transmit(_), .. } => {
-            Some(frame.packet().to_vec())
-        }
+        Extra::Piece { frame, .. }
+        | Extra::Told { frame, .. }
+        | Extra::Late { frame, verdict: Verdict::Transmit(_), .. } => Some(frame.packet().to_vec()),
         Extra::Late { verdict, .. } => {
             assert_eq!(verdict, Verdict::Drop(DropReason::FragmentUnknown));
             None
@@ -431,9 +431,9 @@ fn a_full_table_refuses_new_connections_and_keeps_old_ones() {
 fn echo_and_resets_have_budgets_of_their_own() {
     let mut world = world();
     let echo = icmp(8, 0, [0, 1, 0, 1], b"ping");
-    let fates: Vec<_> = (0..60).map(|_| world.handle(&echo).0).collect();
-    assert_eq!(fates.iter().filter(|verdict| matches!(verdict, Verdict::Reply(_))).count(), 50);
-    assert_eq!(fates[59], Verdict::Drop(DropReason::RateLimited));
+    let fates: Vec<_> = (0..110).map(|_| world.handle(&echo).0).collect();
+    assert_eq!(fates.iter().filter(|verdict| matches!(verdict, Verdict::Reply(_))).count(), 100);
+    assert_eq!(fates[109], Verdict::Drop(DropReason::RateLimited));
     assert!(matches!(world.handle(&tcp(ACK, b"")).0, Verdict::Reply(_)), "echo leaves resets their budget");
 }
 
@@ -459,8 +459,8 @@ fn every_drop_reason_has_a_row() {
             Drop(reason) | Reply(_, Some(reason)) => Some(*reason),
             _ => None,
         })
-        // Shown by tests of their own: above, and in the counters' unit tests.
-        .chain(["table_full", "rate_limited", "send_error", "fragment_unknown"])
+        // Shown by tests of their own: above, in tests/paths.rs and in the counters' unit tests.
+        .chain(["table_full", "rate_limited", "send_error", "fragment_unknown", "loop"])
         .collect();
     for reason in DropReason::ALL {
         assert!(shown.contains(reason.label()), "{reason} is shown by no row");

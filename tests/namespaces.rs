@@ -13,6 +13,8 @@ mod host_state;
 mod lifecycle;
 #[path = "namespaces/local_vip.rs"]
 mod local_vip;
+#[path = "namespaces/path.rs"]
+mod path;
 #[path = "namespaces/refusals.rs"]
 mod refusals;
 
@@ -33,7 +35,13 @@ const TESTS: &[(&str, Test)] = &[
     ("large_datagrams_arrive_whole", forwarding::large_datagrams),
     ("two_hundred_connections_each_stay_on_their_server", forwarding::many_connections),
     ("an_upload_larger_than_the_path_learns_its_mtu", forwarding::upload),
-    ("a_path_narrower_than_the_directors_link_is_learned", forwarding::narrow_path),
+    ("a_path_narrower_than_the_directors_link_is_learned_within_a_round_trip", path::narrow),
+    ("a_forged_too_big_narrows_nothing", path::forged),
+    ("with_ignore_df_nobody_is_told_and_everything_arrives", path::ignore_df),
+    ("a_host_without_a_daemon_becomes_suspect", path::suspect),
+    ("what_expires_in_the_path_is_a_host_unreachable", path::expired),
+    ("an_echo_in_fragments_comes_back_whole", path::large_echo),
+    ("traceroute_towards_the_vip_behaves", path::traceroute),
     ("printed_changes_are_not_made", forwarding::no_host_changes),
     ("a_vip_on_the_directors_loopback_is_captured_by_rule", || local_vip::captured_by_rule("lo")),
     ("a_vip_on_the_directors_interface_is_captured_by_rule", || local_vip::captured_by_rule("eth0")),
@@ -59,7 +67,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_service_without_a_usable_real_server_says_so", answers::no_real_server),
     ("an_echo_to_the_vip_is_answered", answers::echo),
     ("a_segment_out_of_nowhere_is_reset", answers::unknown_segment),
-    ("a_real_server_that_is_nowhere_is_silent_and_counted", answers::unreachable_real_server),
+    ("a_real_server_that_is_nowhere_is_unreachable", answers::unreachable_real_server),
     ("a_real_server_without_a_route_is_counted", answers::real_server_without_route),
     ("a_route_to_a_real_server_into_the_device_makes_no_loop", answers::route_into_the_device),
     ("what_the_configuration_cannot_mean_is_refused", refusals::configuration),

@@ -60,7 +60,7 @@ proptest! {
     #[test]
     fn every_encapsulation_gives_back_what_it_took(packet in packet(), identification in any::<u16>()) {
         for row in ENCAPSULATIONS {
-            let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), identification };
+            let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), identification, ignores_df: false };
             let mut frame = Frame::from_packet(&packet);
             (row.encapsulate)(&mut frame, &outer).unwrap();
             prop_assert_eq!(frame.len(), packet.len() + usize::from(row.overhead));
@@ -72,7 +72,7 @@ proptest! {
 
     #[test]
     fn an_independent_parser_accepts_what_we_wrap(packet in packet()) {
-        let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), identification: 9 };
+        let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), identification: 9, ignores_df: false };
         let mut frame = Frame::from_packet(&packet);
         (ipip::ROW.encapsulate)(&mut frame, &outer).unwrap();
         let (header, inner) = etherparse::Ipv4Header::from_slice(frame.packet()).unwrap();

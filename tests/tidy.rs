@@ -18,7 +18,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("realserver", &["encapsulation", "packet"]),
     ("config", &["director", "encapsulation", "packet", "realserver"]),
     ("control", &["config", "director", "encapsulation", "packet", "time"]),
-    ("metrics", &["director", "realserver"]),
+    ("metrics", &["director", "realserver", "time"]),
     ("datapath", &["packet", "time"]),
     ("host", &[]),
     ("lab", &[]),

@@ -11,6 +11,7 @@ use utoipa::ToSchema;
 use super::plan::{DirectorPlan, ServiceDefaults};
 use super::write;
 use crate::director::cluster::{ClusterConfig, Matcher, RealServerConfig, VirtualServiceConfig};
+use crate::director::connection::Timeouts;
 
 /// One thing that is different.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -48,16 +49,31 @@ impl fmt::Display for Difference {
 
 /// The keys of the file that are not the same and that a running director cannot change.
 pub fn needs_restart(old: &DirectorPlan, new: &DirectorPlan) -> Vec<&'static str> {
+    // Named one by one, so that a new key is not forgotten; the last three change live.
+    let DirectorPlan {
+        interface,
+        tun,
+        queues,
+        metrics,
+        control,
+        capture,
+        announce,
+        outer_source,
+        connections_max,
+        hash_key: _,
+        cluster: _,
+        defaults: _,
+    } = old;
     let keys = [
-        ("interface", old.interface != new.interface),
-        ("tun", old.tun != new.tun),
-        ("queues", old.queues != new.queues),
-        ("metrics", old.metrics != new.metrics),
-        ("control", old.control != new.control),
-        ("capture", old.capture != new.capture),
-        ("announce", old.announce != new.announce),
-        ("outer_source", old.outer_source != new.outer_source),
-        ("connections_max", old.connections_max != new.connections_max),
+        ("interface", *interface != new.interface),
+        ("tun", *tun != new.tun),
+        ("queues", *queues != new.queues),
+        ("metrics", *metrics != new.metrics),
+        ("control", *control != new.control),
+        ("capture", *capture != new.capture),
+        ("announce", *announce != new.announce),
+        ("outer_source", *outer_source != new.outer_source),
+        ("connections_max", *connections_max != new.connections_max),
     ];
     keys.into_iter().filter(|(_, is_other)| *is_other).map(|(key, _)| key).collect()
 }
@@ -168,11 +184,22 @@ fn positions<'a, K: Eq + Hash>(
 /// as before.
 pub fn merge(base: &ClusterConfig, file: &ClusterConfig, in_force: &ClusterConfig) -> ClusterConfig {
     let mut next = in_force.clone();
-    take(&mut next.no_service, &base.no_service, &file.no_service);
-    take(&mut next.ttl, &base.ttl, &file.ttl);
+    // Named one by one, so that a new field is not forgotten.
+    let ClusterConfig {
+        no_service,
+        ttl,
+        ignores_df,
+        decrements_ttl,
+        new_connections_per_second_max,
+        virtual_services,
+    } = &mut next;
+    take(no_service, &base.no_service, &file.no_service);
+    take(ttl, &base.ttl, &file.ttl);
+    take(ignores_df, &base.ignores_df, &file.ignores_df);
+    take(decrements_ttl, &base.decrements_ttl, &file.decrements_ttl);
     let (before, after) = (&base.new_connections_per_second_max, &file.new_connections_per_second_max);
-    take(&mut next.new_connections_per_second_max, before, after);
-    next.virtual_services = merge_services(base, file, in_force);
+    take(new_connections_per_second_max, before, after);
+    *virtual_services = merge_services(base, file, in_force);
     next
 }
 
@@ -183,11 +210,10 @@ pub fn merge_defaults(
     in_force: &ServiceDefaults,
 ) -> ServiceDefaults {
     let mut next = *in_force;
-    take(&mut next.unknown_tcp, &base.unknown_tcp, &file.unknown_tcp);
-    take(&mut next.on_removed, &base.on_removed, &file.on_removed);
-    take(&mut next.timeouts.established, &base.timeouts.established, &file.timeouts.established);
-    take(&mut next.timeouts.fin_wait, &base.timeouts.fin_wait, &file.timeouts.fin_wait);
-    take(&mut next.timeouts.udp, &base.timeouts.udp, &file.timeouts.udp);
+    let ServiceDefaults { unknown_tcp, on_removed, timeouts } = &mut next;
+    take(unknown_tcp, &base.unknown_tcp, &file.unknown_tcp);
+    take(on_removed, &base.on_removed, &file.on_removed);
+    merge_timeouts(&base.timeouts, &file.timeouts, timeouts);
     next
 }
 
@@ -233,39 +259,61 @@ fn merge_services(
 }
 
 fn merge_service(base: &VirtualServiceConfig, file: &VirtualServiceConfig, next: &mut VirtualServiceConfig) {
-    take(&mut next.name, &base.name, &file.name);
-    take(&mut next.matchers, &base.matchers, &file.matchers);
-    take(&mut next.scheduler, &base.scheduler, &file.scheduler);
-    take(&mut next.scheduler_options, &base.scheduler_options, &file.scheduler_options);
-    take(&mut next.persistence, &base.persistence, &file.persistence);
-    take(&mut next.is_one_packet, &base.is_one_packet, &file.is_one_packet);
-    take(&mut next.unknown_tcp, &base.unknown_tcp, &file.unknown_tcp);
-    take(&mut next.on_removed, &base.on_removed, &file.on_removed);
-    take(&mut next.timeouts.established, &base.timeouts.established, &file.timeouts.established);
-    take(&mut next.timeouts.fin_wait, &base.timeouts.fin_wait, &file.timeouts.fin_wait);
-    take(&mut next.timeouts.udp, &base.timeouts.udp, &file.timeouts.udp);
-    let server_of = |service: &VirtualServiceConfig, server: &RealServerConfig| {
-        service.real_servers.iter().position(|other| other.rip == server.rip)
+    let VirtualServiceConfig {
+        name,
+        matchers,
+        scheduler,
+        scheduler_options,
+        persistence,
+        is_one_packet,
+        unknown_tcp,
+        on_removed,
+        timeouts,
+        real_servers,
+    } = next;
+    take(name, &base.name, &file.name);
+    take(matchers, &base.matchers, &file.matchers);
+    take(scheduler, &base.scheduler, &file.scheduler);
+    take(scheduler_options, &base.scheduler_options, &file.scheduler_options);
+    take(persistence, &base.persistence, &file.persistence);
+    take(is_one_packet, &base.is_one_packet, &file.is_one_packet);
+    take(unknown_tcp, &base.unknown_tcp, &file.unknown_tcp);
+    take(on_removed, &base.on_removed, &file.on_removed);
+    merge_timeouts(&base.timeouts, &file.timeouts, timeouts);
+    merge_servers(&base.real_servers, &file.real_servers, real_servers);
+}
+
+fn merge_timeouts(base: &Timeouts, file: &Timeouts, next: &mut Timeouts) {
+    let Timeouts { established, fin_wait, udp } = next;
+    take(established, &base.established, &file.established);
+    take(fin_wait, &base.fin_wait, &file.fin_wait);
+    take(udp, &base.udp, &file.udp);
+}
+
+fn merge_servers(base: &[RealServerConfig], file: &[RealServerConfig], next: &mut Vec<RealServerConfig>) {
+    let position = |servers: &[RealServerConfig], server: &RealServerConfig| {
+        servers.iter().position(|other| other.rip == server.rip)
     };
-    next.real_servers.retain(|server| server_of(base, server).is_none() || server_of(file, server).is_some());
-    for server in &file.real_servers {
-        let before = server_of(base, server).map(|index| &base.real_servers[index]);
-        let place = server_of(next, server);
-        match (before, place.map(|index| &mut next.real_servers[index])) {
+    next.retain(|server| position(base, server).is_none() || position(file, server).is_some());
+    for server in file {
+        let before = position(base, server).map(|index| &base[index]);
+        let place = position(next, server);
+        match (before, place.map(|index| &mut next[index])) {
             (Some(before), _) if before == server => {}
             (Some(before), Some(in_force)) => merge_server(before, server, in_force),
             (None, Some(in_force)) => in_force.clone_from(server),
-            (_, None) => next.real_servers.push(server.clone()),
+            (_, None) => next.push(server.clone()),
         }
     }
 }
 
 fn merge_server(base: &RealServerConfig, file: &RealServerConfig, next: &mut RealServerConfig) {
-    take(&mut next.name, &base.name, &file.name);
-    take(&mut next.weight, &base.weight, &file.weight);
-    take(&mut next.upper_threshold, &base.upper_threshold, &file.upper_threshold);
-    take(&mut next.lower_threshold, &base.lower_threshold, &file.lower_threshold);
-    take(&mut next.path_mtu, &base.path_mtu, &file.path_mtu);
+    let RealServerConfig { name, rip: _, weight, upper_threshold, lower_threshold, path_mtu } = next;
+    take(name, &base.name, &file.name);
+    take(weight, &base.weight, &file.weight);
+    take(upper_threshold, &base.upper_threshold, &file.upper_threshold);
+    take(lower_threshold, &base.lower_threshold, &file.lower_threshold);
+    take(path_mtu, &base.path_mtu, &file.path_mtu);
 }
 
 #[cfg(test)]

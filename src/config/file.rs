@@ -22,6 +22,8 @@ pub struct DirectorFile {
     pub announce: Option<Spanned<String>>,
     pub outer_source: Option<Spanned<String>>,
     pub outer_ttl: Option<Spanned<toml::Value>>,
+    pub ignore_df: Option<bool>,
+    pub decrement_ttl: Option<bool>,
     pub connections_max: Option<Spanned<i64>>,
     pub new_connections_per_second_max: Option<Spanned<i64>>,
     pub hash_key: Option<Spanned<String>>,

@@ -107,17 +107,28 @@ fn host_keys(plan: &DirectorPlan) -> Keys {
 }
 
 pub(super) fn global_keys(config: &ClusterConfig) -> Keys {
-    let ttl = match config.ttl {
+    // Named one by one here and below, so that a new field is not forgotten.
+    let ClusterConfig {
+        no_service,
+        ttl,
+        ignores_df,
+        decrements_ttl,
+        new_connections_per_second_max,
+        virtual_services: _,
+    } = config;
+    let ttl = match ttl {
         Ttl::Fixed(ttl) => ttl.to_string(),
         Ttl::Inherit => quoted("inherit"),
     };
-    let flood = config.new_connections_per_second_max.map(|max| max.to_string());
-    let no_service = match config.no_service {
+    let flood = new_connections_per_second_max.map(|max| max.to_string());
+    let no_service = match no_service {
         NoService::Reject => "reject",
         NoService::Drop => "drop",
     };
     vec![
         ("outer_ttl", ttl),
+        ("ignore_df", ignores_df.to_string()),
+        ("decrement_ttl", decrements_ttl.to_string()),
         ("new_connections_per_second_max", flood.unwrap_or_default()),
         ("no_service", quoted(no_service)),
     ]
@@ -143,40 +154,51 @@ fn timeout_keys(timeouts: &Timeouts) -> [(&'static str, String); 3] {
 
 /// All but the real servers.
 pub(super) fn service_keys(service: &VirtualServiceConfig) -> Keys {
+    let VirtualServiceConfig {
+        name,
+        matchers,
+        scheduler,
+        scheduler_options: _,
+        persistence,
+        is_one_packet,
+        unknown_tcp,
+        on_removed,
+        timeouts,
+        real_servers: _,
+    } = service;
     let list = |words: Vec<String>| format!("[{}]", words.join(", "));
-    let matchers = service.matchers.iter();
-    let matchers = matchers.map(|m| quoted(&format!("{} {}:{}", m.protocol.name(), m.vip, m.ports)));
+    let matchers = matchers.iter().map(|m| quoted(&format!("{} {}:{}", m.protocol.name(), m.vip, m.ports)));
     let flags = scheduler_flags(service).into_iter().map(quoted);
-    let size = (service.scheduler == mh::ROW.name).then_some(service.scheduler_options.mh_table_size);
+    let size = (*scheduler == mh::ROW.name).then_some(service.scheduler_options.mh_table_size);
     // Said only where it is not the default, for other schedulers may not say it at all.
     let size = size.filter(|size| *size != mh::TABLE_SIZE_DEFAULT).map(|size| size.to_string());
-    let persistence = service.persistence;
     let of = |read: &dyn Fn(Persistence) -> String| persistence.map(read).unwrap_or_default();
     let mut keys = vec![
-        ("name", quoted(&service.name)),
+        ("name", quoted(name)),
         ("match", list(matchers.collect())),
-        ("scheduler", quoted(service.scheduler)),
+        ("scheduler", quoted(scheduler)),
         ("scheduler_flags", list(flags.collect())),
         ("mh_table_size", size.unwrap_or_default()),
         ("persistence.timeout", of(&|persistence| duration(persistence.timeout))),
         ("persistence.prefix", of(&|persistence| persistence.prefix_v4.to_string())),
         ("persistence.expire_quiesced", of(&|persistence| persistence.expires_quiesced.to_string())),
-        ("one_packet", service.is_one_packet.to_string()),
-        ("unknown_tcp", quoted(plan::word_of_unknown_tcp(service.unknown_tcp))),
-        ("on_removed", quoted(plan::word_of_on_removed(service.on_removed))),
+        ("one_packet", is_one_packet.to_string()),
+        ("unknown_tcp", quoted(plan::word_of_unknown_tcp(*unknown_tcp))),
+        ("on_removed", quoted(plan::word_of_on_removed(*on_removed))),
     ];
-    keys.extend(timeout_keys(&service.timeouts));
+    keys.extend(timeout_keys(timeouts));
     keys
 }
 
 /// All but the RIP.
 pub(super) fn server_keys(server: &RealServerConfig) -> Keys {
-    let mtu = server.path_mtu.map_or_else(|| quoted("auto"), |mtu| mtu.to_string());
+    let RealServerConfig { name, rip: _, weight, upper_threshold, lower_threshold, path_mtu } = server;
+    let mtu = path_mtu.map_or_else(|| quoted("auto"), |mtu| mtu.to_string());
     vec![
-        ("name", quoted(&server.name)),
-        ("weight", server.weight.to_string()),
-        ("upper_threshold", server.upper_threshold.to_string()),
-        ("lower_threshold", server.lower_threshold.to_string()),
+        ("name", quoted(name)),
+        ("weight", weight.to_string()),
+        ("upper_threshold", upper_threshold.to_string()),
+        ("lower_threshold", lower_threshold.to_string()),
         ("path_mtu", mtu),
     ]
 }

@@ -9,23 +9,25 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use nix::errno::Errno;
-use tokio::sync::Notify;
+use tokio::sync::{Notify, mpsc};
 
 use super::clock::Clock;
+use super::path_errors::{self, PathErrorsHandler};
 use super::worker::{Handler, Workers};
 use super::{Options, http, logging, no_raw_socket, process};
 use crate::config::plan::{Announce, Capture, DirectorPlan};
 use crate::datapath::BATCH;
-use crate::datapath::raw_socket::Sender;
+use crate::datapath::raw_socket::{Receiver, Sender};
 use crate::datapath::tun::{Queue, Tun};
 use crate::director::cluster::{Cluster, ClusterConfig, HostView, Path, VirtualServiceConfig};
+use crate::director::path::errors::{Event, PathErrors};
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, Verdict};
 use crate::director::{Director, Extra};
 use crate::encapsulation::ipip;
 use crate::failure::Failure;
 use crate::host::{self, DirectorHost, DirectorHostOptions, HostError, Netlink, Notice};
-use crate::metrics::counters::DirectorCounters;
+use crate::metrics::counters::{DirectorCounters, PathCounters};
 use crate::metrics::exposition;
 use crate::packet::Frame;
 use crate::time::Moment;
@@ -57,14 +59,16 @@ async fn serve(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
     let listener = http::listen(plan.metrics).await?;
     let (control, _control_path) = plan.control.as_deref().map(http::listen_unix).transpose()?.unzip();
     let queues = plan.queues.unwrap_or_else(default_queues);
-    let senders = (0..queues).map(|_| Sender::new(ipip::ROW.protocol)).collect::<io::Result<Vec<_>>>();
+    // One for each queue, and one for what is told about the paths.
+    let senders = (0..=queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>();
     let senders = senders.map_err(|error| no_raw_socket(&error))?;
+    let ear = Receiver::icmp_errors_about(ipip::ROW.protocol).map_err(|error| no_raw_socket(&error))?;
     // decisions.md C20: whatever the client-side interface takes in, the device takes.
     let mtu = interface.mtu.min(65_535) as u16;
     let (tun, captures) = Tun::create(&plan.tun, mtu, queues)?;
     tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
     let mut host = DirectorHost::start(host_options(&plan, options)).await?;
-    let service = match Service::start(&plan, &host, clock, captures, senders).await {
+    let service = match Service::start(&plan, &host, clock, captures, senders, ear).await {
         Ok(service) => service,
         Err(failure) => {
             host.stop().await;
@@ -168,9 +172,11 @@ struct Service {
     tables: Arc<Tables>,
     counters: Vec<Arc<DirectorCounters>>,
     host_changes: Arc<AtomicUsize>,
-    failures: tokio::sync::mpsc::UnboundedReceiver<String>,
+    failures: mpsc::UnboundedReceiver<String>,
     /// A packet did not fit its path, as the kernel has learned since the last look.
     narrowed: Arc<Notify>,
+    path_counters: Arc<PathCounters>,
+    path_events: mpsc::UnboundedReceiver<Event>,
     /// Held for its drop, which stops them.
     _workers: Workers,
 }
@@ -181,7 +187,8 @@ impl Service {
         host: &DirectorHost,
         clock: Clock,
         captures: Vec<Queue>,
-        senders: Vec<Sender>,
+        mut senders: Vec<Sender>,
+        ear: Receiver,
     ) -> Result<Service, Failure> {
         let view = look_at_host(plan, host, None).await?;
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(with_hash_key(plan), view)));
@@ -189,6 +196,13 @@ impl Service {
         let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
         let (mut workers, failures) = Workers::new().map_err(no_threads)?;
         let narrowed = Arc::new(Notify::new());
+        let (events, path_events) = mpsc::unbounded_channel();
+        let path_counters = Arc::new(PathCounters::default());
+        if let Some(sender) = senders.pop() {
+            let errors = PathErrors::new(cluster.clone(), tables.clone());
+            let handler = PathErrorsHandler { errors, counters: path_counters.clone(), events };
+            workers.start("director-paths", clock, ear, sender, handler).map_err(no_threads)?;
+        }
         let mut counters = Vec::new();
         for (number, (capture, sender)) in captures.into_iter().zip(senders).enumerate() {
             let count = Arc::new(DirectorCounters::default());
@@ -205,18 +219,30 @@ impl Service {
                 .map_err(no_threads)?;
         }
         let host_changes = Arc::new(AtomicUsize::new(0));
-        Ok(Service { clock, cluster, tables, counters, host_changes, failures, narrowed, _workers: workers })
+        Ok(Service {
+            clock,
+            cluster,
+            tables,
+            counters,
+            host_changes,
+            failures,
+            narrowed,
+            path_counters,
+            path_events,
+            _workers: workers,
+        })
     }
 
     fn renderer(&self) -> http::Render {
         let (cluster, tables) = (self.cluster.clone(), self.tables.clone());
         let (counters, host_changes) = (self.counters.clone(), self.host_changes.clone());
+        let (paths, clock) = (self.path_counters.clone(), self.clock);
         Arc::new(move || {
             let workers: Vec<&DirectorCounters> = counters.iter().map(|worker| &**worker).collect();
             let host_changes = host_changes.load(Ordering::Relaxed);
             let process =
                 exposition::Process { role: "director", host_changes, publish_own: process::publish };
-            exposition::director(process, &workers, &cluster.load(), &tables)
+            exposition::director(process, &workers, &paths, &cluster.load(), &tables, clock.now())
         })
     }
 
@@ -252,6 +278,7 @@ impl Service {
                         break signal;
                     }
                 }
+                Some(event) = self.path_events.recv() => path_errors::log(event),
                 () = self.narrowed.notified(), if looked.elapsed() > LOOK_PAUSE => {
                     if let Err(signal) = process::unless_ended(end, self.follow_paths(plan, host)).await {
                         break signal;
@@ -351,6 +378,10 @@ impl Handler for DirectorHandler {
             self.extra = None;
             match self.director.poll_extra(now)? {
                 Extra::Piece { frame, to } => return Some((frame, to)),
+                Extra::Told { frame, to } => {
+                    self.counters.told.add(1);
+                    return Some((frame, to));
+                }
                 Extra::Late { frame, bytes, verdict } => match destination(&verdict) {
                     Some(to) => {
                         self.extra = Some((verdict, bytes));

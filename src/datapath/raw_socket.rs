@@ -22,6 +22,26 @@ const BUFFER_BYTES: usize = 16 << 20;
 /// One instruction of classic BPF: "return 0", accept no byte.
 const KEEP_NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
 
+/// Whole packets of ICMP errors that quote a packet of this protocol: X = header length of the packet, then the type
+/// (destination unreachable, time exceeded, parameter problem) and the protocol in the quoted header.
+const fn keep_errors_about(protocol: u8) -> [SockFilter; 9] {
+    const LOAD_X_HEADER_LENGTH: u16 = 0xb1;
+    const LOAD_BYTE_AT_X: u16 = 0x50;
+    const JUMP_IF_EQUAL: u16 = 0x15;
+    const RETURN: u16 = 0x06;
+    [
+        SockFilter::new(LOAD_X_HEADER_LENGTH, 0, 0, 0),
+        SockFilter::new(LOAD_BYTE_AT_X, 0, 0, 0),
+        SockFilter::new(JUMP_IF_EQUAL, 2, 0, 3),
+        SockFilter::new(JUMP_IF_EQUAL, 1, 0, 11),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 3, 12),
+        SockFilter::new(LOAD_BYTE_AT_X, 0, 0, 8 + 9),
+        SockFilter::new(JUMP_IF_EQUAL, 0, 1, protocol as u32),
+        SockFilter::new(RETURN, 0, 0, u32::MAX),
+        SockFilter::new(RETURN, 0, 0, 0),
+    ]
+}
+
 fn raw(protocol: i32) -> io::Result<Socket> {
     let kind = Type::RAW.nonblocking().cloexec();
     Socket::new(Domain::IPV4, kind, Some(Protocol::from(protocol)))
@@ -40,14 +60,14 @@ pub struct Sender {
 unsafe impl Send for Sender {}
 
 impl Sender {
-    /// `protocol` is that of the outer headers: the kernel learns a path MTU from a router's ICMP only if a socket
-    /// has the protocol of the packet it quotes (`raw_icmp_error`, `raw_err`), which IPPROTO_RAW never is.
+    /// The kernel learns a path MTU from a router's ICMP only if a socket has the protocol of the packet it quotes
+    /// (`raw_icmp_error`, `raw_err`). IPPROTO_RAW never has: what routers say is judged by the director, who knows
+    /// which packets were his.
     ///
     /// # Errors
     /// Without CAP_NET_RAW: `PermissionDenied`.
-    pub fn new(protocol: u8) -> io::Result<Sender> {
-        let socket = raw(i32::from(protocol))?;
-        socket.attach_filter(&KEEP_NOTHING)?;
+    pub fn new() -> io::Result<Sender> {
+        let socket = raw(libc::IPPROTO_RAW)?;
         socket.set_header_included_v4(true)?;
         widen(&socket, libc::SO_SNDBUFFORCE, libc::SO_SNDBUF)?;
         // SAFETY: all three are plain C structs for which all-zero bytes are a valid value.
@@ -133,7 +153,7 @@ pub struct Receiver {
     /// Takes part in the kernel's delivery and keeps nothing: raw sockets whose buffer is full do not
     /// count as having taken a packet, and the kernel would answer "protocol unreachable" just when
     /// the load is highest (datapath.md §3.6).
-    _witness: Socket,
+    _witness: Option<Socket>,
     vectors: Box<[libc::iovec]>,
     messages: Box<[libc::mmsghdr]>,
 }
@@ -147,7 +167,20 @@ impl Receiver {
     pub fn new(protocol: u8) -> io::Result<Receiver> {
         let witness = raw(i32::from(protocol))?;
         witness.attach_filter(&KEEP_NOTHING)?;
-        let socket = raw(i32::from(protocol))?;
+        Receiver::of(raw(i32::from(protocol))?, Some(witness))
+    }
+
+    /// ICMP errors about packets of this protocol that were sent from here. The kernel handles them as well.
+    ///
+    /// # Errors
+    /// Without CAP_NET_RAW: `PermissionDenied`.
+    pub fn icmp_errors_about(protocol: u8) -> io::Result<Receiver> {
+        let socket = raw(libc::IPPROTO_ICMP)?;
+        socket.attach_filter(&keep_errors_about(protocol))?;
+        Receiver::of(socket, None)
+    }
+
+    fn of(socket: Socket, witness: Option<Socket>) -> io::Result<Receiver> {
         widen(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)?;
         // SAFETY: plain C structs for which all-zero bytes are a valid value.
         let (vector, message): (libc::iovec, libc::mmsghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };

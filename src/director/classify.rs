@@ -84,7 +84,7 @@ fn classify_v4(bytes: &[u8]) -> Result<Packet, DropReason> {
 }
 
 /// RFC 1812 §5.3.7: what cannot be one host's address out there.
-fn is_martian_source(source: Ipv4Addr) -> bool {
+pub(super) fn is_martian_source(source: Ipv4Addr) -> bool {
     let first = source.octets()[0];
     first == 0 || first == 127 || first >= 224
 }
@@ -134,11 +134,8 @@ fn classify_udp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
 }
 
 fn classify_icmp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
-    if ip.is_fragment() {
-        // Its checksum covers the fragments still to come.
-        return Err(DropReason::FragmentUnknown);
-    }
-    let message = Icmp::parse(ip.payload())?;
+    let message =
+        if ip.is_fragment() { Icmp::parse_first(ip.payload())? } else { Icmp::parse(ip.payload())? };
     if message.kind() == icmp::ECHO_REQUEST && message.code() == 0 {
         return Ok((Content::EchoRequest, flow(ip, message.identifier(), 0)));
     }

@@ -16,9 +16,11 @@ use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
 use foldhash::quality::FixedState;
 
 use super::connection::Activity;
+use super::path::SoftState;
 use super::scheduler::Scheduler;
 use crate::encapsulation;
 use crate::packet::Flow;
+use crate::time::Moment;
 
 pub use config::{
     ClusterConfig, HostView, Matcher, NoService, OnRemoved, Path, Persistence, Ports, RealServerConfig,
@@ -99,6 +101,8 @@ pub struct RealServer {
     /// The RIP; only IPv4 can be encapsulated to.
     pub rip: Ipv4Addr,
     pub path: Path,
+    /// What errors from the path have taught; one for all real servers of this RIP.
+    pub soft: Arc<SoftState>,
     pub encapsulation: &'static encapsulation::Row,
     /// False once it has left the configuration; its slot stays while connections point to it.
     pub is_present: bool,
@@ -193,9 +197,14 @@ impl RealServer {
         self.active() * 256 + u64::from(self.live.inactive())
     }
 
+    /// Largest outer packet that needs no fragmentation on the way, in bytes.
+    pub fn path_mtu(&self, now: Moment) -> u16 {
+        self.soft.mtu(now).map_or(self.path.mtu, |told| told.min(self.path.mtu))
+    }
+
     /// Largest inner packet that needs no fragmentation on the way, in bytes.
-    pub fn inner_mtu(&self) -> u16 {
-        self.path.mtu.saturating_sub(self.encapsulation.overhead)
+    pub fn inner_mtu(&self, now: Moment) -> u16 {
+        self.path_mtu(now).saturating_sub(self.encapsulation.overhead)
     }
 
     /// Books that a template came to point here, or ceased to.
@@ -257,6 +266,8 @@ pub struct Cluster {
     own: HashSet<u128, FixedState>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
     real_servers: Vec<Option<Arc<RealServer>>>,
+    /// Any real server of each RIP: they share the path and what is known about it.
+    by_rip: HashMap<Ipv4Addr, Arc<RealServer>, FixedState>,
     /// By index: the generation of its last slot.
     generations: Vec<u8>,
 }
@@ -276,6 +287,7 @@ impl Cluster {
             own: HashSet::default(),
             virtual_services: Vec::new(),
             real_servers: Vec::new(),
+            by_rip: HashMap::default(),
             generations: Vec::new(),
         }
     }
@@ -339,6 +351,11 @@ impl Cluster {
     /// By slot: also a removed real server that connections still point to.
     pub fn real_server(&self, slot: Slot) -> Option<&Arc<RealServer>> {
         self.real_servers.get(slot.index() as usize)?.as_ref().filter(|server| server.slot == slot)
+    }
+
+    /// By RIP: one of the real servers there, also a removed one that connections still point to.
+    pub fn real_server_at(&self, rip: Ipv4Addr) -> Option<&Arc<RealServer>> {
+        self.by_rip.get(&rip)
     }
 
     /// All real servers, also removed ones that connections still point to.

@@ -3,8 +3,12 @@
 //!
 //! Each worker has its own: the kernel gives all fragments of a packet to one queue, for it hashes
 //! fragments by addresses and protocol alone.
+//!
+//! What is known is kept in parts, and a source always falls into the same one: whoever sends a million first
+//! fragments pushes out his own and those of few others, not everybody's.
 
 use std::collections::{HashMap, VecDeque};
+use std::hash::BuildHasher;
 use std::time::Duration;
 
 use foldhash::quality::SeedableRandomState;
@@ -18,20 +22,36 @@ use crate::time::Moment;
 const KNOWN_FOR: Duration = Duration::from_secs(30);
 /// How long a later fragment waits for its first: reordering, not loss.
 const HELD_FOR: Duration = Duration::from_secs(1);
-/// First fragments remembered at once, per worker.
-const KNOWN_MAX: usize = 8192;
+/// First fragments remembered at once, per worker and part: a fragment's others come within milliseconds.
+const KNOWN_PER_PART_MAX: usize = 512;
+const PARTS: usize = 64;
 /// Fragments that wait at once, per worker, of one source, and their bytes together.
 const HELD_MAX: usize = 256;
 const HELD_PER_SOURCE_MAX: usize = 45;
 const HELD_BYTES_MAX: usize = 512 * 1024;
 
+/// What later fragments do, as the first one has decided.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Follow {
+    /// They go to its real server.
+    RealServer(Slot),
+    /// They are pieces of an echo request and are turned round like it.
+    Echo,
+}
+
 /// One worker's memory of fragments.
 pub struct Fragments {
-    known: HashMap<FragmentKey, (Slot, Moment), SeedableRandomState>,
-    /// Keys by age; each lives equally long.
-    known_by_age: VecDeque<(FragmentKey, Moment)>,
+    hasher: SeedableRandomState,
+    known: Box<[Known]>,
     held: VecDeque<Held>,
     held_bytes: usize,
+}
+
+/// First fragments of the sources of one part.
+struct Known {
+    follow: HashMap<FragmentKey, (Follow, Moment), SeedableRandomState>,
+    /// Keys by age; each lives equally long.
+    by_age: VecDeque<(FragmentKey, Moment)>,
 }
 
 struct Held {
@@ -41,11 +61,12 @@ struct Held {
 }
 
 impl Fragments {
-    /// `seed` keys the hash.
+    /// `seed` keys the hashes.
     pub fn new(seed: u64) -> Fragments {
+        let part = |_| Known { follow: HashMap::with_hasher(hasher(seed)), by_age: VecDeque::new() };
         Fragments {
-            known: HashMap::with_hasher(hasher(seed)),
-            known_by_age: VecDeque::new(),
+            hasher: hasher(seed),
+            known: (0..PARTS).map(part).collect(),
             held: VecDeque::new(),
             held_bytes: 0,
         }
@@ -56,25 +77,27 @@ impl Fragments {
         self.held.len()
     }
 
-    /// The real server of a packet's first fragment.
-    pub fn find(&self, key: &FragmentKey, now: Moment) -> Option<Slot> {
-        self.known.get(key).filter(|(_, deadline)| *deadline > now).map(|(slot, _)| *slot)
+    /// What the packet's first fragment has decided.
+    pub fn find(&self, key: &FragmentKey, now: Moment) -> Option<Follow> {
+        let found = self.known[self.part(key)].follow.get(key);
+        found.filter(|(_, deadline)| *deadline > now).map(|(follow, _)| *follow)
     }
 
-    /// A first fragment went to `real_server`; gives back the later ones that waited for it, in the order
-    /// of their arrival.
-    pub fn learn(&mut self, key: FragmentKey, real_server: Slot, now: Moment) -> Vec<Vec<u8>> {
-        self.forget(now);
-        let deadline = now.after(KNOWN_FOR);
-        if self.known.insert(key, (real_server, deadline)).is_none() {
-            self.known_by_age.push_back((key, deadline));
-        }
+    /// A first fragment has decided; gives back the later ones that waited for it, in the order of their
+    /// arrival.
+    pub fn learn(&mut self, key: FragmentKey, follow: Follow, now: Moment) -> Vec<Vec<u8>> {
+        let part = self.part(&key);
+        self.known[part].learn(key, follow, now);
         let (released, held) =
             std::mem::take(&mut self.held).into_iter().partition(|held: &Held| held.key == key);
         self.held = held;
         let released: Vec<Vec<u8>> = Vec::from(released).into_iter().map(|held: Held| held.packet).collect();
         self.held_bytes -= released.iter().map(Vec::len).sum::<usize>();
         released
+    }
+
+    fn part(&self, key: &FragmentKey) -> usize {
+        self.hasher.hash_one(key.source) as usize % PARTS
     }
 
     /// Lets a later fragment wait for its first; false if there is no room for it.
@@ -97,20 +120,31 @@ impl Fragments {
         self.held_bytes -= held.packet.len();
         Some(held.packet)
     }
+}
+
+impl Known {
+    fn learn(&mut self, key: FragmentKey, follow: Follow, now: Moment) {
+        self.forget(now);
+        let deadline = now.after(KNOWN_FOR);
+        if self.follow.insert(key, (follow, deadline)).is_none() {
+            self.by_age.push_back((key, deadline));
+        }
+    }
 
     /// Drops first fragments that are over, and the oldest if there are too many.
     fn forget(&mut self, now: Moment) {
-        while let Some((key, deadline)) = self.known_by_age.front().copied() {
-            if deadline > now && self.known.len() < KNOWN_MAX {
+        let is_full = |known: &Known| known.follow.len() >= KNOWN_PER_PART_MAX;
+        while let Some((key, deadline)) = self.by_age.front().copied() {
+            if deadline > now && !is_full(self) {
                 break;
             }
-            self.known_by_age.pop_front();
+            self.by_age.pop_front();
             // One whose identification came again lives on to its own deadline.
             let renewed =
-                self.known.get(&key).map(|(_, renewed)| *renewed).filter(|renewed| *renewed > deadline);
-            match renewed.filter(|_| self.known.len() < KNOWN_MAX) {
-                Some(renewed) => self.known_by_age.push_back((key, renewed)),
-                None => drop(self.known.remove(&key)),
+                self.follow.get(&key).map(|(_, renewed)| *renewed).filter(|renewed| *renewed > deadline);
+            match renewed.filter(|_| !is_full(self)) {
+                Some(renewed) => self.by_age.push_back((key, renewed)),
+                None => drop(self.follow.remove(&key)),
             }
         }
     }
@@ -124,7 +158,7 @@ mod tests {
         FragmentKey { source: [10, 0, 0, source], destination: [10, 0, 1, 1], protocol: 17, identification }
     }
 
-    const SERVER: Slot = Slot::new(3, 1);
+    const SERVER: Follow = Follow::RealServer(Slot::new(3, 1));
 
     #[test]
     fn later_ones_follow_the_first_for_a_while() {
@@ -158,21 +192,45 @@ mod tests {
         let mut fragments = Fragments::new(1);
         let big = vec![0; 60_000];
         assert_eq!((0..30).filter(|source| fragments.hold(key(*source, 1), &big, Moment::ZERO)).count(), 8);
-        for id in 0..u16::MAX {
-            fragments.learn(key(1, id), SERVER, Moment::ZERO);
+    }
+
+    /// bad-input.md §7: a million first fragments, each with an identification of its own.
+    #[test]
+    fn one_source_with_many_first_fragments_pushes_out_its_own() {
+        let mut fragments = Fragments::new(1);
+        let others: Vec<FragmentKey> = (2..=101).map(|source| key(source, 7)).collect();
+        for other in &others {
+            fragments.learn(*other, Follow::Echo, Moment::ZERO);
         }
-        assert!(fragments.known.len() <= KNOWN_MAX && fragments.known_by_age.len() <= KNOWN_MAX);
-        assert_eq!(fragments.find(&key(1, u16::MAX - 1), Moment::ZERO), Some(SERVER), "the newest is known");
+        for round in 0..1_000_000u32 {
+            fragments.learn(key(1, round as u16), SERVER, Moment::ZERO);
+        }
+        let known: usize = fragments.known.iter().map(|known| known.follow.len()).sum();
+        let by_age: usize = fragments.known.iter().map(|known| known.by_age.len()).sum();
+        assert_eq!(known, by_age);
+        assert!(known <= KNOWN_PER_PART_MAX + others.len(), "{known}");
+        assert_eq!(
+            fragments.find(&key(1, 999_999u32 as u16), Moment::ZERO),
+            Some(SERVER),
+            "the newest is known"
+        );
+        let left = others.iter().filter(|other| fragments.find(other, Moment::ZERO).is_some()).count();
+        assert!(left >= 90, "{left} of 100 other sources are still known");
     }
 
     #[test]
     fn an_identification_that_comes_again_lives_on() {
         let mut fragments = Fragments::new(1);
         fragments.learn(key(1, 1), SERVER, Moment::ZERO);
-        fragments.learn(key(1, 1), Slot::new(4, 1), Moment::from_secs(20));
+        fragments.learn(key(1, 1), Follow::RealServer(Slot::new(4, 1)), Moment::from_secs(20));
         fragments.learn(key(1, 2), SERVER, Moment::from_secs(40));
-        assert_eq!(fragments.find(&key(1, 1), Moment::from_secs(49)), Some(Slot::new(4, 1)));
+        assert_eq!(
+            fragments.find(&key(1, 1), Moment::from_secs(49)),
+            Some(Follow::RealServer(Slot::new(4, 1)))
+        );
         fragments.learn(key(1, 3), SERVER, Moment::from_secs(60));
-        assert!(!fragments.known.contains_key(&key(1, 1)));
+        assert_eq!(fragments.find(&key(1, 1), Moment::from_secs(60)), None);
+        let part = &fragments.known[fragments.part(&key(1, 1))];
+        assert!(!part.follow.contains_key(&key(1, 1)));
     }
 }

@@ -1,4 +1,8 @@
-//! The steps of one packet's journey, in the order in which [`super::Director::handle_packet`] takes them.
+//! The steps of one packet's journey, in the order in which [`super::Director::handle_packet`] takes them: up
+//! to the choice of a real server here, what follows another packet in `follow`, the way out in `wrap`.
+
+mod follow;
+mod wrap;
 
 use std::sync::atomic::Ordering;
 
@@ -8,18 +12,16 @@ use super::classify::{Content, Packet};
 use super::cluster::{Cluster, NoService, OnRemoved, RealServer, Slot, UnknownTcp, VirtualService};
 use super::connection::{self, Claim, Event, Inserted, NewConnection, State, TemplatePrefix};
 use super::flood::Flood;
-use super::fragment::Fragments;
+use super::fragment::{Follow, Fragments};
 use super::persistence::{NewTemplate, TemplateKey};
 use super::reply::Answer;
 use super::scheduler::Request;
 use super::tables::{Tables, View};
 use super::verdict::{DropReason, Memory, Route};
 use super::{Chance, Outbox};
-use crate::encapsulation::{CannotEncapsulate, Outer};
-use crate::packet::fragment::{self, FragmentKey};
-use crate::packet::ipv4::Ipv4;
+use crate::packet::fragment::FragmentKey;
+use crate::packet::protocol;
 use crate::packet::tcp::Flags;
-use crate::packet::{Frame, protocol};
 use crate::time::Moment;
 
 /// What one packet's journey reads, and the worker's own that it changes.
@@ -52,12 +54,29 @@ impl Refusal {
     fn answered(reason: DropReason, answer: Answer) -> Refusal {
         Refusal { reason: Some(reason), answer: Some(answer), waits_for: None }
     }
+
+    /// Answered by an ICMP error where there may be one: never about an error, and never about any but the
+    /// first fragment (RFC 1122 §3.2.2).
+    fn error(reason: DropReason, answer: Answer, packet: &Packet) -> Refusal {
+        let may_answer = !matches!(packet.content, Content::IcmpError | Content::LaterFragment);
+        Refusal { reason: Some(reason), answer: may_answer.then_some(answer), waits_for: None }
+    }
+
+    fn echo() -> Refusal {
+        Refusal { reason: None, answer: Some(Answer::Echo), waits_for: None }
+    }
 }
 
 /// The real server of a packet, and whether there is an entry for it.
 pub(super) struct Choice<'a> {
     real_server: &'a RealServer,
     memory: Memory,
+}
+
+impl Choice<'_> {
+    pub(super) fn real_server(&self) -> Slot {
+        self.real_server.slot
+    }
 }
 
 impl From<Choice<'_>> for Route {
@@ -72,28 +91,20 @@ impl From<Choice<'_>> for Route {
 }
 
 impl<'a> Journey<'a> {
-    /// A connection's error from the world goes to the real server that holds the connection: only it
-    /// can act on it (RFC 7690 §3).
-    pub(super) fn follow_error(&self, packet: &Packet) -> Result<Choice<'a>, Refusal> {
-        self.refuse_untunnelable(packet)?;
-        let slot = self.tables.connections.peek(&packet.flow, self.now).ok_or(DropReason::NoConnection)?;
-        let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoConnection)?;
-        Ok(Choice { real_server, memory: Memory::Known })
-    }
-
     /// The virtual service a packet is for, or what becomes of a packet that is for none.
-    pub(super) fn find_service(&self, packet: &Packet) -> Result<&'a VirtualService, Refusal> {
+    pub(super) fn find_service(&mut self, packet: &Packet) -> Result<&'a VirtualService, Refusal> {
         self.refuse_untunnelable(packet)?;
         self.cluster.find(&packet.flow).ok_or_else(|| self.refuse_unserved(packet))
     }
 
-    fn refuse_unserved(&self, packet: &Packet) -> Refusal {
+    fn refuse_unserved(&mut self, packet: &Packet) -> Refusal {
         if !self.cluster.has_vip(packet.destination) {
             return DropReason::NoService.into();
         }
         let answer = match packet.content {
             Content::EchoRequest => {
-                return Refusal { reason: None, answer: Some(Answer::Echo), waits_for: None };
+                self.remember_fragment(packet, Follow::Echo);
+                return Refusal::echo();
             }
             Content::Tunnel => return DropReason::NestedTunnel.into(),
             Content::Tcp(flags) if flags.has(Flags::RST) => None,
@@ -109,11 +120,12 @@ impl<'a> Journey<'a> {
     /// TTL is 0, and its sender should be told.
     fn refuse_untunnelable(&self, packet: &Packet) -> Result<(), Refusal> {
         if self.cluster.is_own(packet.source) {
-            return Err(DropReason::MartianSource.into());
+            // Ours, wrapped by us, and here again.
+            let is_wrapped = packet.content == Content::Tunnel;
+            return Err(if is_wrapped { DropReason::Loop } else { DropReason::MartianSource }.into());
         }
-        if packet.ttl == 0 {
-            let answer = (packet.content != Content::IcmpError).then_some(Answer::TimeExceeded);
-            return Err(Refusal { reason: Some(DropReason::TtlExpired), answer, waits_for: None });
+        if packet.ttl <= u8::from(self.cluster.config().decrements_ttl) {
+            return Err(Refusal::error(DropReason::TtlExpired, Answer::TimeExceeded, packet));
         }
         Ok(())
     }
@@ -298,84 +310,6 @@ impl<'a> Journey<'a> {
             server.is_present && server.virtual_service == service.slot && !is_quiesced
         })
     }
-
-    /// A later fragment has no ports: it follows the first one, or waits for it.
-    pub(super) fn follow_fragment(&self, packet: &Packet) -> Result<Choice<'a>, Refusal> {
-        self.refuse_untunnelable(packet)?;
-        if !self.cluster.has_vip(packet.destination) {
-            return Err(DropReason::NoService.into());
-        }
-        let key = packet.fragment.ok_or(DropReason::FragmentUnknown)?;
-        let waits = Refusal { reason: Some(DropReason::FragmentUnknown), answer: None, waits_for: Some(key) };
-        let slot = self.fragments.find(&key, self.now).ok_or(waits)?;
-        let real_server = self.cluster.real_server(slot).ok_or(DropReason::FragmentUnknown)?;
-        Ok(Choice { real_server, memory: Memory::Known })
-    }
-
-    /// Lets later fragments of a first one follow it, and those that are here already go now.
-    pub(super) fn remember_fragment(&mut self, packet: &Packet, choice: &Choice) {
-        if let Some(key) = packet.fragment.filter(|_| packet.content != Content::LaterFragment) {
-            let released = self.fragments.learn(key, choice.real_server.slot, self.now);
-            self.outbox.released.extend(released);
-        }
-    }
-
-    /// Wraps the packet for the way to its real server. One that is too big is cut before it is wrapped,
-    /// where it may be (RFC 2003 §5.1: better than cutting the outer one); else its sender is told.
-    pub(super) fn encapsulate(
-        &mut self,
-        frame: &mut Frame,
-        packet: &Packet,
-        choice: &Choice,
-    ) -> Result<(), Refusal> {
-        let real_server = choice.real_server;
-        let mtu = real_server.inner_mtu();
-        if packet.total_length <= usize::from(mtu) {
-            return self.wrap(frame, real_server, packet.has_dont_fragment);
-        }
-        if packet.has_dont_fragment {
-            // RFC 1122 §3.2.2: no error about an error.
-            let answer = (packet.content != Content::IcmpError).then_some(Answer::TooBig { mtu });
-            return Err(Refusal { reason: Some(DropReason::TooBig), answer, waits_for: None });
-        }
-        let overhead = usize::from(real_server.encapsulation.overhead);
-        if packet.total_length + overhead > crate::packet::frame::PACKET_MAX {
-            return Err(DropReason::TooBig.into());
-        }
-        let whole = Ipv4::parse_unsummed(frame.packet()).map_err(DropReason::from)?;
-        let pieces = fragment::split(&whole, mtu.into()).ok_or(DropReason::TooBig)?;
-        for (index, piece) in pieces.into_iter().enumerate() {
-            if index == 0 {
-                frame.replace(&piece);
-                self.wrap(frame, real_server, false)?;
-            } else {
-                let mut frame = Frame::from_packet(&piece);
-                self.wrap(&mut frame, real_server, false)?;
-                self.outbox.pieces.push_back((frame, real_server.rip.into()));
-            }
-        }
-        Ok(())
-    }
-
-    fn wrap(
-        &self,
-        frame: &mut Frame,
-        real_server: &RealServer,
-        has_dont_fragment: bool,
-    ) -> Result<(), Refusal> {
-        let identification = if has_dont_fragment { 0 } else { real_server.live.next_identification() };
-        let outer = Outer {
-            source: real_server.path.source,
-            destination: real_server.rip,
-            ttl: self.cluster.config().ttl,
-            identification,
-        };
-        (real_server.encapsulation.encapsulate)(frame, &outer).map_err(|cannot| match cannot {
-            CannotEncapsulate::TooBig => DropReason::TooBig.into(),
-            CannotEncapsulate::Malformed => DropReason::Truncated.into(),
-            CannotEncapsulate::Expired => DropReason::TtlExpired.into(),
-        })
-    }
 }
 
 fn event_of(packet: &Packet) -> Event {
@@ -421,7 +355,7 @@ fn may_go_on(packet: &Packet) -> Result<bool, Refusal> {
 /// The next packet of the flow finds the same real server by hash alone. A TCP flow only where a segment of
 /// an unknown connection is scheduled.
 fn carries_on_without_entry(service: &VirtualService, packet: &Packet) -> bool {
-    let is_tcp = matches!(packet.content, Content::Tcp(_));
+    let is_tcp = packet.flow.protocol == protocol::TCP;
     service.is_stateless && (!is_tcp || service.config.unknown_tcp == UnknownTcp::Schedule)
 }
 

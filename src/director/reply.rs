@@ -13,7 +13,7 @@ use super::verdict::ReplyKind;
 use crate::packet::icmp::{self, ERROR_DATAGRAM_MAX};
 use crate::packet::ipv4::{self, Header, Ipv4};
 use crate::packet::tcp::{Flags, Tcp};
-use crate::packet::{Frame, Malformed, checksum, protocol};
+use crate::packet::{Frame, Malformed, be16, checksum, protocol};
 use crate::time::Moment;
 
 /// TTL of what we originate (RFC 1122 §3.2.1.7 asks for a configurable value; IANA recommends 64).
@@ -26,6 +26,8 @@ pub enum Answer {
     TcpReset,
     PortUnreachable,
     TimeExceeded,
+    HostUnreachable,
+    NetUnreachable,
     /// The largest packet, in bytes, that would have fitted.
     TooBig {
         mtu: u16,
@@ -39,6 +41,8 @@ impl Answer {
             Answer::TcpReset => ReplyKind::TcpReset,
             Answer::PortUnreachable => ReplyKind::PortUnreachable,
             Answer::TimeExceeded => ReplyKind::TimeExceeded,
+            Answer::HostUnreachable => ReplyKind::HostUnreachable,
+            Answer::NetUnreachable => ReplyKind::NetUnreachable,
             Answer::TooBig { .. } => ReplyKind::TooBig,
         }
     }
@@ -52,20 +56,52 @@ pub fn write(frame: &mut Frame, answer: Answer) -> Result<Ipv4Addr, Malformed> {
     let (reply, to) = {
         let packet = Ipv4::parse_unsummed(frame.packet())?;
         let reply = match answer {
+            Answer::Echo if packet.is_fragment() => turned_round(&packet),
             Answer::Echo => echo_reply(&packet),
             Answer::TcpReset => tcp_reset(&packet)?,
-            Answer::PortUnreachable => {
-                icmp_error(&packet, icmp::DESTINATION_UNREACHABLE, icmp::PORT_UNREACHABLE, 0)
-            }
-            Answer::TimeExceeded => icmp_error(&packet, icmp::TIME_EXCEEDED, 0, 0),
-            Answer::TooBig { mtu } => {
-                icmp_error(&packet, icmp::DESTINATION_UNREACHABLE, icmp::FRAGMENTATION_NEEDED, mtu)
-            }
+            error => icmp_error(&packet, error),
         };
         (reply, packet.source())
     };
     frame.replace(&reply);
     Ok(to)
+}
+
+/// An ICMP error about a packet of which only the beginning is known, and to whom it goes. `None` if `answer` is
+/// no ICMP error.
+pub fn error_about(quoted: &Ipv4, answer: Answer) -> Option<(Vec<u8>, Ipv4Addr)> {
+    type_and_code(answer).map(|_| (icmp_error(quoted, answer), quoted.source()))
+}
+
+fn type_and_code(answer: Answer) -> Option<(u8, u8)> {
+    let unreachable = |code| Some((icmp::DESTINATION_UNREACHABLE, code));
+    match answer {
+        Answer::Echo | Answer::TcpReset => None,
+        Answer::PortUnreachable => unreachable(icmp::PORT_UNREACHABLE),
+        Answer::HostUnreachable => unreachable(icmp::HOST_UNREACHABLE),
+        Answer::NetUnreachable => unreachable(icmp::NET_UNREACHABLE),
+        Answer::TooBig { .. } => unreachable(icmp::FRAGMENTATION_NEEDED),
+        Answer::TimeExceeded => Some((icmp::TIME_EXCEEDED, 0)),
+    }
+}
+
+/// A piece of an echo request made a piece of the reply: the pieces of the request make the reply again, in
+/// whatever order they come. A wrong checksum stays as wrong as it was, and the asker sees it.
+fn turned_round(piece: &Ipv4) -> Vec<u8> {
+    let mut payload = piece.payload().to_vec();
+    if piece.fragment_offset() == 0 {
+        let before = be16(&payload, 0);
+        payload[0] = icmp::ECHO_REPLY;
+        let sum = checksum::update(be16(&payload, 2), before, be16(&payload, 0));
+        payload[2..4].copy_from_slice(&sum.to_be_bytes());
+    }
+    let mut bytes = datagram(piece, protocol::ICMP, piece.tos(), &payload);
+    // Identification, flags and offset: the pieces belong together as they did.
+    bytes[4..8].copy_from_slice(&piece.header()[4..8]);
+    bytes[10..12].fill(0);
+    let sum = checksum::checksum(&bytes[..ipv4::HEADER]);
+    bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    bytes
 }
 
 /// RFC 1122 §3.2.2.6: identifier, sequence and data come back as they came.
@@ -105,8 +141,10 @@ fn tcp_reset(packet: &Ipv4) -> Result<Vec<u8>, Malformed> {
     Ok(datagram(packet, protocol::TCP, 0, &bytes))
 }
 
-/// RFC 792 with as much of the packet as RFC 1812 §4.3.2.3 lets fit. `mtu` is RFC 1191's field.
-fn icmp_error(packet: &Ipv4, kind: u8, code: u8, mtu: u16) -> Vec<u8> {
+/// RFC 792 with as much of the packet as RFC 1812 §4.3.2.3 lets fit; the MTU is RFC 1191's field.
+fn icmp_error(packet: &Ipv4, answer: Answer) -> Vec<u8> {
+    let (kind, code) = type_and_code(answer).unwrap_or_default();
+    let mtu = if let Answer::TooBig { mtu } = answer { mtu } else { 0 };
     let room = ERROR_DATAGRAM_MAX - ipv4::HEADER - icmp::HEADER;
     let quote = &packet.packet()[..packet.total_length().min(room)];
     let mut message = vec![0u8; icmp::HEADER];

@@ -164,6 +164,7 @@ pub(crate) mod testing {
                     encapsulation: &encapsulation::ipip::ROW,
                     is_present: true,
                     live: Arc::new(Live::of(active, inactive)),
+                    soft: Default::default(),
                 })
             })
             .collect()

@@ -56,6 +56,8 @@ pub enum ReplyKind {
     PortUnreachable,
     TooBig,
     TimeExceeded,
+    HostUnreachable,
+    NetUnreachable,
 }
 
 impl ReplyKind {
@@ -65,6 +67,8 @@ impl ReplyKind {
         ReplyKind::PortUnreachable,
         ReplyKind::TooBig,
         ReplyKind::TimeExceeded,
+        ReplyKind::HostUnreachable,
+        ReplyKind::NetUnreachable,
     ];
 
     /// The metric's `kind` label.
@@ -75,12 +79,14 @@ impl ReplyKind {
             ReplyKind::PortUnreachable => "port_unreachable",
             ReplyKind::TooBig => "too_big",
             ReplyKind::TimeExceeded => "time_exceeded",
+            ReplyKind::HostUnreachable => "host_unreachable",
+            ReplyKind::NetUnreachable => "net_unreachable",
         }
     }
 }
 
 drop_reasons! {
-    /// Why a packet was not forwarded. Labels: bad-input.md §6, and three of our own: `no_real_server`
+    /// Why a packet was not forwarded. Labels: bad-input.md §6, and four of our own: `loop`, `no_real_server`
     /// (decisions.md C7, when the answer was held back), `rate_limited` (an echo above the limit) and
     /// `send_error`.
     pub enum DropReason {
@@ -99,6 +105,8 @@ drop_reasons! {
         IcmpMismatch = "icmp_mismatch",
         /// What the host's own kernel says into a new device.
         LinkNoise = "link_noise",
+        /// A packet that this director has wrapped came back to it.
+        Loop = "loop",
         MartianSource = "martian_source",
         NestedTunnel = "nested_tunnel",
         NoConnection = "no_connection",

@@ -29,7 +29,7 @@ pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsu
     if inner_length + HEADER > PACKET_MAX {
         return Err(CannotEncapsulate::TooBig);
     }
-    let dont_fragment = inner.has_dont_fragment();
+    let dont_fragment = inner.has_dont_fragment() && !outer.ignores_df;
     let header = Header {
         tos: inner.tos(),
         total_length: (inner_length + HEADER) as u16,
@@ -107,6 +107,7 @@ mod tests {
         destination: std::net::Ipv4Addr::new(172, 25, 3, 2),
         ttl: Ttl::Fixed(64),
         identification: 0x7777,
+        ignores_df: false,
     };
 
     #[test]
@@ -131,6 +132,15 @@ mod tests {
         encapsulate(&mut frame, &Outer { ttl: Ttl::Inherit, ..OUTER }).unwrap();
         let outer = Ipv4::parse(frame.packet()).unwrap();
         assert_eq!((outer.identification(), outer.has_dont_fragment(), outer.ttl()), (0x7777, false, 9));
+    }
+
+    #[test]
+    fn df_can_be_left_out_of_the_outer_header_alone() {
+        let mut frame = Frame::from_packet(&inner(true, 0, 9));
+        encapsulate(&mut frame, &Outer { ignores_df: true, ..OUTER }).unwrap();
+        let outer = Ipv4::parse(frame.packet()).unwrap();
+        assert_eq!((outer.identification(), outer.has_dont_fragment()), (0x7777, false));
+        assert_eq!(outer.payload(), inner(true, 0, 9));
     }
 
     #[test]

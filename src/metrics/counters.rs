@@ -5,6 +5,7 @@ use std::io;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
+use crate::director::path::errors::{Heard, Kind, Outcome};
 use crate::director::verdict::{DropReason, Memory, ReplyKind, Verdict};
 use crate::realserver::verdict::{DropReason as RefusalReason, Verdict as RealserverVerdict};
 
@@ -117,6 +118,8 @@ pub struct DirectorCounters {
     pub replied: [Count; ReplyKind::ALL.len()],
     pub dropped: [Count; DropReason::ALL.len()],
     pub errors: Errors,
+    /// Senders told about the path while their packets went on.
+    pub told: Count,
     pub virtual_services: BySlot,
     pub real_servers: BySlot,
 }
@@ -147,6 +150,24 @@ impl DirectorCounters {
             Verdict::Hold => self.held.add(1),
             Verdict::Drop(reason) => self.dropped[*reason as usize].add(1),
         }
+    }
+}
+
+/// What a director counts of the ICMP errors about its outer packets.
+#[derive(Default)]
+pub struct PathCounters {
+    heard: [[Count; Outcome::ALL.len()]; Kind::ALL.len()],
+    /// Clients that could not be told.
+    pub errors: Errors,
+}
+
+impl PathCounters {
+    pub fn count(&self, heard: &Heard) {
+        self.heard[heard.kind as usize][heard.outcome as usize].add(1);
+    }
+
+    pub fn read(&self, kind: Kind, outcome: Outcome) -> u64 {
+        self.heard[kind as usize][outcome as usize].get()
     }
 }
 

@@ -6,13 +6,15 @@ use std::sync::atomic::Ordering;
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
-use super::counters::{DirectorCounters, RealserverCounters};
+use super::counters::{DirectorCounters, PathCounters, RealserverCounters};
 use super::names::{self, Kind, NAMES};
 use crate::director::cluster::{Cluster, RealServer, VirtualService};
+use crate::director::path::errors::{Kind as PathErrorKind, Outcome};
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, ReplyKind};
 use crate::realserver::guard::GuardConfig;
 use crate::realserver::verdict::DropReason as RefusalReason;
+use crate::time::Moment;
 
 /// Content type of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
@@ -30,8 +32,10 @@ pub struct Process {
 pub fn director(
     process: Process,
     workers: &[&DirectorCounters],
+    paths: &PathCounters,
     cluster: &Cluster,
     tables: &Tables,
+    now: Moment,
 ) -> String {
     render("lvs_tund_director_", process, || {
         let sum =
@@ -55,6 +59,16 @@ pub fn director(
                 counter!(names::TRANSMIT_ERRORS, "cause" => cause).increment(count);
             }
         }
+        counter!(names::PATH_ERRORS_TOLD).absolute(sum(&|w| w.told.get()));
+        for kind in PathErrorKind::ALL {
+            for outcome in Outcome::ALL {
+                counter!(names::PATH_ERRORS, "kind" => kind.label(), "outcome" => outcome.label())
+                    .absolute(paths.read(*kind, *outcome));
+            }
+        }
+        for (cause, count) in paths.errors.read() {
+            counter!(names::TRANSMIT_ERRORS, "cause" => cause).increment(count);
+        }
         let table = &tables.connections;
         gauge!(names::TEMPLATES).set(tables.templates.len() as f64);
         gauge!(names::CONNECTIONS).set(table.len() as f64);
@@ -62,12 +76,12 @@ pub fn director(
         counter!(names::CONNECTIONS_CREATED).absolute(table.created());
         counter!(names::CONNECTIONS_REMOVED).absolute(table.removed());
         for service in cluster.virtual_services() {
-            virtual_service(service, workers);
+            virtual_service(service, workers, now);
         }
     })
 }
 
-fn virtual_service(service: &VirtualService, workers: &[&DirectorCounters]) {
+fn virtual_service(service: &VirtualService, workers: &[&DirectorCounters], now: Moment) {
     let name = || service.config.name.clone();
     let config = &service.config;
     for matcher in &config.matchers {
@@ -87,16 +101,17 @@ fn virtual_service(service: &VirtualService, workers: &[&DirectorCounters]) {
     counter!(names::SERVICE_PACKETS, "virtual_service" => name()).absolute(packets);
     counter!(names::SERVICE_BYTES, "virtual_service" => name()).absolute(bytes);
     for server in &service.real_servers {
-        real_server(&config.name, server, workers);
+        real_server(&config.name, server, workers, now);
     }
 }
 
-fn real_server(service: &str, server: &RealServer, workers: &[&DirectorCounters]) {
+fn real_server(service: &str, server: &RealServer, workers: &[&DirectorCounters], now: Moment) {
     let labels = || [("virtual_service", service.to_owned()), ("real_server", server.config.name.clone())];
     let with = |key, value: String| labels().into_iter().chain([(key, value)]).collect::<Vec<_>>();
     gauge!(names::SERVER_INFO, &with("rip", server.rip.to_string())).set(1.0);
     gauge!(names::SERVER_WEIGHT, &labels()).set(f64::from(server.weight()));
-    gauge!(names::SERVER_MTU, &labels()).set(f64::from(server.path.mtu));
+    gauge!(names::SERVER_MTU, &labels()).set(f64::from(server.path_mtu(now)));
+    gauge!(names::SERVER_SUSPECT, &labels()).set(f64::from(u8::from(server.soft.is_suspect(now))));
     let live = &server.live;
     counter!(names::SERVER_CONNECTIONS, &labels()).absolute(live.connections_total.load(Ordering::Relaxed));
     gauge!(names::SERVER_TEMPLATES, &labels()).set(f64::from(live.persistent()));

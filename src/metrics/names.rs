@@ -59,7 +59,11 @@ names! {
     DROPPED_PACKETS = Counter "lvs_tund_director_packets_dropped_total" ["reason"]:
         "Packets that ended at the director, by reason.";
     TRANSMIT_ERRORS = Counter "lvs_tund_director_transmit_errors_total" ["cause"]:
-        "Packets the kernel refused to send, by cause; each also counts as dropped with reason send_error.";
+        "Packets the kernel refused to send, by cause; one read from the TUN device also counts as dropped with reason send_error.";
+    PATH_ERRORS = Counter "lvs_tund_director_path_errors_total" ["kind", "outcome"]:
+        "ICMP errors about our own outer packets, by what they said and what came of them.";
+    PATH_ERRORS_TOLD = Counter "lvs_tund_director_path_errors_told_total" []:
+        "Senders told late of an error from the path that quoted too little of the packet it was about.";
     CONNECTIONS = Gauge "lvs_tund_director_connections" []:
         "Entries in the connection table.";
     CONNECTIONS_MAX = Gauge "lvs_tund_director_connections_max" []:
@@ -102,6 +106,8 @@ names! {
         "IP length of the packets forwarded to a real server, without the outer header.";
     SERVER_MTU = Gauge "lvs_tund_director_real_server_path_mtu_bytes" ["virtual_service", "real_server"] Bytes:
         "MTU of the path to a real server, outer header included.";
+    SERVER_SUSPECT = Gauge "lvs_tund_director_real_server_suspect" ["virtual_service", "real_server"]:
+        "1 for half a minute after its host has answered that nobody there takes encapsulated packets.";
 
     ENCAPSULATED_PACKETS = Counter "lvs_tund_realserver_packets_received_total" []:
         "Encapsulated packets received; each is delivered or dropped.";

@@ -20,13 +20,17 @@ pub const TIME_EXCEEDED: u8 = 11;
 pub const PARAMETER_PROBLEM: u8 = 12;
 
 /// Codes of destination unreachable.
+pub const NET_UNREACHABLE: u8 = 0;
+pub const HOST_UNREACHABLE: u8 = 1;
+pub const PROTOCOL_UNREACHABLE: u8 = 2;
 pub const PORT_UNREACHABLE: u8 = 3;
 pub const FRAGMENTATION_NEEDED: u8 = 4;
+pub const SOURCE_ROUTE_FAILED: u8 = 5;
 
 /// RFC 1812 §4.3.2.3: an error carries as much of the packet as fits into 576 bytes of datagram.
 pub const ERROR_DATAGRAM_MAX: usize = 576;
 
-/// An ICMP message with a correct checksum.
+/// An ICMP message with a correct checksum, or the first piece of one.
 #[derive(Clone, Copy, Debug)]
 pub struct Icmp<'a> {
     message: &'a [u8],
@@ -44,6 +48,14 @@ impl<'a> Icmp<'a> {
             return Err(Malformed::Checksum);
         }
         Ok(Icmp { message })
+    }
+
+    /// The first fragment of a message: its checksum covers what is still to come.
+    ///
+    /// # Errors
+    /// `TruncatedIcmp` below 8 bytes.
+    pub fn parse_first(piece: &'a [u8]) -> Result<Icmp<'a>, Malformed> {
+        if piece.len() < HEADER { Err(Malformed::TruncatedIcmp) } else { Ok(Icmp { message: piece }) }
     }
 
     pub fn kind(&self) -> u8 {

@@ -217,9 +217,19 @@ impl Header {
 
 /// Replaces the TOS byte of a sound header and mends its checksum (RFC 1624).
 pub fn set_tos(packet: &mut [u8], tos: u8) {
-    let before = be16(packet, 0);
-    packet[1] = tos;
-    let sum = checksum::update(be16(packet, 10), before, be16(packet, 0));
+    set_byte(packet, 1, tos);
+}
+
+/// Replaces the TTL of a sound header and mends its checksum (RFC 1624).
+pub fn set_ttl(packet: &mut [u8], ttl: u8) {
+    set_byte(packet, 8, ttl);
+}
+
+fn set_byte(packet: &mut [u8], at: usize, value: u8) {
+    let word = at / 2 * 2;
+    let before = be16(packet, word);
+    packet[at] = value;
+    let sum = checksum::update(be16(packet, 10), before, be16(packet, word));
     packet[10..12].copy_from_slice(&sum.to_be_bytes());
 }
 
@@ -282,11 +292,13 @@ mod tests {
     }
 
     #[test]
-    fn setting_the_tos_keeps_the_checksum_right() {
-        for tos in 0..=255 {
+    fn setting_tos_or_ttl_keeps_the_checksum_right() {
+        for value in 0..=255 {
             let mut bytes = sample();
-            set_tos(&mut bytes, tos);
-            assert_eq!(Ipv4::parse(&bytes).unwrap().tos(), tos);
+            set_tos(&mut bytes, value);
+            set_ttl(&mut bytes, !value);
+            let view = Ipv4::parse(&bytes).unwrap();
+            assert_eq!((view.tos(), view.ttl()), (value, !value));
         }
     }
 }

@@ -271,29 +271,6 @@ pub fn upload() -> Outcome {
     assert_nothing_lost(&lab)
 }
 
-/// A link behind the router is narrower than the director's own: the router tells the director, and the director,
-/// once it knows, the client. The first flights are lost.
-pub fn narrow_path() -> Outcome {
-    let lab = routed_lab(1).build()?;
-    lab.set_path_mtu(0, 1300)?;
-    let _cluster = Cluster::start(&lab)?;
-    let path_mtu = || director_count(&lab, "real_server_path_mtu_bytes", &[]);
-    assert_eq!(path_mtu(), 1500);
-    let at_client = lab.client().capture(Filter { source: Some(lab.vip), destination: None })?;
-    let response = lab.client().run(|| {
-        lab::http::Connection::open(web_address(&lab).into(), PATIENCE)?.post("/", &vec![0; 200_000])
-    })?;
-    assert_eq!(response.status, 200);
-    assert_eq!(path_mtu(), 1300);
-    let told = at_client.stop();
-    let told: Vec<_> =
-        told.iter().filter(|packet| packet.protocol() == 1).map(|p| &p.bytes[20..28]).collect();
-    let last = told.last().expect("the client is told");
-    assert_eq!((last[..2].to_vec(), last[6..].to_vec()), (vec![3, 4], 1280_u16.to_be_bytes().to_vec()));
-    assert!(director_count(&lab, "transmit_errors_total", &[("cause", "message_too_long")]) > 0);
-    assert_conserved(&lab)
-}
-
 pub fn no_host_changes() -> Outcome {
     let lab = same_subnet_lab(1).build()?;
     let director = host_state::state(&lab.director);

@@ -10,11 +10,13 @@ use super::{Explain, Explanation, hex};
 use crate::config::{Source, plan};
 use crate::director::classify::classify;
 use crate::director::cluster::{Cluster, HostView, PATH_MTU_DEFAULT, Path};
+use crate::director::path::errors::{Event, Heard, PathErrors};
 use crate::director::tables::Tables;
 use crate::director::verdict::{Memory, Verdict};
 use crate::director::{self, Extra};
 use crate::failure::Failure;
-use crate::packet::Frame;
+use crate::packet::ipv4::Ipv4;
+use crate::packet::{Frame, protocol};
 use crate::time::Moment;
 
 /// The same input always has the same answer.
@@ -25,6 +27,7 @@ const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
 pub struct Director {
     director: director::Director,
+    path_errors: PathErrors,
     cluster: Arc<ArcSwap<Cluster>>,
     tables: Arc<Tables>,
     swept: Moment,
@@ -49,7 +52,8 @@ impl Director {
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
         let tables = Arc::new(Tables::new(plan.connections_max, SEED));
         let director = director::Director::new(cluster.clone(), tables.clone(), SEED);
-        Ok(Director { director, cluster, tables, swept: Moment::ZERO })
+        let path_errors = PathErrors::new(cluster.clone(), tables.clone());
+        Ok(Director { director, path_errors, cluster, tables, swept: Moment::ZERO })
     }
 }
 
@@ -59,6 +63,9 @@ impl Explain for Director {
             self.tables.sweep(&self.cluster, now);
             self.swept = now;
         }
+        if self.is_for_us(packet) {
+            return self.explain_path_error(index, packet, now);
+        }
         let mut frame = Frame::from_packet(packet);
         let verdict = self.director.handle_packet(&mut frame, now);
         let mut leaving = match verdict {
@@ -67,7 +74,9 @@ impl Explain for Director {
         };
         while let Some(extra) = self.director.poll_extra(now) {
             match extra {
-                Extra::Piece { frame, .. } => leaving.push(frame.packet().to_vec()),
+                Extra::Piece { frame, .. } | Extra::Told { frame, .. } => {
+                    leaving.push(frame.packet().to_vec());
+                }
                 Extra::Late { frame, verdict: Verdict::Transmit(_) | Verdict::Reply(_), .. } => {
                     leaving.push(frame.packet().to_vec());
                 }
@@ -86,6 +95,50 @@ impl Explain for Director {
         };
         describe_packet(&mut explanation, packet, &cluster);
         describe_verdict(&mut explanation, &verdict, &cluster);
+        (explanation, leaving)
+    }
+}
+
+impl Director {
+    /// ICMP to our own address never enters the device: it is about our outer packets.
+    fn is_for_us(&self, packet: &[u8]) -> bool {
+        let cluster = self.cluster.load();
+        Ipv4::parse_unsummed(packet).is_ok_and(|ip| {
+            let destination = IpAddr::V4(ip.destination());
+            ip.protocol() == protocol::ICMP && cluster.is_own(destination) && !cluster.has_vip(destination)
+        })
+    }
+
+    fn explain_path_error(
+        &mut self,
+        index: usize,
+        packet: &[u8],
+        now: Moment,
+    ) -> (Explanation, Vec<Vec<u8>>) {
+        let Heard { kind, outcome, event, answer } = self.path_errors.handle_packet(packet, now);
+        let mut steps = vec![format!("path: an error about an outer packet of ours, {}", kind.label())];
+        match event {
+            Some(Event::MtuLowered { rip, mtu }) => {
+                steps.push(format!("path: from now on {rip} takes {mtu} bytes, outer header included"));
+            }
+            Some(Event::Suspect { rip }) => {
+                steps.push(format!("path: nobody takes encapsulated packets at {rip}"));
+            }
+            None => {}
+        }
+        let leaving: Vec<Vec<u8>> = answer.iter().map(|(packet, _)| packet.clone()).collect();
+        if let Some((_, to)) = answer {
+            steps.push(format!("reply: the error, about its own packet, to {to}"));
+        }
+        let explanation = Explanation {
+            index,
+            verdict: if leaving.is_empty() { "drop" } else { "reply" },
+            reason: leaving.is_empty().then_some(outcome.label()),
+            virtual_service: None,
+            real_server: None,
+            packets: leaving.iter().map(|packet| hex(packet)).collect(),
+            steps,
+        };
         (explanation, leaving)
     }
 }

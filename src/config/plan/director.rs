@@ -115,6 +115,8 @@ fn cluster(
     Ok(ClusterConfig {
         no_service: no_service.transpose()?.unwrap_or(NoService::Reject),
         ttl: ttl.unwrap_or_default(),
+        ignores_df: file.ignore_df.unwrap_or(false),
+        decrements_ttl: file.decrement_ttl.unwrap_or(false),
         new_connections_per_second_max: flood.map(|max| max as u32),
         virtual_services: services::read(source, file, defaults)?,
     })

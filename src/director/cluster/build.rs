@@ -9,6 +9,7 @@ use super::{
     Cluster, ClusterConfig, HostView, PATH_MTU_DEFAULT, Path, Ports, Ranged, RealServer, RealServerConfig,
     ServiceKey, Slot, VirtualService, VirtualServiceConfig, bits,
 };
+use crate::director::path::SoftState;
 use crate::director::scheduler::{self, Scheduler};
 use crate::encapsulation;
 
@@ -16,7 +17,9 @@ use crate::encapsulation;
 /// virtual service and RIP are.
 pub(super) fn succeed(old: &Cluster, config: ClusterConfig, host: HostView) -> Cluster {
     let generations = old.generations.clone();
-    let mut builder = Builder { old, real_servers: Vec::new(), virtual_services: Vec::new(), generations };
+    let soft = old.by_rip.iter().map(|(rip, server)| (*rip, server.soft.clone())).collect();
+    let mut builder =
+        Builder { old, real_servers: Vec::new(), virtual_services: Vec::new(), generations, soft };
     builder.keep_removed(&host);
     let own = host.own_addresses.iter().copied().map(bits).collect();
     let mut cluster = Cluster { host, own, ..Cluster::empty() };
@@ -39,6 +42,8 @@ pub(super) fn succeed(old: &Cluster, config: ClusterConfig, host: HostView) -> C
     cluster.by_range.values_mut().for_each(|ranges| *ranges = flattened(std::mem::take(ranges)));
     cluster.virtual_services = builder.virtual_services;
     cluster.real_servers = builder.real_servers;
+    cluster.by_rip =
+        cluster.real_servers.iter().flatten().map(|server| (server.rip, server.clone())).collect();
     cluster.generations = builder.generations;
     cluster.config = config;
     cluster
@@ -49,6 +54,7 @@ struct Builder<'a> {
     real_servers: Vec<Option<Arc<RealServer>>>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
     generations: Vec<u8>,
+    soft: HashMap<Ipv4Addr, Arc<SoftState>>,
 }
 
 impl Builder<'_> {
@@ -63,6 +69,7 @@ impl Builder<'_> {
                 is_present: false,
                 config: server.config.clone(),
                 live: server.live.clone(),
+                soft: server.soft.clone(),
                 path: host.paths.get(&server.config.rip).copied().unwrap_or(server.path),
                 ..**server
             }))
@@ -128,6 +135,7 @@ impl Builder<'_> {
             config: config.clone(),
             rip,
             path: path_of(config, host),
+            soft: self.soft.entry(rip).or_default().clone(),
             encapsulation: &encapsulation::ipip::ROW,
             is_present: true,
             live: known.map(|server| server.live.clone()).unwrap_or_default(),

@@ -50,6 +50,10 @@ pub enum OnRemoved {
 pub struct ClusterConfig {
     pub no_service: NoService,
     pub ttl: Ttl,
+    /// Too big packets with DF are sent in pieces, instead of telling their sender: for networks that eat ICMP.
+    pub ignores_df: bool,
+    /// The capture bypasses the kernel's forwarding, which would have decremented the TTL (decisions.md C6).
+    pub decrements_ttl: bool,
     /// Per worker; above it new connections are forwarded without an entry. `None`: no limit.
     pub new_connections_per_second_max: Option<u32>,
     pub virtual_services: Vec<VirtualServiceConfig>,
@@ -60,6 +64,8 @@ impl Default for ClusterConfig {
         ClusterConfig {
             no_service: NoService::Reject,
             ttl: Ttl::default(),
+            ignores_df: false,
+            decrements_ttl: false,
             new_connections_per_second_max: None,
             virtual_services: Vec::new(),
         }

@@ -1,0 +1,146 @@
+//! What is known about the path to a real server beside its route: the soft state of RFC 2003 §5.
+//!
+//! ```text
+//!              a packet reads one word; nearly always it says "nothing known"
+//!   worker ──────────────▶ ┌────────────┐ ◀────────── [`errors`]: ICMP about our outer packets
+//!                          │ SoftState  │  path MTU (10 min), an answer owed (10 s), suspicion (30 s)
+//!                          └────────────┘
+//! ```
+//! One for each RIP, shared by all virtual services it serves and by all snapshots.
+
+pub mod errors;
+
+use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::time::Duration;
+
+use crate::time::Moment;
+
+/// No path of IPv4 is taken to be narrower (standards.md §4): RFC 791 §3.1 has every host take 576 bytes,
+/// and whoever claims less wants to make us cut.
+pub const MTU_MIN: u16 = 576;
+
+/// RFC 1191 §6.3 recommends 10 minutes before a larger size is tried again.
+const MTU_FOR: Duration = Duration::from_secs(600);
+
+/// How long the next packet's sender is still told of an error: later ones have nothing to do with it.
+const OWED_FOR: Duration = Duration::from_secs(10);
+
+/// How long one "protocol unreachable" casts suspicion.
+const SUSPECT_FOR: Duration = Duration::from_secs(30);
+
+const MTU: u32 = 1;
+const OWED: u32 = 2;
+
+/// What the sender of the next packet is to be told.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Owed {
+    HostUnreachable,
+}
+
+/// The soft state of one path. Its parts are read and written one by one: it is a hint, and the next error mends
+/// it.
+#[derive(Debug, Default)]
+pub struct SoftState {
+    /// Which of the other parts say something.
+    known: AtomicU32,
+    mtu: AtomicU32,
+    /// Nanoseconds of a [`Moment`], as all `_until`.
+    mtu_until: AtomicU64,
+    owed_until: AtomicU64,
+    suspect_until: AtomicU64,
+}
+
+impl SoftState {
+    fn knows(&self, what: u32) -> bool {
+        self.known.load(Ordering::Relaxed) & what != 0
+    }
+
+    /// The path MTU that routers have told, outer packet included, in bytes.
+    pub fn mtu(&self, now: Moment) -> Option<u16> {
+        if !self.knows(MTU) {
+            return None;
+        }
+        if now.as_nanos() >= self.mtu_until.load(Ordering::Relaxed) {
+            self.known.fetch_and(!MTU, Ordering::Relaxed);
+            return None;
+        }
+        Some(self.mtu.load(Ordering::Relaxed) as u16)
+    }
+
+    /// Takes over what a router says, but never raises what is known (RFC 1191 §3). True if it is news.
+    pub fn lower_mtu(&self, mtu: u16, now: Moment) -> bool {
+        let mtu = mtu.max(MTU_MIN);
+        if self.mtu(now).is_some_and(|known| known <= mtu) {
+            return false;
+        }
+        self.mtu.store(mtu.into(), Ordering::Relaxed);
+        self.mtu_until.store(now.after(MTU_FOR).as_nanos(), Ordering::Relaxed);
+        self.known.fetch_or(MTU, Ordering::Relaxed);
+        true
+    }
+
+    /// The next packet's sender is to be told.
+    pub fn owe(&self, now: Moment) {
+        self.owed_until.store(now.after(OWED_FOR).as_nanos(), Ordering::Relaxed);
+        self.known.fetch_or(OWED, Ordering::Relaxed);
+    }
+
+    /// What a packet's sender is to be told; asked once, it is paid.
+    pub fn take_owed(&self, now: Moment) -> Option<Owed> {
+        if !self.knows(OWED) || self.known.fetch_and(!OWED, Ordering::Relaxed) & OWED == 0 {
+            return None;
+        }
+        let is_due = now.as_nanos() < self.owed_until.load(Ordering::Relaxed);
+        is_due.then_some(Owed::HostUnreachable)
+    }
+
+    /// The host answers that nobody there takes encapsulated packets. True if it is news.
+    pub fn suspect(&self, now: Moment) -> bool {
+        let is_news = !self.is_suspect(now);
+        self.suspect_until.store(now.after(SUSPECT_FOR).as_nanos(), Ordering::Relaxed);
+        is_news
+    }
+
+    /// True for a while after [`SoftState::suspect`].
+    pub fn is_suspect(&self, now: Moment) -> bool {
+        now.as_nanos() < self.suspect_until.load(Ordering::Relaxed)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_path_mtu_is_lowered_never_raised_and_forgotten() {
+        let soft = SoftState::default();
+        assert_eq!(soft.mtu(Moment::ZERO), None);
+        assert!(soft.lower_mtu(1400, Moment::ZERO));
+        assert!(!soft.lower_mtu(1450, Moment::from_secs(1)));
+        assert!(!soft.lower_mtu(1400, Moment::from_secs(1)), "the same is no news, and lasts no longer");
+        assert!(soft.lower_mtu(68, Moment::from_secs(2)));
+        assert_eq!(soft.mtu(Moment::from_secs(601)), Some(MTU_MIN));
+        assert_eq!(soft.mtu(Moment::from_secs(602)), None);
+        assert!(soft.lower_mtu(1450, Moment::from_secs(603)));
+        assert_eq!(soft.mtu(Moment::from_secs(603)), Some(1450));
+    }
+
+    #[test]
+    fn a_debt_is_paid_once_and_lapses() {
+        let soft = SoftState::default();
+        assert_eq!(soft.take_owed(Moment::ZERO), None);
+        soft.owe(Moment::ZERO);
+        assert_eq!(soft.take_owed(Moment::from_secs(9)), Some(Owed::HostUnreachable));
+        assert_eq!(soft.take_owed(Moment::from_secs(9)), None);
+        soft.owe(Moment::ZERO);
+        assert_eq!(soft.take_owed(Moment::from_secs(10)), None);
+    }
+
+    #[test]
+    fn suspicion_passes() {
+        let soft = SoftState::default();
+        assert!(!soft.is_suspect(Moment::ZERO));
+        assert!(soft.suspect(Moment::ZERO) && !soft.suspect(Moment::ZERO));
+        assert!(soft.is_suspect(Moment::from_secs(29)) && !soft.is_suspect(Moment::from_secs(30)));
+    }
+}

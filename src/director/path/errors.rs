@@ -1,0 +1,300 @@
+//! ICMP errors from inside the path to a real server, about our own outer packets (RFC 2003 §4): what they teach
+//! and whom we tell.
+//!
+//! ```text
+//! client ─▶ director ══════ outer ══════▶ router ─✗ real server
+//!    ▲         │  ◀── ICMP ⟨outer header ⟨inner header, 8 B or more⟩⟩
+//!    └── ICMP ─┘        about the inner packet, as the VIP
+//! ```
+//! | from the path | the client is told | remembered |
+//! |---|---|---|
+//! | too big (3/4) | too big, less our overhead | path MTU |
+//! | net unreachable (3/0, 3/6, 3/11) | net unreachable | |
+//! | host unreachable and its kin (other codes of 3) | host unreachable | |
+//! | time exceeded (11) | host unreachable | |
+//! | protocol unreachable (3/2) | nothing | suspicion: no real server's daemon there |
+//! | port unreachable (3/3), source route failed (3/5), quench, redirect, parameter problem | nothing | |
+//!
+//! Where too little is quoted to tell anybody, the next packet's sender is told.
+
+use std::net::Ipv4Addr;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+
+use super::super::classify::is_martian_source;
+use super::super::cluster::{Cluster, RealServer, VirtualService};
+use super::super::reply::{self, Answer, TokenBucket};
+use super::super::tables::Tables;
+use super::MTU_MIN;
+use crate::packet::icmp::{self, Icmp};
+use crate::packet::ipv4::{self, Ipv4};
+use crate::packet::{Flow, be16, protocol};
+use crate::time::Moment;
+
+/// Messages looked into per second; a storm of them is counted and passed over.
+const MESSAGES_PER_SECOND: u32 = 1000;
+const MESSAGES_BURST: u32 = 50;
+
+/// What is quoted of an inner packet must hold its ports to be of use to its sender (RFC 792).
+const QUOTED_PAYLOAD_MIN: usize = 8;
+
+/// RFC 1191 §7: the sizes that networks have, for routers that do not say theirs.
+const PLATEAUS: [u16; 10] = [65_535, 32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296];
+
+/// What an error from the path says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Kind {
+    TooBig,
+    Unreachable,
+    ProtocolUnreachable,
+    TimeExceeded,
+    Other,
+}
+
+impl Kind {
+    pub const ALL: &'static [Kind] =
+        &[Kind::TooBig, Kind::Unreachable, Kind::ProtocolUnreachable, Kind::TimeExceeded, Kind::Other];
+
+    /// The metric's `kind` label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Kind::TooBig => "too_big",
+            Kind::Unreachable => "unreachable",
+            Kind::ProtocolUnreachable => "protocol_unreachable",
+            Kind::TimeExceeded => "time_exceeded",
+            Kind::Other => "other",
+        }
+    }
+}
+
+/// What becomes of an error from the path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Outcome {
+    /// The client is told.
+    Relayed,
+    /// Remembered for the packets to come.
+    Noted,
+    /// Says nothing that we did not know or could use.
+    Ignored,
+    /// Not about a packet of ours: forged, or somebody else's.
+    Mismatch,
+    Malformed,
+    RateLimited,
+}
+
+impl Outcome {
+    pub const ALL: &'static [Outcome] = &[
+        Outcome::Relayed,
+        Outcome::Noted,
+        Outcome::Ignored,
+        Outcome::Mismatch,
+        Outcome::Malformed,
+        Outcome::RateLimited,
+    ];
+
+    /// The metric's `outcome` label.
+    pub const fn label(self) -> &'static str {
+        match self {
+            Outcome::Relayed => "relayed",
+            Outcome::Noted => "noted",
+            Outcome::Ignored => "ignored",
+            Outcome::Mismatch => "mismatch",
+            Outcome::Malformed => "malformed",
+            Outcome::RateLimited => "rate_limited",
+        }
+    }
+}
+
+/// What an operator, or a health check, wants to hear of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Event {
+    /// In bytes, outer packet included.
+    MtuLowered { rip: Ipv4Addr, mtu: u16 },
+    /// Its host knows nobody who takes encapsulated packets: the real server's daemon is not running.
+    Suspect { rip: Ipv4Addr },
+}
+
+/// One error's fate.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Heard {
+    pub kind: Kind,
+    pub outcome: Outcome,
+    pub event: Option<Event>,
+    /// A whole packet for the client.
+    pub answer: Option<(Vec<u8>, Ipv4Addr)>,
+}
+
+/// Judges errors from the paths. One for a director, whatever the number of its workers.
+pub struct PathErrors {
+    cluster: Arc<ArcSwap<Cluster>>,
+    tables: Arc<Tables>,
+    budget: TokenBucket,
+}
+
+/// What an error says, once it is known to be about a packet of ours.
+struct About<'a> {
+    real_server: Arc<RealServer>,
+    outer: Ipv4<'a>,
+    /// As much of the inner packet as its sender needs, and may be told.
+    inner: Option<Ipv4<'a>>,
+}
+
+impl PathErrors {
+    pub fn new(cluster: Arc<ArcSwap<Cluster>>, tables: Arc<Tables>) -> PathErrors {
+        PathErrors { cluster, tables, budget: TokenBucket::new(MESSAGES_PER_SECOND, MESSAGES_BURST) }
+    }
+
+    /// Judges one ICMP message that was sent to this host.
+    pub fn handle_packet(&mut self, packet: &[u8], now: Moment) -> Heard {
+        let heard = |kind, outcome| Heard { kind, outcome, event: None, answer: None };
+        let Some(message) = message_of(packet) else { return heard(Kind::Other, Outcome::Malformed) };
+        let kind = kind_of(&message);
+        if !self.budget.take(now) {
+            return heard(kind, Outcome::RateLimited);
+        }
+        let cluster = self.cluster.load_full();
+        match self.about(&cluster, packet, &message, now) {
+            Err(outcome) => heard(kind, outcome),
+            Ok(about) => act(kind, &message, &about, now),
+        }
+    }
+
+    /// Whose packet it is about: quoted source, destination and protocol are ours, and so is the connection,
+    /// where so much is quoted (RFC 5927 §4).
+    fn about<'a>(
+        &self,
+        cluster: &Cluster,
+        packet: &[u8],
+        message: &Icmp<'a>,
+        now: Moment,
+    ) -> Result<About<'a>, Outcome> {
+        let outer = Ipv4::parse_quoted(message.body()).map_err(|_| Outcome::Malformed)?;
+        let real_server = cluster.real_server_at(outer.destination()).ok_or(Outcome::Mismatch)?.clone();
+        let source = outer.source();
+        let is_ours = cluster.is_own(source.into()) && !cluster.has_vip(source.into());
+        let came_to = Ipv4::parse_unsummed(packet).map_err(|_| Outcome::Malformed)?.destination();
+        let is_encapsulated = outer.protocol() == real_server.encapsulation.protocol;
+        if !is_ours || came_to != source || !is_encapsulated || outer.fragment_offset() != 0 {
+            return Err(Outcome::Mismatch);
+        }
+        let inner = match outer.payload().len() {
+            0..ipv4::HEADER => None,
+            _ => Some(Ipv4::parse_quoted(outer.payload()).map_err(|_| Outcome::Malformed)?),
+        };
+        let Some(inner) = inner else { return Ok(About { real_server, outer, inner: None }) };
+        if !cluster.has_vip(inner.destination().into()) {
+            return Err(Outcome::Mismatch);
+        }
+        let has_ports = matches!(inner.protocol(), protocol::TCP | protocol::UDP)
+            && inner.fragment_offset() == 0
+            && inner.payload().len() >= QUOTED_PAYLOAD_MIN;
+        if has_ports && !self.is_live(cluster, &flow_of(&inner), real_server.rip, now) {
+            return Err(Outcome::Mismatch);
+        }
+        let may_be_told = !is_martian_source(inner.source()) && !cluster.is_own(inner.source().into());
+        Ok(About { real_server, outer, inner: Some(inner).filter(|_| has_ports && may_be_told) })
+    }
+
+    /// A connection of this real server, or a flow that needs no entry to get there.
+    fn is_live(&self, cluster: &Cluster, flow: &Flow, rip: Ipv4Addr, now: Moment) -> bool {
+        if let Some(slot) = self.tables.connections.peek(flow, now) {
+            return cluster.real_server(slot).is_some_and(|server| server.rip == rip);
+        }
+        let needs_no_entry = |service: &&VirtualService| service.is_stateless || service.config.is_one_packet;
+        let service = cluster.find(flow).filter(needs_no_entry);
+        service.is_some_and(|service| service.real_servers.iter().any(|server| server.rip == rip))
+    }
+}
+
+fn flow_of(inner: &Ipv4) -> Flow {
+    Flow {
+        protocol: inner.protocol(),
+        client: inner.source().into(),
+        client_port: be16(inner.payload(), 0),
+        vip: inner.destination().into(),
+        vip_port: be16(inner.payload(), 2),
+    }
+}
+
+fn message_of(packet: &[u8]) -> Option<Icmp<'_>> {
+    let ip = Ipv4::parse(packet).ok()?;
+    if ip.protocol() != protocol::ICMP || ip.is_fragment() {
+        return None;
+    }
+    Icmp::parse(ip.payload()).ok()
+}
+
+fn kind_of(message: &Icmp) -> Kind {
+    match (message.kind(), message.code()) {
+        (icmp::DESTINATION_UNREACHABLE, icmp::FRAGMENTATION_NEEDED) => Kind::TooBig,
+        (icmp::DESTINATION_UNREACHABLE, icmp::PROTOCOL_UNREACHABLE) => Kind::ProtocolUnreachable,
+        (icmp::DESTINATION_UNREACHABLE, icmp::PORT_UNREACHABLE | icmp::SOURCE_ROUTE_FAILED) => Kind::Other,
+        (icmp::DESTINATION_UNREACHABLE, _) => Kind::Unreachable,
+        (icmp::TIME_EXCEEDED, _) => Kind::TimeExceeded,
+        _ => Kind::Other,
+    }
+}
+
+fn act(kind: Kind, message: &Icmp, about: &About, now: Moment) -> Heard {
+    let heard = |outcome, event| Heard { kind, outcome, event, answer: None };
+    match kind {
+        Kind::TooBig => on_too_big(message, about, now),
+        Kind::Unreachable if is_net_unreachable(message.code()) => {
+            tell(kind, about, Answer::NetUnreachable, now)
+        }
+        // RFC 2003 §4.4: a loop in the path is nothing that the client could know or mend.
+        Kind::Unreachable | Kind::TimeExceeded => tell(kind, about, Answer::HostUnreachable, now),
+        Kind::ProtocolUnreachable => {
+            let is_news = about.real_server.soft.suspect(now);
+            heard(Outcome::Noted, is_news.then_some(Event::Suspect { rip: about.real_server.rip }))
+        }
+        Kind::Other => heard(Outcome::Ignored, None),
+    }
+}
+
+/// Net unreachable, net unknown, net unreachable for this type of service (RFC 1122 §3.2.2.1).
+fn is_net_unreachable(code: u8) -> bool {
+    matches!(code, 0 | 6 | 11)
+}
+
+fn on_too_big(message: &Icmp, about: &About, now: Moment) -> Heard {
+    let server = &about.real_server;
+    let quoted = be16(about.outer.header(), 2);
+    let told = match message.next_hop_mtu() {
+        0 => PLATEAUS.into_iter().find(|plateau| *plateau < quoted).unwrap_or(MTU_MIN),
+        mtu => mtu,
+    };
+    let ignored = Heard { kind: Kind::TooBig, outcome: Outcome::Ignored, event: None, answer: None };
+    // What may be cut is cut, and what would have fitted was not too big.
+    if !about.outer.has_dont_fragment() || told >= quoted {
+        return ignored;
+    }
+    let is_news = told < server.path.mtu && server.soft.lower_mtu(told, now);
+    let mtu = server.path_mtu(now);
+    let event = is_news.then_some(Event::MtuLowered { rip: server.rip, mtu });
+    let inner_mtu = server.inner_mtu(now);
+    let is_too_big = |inner: &&Ipv4| inner.has_dont_fragment() && be16(inner.header(), 2) > inner_mtu;
+    match about.inner.as_ref().filter(is_too_big) {
+        Some(inner) => {
+            let answer = reply::error_about(inner, Answer::TooBig { mtu: inner_mtu });
+            Heard { outcome: Outcome::Relayed, event, answer, ..ignored }
+        }
+        // The next packet that does not fit is answered.
+        None if is_news => Heard { outcome: Outcome::Noted, event, ..ignored },
+        None => ignored,
+    }
+}
+
+fn tell(kind: Kind, about: &About, answer: Answer, now: Moment) -> Heard {
+    let heard = Heard { kind, outcome: Outcome::Noted, event: None, answer: None };
+    match &about.inner {
+        Some(inner) => {
+            Heard { outcome: Outcome::Relayed, answer: reply::error_about(inner, answer), ..heard }
+        }
+        None => {
+            about.real_server.soft.owe(now);
+            heard
+        }
+    }
+}
