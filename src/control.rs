@@ -1,9 +1,11 @@
 //! Changing a running director: what is said about it, what it is told, and what that does to its
 //! configuration. The daemon holds the configuration in force and serves this over HTTP.
 //!
-//! [`model`] is the JSON both ways, [`operation`] applies what was told. Nothing here touches packets.
+//! [`model`] is the JSON both ways, [`operation`] applies what was told, [`ipvsadm`] is the command line of that name.
+//! Nothing here touches packets.
 
 pub mod error;
+pub mod ipvsadm;
 pub mod model;
 pub mod operation;
 mod spec;
