@@ -106,6 +106,8 @@ fn the_examples_name_every_key_in_its_place() {
 const EXAMPLES: &[&str] = &[
     "queues",
     "control",
+    "control_group",
+    "api",
     "name",
     "rips",
     "services",

@@ -3,6 +3,8 @@
 
 #[path = "namespaces/answers.rs"]
 mod answers;
+#[path = "namespaces/control.rs"]
+mod control;
 #[path = "namespaces/fixture.rs"]
 mod fixture;
 #[path = "namespaces/forwarding.rs"]
@@ -42,6 +44,14 @@ const TESTS: &[(&str, Test)] = &[
     ("what_expires_in_the_path_is_a_host_unreachable", path::expired),
     ("an_echo_in_fragments_comes_back_whole", path::large_echo),
     ("traceroute_towards_the_vip_behaves", path::traceroute),
+    ("vips_and_services_come_and_go_by_command", control::vips_come_and_go),
+    ("a_hundred_reloads_under_load_lose_nothing", control::reloads_under_load),
+    ("a_file_that_cannot_be_taken_over_changes_nothing", control::bad_files),
+    ("of_two_writers_one_wins", control::two_writers),
+    ("a_drained_real_server_keeps_its_connections_until_the_deadline", control::drains),
+    ("listings_are_zeroed_and_prometheus_counters_are_not", control::listings),
+    ("the_configuration_in_force_is_a_configuration", control::configurations),
+    ("whatever_is_no_request_gets_a_clear_answer", control::bad_requests),
     ("printed_changes_are_not_made", forwarding::no_host_changes),
     ("a_vip_on_the_directors_loopback_is_captured_by_rule", || local_vip::captured_by_rule("lo")),
     ("a_vip_on_the_directors_interface_is_captured_by_rule", || local_vip::captured_by_rule("eth0")),

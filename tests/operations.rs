@@ -110,7 +110,7 @@ fn read(text: &str) -> DirectorPlan {
 /// The plan of a configuration in force.
 fn plan_of(running: Running) -> DirectorPlan {
     let bare = read("interface = \"eth0\"");
-    DirectorPlan { cluster: running.cluster, defaults: running.defaults, ..bare }
+    DirectorPlan { cluster: (*running.cluster).clone(), defaults: running.defaults, ..bare }
 }
 
 proptest! {
@@ -130,7 +130,7 @@ proptest! {
             one_by_one(&[&before[..], more].concat()).0.cluster
         };
         let (base, in_force, file) = (extended(&[]), extended(&by_hand), extended(&edited));
-        prop_assert_eq!(&diff::merge(&base, &base, &in_force), &in_force);
+        prop_assert_eq!(&diff::merge(&base, &base, &in_force), &*in_force);
         // Nothing was done by hand: the file it is, if in another order.
         let merged = diff::merge(&base, &file, &base);
         prop_assert_eq!(diff::clusters(&file, &merged), vec![]);

@@ -20,6 +20,7 @@ pub use services::{name_of, real_server, timeout, virtual_service, word_of_on_re
 pub const TUN_DIRECTOR: &str = "lvsd0";
 pub const TUN_REALSERVER: &str = "lvsr0";
 pub const METRICS_DIRECTOR: &str = "127.0.0.1:9690";
+pub const CONTROL_DEFAULT: &str = "/run/lvs-tund/director.sock";
 pub const METRICS_REALSERVER: &str = "127.0.0.1:9691";
 
 /// decisions.md has no number: a million entries are about 100 MB (crates.md §3).
@@ -51,8 +52,12 @@ pub struct DirectorPlan {
     /// `None`: one per processor, up to the number that pays.
     pub queues: Option<usize>,
     pub metrics: SocketAddr,
-    /// Unix socket on which the daemon answers its operators; `None`: none.
+    /// Unix socket on which the daemon answers its operators; `None`: [`CONTROL_DEFAULT`] if it can be had.
     pub control: Option<PathBuf>,
+    /// Group that may use it, beside its owner; `None`: the daemon's.
+    pub control_group: Option<String>,
+    /// Where what can be read of the API is served over TCP; `None`: nowhere.
+    pub api: Option<SocketAddr>,
     pub capture: Capture,
     pub announce: Announce,
     /// Our address on the outer packets; `None`: the one the host's route to each real server says.

@@ -4,9 +4,11 @@
 //! configuration (zeroed counters) is told with it.
 
 mod draft;
+pub mod drain;
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::error::{Code, ControlError};
 use super::model::{Operation, RealServerEdit, RealServerSpec, ServiceRef, Then, VirtualServiceEdit};
@@ -21,7 +23,7 @@ pub use draft::position_of_server;
 /// What changes while a director runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Running {
-    pub cluster: ClusterConfig,
+    pub cluster: Arc<ClusterConfig>,
     /// Of services added later.
     pub defaults: ServiceDefaults,
     /// Of services added later, too: one key for all.

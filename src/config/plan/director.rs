@@ -73,6 +73,9 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     let announce = file.announce.as_ref().map(|word| words::choice(source, "announce", word, ANNOUNCE));
     let control =
         file.control.as_ref().map(|path| words::socket_path(source, "control", path)).transpose()?;
+    let control_group =
+        file.control_group.as_ref().map(|word| words::group(source, "control_group", word)).transpose()?;
+    let api = file.api.as_ref().map(|word| words::listen(source, "api", word)).transpose()?;
     let outer_source = match &file.outer_source {
         Some(word) if word.get_ref() != "auto" => {
             Some(outer_source(source, word, &cluster.virtual_services)?)
@@ -90,6 +93,8 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
         metrics: metrics
             .unwrap_or_else(|| METRICS_DIRECTOR.parse().expect("because the constant is an address")),
         control,
+        control_group,
+        api,
         capture: capture.transpose()?.unwrap_or(Capture::Auto),
         announce: announce.transpose()?.unwrap_or(Announce::Always),
         outer_source,

@@ -136,6 +136,19 @@ pub fn socket_path(source: &Source, key: &str, written: &Spanned<String>) -> Res
     Err(source.error(written.span(), message))
 }
 
+/// The name of a group of users.
+pub fn group(source: &Source, key: &str, written: &Spanned<String>) -> Result<String, ConfigError> {
+    /// useradd(8): names are up to 32 characters long.
+    const NAME_MAX: usize = 32;
+    let word = written.get_ref();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-$".contains(&byte);
+    if (1..=NAME_MAX).contains(&word.len()) && word.bytes().all(is_name) {
+        return Ok(word.clone());
+    }
+    let message = format!("{key} = {}: expected the name of a group, such as \"adm\"", quoted(word));
+    Err(source.error(written.span(), message))
+}
+
 /// A label for metrics and logs.
 pub fn name(source: &Source, written: &Spanned<String>) -> Result<String, ConfigError> {
     const NAME_MAX: usize = 128;

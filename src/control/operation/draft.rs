@@ -2,12 +2,13 @@
 
 use std::collections::HashMap;
 use std::net::IpAddr;
+use std::sync::Arc;
 
 use super::super::error::{Code, ControlError};
 use super::super::model::ServiceRef;
 use super::{Applied, Running, Zeroed};
 use crate::config::consistency;
-use crate::director::cluster::{Matcher, RealServerConfig, VirtualServiceConfig};
+use crate::director::cluster::{ClusterConfig, Matcher, RealServerConfig, VirtualServiceConfig};
 
 /// Operations of one change from which on an index pays.
 const INDEX_MIN: usize = 16;
@@ -44,15 +45,21 @@ impl Index {
 
 impl Draft {
     pub(super) fn new(running: &Running, operations: usize) -> Draft {
-        let mut running = running.clone();
-        let services: Vec<_> = running.cluster.virtual_services.drain(..).map(Some).collect();
+        let services: Vec<_> = running.cluster.virtual_services.iter().cloned().map(Some).collect();
         let index = (operations >= INDEX_MIN).then(|| {
             let mut index = Index::default();
             let services = services.iter().enumerate();
             services.for_each(|(at, service)| service.iter().for_each(|service| index.insert(at, service)));
             index
         });
-        Draft { running, services, index, zeroed: Vec::new(), is_all_zeroed: false, is_rebuilt: false }
+        Draft {
+            running: running.clone(),
+            services,
+            index,
+            zeroed: Vec::new(),
+            is_all_zeroed: false,
+            is_rebuilt: false,
+        }
     }
 
     pub(super) fn finish(self) -> Result<Applied, ControlError> {
@@ -67,7 +74,22 @@ impl Draft {
             consistency::check(&services).map_err(|found| ControlError::new(Code::Invalid, found.message))?;
         }
         let mut running = self.running;
-        running.cluster.virtual_services = services;
+        let ClusterConfig {
+            no_service,
+            ttl,
+            ignores_df,
+            decrements_ttl,
+            new_connections_per_second_max,
+            virtual_services: _,
+        } = *running.cluster;
+        running.cluster = Arc::new(ClusterConfig {
+            no_service,
+            ttl,
+            ignores_df,
+            decrements_ttl,
+            new_connections_per_second_max,
+            virtual_services: services,
+        });
         Ok(Applied { running, zeroed })
     }
 
