@@ -1,6 +1,7 @@
 //! `-S` and `-R`: what is saved is what is restored; what is wrong in one line changes nothing.
 
 use std::net::Ipv4Addr;
+use std::sync::Arc;
 
 use lvs_tund::control::ipvsadm::names::Numeric;
 use lvs_tund::control::ipvsadm::{Refusal, connections, restore, save, served};
@@ -28,7 +29,7 @@ fn restored(text: &str) -> Result<Vec<VirtualServiceConfig>, Refusal> {
     let lines = restore::parse(text, &HostFiles)?;
     let operations: Vec<_> = lines.into_iter().map(|line| line.operation).collect();
     let applied = apply(&Running::default(), &operations, Moment::from_secs(1)).expect("a legal change");
-    Ok(applied.running.cluster.virtual_services)
+    Ok(applied.running.cluster.virtual_services.clone())
 }
 
 /// The order of virtual services and real servers means nothing.
@@ -85,7 +86,7 @@ proptest! {
         let desk = desk_with(&[a, b, c].concat());
         let text = saved(&desk).expect("commands can say what commands made");
         prop_assert_eq!(&text.left_out, &Vec::<String>::new());
-        let services = desk.running.cluster.virtual_services;
+        let services = desk.running.cluster.virtual_services.clone();
         prop_assert_eq!(by_address(restored(&text.text).expect("legal")), by_address(services));
     }
 
@@ -168,12 +169,12 @@ fn a_wrong_line_is_named_and_nothing_is_changed() {
 #[test]
 fn what_commands_cannot_say_is_refused_or_named() {
     let mut desk = desk_with(&WEB.lines().map(str::to_owned).collect::<Vec<_>>());
-    let services = &mut desk.running.cluster.virtual_services;
+    let services = &mut Arc::make_mut(&mut desk.running.cluster).virtual_services;
     services[0].name = "web".to_owned();
     services[0].real_servers[0].path_mtu = Some(1400);
     assert_eq!(saved(&desk).unwrap().left_out, ["web: name", "web 192.168.1.1: path_mtu"]);
     let second = services_matcher(&desk);
-    desk.running.cluster.virtual_services[0].matchers.push(second);
+    Arc::make_mut(&mut desk.running.cluster).virtual_services[0].matchers.push(second);
     let refusal = saved(&desk).unwrap_err();
     assert_eq!(refusal.exit, 1);
     assert!(refusal.text.contains("\"web\" is for several addresses or ports"), "{}", refusal.text);
