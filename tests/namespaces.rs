@@ -11,6 +11,8 @@ mod fixture;
 mod forwarding;
 #[path = "namespaces/host_state.rs"]
 mod host_state;
+#[path = "namespaces/ipvsadm.rs"]
+mod ipvsadm;
 #[path = "namespaces/lifecycle.rs"]
 mod lifecycle;
 #[path = "namespaces/local_vip.rs"]
@@ -80,6 +82,11 @@ const TESTS: &[(&str, Test)] = &[
     ("a_real_server_that_is_nowhere_is_unreachable", answers::unreachable_real_server),
     ("a_real_server_without_a_route_is_counted", answers::real_server_without_route),
     ("a_route_to_a_real_server_into_the_device_makes_no_loop", answers::route_into_the_device),
+    ("the_classic_recipe_typed_at_an_empty_director_balances", ipvsadm::recipe),
+    ("weight_0_by_command_quiesces_and_a_deleted_service_is_refused_at_once", ipvsadm::quiesce),
+    ("a_cleared_table_refuses_at_once_where_the_vip_is_local", ipvsadm::cleared),
+    ("a_restore_is_one_step_and_no_list_shows_half_of_it", ipvsadm::restore),
+    ("every_verb_at_a_running_director", ipvsadm::verbs),
     ("what_the_configuration_cannot_mean_is_refused", refusals::configuration),
     ("what_the_host_contradicts_is_refused_and_undone", refusals::host),
     ("what_the_host_does_not_have_is_said", refusals::missing),
