@@ -1,6 +1,7 @@
 //! ipvsadm's grammar, refusals and printed formats, against what ipvsadm 1.31 said to the same commands.
 //!
-//! `tests/ipvsadm/*.txt` are sessions: a command behind `$`, what was printed, and the exit code if it was not 0.
+//! `tests/ipvsadm/*.txt` are sessions: a command behind `$`, what was printed, and the exit code if it was
+//! not 0.
 
 #[path = "ipvsadm/desk.rs"]
 mod desk;

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 use super::remote::{ControlArguments, Format, report};
 use super::{Failure, read};
 use crate::control::model::Configuration;
+use crate::control::{ClientError, Code, ControlError};
 
 #[derive(Debug, clap::Args)]
 pub struct DiffArguments {
@@ -20,5 +21,19 @@ pub struct DiffArguments {
 pub fn run(arguments: &DiffArguments) -> Result<(), Failure> {
     let toml = read(&arguments.file)?;
     let configuration = Configuration { toml, if_generation: None, dry_run: true };
-    report(&arguments.control.client()?.configure(&configuration)?, arguments.format)
+    let changed =
+        arguments.control.client()?.configure(&configuration).map_err(|error| named(error, arguments))?;
+    report(&changed, arguments.format)
+}
+
+/// The director knows no name of what it was sent, only "request".
+fn named(error: ClientError, arguments: &DiffArguments) -> ClientError {
+    match error {
+        ClientError::Refused(error) if error.code == Code::BadConfiguration => {
+            let rest = error.message.strip_prefix("request").unwrap_or(&error.message);
+            let message = format!("{}{rest}", arguments.file.display());
+            ClientError::Refused(ControlError { message, ..error })
+        }
+        _ => error,
+    }
 }

@@ -1,4 +1,5 @@
-//! `lvs-tund ipvsadm …`, also under the name ipvsadm: its grammar, its formats and its exit codes, for a running director.
+//! `lvs-tund ipvsadm …`, also under the name ipvsadm: its grammar, its formats and its exit codes, for a
+//! running director.
 
 mod host_names;
 
@@ -7,6 +8,7 @@ use std::io::{Read, Write};
 use std::process::ExitCode;
 
 use super::{Pages, Reader, print};
+use crate::control::client::VARIABLE;
 use crate::control::ipvsadm::command::{Command, ListKind, ListTerms};
 use crate::control::ipvsadm::names::{Names, Numeric};
 use crate::control::ipvsadm::options::Verb;
@@ -51,11 +53,15 @@ fn open() -> Result<Client, Refusal> {
     Client::new(None).map_err(unanswered)
 }
 
-/// A question that was not answered. Where nobody is there to answer, the exit code is that of the real program on a
-/// kernel without IPVS.
+/// A question that was not answered. Where nobody is there to answer, the exit code is that of the real
+/// program on a kernel without IPVS.
 fn unanswered(error: ClientError) -> Refusal {
     match error {
         ClientError::Refused(error) => kernel::refusal(Verb::List, &error),
+        // Without the option that the grammar does not have.
+        ClientError::NotRunning { path, error } => Refusal::usage(format!(
+            "lvs-tund: no director is running at {path}: {error}; start one, or name its socket in {VARIABLE}"
+        )),
         _ => Refusal::usage(format!("lvs-tund: {error}")),
     }
 }
@@ -122,14 +128,14 @@ fn restore_from_input(names: &HostNames) -> Result<(), Refusal> {
 
 /// All lines in one step.
 fn change(client: &Client, lines: Vec<Line>, is_restore: bool) -> Result<(), Refusal> {
-    let (places, operations): (Vec<(usize, Verb)>, Vec<Operation>) =
+    let (places, mut operations): (Vec<(usize, Verb)>, Vec<Operation>) =
         lines.into_iter().map(|line| ((line.number, line.verb), line.operation)).unzip();
     let is_about_service = |operation: &Operation| {
         matches!(operation, Operation::EditVirtualService { .. } | Operation::RemoveVirtualService { .. })
     };
     if operations.iter().any(is_about_service) {
         let services = client.virtual_services().map_err(unanswered)?;
-        served::check_groups(&operations, &services.virtual_services)?;
+        served::fit(&mut operations, &services.virtual_services)?;
     }
     let refused = |error: ClientError| {
         let ClientError::Refused(error) = error else { return unanswered(error) };

@@ -1,4 +1,5 @@
-//! What the commands that talk to a running director have in common: which one, which real server, and what a change did.
+//! What the commands that talk to a running director have in common: which one, which real server, and what a
+//! change did.
 
 use std::path::PathBuf;
 use std::str::FromStr;

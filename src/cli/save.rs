@@ -25,8 +25,8 @@ pub fn run(arguments: &SaveArguments) -> Result<(), Failure> {
     }
 }
 
-/// Beside the file and then in its place, so that it is never half a file. A new one is its owner's only, for it may
-/// hold the hash key.
+/// Beside the file and then in its place, so that it is never half a file. A new one is its owner's only, for
+/// it may hold the hash key.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
     // A link stays a link.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());

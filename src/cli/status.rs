@@ -1,4 +1,5 @@
-//! `lvs-tund status`: services, real servers, connections and rates of a running director, once or again and again.
+//! `lvs-tund status`: services, real servers, connections and rates of a running director, once or again and
+//! again.
 
 mod screen;
 
@@ -15,11 +16,16 @@ pub struct StatusArguments {
     #[command(flatten)]
     control: ControlArguments,
     /// Again every so many seconds, until Ctrl-C
-    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = clap::value_parser!(u64).range(1..=3600))]
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = pause())]
     watch: Option<u64>,
     /// For people, or for programs: one object a line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+/// From a second to an hour.
+fn pause() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=3_600)
 }
 
 pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use lvs_tund::control::ipvsadm::names::Numeric;
 use lvs_tund::control::ipvsadm::{Refusal, connections, restore, save, served};
-use lvs_tund::control::model::{Connection, Kind, Matcher, Port, Protocol};
+use lvs_tund::control::model::{Connection, Kind, Matcher, Operation, Port, Protocol};
 use lvs_tund::control::operation::{Running, apply};
 use lvs_tund::director::cluster::VirtualServiceConfig;
 use lvs_tund::time::Moment;
@@ -178,14 +178,30 @@ fn what_commands_cannot_say_is_refused_or_named() {
     let refusal = saved(&desk).unwrap_err();
     assert_eq!(refusal.exit, 1);
     assert!(refusal.text.contains("\"web\" is for several addresses or ports"), "{}", refusal.text);
-    let operations: Vec<_> = restore::parse("-D -t 10.0.0.1:80\n", &Numeric)
-        .unwrap()
-        .into_iter()
-        .map(|line| line.operation)
-        .collect();
-    let refusal = served::check_groups(&operations, &desk.services()).unwrap_err();
+    let mut operations = operations_of("-D -t 10.0.0.1:80\n");
+    let refusal = served::fit(&mut operations, &desk.services()).unwrap_err();
     assert!(refusal.text.contains("\"web\" is for 2 addresses and ports at once"), "{}", refusal.text);
-    assert_eq!(served::check_groups(&operations, &[]), Ok(()));
+    assert_eq!(served::fit(&mut operations, &[]), Ok(()));
+}
+
+fn operations_of(text: &str) -> Vec<Operation> {
+    restore::parse(text, &Numeric).unwrap().into_iter().map(|line| line.operation).collect()
+}
+
+#[test]
+fn an_edit_leaves_what_ipvsadm_cannot_say() {
+    let mut desk = desk_with(&WEB.lines().map(str::to_owned).collect::<Vec<_>>());
+    let service = &mut Arc::make_mut(&mut desk.running.cluster).virtual_services[0];
+    service.persistence.as_mut().unwrap().expires_quiesced = true;
+    service.real_servers[0].path_mtu = Some(1400);
+    let before = service.clone();
+    let mut operations = operations_of(
+        "-E -t 10.0.0.1:80 -s sh -p 300 -M 255.255.255.0 -b sh-port,sh-fallback\n\
+         -e -t 10.0.0.1:80 -r 192.168.1.1 -i -w 3 -x 100 -y 50\n",
+    );
+    served::fit(&mut operations, &desk.services()).unwrap();
+    let after = apply(&desk.running, &operations, Moment::from_secs(1)).unwrap().running;
+    assert_eq!(after.cluster.virtual_services[0], before);
 }
 
 fn services_matcher(desk: &Desk) -> lvs_tund::director::cluster::Matcher {

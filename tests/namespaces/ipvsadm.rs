@@ -1,5 +1,5 @@
-//! A director that is filled by commands: the classic recipe as it is typed, quiescing, restore in one step, lists that
-//! are never half of something.
+//! A director that is filled by commands: the classic recipe as it is typed, quiescing, restore in one step,
+//! lists that are never half of something.
 
 use std::io::{ErrorKind, Write};
 use std::path::PathBuf;
@@ -88,7 +88,10 @@ impl<'a> Shell<'a> {
     }
 }
 
-const HEADING: &str = "Prot LocalAddress:Port Scheduler Flags\n  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn\n";
+const HEADING: &str = "\
+Prot LocalAddress:Port Scheduler Flags
+  -> RemoteAddress:Port           Forward Weight ActiveConn InActConn
+";
 
 pub fn recipe() -> Outcome {
     let lab = same_subnet(2).build()?;
@@ -171,7 +174,8 @@ pub fn quiesce() -> Outcome {
     assert_conserved(&lab)
 }
 
-/// The VIP is an address of the director's host, where the classic recipe puts it: without a service the host answers.
+/// The VIP is an address of the director's host, where the classic recipe puts it: without a service the host
+/// answers.
 pub fn cleared() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -296,9 +300,18 @@ pub fn verbs() -> Outcome {
     assert_eq!(said("connections --format json --client 192.0.2.0/24"), "");
     assert!(said("connections").lines().count() > 1);
 
+    let drained = said(&format!("drain {server} --timeout 1s --wait"));
+    assert!(drained.starts_with(&format!("web {server}: weight ")), "{drained}");
+    let status = said("status");
+    assert!(!status.contains(&server), "it is removed after its second: {status}");
     said("reload");
+    assert!(!said("status").contains(&server), "what was done by command stays");
     let refusal = shell.run("weight server9 1", "");
     assert_eq!((refusal.code, refusal.stderr.lines().count()), (2, 1), "{}", refusal.stderr);
     assert!(refusal.stderr.contains("server9"), "{}", refusal.stderr);
+    let broken = lab.director.write_file("broken.toml", "interfce = \"eth0\"\n")?;
+    let refusal = shell.run(&format!("diff {}", broken.display()), "");
+    let place = format!("lvs-tund: {}:1: ", broken.display());
+    assert!(refusal.code == 2 && refusal.stderr.starts_with(&place), "{}", refusal.stderr);
     assert_conserved(&lab)
 }

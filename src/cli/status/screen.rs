@@ -1,5 +1,5 @@
-//! The state of a director as people read it: one line for the whole, one for each virtual service, one for each of its
-//! real servers.
+//! The state of a director as people read it: one line for the whole, one for each virtual service, one for
+//! each of its real servers.
 
 use std::fmt::Write;
 use std::time::Duration;

@@ -6,7 +6,8 @@ use super::names::{Names, place_text, port_text};
 use super::served::transport_of;
 use crate::control::model::{Connection, Protocol};
 
-/// What stands above the rows. There are no persistence engines; `--persistent-conn` shows their columns all the same.
+/// What stands above the rows. There are no persistence engines; `--persistent-conn` shows their columns all
+/// the same.
 pub fn header(has_persistence_engines: bool) -> String {
     let engines = if has_persistence_engines {
         format!(" {:<18} {:<16} {}", "destination", "pe name", "pe_data")

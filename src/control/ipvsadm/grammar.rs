@@ -1,6 +1,7 @@
 //! A command line → [`Command`]: values are read where they stand, then what stands together is judged.
 //!
-//! The order of the checks is the real program's (ipvs.md §16.2), so that a line with two mistakes gets the same answer.
+//! The order of the checks is the real program's (ipvs.md §16.2), so that a line with two mistakes gets the
+//! same answer.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

@@ -1,15 +1,17 @@
-//! Which option may stand with which command, and with which tunnel type: tables, and the texts where they are broken.
+//! Which option may stand with which command, and with which tunnel type: tables, and the texts where they
+//! are broken.
 
 use std::collections::BTreeSet;
 
 use super::Refusal;
 use super::options::{ITEMS, Item, Verb};
 
-/// `+` required, `o` allowed, `!` allowed but at most one of these, `.` illegal. The columns are those of [`ITEMS`], in
-/// groups: what is listed, the service, the real server, kinds of lists, the rest of lists and services, the sync daemon,
-/// tunnels.
+/// `+` required, `o` allowed, `!` allowed but at most one of these, `.` illegal. The columns are those of
+/// [`ITEMS`], in groups: what several have, the service, the real server, kinds of lists, the rest of lists and
+/// services, the sync daemon, tunnels.
 #[rustfmt::skip]
 const MATRIX: [(Verb, &str); 14] = [
+    //                      all svc rip   lists    rest  sync tun
     (Verb::AddService,     "..+ ooo ..... ........ ..ooo .... ......"),
     (Verb::EditService,    "..+ ooo ..... ........ ..ooo .... ......"),
     (Verb::DeleteService,  "..+ ... ..... ........ ..... .... ......"),

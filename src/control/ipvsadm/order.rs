@@ -1,11 +1,12 @@
-//! The order of lists, which is ipvsadm's to the last oddity: addresses are compared by a difference that wraps, so that
-//! 200.0.0.1 stands before 10.0.0.1 (ipvs.md §17.4), and no order that the standard library accepts is left.
+//! The order of lists, which is ipvsadm's to the last oddity: addresses are compared by a difference that
+//! wraps, so that 200.0.0.1 stands before 10.0.0.1 (ipvs.md §17.4), and no order that the standard library
+//! accepts is left.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
-/// Sorts halves and merges them, as glibc's qsort(3) does: what a comparison that contradicts itself ends in depends on
-/// which pairs are compared.
+/// Sorts halves and merges them, as glibc's qsort(3) does: what a comparison that contradicts itself ends in
+/// depends on which pairs are compared.
 pub fn merge_sort<T: Clone>(items: &[T], compare: &dyn Fn(&T, &T) -> Ordering) -> Vec<T> {
     if items.len() < 2 {
         return items.to_vec();

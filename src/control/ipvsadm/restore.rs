@@ -1,7 +1,7 @@
 //! `-R`: saved commands as one change (ipvs.md §18.2).
 //!
-//! Deviation: the real program carries lines out one by one, so that an error leaves half of them done. Here all lines
-//! are read first, and the director takes all of them over in one step, or none.
+//! Deviation: the real program carries lines out one by one, so that an error leaves half of them done. Here
+//! all lines are read first, and the director takes all of them over in one step, or none.
 
 use super::Refusal;
 use super::grammar;

@@ -51,8 +51,8 @@ pub fn save(services: &[VirtualService], defaults: &Timeouts, names: &dyn Names)
 fn address(service: &VirtualService) -> Result<(Transport, Place), Refusal> {
     let refused = |why: &str| {
         let text = format!(
-            "lvs-tund: virtual service {:?} {why}, which no ipvsadm command can say; `lvs-tund save` writes all of the \
-             configuration",
+            "lvs-tund: virtual service {:?} {why}, which no ipvsadm command can say; `lvs-tund save` writes all \
+             of the configuration",
             service.name
         );
         Refusal::list(text)

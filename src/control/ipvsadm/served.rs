@@ -1,4 +1,5 @@
-//! A legal command → what a running director is told; or one sentence why lvs-tund does not do it, and what to do instead.
+//! A legal command → what a running director is told; or one sentence why lvs-tund does not do it, and what
+//! to do instead.
 
 use super::Refusal;
 use super::command::{Command, ServerTerms, ServiceAddress, ServiceTerms};
@@ -48,8 +49,8 @@ pub fn operation(command: &Command) -> Result<Operation, Refusal> {
             Operation::SetTimeouts { timeouts }
         }
         Command::StartDaemon | Command::StopDaemon => {
-            let text = "connections are not synchronized between directors; directors with scheduler mh and the same \
-                        hash_key choose alike without it";
+            let text = "connections are not synchronized between directors; directors with scheduler mh and \
+                        the same hash_key choose alike without it";
             return Err(unserved(text));
         }
         Command::List(_) | Command::Save { .. } | Command::Restore | Command::Help | Command::Version => {
@@ -87,8 +88,8 @@ fn service_spec(terms: &ServiceTerms) -> Result<VirtualServiceSpec, Refusal> {
     let Some(matcher) = matcher(&terms.address) else {
         return Err(unserved(match terms.address {
             ServiceAddress::FirewallMark { .. } => {
-                "firewall marks are not served; a virtual service with several VIPs, ports and protocols is written in \
-                 the configuration: match = [\"tcp VIP:80\", \"tcp VIP:443\"]"
+                "firewall marks are not served; a virtual service with several VIPs, ports and protocols is \
+                 written in the configuration: match = [\"tcp VIP:80\", \"tcp VIP:443\"]"
             }
             ServiceAddress::Place(Transport::Sctp, _) => "SCTP is not served; give -t or -u",
             ServiceAddress::Place(..) => "IPv6 is not forwarded yet; give an IPv4 address",
@@ -120,7 +121,7 @@ fn scheduler_flags(terms: &ServiceTerms) -> Result<Vec<String>, Refusal> {
     let is_hash = matches!(scheduler, "sh" | "mh");
     if terms.scheduler_flags & 4 != 0 || (terms.scheduler_flags != 0 && !is_hash) {
         let text = format!(
-            "scheduler {scheduler} has no such flag; those of sh and mh are sh-fallback, sh-port, mh-fallback and mh-port"
+            "scheduler {scheduler} has no such flag; sh and mh have sh-fallback, sh-port, mh-fallback, mh-port"
         );
         return Err(unserved(text));
     }
@@ -143,7 +144,10 @@ fn persistence(terms: &ServiceTerms) -> Result<Option<Persistence>, Refusal> {
                 Mask::V4(mask) => mask.to_string(),
                 Mask::V6(prefix) => prefix.to_string(),
             };
-            unserved(format!("-M {shown}: clients are put together by prefix; give a mask from 128.0.0.0 to 255.255.255.255 without holes"))
+            unserved(format!(
+                "-M {shown}: clients are put together by prefix; give a mask from 128.0.0.0 to \
+                 255.255.255.255 without holes"
+            ))
         })?,
     };
     Ok(Some(Persistence { timeout: Seconds::new(timeout.into()), prefix, expire_quiesced: false }))
@@ -205,30 +209,40 @@ fn server_edit(terms: &ServerTerms) -> Result<RealServerEdit, Refusal> {
     })
 }
 
-/// Whether the operations take away or change more than the address they name: a virtual service may be for several.
+/// Fits operations to the virtual services that are there, which may be more than ipvsadm has words for: one
+/// that is for several addresses is not changed by one of them, and an edit leaves what ipvsadm cannot say.
 ///
 /// # Errors
 /// A sentence that names the service.
-pub fn check_groups(operations: &[Operation], services: &[VirtualService]) -> Result<(), Refusal> {
+pub fn fit(operations: &mut [Operation], services: &[VirtualService]) -> Result<(), Refusal> {
+    let is_odd = |service: &&VirtualService| service.matchers.len() > 1 || expires_quiesced(service);
+    let odd: Vec<&VirtualService> = services.iter().filter(is_odd).collect();
     for operation in operations {
-        let (Operation::EditVirtualService { virtual_service: ServiceRef::Matcher(matcher), .. }
-        | Operation::RemoveVirtualService { virtual_service: ServiceRef::Matcher(matcher) }) = operation
-        else {
-            continue;
+        let (asked, edit) = match operation {
+            Operation::EditVirtualService { virtual_service, set } => (virtual_service, Some(set)),
+            Operation::RemoveVirtualService { virtual_service } => (virtual_service, None),
+            _ => continue,
         };
-        let of_several = |service: &&VirtualService| service.matchers.len() > 1;
-        let mut services = services.iter().filter(of_several);
-        if let Some(service) = services.find(|service| service.matchers.contains(matcher)) {
+        let ServiceRef::Matcher(matcher) = asked else { continue };
+        let Some(service) = odd.iter().find(|service| service.matchers.contains(matcher)) else { continue };
+        if service.matchers.len() > 1 {
             let text = format!(
-                "lvs-tund: virtual service {:?} is for {} addresses and ports at once; change it in the configuration \
-                 and `lvs-tund reload`",
+                "lvs-tund: virtual service {:?} is for {} addresses and ports at once; change it in the \
+                 configuration and `lvs-tund reload`",
                 service.name,
                 service.matchers.len()
             );
             return Err(Refusal::kernel(text));
         }
+        if let Some(Some(persistence)) = edit.and_then(|edit| edit.persistence.as_mut()) {
+            persistence.expire_quiesced = expires_quiesced(service);
+        }
     }
     Ok(())
+}
+
+fn expires_quiesced(service: &VirtualService) -> bool {
+    service.persistence.is_some_and(|persistence| persistence.expire_quiesced)
 }
 
 /// The address of a matcher as ipvsadm writes it.

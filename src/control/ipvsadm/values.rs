@@ -69,7 +69,8 @@ fn host_v4(host: &str, names: &dyn Names) -> Option<Ipv4Addr> {
     aton(host).or_else(|| names.address(host))
 }
 
-/// The forms of inet_aton(3): up to four numbers, each in decimal, octal or hexadecimal; the last one fills what is left.
+/// The forms of inet_aton(3): up to four numbers, each in decimal, octal or hexadecimal; the last one fills
+/// what is left.
 fn aton(word: &str) -> Option<Ipv4Addr> {
     let part = |word: &str| match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
         Some(digits) => parse_digits(digits, 16),
@@ -130,8 +131,8 @@ pub fn mask(word: &str, is_ipv6: bool, names: &dyn Names) -> Result<Mask, Refusa
 pub const SCHEDULER_FLAGS: [&str; 7] =
     ["flag-1", "flag-2", "flag-3", "sh-fallback", "sh-port", "mh-fallback", "mh-port"];
 
-/// The flags of `-b`, by their bits 0 to 2; `sh-fallback` and `mh-fallback` are `flag-1`, `sh-port` and `mh-port` are
-/// `flag-2`.
+/// The flags of `-b`, by their bits 0 to 2; `sh-fallback` and `mh-fallback` are `flag-1`, `sh-port` and
+/// `mh-port` are `flag-2`.
 pub fn scheduler_flags(list: &str, scheduler: &str) -> Result<u8, Refusal> {
     let mut flags = 0;
     for word in list.split(',').filter(|word| !word.is_empty()) {

@@ -1,5 +1,5 @@
-//! A command line as a row of options: clusters of letters, values behind a letter or an equals sign, words that
-//! are no options. The rules are those of the popt library, which ipvsadm users have in their fingers.
+//! A command line as a row of options: clusters of letters, values behind a letter or an equals sign, words
+//! that are no options. The rules are those of the popt library, which ipvsadm users have in their fingers.
 
 use super::options::{OPTIONS, Row, Takes};
 
