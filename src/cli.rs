@@ -1,13 +1,24 @@
 //! The command line: one file per subcommand; this door parses and turns failures into exit codes.
 
 pub mod check;
+pub mod connections;
 pub mod demo;
+pub mod diff;
 pub mod director;
+pub mod drain;
 pub mod explain;
+pub mod ipvsadm;
 pub mod realserver;
+pub mod reload;
+mod remote;
+pub mod save;
+pub mod status;
+pub mod undrain;
+pub mod weight;
 
 use std::ffi::OsString;
 use std::io::Write;
+use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
 
@@ -35,6 +46,33 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Say whether a configuration file is valid, and if not, what and where
     Check(check::CheckArguments),
+    /// Show a running director: virtual services, real servers, connections, rates
+    Status(status::StatusArguments),
+    /// Show the connections of a running director
+    Connections(connections::ConnectionsArguments),
+    /// Give a real server another weight; 0 quiesces it
+    Weight(weight::WeightArguments),
+    /// Quiesce a real server, wait until its connections are gone, then remove or keep it
+    Drain(drain::DrainArguments),
+    /// Give a draining real server its weight back
+    Undrain(undrain::UndrainArguments),
+    /// Let a running director read its configuration file again
+    Reload(reload::ReloadArguments),
+    /// Write the configuration in force as a file
+    Save(save::SaveArguments),
+    /// Say what a configuration file would change of a running director
+    Diff(diff::DiffArguments),
+    /// Take ipvsadm's commands, for a running director; also under the name ipvsadm
+    #[command(disable_help_flag = true)]
+    Ipvsadm(IpvsadmArguments),
+}
+
+/// For the help text: its words are read by a grammar of their own.
+#[derive(Debug, clap::Args)]
+struct IpvsadmArguments {
+    /// As `lvs-tund ipvsadm -h` says
+    #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
+    words: Vec<OsString>,
 }
 
 /// For whom something is printed.
@@ -47,6 +85,10 @@ pub enum Format {
 
 /// Runs the command named by `arguments` (the first is the program's own name).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
+    let arguments: Vec<OsString> = arguments.into_iter().collect();
+    if let Some(words) = words_for_ipvsadm(&arguments) {
+        return ipvsadm::run(words);
+    }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
@@ -61,6 +103,15 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Status(arguments) => status::run(arguments),
+        Command::Connections(arguments) => connections::run(arguments),
+        Command::Weight(arguments) => weight::run(arguments),
+        Command::Drain(arguments) => drain::run(arguments),
+        Command::Undrain(arguments) => undrain::run(arguments),
+        Command::Reload(arguments) => reload::run(arguments),
+        Command::Save(arguments) => save::run(arguments),
+        Command::Diff(arguments) => diff::run(arguments),
+        Command::Ipvsadm(arguments) => return ipvsadm::run(&arguments.words),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -69,6 +120,68 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             let _ = writeln!(std::io::stderr(), "lvs-tund: {failure}");
             ExitCode::from(failure.exit_code())
         }
+    }
+}
+
+/// What stands behind `ipvsadm`, be it the program's name or its first word.
+fn words_for_ipvsadm(arguments: &[OsString]) -> Option<&[OsString]> {
+    let (program, words) = arguments.split_first()?;
+    if Path::new(program).file_name().is_some_and(|name| name == "ipvsadm") {
+        return Some(words);
+    }
+    words.split_first().filter(|(word, _)| *word == "ipvsadm").map(|(_, words)| words)
+}
+
+/// Whether somebody still reads standard output.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Reader {
+    Listens,
+    /// As behind `| head`: no failure, and no reason to go on.
+    Gone,
+}
+
+/// Writes to standard output.
+fn print(text: &str) -> Result<Reader, Failure> {
+    let mut output = std::io::stdout().lock();
+    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
+        Ok(()) => Ok(Reader::Listens),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Err(error) => Err(Failure::Failed(format!("cannot write to standard output: {error}"))),
+    }
+}
+
+/// Rows of any number, printed some thousand at a time.
+#[derive(Default)]
+struct Pages {
+    text: String,
+    outcome: Option<Failure>,
+}
+
+impl Pages {
+    /// As much as a pipe takes at once (pipe(7)).
+    const SIZE: usize = 64 << 10;
+
+    /// Breaks when nobody reads any more.
+    fn push(&mut self, row: &str) -> ControlFlow<()> {
+        self.text.push_str(row);
+        if self.text.len() < Pages::SIZE { ControlFlow::Continue(()) } else { self.flush() }
+    }
+
+    fn flush(&mut self) -> ControlFlow<()> {
+        match print(&std::mem::take(&mut self.text)) {
+            Ok(Reader::Listens) => return ControlFlow::Continue(()),
+            Ok(Reader::Gone) => {}
+            Err(failure) => self.outcome = Some(failure),
+        }
+        ControlFlow::Break(())
+    }
+
+    /// Prints what is left.
+    fn end(mut self) -> Result<(), Failure> {
+        if self.outcome.is_none() {
+            _ = self.flush();
+        }
+        self.outcome.map_or(Ok(()), Err)
     }
 }
 

@@ -1,11 +1,15 @@
-//! Configuration: [`mod@file`] is what was written and may be wrong, [`plan`] what may be relied on.
+//! Configuration: [`mod@file`] is what was written and may be wrong, [`plan`] what may be relied on;
+//! [`diff`] says what changes from one plan to the next, [`write`](mod@write) turns one into text again.
 //!
 //! Pure: text in, plan out. Every error names file, line and key, and says what was expected.
 
 pub mod advice;
+pub mod consistency;
+pub mod diff;
 pub mod file;
 pub mod plan;
 mod suggest;
+pub mod write;
 
 use std::fmt;
 use std::ops::Range;

@@ -1,13 +1,17 @@
 //! The loops: workers, timers, signals, the clock, the metrics server. The only room that wires the others
 //! together; it does not look into packets.
 
+mod api;
 mod clock;
+mod control;
 mod director;
 mod http;
+mod listeners;
 mod logging;
 mod path_errors;
 mod process;
 mod realserver;
+mod view;
 mod worker;
 
 use std::io;
@@ -16,6 +20,8 @@ use crate::datapath::tun::TunError;
 use crate::failure::Failure;
 use crate::host::{HostChanges, HostError};
 
+pub use api::document as openapi;
+pub use control::{ConfigFile, ReadPlan};
 pub use director::run as run_director;
 pub use realserver::run as run_realserver;
 

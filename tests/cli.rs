@@ -259,3 +259,82 @@ fn a_closed_stream_is_no_panic() {
         assert!(!stderr.contains("panicked"), "{arguments:?}: {stderr}");
     }
 }
+
+/// Where no director runs: one line, what and what to do; ipvsadm's own exit code where it is ipvsadm.
+#[test]
+fn commands_without_a_director_say_so() {
+    let nowhere = tempfile::tempdir().unwrap();
+    let socket = nowhere.path().join("none.sock");
+    let ask = |words: &[&str]| {
+        let output = Command::new(env!("CARGO_BIN_EXE_lvs-tund"))
+            .args(words)
+            .env("LVS_TUND_CONTROL", &socket)
+            .output();
+        let output = output.unwrap();
+        let stderr = String::from_utf8(output.stderr).unwrap();
+        assert_eq!((output.stdout.len(), stderr.lines().count()), (0, 1), "{words:?}: {stderr}");
+        assert!(stderr.contains("none.sock") && stderr.contains("LVS_TUND_CONTROL"), "{words:?}: {stderr}");
+        output.status.code()
+    };
+    for words in [
+        &["status"] as &[&str],
+        &["status", "--format", "json"],
+        &["connections"],
+        &["weight", "server2", "0"],
+        &["drain", "server2", "--timeout", "10m", "--then", "keep"],
+        &["undrain", "server2"],
+        &["reload"],
+        &["save"],
+        &["diff", &repository("config/director.toml")],
+    ] {
+        assert_eq!(ask(words), Some(1), "{words:?}");
+    }
+    for words in [
+        &["ipvsadm"] as &[&str],
+        &["ipvsadm", "-Ln"],
+        &["ipvsadm", "-A", "-t", "10.0.0.1:80"],
+        &["ipvsadm", "-C"],
+    ] {
+        assert_eq!(ask(words), Some(2), "{words:?}");
+    }
+}
+
+#[test]
+fn what_cannot_be_meant_is_refused_before_anybody_is_asked() {
+    for words in [
+        &["weight", "server2", "65536"] as &[&str],
+        &["weight", "server2", "-1"],
+        &["drain", "server2", "--timeout", "soon"],
+        &["drain", "server2", "--then", "perhaps"],
+        &["status", "--watch", "0"],
+        &["diff", "/no/such/file"],
+    ] {
+        let (code, stdout, _) = run(words);
+        assert_eq!((code, stdout.as_str()), (2, ""), "{words:?}");
+    }
+}
+
+/// The grammar, the texts and the exit codes are those of ipvsadm, whatever name it is called by.
+#[test]
+fn a_link_called_ipvsadm_is_ipvsadm() {
+    let directory = tempfile::tempdir().unwrap();
+    let link = directory.path().join("ipvsadm");
+    std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lvs-tund"), &link).unwrap();
+    let cases: [(&[&str], i32, &str, &str); 5] = [
+        (&["-v"], 0, "ipvsadm v1.31 ", ""),
+        (&["--help"], 0, "ipvsadm v1.31 ", ""),
+        (&["-Q"], 255, "", "Try `ipvsadm -h' or 'ipvsadm --help' for more information.\n"),
+        (&["-A", "-D"], 2, "", "invalid option `-D'\n"),
+        (&["-A", "-t", "10.0.0.1:99999"], 2, "", "illegal virtual server address[:port] specified\n"),
+    ];
+    for (words, code, stdout, stderr) in cases {
+        let by_link = Command::new(&link).args(words).output().unwrap();
+        let by_word =
+            Command::new(env!("CARGO_BIN_EXE_lvs-tund")).arg("ipvsadm").args(words).output().unwrap();
+        for output in [by_link, by_word] {
+            assert_eq!(output.status.code(), Some(code), "{words:?}");
+            assert!(String::from_utf8(output.stdout).unwrap().starts_with(stdout), "{words:?}");
+            assert_eq!(String::from_utf8(output.stderr).unwrap(), stderr, "{words:?}");
+        }
+    }
+}

@@ -363,13 +363,13 @@ fn vips_come_and_go_while_it_runs() {
         let mut host =
             DirectorHost::start(DirectorHostOptions { vips: Vec::new(), ..options() }).await.unwrap();
         let arp = bed.client.hear_arp();
-        host.add_vip(VIP.into()).await.unwrap();
+        host.add_vips(&[VIP.into()]).await.unwrap();
         next_arp(&arp, |arp| (arp.sender, arp.target) == (VIP, VIP));
         bed.client.send(VIP, "added");
         captured(&tun, "added");
-        let message = host.add_vip("2001:db8::1".parse().unwrap()).await.unwrap_err().to_string();
+        let message = host.add_vips(&["2001:db8::1".parse().unwrap()]).await.unwrap_err().to_string();
         assert!(message.contains("only IPv4"), "{message}");
-        host.remove_vip(VIP.into()).await.unwrap();
+        host.remove_vips(&[VIP.into()]).await.unwrap();
         let netlink = Netlink::open().unwrap();
         assert_eq!(netlink.routes_by(bed.index("lvsd0").await).await.unwrap(), []);
         assert_eq!(netlink.routes_in(CAPTURE_TABLE).await.unwrap(), []);

@@ -3,12 +3,16 @@
 
 #[path = "namespaces/answers.rs"]
 mod answers;
+#[path = "namespaces/control.rs"]
+mod control;
 #[path = "namespaces/fixture.rs"]
 mod fixture;
 #[path = "namespaces/forwarding.rs"]
 mod forwarding;
 #[path = "namespaces/host_state.rs"]
 mod host_state;
+#[path = "namespaces/ipvsadm.rs"]
+mod ipvsadm;
 #[path = "namespaces/lifecycle.rs"]
 mod lifecycle;
 #[path = "namespaces/local_vip.rs"]
@@ -44,6 +48,14 @@ const TESTS: &[(&str, Test)] = &[
     ("what_expires_in_the_path_is_a_host_unreachable", path::expired),
     ("an_echo_in_fragments_comes_back_whole", path::large_echo),
     ("traceroute_towards_the_vip_behaves", path::traceroute),
+    ("vips_and_services_come_and_go_by_command", control::vips_come_and_go),
+    ("a_hundred_reloads_under_load_lose_nothing", control::reloads_under_load),
+    ("a_file_that_cannot_be_taken_over_changes_nothing", control::bad_files),
+    ("of_two_writers_one_wins", control::two_writers),
+    ("a_drained_real_server_keeps_its_connections_until_the_deadline", control::drains),
+    ("listings_are_zeroed_and_prometheus_counters_are_not", control::listings),
+    ("the_configuration_in_force_is_a_configuration", control::configurations),
+    ("whatever_is_no_request_gets_a_clear_answer", control::bad_requests),
     ("printed_changes_are_not_made", forwarding::no_host_changes),
     ("a_vip_on_the_directors_loopback_is_captured_by_rule", || local_vip::captured_by_rule("lo")),
     ("a_vip_on_the_directors_interface_is_captured_by_rule", || local_vip::captured_by_rule("eth0")),
@@ -77,6 +89,11 @@ const TESTS: &[(&str, Test)] = &[
     ("a_real_server_that_is_nowhere_is_unreachable", answers::unreachable_real_server),
     ("a_real_server_without_a_route_is_counted", answers::real_server_without_route),
     ("a_route_to_a_real_server_into_the_device_makes_no_loop", answers::route_into_the_device),
+    ("the_classic_recipe_typed_at_an_empty_director_balances", ipvsadm::recipe),
+    ("weight_0_by_command_quiesces_and_a_deleted_service_is_refused_at_once", ipvsadm::quiesce),
+    ("a_cleared_table_refuses_at_once_where_the_vip_is_local", ipvsadm::cleared),
+    ("a_restore_is_one_step_and_no_list_shows_half_of_it", ipvsadm::restore),
+    ("every_verb_at_a_running_director", ipvsadm::verbs),
     ("what_the_configuration_cannot_mean_is_refused", refusals::configuration),
     ("what_the_host_contradicts_is_refused_and_undone", refusals::host),
     ("what_the_host_does_not_have_is_said", refusals::missing),

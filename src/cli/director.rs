@@ -2,9 +2,10 @@
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use super::{Failure, read};
-use crate::config::{Source, plan};
+use crate::config::{ConfigError, Source, plan};
 use crate::daemon;
 
 #[derive(Debug, clap::Args)]
@@ -36,10 +37,17 @@ pub fn run(arguments: &DirectorArguments) -> Result<(), Failure> {
         }
         None => ("command line".to_owned(), String::new()),
     };
-    let source = Source { name: &name, text: &text };
-    let mut plan = plan::director(&source, arguments.interface.as_deref())
-        .map_err(|error| Failure::Refused(error.to_string()))?;
-    plan.metrics = arguments.metrics.unwrap_or(plan.metrics);
-    plan.control = arguments.control.clone().or(plan.control);
-    daemon::run_director(plan, daemon::Options { changes_host: !arguments.no_host_changes })
+    let (interface, metrics, control) =
+        (arguments.interface.clone(), arguments.metrics, arguments.control.clone());
+    // The command line goes before the file, also when the file is read again.
+    let read = move |source: &Source| {
+        let mut plan = plan::director(source, interface.as_deref())?;
+        plan.metrics = metrics.unwrap_or(plan.metrics);
+        plan.control = control.clone().or(plan.control);
+        Ok(plan)
+    };
+    let plan = read(&Source { name: &name, text: &text })
+        .map_err(|error: ConfigError| Failure::Refused(error.to_string()))?;
+    let file = daemon::ConfigFile { path: arguments.config.clone(), read: Arc::new(read) };
+    daemon::run_director(plan, file, daemon::Options { changes_host: !arguments.no_host_changes })
 }

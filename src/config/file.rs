@@ -18,6 +18,8 @@ pub struct DirectorFile {
     pub queues: Option<Spanned<i64>>,
     pub metrics: Option<Spanned<String>>,
     pub control: Option<Spanned<String>>,
+    pub control_group: Option<Spanned<String>>,
+    pub api: Option<Spanned<String>>,
     pub capture: Option<Spanned<String>>,
     pub announce: Option<Spanned<String>>,
     pub outer_source: Option<Spanned<String>>,

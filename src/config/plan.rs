@@ -8,16 +8,19 @@ mod words;
 use std::net::{Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::director::cluster::ClusterConfig;
+use crate::director::cluster::{ClusterConfig, OnRemoved, UnknownTcp};
+use crate::director::connection::Timeouts;
 use crate::realserver::guard::GuardConfig;
 
-pub use director::director;
+pub use director::{director, word_of_announce, word_of_capture};
 pub use realserver::realserver;
+pub use services::{name_of, real_server, timeout, virtual_service, word_of_on_removed, word_of_unknown_tcp};
 
 /// Defaults of keys that both daemons have.
 pub const TUN_DIRECTOR: &str = "lvsd0";
 pub const TUN_REALSERVER: &str = "lvsr0";
 pub const METRICS_DIRECTOR: &str = "127.0.0.1:9690";
+pub const CONTROL_DEFAULT: &str = "/run/lvs-tund/director.sock";
 pub const METRICS_REALSERVER: &str = "127.0.0.1:9691";
 
 /// decisions.md has no number: a million entries are about 100 MB (crates.md §3).
@@ -60,8 +63,12 @@ pub struct DirectorPlan {
     /// `None`: one per processor, up to the number that pays.
     pub queues: Option<usize>,
     pub metrics: SocketAddr,
-    /// Unix socket on which the daemon answers its operators; `None`: none.
+    /// Unix socket on which the daemon answers its operators; `None`: [`CONTROL_DEFAULT`] if it can be had.
     pub control: Option<PathBuf>,
+    /// Group that may use it, beside its owner; `None`: the daemon's.
+    pub control_group: Option<String>,
+    /// Where what can be read of the API is served over TCP; `None`: nowhere.
+    pub api: Option<SocketAddr>,
     pub capture: Capture,
     pub announce: Announce,
     /// Our address on the outer packets; `None`: the one the host's route to each real server says.
@@ -71,6 +78,27 @@ pub struct DirectorPlan {
     /// Key of the hash schedulers; `None`: a random one.
     pub hash_key: Option<[u8; 16]>,
     pub cluster: ClusterConfig,
+    /// What is in `cluster` already, and what services added later begin with.
+    pub defaults: ServiceDefaults,
+}
+
+/// What a virtual service takes over unless it says otherwise.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceDefaults {
+    /// `None`: as the scheduler suggests.
+    pub unknown_tcp: Option<UnknownTcp>,
+    pub on_removed: OnRemoved,
+    pub timeouts: Timeouts,
+}
+
+impl Default for ServiceDefaults {
+    fn default() -> ServiceDefaults {
+        ServiceDefaults {
+            unknown_tcp: None,
+            on_removed: OnRemoved::Reschedule,
+            timeouts: Timeouts::default(),
+        }
+    }
 }
 
 /// A real server's configuration.

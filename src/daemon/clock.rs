@@ -1,6 +1,6 @@
 //! The only place that knows "now".
 
-use std::time::Instant;
+use std::time::{Instant, SystemTime, UNIX_EPOCH};
 
 use crate::time::Moment;
 
@@ -18,4 +18,9 @@ impl Clock {
     pub fn now(&self) -> Moment {
         Moment::from_nanos(self.origin.elapsed().as_nanos() as u64)
     }
+}
+
+/// The wall clock, for people: seconds since 1970-01-01 00:00 UTC.
+pub fn since_epoch() -> f64 {
+    SystemTime::now().duration_since(UNIX_EPOCH).map_or(0.0, |since| since.as_secs_f64())
 }

@@ -1,6 +1,5 @@
 //! The director's daemon: device, host, workers, sweep, metrics; and the way back on exit.
 
-use std::collections::{BTreeSet, HashMap};
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
@@ -9,26 +8,32 @@ use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use nix::errno::Errno;
+use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, mpsc};
 
+use super::api::Api;
 use super::clock::Clock;
+use super::control::{ConfigFile, Control, Request, Shared};
+use super::listeners::Listeners;
 use super::path_errors::{self, PathErrorsHandler};
 use super::worker::{Handler, Workers};
-use super::{Options, http, logging, no_raw_socket, process};
+use super::{Options, http, logging, no_raw_socket, process, view};
 use crate::config::plan::{Announce, Capture, DirectorPlan};
+use crate::control::model::Reload;
+use crate::control::operation::{Drains, Running};
 use crate::datapath::BATCH;
 use crate::datapath::raw_socket::{Receiver, Sender};
 use crate::datapath::tun::{Queue, Tun};
-use crate::director::cluster::{Cluster, ClusterConfig, HostView, Path, VirtualServiceConfig};
+use crate::director::cluster::Cluster;
 use crate::director::path::errors::{Event, PathErrors};
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, Verdict};
 use crate::director::{Director, Extra};
 use crate::encapsulation::ipip;
 use crate::failure::Failure;
-use crate::host::{self, DirectorHost, DirectorHostOptions, HostError, Netlink, Notice};
+use crate::host::{self, DirectorHost, DirectorHostOptions, Netlink, Notice};
 use crate::metrics::counters::{DirectorCounters, PathCounters};
-use crate::metrics::exposition;
+use crate::metrics::{estimator, exposition};
 use crate::packet::Frame;
 use crate::time::Moment;
 
@@ -38,6 +43,12 @@ const QUEUES_DEFAULT_MAX: usize = 4;
 /// Ticks of the host (2 s each) between two looks at routes that nobody announced a change of.
 const TICKS_PER_LOOK: u32 = 15;
 
+/// Requests for changes that wait for their turn.
+const REQUESTS_MAX: usize = 64;
+
+/// Between two looks at draining real servers.
+const DRAIN_PERIOD: Duration = Duration::from_secs(1);
+
 /// The shortest time between two looks because a packet did not fit: one look serves all that wait for it.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
@@ -46,18 +57,18 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// # Errors
 /// `Refused` if the host contradicts the configuration, `Failed` for everything else; the host is then as
 /// it was.
-pub fn run(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
+pub fn run(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
     logging::start();
-    process::runtime()?.block_on(serve(plan, options))
+    process::runtime()?.block_on(serve(plan, file, options))
 }
 
-async fn serve(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
+async fn serve(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
     let mut end = Box::pin(process::end_signal()?);
+    let hangup = process::hangup_signal()?;
     let clock = Clock::start();
     let netlink = Netlink::open()?;
     let interface = netlink.interface(&plan.interface).await?;
-    let listener = http::listen(plan.metrics).await?;
-    let (control, _control_path) = plan.control.as_deref().map(http::listen_unix).transpose()?.unzip();
+    let listeners = Listeners::open(&plan).await?;
     let queues = plan.queues.unwrap_or_else(default_queues);
     // One for each queue, and one for what is told about the paths.
     let senders = (0..=queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>();
@@ -68,7 +79,9 @@ async fn serve(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
     let (tun, captures) = Tun::create(&plan.tun, mtu, queues)?;
     tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
     let mut host = DirectorHost::start(host_options(&plan, options)).await?;
-    let service = match Service::start(&plan, &host, clock, captures, senders, ear).await {
+    let (requests, demands) = mpsc::channel(REQUESTS_MAX);
+    let inlet = Inlet { file, hangup, demands };
+    let service = match Service::start(&plan, &host, clock, captures, senders, ear, inlet).await {
         Ok(service) => service,
         Err(failure) => {
             host.stop().await;
@@ -77,11 +90,9 @@ async fn serve(plan: DirectorPlan, options: Options) -> Result<(), Failure> {
     };
     service.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
     print_commands(&host, options);
-    let is_ready = Arc::new(AtomicBool::new(true));
-    if let Some(control) = control {
-        tokio::spawn(http::serve(control, service.renderer(), is_ready.clone()));
-    }
-    tokio::spawn(http::serve(listener, service.renderer(), is_ready));
+    let monitoring = http::monitoring(service.renderer(), Arc::new(AtomicBool::new(true)));
+    let _control_path =
+        listeners.serve(monitoring, Api { shared: service.shared.clone(), requests, has_secrets: true });
     let services = plan.cluster.virtual_services.len();
     tracing::info!(
         "director: ready on {} with {services} virtual services, {queues} queues of {}, metrics on {}",
@@ -100,12 +111,10 @@ fn default_queues() -> usize {
 }
 
 fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
-    let vips: BTreeSet<IpAddr> =
-        plan.cluster.virtual_services.iter().flat_map(VirtualServiceConfig::vips).collect();
     DirectorHostOptions {
         interface: plan.interface.clone(),
         tun: plan.tun.clone(),
-        vips: vips.into_iter().collect(),
+        vips: view::vips(&plan.cluster).into_iter().collect(),
         capture: match plan.capture {
             Capture::Auto => host::CaptureMode::Auto,
             Capture::Route => host::CaptureMode::Route,
@@ -129,41 +138,11 @@ fn print_commands(host: &DirectorHost, options: Options) {
     }
 }
 
-/// What the host says about the cluster's paths; `before` is what it said the last time.
-///
-/// # Errors
-/// Only what contradicts the configuration; a real server without a route is logged and kept.
-async fn look_at_host(
-    plan: &DirectorPlan,
-    host: &DirectorHost,
-    before: Option<&HostView>,
-) -> Result<HostView, HostError> {
-    let mut own_addresses: std::collections::HashSet<IpAddr> = process::own_addresses().into_iter().collect();
-    let mut paths = HashMap::new();
-    let services = &plan.cluster.virtual_services;
-    for vip in services.iter().flat_map(VirtualServiceConfig::vips) {
-        own_addresses.remove(&vip);
-    }
-    let rips: BTreeSet<IpAddr> =
-        services.iter().flat_map(|s| &s.real_servers).map(|server| server.rip).collect();
-    for rip in rips {
-        match host.outer_source(rip).await {
-            Ok(way) => {
-                let IpAddr::V4(found) = way.address else { continue };
-                let source = plan.outer_source.unwrap_or(found);
-                paths.insert(rip, Path { source, mtu: way.path_mtu.min(65_535) as u16 });
-            }
-            Err(error @ HostError::Refused(_)) => return Err(error),
-            Err(error) if before.is_none_or(|before| before.paths.contains_key(&rip)) => {
-                tracing::warn!(
-                    "director: no way to real server {rip}: {error}; it is kept, and served when there is one"
-                );
-            }
-            Err(_) => {}
-        }
-    }
-    let identification_seed = before.map_or_else(random, |before| before.identification_seed);
-    Ok(HostView { own_addresses, paths, identification_seed })
+/// Where wishes for another configuration come from.
+struct Inlet {
+    file: ConfigFile,
+    hangup: Signal,
+    demands: mpsc::Receiver<Request>,
 }
 
 /// A director at work.
@@ -171,7 +150,10 @@ struct Service {
     clock: Clock,
     cluster: Arc<ArcSwap<Cluster>>,
     tables: Arc<Tables>,
-    counters: Vec<Arc<DirectorCounters>>,
+    control: Control,
+    shared: Arc<Shared>,
+    hangup: Signal,
+    demands: mpsc::Receiver<Request>,
     host_changes: Arc<AtomicUsize>,
     failures: mpsc::UnboundedReceiver<String>,
     /// A packet did not fit its path, as the kernel has learned since the last look.
@@ -190,10 +172,12 @@ impl Service {
         captures: Vec<Queue>,
         mut senders: Vec<Sender>,
         ear: Receiver,
+        inlet: Inlet,
     ) -> Result<Service, Failure> {
-        let view = look_at_host(plan, host, None).await?;
-        let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(with_hash_key(plan), view)));
-        let tables = Tables::new(plan.connections_max, random());
+        let view = view::look(&plan.cluster, plan.outer_source, host, None).await?;
+        let running = running(plan);
+        let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(running.cluster.clone(), view)));
+        let tables = Tables::new(plan.connections_max, process::random());
         let tables = Arc::new(tables.with_connections_per_client_max(plan.connections_per_client_max));
         let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
         let (mut workers, failures) = Workers::new().map_err(no_threads)?;
@@ -210,7 +194,7 @@ impl Service {
             let count = Arc::new(DirectorCounters::default());
             counters.push(count.clone());
             let handler = DirectorHandler {
-                director: Director::new(cluster.clone(), tables.clone(), random()),
+                director: Director::new(cluster.clone(), tables.clone(), process::random()),
                 counters: count,
                 fates: vec![(Verdict::Drop(DropReason::Truncated), 0); BATCH],
                 extra: None,
@@ -221,11 +205,19 @@ impl Service {
                 .map_err(no_threads)?;
         }
         let host_changes = Arc::new(AtomicUsize::new(0));
+        let Inlet { file, hangup, demands } = inlet;
+        let name = file.path.as_ref().map(|path| path.display().to_string());
+        let first = cluster.load_full();
+        let shared = Arc::new(Shared::new(plan.clone(), name, clock, tables.clone(), counters, first));
+        let control = Control::new(file, plan.clone(), running, clock, cluster.clone(), shared.clone());
         Ok(Service {
             clock,
             cluster,
             tables,
-            counters,
+            control,
+            shared,
+            hangup,
+            demands,
             host_changes,
             failures,
             narrowed,
@@ -236,15 +228,15 @@ impl Service {
     }
 
     fn renderer(&self) -> http::Render {
-        let (cluster, tables) = (self.cluster.clone(), self.tables.clone());
-        let (counters, host_changes) = (self.counters.clone(), self.host_changes.clone());
-        let (paths, clock) = (self.path_counters.clone(), self.clock);
+        let (shared, host_changes) = (self.shared.clone(), self.host_changes.clone());
+        let (cluster, paths) = (self.cluster.clone(), self.path_counters.clone());
         Arc::new(move || {
-            let workers: Vec<&DirectorCounters> = counters.iter().map(|worker| &**worker).collect();
             let host_changes = host_changes.load(Ordering::Relaxed);
             let process =
                 exposition::Process { role: "director", host_changes, publish_own: process::publish };
-            exposition::director(process, &workers, &paths, &cluster.load(), &tables, clock.now())
+            let Shared { workers, tables, clock, .. } = &*shared;
+            let (ledger, now) = (shared.ledger_mutex(), clock.now());
+            exposition::director(process, workers, ledger, &paths, &cluster.load(), tables, now)
         })
     }
 
@@ -259,6 +251,8 @@ impl Service {
         let mut looked = tokio::time::Instant::now();
         let sweep = tokio::time::sleep(sweep_period(0));
         tokio::pin!(sweep);
+        let mut estimate = tokio::time::interval(estimator::PERIOD);
+        let mut drains = tokio::time::interval(DRAIN_PERIOD);
         let signal = loop {
             tokio::select! {
                 signal = &mut *end => break signal,
@@ -273,16 +267,37 @@ impl Service {
                         host.on_notice(notice).await;
                         self.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
                         if is_look_due {
-                            self.follow_paths(plan, host).await;
+                            self.control.follow_paths(host).await;
                         }
                     };
                     if let Err(signal) = process::unless_ended(end, follow).await {
                         break signal;
                     }
                 }
+                Some(request) = self.demands.recv() => {
+                    let done = self.control.answer(request, host);
+                    if let Err(signal) = process::unless_ended(end, done).await {
+                        break signal;
+                    }
+                    self.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
+                }
+                Some(()) = self.hangup.recv() => {
+                    let done = self.control.reload(Reload::default(), "SIGHUP".to_owned(), host);
+                    // Why a file is refused is logged where it is.
+                    if let Err(signal) = process::unless_ended(end, done).await.map(drop) {
+                        break signal;
+                    }
+                    self.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
+                }
+                _ = drains.tick(), if self.control.has_drains() => {
+                    if let Err(signal) = process::unless_ended(end, self.control.tend_drains(host)).await {
+                        break signal;
+                    }
+                }
+                _ = estimate.tick() => self.shared.tick(),
                 Some(event) = self.path_events.recv() => path_errors::log(event),
                 () = self.narrowed.notified(), if looked.elapsed() > LOOK_PAUSE => {
-                    if let Err(signal) = process::unless_ended(end, self.follow_paths(plan, host)).await {
+                    if let Err(signal) = process::unless_ended(end, self.control.follow_paths(host)).await {
                         break signal;
                     }
                     looked = tokio::time::Instant::now();
@@ -295,21 +310,6 @@ impl Service {
         };
         tracing::info!("director: {signal}, stopping");
         Ok(())
-    }
-
-    /// Publishes a new snapshot if the host's addresses or routes have changed.
-    async fn follow_paths(&self, plan: &DirectorPlan, host: &DirectorHost) {
-        let cluster = self.cluster.load_full();
-        match look_at_host(plan, host, Some(cluster.host())).await {
-            Ok(view) => {
-                if *cluster.host() != view {
-                    let config: ClusterConfig = cluster.config().clone();
-                    self.cluster.store(Arc::new(cluster.succeed(config, view)));
-                    tracing::info!("director: the host's addresses or routes have changed; paths renewed");
-                }
-            }
-            Err(error) => tracing::warn!("director: {error}"),
-        }
     }
 
     async fn sweep(&self) {
@@ -327,23 +327,17 @@ fn sweep_period(entries: usize) -> Duration {
     Duration::from_millis((entries as u64 / 100).clamp(1_000, 10_000))
 }
 
-/// From the kernel's entropy, by way of the standard library's hash keys.
-fn random() -> u64 {
-    use std::hash::{BuildHasher, RandomState};
-    RandomState::new().hash_one(std::process::id())
-}
-
-/// The configuration with the hash key in it that all schedulers use.
-fn with_hash_key(plan: &DirectorPlan) -> ClusterConfig {
-    let key = plan.hash_key.unwrap_or_else(|| {
-        let (high, low) = (random(), random());
+/// The configuration to begin with; all its schedulers use one hash key.
+fn running(plan: &DirectorPlan) -> Running {
+    let hash_key = plan.hash_key.unwrap_or_else(|| {
+        let (high, low) = (process::random(), process::random());
         (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
     });
-    let mut config = plan.cluster.clone();
-    for service in &mut config.virtual_services {
-        service.scheduler_options.hash_key = key;
+    let mut cluster = plan.cluster.clone();
+    for service in &mut cluster.virtual_services {
+        service.scheduler_options.hash_key = hash_key;
     }
-    config
+    Running { cluster: cluster.into(), defaults: plan.defaults, hash_key, drains: Drains::new() }
 }
 
 struct DirectorHandler {

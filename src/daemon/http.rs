@@ -1,4 +1,7 @@
-//! `/metrics`, `/healthz`, `/readyz`: what a monitoring system asks.
+//! HTTP servers that nobody can hold up: so many connections at once, and a deadline for whoever sends or takes
+//! nothing. `/metrics`, `/healthz` and `/readyz` are answered here; the API is [`super::api`]'s.
+
+mod stall;
 
 use std::io;
 use std::net::SocketAddr;
@@ -6,26 +9,66 @@ use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
 
-use axum::Router;
 use axum::http::{StatusCode, header};
 use axum::response::IntoResponse;
 use axum::routing::get;
 use axum::serve::Listener;
-use tokio::net::{TcpListener, UnixListener};
+use axum::{Extension, Router};
+use hyper::server::conn::http1;
+use hyper_util::rt::{TokioIo, TokioTimer};
+use hyper_util::service::TowerToHyperService;
+use nix::unistd::Group;
+use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
+use tokio::sync::Semaphore;
 
 use crate::failure::Failure;
 use crate::metrics::exposition::CONTENT_TYPE;
+use stall::Stalling;
+
+/// Connections of one listener; further ones wait.
+const CONNECTIONS_MAX: usize = 64;
+
+/// For a request's header, from when the connection is ready for one.
+const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+
+/// For a peer that takes nothing of what it asked for.
+const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Renders the metrics at the moment of the question.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
+/// Who is at the other end of a connection.
+#[derive(Clone, Debug)]
+pub struct Peer(pub String);
+
+/// A connection that knows its other end.
+pub trait Known {
+    fn peer(&self) -> Peer;
+}
+
+impl Known for UnixStream {
+    fn peer(&self) -> Peer {
+        let Ok(credentials) = self.peer_cred() else { return Peer("unknown".to_owned()) };
+        let pid = credentials.pid().map(|pid| format!(", pid {pid}")).unwrap_or_default();
+        Peer(format!("uid {}{pid}", credentials.uid()))
+    }
+}
+
+impl Known for TcpStream {
+    fn peer(&self) -> Peer {
+        Peer(self.peer_addr().map_or_else(|_| "unknown".to_owned(), |address| address.to_string()))
+    }
+}
+
+pub const METRICS_REMEDY: &str = "free it, or set another one with --metrics ADDRESS:PORT";
+
 /// Takes the address before anything on the host is changed.
-pub async fn listen(address: SocketAddr) -> Result<TcpListener, Failure> {
-    TcpListener::bind(address).await.map_err(|error| {
-        let remedy = "free it, or set another one with --metrics ADDRESS:PORT";
-        Failure::Failed(format!("cannot serve metrics on {address}: {error}; {remedy}"))
-    })
+pub async fn listen(address: SocketAddr, what: &str, remedy: &str) -> Result<TcpListener, Failure> {
+    TcpListener::bind(address)
+        .await
+        .map_err(|error| Failure::Failed(format!("cannot serve {what} on {address}: {error}; {remedy}")))
 }
 
 /// A socket's path, removed with the value: nobody finds a door that no one opens.
@@ -39,7 +82,7 @@ impl Drop for SocketPath {
 }
 
 /// Takes a Unix socket's path; a socket that nobody listens on any more is replaced, and nothing but a socket.
-pub fn listen_unix(path: &Path) -> Result<(UnixListener, SocketPath), Failure> {
+pub fn listen_unix(path: &Path, group: Option<&str>) -> Result<(UnixListener, SocketPath), Failure> {
     let failed = |error: io::Error| {
         Failure::Failed(format!("control socket {}: {error}; set another one with --control", path.display()))
     };
@@ -57,16 +100,27 @@ pub fn listen_unix(path: &Path) -> Result<(UnixListener, SocketPath), Failure> {
     }
     let listener = UnixListener::bind(path).map_err(failed)?;
     let path_held = SocketPath(path.to_owned());
+    if let Some(name) = group {
+        give_to_group(path, name)?;
+    }
     std::fs::set_permissions(path, std::fs::Permissions::from_mode(0o660)).map_err(failed)?;
     Ok((listener, path_held))
 }
 
-/// Answers until the runtime ends. `is_ready` turns true when packets flow.
-pub async fn serve<L>(listener: L, render: Render, is_ready: Arc<AtomicBool>)
-where
-    L: Listener,
-    L::Addr: std::fmt::Debug,
-{
+fn give_to_group(path: &Path, name: &str) -> Result<(), Failure> {
+    let group = Group::from_name(name).map_err(io::Error::from);
+    let group = group.map_err(|error| Failure::Failed(format!("control_group \"{name}\": {error}")))?;
+    let group = group.ok_or_else(|| {
+        Failure::Refused(format!(
+            "control_group = \"{name}\": this host has no such group; `groupadd {name}`"
+        ))
+    })?;
+    nix::unistd::chown(path, None, Some(group.gid))
+        .map_err(|error| Failure::Failed(format!("control socket for group \"{name}\": {error}")))
+}
+
+/// `/metrics`, `/healthz`, `/readyz`: what a monitoring system asks. `is_ready` turns true when packets flow.
+pub fn monitoring(render: Render, is_ready: Arc<AtomicBool>) -> Router {
     let metrics = move || {
         let render = render.clone();
         async move {
@@ -83,11 +137,30 @@ where
             (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
         }
     };
-    let router = Router::new()
+    Router::new()
         .route("/metrics", get(metrics))
         .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready));
-    if let Err(error) = axum::serve(listener, router).await {
-        tracing::error!("metrics server: {error}");
+        .route("/readyz", get(ready))
+}
+
+/// Answers until the runtime ends.
+pub async fn serve<L>(mut listener: L, router: Router)
+where
+    L: Listener,
+    L::Io: Known,
+{
+    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+    // The semaphore is never closed.
+    while let Ok(place) = places.clone().acquire_owned().await {
+        let (stream, _) = listener.accept().await;
+        let service = TowerToHyperService::new(router.clone().layer(Extension(stream.peer())));
+        tokio::spawn(async move {
+            let stream = TokioIo::new(Stalling::new(stream, WRITE_DEADLINE));
+            let mut connection = http1::Builder::new();
+            connection.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
+            // A peer that goes away, or talks nonsense, is no concern of ours.
+            let _ = connection.serve_connection(stream, service).await;
+            drop(place);
+        });
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
-use tokio::signal::unix::{SignalKind, signal};
+use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 use crate::failure::Failure;
 
@@ -33,19 +33,36 @@ pub fn runtime() -> Result<Runtime, Failure> {
 
 /// Subscribes to the signals that end a daemon; the future says which one came.
 pub fn end_signal() -> Result<impl Future<Output = &'static str>, Failure> {
-    let subscribe =
-        |kind| signal(kind).map_err(|error| Failure::Failed(format!("cannot await signals: {error}")));
     let mut terminate = subscribe(SignalKind::terminate())?;
     let mut interrupt = subscribe(SignalKind::interrupt())?;
-    // A terminal that is closed would otherwise end it like a kill, with nothing undone.
-    let mut hangup = subscribe(SignalKind::hangup())?;
     Ok(async move {
         tokio::select! {
             _ = terminate.recv() => "SIGTERM",
             _ = interrupt.recv() => "SIGINT",
+        }
+    })
+}
+
+/// As [`end_signal`], for a daemon that has nothing to reload: a terminal that is closed would otherwise end it
+/// like a kill, with nothing undone.
+pub fn end_signal_or_hangup() -> Result<impl Future<Output = &'static str>, Failure> {
+    let end = end_signal()?;
+    let mut hangup = hangup_signal()?;
+    Ok(async move {
+        tokio::select! {
+            signal = end => signal,
             _ = hangup.recv() => "SIGHUP",
         }
     })
+}
+
+/// Subscribes to SIGHUP.
+pub fn hangup_signal() -> Result<Signals, Failure> {
+    subscribe(SignalKind::hangup())
+}
+
+fn subscribe(kind: SignalKind) -> Result<Signals, Failure> {
+    signal(kind).map_err(|error| Failure::Failed(format!("cannot await signals: {error}")))
 }
 
 /// How long work that should not be cut off may go on after a signal has come.
@@ -86,4 +103,10 @@ pub fn own_addresses() -> Vec<IpAddr> {
             v4.or_else(|| address.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
         })
         .collect()
+}
+
+/// From the kernel's entropy, by way of the standard library's hash keys.
+pub fn random() -> u64 {
+    use std::hash::{BuildHasher, RandomState};
+    RandomState::new().hash_one(std::process::id())
 }

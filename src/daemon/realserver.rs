@@ -37,7 +37,7 @@ pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
 }
 
 async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
-    let mut end = Box::pin(process::end_signal()?);
+    let mut end = Box::pin(process::end_signal_or_hangup()?);
     let own_addresses: Vec<IpAddr> =
         process::own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
     let director = plan.guard.directors.iter().map(|prefix| prefix.addr());
@@ -45,7 +45,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         let why = "a host cannot be the director and its own real server; name the other host";
         return Err(Failure::Refused(format!("director {address} is an address of this host: {why}")));
     }
-    let listener = http::listen(plan.metrics).await?;
+    let listener = http::listen(plan.metrics, "metrics", http::METRICS_REMEDY).await?;
     let receiver = Receiver::new(ipip::ROW.protocol).map_err(|error| no_raw_socket(&error))?;
     let mtu = mtu_towards_directors(&plan).await;
     let (tun, mut queues) = Tun::create(&plan.tun, mtu, 1)?;
@@ -87,7 +87,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         }
     }
     let render = renderer(&plan, counters, settings.clone());
-    tokio::spawn(http::serve(listener, render, Arc::new(AtomicBool::new(true))));
+    tokio::spawn(http::serve(listener, http::monitoring(render, Arc::new(AtomicBool::new(true)))));
     tracing::info!(
         "realserver: ready for {} VIPs from {} directors on {}, metrics on {}",
         plan.guard.vips.len(),

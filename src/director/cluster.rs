@@ -249,7 +249,7 @@ type Ranged = (Ports, Arc<VirtualService>);
 
 /// A snapshot. Looked up by every packet, changed by none.
 pub struct Cluster {
-    config: ClusterConfig,
+    config: Arc<ClusterConfig>,
     host: HostView,
     by_key: HashMap<ServiceKey, Arc<VirtualService>, FixedState>,
     /// Pieces that do not overlap, in ascending order.
@@ -263,16 +263,18 @@ pub struct Cluster {
     by_rip: HashMap<Ipv4Addr, Arc<RealServer>, FixedState>,
     /// By index: the generation of its last slot.
     generations: Vec<u8>,
+    /// Slots of services that have left and that connections still point to, by their first matcher.
+    left: HashMap<Matcher, u16>,
 }
 
 impl Cluster {
-    pub fn new(config: ClusterConfig, host: HostView) -> Cluster {
+    pub fn new(config: impl Into<Arc<ClusterConfig>>, host: HostView) -> Cluster {
         Cluster::empty().succeed(config, host)
     }
 
     fn empty() -> Cluster {
         Cluster {
-            config: ClusterConfig::default(),
+            config: Arc::default(),
             host: HostView::default(),
             by_key: HashMap::default(),
             by_range: HashMap::default(),
@@ -282,16 +284,17 @@ impl Cluster {
             real_servers: Vec::new(),
             by_rip: HashMap::default(),
             generations: Vec::new(),
+            left: HashMap::new(),
         }
     }
 
     /// The snapshot after this one. Virtual services are the same if they have the first matcher, the name or
     /// else any matcher in common; real servers if virtual service and RIP are.
-    pub fn succeed(&self, config: ClusterConfig, host: HostView) -> Cluster {
-        build::succeed(self, config, host)
+    pub fn succeed(&self, config: impl Into<Arc<ClusterConfig>>, host: HostView) -> Cluster {
+        build::succeed(self, config.into(), host)
     }
 
-    pub fn config(&self) -> &ClusterConfig {
+    pub fn config(&self) -> &Arc<ClusterConfig> {
         &self.config
     }
 

@@ -74,6 +74,15 @@ pub struct NewTemplate {
     pub timeout: Duration,
 }
 
+/// A template as a listing shows it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Listed {
+    pub key: TemplateKey,
+    pub real_server: Slot,
+    /// Zero while it is over and connections still hang on it.
+    pub expires_in: Duration,
+}
+
 /// A template came to point to a real server, or ceased to.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateChange {
@@ -153,6 +162,27 @@ impl Templates {
                 template.postpone(now);
             }
         }
+    }
+
+    /// In how many parts a listing comes.
+    pub fn parts(&self) -> usize {
+        self.map.shards().len()
+    }
+
+    /// The live templates of one part; its lock is held for a copy, some microseconds.
+    pub fn part(&self, index: usize, now: Moment) -> Vec<Listed> {
+        let Some(shard) = self.map.shards().get(index) else { return Vec::new() };
+        let copied = shard.read().clone();
+        let listed = |(key, template): (TemplateKey, dashmap::SharedValue<Template>)| {
+            let template = template.into_inner();
+            let expires_in = template.deadline.since(now);
+            (!template.is_expired(now)).then_some(Listed {
+                key,
+                real_server: template.real_server,
+                expires_in,
+            })
+        };
+        copied.into_iter().filter_map(listed).collect()
     }
 
     /// Removes what has expired.
@@ -236,6 +266,19 @@ mod tests {
         templates.sweep(Moment::from_secs(420), |change| changes.push(change));
         assert_eq!(changes, [TemplateChange::Removed { real_server: slot(5) }]);
         assert!(templates.is_empty());
+    }
+
+    #[test]
+    fn a_listing_shows_what_lives() {
+        let templates = Templates::new(2, 1);
+        let key = key("203.0.113.7", 24);
+        link(&templates, key, 5, false, Moment::ZERO, |_| {});
+        let listed = |secs| -> Vec<Listed> {
+            (0..templates.parts()).flat_map(|part| templates.part(part, Moment::from_secs(secs))).collect()
+        };
+        let expires_in = Duration::from_secs(350);
+        assert_eq!(listed(10), [Listed { key, real_server: slot(5), expires_in }]);
+        assert!(listed(360).is_empty() && templates.part(templates.parts(), Moment::ZERO).is_empty());
     }
 
     #[test]

@@ -150,32 +150,42 @@ impl DirectorHost {
         }
     }
 
-    /// Captures one more VIP.
-    pub async fn add_vip(&mut self, vip: IpAddr) -> Result<(), HostError> {
-        let vip = ipv4_of(vip)?;
-        if self.vips.contains_key(&vip) {
+    /// Captures further VIPs; all of them or none.
+    pub async fn add_vips(&mut self, vips: &[IpAddr]) -> Result<(), HostError> {
+        let mut added = Vec::new();
+        for vip in vips {
+            let vip = ipv4_of(*vip)?;
+            if !self.vips.contains_key(&vip) {
+                added.push((vip, self.look_at(vip).await?));
+            }
+        }
+        if added.is_empty() {
             return Ok(());
         }
-        let state = self.look_at(vip).await?;
-        self.vips.insert(vip, state);
+        self.vips.extend(added.iter().copied());
         if let Err(error) = self.settle().await {
-            self.vips.remove(&vip);
+            added.iter().for_each(|(vip, _)| _ = self.vips.remove(vip));
             // Takes back the part that did succeed.
             self.settle().await?;
             return Err(error);
         }
-        tracing::info!("host: VIP {vip} is captured by {}", state.capture);
+        for (vip, state) in added {
+            tracing::info!("host: VIP {vip} is captured by {}", state.capture);
+        }
         self.send_announcements(Notice::Changed);
         Ok(())
     }
 
-    /// Leaves a VIP alone from here on. One that is not captured is no error.
-    pub async fn remove_vip(&mut self, vip: IpAddr) -> Result<(), HostError> {
-        if self.vips.remove(&ipv4_of(vip)?).is_none() {
-            return Ok(());
+    /// Leaves VIPs alone from here on. One that is not captured is no error.
+    pub async fn remove_vips(&mut self, vips: &[IpAddr]) -> Result<(), HostError> {
+        let mut is_any = false;
+        for vip in vips {
+            if self.vips.remove(&ipv4_of(*vip)?).is_some() {
+                tracing::info!("host: VIP {vip} is captured no longer");
+                is_any = true;
+            }
         }
-        tracing::info!("host: VIP {vip} is captured no longer");
-        self.settle().await
+        if is_any { self.settle().await } else { Ok(()) }
     }
 
     /// The source address, device and path MTU the kernel would use towards a real server; refuses real

@@ -2,11 +2,13 @@
 //! left leaves no stale series, and no handle can outlive its series (crates.md §4).
 
 use std::sync::atomic::Ordering;
+use std::sync::{Arc, Mutex, PoisonError};
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::counters::{DirectorCounters, PathCounters, RealserverCounters};
+use super::ledger::{Ledger, Totals};
 use super::names::{self, Kind, NAMES};
 use crate::director::cluster::{Cluster, RealServer, VirtualService};
 use crate::director::path::errors::{Kind as PathErrorKind, Outcome};
@@ -31,7 +33,8 @@ pub struct Process {
 /// A director's metrics.
 pub fn director(
     process: Process,
-    workers: &[&DirectorCounters],
+    workers: &[Arc<DirectorCounters>],
+    ledger: &Mutex<Ledger>,
     paths: &PathCounters,
     cluster: &Cluster,
     tables: &Tables,
@@ -76,12 +79,17 @@ pub fn director(
         counter!(names::CONNECTIONS_CREATED).absolute(table.created());
         counter!(names::CONNECTIONS_REMOVED).absolute(table.removed());
         for service in cluster.virtual_services() {
-            virtual_service(service, workers, now);
+            virtual_service(service, workers, ledger, now);
         }
     })
 }
 
-fn virtual_service(service: &VirtualService, workers: &[&DirectorCounters], now: Moment) {
+fn virtual_service(
+    service: &VirtualService,
+    workers: &[Arc<DirectorCounters>],
+    ledger: &Mutex<Ledger>,
+    now: Moment,
+) {
     let name = || service.config.name.clone();
     let config = &service.config;
     for matcher in &config.matchers {
@@ -94,18 +102,27 @@ fn virtual_service(service: &VirtualService, workers: &[&DirectorCounters], now:
         // 48 bits, which a floating-point sample holds exactly.
         gauge!(names::SERVICE_FINGERPRINT, "virtual_service" => name()).set((fingerprint >> 16) as f64);
     }
-    let traffic = workers.iter().map(|worker| worker.virtual_services.read(service.slot.into()));
-    let (packets, bytes) = traffic.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-    let connections = service.connections_total.load(Ordering::Relaxed);
+    let (Totals { connections, packets, bytes }, servers) = totals(service, workers, ledger);
     counter!(names::SERVICE_CONNECTIONS, "virtual_service" => name()).absolute(connections);
     counter!(names::SERVICE_PACKETS, "virtual_service" => name()).absolute(packets);
     counter!(names::SERVICE_BYTES, "virtual_service" => name()).absolute(bytes);
-    for server in &service.real_servers {
-        real_server(&config.name, server, workers, now);
+    for (server, total) in service.real_servers.iter().zip(servers) {
+        real_server(&config.name, server, total, now);
     }
 }
 
-fn real_server(service: &str, server: &RealServer, workers: &[&DirectorCounters], now: Moment) {
+/// What a service and its real servers have counted since they have their slots.
+fn totals(
+    service: &VirtualService,
+    workers: &[Arc<DirectorCounters>],
+    ledger: &Mutex<Ledger>,
+) -> (Totals, Vec<Totals>) {
+    let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
+    let servers = service.real_servers.iter().map(|server| ledger.server(server, workers).total).collect();
+    (ledger.service(service, workers).total, servers)
+}
+
+fn real_server(service: &str, server: &RealServer, total: Totals, now: Moment) {
     let labels = || [("virtual_service", service.to_owned()), ("real_server", server.config.name.clone())];
     let with = |key, value: String| labels().into_iter().chain([(key, value)]).collect::<Vec<_>>();
     gauge!(names::SERVER_INFO, &with("rip", server.rip.to_string())).set(1.0);
@@ -113,7 +130,7 @@ fn real_server(service: &str, server: &RealServer, workers: &[&DirectorCounters]
     gauge!(names::SERVER_MTU, &labels()).set(f64::from(server.path_mtu(now)));
     gauge!(names::SERVER_SUSPECT, &labels()).set(f64::from(u8::from(server.soft.is_suspect(now))));
     let live = &server.live;
-    counter!(names::SERVER_CONNECTIONS, &labels()).absolute(live.connections_total.load(Ordering::Relaxed));
+    counter!(names::SERVER_CONNECTIONS, &labels()).absolute(total.connections);
     gauge!(names::SERVER_TEMPLATES, &labels()).set(f64::from(live.persistent()));
     let is_overloaded = live.is_overloaded.load(Ordering::Relaxed);
     gauge!(names::SERVER_OVERLOADED, &labels()).set(f64::from(u8::from(is_overloaded)));
@@ -121,10 +138,8 @@ fn real_server(service: &str, server: &RealServer, workers: &[&DirectorCounters]
         let count = f64::from(count);
         gauge!(names::SERVER_CONNECTIONS_NOW, &with("state", state.to_owned())).set(count);
     }
-    let traffic = workers.iter().map(|worker| worker.real_servers.read(server.slot.index()));
-    let (packets, bytes) = traffic.fold((0, 0), |sum, one| (sum.0 + one.0, sum.1 + one.1));
-    counter!(names::SERVER_PACKETS, &labels()).absolute(packets);
-    counter!(names::SERVER_BYTES, &labels()).absolute(bytes);
+    counter!(names::SERVER_PACKETS, &labels()).absolute(total.packets);
+    counter!(names::SERVER_BYTES, &labels()).absolute(total.bytes);
 }
 
 /// A real server's metrics.

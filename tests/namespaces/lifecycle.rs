@@ -66,14 +66,20 @@ pub fn director_stopped() -> Outcome {
     Ok(())
 }
 
-/// Ctrl-C, an init system, a terminal that is closed.
+/// Ctrl-C, an init system; to the real server, which has nothing to reload, a terminal that is closed too.
 pub fn signals() -> Outcome {
     let lab = same_subnet(1).build()?;
     let before = (state(&lab.director), state(&lab.real_servers[0]));
     for signal in [Signal::SIGINT, Signal::SIGTERM, Signal::SIGHUP] {
         let mut real_server = lab::start_real_server(&lab, &lab.real_servers[0])?;
         let mut director = lab::start_director(&lab, &web(&lab, ""))?;
-        for daemon in [&mut director, &mut real_server] {
+        if signal == Signal::SIGHUP {
+            director.signal(signal)?;
+            director.wait_for_log("reload", PATIENCE)?;
+            stop(&mut director)?;
+        }
+        let both = [&mut director, &mut real_server];
+        for daemon in both.into_iter().skip(usize::from(signal == Signal::SIGHUP)) {
             daemon.signal(signal)?;
             let status = daemon.wait(PATIENCE)?;
             assert!(status.success(), "{signal}: {status}: {}", daemon.log());

@@ -7,7 +7,8 @@ use toml::Spanned;
 use super::super::file::{self, DirectorFile};
 use super::super::{ConfigError, Source, clipped};
 use super::{
-    Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR, services, words,
+    Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, ServiceDefaults,
+    TUN_DIRECTOR, services, words,
 };
 use crate::director::cluster::{ClusterConfig, NoService, VirtualServiceConfig};
 use crate::director::connection::share_of;
@@ -18,6 +19,16 @@ const CAPTURE: &[(&str, Capture)] =
     &[("auto", Capture::Auto), ("route", Capture::Route), ("rule", Capture::Rule)];
 const ANNOUNCE: &[(&str, Announce)] =
     &[("always", Announce::Always), ("local", Announce::Local), ("never", Announce::Never)];
+
+/// The word that is read as this.
+pub fn word_of_capture(value: Capture) -> &'static str {
+    services::word_of(CAPTURE, value)
+}
+
+/// The word that is read as this.
+pub fn word_of_announce(value: Announce) -> &'static str {
+    services::word_of(ANNOUNCE, value)
+}
 
 /// One thread each; a TUN device takes up to 256 (MAX_TAP_QUEUES of drivers/net/tun.c).
 const QUEUES_MAX: i64 = 256;
@@ -30,7 +41,8 @@ const CONNECTIONS_LIMIT: i64 = 100_000_000;
 /// The first thing that is wrong, with its line.
 pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan, ConfigError> {
     let file: DirectorFile = file::parse(source)?;
-    let cluster = cluster(source, &file)?;
+    let defaults = services::defaults(source, &file)?;
+    let cluster = cluster(source, &file, &defaults)?;
     let interface = match (interface, &file.interface) {
         (Some(given), _) => {
             let command_line = Source { name: "command line", text: "" };
@@ -62,19 +74,16 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     let announce = file.announce.as_ref().map(|word| words::choice(source, "announce", word, ANNOUNCE));
     let control =
         file.control.as_ref().map(|path| words::socket_path(source, "control", path)).transpose()?;
+    let control_group =
+        file.control_group.as_ref().map(|word| words::group(source, "control_group", word)).transpose()?;
+    let api = file.api.as_ref().map(|word| words::listen(source, "api", word)).transpose()?;
     let outer_source = match &file.outer_source {
         Some(word) if word.get_ref() != "auto" => {
             Some(outer_source(source, word, &cluster.virtual_services)?)
         }
         _ => None,
     };
-    let max = file.connections_max.as_ref();
-    let max = max.map(|n| words::number(source, "connections_max", n, 1..=CONNECTIONS_LIMIT)).transpose()?;
-    let connections_max = max.map_or(CONNECTIONS_MAX_DEFAULT, |max| max as usize);
-    let per_client = file.connections_per_client_max.as_ref();
-    let per_client = per_client
-        .map(|n| words::number(source, "connections_per_client_max", n, 1..=CONNECTIONS_LIMIT))
-        .transpose()?;
+    let (connections_max, connections_per_client_max) = connection_limits(source, &file)?;
     let hash_key =
         file.hash_key.as_ref().map(|word| words::hash_key(source, "hash_key", word)).transpose()?;
     Ok(DirectorPlan {
@@ -84,17 +93,36 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
         metrics: metrics
             .unwrap_or_else(|| METRICS_DIRECTOR.parse().expect("because the constant is an address")),
         control,
+        control_group,
+        api,
         capture: capture.transpose()?.unwrap_or(Capture::Auto),
         announce: announce.transpose()?.unwrap_or(Announce::Always),
         outer_source,
         connections_max,
-        connections_per_client_max: per_client.map_or(share_of(connections_max), |max| max as u32),
+        connections_per_client_max,
         hash_key,
         cluster,
+        defaults,
     })
 }
 
-fn cluster(source: &Source, file: &DirectorFile) -> Result<ClusterConfig, ConfigError> {
+/// How many connections, and how many of one client.
+fn connection_limits(source: &Source, file: &DirectorFile) -> Result<(usize, u32), ConfigError> {
+    let limit = |key, written: &Option<Spanned<i64>>| {
+        let read = |n| words::number(source, key, n, 1..=CONNECTIONS_LIMIT);
+        written.as_ref().map(read).transpose()
+    };
+    let max = limit("connections_max", &file.connections_max)?;
+    let max = max.map_or(CONNECTIONS_MAX_DEFAULT, |max| max as usize);
+    let per_client = limit("connections_per_client_max", &file.connections_per_client_max)?;
+    Ok((max, per_client.map_or(share_of(max), |max| max as u32)))
+}
+
+fn cluster(
+    source: &Source,
+    file: &DirectorFile,
+    defaults: &ServiceDefaults,
+) -> Result<ClusterConfig, ConfigError> {
     let no_service =
         file.no_service.as_ref().map(|word| words::choice(source, "no_service", word, NO_SERVICE));
     let ttl = file.outer_ttl.as_ref().map(|value| read_ttl(source, value)).transpose()?;
@@ -108,7 +136,7 @@ fn cluster(source: &Source, file: &DirectorFile) -> Result<ClusterConfig, Config
         ignores_df: file.ignore_df.unwrap_or(false),
         decrements_ttl: file.decrement_ttl.unwrap_or(false),
         new_connections_per_second_max: flood.map(|max| max as u32),
-        virtual_services: services::read(source, file)?,
+        virtual_services: services::read(source, file, defaults)?,
     })
 }
 

@@ -1,16 +1,15 @@
 //! The `[[virtual_service]]` blocks → [`VirtualServiceConfig`].
 
-use std::collections::HashSet;
-use std::net::IpAddr;
+use std::time::Duration;
 
 use toml::Spanned;
 
+use super::super::consistency::{self, Inconsistency, Place, SERVICES_MAX, too_many_services};
 use super::super::file::{DirectorFile, PersistenceFile, RealServerFile, TimeoutsFile, VirtualServiceFile};
 use super::super::{ConfigError, Source, clipped};
-use super::words;
+use super::{ServiceDefaults, words};
 use crate::director::cluster::{
-    Matcher, OnRemoved, Persistence, Ports, RealServerConfig, UnknownTcp, VIRTUAL_SERVICES_MAX,
-    VirtualServiceConfig,
+    Matcher, OnRemoved, Persistence, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
 use crate::director::connection::Timeouts;
 use crate::director::scheduler::{self, SCHEDULERS, mh};
@@ -32,39 +31,91 @@ const PATH_MTU_MIN: i64 = 88;
 ///
 /// # Errors
 /// The first thing that is wrong, with its line.
-pub fn read(source: &Source, file: &DirectorFile) -> Result<Vec<VirtualServiceConfig>, ConfigError> {
-    let reader = Reader { source, defaults: Defaults::read(source, file)? };
+pub fn read(
+    source: &Source,
+    file: &DirectorFile,
+    defaults: &ServiceDefaults,
+) -> Result<Vec<VirtualServiceConfig>, ConfigError> {
     let written = &file.virtual_services;
-    // Half of the slots, for a reload may replace every service at once.
-    const SERVICES_MAX: usize = VIRTUAL_SERVICES_MAX / 2;
     if let Some(first) = written.get(SERVICES_MAX) {
-        let message = format!(
-            "there are more than {SERVICES_MAX} virtual services; spread them over several directors"
-        );
-        return Err(source.error(first.span(), message));
+        return Err(source.error(first.span(), too_many_services()));
     }
+    let reader = Reader { source, defaults };
     let services =
         written.iter().map(|service| reader.virtual_service(service)).collect::<Result<Vec<_>, _>>()?;
-    reader.check_services(written, &services)?;
-    Ok(services)
-}
-
-/// What a virtual service takes over unless it says otherwise.
-struct Defaults {
-    /// `None`: as the scheduler suggests.
-    unknown_tcp: Option<UnknownTcp>,
-    on_removed: OnRemoved,
-    timeouts: Timeouts,
-}
-
-impl Defaults {
-    fn read(source: &Source, file: &DirectorFile) -> Result<Defaults, ConfigError> {
-        Ok(Defaults {
-            unknown_tcp: unknown_tcp(source, file.unknown_tcp.as_ref())?,
-            on_removed: on_removed(source, file.on_removed.as_ref())?.unwrap_or(OnRemoved::Reschedule),
-            timeouts: timeouts(source, file.timeouts.as_ref(), Timeouts::default())?,
-        })
+    let place = |found: &Inconsistency| {
+        let file = &written[found.service];
+        let span = match found.place {
+            Place::Name => file.get_ref().name.as_ref().map(Spanned::span),
+            Place::Matcher(index) => file.get_ref().matchers.get(index).map(Spanned::span),
+            Place::Rip(index) => file.get_ref().real_servers.get(index).map(|s| s.get_ref().rip.span()),
+            Place::ServerName(index) => {
+                let server = file.get_ref().real_servers.get(index);
+                server.map(|s| s.get_ref().name.as_ref().map_or_else(|| s.span(), Spanned::span))
+            }
+        };
+        let vip = || file.get_ref().vip.as_ref().map(Spanned::span);
+        let vip = if matches!(found.place, Place::Matcher(_)) { vip() } else { None };
+        span.or(vip).unwrap_or_else(|| file.span())
+    };
+    match consistency::check(&services) {
+        Ok(()) => Ok(services),
+        Err(found) => Err(source.error(place(&found), found.message)),
     }
+}
+
+/// Reads one virtual service by itself.
+///
+/// # Errors
+/// The first thing that is wrong with it; whether it can stand beside others, [`consistency::check`] says.
+pub fn virtual_service(
+    file: VirtualServiceFile,
+    defaults: &ServiceDefaults,
+) -> Result<VirtualServiceConfig, ConfigError> {
+    let source = Source { name: "", text: "" };
+    Reader { source: &source, defaults }.virtual_service(&Spanned::new(0..0, file))
+}
+
+/// Reads one real server by itself.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn real_server(file: &RealServerFile) -> Result<RealServerConfig, ConfigError> {
+    let source = Source { name: "", text: "" };
+    Reader { source: &source, defaults: &ServiceDefaults::default() }.real_server(file)
+}
+
+/// Reads what a file says of all virtual services.
+pub fn defaults(source: &Source, file: &DirectorFile) -> Result<ServiceDefaults, ConfigError> {
+    Ok(ServiceDefaults {
+        unknown_tcp: unknown_tcp(source, file.unknown_tcp.as_ref())?,
+        on_removed: on_removed(source, file.on_removed.as_ref())?.unwrap_or(OnRemoved::Reschedule),
+        timeouts: timeouts(source, file.timeouts.as_ref(), Timeouts::default())?,
+    })
+}
+
+/// A timeout that stands in no file.
+///
+/// # Errors
+/// It is beyond ipvsadm's limits.
+pub fn timeout(key: &str, duration: Duration) -> Result<Duration, ConfigError> {
+    let word = Spanned::new(0..0, humantime::format_duration(duration).to_string());
+    words::timeout(&Source { name: "", text: "" }, key, &word)
+}
+
+/// The word that is read as this.
+pub fn word_of_unknown_tcp(value: UnknownTcp) -> &'static str {
+    word_of(UNKNOWN_TCP, value)
+}
+
+/// The word that is read as this.
+pub fn word_of_on_removed(value: OnRemoved) -> &'static str {
+    word_of(ON_REMOVED, value)
+}
+
+pub(super) fn word_of<T: PartialEq>(words: &[(&'static str, T)], value: T) -> &'static str {
+    let found = words.iter().find(|(_, known)| *known == value);
+    found.map(|(word, _)| *word).expect("because the table has every value")
 }
 
 fn unknown_tcp(source: &Source, word: Option<&Spanned<String>>) -> Result<Option<UnknownTcp>, ConfigError> {
@@ -94,7 +145,7 @@ fn timeouts(
 
 struct Reader<'a> {
     source: &'a Source<'a>,
-    defaults: Defaults,
+    defaults: &'a ServiceDefaults,
 }
 
 impl Reader<'_> {
@@ -211,27 +262,7 @@ impl Reader<'_> {
     }
 
     fn real_servers(&self, file: &VirtualServiceFile) -> Result<Vec<RealServerConfig>, ConfigError> {
-        let source = self.source;
-        let mut found: Vec<RealServerConfig> = Vec::new();
-        for written in &file.real_servers {
-            let server = self.real_server(written.get_ref())?;
-            if found.iter().any(|other| other.rip == server.rip) {
-                let message =
-                    format!("real server {} is listed twice in this virtual service; remove one", server.rip);
-                return Err(source.error(written.get_ref().rip.span(), message));
-            }
-            if let Some(other) = found.iter().find(|other| other.name == server.name) {
-                let message = format!(
-                    "the name {} is taken by real server {}; give this one another",
-                    words::quoted(&server.name),
-                    other.rip
-                );
-                let span = written.get_ref().name.as_ref().map_or_else(|| written.span(), Spanned::span);
-                return Err(source.error(span, message));
-            }
-            found.push(server);
-        }
-        Ok(found)
+        file.real_servers.iter().map(|written| self.real_server(written.get_ref())).collect()
     }
 
     fn real_server(&self, file: &RealServerFile) -> Result<RealServerConfig, ConfigError> {
@@ -273,67 +304,9 @@ impl Reader<'_> {
             }
         }
     }
-
-    /// What can only be seen across services: two for the same packets, a VIP that is a real server.
-    fn check_services(
-        &self,
-        written: &[Spanned<VirtualServiceFile>],
-        services: &[VirtualServiceConfig],
-    ) -> Result<(), ConfigError> {
-        let vips: HashSet<IpAddr> = services.iter().flat_map(VirtualServiceConfig::vips).collect();
-        let mut names = HashSet::new();
-        let mut taken: Vec<&Matcher> = Vec::new();
-        for (file, service) in written.iter().zip(services) {
-            let place = file.get_ref().vip.as_ref().map_or_else(|| file.span(), Spanned::span);
-            for (index, matcher) in service.matchers.iter().enumerate() {
-                let place = file.get_ref().matchers.get(index).map_or_else(|| place.clone(), Spanned::span);
-                if let Some(message) = taken.iter().find_map(|other| clash(matcher, other)) {
-                    return Err(self.source.error(place, message));
-                }
-                taken.push(matcher);
-            }
-            if !names.insert(&service.name) {
-                let span = file.get_ref().name.as_ref().map_or_else(|| file.span(), Spanned::span);
-                let message = format!(
-                    "the name {} is taken by another virtual service; give this one another",
-                    words::quoted(&service.name)
-                );
-                return Err(self.source.error(span, message));
-            }
-            for (server, config) in file.get_ref().real_servers.iter().zip(&service.real_servers) {
-                if vips.contains(&config.rip) {
-                    let message = format!(
-                        "rip = \"{}\" is a VIP: packets for it come back to the director; give the real server's \
-                         own address",
-                        config.rip
-                    );
-                    return Err(self.source.error(server.get_ref().rip.span(), message));
-                }
-            }
-        }
-        Ok(())
-    }
 }
 
 /// "tcp-172.25.3.100-80".
-fn name_of(matcher: &Matcher) -> String {
+pub fn name_of(matcher: &Matcher) -> String {
     format!("{}-{}-{}", matcher.protocol.name(), matcher.vip, matcher.ports)
-}
-
-/// Why two matchers cannot stand side by side: they are the same, or their ranges overlap without one
-/// lying inside the other, so that neither is the narrower one.
-fn clash(matcher: &Matcher, other: &Matcher) -> Option<String> {
-    if (matcher.protocol, matcher.vip) != (other.protocol, other.vip) {
-        return None;
-    }
-    let (protocol, vip) = (matcher.protocol.name(), matcher.vip);
-    let (a, b): (Ports, Ports) = (matcher.ports, other.ports);
-    if a == b {
-        return Some(format!("virtual service {protocol} {vip}:{a} is there already; merge the two"));
-    }
-    let is_apart = a.last < b.first || b.last < a.first;
-    let is_inside = a.first >= b.first && a.last <= b.last || b.first >= a.first && b.last <= a.last;
-    (!is_apart && !is_inside).then(|| {
-        format!("ports {a} and {b} of {protocol} {vip} overlap; keep them apart, or one inside the other")
-    })
 }

@@ -136,6 +136,19 @@ pub fn socket_path(source: &Source, key: &str, written: &Spanned<String>) -> Res
     Err(source.error(written.span(), message))
 }
 
+/// The name of a group of users.
+pub fn group(source: &Source, key: &str, written: &Spanned<String>) -> Result<String, ConfigError> {
+    /// useradd(8): names are up to 32 characters long.
+    const NAME_MAX: usize = 32;
+    let word = written.get_ref();
+    let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-$".contains(&byte);
+    if (1..=NAME_MAX).contains(&word.len()) && word.bytes().all(is_name) {
+        return Ok(word.clone());
+    }
+    let message = format!("{key} = {}: expected the name of a group, such as \"adm\"", quoted(word));
+    Err(source.error(written.span(), message))
+}
+
 /// A label for metrics and logs.
 pub fn name(source: &Source, written: &Spanned<String>) -> Result<String, ConfigError> {
     const NAME_MAX: usize = 128;
@@ -170,7 +183,7 @@ pub fn ports(source: &Source, written: &Spanned<toml::Value>) -> Result<Ports, C
             Some(Ports::one(port as u16))
         }
         // A number in quotes is a slip, not a range.
-        toml::Value::String(word) if word.parse::<i64>().is_err() => parse_ports(word),
+        toml::Value::String(word) if word.parse::<i64>().is_err() => word.parse().ok(),
         _ => None,
     };
     found.ok_or_else(|| {
@@ -180,20 +193,6 @@ pub fn ports(source: &Source, written: &Spanned<toml::Value>) -> Result<Ports, C
         );
         source.error(written.span(), message)
     })
-}
-
-fn parse_ports(word: &str) -> Option<Ports> {
-    if word == "all" {
-        return Some(Ports::ALL);
-    }
-    let port = |word: &str| word.parse::<u16>().ok().filter(|port| *port > 0);
-    match word.split_once('-') {
-        Some((first, last)) => {
-            let (first, last) = (port(first)?, port(last)?);
-            (first <= last).then_some(Ports { first, last })
-        }
-        None => port(word).map(Ports::one),
-    }
 }
 
 /// "tcp 172.25.3.100:80", also with a range or "all" behind the colon.
@@ -214,7 +213,7 @@ pub fn matcher(
     let (vip, ports) = rest.rsplit_once(':').ok_or_else(unclear)?;
     let (_, protocol) = protocols.iter().find(|(known, _)| *known == name).ok_or_else(unclear)?;
     let vip = address_v4(source, "match", &Spanned::new(written.span(), vip.to_owned()))?.into();
-    Ok(Matcher { protocol: *protocol, vip, ports: parse_ports(ports).ok_or_else(unclear)? })
+    Ok(Matcher { protocol: *protocol, vip, ports: ports.parse().map_err(|_| unclear())? })
 }
 
 /// 32 hexadecimal digits.

@@ -6,26 +6,24 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{
-    Cluster, ClusterConfig, HostView, PATH_MTU_DEFAULT, Path, Ports, Ranged, RealServer, RealServerConfig,
-    ServiceKey, Slot, VirtualService, VirtualServiceConfig, bits,
+    Cluster, ClusterConfig, HostView, Matcher, PATH_MTU_DEFAULT, Path, Ports, Ranged, RealServer,
+    RealServerConfig, ServiceKey, Slot, VirtualService, VirtualServiceConfig, bits,
 };
 use crate::director::path::SoftState;
 use crate::director::scheduler::{self, Scheduler};
 use crate::encapsulation;
 
 /// The snapshot after `old`. Which virtual services are the same, [`predecessors`] says; real servers are if
-/// virtual service and RIP are.
-pub(super) fn succeed(old: &Cluster, config: ClusterConfig, host: HostView) -> Cluster {
-    let generations = old.generations.clone();
-    let soft = old.by_rip.iter().map(|(rip, server)| (*rip, server.soft.clone())).collect();
-    let mut builder =
-        Builder { old, real_servers: Vec::new(), virtual_services: Vec::new(), generations, soft };
-    builder.keep_removed(&host);
+/// virtual service and RIP are. What is as it was is taken over as it is: a change of one service among
+/// thousands costs a look at each.
+pub(super) fn succeed(old: &Cluster, config: Arc<ClusterConfig>, host: HostView) -> Cluster {
+    let mut builder = Builder::new(old);
     let own = host.own_addresses.iter().copied().map(bits).collect();
     let mut cluster = Cluster { host, own, ..Cluster::empty() };
+    cluster.by_key.reserve(config.virtual_services.len());
     let predecessors = predecessors(old, &config.virtual_services);
     for (service, predecessor) in config.virtual_services.iter().zip(predecessors) {
-        let service = builder.virtual_service(service, predecessor.as_ref(), &cluster.host);
+        let service = builder.virtual_service(service, predecessor, &cluster.host);
         for matcher in &service.config.matchers {
             let (protocol, vip) = (matcher.protocol.number(), matcher.vip);
             cluster.vips.insert(bits(vip));
@@ -39,7 +37,9 @@ pub(super) fn succeed(old: &Cluster, config: ClusterConfig, host: HostView) -> C
             }
         }
     }
+    builder.keep_removed(&cluster.host);
     cluster.by_range.values_mut().for_each(|ranges| *ranges = flattened(std::mem::take(ranges)));
+    cluster.left = builder.left();
     cluster.virtual_services = builder.virtual_services;
     cluster.real_servers = builder.real_servers;
     cluster.by_rip =
@@ -54,27 +54,64 @@ struct Builder<'a> {
     real_servers: Vec<Option<Arc<RealServer>>>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
     generations: Vec<u8>,
+    /// Slots below these are taken, here or in the old snapshot: none becomes free while one is built.
+    service_from: usize,
+    server_from: usize,
     soft: HashMap<Ipv4Addr, Arc<SoftState>>,
+    /// Real servers that have left before and that connections still point to.
+    removed: HashMap<(u16, Ipv4Addr), &'a Arc<RealServer>>,
+    /// Slots of services that have left, by the first matcher, as long as such real servers are theirs.
+    left: HashMap<Matcher, u16>,
+    reserved: HashSet<u16>,
 }
 
-impl Builder<'_> {
+impl<'a> Builder<'a> {
+    fn new(old: &'a Cluster) -> Builder<'a> {
+        let removed = old.real_servers().filter(|server| !server.is_present && server.live.is_referenced());
+        Builder {
+            old,
+            real_servers: vec![None; old.real_servers.len()],
+            virtual_services: vec![None; old.virtual_services.len()],
+            generations: old.generations.clone(),
+            service_from: 0,
+            server_from: 0,
+            soft: old.by_rip.iter().map(|(rip, server)| (*rip, server.soft.clone())).collect(),
+            removed: removed.map(|server| ((server.virtual_service, server.rip), server)).collect(),
+            left: old.left.clone(),
+            reserved: old.left.values().copied().collect(),
+        }
+    }
+
     /// Every old real server that connections or templates point to stays in its slot as "not present",
-    /// until the configuration claims it again; so do the slots of services, for their numbers are in
-    /// counters.
+    /// until the configuration claims it again.
     fn keep_removed(&mut self, host: &HostView) {
-        self.virtual_services.resize(self.old.virtual_services.len(), None);
-        let keep = |slot: &Option<Arc<RealServer>>| {
-            let server = slot.as_ref().filter(|server| server.live.is_referenced())?;
-            Some(Arc::new(RealServer {
-                is_present: false,
-                config: server.config.clone(),
-                live: server.live.clone(),
-                soft: server.soft.clone(),
-                path: host.paths.get(&server.config.rip).copied().unwrap_or(server.path),
-                ..**server
-            }))
-        };
-        self.real_servers = self.old.real_servers.iter().map(keep).collect();
+        for (slot, old) in self.real_servers.iter_mut().zip(&self.old.real_servers) {
+            let Some(server) = old.as_ref().filter(|_| slot.is_none()) else { continue };
+            if server.live.is_referenced() {
+                *slot = Some(Arc::new(RealServer {
+                    is_present: false,
+                    config: server.config.clone(),
+                    live: server.live.clone(),
+                    soft: server.soft.clone(),
+                    path: host.paths.get(&server.config.rip).copied().unwrap_or(server.path),
+                    ..**server
+                }));
+            }
+        }
+    }
+
+    /// The slots of services that have left and whose real servers are still pointed to: the service gets its
+    /// slot, and them, back if it returns; no other one does.
+    fn left(&mut self) -> HashMap<Matcher, u16> {
+        for service in self.old.virtual_services() {
+            if self.virtual_services[usize::from(service.slot)].is_none() {
+                self.left.extend(service.config.matchers.first().map(|matcher| (*matcher, service.slot)));
+            }
+        }
+        let removed = self.real_servers.iter().flatten().filter(|server| !server.is_present);
+        let pointed_to: HashSet<u16> = removed.map(|server| server.virtual_service).collect();
+        self.left.retain(|_, slot| pointed_to.contains(slot));
+        std::mem::take(&mut self.left)
     }
 
     fn virtual_service(
@@ -83,23 +120,18 @@ impl Builder<'_> {
         old: Option<&Arc<VirtualService>>,
         host: &HostView,
     ) -> Arc<VirtualService> {
-        let slot = match old {
-            Some(service) => service.slot,
-            // The configuration has no more than VIRTUAL_SERVICES_MAX.
-            None => free_slot(&mut self.virtual_services, &self.old.virtual_services) as u16,
-        };
-        let mut known: HashMap<Ipv4Addr, Arc<RealServer>> = self
-            .real_servers
-            .iter()
-            .flatten()
-            .chain(old.iter().flat_map(|service| &service.real_servers))
-            .filter(|server| server.virtual_service == slot)
-            .map(|server| (server.rip, server.clone()))
-            .collect();
+        if let Some(service) = old.filter(|old| old.config == *config && has_its_paths(old, host)) {
+            for server in &service.real_servers {
+                self.real_servers[server.slot.index() as usize] = Some(server.clone());
+            }
+            self.virtual_services[usize::from(service.slot)] = Some(service.clone());
+            return service.clone();
+        }
+        let slot = old.map_or_else(|| self.free_service_slot(config), |service| service.slot);
         let mut real_servers: Vec<Arc<RealServer>> = config
             .real_servers
             .iter()
-            .filter_map(|server| self.real_server(slot, server, &mut known, host))
+            .filter_map(|server| self.real_server(slot, server, old.map(|old| &**old), host))
             .collect();
         real_servers.sort_by_key(|server| server.rip);
         let row = scheduler::find(config.scheduler).unwrap_or(scheduler::DEFAULT);
@@ -120,11 +152,15 @@ impl Builder<'_> {
         &mut self,
         virtual_service: u16,
         config: &RealServerConfig,
-        known: &mut HashMap<Ipv4Addr, Arc<RealServer>>,
+        old: Option<&VirtualService>,
         host: &HostView,
     ) -> Option<Arc<RealServer>> {
         let IpAddr::V4(rip) = config.rip else { return None };
-        let known = known.remove(&rip);
+        let present = old.and_then(|old| {
+            let index = old.real_servers.binary_search_by_key(&rip, |server| server.rip).ok()?;
+            Some(&old.real_servers[index])
+        });
+        let known = present.or_else(|| self.removed.get(&(virtual_service, rip)).copied());
         let slot = match &known {
             Some(server) => server.slot,
             None => self.free_slot(),
@@ -151,9 +187,26 @@ impl Builder<'_> {
         soft.clone()
     }
 
+    /// A slot for a service that continues none: the one it had before it left, else one that nothing points to.
+    /// The configuration has no more services than there are slots.
+    fn free_service_slot(&mut self, config: &VirtualServiceConfig) -> u16 {
+        let own = config.matchers.first().and_then(|matcher| self.left.remove(matcher));
+        let is_free = |slot: &u16| self.virtual_services.get(usize::from(*slot)).is_none_or(Option::is_none);
+        if let Some(slot) = own.filter(is_free) {
+            return slot;
+        }
+        loop {
+            let slot =
+                free_slot(&mut self.virtual_services, &self.old.virtual_services, &mut self.service_from);
+            if !self.reserved.contains(&(slot as u16)) {
+                return slot as u16;
+            }
+        }
+    }
+
     /// A slot for a real server that had none.
     fn free_slot(&mut self) -> Slot {
-        let index = free_slot(&mut self.real_servers, &self.old.real_servers);
+        let index = free_slot(&mut self.real_servers, &self.old.real_servers, &mut self.server_from);
         self.generations.resize(self.real_servers.len(), 0);
         let generation = &mut self.generations[index as usize];
         *generation = generation.wrapping_add(1);
@@ -161,9 +214,17 @@ impl Builder<'_> {
     }
 }
 
+/// The host says of each of its real servers what it said before.
+fn has_its_paths(service: &VirtualService, host: &HostView) -> bool {
+    service.real_servers.iter().all(|server| path_of(&server.config, host) == server.path)
+}
+
 /// For each service of the new configuration the old one it continues: the one with the same first
 /// matcher, else of the same name, else with any matcher in common; none is continued twice.
-fn predecessors(old: &Cluster, services: &[VirtualServiceConfig]) -> Vec<Option<Arc<VirtualService>>> {
+fn predecessors<'a>(
+    old: &'a Cluster,
+    services: &[VirtualServiceConfig],
+) -> Vec<Option<&'a Arc<VirtualService>>> {
     let (mut by_first, mut by_name, mut by_any) = (HashMap::new(), HashMap::new(), HashMap::new());
     for service in old.virtual_services() {
         by_first.extend(service.config.matchers.first().map(|matcher| (*matcher, service)));
@@ -171,7 +232,7 @@ fn predecessors(old: &Cluster, services: &[VirtualServiceConfig]) -> Vec<Option<
         by_any.extend(service.config.matchers.iter().map(|matcher| (*matcher, service)));
     }
     let mut taken = HashSet::new();
-    let mut found: Vec<Option<Arc<VirtualService>>> = vec![None; services.len()];
+    let mut found: Vec<Option<&Arc<VirtualService>>> = vec![None; services.len()];
     for pass in 0..3 {
         for (service, found) in services.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
             let mut any = service.matchers.iter().filter_map(|matcher| by_any.get(matcher));
@@ -181,7 +242,7 @@ fn predecessors(old: &Cluster, services: &[VirtualServiceConfig]) -> Vec<Option<
                 _ => any.find(|candidate| !taken.contains(&candidate.slot)),
             };
             if let Some(candidate) = candidate.filter(|candidate| taken.insert(candidate.slot)) {
-                *found = Some(Arc::clone(candidate));
+                *found = Some(*candidate);
             }
         }
     }
@@ -246,15 +307,14 @@ fn scheduler_of(
     (row.build)(real_servers, &config.scheduler_options, old.scheduler.memory()).into()
 }
 
-/// A slot that neither the new snapshot nor the old one uses: a packet in flight may still carry an
-/// old slot's number.
-fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>]) -> u32 {
-    let is_free =
-        |(index, slot): &(usize, &Option<T>)| slot.is_none() && old.get(*index).is_none_or(Option::is_none);
-    let found = new.iter().enumerate().find(is_free).map(|(index, _)| index);
-    let index = found.unwrap_or_else(|| {
+/// The first slot at or behind `from` that neither the new snapshot nor the old one uses (a packet in flight may
+/// still carry an old slot's number); `from` moves behind it.
+fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>], from: &mut usize) -> u32 {
+    let is_free = |index: &usize| new[*index].is_none() && old.get(*index).is_none_or(Option::is_none);
+    let index = (*from..new.len()).find(is_free).unwrap_or(new.len());
+    if index == new.len() {
         new.push(None);
-        new.len() - 1
-    });
+    }
+    *from = index + 1;
     index as u32
 }

@@ -145,6 +145,29 @@ impl Ports {
     }
 }
 
+/// "80", "8000-8099" or "all", as it is displayed.
+impl std::str::FromStr for Ports {
+    type Err = NoPorts;
+
+    fn from_str(word: &str) -> Result<Ports, NoPorts> {
+        if word == "all" {
+            return Ok(Ports::ALL);
+        }
+        let port = |word: &str| word.parse::<u16>().ok().filter(|port| *port > 0).ok_or(NoPorts);
+        match word.split_once('-') {
+            Some((first, last)) => {
+                let (first, last) = (port(first)?, port(last)?);
+                if first <= last { Ok(Ports { first, last }) } else { Err(NoPorts) }
+            }
+            None => port(word).map(Ports::one),
+        }
+    }
+}
+
+/// The word says no ports.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct NoPorts;
+
 impl fmt::Display for Ports {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
         match *self {

@@ -66,3 +66,35 @@ impl Shares {
         &self.counts[self.hasher.hash_one(bits) as usize % self.counts.len()]
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Event, Inserted, NewConnection, Table, Timeouts};
+    use crate::director::cluster::Slot;
+    use crate::packet::Flow;
+    use crate::time::Moment;
+
+    #[test]
+    fn one_client_cannot_fill_the_table() {
+        let table = Table::new(100, 7).with_connections_per_client_max(10);
+        let flow = |client: u8, port: u16| Flow {
+            protocol: 6,
+            client: std::net::IpAddr::from([203, 0, 113, client]),
+            client_port: port,
+            vip: "172.25.3.100".parse().unwrap(),
+            vip_port: 80,
+        };
+        let new = NewConnection {
+            virtual_service: 0,
+            real_server: Slot::new(1, 1),
+            event: Event::Syn,
+            template: None,
+        };
+        let insert = |flow: &Flow| table.insert(flow, new, &Timeouts::default(), Moment::ZERO);
+        let made = (0..100).filter(|port| insert(&flow(1, *port)) == Inserted::New).count();
+        assert_eq!((made, insert(&flow(1, 100)), insert(&flow(2, 1))), (10, Inserted::Full, Inserted::New));
+        assert_eq!(table.len(), 11);
+        table.sweep(Moment::from_secs(3600), |_| false, |_| {});
+        assert_eq!((table.len(), insert(&flow(1, 100))), (0, Inserted::New), "what has ended counts no more");
+    }
+}

@@ -1,0 +1,39 @@
+//! `lvs-tund diff`: what a configuration file would change of a running director. Changes nothing.
+
+use std::path::PathBuf;
+
+use super::remote::{ControlArguments, Format, report};
+use super::{Failure, read};
+use crate::control::model::Configuration;
+use crate::control::{ClientError, Code, ControlError};
+
+#[derive(Debug, clap::Args)]
+pub struct DiffArguments {
+    /// A director's configuration
+    file: PathBuf,
+    /// For people, or for programs
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+    #[command(flatten)]
+    control: ControlArguments,
+}
+
+pub fn run(arguments: &DiffArguments) -> Result<(), Failure> {
+    let toml = read(&arguments.file)?;
+    let configuration = Configuration { toml, if_generation: None, dry_run: true };
+    let changed =
+        arguments.control.client()?.configure(&configuration).map_err(|error| named(error, arguments))?;
+    report(&changed, arguments.format)
+}
+
+/// The director knows no name of what it was sent, only "request".
+fn named(error: ClientError, arguments: &DiffArguments) -> ClientError {
+    match error {
+        ClientError::Refused(error) if error.code == Code::BadConfiguration => {
+            let rest = error.message.strip_prefix("request").unwrap_or(&error.message);
+            let message = format!("{}{rest}", arguments.file.display());
+            ClientError::Refused(ControlError { message, ..error })
+        }
+        _ => error,
+    }
+}

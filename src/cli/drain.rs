@@ -1,0 +1,76 @@
+//! `lvs-tund drain`: quiesces a real server, waits until its connections are gone, then removes or keeps it.
+
+use std::time::Duration;
+
+use super::Failure;
+use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_out};
+use crate::control::model::{Operation, RealServer, Seconds, ServiceRef, Then, VirtualService};
+
+/// Between two looks at a drain that is waited for.
+const LOOK_PAUSE: Duration = Duration::from_millis(500);
+
+#[derive(Debug, clap::Args)]
+pub struct DrainArguments {
+    #[command(flatten)]
+    server: ServerArguments,
+    /// Wait so long for its connections and no longer, such as 10m [default: as long as it takes]
+    #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
+    timeout: Option<Duration>,
+    /// What becomes of it afterwards
+    #[arg(long, value_enum, default_value_t)]
+    then: Afterwards,
+    /// Return when it is over, not when it has begun
+    #[arg(long, conflicts_with = "dry_run")]
+    wait: bool,
+    #[command(flatten)]
+    change: ChangeArguments,
+    #[command(flatten)]
+    control: ControlArguments,
+}
+
+#[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
+enum Afterwards {
+    /// It leaves the configuration
+    #[default]
+    Remove,
+    /// It stays, quiesced
+    Keep,
+}
+
+pub fn run(arguments: &DrainArguments) -> Result<(), Failure> {
+    let virtual_service = arguments.server.virtual_service();
+    let operation = Operation::Drain {
+        virtual_service: virtual_service.clone(),
+        real_server: arguments.server.real_server.clone(),
+        timeout: arguments.timeout.map(Seconds),
+        then: match arguments.then {
+            Afterwards::Remove => Then::Remove,
+            Afterwards::Keep => Then::Keep,
+        },
+    };
+    let client = carry_out(operation, &arguments.control, &arguments.change)?;
+    if !arguments.wait {
+        return Ok(());
+    }
+    let is_waited_for = |services: &[VirtualService]| {
+        is_draining(services, virtual_service.as_ref(), &arguments.server.real_server)
+    };
+    while is_waited_for(&client.virtual_services()?.virtual_services) {
+        std::thread::sleep(LOOK_PAUSE);
+    }
+    Ok(())
+}
+
+/// Whether the real server is waited for in one virtual service, or in any.
+fn is_draining(services: &[VirtualService], within: Option<&ServiceRef>, server: &str) -> bool {
+    let is_asked = |service: &&VirtualService| match within {
+        None => true,
+        Some(ServiceRef::Name(name)) => service.name == *name,
+        Some(ServiceRef::Matcher(matcher)) => service.matchers.contains(matcher),
+    };
+    let is_waited_for = |found: &RealServer| {
+        let is_it = found.name == server || found.rip.to_string() == server;
+        is_it && found.drain.as_ref().is_some_and(|drain| !drain.done)
+    };
+    services.iter().filter(is_asked).any(|service| service.real_servers.iter().any(is_waited_for))
+}

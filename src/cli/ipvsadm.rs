@@ -1,0 +1,149 @@
+//! `lvs-tund ipvsadm …`, also under the name ipvsadm: its grammar, its formats and its exit codes, for a
+//! running director.
+
+mod host_names;
+
+use std::ffi::OsString;
+use std::io::{Read, Write};
+use std::process::ExitCode;
+
+use super::{Pages, Reader, print};
+use crate::control::client::VARIABLE;
+use crate::control::ipvsadm::command::{Command, ListKind, ListTerms};
+use crate::control::ipvsadm::names::{Names, Numeric};
+use crate::control::ipvsadm::options::Verb;
+use crate::control::ipvsadm::restore::{self, Line};
+use crate::control::ipvsadm::{Refusal, connections, grammar, help, kernel, listing, save, served};
+use crate::control::model::{Change, Operation};
+use crate::control::{Client, ClientError};
+use host_names::HostNames;
+
+/// Runs the words behind the program's name.
+pub fn run(words: &[OsString]) -> ExitCode {
+    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
+    match carry_out(&words) {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(refusal) => {
+            // `eprintln!` would panic where nobody listens.
+            let _ = writeln!(std::io::stderr(), "{}", refusal.text);
+            ExitCode::from(refusal.exit)
+        }
+    }
+}
+
+fn carry_out(words: &[String]) -> Result<(), Refusal> {
+    let names = HostNames::default();
+    let command = grammar::parse(words, &names)?;
+    match &command {
+        Command::Help => show(&help::help()).map(drop),
+        Command::Version => show(&help::version()).map(drop),
+        Command::List(terms) => list(terms, &names),
+        Command::Save { is_numeric } => save_to_output(if *is_numeric { &Numeric } else { &names }),
+        Command::Restore => restore_from_input(&names),
+        _ => {
+            let operation = served::operation(&command)?;
+            let verb = command.change().unwrap_or(Verb::List);
+            change(&open()?, vec![Line { number: 1, verb, operation }], false)
+        }
+    }
+}
+
+/// The grammar has no word for the socket: the environment or the default says which.
+fn open() -> Result<Client, Refusal> {
+    Client::new(None).map_err(unanswered)
+}
+
+/// A question that was not answered. Where nobody is there to answer, the exit code is that of the real
+/// program on a kernel without IPVS.
+fn unanswered(error: ClientError) -> Refusal {
+    match error {
+        ClientError::Refused(error) => kernel::refusal(Verb::List, &error),
+        // Without the option that the grammar does not have.
+        ClientError::NotRunning { path, error } => Refusal::usage(format!(
+            "lvs-tund: no director is running at {path}: {error}; start one, or name its socket in {VARIABLE}"
+        )),
+        _ => Refusal::usage(format!("lvs-tund: {error}")),
+    }
+}
+
+fn show(text: &str) -> Result<Reader, Refusal> {
+    print(text).map_err(|failure| Refusal::list(format!("lvs-tund: {failure}")))
+}
+
+fn list(terms: &ListTerms, names: &HostNames) -> Result<(), Refusal> {
+    let client = open()?;
+    let status = client.status().map_err(unanswered)?;
+    let text = match terms.kind {
+        ListKind::Connections => return list_connections(&client, terms, names),
+        ListKind::Timeouts => listing::timeouts(&status.timeouts),
+        // There is none to be listed.
+        ListKind::Daemons => String::new(),
+        _ => {
+            let services = client.virtual_services().map_err(unanswered)?;
+            listing::services(&services.virtual_services, status.connections_max, terms, names)?
+        }
+    };
+    show(&text).map(drop)
+}
+
+/// Row by row: a table of a million connections is not held in memory.
+fn list_connections(client: &Client, terms: &ListTerms, names: &HostNames) -> Result<(), Refusal> {
+    let names: &dyn Names = if terms.is_numeric { &Numeric } else { names };
+    let mut pages = Pages::default();
+    // It does not break before a page is full.
+    _ = pages.push(&connections::header(terms.has_persistence_engines));
+    let listed = client.connections("", |connection| pages.push(&connections::row(&connection, names)));
+    listed.map_err(unanswered)?;
+    pages.end().map_err(|failure| Refusal::list(format!("lvs-tund: {failure}")))
+}
+
+fn save_to_output(names: &dyn Names) -> Result<(), Refusal> {
+    let client = open()?;
+    let timeouts = client.status().map_err(unanswered)?.timeouts;
+    let services = client.virtual_services().map_err(unanswered)?;
+    let saved = save::save(&services.virtual_services, &timeouts, names)?;
+    show(&saved.text)?;
+    if !saved.left_out.is_empty() {
+        let left_out = saved.left_out.join("; ");
+        // A note, not an answer: the exit code stays 0.
+        let _ = writeln!(
+            std::io::stderr(),
+            "lvs-tund: ipvsadm has no words for what is left out ({left_out}); `lvs-tund save` keeps everything"
+        );
+    }
+    Ok(())
+}
+
+fn restore_from_input(names: &HostNames) -> Result<(), Refusal> {
+    let mut text = String::new();
+    std::io::stdin()
+        .read_to_string(&mut text)
+        .map_err(|error| Refusal::usage(format!("lvs-tund: cannot read standard input: {error}")))?;
+    let lines = restore::parse(&text, names)?;
+    if lines.is_empty() {
+        return Ok(());
+    }
+    change(&open()?, lines, true)
+}
+
+/// All lines in one step.
+fn change(client: &Client, lines: Vec<Line>, is_restore: bool) -> Result<(), Refusal> {
+    let (places, mut operations): (Vec<(usize, Verb)>, Vec<Operation>) =
+        lines.into_iter().map(|line| ((line.number, line.verb), line.operation)).unzip();
+    let is_about_service = |operation: &Operation| {
+        matches!(operation, Operation::EditVirtualService { .. } | Operation::RemoveVirtualService { .. })
+    };
+    if operations.iter().any(is_about_service) {
+        let services = client.virtual_services().map_err(unanswered)?;
+        served::fit(&mut operations, &services.virtual_services)?;
+    }
+    let refused = |error: ClientError| {
+        let ClientError::Refused(error) = error else { return unanswered(error) };
+        match error.operation.and_then(|index| places.get(index)) {
+            Some((number, verb)) if is_restore => restore::at_line(kernel::refusal(*verb, &error), *number),
+            Some((_, verb)) => kernel::refusal(*verb, &error),
+            None => kernel::refusal(places.first().map_or(Verb::Restore, |(_, verb)| *verb), &error),
+        }
+    };
+    client.change(&Change::from(operations)).map(drop).map_err(refused)
+}

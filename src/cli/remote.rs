@@ -1,0 +1,152 @@
+//! What the commands that talk to a running director have in common: which one, which real server, and what a
+//! change did.
+
+use std::path::PathBuf;
+use std::str::FromStr;
+
+use serde_json::json;
+
+use super::{Failure, print};
+use crate::control::model::{Change, Changed, Matcher, Operation, ServiceRef};
+use crate::control::{Client, ClientError, Code, ControlError};
+use crate::director::cluster;
+use crate::packet::Protocol;
+
+#[derive(Debug, clap::Args)]
+pub struct ControlArguments {
+    /// The director's control socket
+    ///
+    /// Without it, the one that LVS_TUND_CONTROL names, else /run/lvs-tund/director.sock
+    #[arg(long, value_name = "PATH", verbatim_doc_comment)]
+    control: Option<PathBuf>,
+}
+
+impl ControlArguments {
+    pub fn client(&self) -> Result<Client, Failure> {
+        Ok(Client::new(self.control.as_deref())?)
+    }
+}
+
+/// Which real server is meant.
+#[derive(Debug, clap::Args)]
+pub struct ServerArguments {
+    /// Its name or RIP
+    pub real_server: String,
+    /// Only in this virtual service: its name, or PROTOCOL:VIP:PORT [default: in every one that has it]
+    #[arg(long, value_name = "SERVICE")]
+    virtual_service: Option<ServiceWord>,
+}
+
+impl ServerArguments {
+    pub fn virtual_service(&self) -> Option<ServiceRef> {
+        self.virtual_service.as_ref().map(|word| word.0.clone())
+    }
+}
+
+#[derive(Debug, clap::Args)]
+pub struct ChangeArguments {
+    /// Say what would change, and change nothing
+    #[arg(long)]
+    dry_run: bool,
+    /// For people, or for programs
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
+pub enum Format {
+    #[default]
+    Text,
+    Json,
+}
+
+/// "web", or "tcp:172.25.3.100:80", also with a range of ports or "all" at its end.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceWord(pub ServiceRef);
+
+impl FromStr for ServiceWord {
+    type Err = String;
+
+    fn from_str(word: &str) -> Result<ServiceWord, String> {
+        let protocols = [Protocol::Tcp, Protocol::Udp];
+        let address = word.split_once(':').and_then(|(name, rest)| {
+            let protocol = protocols.into_iter().find(|protocol| protocol.name() == name)?;
+            let (vip, ports) = rest.rsplit_once(':')?;
+            Some(cluster::Matcher { protocol, vip: vip.parse().ok()?, ports: ports.parse().ok()? })
+        });
+        match address {
+            Some(matcher) => Ok(ServiceWord(ServiceRef::Matcher(Matcher::from(matcher)))),
+            None if word.is_empty() => Err("expected a name, or PROTOCOL:VIP:PORT".to_owned()),
+            None => Ok(ServiceWord(ServiceRef::Name(word.to_owned()))),
+        }
+    }
+}
+
+impl From<ClientError> for Failure {
+    fn from(error: ClientError) -> Failure {
+        let message = error.to_string();
+        match error {
+            ClientError::Refused(ControlError { code, .. }) => match code {
+                // Asked again, or put right on the host, it may well be done.
+                Code::Busy | Code::HostRefused | Code::Internal => Failure::Failed(message),
+                _ => Failure::Refused(message),
+            },
+            _ => Failure::Failed(message),
+        }
+    }
+}
+
+/// Carries operations out and says what they did.
+pub fn carry_out(
+    operation: Operation,
+    control: &ControlArguments,
+    arguments: &ChangeArguments,
+) -> Result<Client, Failure> {
+    let client = control.client()?;
+    let change = Change { dry_run: arguments.dry_run, ..Change::from(vec![operation]) };
+    arguments.report(&client.change(&change)?)?;
+    Ok(client)
+}
+
+impl ChangeArguments {
+    pub const fn is_dry_run(&self) -> bool {
+        self.dry_run
+    }
+
+    pub fn report(&self, changed: &Changed) -> Result<(), Failure> {
+        report(changed, self.format)
+    }
+}
+
+/// Says what a change did, or would do.
+pub fn report(changed: &Changed, format: Format) -> Result<(), Failure> {
+    let text = match format {
+        Format::Json => format!("{}\n", json!(changed)),
+        Format::Text if changed.differences.is_empty() => "nothing to change\n".to_owned(),
+        Format::Text => changed.differences.iter().map(|difference| format!("{difference}\n")).collect(),
+    };
+    print(&text).map(drop)
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_word_with_protocol_vip_and_port_is_an_address_and_any_other_a_name() {
+        let read = |word: &str| word.parse::<ServiceWord>().map(|word| word.0.to_string());
+        assert_eq!(read("tcp:172.25.3.100:80").unwrap(), "tcp 172.25.3.100:80");
+        assert_eq!(read("udp:172.25.3.100:8000-8099").unwrap(), "udp 172.25.3.100:8000-8099");
+        assert_eq!(read("web").unwrap(), "\"web\"");
+        assert_eq!(read("tcp-172.25.3.100-80").unwrap(), "\"tcp-172.25.3.100-80\"");
+        assert_eq!(read("tcp:172.25.3.100").unwrap(), "\"tcp:172.25.3.100\"");
+        assert!(read("").is_err());
+    }
+
+    #[test]
+    fn a_refusal_is_the_askers_fault_or_the_hosts() {
+        let code = |code| Failure::from(ClientError::Refused(ControlError::new(code, "why"))).exit_code();
+        assert_eq!((code(Code::NoSuchService), code(Code::Invalid), code(Code::NeedsRestart)), (2, 2, 2));
+        assert_eq!((code(Code::Busy), code(Code::HostRefused), code(Code::Internal)), (1, 1, 1));
+    }
+}

@@ -1,0 +1,49 @@
+//! `lvs-tund save`: the configuration in force, as the file that would make it.
+
+use std::io::Write;
+use std::os::unix::fs::OpenOptionsExt;
+use std::path::{Path, PathBuf};
+
+use super::remote::ControlArguments;
+use super::{Failure, print};
+
+#[derive(Debug, clap::Args)]
+pub struct SaveArguments {
+    /// Where to write it; an existing file is replaced in one step [default: standard output]
+    file: Option<PathBuf>,
+    #[command(flatten)]
+    control: ControlArguments,
+}
+
+pub fn run(arguments: &SaveArguments) -> Result<(), Failure> {
+    let toml = arguments.control.client()?.configuration()?.toml;
+    match &arguments.file {
+        None => print(&toml).map(drop),
+        Some(path) => write(path, &toml).map_err(|error| {
+            Failure::Failed(format!("{}: cannot be written: {error}; nothing was changed", path.display()))
+        }),
+    }
+}
+
+/// Beside the file and then in its place, so that it is never half a file. A new one is its owner's only, for
+/// it may hold the hash key.
+fn write(path: &Path, text: &str) -> std::io::Result<()> {
+    // A link stays a link.
+    let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
+    let name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?;
+    let beside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
+    let options = std::fs::OpenOptions::new().write(true).create_new(true).mode(0o600).open(&beside);
+    let written = options.and_then(|mut file| {
+        if let Ok(before) = path.metadata() {
+            file.set_permissions(before.permissions())?;
+        }
+        file.write_all(text.as_bytes())?;
+        file.sync_all()?;
+        std::fs::rename(&beside, path)
+    });
+    if written.is_err() {
+        // What was begun is in nobody's way if it cannot be taken away.
+        let _ = std::fs::remove_file(&beside);
+    }
+    written
+}

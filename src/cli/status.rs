@@ -1,0 +1,53 @@
+//! `lvs-tund status`: services, real servers, connections and rates of a running director, once or again and
+//! again.
+
+mod screen;
+
+use std::io::{IsTerminal, stdout};
+use std::time::Duration;
+
+use serde_json::json;
+
+use super::remote::{ControlArguments, Format};
+use super::{Failure, Reader, print};
+
+#[derive(Debug, clap::Args)]
+pub struct StatusArguments {
+    #[command(flatten)]
+    control: ControlArguments,
+    /// Again every so many seconds, until Ctrl-C
+    #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = pause())]
+    watch: Option<u64>,
+    /// For people, or for programs: one object a line
+    #[arg(long, value_enum, default_value_t)]
+    format: Format,
+}
+
+/// From a second to an hour.
+fn pause() -> clap::builder::RangedU64ValueParser {
+    clap::value_parser!(u64).range(1..=3_600)
+}
+
+pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
+    let client = arguments.control.client()?;
+    let is_terminal = stdout().is_terminal();
+    // no-color.org: present and not empty
+    let refuses_colours = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
+    loop {
+        let (status, services) = (client.status()?, client.virtual_services()?);
+        let text = match arguments.format {
+            Format::Text => screen::render(&status, &services, is_terminal && !refuses_colours),
+            Format::Json => {
+                let whole = json!({"director": status, "virtual_services": services.virtual_services});
+                format!("{whole}\n")
+            }
+        };
+        let clear = is_terminal && arguments.watch.is_some() && arguments.format == Format::Text;
+        // ECMA-48: cursor home, erase the page
+        let text = if clear { format!("\x1b[H\x1b[2J{text}") } else { text };
+        match (print(&text)?, arguments.watch) {
+            (Reader::Listens, Some(seconds)) => std::thread::sleep(Duration::from_secs(seconds)),
+            _ => return Ok(()),
+        }
+    }
+}

@@ -1,0 +1,27 @@
+//! `lvs-tund weight`: gives a real server another weight; 0 quiesces it.
+
+use super::Failure;
+use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_out};
+use crate::control::model::Operation;
+
+#[derive(Debug, clap::Args)]
+pub struct WeightArguments {
+    #[command(flatten)]
+    server: ServerArguments,
+    /// 0 to 65535; 0: it keeps its connections and gets no new ones
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=65_535))]
+    weight: u32,
+    #[command(flatten)]
+    change: ChangeArguments,
+    #[command(flatten)]
+    control: ControlArguments,
+}
+
+pub fn run(arguments: &WeightArguments) -> Result<(), Failure> {
+    let operation = Operation::SetWeight {
+        virtual_service: arguments.server.virtual_service(),
+        real_server: arguments.server.real_server.clone(),
+        weight: arguments.weight,
+    };
+    carry_out(operation, &arguments.control, &arguments.change).map(drop)
+}

@@ -1,0 +1,136 @@
+//! What can only be seen across virtual services and real servers: two for the same packets, a name given
+//! twice, a VIP that is a real server.
+
+use std::cmp::Reverse;
+use std::collections::HashSet;
+use std::net::IpAddr;
+
+use super::clipped;
+use crate::director::cluster::{Matcher, Ports, VIRTUAL_SERVICES_MAX, VirtualServiceConfig};
+
+/// Half of the slots, for a reload may replace every service at once.
+pub const SERVICES_MAX: usize = VIRTUAL_SERVICES_MAX / 2;
+
+/// Why services cannot stand side by side, and which one is in the way.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Inconsistency {
+    /// Index of the service.
+    pub service: usize,
+    pub place: Place,
+    pub message: String,
+}
+
+/// Where in a service.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Place {
+    Name,
+    /// By index.
+    Matcher(usize),
+    /// Of the real server with this index.
+    Rip(usize),
+    ServerName(usize),
+}
+
+pub fn too_many_services() -> String {
+    format!("there are more than {SERVICES_MAX} virtual services; spread them over several directors")
+}
+
+/// # Errors
+/// The first thing, in the services' order, that cannot be.
+pub fn check(services: &[VirtualServiceConfig]) -> Result<(), Inconsistency> {
+    let at = |service, place, message| Err(Inconsistency { service, place, message });
+    if services.len() > SERVICES_MAX {
+        return at(SERVICES_MAX, Place::Name, too_many_services());
+    }
+    let clash = first_clash(services);
+    let vips: HashSet<IpAddr> = services.iter().flat_map(VirtualServiceConfig::vips).collect();
+    let mut names = HashSet::new();
+    for (index, service) in services.iter().enumerate() {
+        if let Some(clash) = clash.as_ref().filter(|clash| clash.service == index) {
+            return Err(clash.clone());
+        }
+        if !names.insert(service.name.as_str()) {
+            let name = clipped(&service.name);
+            let message =
+                format!("the name {name:?} is taken by another virtual service; give this one another");
+            return at(index, Place::Name, message);
+        }
+        check_servers(service, &vips).or_else(|(place, message)| at(index, place, message))?;
+    }
+    Ok(())
+}
+
+fn check_servers(service: &VirtualServiceConfig, vips: &HashSet<IpAddr>) -> Result<(), (Place, String)> {
+    for (index, server) in service.real_servers.iter().enumerate() {
+        let before = &service.real_servers[..index];
+        let rip = server.rip;
+        if before.iter().any(|other| other.rip == rip) {
+            let message = format!("real server {rip} is listed twice in this virtual service; remove one");
+            return Err((Place::Rip(index), message));
+        }
+        if let Some(other) = before.iter().find(|other| other.name == server.name) {
+            let name = clipped(&server.name);
+            let message =
+                format!("the name {name:?} is taken by real server {}; give this one another", other.rip);
+            return Err((Place::ServerName(index), message));
+        }
+        if vips.contains(&rip) {
+            let message = format!(
+                "rip = \"{rip}\" is a VIP: packets for it come back to the director; give the real server's own \
+                 address"
+            );
+            return Err((Place::Rip(index), message));
+        }
+    }
+    Ok(())
+}
+
+/// The clash whose later service comes first.
+fn first_clash(services: &[VirtualServiceConfig]) -> Option<Inconsistency> {
+    let place = |(service, config): (usize, &VirtualServiceConfig)| {
+        let matchers: Vec<_> =
+            config.matchers.iter().enumerate().map(|(index, matcher)| (*matcher, (service, index))).collect();
+        matchers
+    };
+    let mut all: Vec<(Matcher, (usize, usize))> = services.iter().enumerate().flat_map(place).collect();
+    // Each range comes before those inside it.
+    let key =
+        |matcher: &Matcher| (matcher.protocol, matcher.vip, matcher.ports.first, Reverse(matcher.ports.last));
+    all.sort_by_key(|(matcher, place)| (key(matcher), *place));
+    let mut found: Option<((usize, usize), String)> = None;
+    let mut open: Vec<(Matcher, (usize, usize))> = Vec::new();
+    for (matcher, place) in all {
+        while open.pop_if(|(outer, _)| !is_open(outer, &matcher)).is_some() {}
+        if let Some((outer, other)) = open.last()
+            && let Some(message) =
+                if place < *other { clash(outer, &matcher) } else { clash(&matcher, outer) }
+        {
+            let later = place.max(*other);
+            if found.as_ref().is_none_or(|(first, _)| later < *first) {
+                found = Some((later, message));
+            }
+        }
+        open.push((matcher, place));
+    }
+    found.map(|((service, index), message)| Inconsistency { service, place: Place::Matcher(index), message })
+}
+
+/// The outer range may hold ports of the matcher or of those behind it.
+fn is_open(outer: &Matcher, matcher: &Matcher) -> bool {
+    (outer.protocol, outer.vip) == (matcher.protocol, matcher.vip) && outer.ports.last >= matcher.ports.first
+}
+
+/// Why two matchers cannot stand side by side: they are the same, or their ranges overlap without one
+/// lying inside the other, so that neither is the narrower one.
+fn clash(matcher: &Matcher, other: &Matcher) -> Option<String> {
+    let (protocol, vip) = (matcher.protocol.name(), matcher.vip);
+    let (a, b): (Ports, Ports) = (matcher.ports, other.ports);
+    if a == b {
+        return Some(format!("virtual service {protocol} {vip}:{a} is there already; merge the two"));
+    }
+    let is_apart = a.last < b.first || b.last < a.first;
+    let is_inside = a.first >= b.first && a.last <= b.last || b.first >= a.first && b.last <= a.last;
+    (!is_apart && !is_inside).then(|| {
+        format!("ports {a} and {b} of {protocol} {vip} overlap; keep them apart, or one inside the other")
+    })
+}

@@ -1,0 +1,16 @@
+//! Changing a running director: what is said about it, what it is told, and what that does to its
+//! configuration. The daemon holds the configuration in force and serves this over HTTP.
+//!
+//! [`model`] is the JSON both ways, [`operation`] applies what was told, [`client`] asks a running director,
+//! [`ipvsadm`] is the command line of that name.
+//! Nothing here touches packets.
+
+pub mod client;
+pub mod error;
+pub mod ipvsadm;
+pub mod model;
+pub mod operation;
+mod spec;
+
+pub use client::{Client, ClientError};
+pub use error::{Code, ControlError};

@@ -1,0 +1,201 @@
+//! Asks a running director, over its control socket. Blocking: one request at a time, for commands.
+
+use std::io;
+use std::ops::ControlFlow;
+use std::path::{Path, PathBuf};
+
+use axum::body::{Body, Bytes};
+use futures_util::StreamExt;
+use hyper::client::conn::http1;
+use hyper::{Method, Request, Response, StatusCode, header};
+use hyper_util::rt::TokioIo;
+use serde::Serialize;
+use serde::de::DeserializeOwned;
+use tokio::net::UnixStream;
+use tokio::runtime::Runtime;
+
+use super::error::ControlError;
+use super::model::{
+    Change, Changed, Configuration, Connection, ErrorBody, Event, Reload, Status, VirtualServices,
+};
+use crate::config::plan::CONTROL_DEFAULT;
+
+/// Names the socket where no option does.
+pub const VARIABLE: &str = "LVS_TUND_CONTROL";
+
+/// Why there is no answer. One sentence each: what, where, what to do.
+#[derive(Debug, thiserror::Error)]
+pub enum ClientError {
+    /// Nobody listens there.
+    #[error(
+        "no director is running at {path}: {error}; start one, or name its socket with --control or {VARIABLE}"
+    )]
+    NotRunning { path: String, error: io::Error },
+    #[error(
+        "no permission to use {path}; run as root, or as a member of its group (control_group in director.toml)"
+    )]
+    NoPermission { path: String },
+    /// The connection broke, or what came is no answer.
+    #[error("the director at {path} gave no answer: {message}")]
+    NoAnswer { path: String, message: String },
+    /// The director says no, and why.
+    #[error("{0}")]
+    Refused(ControlError),
+}
+
+/// Where a director is asked.
+pub struct Client {
+    path: PathBuf,
+    runtime: Runtime,
+}
+
+impl Client {
+    /// The socket is the one `given` (by `--control`), else that of [`VARIABLE`], else the default one.
+    ///
+    /// # Errors
+    /// This process cannot make what it needs to ask.
+    pub fn new(given: Option<&Path>) -> Result<Client, ClientError> {
+        let named = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
+        let path = given.map(Path::to_owned).or_else(named).unwrap_or_else(|| CONTROL_DEFAULT.into());
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = runtime.map_err(|error| no_answer(&path, error))?;
+        Ok(Client { path, runtime })
+    }
+
+    pub fn path(&self) -> &Path {
+        &self.path
+    }
+
+    pub fn status(&self) -> Result<Status, ClientError> {
+        self.get("/api/v1/status")
+    }
+
+    pub fn virtual_services(&self) -> Result<VirtualServices, ClientError> {
+        self.get("/api/v1/virtual_services")
+    }
+
+    /// The configuration in force.
+    pub fn configuration(&self) -> Result<Configuration, ClientError> {
+        self.get("/api/v1/config")
+    }
+
+    pub fn change(&self, change: &Change) -> Result<Changed, ClientError> {
+        self.post("/api/v1/changes", change)
+    }
+
+    pub fn configure(&self, configuration: &Configuration) -> Result<Changed, ClientError> {
+        self.post("/api/v1/config", configuration)
+    }
+
+    pub fn reload(&self, reload: &Reload) -> Result<Changed, ClientError> {
+        self.post("/api/v1/reload", reload)
+    }
+
+    /// Shows every connection and template; `query` filters, as in "real_server=172.25.3.2".
+    pub fn connections(
+        &self,
+        query: &str,
+        show: impl FnMut(Connection) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        self.lines(&format!("/api/v1/connections?stream=true&{query}"), show)
+    }
+
+    /// Shows every event from here on, until the director ends or `show` breaks.
+    pub fn events(&self, show: impl FnMut(Event) -> ControlFlow<()>) -> Result<(), ClientError> {
+        self.lines("/api/v1/events", show)
+    }
+
+    pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
+        self.runtime.block_on(async { self.read(self.ask(Method::GET, path, String::new()).await?).await })
+    }
+
+    pub fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ClientError> {
+        let body = serde_json::to_string(body).map_err(|error| no_answer(&self.path, error))?;
+        self.runtime.block_on(async { self.read(self.ask(Method::POST, path, body).await?).await })
+    }
+
+    /// A line of JSON at a time, until the last or until `show` breaks.
+    pub fn lines<T: DeserializeOwned>(
+        &self,
+        path: &str,
+        mut show: impl FnMut(T) -> ControlFlow<()>,
+    ) -> Result<(), ClientError> {
+        self.runtime.block_on(async {
+            let answer = self.ask(Method::GET, path, String::new()).await?;
+            let mut chunks = answer.into_body().into_data_stream();
+            let mut rest: Vec<u8> = Vec::new();
+            while let Some(chunk) = chunks.next().await {
+                let chunk: Bytes = chunk.map_err(|error| no_answer(&self.path, error))?;
+                rest.extend_from_slice(&chunk);
+                let whole = rest.iter().rposition(|byte| *byte == b'\n').map_or(0, |newline| newline + 1);
+                for line in rest[..whole].split(|byte| *byte == b'\n').filter(|line| !line.is_empty()) {
+                    let value = serde_json::from_slice(line).map_err(|error| no_answer(&self.path, error))?;
+                    if show(value).is_break() {
+                        return Ok(());
+                    }
+                }
+                rest.drain(..whole);
+            }
+            Ok(())
+        })
+    }
+
+    /// Sends the request; an answer that is no success is an error.
+    async fn ask(&self, method: Method, path: &str, body: String) -> Result<Response<Body>, ClientError> {
+        let stream = UnixStream::connect(&self.path).await.map_err(|error| {
+            let path = self.path.display().to_string();
+            match error.kind() {
+                io::ErrorKind::PermissionDenied => ClientError::NoPermission { path },
+                _ => ClientError::NotRunning { path, error },
+            }
+        })?;
+        let failed = |error: hyper::Error| no_answer(&self.path, error);
+        let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
+        // It ends with the stream; what is wrong with it, the answer's reader finds out.
+        tokio::spawn(async move { _ = connection.await });
+        let request = Request::builder()
+            .method(method)
+            .uri(path)
+            .header(header::HOST, "lvs-tund")
+            .header(header::CONTENT_TYPE, "application/json")
+            .body(body)
+            .map_err(|error| no_answer(&self.path, error))?;
+        let response = sender.send_request(request).await.map_err(failed)?.map(Body::new);
+        if response.status() == StatusCode::OK {
+            return Ok(response);
+        }
+        let status = response.status();
+        let body = self.whole(response).await?;
+        match serde_json::from_slice::<ErrorBody>(&body) {
+            Ok(ErrorBody { error }) => Err(ClientError::Refused(error)),
+            Err(_) => Err(no_answer(&self.path, status)),
+        }
+    }
+
+    async fn read<T: DeserializeOwned>(&self, response: Response<Body>) -> Result<T, ClientError> {
+        let body = self.whole(response).await?;
+        serde_json::from_slice(&body).map_err(|error| no_answer(&self.path, error))
+    }
+
+    async fn whole(&self, response: Response<Body>) -> Result<Bytes, ClientError> {
+        let whole = axum::body::to_bytes(response.into_body(), usize::MAX).await;
+        whole.map_err(|error| no_answer(&self.path, error))
+    }
+}
+
+fn no_answer(path: &Path, message: impl ToString) -> ClientError {
+    ClientError::NoAnswer { path: path.display().to_string(), message: message.to_string() }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn where_no_director_runs_the_error_says_what_to_do() {
+        let client = Client::new(Some(Path::new("/nonexistent/director.sock"))).unwrap();
+        let message = client.status().unwrap_err().to_string();
+        assert!(message.starts_with("no director is running at /nonexistent/director.sock: "), "{message}");
+        assert!(message.ends_with("name its socket with --control or LVS_TUND_CONTROL"), "{message}");
+    }
+}

@@ -1,0 +1,125 @@
+//! What a command line says once it is legal: values, no words.
+
+use super::legality::TunnelType;
+use super::options::{Forwarding, Transport, Verb};
+use super::values::{Mask, Place};
+
+/// A legal command. Whether a director can do it is not said here.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Command {
+    AddService(ServiceTerms),
+    EditService(ServiceTerms),
+    DeleteService(ServiceAddress),
+    Flush,
+    AddServer(ServiceAddress, ServerTerms),
+    EditServer(ServiceAddress, ServerTerms),
+    DeleteServer(ServiceAddress, Place),
+    List(ListTerms),
+    Zero(Option<ServiceAddress>),
+    /// tcp, tcpfin, udp, in seconds; 0 leaves the one that is.
+    SetTimeouts([u32; 3]),
+    StartDaemon,
+    StopDaemon,
+    Restore,
+    Save {
+        is_numeric: bool,
+    },
+    Help,
+    Version,
+}
+
+impl Command {
+    /// What kind of change it is; `None` for what changes nothing.
+    pub const fn change(&self) -> Option<Verb> {
+        Some(match self {
+            Command::AddService(_) => Verb::AddService,
+            Command::EditService(_) => Verb::EditService,
+            Command::DeleteService(_) => Verb::DeleteService,
+            Command::Flush => Verb::Flush,
+            Command::AddServer(..) => Verb::AddServer,
+            Command::EditServer(..) => Verb::EditServer,
+            Command::DeleteServer(..) => Verb::DeleteServer,
+            Command::Zero(_) => Verb::Zero,
+            Command::SetTimeouts(_) => Verb::SetTimeouts,
+            Command::StartDaemon => Verb::StartDaemon,
+            Command::StopDaemon => Verb::StopDaemon,
+            Command::List(_) | Command::Save { .. } | Command::Restore | Command::Help | Command::Version => {
+                return None;
+            }
+        })
+    }
+}
+
+/// Which virtual service is meant.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum ServiceAddress {
+    Place(Transport, Place),
+    FirewallMark { mark: u32, is_ipv6: bool },
+}
+
+impl ServiceAddress {
+    pub const fn is_ipv6(&self) -> bool {
+        match self {
+            ServiceAddress::Place(_, place) => place.address.is_ipv6(),
+            ServiceAddress::FirewallMark { is_ipv6, .. } => *is_ipv6,
+        }
+    }
+
+    /// Of the names of ports; with a firewall mark they are TCP's.
+    pub const fn transport(&self) -> Transport {
+        match self {
+            ServiceAddress::Place(transport, _) => *transport,
+            ServiceAddress::FirewallMark { .. } => Transport::Tcp,
+        }
+    }
+}
+
+/// A virtual service as `-A` and `-E` describe it: whole, with defaults where nothing is said.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct ServiceTerms {
+    pub address: ServiceAddress,
+    pub scheduler: String,
+    pub scheduler_flags: u8,
+    /// Seconds.
+    pub persistence: Option<u32>,
+    pub mask: Option<Mask>,
+    pub is_one_packet: bool,
+    pub persistence_engine: Option<String>,
+}
+
+/// A real server as `-a` and `-e` describe it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServerTerms {
+    pub place: Place,
+    /// `None`: nothing is said, which means direct routing.
+    pub forwarding: Option<Forwarding>,
+    pub tunnel: TunnelType,
+    pub weight: u32,
+    pub upper_threshold: u32,
+    pub lower_threshold: u32,
+}
+
+/// What a list shows (ipvs.md §16.1).
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ListTerms {
+    pub service: Option<ServiceAddress>,
+    pub kind: ListKind,
+    pub is_numeric: bool,
+    pub is_exact: bool,
+    pub is_unsorted: bool,
+    pub has_persistence_engines: bool,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum ListKind {
+    #[default]
+    Plain,
+    TunnelInfo,
+    Statistics,
+    Rates,
+    Thresholds,
+    PersistentConnections,
+    Connections,
+    Timeouts,
+    Daemons,
+}

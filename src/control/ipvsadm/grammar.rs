@@ -1,0 +1,325 @@
+//! A command line → [`Command`]: values are read where they stand, then what stands together is judged.
+//!
+//! The order of the checks is the real program's (ipvs.md §16.2), so that a line with two mistakes gets the
+//! same answer.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+
+use super::Refusal;
+use super::command::{Command, ListKind, ListTerms, ServerTerms, ServiceAddress, ServiceTerms};
+use super::legality::{self, TunnelType};
+use super::names::Names;
+use super::options::{Forwarding, Item, Meaning, Transport, Verb};
+use super::values::{self, Mask, Place};
+use super::words::{Found, Words};
+
+/// decisions.md C17: `-p` without a number, in seconds.
+const PERSISTENCE_DEFAULT: u32 = 360;
+const SCHEDULER_DEFAULT: &str = "wlc";
+
+/// Reads a command line without the program's name.
+///
+/// # Errors
+/// The text and the exit code of ipvsadm 1.31 (ipvs.md §16).
+pub fn parse(words: &[String], names: &dyn Names) -> Result<Command, Refusal> {
+    let mut reader = Words::new(words);
+    let verb = match reader.next_option() {
+        None if words.is_empty() => return Ok(Command::List(ListTerms::default())),
+        None | Some(Err(_)) => return Err(Refusal::try_help()),
+        Some(Ok(found)) => match found.row.means {
+            Meaning::Help => return Ok(Command::Help),
+            Meaning::Version => return Ok(Command::Version),
+            Meaning::Verb(verb) => {
+                check_daemon_state(verb, found.value)?;
+                verb
+            }
+            _ => return Err(Refusal::try_help()),
+        },
+    };
+    let mut given = Given::new(names);
+    while let Some(found) = reader.next_option() {
+        let found = found.map_err(|error| Refusal::word(error.text()))?;
+        match found.row.means {
+            Meaning::Verb(_) | Meaning::Help | Meaning::Version => {
+                return Err(Refusal::usage(format!("invalid option `{}'", reader.last())));
+            }
+            _ => given.on_option(&found)?,
+        }
+    }
+    let mut plain = reader.into_plain();
+    let timeouts = if verb == Verb::SetTimeouts { take_timeouts(&mut plain)? } else { [0; 3] };
+    if let Some(word) = plain.first() {
+        return Err(Refusal::usage(format!("unexpected argument {word}")));
+    }
+    let scheduler_flags = values::scheduler_flags(&given.scheduler_flags, given.scheduler())?;
+    legality::check(verb, &given.items)?;
+    given.command(verb, scheduler_flags, timeouts)
+}
+
+fn check_daemon_state(verb: Verb, state: Option<&str>) -> Result<(), Refusal> {
+    match (verb, state) {
+        (_, None | Some("master" | "backup")) => Ok(()),
+        (Verb::StopDaemon, _) => Err(Refusal::usage("illegal start_daemon specified")),
+        (_, _) => Err(Refusal::usage("illegal start-daemon parameter specified")),
+    }
+}
+
+/// The three numbers behind `--set`, wherever they stand.
+fn take_timeouts(plain: &mut Vec<&str>) -> Result<[u32; 3], Refusal> {
+    if plain.len() < 3 {
+        return Err(Refusal::usage("--set option requires 3 timeout values"));
+    }
+    let mut timeouts = [0; 3];
+    for (timeout, word) in timeouts.iter_mut().zip(plain.drain(..3)) {
+        *timeout = values::timeout(word, 0)?;
+    }
+    Ok(timeouts)
+}
+
+/// What has been read so far.
+struct Given<'a> {
+    names: &'a dyn Names,
+    items: BTreeSet<Item>,
+    service: Option<ServiceAddress>,
+    scheduler: Option<String>,
+    scheduler_flags: String,
+    persistence: Option<u32>,
+    mask: Option<Mask>,
+    persistence_engine: Option<String>,
+    real_server: Option<Place>,
+    forwarding: Option<Forwarding>,
+    tunnel: TunnelType,
+    weight: u32,
+    upper_threshold: u32,
+    lower_threshold: u32,
+}
+
+impl<'a> Given<'a> {
+    fn new(names: &'a dyn Names) -> Given<'a> {
+        Given {
+            names,
+            items: BTreeSet::new(),
+            service: None,
+            scheduler: None,
+            scheduler_flags: String::new(),
+            persistence: None,
+            mask: None,
+            persistence_engine: None,
+            real_server: None,
+            forwarding: None,
+            tunnel: TunnelType::default(),
+            weight: 1,
+            upper_threshold: 0,
+            lower_threshold: 0,
+        }
+    }
+
+    fn scheduler(&self) -> &str {
+        self.scheduler.as_deref().filter(|name| !name.is_empty()).unwrap_or(SCHEDULER_DEFAULT)
+    }
+
+    fn on_option(&mut self, found: &Found) -> Result<(), Refusal> {
+        let value = found.value.unwrap_or_default();
+        match found.row.means {
+            Meaning::Service(transport) => {
+                self.note(Item::ServiceAddress)?;
+                let place = values::place(value, Some(transport), self.names);
+                let place =
+                    place.ok_or_else(|| Refusal::usage("illegal virtual server address[:port] specified"))?;
+                self.service = Some(ServiceAddress::Place(transport, place));
+                Ok(())
+            }
+            Meaning::FirewallMark => {
+                self.note(Item::ServiceAddress)?;
+                let mark = values::number(value, 1..=u32::MAX)
+                    .ok_or_else(|| Refusal::usage(format!("invalid fwmark value `{value}' specified")))?;
+                self.service = Some(ServiceAddress::FirewallMark { mark, is_ipv6: false });
+                Ok(())
+            }
+            Meaning::Ipv6 => match &mut self.service {
+                Some(ServiceAddress::FirewallMark { is_ipv6, .. }) => {
+                    *is_ipv6 = true;
+                    Ok(())
+                }
+                // The empty line behind it is the real program's (ipvs.md §16.6).
+                _ => Err(Refusal::usage("-6 used before -f\n")),
+            },
+            Meaning::Forwarding(forwarding) => {
+                self.note(Item::ForwardingMethod)?;
+                self.forwarding = Some(forwarding);
+                Ok(())
+            }
+            Meaning::Item(item) => {
+                self.note(item)?;
+                self.on_item(item, found.value, value)
+            }
+            Meaning::Sort | Meaning::Verb(_) | Meaning::Help | Meaning::Version => Ok(()),
+        }
+    }
+
+    fn note(&mut self, item: Item) -> Result<(), Refusal> {
+        if self.items.insert(item) {
+            return Ok(());
+        }
+        Err(Refusal::usage(format!("multiple '{}' options specified", item.name())))
+    }
+
+    fn on_item(&mut self, item: Item, written: Option<&str>, value: &str) -> Result<(), Refusal> {
+        let number = |range, name: &str| {
+            values::number(value, range).ok_or_else(|| Refusal::usage(format!("illegal {name} specified")))
+        };
+        match item {
+            Item::Scheduler => self.scheduler = Some(value.to_owned()),
+            Item::SchedFlags => self.scheduler_flags = value.to_owned(),
+            Item::Pe => self.persistence_engine = Some(value.to_owned()),
+            Item::Persistent => {
+                let timeout = written.map(|word| values::timeout(word, 1)).transpose()?;
+                self.persistence = Some(timeout.unwrap_or(PERSISTENCE_DEFAULT));
+            }
+            Item::Netmask => {
+                let is_ipv6 = self.service.as_ref().is_some_and(ServiceAddress::is_ipv6);
+                self.mask = Some(values::mask(value, is_ipv6, self.names)?);
+            }
+            Item::RealServer => {
+                let transport = self.service.as_ref().map(ServiceAddress::transport);
+                let place = values::place(value, transport, self.names);
+                let text = "illegal real server address[:port] specified";
+                self.real_server = Some(place.ok_or_else(|| Refusal::usage(text))?);
+            }
+            Item::Weight => self.weight = number(0..=values::WEIGHT_MAX, "weight")?,
+            Item::UpperThreshold => self.upper_threshold = number(0..=i32::MAX as u32, "u_threshold")?,
+            Item::LowerThreshold => self.lower_threshold = number(0..=i32::MAX as u32, "l_threshold")?,
+            Item::SyncId => drop(number(0..=255, "syncid")?),
+            Item::McastPort => drop(number(1..=65_535, "mcast-port")?),
+            Item::McastTtl => drop(number(1..=255, "mcast-ttl")?),
+            Item::SyncMaxlen => drop(number(1..=65_507, "sync-maxlen")?),
+            Item::TunPort => drop(number(1..=65_535, "tunnel port")?),
+            Item::McastGroup => check_group(value)?,
+            Item::TunType => {
+                let tunnel = TunnelType::ALL.into_iter().find(|tunnel| tunnel.name() == value);
+                self.tunnel = tunnel.ok_or_else(|| Refusal::usage("illegal tunnel type specified"))?;
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn has(&self, item: Item) -> bool {
+        self.items.contains(&item)
+    }
+
+    /// The command, of options that the table allows with it.
+    fn command(self, verb: Verb, scheduler_flags: u8, timeouts: [u32; 3]) -> Result<Command, Refusal> {
+        Ok(match (verb, self.service) {
+            (Verb::AddService, Some(address)) => {
+                Command::AddService(self.service_terms(address, scheduler_flags)?)
+            }
+            (Verb::EditService, Some(address)) => {
+                Command::EditService(self.service_terms(address, scheduler_flags)?)
+            }
+            (Verb::DeleteService, Some(address)) => Command::DeleteService(address),
+            (Verb::AddServer, Some(address)) => Command::AddServer(address, self.server_terms(&address)?),
+            (Verb::EditServer, Some(address)) => Command::EditServer(address, self.server_terms(&address)?),
+            (Verb::DeleteServer, Some(address)) => {
+                Command::DeleteServer(address, self.server_place(&address)?)
+            }
+            (Verb::List, service) => Command::List(self.list_terms(service)),
+            (Verb::Zero, service) => Command::Zero(service),
+            (Verb::Flush, _) => Command::Flush,
+            (Verb::SetTimeouts, _) => Command::SetTimeouts(timeouts),
+            (Verb::StartDaemon, _) => Command::StartDaemon,
+            (Verb::StopDaemon, _) => Command::StopDaemon,
+            (Verb::Restore, _) => Command::Restore,
+            (Verb::Save, _) => Command::Save { is_numeric: self.has(Item::Numeric) },
+            (_, None) => return Err(Refusal::try_help()),
+        })
+    }
+
+    fn service_terms(&self, address: ServiceAddress, scheduler_flags: u8) -> Result<ServiceTerms, Refusal> {
+        if let ServiceAddress::Place(transport, place) = address {
+            if place.port == 0 && self.persistence.is_none() {
+                return Err(Refusal::usage("Zero port specified for non-persistent service"));
+            }
+            if transport != Transport::Udp && self.has(Item::Ops) {
+                return Err(Refusal::usage("One-Packet Scheduling is only for UDP virtual services"));
+            }
+        }
+        Ok(ServiceTerms {
+            address,
+            scheduler: self.scheduler().to_owned(),
+            scheduler_flags,
+            persistence: self.persistence,
+            mask: self.mask,
+            is_one_packet: self.has(Item::Ops),
+            persistence_engine: self.persistence_engine.clone(),
+        })
+    }
+
+    fn server_terms(&self, address: &ServiceAddress) -> Result<ServerTerms, Refusal> {
+        let place = self.server_place(address)?;
+        let is_tunnel = self.forwarding == Some(Forwarding::Tunnel);
+        if !is_tunnel && place.address.is_ipv6() != address.is_ipv6() {
+            let text = "Different address family is allowed only for tunneling servers";
+            return Err(Refusal::usage(text));
+        }
+        let tunnel_options = [Item::TunType, Item::TunPort, Item::TunNocsum, Item::TunCsum, Item::TunRemcsum];
+        if is_tunnel {
+            legality::check_tunnel(self.tunnel, &self.items)?;
+        } else if tunnel_options.iter().any(|item| self.has(*item)) {
+            return Err(Refusal::usage("Tunnel options conflict with forward method"));
+        }
+        Ok(ServerTerms {
+            place,
+            forwarding: self.forwarding,
+            tunnel: self.tunnel,
+            weight: self.weight,
+            upper_threshold: self.upper_threshold,
+            lower_threshold: self.lower_threshold,
+        })
+    }
+
+    /// Without a port of its own it has the service's; so it has in a tunnel (ipvs.md §16.4).
+    fn server_place(&self, address: &ServiceAddress) -> Result<Place, Refusal> {
+        let place = self.real_server.ok_or_else(Refusal::try_help)?;
+        let keeps_port = place.port != 0 && self.forwarding == Some(Forwarding::Masquerading);
+        Ok(match address {
+            ServiceAddress::Place(_, service) if !keeps_port => Place { port: service.port, ..place },
+            _ => place,
+        })
+    }
+
+    fn list_terms(&self, service: Option<ServiceAddress>) -> ListTerms {
+        // ipvs.md §16.6: of several kinds the first of these is printed.
+        let kinds = [
+            (Item::Connection, ListKind::Connections),
+            (Item::Timeout, ListKind::Timeouts),
+            (Item::Daemon, ListKind::Daemons),
+            (Item::Stats, ListKind::Statistics),
+            (Item::Rate, ListKind::Rates),
+            (Item::Thresholds, ListKind::Thresholds),
+            (Item::PersistentConn, ListKind::PersistentConnections),
+            (Item::TunInfo, ListKind::TunnelInfo),
+        ];
+        let kind = kinds.into_iter().find(|(item, _)| self.has(*item));
+        ListTerms {
+            service,
+            kind: kind.map_or(ListKind::Plain, |(_, kind)| kind),
+            is_numeric: self.has(Item::Numeric),
+            is_exact: self.has(Item::Exact),
+            is_unsorted: self.has(Item::NoSort),
+            has_persistence_engines: self.has(Item::PersistentConn),
+        }
+    }
+}
+
+fn check_group(word: &str) -> Result<(), Refusal> {
+    let (family, address) = match word.contains(':') {
+        true => ("IPv6", word.parse::<Ipv6Addr>().ok().map(IpAddr::from)),
+        false => ("IPv4", word.parse::<Ipv4Addr>().ok().map(IpAddr::from)),
+    };
+    if address.is_some_and(|address| address.is_multicast()) {
+        return Ok(());
+    }
+    Err(Refusal::usage(format!("invalid {family} mcast-group `{word}'")))
+}

@@ -1,0 +1,47 @@
+//! `-h` and `-v`.
+
+use std::fmt::Write;
+
+use crate::director::scheduler::SCHEDULERS;
+
+/// Scripts look for the number of ipvsadm; it is that of the behaviour.
+pub fn version() -> String {
+    format!("ipvsadm v1.31 (lvs-tund {}, as IPVS v1.2.1)\n", env!("CARGO_PKG_VERSION"))
+}
+
+/// The commands, and what may stand with each.
+pub fn help() -> String {
+    let mut text = version();
+    text.push_str(COMMANDS);
+    let schedulers: Vec<&str> = SCHEDULERS.iter().map(|row| row.name).collect();
+    _ = writeln!(text, "\nSchedulers: {}", schedulers.join(" "));
+    text.push_str(
+        "Not served: -g, -m, IPv6, firewall marks, SCTP, --pe, --tun-type gue and gre, the sync daemon.\n",
+    );
+    text
+}
+
+const COMMANDS: &str = "\
+Commands (one, and it stands first):
+  -A|-E  --add-service|--edit-service SERVICE [-s SCHEDULER] [-b FLAGS] [-p [SECONDS]] [-M NETMASK] [-o]
+  -D     --delete-service SERVICE
+  -C     --clear
+  -a|-e  --add-server|--edit-server SERVICE -r RIP -i [-w WEIGHT] [-x UPPER] [-y LOWER] [--tun-type ipip]
+  -d     --delete-server SERVICE -r RIP
+  -L|-l  --list [SERVICE] [-n] [LIST] [-X] [--nosort]
+  -Z     --zero [SERVICE]
+  -S     --save [-n]
+  -R     --restore, reads what -S wrote from standard input; all of it is in force at once, or nothing
+         --set TCP TCPFIN UDP, timeouts in seconds; 0 leaves one as it is
+  -h     --help
+  -v     --version
+
+SERVICE: -t|--tcp-service VIP[:PORT] or -u|--udp-service VIP[:PORT]; without a port it is for all of them and needs -p
+
+LIST: --stats --rate --thresholds --persistent-conn --tun-info -c|--connection --timeout --daemon
+
+Long forms:
+  -s --scheduler (wlc)    -b --sched-flags    -p --persistent (360)    -M --netmask    -o --ops
+  -r --real-server        -i --ipip           -w --weight (1)          -x --u-threshold    -y --l-threshold
+  -n --numeric            -X --exact
+";

@@ -1,0 +1,284 @@
+//! The words of the command line: every option with its long and short name, and what it means.
+
+/// What a command line asks for; at most one, and it stands first (ipvs.md §16.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Verb {
+    AddService,
+    EditService,
+    DeleteService,
+    Flush,
+    List,
+    AddServer,
+    DeleteServer,
+    EditServer,
+    SetTimeouts,
+    StartDaemon,
+    StopDaemon,
+    Restore,
+    Save,
+    Zero,
+}
+
+impl Verb {
+    pub const ALL: [Verb; 14] = [
+        Verb::AddService,
+        Verb::EditService,
+        Verb::DeleteService,
+        Verb::Flush,
+        Verb::List,
+        Verb::AddServer,
+        Verb::DeleteServer,
+        Verb::EditServer,
+        Verb::SetTimeouts,
+        Verb::StartDaemon,
+        Verb::StopDaemon,
+        Verb::Restore,
+        Verb::Save,
+        Verb::Zero,
+    ];
+
+    /// The word in error texts (ipvs.md §16.6).
+    pub const fn name(self) -> &'static str {
+        match self {
+            Verb::AddService => "add-service",
+            Verb::EditService => "edit-service",
+            Verb::DeleteService => "delete-service",
+            Verb::Flush => "flush",
+            Verb::List => "list",
+            Verb::AddServer => "add-server",
+            Verb::DeleteServer => "delete-server",
+            Verb::EditServer => "edit-server",
+            Verb::SetTimeouts => "set",
+            Verb::StartDaemon => "start-daemon",
+            Verb::StopDaemon => "stop-daemon",
+            Verb::Restore => "restore",
+            Verb::Save => "save",
+            Verb::Zero => "zero",
+        }
+    }
+}
+
+/// An option as the error texts know it; the order is that of ipvs.md §16.3, and of the checks.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+#[repr(usize)]
+pub enum Item {
+    Numeric,
+    Connection,
+    ServiceAddress,
+    Scheduler,
+    Persistent,
+    Netmask,
+    RealServer,
+    ForwardingMethod,
+    Weight,
+    UpperThreshold,
+    LowerThreshold,
+    McastInterface,
+    Timeout,
+    Daemon,
+    Stats,
+    Rate,
+    Thresholds,
+    PersistentConn,
+    NoSort,
+    SyncId,
+    Exact,
+    Ops,
+    Pe,
+    SchedFlags,
+    McastGroup,
+    McastPort,
+    McastTtl,
+    SyncMaxlen,
+    TunInfo,
+    TunType,
+    TunPort,
+    TunNocsum,
+    TunCsum,
+    TunRemcsum,
+}
+
+/// Every [`Item`] with its name, in its order.
+pub const ITEMS: [(Item, &str); 34] = [
+    (Item::Numeric, "numeric"),
+    (Item::Connection, "connection"),
+    (Item::ServiceAddress, "service-address"),
+    (Item::Scheduler, "scheduler"),
+    (Item::Persistent, "persistent"),
+    (Item::Netmask, "netmask"),
+    (Item::RealServer, "real-server"),
+    (Item::ForwardingMethod, "forwarding-method"),
+    (Item::Weight, "weight"),
+    (Item::UpperThreshold, "u-threshold"),
+    (Item::LowerThreshold, "l-threshold"),
+    (Item::McastInterface, "mcast-interface"),
+    (Item::Timeout, "timeout"),
+    (Item::Daemon, "daemon"),
+    (Item::Stats, "stats"),
+    (Item::Rate, "rate"),
+    (Item::Thresholds, "thresholds"),
+    (Item::PersistentConn, "persistent-conn"),
+    (Item::NoSort, "nosort"),
+    (Item::SyncId, "syncid"),
+    (Item::Exact, "exact"),
+    (Item::Ops, "ops"),
+    (Item::Pe, "pe"),
+    (Item::SchedFlags, "sched-flags"),
+    (Item::McastGroup, "mcast-group"),
+    (Item::McastPort, "mcast-port"),
+    (Item::McastTtl, "mcast-ttl"),
+    (Item::SyncMaxlen, "sync-maxlen"),
+    (Item::TunInfo, "tun-info"),
+    (Item::TunType, "tun-type"),
+    (Item::TunPort, "tun-port"),
+    (Item::TunNocsum, "tun-nocsum"),
+    (Item::TunCsum, "tun-csum"),
+    (Item::TunRemcsum, "tun-remcsum"),
+];
+
+impl Item {
+    pub const fn name(self) -> &'static str {
+        ITEMS[self as usize].1
+    }
+}
+
+/// A protocol that ipvsadm has a word for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub enum Transport {
+    Tcp,
+    Udp,
+    Sctp,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum Forwarding {
+    Masquerading,
+    Tunnel,
+    DirectRouting,
+}
+
+/// What a word of the command line means.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Meaning {
+    Verb(Verb),
+    Item(Item),
+    Service(Transport),
+    FirewallMark,
+    Forwarding(Forwarding),
+    Ipv6,
+    /// Nothing; for scripts of older versions.
+    Sort,
+    Help,
+    Version,
+}
+
+/// What follows a word.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Takes {
+    Nothing,
+    Value,
+    /// The next word, unless it begins with a minus.
+    ValueOrNothing,
+}
+
+pub struct Row {
+    pub long: &'static str,
+    pub short: Option<char>,
+    pub takes: Takes,
+    pub means: Meaning,
+}
+
+const fn row(long: &'static str, short: Option<char>, takes: Takes, means: Meaning) -> Row {
+    Row { long, short, takes, means }
+}
+
+/// Every option.
+#[rustfmt::skip]
+pub const OPTIONS: &[Row] = &[
+    row("add-service",     Some('A'), Takes::Nothing, Meaning::Verb(Verb::AddService)),
+    row("edit-service",    Some('E'), Takes::Nothing, Meaning::Verb(Verb::EditService)),
+    row("delete-service",  Some('D'), Takes::Nothing, Meaning::Verb(Verb::DeleteService)),
+    row("clear",           Some('C'), Takes::Nothing, Meaning::Verb(Verb::Flush)),
+    row("list",            Some('L'), Takes::Nothing, Meaning::Verb(Verb::List)),
+    row("list",            Some('l'), Takes::Nothing, Meaning::Verb(Verb::List)),
+    row("add-server",      Some('a'), Takes::Nothing, Meaning::Verb(Verb::AddServer)),
+    row("delete-server",   Some('d'), Takes::Nothing, Meaning::Verb(Verb::DeleteServer)),
+    row("edit-server",     Some('e'), Takes::Nothing, Meaning::Verb(Verb::EditServer)),
+    row("set",             None,      Takes::Nothing, Meaning::Verb(Verb::SetTimeouts)),
+    row("start-daemon",    None,      Takes::Value,   Meaning::Verb(Verb::StartDaemon)),
+    row("stop-daemon",     None,      Takes::Value,   Meaning::Verb(Verb::StopDaemon)),
+    row("restore",         Some('R'), Takes::Nothing, Meaning::Verb(Verb::Restore)),
+    row("save",            Some('S'), Takes::Nothing, Meaning::Verb(Verb::Save)),
+    row("zero",            Some('Z'), Takes::Nothing, Meaning::Verb(Verb::Zero)),
+    row("help",            Some('h'), Takes::Nothing, Meaning::Help),
+    row("version",         Some('v'), Takes::Nothing, Meaning::Version),
+    row("tcp-service",     Some('t'), Takes::Value,   Meaning::Service(Transport::Tcp)),
+    row("udp-service",     Some('u'), Takes::Value,   Meaning::Service(Transport::Udp)),
+    row("sctp-service",    None,      Takes::Value,   Meaning::Service(Transport::Sctp)),
+    row("fwmark-service",  Some('f'), Takes::Value,   Meaning::FirewallMark),
+    row("ipv6",            Some('6'), Takes::Nothing, Meaning::Ipv6),
+    row("masquerading",    Some('m'), Takes::Nothing, Meaning::Forwarding(Forwarding::Masquerading)),
+    row("ipip",            Some('i'), Takes::Nothing, Meaning::Forwarding(Forwarding::Tunnel)),
+    row("gatewaying",      Some('g'), Takes::Nothing, Meaning::Forwarding(Forwarding::DirectRouting)),
+    row("sort",            None,      Takes::Nothing, Meaning::Sort),
+    row("scheduler",       Some('s'), Takes::Value,   Meaning::Item(Item::Scheduler)),
+    row("persistent",      Some('p'), Takes::ValueOrNothing, Meaning::Item(Item::Persistent)),
+    row("netmask",         Some('M'), Takes::Value,   Meaning::Item(Item::Netmask)),
+    row("real-server",     Some('r'), Takes::Value,   Meaning::Item(Item::RealServer)),
+    row("weight",          Some('w'), Takes::Value,   Meaning::Item(Item::Weight)),
+    row("u-threshold",     Some('x'), Takes::Value,   Meaning::Item(Item::UpperThreshold)),
+    row("l-threshold",     Some('y'), Takes::Value,   Meaning::Item(Item::LowerThreshold)),
+    row("mcast-interface", None,      Takes::Value,   Meaning::Item(Item::McastInterface)),
+    row("syncid",          None,      Takes::Value,   Meaning::Item(Item::SyncId)),
+    row("mcast-group",     None,      Takes::Value,   Meaning::Item(Item::McastGroup)),
+    row("mcast-port",      None,      Takes::Value,   Meaning::Item(Item::McastPort)),
+    row("mcast-ttl",       None,      Takes::Value,   Meaning::Item(Item::McastTtl)),
+    row("sync-maxlen",     None,      Takes::Value,   Meaning::Item(Item::SyncMaxlen)),
+    row("pe",              None,      Takes::Value,   Meaning::Item(Item::Pe)),
+    row("sched-flags",     Some('b'), Takes::Value,   Meaning::Item(Item::SchedFlags)),
+    row("tun-type",        None,      Takes::Value,   Meaning::Item(Item::TunType)),
+    row("tun-port",        None,      Takes::Value,   Meaning::Item(Item::TunPort)),
+    row("tun-nocsum",      None,      Takes::Nothing, Meaning::Item(Item::TunNocsum)),
+    row("tun-csum",        None,      Takes::Nothing, Meaning::Item(Item::TunCsum)),
+    row("tun-remcsum",     None,      Takes::Nothing, Meaning::Item(Item::TunRemcsum)),
+    row("ops",             Some('o'), Takes::Nothing, Meaning::Item(Item::Ops)),
+    row("numeric",         Some('n'), Takes::Nothing, Meaning::Item(Item::Numeric)),
+    row("connection",      Some('c'), Takes::Nothing, Meaning::Item(Item::Connection)),
+    row("timeout",         None,      Takes::Nothing, Meaning::Item(Item::Timeout)),
+    row("daemon",          None,      Takes::Nothing, Meaning::Item(Item::Daemon)),
+    row("stats",           None,      Takes::Nothing, Meaning::Item(Item::Stats)),
+    row("rate",            None,      Takes::Nothing, Meaning::Item(Item::Rate)),
+    row("thresholds",      None,      Takes::Nothing, Meaning::Item(Item::Thresholds)),
+    row("persistent-conn", None,      Takes::Nothing, Meaning::Item(Item::PersistentConn)),
+    row("nosort",          None,      Takes::Nothing, Meaning::Item(Item::NoSort)),
+    row("exact",           Some('X'), Takes::Nothing, Meaning::Item(Item::Exact)),
+    row("tun-info",        None,      Takes::Nothing, Meaning::Item(Item::TunInfo)),
+];
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn items_stand_in_their_own_order() {
+        for (index, (item, name)) in ITEMS.iter().enumerate() {
+            assert_eq!((*item as usize, item.name()), (index, *name));
+        }
+    }
+
+    #[test]
+    fn every_item_and_verb_has_a_word_and_no_letter_has_two() {
+        let is_named = |meaning: Meaning| OPTIONS.iter().any(|row| row.means == meaning);
+        for verb in Verb::ALL {
+            assert!(is_named(Meaning::Verb(verb)), "{verb:?}");
+        }
+        let by_other_words = [Item::ServiceAddress, Item::ForwardingMethod];
+        for (item, _) in ITEMS {
+            assert!(by_other_words.contains(&item) || is_named(Meaning::Item(item)), "{item:?}");
+        }
+        for row in OPTIONS {
+            let same = OPTIONS.iter().filter(|other| other.short.is_some() && other.short == row.short);
+            assert_eq!(same.count(), usize::from(row.short.is_some()), "{}", row.long);
+        }
+    }
+}

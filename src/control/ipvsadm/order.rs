@@ -1,0 +1,65 @@
+//! The order of lists, which is ipvsadm's to the last oddity: addresses are compared by a difference that
+//! wraps, so that 200.0.0.1 stands before 10.0.0.1 (ipvs.md §17.4), and no order that the standard library
+//! accepts is left.
+
+use std::cmp::Ordering;
+use std::net::IpAddr;
+
+/// Sorts halves and merges them, as glibc's qsort(3) does: what a comparison that contradicts itself ends in
+/// depends on which pairs are compared.
+pub fn merge_sort<T: Clone>(items: &[T], compare: &dyn Fn(&T, &T) -> Ordering) -> Vec<T> {
+    if items.len() < 2 {
+        return items.to_vec();
+    }
+    let (left, right) = items.split_at(items.len() / 2);
+    let (left, right) = (merge_sort(left, compare), merge_sort(right, compare));
+    let mut merged = Vec::with_capacity(items.len());
+    let (mut left, mut right) = (left.into_iter().peekable(), right.into_iter().peekable());
+    while let (Some(l), Some(r)) = (left.peek(), right.peek()) {
+        merged.extend(if compare(l, r).is_gt() { right.next() } else { left.next() });
+    }
+    merged.extend(left);
+    merged.extend(right);
+    merged
+}
+
+/// By the difference of words of 32 bits as a signed number. An IPv4 address is one word and zeros.
+pub fn compare_addresses(a: IpAddr, b: IpAddr) -> Ordering {
+    let differences = words(a).into_iter().zip(words(b)).map(|(a, b)| a.wrapping_sub(b) as i32);
+    differences.map(|difference| difference.cmp(&0)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
+}
+
+fn words(address: IpAddr) -> [u32; 4] {
+    match address {
+        IpAddr::V4(v4) => [v4.into(), 0, 0, 0],
+        IpAddr::V6(v6) => {
+            let bits = u128::from(v6);
+            [96, 64, 32, 0].map(|shift| (bits >> shift) as u32)
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn sorted(addresses: &[&str]) -> Vec<String> {
+        let addresses: Vec<IpAddr> = addresses.iter().map(|word| word.parse().unwrap()).collect();
+        merge_sort(&addresses, &|a, b| compare_addresses(*a, *b)).iter().map(ToString::to_string).collect()
+    }
+
+    #[test]
+    fn differences_wrap() {
+        assert_eq!(sorted(&["10.0.0.1", "200.0.0.1"]), ["200.0.0.1", "10.0.0.1"]);
+        assert_eq!(sorted(&["10.0.0.2", "10.0.0.1", "9.9.9.9"]), ["9.9.9.9", "10.0.0.1", "10.0.0.2"]);
+    }
+
+    /// The order of ipvsadm 1.31 for the same addresses, handed over in the same order.
+    #[test]
+    fn an_order_that_contradicts_itself_ends_as_in_the_real_program() {
+        let given = ["2001:db8::1", "8000::1", "255.0.0.1", "8.8.8.8", "172.25.3.3", "10.0.0.1", "200.0.0.1"];
+        let expected =
+            ["172.25.3.3", "200.0.0.1", "8.8.8.8", "10.0.0.1", "2001:db8::1", "8000::1", "255.0.0.1"];
+        assert_eq!(sorted(&given), expected);
+    }
+}

@@ -1,0 +1,52 @@
+//! `-R`: saved commands as one change (ipvs.md §18.2).
+//!
+//! Deviation: the real program carries lines out one by one, so that an error leaves half of them done. Here
+//! all lines are read first, and the director takes all of them over in one step, or none.
+
+use super::Refusal;
+use super::grammar;
+use super::names::Names;
+use super::options::Verb;
+use super::served;
+use crate::control::model::Operation;
+
+/// One line of a restore.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Line {
+    /// Counted from 1.
+    pub number: usize,
+    pub verb: Verb,
+    pub operation: Operation,
+}
+
+/// Reads all lines. A line may begin with `ipvsadm`; empty ones and those that begin with `#` say nothing.
+///
+/// # Errors
+/// What the first wrong line is refused for, and which one it is.
+pub fn parse(text: &str, names: &dyn Names) -> Result<Vec<Line>, Refusal> {
+    let mut lines = Vec::new();
+    for (index, line) in text.lines().enumerate() {
+        let words = line.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty());
+        let words: Vec<String> = words.skip_while(|word| *word == "ipvsadm").map(str::to_owned).collect();
+        if words.first().is_none_or(|word| word.starts_with('#')) {
+            continue;
+        }
+        let number = index + 1;
+        let read = grammar::parse(&words, names).and_then(|command| {
+            let verb = command.change().ok_or_else(|| {
+                Refusal::usage(
+                    "lvs-tund: a restore is one change; lines can add, edit, delete, clear, zero and --set",
+                )
+            })?;
+            Ok(Line { number, verb, operation: served::operation(&command)? })
+        });
+        lines.push(read.map_err(|refusal| at_line(refusal, number))?);
+    }
+    Ok(lines)
+}
+
+/// The refusal with the line it is about.
+pub fn at_line(refusal: Refusal, number: usize) -> Refusal {
+    let text = format!("{}\nlvs-tund: line {number} of the restore; nothing was changed", refusal.text);
+    Refusal { text, ..refusal }
+}

@@ -1,0 +1,264 @@
+//! A legal command → what a running director is told; or one sentence why lvs-tund does not do it, and what
+//! to do instead.
+
+use super::Refusal;
+use super::command::{Command, ServerTerms, ServiceAddress, ServiceTerms};
+use super::legality::TunnelType;
+use super::options::{Forwarding, Transport};
+use super::values::{Mask, Place};
+use crate::control::model::{
+    Matcher, Operation, Persistence, Port, Protocol, RealServerEdit, RealServerSpec, Seconds, ServiceRef,
+    TimeoutsSpec, VirtualService, VirtualServiceEdit, VirtualServiceSpec,
+};
+
+/// The change that a command stands for.
+///
+/// # Errors
+/// What lvs-tund does not serve, and what cannot exist in it; nothing is accepted and ignored.
+pub fn operation(command: &Command) -> Result<Operation, Refusal> {
+    Ok(match command {
+        Command::AddService(terms) => Operation::AddVirtualService { virtual_service: service_spec(terms)? },
+        Command::EditService(terms) => Operation::EditVirtualService {
+            virtual_service: known_service(&terms.address, NO_SUCH_SERVICE)?,
+            set: service_edit(terms)?,
+        },
+        Command::DeleteService(address) => {
+            Operation::RemoveVirtualService { virtual_service: known_service(address, NO_SUCH_SERVICE)? }
+        }
+        Command::AddServer(address, terms) => Operation::AddRealServer {
+            virtual_service: known_service(address, SERVICE_NOT_DEFINED)?,
+            real_server: server_spec(terms)?,
+        },
+        Command::EditServer(address, terms) => Operation::EditRealServer {
+            virtual_service: known_service(address, SERVICE_NOT_DEFINED)?,
+            real_server: terms.place.address.to_string(),
+            set: server_edit(terms)?,
+        },
+        Command::DeleteServer(address, place) => Operation::RemoveRealServer {
+            virtual_service: known_service(address, SERVICE_NOT_DEFINED)?,
+            real_server: place.address.to_string(),
+        },
+        Command::Flush => Operation::Flush {},
+        Command::Zero(address) => Operation::Zero {
+            virtual_service: address.as_ref().map(|at| known_service(at, NO_SUCH_SERVICE)).transpose()?,
+        },
+        Command::SetTimeouts([tcp, tcp_fin, udp]) => {
+            let seconds = |value: u32| (value > 0).then(|| Seconds::new(value.into()));
+            let timeouts =
+                TimeoutsSpec { tcp: seconds(*tcp), tcp_fin: seconds(*tcp_fin), udp: seconds(*udp) };
+            Operation::SetTimeouts { timeouts }
+        }
+        Command::StartDaemon | Command::StopDaemon => {
+            let text = "connections are not synchronized between directors; directors with scheduler mh and \
+                        the same hash_key choose alike without it";
+            return Err(unserved(text));
+        }
+        Command::List(_) | Command::Save { .. } | Command::Restore | Command::Help | Command::Version => {
+            return Err(unserved("this command changes nothing; give it by itself"));
+        }
+    })
+}
+
+/// ipvs.md §16.5.
+pub(super) const NO_SUCH_SERVICE: &str = "No such service";
+pub(super) const SERVICE_NOT_DEFINED: &str = "Service not defined";
+
+/// A sentence of our own; the real program has none, for it serves it.
+fn unserved(text: impl AsRef<str>) -> Refusal {
+    Refusal::usage(format!("lvs-tund: {}", text.as_ref()))
+}
+
+/// The packets of an address; `None` if no virtual service here can be for them.
+pub fn matcher(address: &ServiceAddress) -> Option<Matcher> {
+    let ServiceAddress::Place(transport, place) = address else { return None };
+    let protocol = match transport {
+        Transport::Tcp => Protocol::Tcp,
+        Transport::Udp => Protocol::Udp,
+        Transport::Sctp => return None,
+    };
+    let port = if place.port == 0 { Port::ALL } else { Port::one(place.port) };
+    place.address.is_ipv4().then_some(Matcher { protocol, vip: place.address, port })
+}
+
+fn known_service(address: &ServiceAddress, missing: &str) -> Result<ServiceRef, Refusal> {
+    matcher(address).map(ServiceRef::Matcher).ok_or_else(|| Refusal::kernel(missing))
+}
+
+fn service_spec(terms: &ServiceTerms) -> Result<VirtualServiceSpec, Refusal> {
+    let Some(matcher) = matcher(&terms.address) else {
+        return Err(unserved(match terms.address {
+            ServiceAddress::FirewallMark { .. } => {
+                "firewall marks are not served; a virtual service with several VIPs, ports and protocols is \
+                 written in the configuration: match = [\"tcp VIP:80\", \"tcp VIP:443\"]"
+            }
+            ServiceAddress::Place(Transport::Sctp, _) => "SCTP is not served; give -t or -u",
+            ServiceAddress::Place(..) => "IPv6 is not forwarded yet; give an IPv4 address",
+        }));
+    };
+    Ok(VirtualServiceSpec {
+        matchers: vec![matcher],
+        scheduler: Some(terms.scheduler.clone()),
+        scheduler_flags: scheduler_flags(terms)?,
+        persistence: persistence(terms)?,
+        one_packet: terms.is_one_packet,
+        ..VirtualServiceSpec::default()
+    })
+}
+
+/// `-E` says everything anew: what it does not name goes back to its default (as the real program does).
+fn service_edit(terms: &ServiceTerms) -> Result<VirtualServiceEdit, Refusal> {
+    Ok(VirtualServiceEdit {
+        scheduler: Some(terms.scheduler.clone()),
+        scheduler_flags: Some(scheduler_flags(terms)?),
+        persistence: Some(persistence(terms)?),
+        one_packet: Some(terms.is_one_packet),
+        ..VirtualServiceEdit::default()
+    })
+}
+
+fn scheduler_flags(terms: &ServiceTerms) -> Result<Vec<String>, Refusal> {
+    let scheduler = terms.scheduler.as_str();
+    let is_hash = matches!(scheduler, "sh" | "mh");
+    if terms.scheduler_flags & 4 != 0 || (terms.scheduler_flags != 0 && !is_hash) {
+        let text = format!(
+            "scheduler {scheduler} has no such flag; sh and mh have sh-fallback, sh-port, mh-fallback, mh-port"
+        );
+        return Err(unserved(text));
+    }
+    let flags = [(1, "fallback"), (2, "port")];
+    let flags = flags.into_iter().filter(|(bit, _)| terms.scheduler_flags & bit != 0);
+    Ok(flags.map(|(_, flag)| format!("{scheduler}-{flag}")).collect())
+}
+
+fn persistence(terms: &ServiceTerms) -> Result<Option<Persistence>, Refusal> {
+    if let Some(engine) = &terms.persistence_engine {
+        let text =
+            format!("--pe {engine}: there are no persistence engines; leave it out to go by client address");
+        return Err(unserved(text));
+    }
+    let Some(timeout) = terms.persistence else { return Ok(None) };
+    let prefix = match terms.mask {
+        None => 32,
+        Some(mask) => mask.prefix().ok_or_else(|| {
+            let shown = match mask {
+                Mask::V4(mask) => mask.to_string(),
+                Mask::V6(prefix) => prefix.to_string(),
+            };
+            unserved(format!(
+                "-M {shown}: clients are put together by prefix; give a mask from 128.0.0.0 to \
+                 255.255.255.255 without holes"
+            ))
+        })?,
+    };
+    Ok(Some(Persistence { timeout: Seconds::new(timeout.into()), prefix, expire_quiesced: false }))
+}
+
+/// Whether lvs-tund forwards as it is asked to.
+fn check_forwarding(terms: &ServerTerms) -> Result<(), Refusal> {
+    let what = match terms.forwarding {
+        Some(Forwarding::Tunnel) => return check_tunnel(terms),
+        // ipvs.md T12.
+        None => {
+            "without -i ipvsadm means -g (direct routing), which lvs-tund does not do; add -i (tunneling)"
+        }
+        Some(Forwarding::DirectRouting) => "-g (direct routing) is not served; give -i (tunneling) instead",
+        Some(Forwarding::Masquerading) => "-m (masquerading) is not served; give -i (tunneling) instead",
+    };
+    Err(unserved(format!("{what}, and run `lvs-tund realserver` on {}", terms.place.address)))
+}
+
+fn check_tunnel(terms: &ServerTerms) -> Result<(), Refusal> {
+    if terms.tunnel != TunnelType::Ipip {
+        let name = terms.tunnel.name();
+        return Err(unserved(format!("--tun-type {name} is not served yet; leave it out for ipip")));
+    }
+    if terms.place.address.is_ipv6() {
+        return Err(unserved("IPv6 is not forwarded yet; give the real server's IPv4 address"));
+    }
+    if terms.lower_threshold > terms.upper_threshold {
+        // strerror(ERANGE), which the kernel answers.
+        let text = format!(
+            "Numerical result out of range\nlvs-tund: -y {} is above -x {}; give -y at most what -x is",
+            terms.lower_threshold, terms.upper_threshold
+        );
+        return Err(Refusal::kernel(text));
+    }
+    Ok(())
+}
+
+fn server_spec(terms: &ServerTerms) -> Result<RealServerSpec, Refusal> {
+    check_forwarding(terms)?;
+    Ok(RealServerSpec {
+        weight: Some(terms.weight),
+        upper_threshold: Some(terms.upper_threshold),
+        lower_threshold: Some(terms.lower_threshold),
+        encapsulation: Some(terms.tunnel.name().to_owned()),
+        ..RealServerSpec::new(terms.place.address)
+    })
+}
+
+/// `-e` says everything anew, as `-E`.
+fn server_edit(terms: &ServerTerms) -> Result<RealServerEdit, Refusal> {
+    check_forwarding(terms)?;
+    Ok(RealServerEdit {
+        weight: Some(terms.weight),
+        upper_threshold: Some(terms.upper_threshold),
+        lower_threshold: Some(terms.lower_threshold),
+        encapsulation: Some(terms.tunnel.name().to_owned()),
+        ..RealServerEdit::default()
+    })
+}
+
+/// Fits operations to the virtual services that are there, which may be more than ipvsadm has words for: one
+/// that is for several addresses is not changed by one of them, and an edit leaves what ipvsadm cannot say.
+///
+/// # Errors
+/// A sentence that names the service.
+pub fn fit(operations: &mut [Operation], services: &[VirtualService]) -> Result<(), Refusal> {
+    let is_odd = |service: &&VirtualService| service.matchers.len() > 1 || expires_quiesced(service);
+    let odd: Vec<&VirtualService> = services.iter().filter(is_odd).collect();
+    for operation in operations {
+        let (asked, edit) = match operation {
+            Operation::EditVirtualService { virtual_service, set } => (virtual_service, Some(set)),
+            Operation::RemoveVirtualService { virtual_service } => (virtual_service, None),
+            _ => continue,
+        };
+        let ServiceRef::Matcher(matcher) = asked else { continue };
+        let Some(service) = odd.iter().find(|service| service.matchers.contains(matcher)) else { continue };
+        if service.matchers.len() > 1 {
+            let text = format!(
+                "lvs-tund: virtual service {:?} is for {} addresses and ports at once; change it in the \
+                 configuration and `lvs-tund reload`",
+                service.name,
+                service.matchers.len()
+            );
+            return Err(Refusal::kernel(text));
+        }
+        if let Some(Some(persistence)) = edit.and_then(|edit| edit.persistence.as_mut()) {
+            persistence.expire_quiesced = expires_quiesced(service);
+        }
+    }
+    Ok(())
+}
+
+fn expires_quiesced(service: &VirtualService) -> bool {
+    service.persistence.is_some_and(|persistence| persistence.expire_quiesced)
+}
+
+/// The address of a matcher as ipvsadm writes it.
+pub fn place_of(matcher: &Matcher) -> Option<(Transport, Place)> {
+    let transport = transport_of(matcher.protocol);
+    let port = match matcher.port {
+        Port::ALL => 0,
+        Port(ports) if ports.is_one() => ports.first,
+        Port(_) => return None,
+    };
+    Some((transport, Place { address: matcher.vip, port }))
+}
+
+pub(super) const fn transport_of(protocol: Protocol) -> Transport {
+    match protocol {
+        Protocol::Tcp => Transport::Tcp,
+        Protocol::Udp => Transport::Udp,
+    }
+}

@@ -1,0 +1,178 @@
+//! A command line as a row of options: clusters of letters, values behind a letter or an equals sign, words
+//! that are no options. The rules are those of the popt library, which ipvsadm users have in their fingers.
+
+use super::options::{OPTIONS, Row, Takes};
+
+/// Reads the words one after the other.
+pub struct Words<'a> {
+    words: &'a [String],
+    next: usize,
+    /// Letters of a cluster that are not read yet: byte position in the word before `next`.
+    cluster: Option<usize>,
+    only_plain: bool,
+    plain: Vec<&'a str>,
+}
+
+/// An option that was found.
+pub struct Found<'a> {
+    pub row: &'static Row,
+    pub value: Option<&'a str>,
+}
+
+/// Why a word is no option; each with the word as it was written.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum WordError {
+    Unknown(String),
+    MissingValue(String),
+    UnwantedValue(String),
+}
+
+impl WordError {
+    /// The text behind the word.
+    pub fn text(&self) -> String {
+        match self {
+            WordError::Unknown(word) => format!("{word}: unknown option"),
+            WordError::MissingValue(word) => format!("{word}: missing argument"),
+            WordError::UnwantedValue(word) => format!("{word}: option does not take an argument"),
+        }
+    }
+}
+
+impl<'a> Words<'a> {
+    pub fn new(words: &'a [String]) -> Words<'a> {
+        Words { words, next: 0, cluster: None, only_plain: false, plain: Vec::new() }
+    }
+
+    /// The last word that was read, option or value.
+    pub fn last(&self) -> &'a str {
+        self.next.checked_sub(1).and_then(|index| self.words.get(index)).map_or("", String::as_str)
+    }
+
+    /// The words that were no options, in their order.
+    pub fn into_plain(self) -> Vec<&'a str> {
+        self.plain
+    }
+
+    /// The next option, or `None` at the end.
+    pub fn next_option(&mut self) -> Option<Result<Found<'a>, WordError>> {
+        loop {
+            if let Some(position) = self.cluster.take() {
+                return Some(self.letter(self.last(), position));
+            }
+            let word = self.words.get(self.next)?.as_str();
+            self.next += 1;
+            if self.only_plain || !word.starts_with('-') || word == "-" {
+                self.plain.push(word);
+            } else if word == "--" {
+                self.only_plain = true;
+            } else if let Some(long) = word.strip_prefix("--") {
+                return Some(self.long(word, long));
+            } else {
+                return Some(self.letter(word, 1));
+            }
+        }
+    }
+
+    fn long(&mut self, word: &'a str, long: &'a str) -> Result<Found<'a>, WordError> {
+        let (name, value) = match long.split_once('=') {
+            Some((name, value)) => (name, Some(value)),
+            None => (long, None),
+        };
+        let Some(row) = OPTIONS.iter().find(|row| row.long == name) else {
+            return Err(WordError::Unknown(word.to_owned()));
+        };
+        match (row.takes, value) {
+            (Takes::Nothing, Some(_)) => Err(WordError::UnwantedValue(word.to_owned())),
+            (_, value) => self.found(row, word, value),
+        }
+    }
+
+    fn letter(&mut self, word: &'a str, position: usize) -> Result<Found<'a>, WordError> {
+        let rest = word.get(position..).unwrap_or_default();
+        let Some(letter) = rest.chars().next() else { return Err(WordError::Unknown(word.to_owned())) };
+        let Some(row) = OPTIONS.iter().find(|row| row.short == Some(letter)) else {
+            return Err(WordError::Unknown(word.to_owned()));
+        };
+        let behind = &rest[letter.len_utf8()..];
+        if row.takes == Takes::Nothing {
+            if behind.starts_with('=') {
+                return Err(WordError::UnwantedValue(word.to_owned()));
+            }
+            self.cluster = (!behind.is_empty()).then_some(position + letter.len_utf8());
+            return Ok(Found { row, value: None });
+        }
+        let value = (!behind.is_empty()).then(|| behind.strip_prefix('=').unwrap_or(behind));
+        self.found(row, word, value)
+    }
+
+    /// An option with its value: the one that stands in the word, or the next word.
+    fn found(
+        &mut self,
+        row: &'static Row,
+        word: &'a str,
+        value: Option<&'a str>,
+    ) -> Result<Found<'a>, WordError> {
+        let following = self.words.get(self.next).map(String::as_str);
+        let value = match (row.takes, value, following) {
+            (Takes::Nothing, _, _) => None,
+            (_, Some(value), _) => Some(value),
+            (Takes::Value, None, None) => return Err(WordError::MissingValue(word.to_owned())),
+            (Takes::ValueOrNothing, None, following)
+                if following.is_none_or(|word| word.starts_with('-')) =>
+            {
+                None
+            }
+            (_, None, following) => {
+                self.next += 1;
+                following
+            }
+        };
+        Ok(Found { row, value })
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    fn read(line: &str) -> (Vec<String>, Vec<String>) {
+        let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
+        let mut reader = Words::new(&words);
+        let mut options = Vec::new();
+        while let Some(found) = reader.next_option() {
+            options.push(match found {
+                Ok(Found { row, value: None }) => row.long.to_owned(),
+                Ok(Found { row, value: Some(value) }) => format!("{}={value}", row.long),
+                Err(error) => error.text(),
+            });
+        }
+        (options, reader.into_plain().into_iter().map(str::to_owned).collect())
+    }
+
+    #[test]
+    fn clusters_values_and_plain_words() {
+        assert_eq!(read("-Ln").0, ["list", "numeric"]);
+        assert_eq!(read("-At10.0.0.8:80").0, ["add-service", "tcp-service=10.0.0.8:80"]);
+        assert_eq!(read("-a -iw 5 -w=6").0, ["add-server", "ipip", "weight=5", "weight=6"]);
+        assert_eq!(read("--weight=4 --weight 5").0, ["weight=4", "weight=5"]);
+        assert_eq!(read("-L - foo -- -n").1, ["-", "foo", "-n"]);
+    }
+
+    #[test]
+    fn persistence_takes_a_number_only_if_none_of_its_own_begins() {
+        assert_eq!(read("-p 100").0, ["persistent=100"]);
+        assert_eq!(read("-p100 -p=7").0, ["persistent=100", "persistent=7"]);
+        assert_eq!(read("-p -s rr").0, ["persistent", "scheduler=rr"]);
+        assert_eq!(read("-A -p").0, ["add-service", "persistent"]);
+    }
+
+    #[test]
+    fn errors_name_the_whole_word() {
+        assert_eq!(read("-n8").0[1], "-n8: unknown option");
+        assert_eq!(read("-iw").0[1], "-iw: missing argument");
+        assert_eq!(read("--numeric=1").0, ["--numeric=1: option does not take an argument"]);
+        assert_eq!(read("-L=").0, ["-L=: option does not take an argument"]);
+        assert_eq!(read("--sched").0, ["--sched: unknown option"]);
+        assert_eq!(read("-é").0, ["-é: unknown option"]);
+    }
+}

@@ -1,0 +1,225 @@
+//! The JSON of the API: what a director tells of itself. What it is told stands in [`mod@change`].
+//!
+//! The words are the configuration's. Times are seconds. Statistics count what clients send: replies go to
+//! them directly, so that nothing is known of the other direction.
+
+pub mod change;
+mod value;
+
+use std::net::IpAddr;
+
+use serde::{Deserialize, Serialize};
+use utoipa::ToSchema;
+
+use super::error::ControlError;
+
+pub use change::{
+    Change, Changed, Configuration, Difference, Happened, Operation, RealServerEdit, RealServerSpec, Reload,
+    ServiceRef, Then, TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
+};
+pub use value::{Matcher, OnRemoved, Persistence, Port, Protocol, Seconds, UnknownTcp};
+
+/// The body of every answer that is no success.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct ErrorBody {
+    pub error: ControlError,
+}
+
+/// The director as a whole.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Status {
+    pub version: String,
+    /// Grows by one with every change.
+    pub generation: u64,
+    /// Seconds since the start.
+    pub uptime: u64,
+    pub interface: String,
+    pub tun: String,
+    /// The file it was started with.
+    pub config_file: Option<String>,
+    pub virtual_services: usize,
+    pub real_servers: usize,
+    pub draining: usize,
+    /// Entries in the connection table, and how many it takes.
+    pub connections: usize,
+    pub connections_max: usize,
+    pub templates: usize,
+    /// Of services that say nothing else, and of those added later.
+    pub timeouts: Timeouts,
+    pub statistics: Statistics,
+    pub rates: Rates,
+}
+
+/// All virtual services at one generation.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VirtualServices {
+    pub generation: u64,
+    pub virtual_services: Vec<VirtualService>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct VirtualService {
+    pub name: String,
+    /// Which packets it is for; at least one.
+    #[serde(rename = "match")]
+    pub matchers: Vec<Matcher>,
+    pub scheduler: String,
+    pub scheduler_flags: Vec<String>,
+    /// Of scheduler mh only.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub mh_table_size: Option<u32>,
+    pub persistence: Option<Persistence>,
+    /// Each UDP datagram is scheduled by itself.
+    pub one_packet: bool,
+    pub unknown_tcp: UnknownTcp,
+    pub on_removed: OnRemoved,
+    pub timeouts: Timeouts,
+    pub statistics: Statistics,
+    pub rates: Rates,
+    /// In the order they were added.
+    pub real_servers: Vec<RealServer>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct RealServer {
+    pub name: String,
+    #[schema(value_type = String)]
+    pub rip: IpAddr,
+    /// 0 is quiesced.
+    pub weight: u32,
+    /// 0: no limit.
+    pub upper_threshold: u32,
+    /// 0: three quarters of the upper one.
+    pub lower_threshold: u32,
+    /// What is configured; `null`: what the host's routes say.
+    pub path_mtu: Option<u16>,
+    /// What is in force, in bytes.
+    pub path_mtu_now: u16,
+    pub encapsulation: String,
+    pub active_connections: u32,
+    pub inactive_connections: u32,
+    /// Persistence templates.
+    pub persistent_connections: u32,
+    /// Its upper threshold keeps new connections away.
+    pub overloaded: bool,
+    pub drain: Option<Draining>,
+    pub statistics: Statistics,
+    pub rates: Rates,
+}
+
+/// A real server on its way out.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Draining {
+    /// What it weighed before, and will after `undrain`.
+    pub weight: u32,
+    /// Seconds until its connections are waited for no longer; `null`: as long as it takes.
+    pub deadline_in: Option<u64>,
+    pub then: Then,
+    /// It has no connections any more, or its deadline is over.
+    pub done: bool,
+}
+
+/// Since the service or real server was added, or its counters were zeroed.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Statistics {
+    pub connections: u64,
+    pub packets: u64,
+    /// IP length of the clients' packets, without the outer header.
+    pub bytes: u64,
+}
+
+/// Per second, over about eight seconds.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Rates {
+    pub connections: u64,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+/// What `/statistics` answers: the numbers of the listing without the rest.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct AllStatistics {
+    pub generation: u64,
+    pub statistics: Statistics,
+    pub rates: Rates,
+    pub virtual_services: Vec<ServiceStatistics>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ServiceStatistics {
+    pub name: String,
+    pub statistics: Statistics,
+    pub rates: Rates,
+    pub real_servers: Vec<ServerStatistics>,
+}
+
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct ServerStatistics {
+    pub name: String,
+    pub statistics: Statistics,
+    pub rates: Rates,
+}
+
+/// Seconds without a packet after which a connection is forgotten.
+#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Timeouts {
+    pub tcp: Seconds,
+    pub tcp_fin: Seconds,
+    pub udp: Seconds,
+}
+
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(rename_all = "snake_case")]
+pub enum Kind {
+    Connection,
+    /// A client's persistence template: `client` is cleared behind the prefix, `client_port` is 0.
+    Template,
+}
+
+/// A connection or a persistence template.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Connection {
+    pub kind: Kind,
+    pub protocol: Protocol,
+    #[schema(value_type = String)]
+    pub client: IpAddr,
+    pub client_port: u16,
+    #[schema(value_type = String)]
+    pub vip: IpAddr,
+    /// 0: any, as for a template of a service on all ports.
+    pub vip_port: u16,
+    /// Name of its virtual service; `null` if it has left the configuration.
+    pub virtual_service: Option<String>,
+    /// Name of its real server; `null` if nobody remembers it.
+    pub real_server: Option<String>,
+    #[schema(value_type = Option<String>)]
+    pub rip: Option<IpAddr>,
+    /// As IPVS calls it: "ESTABLISHED", "FIN_WAIT", "UDP"; of a template "NONE".
+    pub state: String,
+    /// Seconds without another packet.
+    pub expires_in: u64,
+}
+
+/// A page of connections, in no order that means anything.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Connections {
+    pub connections: Vec<Connection>,
+    /// Asks for what follows; absent on the last page.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub cursor: Option<String>,
+}
+
+/// One change of the director, as `/events` tells it.
+#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
+pub struct Event {
+    pub generation: u64,
+    /// Seconds since 1970-01-01 00:00 UTC.
+    pub at: f64,
+    /// Who did it: "uid 0, pid 4711", "SIGHUP", "drain".
+    pub by: String,
+    pub what: Happened,
+    /// One sentence.
+    pub message: String,
+    pub differences: Vec<Difference>,
+}

@@ -1,0 +1,218 @@
+//! Single values of the JSON.
+
+use std::borrow::Cow;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::{RefOr, Schema};
+use utoipa::{PartialSchema, ToSchema};
+
+use crate::director::cluster::{self, Ports};
+use crate::packet;
+
+/// A span of time as a number of seconds; written with a fraction only if it has one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub struct Seconds(pub Duration);
+
+impl Seconds {
+    pub const fn new(seconds: u64) -> Seconds {
+        Seconds(Duration::from_secs(seconds))
+    }
+
+    /// Whole seconds, as ipvsadm prints them.
+    pub const fn whole(self) -> u64 {
+        self.0.as_secs()
+    }
+}
+
+impl Serialize for Seconds {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.subsec_nanos() == 0 {
+            serializer.serialize_u64(self.0.as_secs())
+        } else {
+            serializer.serialize_f64(self.0.as_secs_f64())
+        }
+    }
+}
+
+impl<'de> Deserialize<'de> for Seconds {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
+        let seconds = f64::deserialize(deserializer)?;
+        // Milliseconds are as fine as a timer is.
+        let duration = Duration::try_from_secs_f64((seconds * 1e3).round() / 1e3);
+        duration.map(Seconds).map_err(|_| de::Error::custom("expected a number of seconds, 0 or more"))
+    }
+}
+
+impl PartialSchema for Seconds {
+    fn schema() -> RefOr<Schema> {
+        ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0)).description(Some("Seconds")).into()
+    }
+}
+
+impl ToSchema for Seconds {
+    fn name() -> Cow<'static, str> {
+        "Seconds".into()
+    }
+}
+
+/// A port, a range of ports, or all of them: `80`, `"8000-8099"`, `"all"`.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Port(pub Ports);
+
+impl Port {
+    pub const ALL: Port = Port(Ports::ALL);
+
+    pub const fn one(port: u16) -> Port {
+        Port(Ports::one(port))
+    }
+}
+
+impl Serialize for Port {
+    fn serialize<S: Serializer>(&self, serializer: S) -> Result<S::Ok, S::Error> {
+        if self.0.is_one() { serializer.serialize_u16(self.0.first) } else { serializer.collect_str(&self.0) }
+    }
+}
+
+impl<'de> Deserialize<'de> for Port {
+    fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Port, D::Error> {
+        #[derive(Deserialize)]
+        #[serde(untagged, expecting = "expected a port, a range such as \"8000-8099\", or \"all\"")]
+        enum Written {
+            Number(u16),
+            Word(String),
+        }
+        let ports = match Written::deserialize(deserializer)? {
+            Written::Number(0) => None,
+            Written::Number(port) => Some(Ports::one(port)),
+            Written::Word(word) => word.parse().ok(),
+        };
+        ports.map(Port).ok_or_else(|| {
+            de::Error::custom("expected a port from 1 to 65535, a range such as \"8000-8099\", or \"all\"")
+        })
+    }
+}
+
+impl PartialSchema for Port {
+    fn schema() -> RefOr<Schema> {
+        let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(65_535));
+        let word = ObjectBuilder::new()
+            .schema_type(Type::String)
+            .description(Some("A range such as \"8000-8099\", or \"all\""));
+        OneOfBuilder::new().item(number).item(word).into()
+    }
+}
+
+impl ToSchema for Port {
+    fn name() -> Cow<'static, str> {
+        "Port".into()
+    }
+}
+
+/// A value that the JSON and the director both have, word for word.
+macro_rules! words {
+    ($(#[$about:meta])* $name:ident = $inner:path { $($(#[$variant_about:meta])* $variant:ident),+ }) => {
+        $(#[$about])*
+        #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+        #[serde(rename_all = "snake_case")]
+        pub enum $name {
+            $($(#[$variant_about])* $variant),+
+        }
+
+        impl From<$inner> for $name {
+            fn from(value: $inner) -> $name {
+                match value { $(<$inner>::$variant => $name::$variant),+ }
+            }
+        }
+
+        impl From<$name> for $inner {
+            fn from(value: $name) -> $inner {
+                match value { $($name::$variant => <$inner>::$variant),+ }
+            }
+        }
+    };
+}
+
+words! {
+    Protocol = packet::Protocol { Tcp, Udp }
+}
+
+words! {
+    /// What a TCP segment that is no SYN and belongs to no connection gets.
+    UnknownTcp = cluster::UnknownTcp { Rst, Drop, Schedule }
+}
+
+words! {
+    /// What becomes of a connection whose real server has left the configuration.
+    OnRemoved = cluster::OnRemoved { Reschedule, Drop, Keep }
+}
+
+/// Which packets a virtual service is for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Matcher {
+    pub protocol: Protocol,
+    #[schema(value_type = String)]
+    pub vip: IpAddr,
+    pub port: Port,
+}
+
+impl From<cluster::Matcher> for Matcher {
+    fn from(matcher: cluster::Matcher) -> Matcher {
+        Matcher { protocol: matcher.protocol.into(), vip: matcher.vip, port: Port(matcher.ports) }
+    }
+}
+
+impl From<Matcher> for cluster::Matcher {
+    fn from(matcher: Matcher) -> cluster::Matcher {
+        cluster::Matcher { protocol: matcher.protocol.into(), vip: matcher.vip, ports: matcher.port.0 }
+    }
+}
+
+/// A client's later connections go where its first one went.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct Persistence {
+    /// Seconds after the last new connection; left out: 360.
+    #[serde(default = "timeout_default")]
+    pub timeout: Seconds,
+    /// Clients that share this many leading bits are one client; left out: 32.
+    #[serde(default = "prefix_default")]
+    pub prefix: u8,
+    /// A real server of weight 0 loses its clients with their next connection.
+    #[serde(default)]
+    pub expire_quiesced: bool,
+}
+
+const fn timeout_default() -> Seconds {
+    Seconds(cluster::Persistence::TIMEOUT_DEFAULT)
+}
+
+const fn prefix_default() -> u8 {
+    32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn seconds_and_ports_read_as_they_are_written() {
+        let seconds = |text| serde_json::from_str::<Seconds>(text);
+        assert_eq!(seconds("360").unwrap(), Seconds::new(360));
+        assert_eq!(seconds("1.5").unwrap(), Seconds(Duration::from_millis(1500)));
+        assert_eq!(serde_json::to_string(&seconds("1.5").unwrap()).unwrap(), "1.5");
+        assert_eq!(serde_json::to_string(&seconds("360.0").unwrap()).unwrap(), "360");
+        assert!(seconds("-1").is_err() && seconds("1e300").is_err() && seconds("\"6m\"").is_err());
+        for text in ["80", "\"8000-8099\"", "\"all\""] {
+            let port: Port = serde_json::from_str(text).unwrap();
+            assert_eq!(serde_json::to_string(&port).unwrap(), text);
+        }
+        for text in ["0", "65536", "\"9-8\"", "\"\"", "null", "[80]", "-1"] {
+            let error = serde_json::from_str::<Port>(text).unwrap_err().to_string();
+            assert!(error.contains("8000-8099"), "{text}: {error}");
+        }
+    }
+}

@@ -1,0 +1,166 @@
+//! A configuration in the making, and how its parts are found.
+
+use std::collections::HashMap;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use super::super::error::{Code, ControlError};
+use super::super::model::ServiceRef;
+use super::{Applied, Running, Zeroed};
+use crate::config::consistency;
+use crate::director::cluster::{ClusterConfig, Matcher, RealServerConfig, VirtualServiceConfig};
+
+/// Operations of one change from which on an index pays.
+const INDEX_MIN: usize = 16;
+
+/// A configuration in the making. Removed services leave a hole, so that indices stay.
+pub(super) struct Draft {
+    pub(super) running: Running,
+    pub(super) services: Vec<Option<VirtualServiceConfig>>,
+    pub(super) index: Option<Index>,
+    /// Indices of services.
+    pub(super) zeroed: Vec<usize>,
+    pub(super) is_all_zeroed: bool,
+    /// Something changed that [`consistency::check`] looks at.
+    pub(super) is_rebuilt: bool,
+}
+
+#[derive(Default)]
+pub(super) struct Index {
+    by_name: HashMap<String, usize>,
+    by_matcher: HashMap<Matcher, usize>,
+}
+
+impl Index {
+    pub(super) fn insert(&mut self, position: usize, service: &VirtualServiceConfig) {
+        self.by_name.insert(service.name.clone(), position);
+        self.by_matcher.extend(service.matchers.iter().map(|matcher| (*matcher, position)));
+    }
+
+    pub(super) fn remove(&mut self, service: &VirtualServiceConfig) {
+        self.by_name.remove(&service.name);
+        service.matchers.iter().for_each(|matcher| _ = self.by_matcher.remove(matcher));
+    }
+}
+
+impl Draft {
+    pub(super) fn new(running: &Running, operations: usize) -> Draft {
+        let services: Vec<_> = running.cluster.virtual_services.iter().cloned().map(Some).collect();
+        let index = (operations >= INDEX_MIN).then(|| {
+            let mut index = Index::default();
+            let services = services.iter().enumerate();
+            services.for_each(|(at, service)| service.iter().for_each(|service| index.insert(at, service)));
+            index
+        });
+        Draft {
+            running: running.clone(),
+            services,
+            index,
+            zeroed: Vec::new(),
+            is_all_zeroed: false,
+            is_rebuilt: false,
+        }
+    }
+
+    pub(super) fn finish(self) -> Result<Applied, ControlError> {
+        let named = |at: &usize| self.services[*at].as_ref().map(|service| service.name.clone());
+        let zeroed = match (self.is_all_zeroed, self.zeroed.is_empty()) {
+            (true, _) => Zeroed::All,
+            (false, true) => Zeroed::Nothing,
+            (false, false) => Zeroed::VirtualServices(self.zeroed.iter().filter_map(named).collect()),
+        };
+        let services: Vec<VirtualServiceConfig> = self.services.into_iter().flatten().collect();
+        if self.is_rebuilt {
+            consistency::check(&services).map_err(|found| ControlError::new(Code::Invalid, found.message))?;
+        }
+        let mut running = self.running;
+        let ClusterConfig {
+            no_service,
+            ttl,
+            ignores_df,
+            decrements_ttl,
+            new_connections_per_second_max,
+            virtual_services: _,
+        } = *running.cluster;
+        running.cluster = Arc::new(ClusterConfig {
+            no_service,
+            ttl,
+            ignores_df,
+            decrements_ttl,
+            new_connections_per_second_max,
+            virtual_services: services,
+        });
+        Ok(Applied { running, zeroed })
+    }
+
+    pub(super) fn service(&self, at: usize) -> &VirtualServiceConfig {
+        self.services[at].as_ref().expect("because only found services are asked for")
+    }
+
+    pub(super) fn service_mut(&mut self, at: usize) -> &mut VirtualServiceConfig {
+        self.services[at].as_mut().expect("because only found services are asked for")
+    }
+
+    pub(super) fn position_named(&self, name: &str) -> Option<usize> {
+        match &self.index {
+            Some(index) => index.by_name.get(name).copied(),
+            None => self.services.iter().position(|s| s.as_ref().is_some_and(|s| s.name == name)),
+        }
+    }
+
+    pub(super) fn position_of(&self, matcher: &Matcher) -> Option<usize> {
+        match &self.index {
+            Some(index) => index.by_matcher.get(matcher).copied(),
+            None => {
+                self.services.iter().position(|s| s.as_ref().is_some_and(|s| s.matchers.contains(matcher)))
+            }
+        }
+    }
+
+    pub(super) fn find(&self, service: &ServiceRef) -> Result<usize, ControlError> {
+        let found = match service {
+            ServiceRef::Name(name) => self.position_named(name),
+            ServiceRef::Matcher(matcher) => self.position_of(&(*matcher).into()),
+        };
+        let message = || format!("there is no virtual service {service}; `status` lists them");
+        found.ok_or_else(|| ControlError::new(Code::NoSuchService, message()))
+    }
+
+    pub(super) fn find_server(&self, service: &ServiceRef, server: &str) -> Result<Place, ControlError> {
+        let at = self.find(service)?;
+        let found = position_of_server(&self.service(at).real_servers, server);
+        let message = || format!("virtual service {service} has no real server {server:?}");
+        found.map(|index| (at, index)).ok_or_else(|| ControlError::new(Code::NoSuchRealServer, message()))
+    }
+
+    /// In one virtual service, or in all that have it; at least one.
+    pub(super) fn find_servers(
+        &self,
+        service: Option<&ServiceRef>,
+        server: &str,
+    ) -> Result<Vec<Place>, ControlError> {
+        if let Some(service) = service {
+            return self.find_server(service, server).map(|place| vec![place]);
+        }
+        let place = |(at, service): (usize, &Option<VirtualServiceConfig>)| {
+            Some((at, position_of_server(&service.as_ref()?.real_servers, server)?))
+        };
+        let places: Vec<Place> = self.services.iter().enumerate().filter_map(place).collect();
+        if places.is_empty() {
+            let message = format!("no virtual service has a real server {server:?}");
+            return Err(ControlError::new(Code::NoSuchRealServer, message));
+        }
+        Ok(places)
+    }
+}
+
+/// Indices of a service and of a real server in it.
+pub(super) type Place = (usize, usize);
+
+/// By RIP if the word is an address, else by name.
+pub fn position_of_server(servers: &[RealServerConfig], word: &str) -> Option<usize> {
+    match word.parse::<IpAddr>() {
+        Ok(rip) => servers.iter().position(|server| server.rip == rip),
+        Err(_) => servers.iter().position(|server| server.name == word),
+    }
+}

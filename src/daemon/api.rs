@@ -1,0 +1,152 @@
+//! The API: `/api/v1/…`, JSON over HTTP, on the control socket; what can be read also over TCP, if asked for.
+//!
+//! Readers look at what the control task has published and never wait for it; writers queue up for the task.
+
+mod connections;
+mod events;
+mod listing;
+mod read;
+mod write;
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::body::Body;
+use axum::http::{StatusCode, header};
+use axum::response::{IntoResponse, Response};
+use axum::routing::{get, post};
+use serde::Serialize;
+use tokio::sync::mpsc;
+use utoipa::OpenApi;
+
+use super::control::{Request, Shared};
+use crate::control::model::ErrorBody;
+use crate::control::{Code, ControlError};
+
+/// What every handler is given.
+#[derive(Clone)]
+pub struct Api {
+    pub shared: Arc<Shared>,
+    pub requests: mpsc::Sender<Request>,
+    /// Whoever asks may see the hash key.
+    pub has_secrets: bool,
+}
+
+/// The document that describes the API; `config/openapi.json` is this, and a test holds them together.
+#[derive(OpenApi)]
+#[openapi(
+    info(
+        title = "lvs-tund director",
+        description = "Reads and changes a running director, over HTTP/1.1 on its control socket. Every refusal has \
+                       a body with a stable code and a sentence. Unknown fields are refused."
+    ),
+    paths(
+        read::status,
+        read::virtual_services,
+        read::virtual_service,
+        read::statistics,
+        read::configuration,
+        connections::connections,
+        events::events,
+        write::change,
+        write::configure,
+        write::reload
+    ),
+    components(schemas(crate::control::model::Event))
+)]
+struct Document;
+
+/// As text, with a newline at its end.
+pub fn document() -> String {
+    let document = Document::openapi();
+    document.to_pretty_json().map(|text| text + "\n").unwrap_or_else(|error| error.to_string())
+}
+
+/// What can be read.
+pub fn reading(api: Api) -> Router {
+    routes(false).with_state(api)
+}
+
+/// Everything.
+pub fn everything(api: Api) -> Router {
+    routes(true).with_state(api)
+}
+
+fn routes(is_writing: bool) -> Router<Api> {
+    let mut configuration = get(read::configuration);
+    let mut router = Router::new()
+        .route("/api/v1/status", get(read::status))
+        .route("/api/v1/virtual_services", get(read::virtual_services))
+        .route("/api/v1/virtual_services/{name}", get(read::virtual_service))
+        .route("/api/v1/statistics", get(read::statistics))
+        .route("/api/v1/connections", get(connections::connections))
+        .route("/api/v1/events", get(events::events))
+        .route("/api/v1/openapi.json", get(|| async { json_text(document()) }));
+    if is_writing {
+        configuration = configuration.post(write::configure);
+        router =
+            router.route("/api/v1/changes", post(write::change)).route("/api/v1/reload", post(write::reload));
+    }
+    router
+        .route("/api/v1/config", configuration)
+        .fallback(|| async { Refusal(ControlError::new(Code::NotFound, "there is nothing at this path")) })
+        .method_not_allowed_fallback(|| async {
+            Refusal(ControlError::new(Code::MethodNotAllowed, "this path does not take this method"))
+        })
+}
+
+/// An error as an answer.
+pub struct Refusal(pub ControlError);
+
+impl From<ControlError> for Refusal {
+    fn from(error: ControlError) -> Refusal {
+        Refusal(error)
+    }
+}
+
+impl IntoResponse for Refusal {
+    fn into_response(self) -> Response {
+        let status = match self.0.code {
+            Code::BadRequest => StatusCode::BAD_REQUEST,
+            Code::NotFound | Code::NoSuchService | Code::NoSuchRealServer => StatusCode::NOT_FOUND,
+            Code::MethodNotAllowed => StatusCode::METHOD_NOT_ALLOWED,
+            Code::TooLarge => StatusCode::PAYLOAD_TOO_LARGE,
+            Code::Busy => StatusCode::SERVICE_UNAVAILABLE,
+            Code::ServiceExists
+            | Code::RealServerExists
+            | Code::NotDraining
+            | Code::GenerationConflict
+            | Code::NeedsRestart
+            | Code::NoFile
+            | Code::HostRefused => StatusCode::CONFLICT,
+            Code::NoSuchScheduler
+            | Code::UnsupportedAddressFamily
+            | Code::Invalid
+            | Code::BadConfiguration => StatusCode::UNPROCESSABLE_ENTITY,
+            Code::Internal => StatusCode::INTERNAL_SERVER_ERROR,
+        };
+        let mut response = json(&ErrorBody { error: self.0 });
+        *response.status_mut() = status;
+        response
+    }
+}
+
+/// A value as an answer.
+pub fn json<T: Serialize>(value: &T) -> Response {
+    match serde_json::to_vec(value) {
+        Ok(mut bytes) => {
+            bytes.push(b'\n');
+            json_text(bytes)
+        }
+        Err(error) => (StatusCode::INTERNAL_SERVER_ERROR, error.to_string()).into_response(),
+    }
+}
+
+fn json_text(text: impl Into<Body>) -> Response {
+    ([(header::CONTENT_TYPE, "application/json")], text.into()).into_response()
+}
+
+/// Lines of JSON as they come.
+pub fn json_lines(body: Body) -> Response {
+    ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
+}

@@ -1,0 +1,55 @@
+//! What happens, as it happens: one line of JSON per event.
+
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
+use axum::extract::State;
+use axum::response::Response;
+use tokio::sync::broadcast::Receiver;
+use tokio::sync::broadcast::error::RecvError;
+
+use super::{Api, json_lines};
+use crate::control::model::{Event, Happened};
+
+/// Every change from here on, a line each. A reader that is too slow is told so and let go.
+#[utoipa::path(
+    get,
+    path = "/api/v1/events",
+    responses((status = 200, body = Event, content_type = "application/x-ndjson"))
+)]
+pub async fn events(State(api): State<Api>) -> Response {
+    let generation = api.shared.published().generation;
+    let events = Some((api.shared.events(), generation));
+    json_lines(Body::from_stream(futures_util::stream::unfold(events, next)))
+}
+
+type Listener = (Receiver<Arc<Event>>, u64);
+
+/// The next line, and who waits for the one behind it.
+async fn next(listener: Option<Listener>) -> Option<(std::io::Result<Bytes>, Option<Listener>)> {
+    let (mut events, generation) = listener?;
+    match events.recv().await {
+        Ok(event) => {
+            let generation = event.generation;
+            Some((line(&event), Some((events, generation))))
+        }
+        Err(RecvError::Lagged(missed)) => {
+            let event = Event {
+                generation,
+                at: crate::daemon::clock::since_epoch(),
+                by: "lvs-tund".to_owned(),
+                what: Happened::Lagged,
+                message: format!("{missed} events were missed; read the state again, then listen again"),
+                differences: Vec::new(),
+            };
+            Some((line(&event), None))
+        }
+        Err(RecvError::Closed) => None,
+    }
+}
+
+fn line(event: &Event) -> std::io::Result<Bytes> {
+    let mut line = serde_json::to_vec(event)?;
+    line.push(b'\n');
+    Ok(line.into())
+}

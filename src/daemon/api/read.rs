@@ -1,0 +1,83 @@
+//! What can be read at once.
+
+use axum::extract::{Path, State};
+use axum::response::Response;
+
+use super::{Api, Refusal, json, listing};
+use crate::config::plan::DirectorPlan;
+use crate::config::write;
+use crate::control::model::{
+    AllStatistics, Configuration, ErrorBody, Status, VirtualService, VirtualServices,
+};
+use crate::control::{Code, ControlError};
+use crate::daemon::control::Published;
+
+/// The director as a whole.
+#[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = Status)))]
+pub async fn status(State(api): State<Api>) -> Response {
+    json(&listing::status(&api.shared.published(), &api.shared))
+}
+
+/// All virtual services with their real servers, at one generation.
+#[utoipa::path(get, path = "/api/v1/virtual_services", responses((status = 200, body = VirtualServices)))]
+pub async fn virtual_services(State(api): State<Api>) -> Response {
+    // Thousands of services are milliseconds: not on the thread that answers others.
+    blocking(move || {
+        let published = api.shared.published();
+        let services = listing::services(&published);
+        let virtual_services = services.iter().map(|s| listing::virtual_service(s, &published, &api.shared));
+        let virtual_services = virtual_services.collect();
+        json(&VirtualServices { generation: published.generation, virtual_services })
+    })
+    .await
+}
+
+/// One virtual service.
+#[utoipa::path(
+    get,
+    path = "/api/v1/virtual_services/{name}",
+    params(("name" = String, Path, description = "Its name")),
+    responses((status = 200, body = VirtualService), (status = 404, body = ErrorBody))
+)]
+pub async fn virtual_service(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {
+    let published = api.shared.published();
+    let found = published.cluster.virtual_services().find(|service| service.config.name == name);
+    let service = found.ok_or_else(|| {
+        ControlError::new(Code::NoSuchService, format!("there is no virtual service {name:?}"))
+    })?;
+    Ok(json(&listing::virtual_service(service, &published, &api.shared)))
+}
+
+/// Numbers of all virtual services and real servers, without the rest.
+#[utoipa::path(get, path = "/api/v1/statistics", responses((status = 200, body = AllStatistics)))]
+pub async fn statistics(State(api): State<Api>) -> Response {
+    blocking(move || json(&listing::all_statistics(&api.shared.published(), &api.shared))).await
+}
+
+/// The configuration in force, as a file says it; what is posted to the same path.
+#[utoipa::path(get, path = "/api/v1/config", responses((status = 200, body = Configuration)))]
+pub async fn configuration(State(api): State<Api>) -> Response {
+    blocking(move || {
+        let published = api.shared.published();
+        let toml = write::director(&in_force(&published, &api));
+        json(&Configuration { toml, if_generation: Some(published.generation), dry_run: false })
+    })
+    .await
+}
+
+/// What the director does, as a plan.
+fn in_force(published: &Published, api: &Api) -> DirectorPlan {
+    DirectorPlan {
+        cluster: (**published.cluster.config()).clone(),
+        defaults: published.defaults,
+        hash_key: published.hash_key.filter(|_| api.has_secrets),
+        ..api.shared.plan.clone()
+    }
+}
+
+async fn blocking(answer: impl FnOnce() -> Response + Send + 'static) -> Response {
+    use axum::response::IntoResponse;
+    let answered = tokio::task::spawn_blocking(answer).await;
+    let failed = |error: tokio::task::JoinError| ControlError::new(Code::Internal, error.to_string());
+    answered.unwrap_or_else(|error| Refusal(failed(error)).into_response())
+}

@@ -1,0 +1,98 @@
+//! What changes the director: each request is one turn of the control task.
+
+use std::time::Duration;
+
+use axum::Extension;
+use axum::body::{Body, HttpBody, to_bytes};
+use axum::extract::State;
+use axum::response::Response;
+use serde::de::DeserializeOwned;
+use tokio::sync::oneshot;
+
+use super::{Api, Refusal, json};
+use crate::control::model::{Change, Changed, Configuration, ErrorBody, Reload};
+use crate::control::{Code, ControlError};
+use crate::daemon::control::{Demand, Request};
+use crate::daemon::http::Peer;
+
+/// 32,000 services with four real servers each, as operations.
+const BODY_MAX: usize = 32 << 20;
+
+/// For a body to arrive, from its header on.
+const BODY_DEADLINE: Duration = Duration::from_secs(30);
+
+/// Operations, carried out together or not at all.
+#[utoipa::path(
+    post,
+    path = "/api/v1/changes",
+    request_body = Change,
+    responses((status = 200, body = Changed), (status = "4XX", body = ErrorBody))
+)]
+pub async fn change(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    demand(&api, peer, Demand::Change(read(body).await?)).await
+}
+
+/// A whole configuration in place of the one in force.
+#[utoipa::path(
+    post,
+    path = "/api/v1/config",
+    request_body = Configuration,
+    responses((status = 200, body = Changed), (status = "4XX", body = ErrorBody))
+)]
+pub async fn configure(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    demand(&api, peer, Demand::Configure(read(body).await?)).await
+}
+
+/// The file again; what it says otherwise than before is taken over.
+#[utoipa::path(
+    post,
+    path = "/api/v1/reload",
+    request_body = Reload,
+    responses((status = 200, body = Changed), (status = "4XX", body = ErrorBody))
+)]
+pub async fn reload(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    demand(&api, peer, Demand::Reload(read(body).await?)).await
+}
+
+async fn demand(api: &Api, peer: Peer, demand: Demand) -> Result<Response, Refusal> {
+    let (answer, answered) = oneshot::channel();
+    let ending = || ControlError::new(Code::Busy, "the director is ending");
+    api.requests.send(Request { demand, by: peer.0, answer }).await.map_err(|_| ending())?;
+    let changed: Changed = answered.await.map_err(|_| ending())??;
+    Ok(json(&changed))
+}
+
+/// A body as what it should be; an empty one as `{}`.
+async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ControlError> {
+    let bad = |message: String| ControlError::new(Code::BadRequest, message);
+    let too_large =
+        |what| ControlError::new(Code::TooLarge, format!("{what}: expected at most {BODY_MAX} bytes"));
+    if body.size_hint().lower() > BODY_MAX as u64 {
+        return Err(too_large("the body is too long".to_owned()));
+    }
+    let bytes = tokio::time::timeout(BODY_DEADLINE, to_bytes(body, BODY_MAX)).await;
+    let bytes =
+        bytes.map_err(|_| bad(format!("the body did not arrive within {} s", BODY_DEADLINE.as_secs())))?;
+    let bytes = bytes.map_err(|error| {
+        // axum tells a limit and a connection that broke alike; the second has nobody to hear it.
+        ControlError::new(
+            Code::TooLarge,
+            format!("the body cannot be read: {error}; at most {BODY_MAX} bytes"),
+        )
+    })?;
+    let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    serde_json::from_slice(text)
+        .map_err(|error| bad(format!("the body is not what this path takes: {error}")))
+}

@@ -1,0 +1,418 @@
+//! The one task that changes a running director: it owns the configuration in force and its generation.
+//!
+//! ```text
+//! change, configuration, reload, SIGHUP, a drain's end
+//!   └▶ next configuration ▶ what the host says of it ▶ snapshot ▶ publish ▶ capture new VIPs ▶ let old ones go
+//! ```
+//!
+//! In this order: a packet for a new VIP finds its service, and one for a VIP that stays is never without a
+//! capture. If the host refuses a VIP, the snapshot before it is published again and nothing has changed.
+
+pub mod shared;
+
+use std::net::IpAddr;
+use std::path::PathBuf;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::oneshot;
+
+use super::clock::Clock;
+use super::view;
+use crate::config::diff::{self, Difference};
+use crate::config::plan::DirectorPlan;
+use crate::config::{ConfigError, Source, consistency};
+use crate::control::model::{Change, Changed, Configuration, Event, Happened, Reload};
+use crate::control::operation::{Applied, Drains, Running, Zeroed, apply, drain};
+use crate::control::{Code, ControlError};
+use crate::director::cluster::{Cluster, ClusterConfig};
+use crate::host::DirectorHost;
+
+pub use shared::{Published, Shared};
+
+/// Differences named in a log line.
+const LOGGED_MAX: usize = 8;
+
+/// Where the configuration came from, and how its text becomes a plan: the command line goes before it.
+pub struct ConfigFile {
+    pub path: Option<PathBuf>,
+    pub read: ReadPlan,
+}
+
+pub type ReadPlan = Arc<dyn Fn(&Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
+
+/// What the task is asked for.
+pub enum Demand {
+    Change(Change),
+    Configure(Configuration),
+    Reload(Reload),
+}
+
+pub struct Request {
+    pub demand: Demand,
+    /// Who asks.
+    pub by: String,
+    pub answer: oneshot::Sender<Result<Changed, ControlError>>,
+}
+
+pub struct Control {
+    file: ConfigFile,
+    /// The file as it was taken over last; its hash keys are not in it.
+    base: DirectorPlan,
+    running: Running,
+    generation: u64,
+    clock: Clock,
+    latest: Arc<ArcSwap<Cluster>>,
+    shared: Arc<Shared>,
+    /// Snapshots that a worker may still look at: none is to be freed by a thread that forwards packets.
+    retired: Vec<Arc<Cluster>>,
+}
+
+/// A configuration that is to be in force, and what is to be told about it.
+struct Next {
+    running: Running,
+    zeroed: Zeroed,
+    by: String,
+    what: Happened,
+    dry_run: bool,
+}
+
+impl Control {
+    /// `running` is in force in `shared` already.
+    pub fn new(
+        file: ConfigFile,
+        base: DirectorPlan,
+        running: Running,
+        clock: Clock,
+        latest: Arc<ArcSwap<Cluster>>,
+        shared: Arc<Shared>,
+    ) -> Control {
+        let retired = Vec::new();
+        Control { file, base, running, generation: shared::FIRST_GENERATION, clock, latest, shared, retired }
+    }
+
+    /// Does what is asked and tells the asker, who may have gone meanwhile.
+    pub async fn answer(&mut self, request: Request, host: &mut DirectorHost) {
+        let Request { demand, by, answer } = request;
+        let outcome = match demand {
+            Demand::Change(change) => self.change(change, by, host).await,
+            Demand::Configure(configuration) => self.configure(configuration, by, host).await,
+            Demand::Reload(reload) => self.reload(reload, by, host).await,
+        };
+        let _ = answer.send(outcome);
+    }
+
+    async fn change(
+        &mut self,
+        change: Change,
+        by: String,
+        host: &mut DirectorHost,
+    ) -> Result<Changed, ControlError> {
+        self.check_generation(change.if_generation)?;
+        let Applied { running, zeroed } = apply(&self.running, &change.operations, self.clock.now())?;
+        let next = Next { running, zeroed, by, what: Happened::Changed, dry_run: change.dry_run };
+        self.advance(next, host).await
+    }
+
+    async fn configure(
+        &mut self,
+        configuration: Configuration,
+        by: String,
+        host: &mut DirectorHost,
+    ) -> Result<Changed, ControlError> {
+        self.check_generation(configuration.if_generation)?;
+        let plan = self.read("request".to_owned(), configuration.toml).await?;
+        self.check_restart(&plan)?;
+        let hash_key = plan.hash_key.unwrap_or(self.running.hash_key);
+        let cluster = plan.cluster;
+        let running = self.carried_over(Running {
+            cluster: cluster.into(),
+            defaults: plan.defaults,
+            hash_key,
+            drains: Drains::new(),
+        })?;
+        let (zeroed, dry_run) = (Zeroed::Nothing, configuration.dry_run);
+        let next = Next { running, zeroed, by, what: Happened::Replaced, dry_run };
+        let changed = self.advance(next, host).await?;
+        if !dry_run {
+            self.base.hash_key = plan.hash_key.or(self.base.hash_key);
+            self.publish();
+        }
+        Ok(changed)
+    }
+
+    /// Takes the file over as it is now. A file that cannot be taken over changes nothing, and why is logged.
+    pub async fn reload(
+        &mut self,
+        reload: Reload,
+        by: String,
+        host: &mut DirectorHost,
+    ) -> Result<Changed, ControlError> {
+        let outcome = self.reload_unlogged(&reload, &by, host).await;
+        if let (Err(error), false) = (&outcome, reload.dry_run) {
+            tracing::warn!(by, generation = self.generation, "director: reload refused: {error}");
+            self.tell(&by, Happened::ReloadRefused, error.to_string(), Vec::new());
+        }
+        if outcome.as_ref().is_ok_and(|changed| changed.differences.is_empty() && !reload.dry_run) {
+            tracing::info!(by, generation = self.generation, "director: reloaded: the file says nothing new");
+        }
+        outcome
+    }
+
+    async fn reload_unlogged(
+        &mut self,
+        reload: &Reload,
+        by: &str,
+        host: &mut DirectorHost,
+    ) -> Result<Changed, ControlError> {
+        self.check_generation(reload.if_generation)?;
+        let Some(path) = self.file.path.clone() else {
+            let message = "the director was started without --config, so that there is no file to reload";
+            return Err(ControlError::new(Code::NoFile, message));
+        };
+        let name = path.display().to_string();
+        let text = tokio::fs::read_to_string(&path).await.map_err(|error| {
+            ControlError::new(Code::BadConfiguration, format!("{name}: cannot be read: {error}"))
+        })?;
+        let plan = self.read(name, text).await?;
+        self.check_restart(&plan)?;
+        let (base, file) = (&self.base, &plan);
+        let hash_key = match file.hash_key.filter(|_| file.hash_key != base.hash_key) {
+            Some(key) => key,
+            None => self.running.hash_key,
+        };
+        let running = self.carried_over(Running {
+            cluster: diff::merge(&base.cluster, &file.cluster, &self.running.cluster).into(),
+            defaults: diff::merge_defaults(&base.defaults, &file.defaults, &self.running.defaults),
+            hash_key,
+            drains: Drains::new(),
+        })?;
+        let next = Next {
+            running,
+            zeroed: Zeroed::Nothing,
+            by: by.to_owned(),
+            what: Happened::Reloaded,
+            dry_run: reload.dry_run,
+        };
+        let changed = self.advance(next, host).await?;
+        if !reload.dry_run {
+            self.base = plan;
+            self.publish();
+        }
+        Ok(changed)
+    }
+
+    /// A thousand services are milliseconds of reading: not on the thread that answers others.
+    async fn read(&self, name: String, text: String) -> Result<DirectorPlan, ControlError> {
+        let read = self.file.read.clone();
+        let plan = tokio::task::spawn_blocking(move || read(&Source { name: &name, text: &text })).await;
+        let plan = plan.map_err(|error| ControlError::new(Code::Internal, error.to_string()))?;
+        plan.map_err(|error| ControlError::new(Code::BadConfiguration, error.to_string()))
+    }
+
+    fn check_generation(&self, expected: Option<u64>) -> Result<(), ControlError> {
+        let generation = self.generation;
+        match expected.filter(|expected| *expected != generation) {
+            None => Ok(()),
+            Some(expected) => Err(ControlError::new(
+                Code::GenerationConflict,
+                format!("the configuration is at generation {generation}, not {expected}; read it again"),
+            )),
+        }
+    }
+
+    fn check_restart(&self, plan: &DirectorPlan) -> Result<(), ControlError> {
+        let keys = diff::needs_restart(&self.base, plan);
+        if keys.is_empty() {
+            return Ok(());
+        }
+        let message = format!("{}: needs a restart of the director; nothing was changed", keys.join(", "));
+        Err(ControlError::new(Code::NeedsRestart, message))
+    }
+
+    /// Drains and the hash key are no part of a file's services; the rest is checked as a whole.
+    fn carried_over(&self, mut next: Running) -> Result<Running, ControlError> {
+        let mut cluster = Arc::unwrap_or_clone(next.cluster);
+        for service in &mut cluster.virtual_services {
+            service.scheduler_options.hash_key = next.hash_key;
+        }
+        next.drains = drain::carry_over(&self.running, &mut cluster);
+        consistency::check(&cluster.virtual_services).map_err(|found| {
+            let message = format!("{}; a service added by hand is in the way", found.message);
+            ControlError::new(Code::Invalid, message)
+        })?;
+        Ok(Running { cluster: cluster.into(), ..next })
+    }
+
+    /// Ends drains that are over.
+    pub async fn tend_drains(&mut self, host: &mut DirectorHost) {
+        let cluster = self.latest.load_full();
+        let is_empty = |name: &str, rip: IpAddr| {
+            let service = cluster.virtual_services().find(|service| service.config.name == name);
+            let server = service.and_then(|s| s.real_servers.iter().find(|server| server.rip == rip));
+            server.is_none_or(|server| !server.live.is_referenced())
+        };
+        let Some((running, ended)) = drain::finish(&self.running, is_empty, self.clock.now()) else { return };
+        for drained in &ended {
+            let why = if drained.is_empty { "no connections any more" } else { "the deadline is over" };
+            let message = format!("{} {}: drained, {why}", drained.virtual_service, drained.rip);
+            tracing::info!(by = "drain", "director: {message}");
+            self.tell("drain", Happened::Drained, message, Vec::new());
+        }
+        let (by, zeroed) = ("drain".to_owned(), Zeroed::Nothing);
+        let next = Next { running, zeroed, by, what: Happened::Changed, dry_run: false };
+        if let Err(error) = self.advance(next, host).await {
+            tracing::warn!("director: ending a drain: {error}");
+        }
+    }
+
+    pub fn has_drains(&self) -> bool {
+        self.running.drains.values().any(|drain| !drain.is_done)
+    }
+
+    /// Publishes a new snapshot if the host's addresses or routes have changed.
+    pub async fn follow_paths(&mut self, host: &DirectorHost) {
+        let cluster = self.latest.load_full();
+        let config = &self.running.cluster;
+        match view::look(config, self.base.outer_source, host, Some(cluster.host())).await {
+            Ok(view) => {
+                if *cluster.host() != view {
+                    let next = cluster.succeed(config.clone(), view);
+                    self.install(next);
+                    self.publish();
+                    tracing::info!("director: the host's addresses or routes have changed; paths renewed");
+                }
+            }
+            Err(error) => tracing::warn!("director: {error}"),
+        }
+    }
+
+    /// Makes the next configuration the one in force, or says what would change.
+    async fn advance(&mut self, next: Next, host: &mut DirectorHost) -> Result<Changed, ControlError> {
+        let Next { running, zeroed, by, what, dry_run } = next;
+        let differences = differences(&self.running, &running);
+        let is_same = running == self.running && zeroed == Zeroed::Nothing;
+        if dry_run || is_same {
+            let generation = self.generation + u64::from(!is_same);
+            return Ok(Changed { generation, dry_run, differences });
+        }
+        let refused = |error: crate::host::HostError| {
+            ControlError::new(Code::HostRefused, format!("{error}; nothing was changed"))
+        };
+        let cluster = self.latest.load_full();
+        let (old, new) = (self.running.cluster.clone(), running.cluster.clone());
+        if old != new {
+            let source = self.base.outer_source;
+            let view = view::look_at_news(&new, source, host, cluster.host(), &old).await.map_err(refused)?;
+            self.install(cluster.succeed(new.clone(), view));
+            if let Err(error) = change_vips(&old, &new, host).await {
+                let latest = self.latest.load_full();
+                self.install(latest.succeed(old, cluster.host().clone()));
+                return Err(refused(error));
+            }
+        }
+        self.generation += 1;
+        self.running = running;
+        self.shared.zero(&zeroed, &self.latest.load());
+        self.publish();
+        let message = summary(&differences, &zeroed);
+        tracing::info!(by, generation = self.generation, "director: {}: {message}", word(what));
+        self.tell(&by, what, message, differences.clone());
+        Ok(Changed { generation: self.generation, dry_run, differences })
+    }
+
+    /// The workers' snapshot from here on.
+    fn install(&mut self, cluster: Cluster) {
+        let cluster = Arc::new(cluster);
+        self.shared.follow(&cluster);
+        self.retired.push(self.latest.swap(cluster));
+        let retired = std::mem::take(&mut self.retired);
+        let (free, held) = retired.into_iter().partition(|old| Arc::strong_count(old) == 1);
+        let free: Vec<Arc<Cluster>> = free;
+        self.retired = held;
+        if !free.is_empty() {
+            tokio::task::spawn_blocking(move || drop(free));
+        }
+    }
+
+    /// What readers see from here on.
+    fn publish(&self) {
+        self.shared.publish(Published {
+            generation: self.generation,
+            cluster: self.latest.load_full(),
+            defaults: self.running.defaults,
+            drains: self.running.drains.clone(),
+            hash_key: self.base.hash_key.and(Some(self.running.hash_key)),
+        });
+    }
+
+    fn tell(&self, by: &str, what: Happened, message: String, differences: Vec<Difference>) {
+        let (generation, at) = (self.generation, super::clock::since_epoch());
+        self.shared.tell(Event { generation, at, by: by.to_owned(), what, message, differences });
+    }
+}
+
+/// Captures what is new, then lets go what is served no longer.
+async fn change_vips(
+    old: &ClusterConfig,
+    new: &ClusterConfig,
+    host: &mut DirectorHost,
+) -> Result<(), crate::host::HostError> {
+    let (old, new) = (view::vips(old), view::vips(new));
+    let added: Vec<IpAddr> = new.difference(&old).copied().collect();
+    let removed: Vec<IpAddr> = old.difference(&new).copied().collect();
+    host.add_vips(&added).await?;
+    if let Err(error) = host.remove_vips(&removed).await {
+        // Nothing is served under them any more; the host's next notice tries again.
+        tracing::warn!("director: {error}");
+    }
+    Ok(())
+}
+
+/// What is different between two configurations, drains included.
+fn differences(old: &Running, new: &Running) -> Vec<Difference> {
+    let mut found = diff::defaults(&old.defaults, &new.defaults);
+    found.extend(diff::clusters(&old.cluster, &new.cluster));
+    let drain = |service: &str, rip: &IpAddr, from: Option<&str>, to: Option<&str>| Difference {
+        virtual_service: Some(service.to_owned()),
+        real_server: Some(rip.to_string()),
+        key: Some("drain".to_owned()),
+        from: from.map(str::to_owned),
+        to: to.map(str::to_owned),
+    };
+    let state = |drains: &Drains, key| {
+        drains.get(key).map(|drain| if drain.is_done { "drained" } else { "draining" })
+    };
+    for key @ (service, rip) in old.drains.keys().chain(new.drains.keys()) {
+        let (from, to) = (state(&old.drains, key), state(&new.drains, key));
+        let difference = drain(service, rip, from, to);
+        if from != to && !found.contains(&difference) {
+            found.push(difference);
+        }
+    }
+    found
+}
+
+/// One sentence about a change.
+fn summary(differences: &[Difference], zeroed: &Zeroed) -> String {
+    let mut parts: Vec<String> = differences.iter().take(LOGGED_MAX).map(Difference::to_string).collect();
+    if let Some(more) = differences.len().checked_sub(LOGGED_MAX).filter(|more| *more > 0) {
+        parts.push(format!("and {more} more"));
+    }
+    match zeroed {
+        Zeroed::Nothing => {}
+        Zeroed::All => parts.push("statistics zeroed".to_owned()),
+        Zeroed::VirtualServices(names) => {
+            parts.extend(names.iter().take(LOGGED_MAX).map(|name| format!("{name}: statistics zeroed")));
+        }
+    }
+    parts.join("; ")
+}
+
+fn word(what: Happened) -> &'static str {
+    match what {
+        Happened::Replaced => "configuration replaced",
+        Happened::Reloaded => "reloaded",
+        _ => "changed",
+    }
+}

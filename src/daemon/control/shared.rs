@@ -1,0 +1,123 @@
+//! What the control task publishes and anybody may read: never a lock for longer than a service takes.
+
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
+
+use arc_swap::ArcSwap;
+use tokio::sync::broadcast;
+
+use super::super::clock::Clock;
+use crate::config::plan::{DirectorPlan, ServiceDefaults};
+use crate::control::model::Event;
+use crate::control::operation::{Drains, Zeroed};
+use crate::director::cluster::{Cluster, VirtualService};
+use crate::director::tables::Tables;
+use crate::metrics::counters::DirectorCounters;
+use crate::metrics::ledger::Ledger;
+
+/// Of the configuration a director starts with.
+pub const FIRST_GENERATION: u64 = 1;
+
+/// Events that a slow reader may be behind.
+const EVENTS_MAX: usize = 256;
+
+/// One generation.
+pub struct Published {
+    pub generation: u64,
+    pub cluster: Arc<Cluster>,
+    pub defaults: ServiceDefaults,
+    pub drains: Drains,
+    /// As an operator said it; a random one is not told.
+    pub hash_key: Option<[u8; 16]>,
+}
+
+/// Everything a reader may want to know.
+pub struct Shared {
+    /// What was said at the start and only a restart changes; its cluster is the first one.
+    pub plan: DirectorPlan,
+    pub config_file: Option<String>,
+    pub clock: Clock,
+    pub tables: Arc<Tables>,
+    pub workers: Vec<Arc<DirectorCounters>>,
+    published: ArcSwap<Published>,
+    ledger: Mutex<Ledger>,
+    events: broadcast::Sender<Arc<Event>>,
+}
+
+impl Shared {
+    pub fn new(
+        plan: DirectorPlan,
+        config_file: Option<String>,
+        clock: Clock,
+        tables: Arc<Tables>,
+        workers: Vec<Arc<DirectorCounters>>,
+        cluster: Arc<Cluster>,
+    ) -> Shared {
+        let mut ledger = Ledger::default();
+        ledger.follow(&cluster, &workers);
+        let published = Published {
+            generation: FIRST_GENERATION,
+            cluster,
+            defaults: plan.defaults,
+            drains: Drains::new(),
+            hash_key: plan.hash_key,
+        };
+        Shared {
+            plan,
+            config_file,
+            clock,
+            tables,
+            workers,
+            published: ArcSwap::from_pointee(published),
+            ledger: Mutex::new(ledger),
+            events: broadcast::Sender::new(EVENTS_MAX),
+        }
+    }
+
+    pub fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    /// Its holder panics only with a fault of its own; the numbers are still the best there are.
+    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    pub fn ledger_mutex(&self) -> &Mutex<Ledger> {
+        &self.ledger
+    }
+
+    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.events.subscribe()
+    }
+
+    /// Before the snapshot is published.
+    pub(super) fn follow(&self, cluster: &Cluster) {
+        self.ledger().follow(cluster, &self.workers);
+    }
+
+    pub(super) fn publish(&self, published: Published) {
+        self.published.store(Arc::new(published));
+    }
+
+    pub(super) fn zero(&self, zeroed: &Zeroed, cluster: &Cluster) {
+        let is_meant = |service: &&Arc<VirtualService>| match zeroed {
+            Zeroed::Nothing => false,
+            Zeroed::All => true,
+            Zeroed::VirtualServices(names) => names.contains(&service.config.name),
+        };
+        let services: Vec<_> = cluster.virtual_services().filter(is_meant).collect();
+        let mut ledger = self.ledger();
+        services.into_iter().for_each(|service| ledger.zero(service, &self.workers));
+    }
+
+    /// Tells everybody who listens; nobody has to.
+    pub(super) fn tell(&self, event: Event) {
+        let _ = self.events.send(Arc::new(event));
+    }
+
+    /// Every [`crate::metrics::estimator::PERIOD`].
+    pub fn tick(&self) {
+        let published = self.published();
+        self.ledger().tick(&published.cluster, &self.workers);
+    }
+}

@@ -1,0 +1,91 @@
+//! What the host says about a cluster: own addresses, and the way to each real server.
+
+use std::collections::{BTreeSet, HashMap, HashSet};
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::process;
+use crate::director::cluster::{ClusterConfig, HostView, Path, VirtualServiceConfig};
+use crate::host::{DirectorHost, HostError};
+
+/// The VIPs of a configuration.
+pub fn vips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
+    config.virtual_services.iter().flat_map(VirtualServiceConfig::vips).collect()
+}
+
+fn rips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
+    config.virtual_services.iter().flat_map(|s| &s.real_servers).map(|server| server.rip).collect()
+}
+
+/// Asks the host about everything; `before` is what it said the last time.
+///
+/// # Errors
+/// Only what contradicts the configuration; a real server without a route is logged and kept.
+pub async fn look(
+    config: &ClusterConfig,
+    outer_source: Option<Ipv4Addr>,
+    host: &DirectorHost,
+    before: Option<&HostView>,
+) -> Result<HostView, HostError> {
+    let mut paths = HashMap::new();
+    for rip in rips(config) {
+        let is_news = before.is_none_or(|before| before.paths.contains_key(&rip));
+        paths.extend(path(rip, outer_source, host, is_news).await?.map(|path| (rip, path)));
+    }
+    let identification_seed = before.map_or_else(process::random, |before| before.identification_seed);
+    Ok(HostView { own_addresses: own_addresses(config), paths, identification_seed })
+}
+
+/// What the host says about the next configuration: asks about real servers that are new, and takes over what it
+/// said about the others.
+///
+/// # Errors
+/// As [`look`].
+pub async fn look_at_news(
+    config: &ClusterConfig,
+    outer_source: Option<Ipv4Addr>,
+    host: &DirectorHost,
+    before: &HostView,
+    known: &ClusterConfig,
+) -> Result<HostView, HostError> {
+    let (rips, known_rips) = (rips(config), rips(known));
+    let mut paths = before.paths.clone();
+    paths.retain(|rip, _| rips.contains(rip));
+    for rip in rips.difference(&known_rips) {
+        paths.extend(path(*rip, outer_source, host, true).await?.map(|path| (*rip, path)));
+    }
+    let own_addresses =
+        if vips(config) == vips(known) { before.own_addresses.clone() } else { own_addresses(config) };
+    Ok(HostView { own_addresses, paths, identification_seed: before.identification_seed })
+}
+
+fn own_addresses(config: &ClusterConfig) -> HashSet<IpAddr> {
+    let mut own: HashSet<IpAddr> = process::own_addresses().into_iter().collect();
+    for vip in config.virtual_services.iter().flat_map(VirtualServiceConfig::vips) {
+        own.remove(&vip);
+    }
+    own
+}
+
+async fn path(
+    rip: IpAddr,
+    outer_source: Option<Ipv4Addr>,
+    host: &DirectorHost,
+    is_news: bool,
+) -> Result<Option<Path>, HostError> {
+    match host.outer_source(rip).await {
+        Ok(way) => {
+            let IpAddr::V4(found) = way.address else { return Ok(None) };
+            let source = outer_source.unwrap_or(found);
+            Ok(Some(Path { source, mtu: way.path_mtu.min(65_535) as u16 }))
+        }
+        Err(error @ HostError::Refused(_)) => Err(error),
+        Err(error) => {
+            if is_news {
+                tracing::warn!(
+                    "director: no way to real server {rip}: {error}; it is kept, and served when there is one"
+                );
+            }
+            Ok(None)
+        }
+    }
+}
