@@ -86,8 +86,8 @@ pub enum Format {
 /// Runs the command named by `arguments` (the first is the program's own name).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
-    if let Some(words) = words_for_ipvsadm(&arguments) {
-        return ipvsadm::run(words);
+    if let Some((name, words)) = words_for_ipvsadm(&arguments) {
+        return ipvsadm::run(name, words);
     }
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
@@ -111,7 +111,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Reload(arguments) => reload::run(arguments),
         Command::Save(arguments) => save::run(arguments),
         Command::Diff(arguments) => diff::run(arguments),
-        Command::Ipvsadm(arguments) => return ipvsadm::run(&arguments.words),
+        Command::Ipvsadm(arguments) => return ipvsadm::run(ipvsadm::Name::Ipvsadm, &arguments.words),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -123,13 +123,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     }
 }
 
-/// What stands behind `ipvsadm`, be it the program's name or its first word.
-fn words_for_ipvsadm(arguments: &[OsString]) -> Option<&[OsString]> {
+/// What stands behind a name of ipvsadm's, be it the program's or its first word.
+fn words_for_ipvsadm(arguments: &[OsString]) -> Option<(ipvsadm::Name, &[OsString])> {
     let (program, words) = arguments.split_first()?;
-    if Path::new(program).file_name().is_some_and(|name| name == "ipvsadm") {
-        return Some(words);
+    if let Some(name) = Path::new(program).file_name().and_then(ipvsadm::Name::of) {
+        return Some((name, words));
     }
-    words.split_first().filter(|(word, _)| *word == "ipvsadm").map(|(_, words)| words)
+    let (word, words) = words.split_first()?;
+    (word == "ipvsadm").then_some((ipvsadm::Name::Ipvsadm, words))
 }
 
 /// Whether somebody still reads standard output.

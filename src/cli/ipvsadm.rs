@@ -3,7 +3,7 @@
 
 mod host_names;
 
-use std::ffi::OsString;
+use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
@@ -18,10 +18,36 @@ use crate::control::model::{Change, Operation};
 use crate::control::{Client, ClientError};
 use host_names::HostNames;
 
+/// The names of ipvsadm's package that the program may be called by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Name {
+    Ipvsadm,
+    /// `-S`.
+    Save,
+    /// `-C` and `-R`. Deviation: in one step, so that no packet sees the empty table.
+    Restore,
+}
+
+impl Name {
+    pub fn of(word: &OsStr) -> Option<Name> {
+        let names =
+            [("ipvsadm", Name::Ipvsadm), ("ipvsadm-save", Name::Save), ("ipvsadm-restore", Name::Restore)];
+        names.into_iter().find(|(name, _)| word == *name).map(|(_, name)| name)
+    }
+}
+
 /// Runs the words behind the program's name.
-pub fn run(words: &[OsString]) -> ExitCode {
-    let words: Vec<String> = words.iter().map(|word| word.to_string_lossy().into_owned()).collect();
-    match carry_out(&words) {
+pub fn run(name: Name, words: &[OsString]) -> ExitCode {
+    let words = words.iter().map(|word| word.to_string_lossy().into_owned());
+    let outcome = match name {
+        Name::Ipvsadm => carry_out(&words.collect::<Vec<_>>()),
+        Name::Save => carry_out(&std::iter::once("-S".to_owned()).chain(words).collect::<Vec<_>>()),
+        Name::Restore if words.len() == 0 => restore_from_input(&HostNames::default(), true),
+        Name::Restore => Err(Refusal::usage(
+            "lvs-tund: ipvsadm-restore takes no options; it reads what ipvsadm-save wrote from standard input",
+        )),
+    };
+    match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
             // `eprintln!` would panic where nobody listens.
@@ -39,7 +65,7 @@ fn carry_out(words: &[String]) -> Result<(), Refusal> {
         Command::Version => show(&help::version()).map(drop),
         Command::List(terms) => list(terms, &names),
         Command::Save { is_numeric } => save_to_output(if *is_numeric { &Numeric } else { &names }),
-        Command::Restore => restore_from_input(&names),
+        Command::Restore => restore_from_input(&names, false),
         _ => {
             let operation = served::operation(&command)?;
             let verb = command.change().unwrap_or(Verb::List);
@@ -114,12 +140,16 @@ fn save_to_output(names: &dyn Names) -> Result<(), Refusal> {
     Ok(())
 }
 
-fn restore_from_input(names: &HostNames) -> Result<(), Refusal> {
+/// `is_anew`: in place of everything that is there.
+fn restore_from_input(names: &HostNames, is_anew: bool) -> Result<(), Refusal> {
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
         .map_err(|error| Refusal::usage(format!("lvs-tund: cannot read standard input: {error}")))?;
-    let lines = restore::parse(&text, names)?;
+    let mut lines = restore::parse(&text, names)?;
+    if is_anew {
+        lines.insert(0, Line { number: 0, verb: Verb::Flush, operation: Operation::Flush {} });
+    }
     if lines.is_empty() {
         return Ok(());
     }

@@ -23,6 +23,9 @@ use super::control::{Request, Shared};
 use crate::control::model::ErrorBody;
 use crate::control::{Code, ControlError};
 
+/// Bytes of a long answer that are gathered before they are sent.
+const CHUNK: usize = 64 << 10;
+
 /// What every handler is given.
 #[derive(Clone)]
 pub struct Api {

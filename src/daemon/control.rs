@@ -303,9 +303,17 @@ impl Control {
         let (old, new) = (self.running.cluster.clone(), running.cluster.clone());
         if old != new {
             let source = self.base.outer_source;
-            let view = view::look_at_news(&new, source, host, cluster.host(), &old).await.map_err(refused)?;
+            // Where nothing comes or goes, the host has nothing to say.
+            let is_news = differences.iter().any(comes_or_goes);
+            let view = match is_news {
+                true => {
+                    view::look_at_news(&new, source, host, cluster.host(), &old).await.map_err(refused)?
+                }
+                false => cluster.host().clone(),
+            };
             self.install(cluster.succeed(new.clone(), view));
-            if let Err(error) = change_vips(&old, &new, host).await {
+            let captured = if is_news { change_vips(&old, &new, host).await } else { Ok(()) };
+            if let Err(error) = captured {
                 let latest = self.latest.load_full();
                 self.install(latest.succeed(old, cluster.host().clone()));
                 return Err(refused(error));
@@ -350,6 +358,11 @@ impl Control {
         let (generation, at) = (self.generation, super::clock::since_epoch());
         self.shared.tell(Event { generation, at, by: by.to_owned(), what, message, differences });
     }
+}
+
+/// A VIP or a RIP may be new, or gone.
+fn comes_or_goes(difference: &Difference) -> bool {
+    difference.key.as_ref().is_none_or(|key| key == "match")
 }
 
 /// Captures what is new, then lets go what is served no longer.

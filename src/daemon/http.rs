@@ -72,6 +72,7 @@ pub async fn listen(address: SocketAddr, what: &str, remedy: &str) -> Result<Tcp
 }
 
 /// A socket's path, removed with the value: nobody finds a door that no one opens.
+#[derive(Debug)]
 pub struct SocketPath(PathBuf);
 
 impl Drop for SocketPath {
@@ -162,5 +163,27 @@ where
             let _ = connection.serve_connection(stream, service).await;
             drop(place);
         });
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::os::unix::fs::MetadataExt;
+
+    use super::*;
+
+    #[tokio::test]
+    async fn the_control_socket_is_its_groups_and_nobody_elses() {
+        let directory = tempfile::tempdir().unwrap();
+        let path = directory.path().join("director.sock");
+        let own = Group::from_gid(nix::unistd::getegid()).unwrap().unwrap();
+        let (_listener, held) = listen_unix(&path, Some(&own.name)).unwrap();
+        let found = std::fs::metadata(&path).unwrap();
+        assert_eq!((found.mode() & 0o777, found.gid()), (0o660, own.gid.as_raw()));
+        drop(held);
+        let error = listen_unix(&path, Some("no-such-group")).unwrap_err();
+        assert!(matches!(&error, Failure::Refused(_)), "{error}");
+        assert!(error.to_string().contains("this host has no such group"), "{error}");
+        assert!(!path.exists(), "a socket that cannot be had leaves nothing");
     }
 }

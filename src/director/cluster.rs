@@ -258,6 +258,8 @@ pub struct Cluster {
     /// The director's addresses and the VIPs.
     own: HashSet<u128, FixedState>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
+    /// As in the configuration.
+    in_order: Vec<Arc<VirtualService>>,
     real_servers: Vec<Option<Arc<RealServer>>>,
     /// Any real server of each RIP: they share the path and what is known about it.
     by_rip: HashMap<Ipv4Addr, Arc<RealServer>, FixedState>,
@@ -281,6 +283,7 @@ impl Cluster {
             vips: HashSet::default(),
             own: HashSet::default(),
             virtual_services: Vec::new(),
+            in_order: Vec::new(),
             real_servers: Vec::new(),
             by_rip: HashMap::default(),
             generations: Vec::new(),
@@ -337,6 +340,11 @@ impl Cluster {
     /// The virtual services, by slot.
     pub fn virtual_services(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
         self.virtual_services.iter().flatten()
+    }
+
+    /// The virtual services, in the configuration's order.
+    pub fn in_order(&self) -> &[Arc<VirtualService>] {
+        &self.in_order
     }
 
     /// By slot: a virtual service in force.

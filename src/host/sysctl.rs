@@ -11,7 +11,7 @@ use nix::errno::Errno;
 use super::error::HostError;
 
 /// What a setting has to be.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wanted {
     Exactly(i64),
     /// A higher value does the same and more (arp_ignore, arp_announce).
@@ -21,7 +21,7 @@ pub enum Wanted {
 }
 
 /// One setting and what it has to be.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sysctl {
     pub key: String,
     pub wanted: Wanted,

@@ -2,7 +2,7 @@
 //! lists that are never half of something.
 
 use std::io::{ErrorKind, Write};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::{Command, Stdio};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread;
@@ -49,7 +49,18 @@ impl<'a> Shell<'a> {
     }
 
     fn run(&self, words: &str, input: &str) -> Said {
-        let mut command = Command::new(env!("CARGO_BIN_EXE_lvs-tund"));
+        self.run_program(Path::new(env!("CARGO_BIN_EXE_lvs-tund")), words, input)
+    }
+
+    /// The program by another name.
+    fn link(&self, name: &str) -> PathBuf {
+        let link = self.lab.directory().join(name);
+        std::os::unix::fs::symlink(env!("CARGO_BIN_EXE_lvs-tund"), &link).expect("a link");
+        link
+    }
+
+    fn run_program(&self, program: &Path, words: &str, input: &str) -> Said {
+        let mut command = Command::new(program);
         command.args(words.split_whitespace()).env("LVS_TUND_CONTROL", &self.socket).env("NO_COLOR", "1");
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = self.lab.director.run(|| {
@@ -225,6 +236,14 @@ pub fn restore() -> Outcome {
     assert!(said.stderr.contains("line 5 of the restore; nothing was changed"), "{}", said.stderr);
     assert_eq!(shell.ipvsadm("-Sn"), ONE);
 
+    // Under the names of ipvsadm's package, the second of which begins with an empty table.
+    let (save, anew) = (shell.link("ipvsadm-save"), shell.link("ipvsadm-restore"));
+    assert_eq!(shell.run_program(&save, "-n", "").stdout, ONE);
+    assert_eq!(shell.run_program(&anew, "", OTHER), silence);
+    assert_eq!(shell.run_program(&save, "-n", "").stdout, OTHER);
+    assert_eq!(shell.run_program(&anew, "-h", "").code, 2);
+    assert_eq!(shell.run_program(&anew, "", ONE), silence);
+
     // Two tables in turn: who looks sees one or the other.
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {
@@ -266,6 +285,10 @@ pub fn verbs() -> Outcome {
     assert!(status.contains("web: tcp 172.25.3.100:80") && status.contains("server2 172.25.3.2"), "{status}");
     let json: serde_json::Value = serde_json::from_str(&said("status --format json")).expect("one object");
     assert_eq!(json["virtual_services"][0]["real_servers"][1]["rip"], "172.25.3.3");
+
+    let noted = shell.run("ipvsadm -Sn", "");
+    assert!(noted.code == 0 && noted.stdout.starts_with("-A -t 172.25.3.100:80 -s rr\n"), "{noted:?}");
+    assert!(noted.stderr.contains("(web: name; web server2: name; web server3: name)"), "{noted:?}");
 
     assert_eq!(said("weight server2 5"), "web server2: weight 1 -> 5\n");
     assert_eq!(said("weight server2 5"), "nothing to change\n");

@@ -15,7 +15,7 @@ use axum::response::Response;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::{Api, Refusal, json, json_lines};
+use super::{Api, CHUNK, Refusal, json, json_lines};
 use crate::control::model::{Connection, Connections, ErrorBody, Kind};
 use crate::control::{Code, ControlError};
 use crate::daemon::control::Shared;
@@ -24,9 +24,6 @@ use crate::director::{connection, persistence};
 
 const PAGE_DEFAULT: usize = 1_000;
 const PAGE_MAX: usize = 10_000;
-
-/// Bytes gathered before they are sent: as many as a socket takes at once.
-const CHUNK: usize = 64 << 10;
 
 /// Which connections, and how.
 #[derive(Debug, Deserialize, utoipa::IntoParams)]

@@ -53,3 +53,46 @@ fn line(event: &Event) -> std::io::Result<Bytes> {
     line.push(b'\n');
     Ok(line.into())
 }
+
+#[cfg(test)]
+mod tests {
+    use tokio::sync::broadcast;
+
+    use super::*;
+
+    fn event(generation: u64) -> Arc<Event> {
+        Arc::new(Event {
+            generation,
+            at: 0.0,
+            by: "uid 0".to_owned(),
+            what: Happened::Changed,
+            message: String::new(),
+            differences: Vec::new(),
+        })
+    }
+
+    #[tokio::test]
+    async fn a_reader_that_is_too_slow_is_told_and_let_go() {
+        let events = broadcast::Sender::new(2);
+        let listener = Some((events.subscribe(), 1));
+        for generation in 2..7 {
+            events.send(event(generation)).unwrap();
+        }
+        let (line, listener) = next(listener).await.unwrap();
+        let told: Event = serde_json::from_slice(&line.unwrap()).unwrap();
+        assert_eq!(told.what, Happened::Lagged);
+        assert!(told.message.starts_with("3 events were missed; "), "{}", told.message);
+        assert!(listener.is_none() && next(listener).await.is_none());
+    }
+
+    #[tokio::test]
+    async fn events_come_a_line_each() {
+        let events = broadcast::Sender::new(2);
+        let listener = Some((events.subscribe(), 1));
+        events.send(event(2)).unwrap();
+        let (line, _) = next(listener).await.unwrap();
+        let line = line.unwrap();
+        assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
+        assert_eq!(serde_json::from_slice::<Event>(&line).unwrap(), *event(2));
+    }
+}

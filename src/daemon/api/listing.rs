@@ -15,18 +15,6 @@ use crate::director::connection;
 use crate::director::scheduler::mh;
 use crate::metrics::ledger::{Reading, Totals};
 
-/// The services of one generation, in the configuration's order.
-pub fn services(published: &Published) -> Vec<Arc<cluster::VirtualService>> {
-    let config = published.cluster.config();
-    let by_name: std::collections::HashMap<&str, &Arc<cluster::VirtualService>> =
-        published.cluster.virtual_services().map(|service| (service.config.name.as_str(), service)).collect();
-    config
-        .virtual_services
-        .iter()
-        .filter_map(|s| by_name.get(s.name.as_str()).map(|s| Arc::clone(s)))
-        .collect()
-}
-
 pub fn virtual_service(
     service: &cluster::VirtualService,
     published: &Published,
@@ -93,8 +81,8 @@ fn of_server(
 
 pub fn all_statistics(published: &Published, shared: &Shared) -> AllStatistics {
     let (mut sum, mut sum_rates) = (Totals::default(), Totals::default());
-    let of_service = |service: Arc<cluster::VirtualService>| {
-        let (own, servers) = readings(&service, shared);
+    let of_service = |service: &Arc<cluster::VirtualService>| {
+        let (own, servers) = readings(service, shared);
         sum = sum.plus(&own.since_zero);
         sum_rates = sum_rates.plus(&own.rates);
         let numbers = |(server, reading): (&Arc<cluster::RealServer>, Reading)| ServerStatistics {
@@ -109,7 +97,7 @@ pub fn all_statistics(published: &Published, shared: &Shared) -> AllStatistics {
             real_servers: service.real_servers.iter().zip(servers).map(numbers).collect(),
         }
     };
-    let virtual_services = services(published).into_iter().map(of_service).collect();
+    let virtual_services = published.cluster.in_order().iter().map(of_service).collect();
     AllStatistics {
         generation: published.generation,
         statistics: statistics(sum),

@@ -1,16 +1,20 @@
 //! What can be read at once.
 
+use std::io::{self, Write};
+use std::sync::Arc;
+
+use axum::body::{Body, Bytes};
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use super::{Api, Refusal, json, listing};
+use super::{Api, CHUNK, Refusal, json, json_text, listing};
 use crate::config::plan::DirectorPlan;
-use crate::config::write;
+use crate::config::write as config_text;
 use crate::control::model::{
     AllStatistics, Configuration, ErrorBody, Status, VirtualService, VirtualServices,
 };
 use crate::control::{Code, ControlError};
-use crate::daemon::control::Published;
+use crate::daemon::control::{Published, Shared};
 
 /// The director as a whole.
 #[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = Status)))]
@@ -21,15 +25,51 @@ pub async fn status(State(api): State<Api>) -> Response {
 /// All virtual services with their real servers, at one generation.
 #[utoipa::path(get, path = "/api/v1/virtual_services", responses((status = 200, body = VirtualServices)))]
 pub async fn virtual_services(State(api): State<Api>) -> Response {
-    // Thousands of services are milliseconds: not on the thread that answers others.
-    blocking(move || {
-        let published = api.shared.published();
-        let services = listing::services(&published);
-        let virtual_services = services.iter().map(|s| listing::virtual_service(s, &published, &api.shared));
-        let virtual_services = virtual_services.collect();
-        json(&VirtualServices { generation: published.generation, virtual_services })
-    })
-    .await
+    let listing = Listing { published: api.shared.published(), shared: api.shared, next: 0 };
+    json_text(Body::from_stream(futures_util::stream::unfold(Some(listing), Listing::chunk)))
+}
+
+/// [`VirtualServices`] in the making: written while the client reads, so that thousands take no memory.
+struct Listing {
+    published: Arc<Published>,
+    shared: Arc<Shared>,
+    /// Index of the next service.
+    next: usize,
+}
+
+impl Listing {
+    async fn chunk(listing: Option<Listing>) -> Option<(io::Result<Bytes>, Option<Listing>)> {
+        let mut listing = listing?;
+        // Others of this thread have their turn.
+        tokio::task::yield_now().await;
+        match listing.write() {
+            Ok((text, true)) => Some((Ok(text), Some(listing))),
+            Ok((text, false)) => Some((Ok(text), None)),
+            Err(error) => Some((Err(error), None)),
+        }
+    }
+
+    /// The next piece of text, and whether there is more.
+    fn write(&mut self) -> io::Result<(Bytes, bool)> {
+        let services = self.published.cluster.in_order();
+        let mut text = Vec::with_capacity(CHUNK + CHUNK / 4);
+        if self.next == 0 {
+            write!(text, "{{\"generation\":{},\"virtual_services\":[", self.published.generation)?;
+        }
+        while text.len() < CHUNK && self.next < services.len() {
+            if self.next > 0 {
+                text.push(b',');
+            }
+            let service = listing::virtual_service(&services[self.next], &self.published, &self.shared);
+            serde_json::to_writer(&mut text, &service)?;
+            self.next += 1;
+        }
+        let is_more = self.next < services.len();
+        if !is_more {
+            text.extend_from_slice(b"]}\n");
+        }
+        Ok((text.into(), is_more))
+    }
 }
 
 /// One virtual service.
@@ -59,7 +99,7 @@ pub async fn statistics(State(api): State<Api>) -> Response {
 pub async fn configuration(State(api): State<Api>) -> Response {
     blocking(move || {
         let published = api.shared.published();
-        let toml = write::director(&in_force(&published, &api));
+        let toml = config_text::director(&in_force(&published, &api));
         json(&Configuration { toml, if_generation: Some(published.generation), dry_run: false })
     })
     .await

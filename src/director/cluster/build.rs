@@ -24,6 +24,7 @@ pub(super) fn succeed(old: &Cluster, config: Arc<ClusterConfig>, host: HostView)
     let predecessors = predecessors(old, &config.virtual_services);
     for (service, predecessor) in config.virtual_services.iter().zip(predecessors) {
         let service = builder.virtual_service(service, predecessor, &cluster.host);
+        cluster.in_order.push(service.clone());
         for matcher in &service.config.matchers {
             let (protocol, vip) = (matcher.protocol.number(), matcher.vip);
             cluster.vips.insert(bits(vip));
@@ -225,8 +226,25 @@ fn predecessors<'a>(
     old: &'a Cluster,
     services: &[VirtualServiceConfig],
 ) -> Vec<Option<&'a Arc<VirtualService>>> {
+    // Most changes are small: what stands at the same place from either end is found without a search.
+    let is_same = |old: &Arc<VirtualService>, new: &VirtualServiceConfig| {
+        !new.matchers.is_empty() && old.config.matchers.first() == new.matchers.first()
+    };
+    let all = &old.in_order[..];
+    let ahead = all.iter().zip(services).take_while(|(old, new)| is_same(old, new)).count();
+    let (rest, new) = (&all[ahead..], &services[ahead..]);
+    let behind = rest.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| is_same(old, new)).count();
+    let (rest, behind) = rest.split_at(rest.len() - behind);
+    let found = search(rest, &new[..new.len() - behind.len()]);
+    all[..ahead].iter().map(Some).chain(found).chain(behind.iter().map(Some)).collect()
+}
+
+fn search<'a>(
+    old: &'a [Arc<VirtualService>],
+    services: &[VirtualServiceConfig],
+) -> Vec<Option<&'a Arc<VirtualService>>> {
     let (mut by_first, mut by_name, mut by_any) = (HashMap::new(), HashMap::new(), HashMap::new());
-    for service in old.virtual_services() {
+    for service in old {
         by_first.extend(service.config.matchers.first().map(|matcher| (*matcher, service)));
         by_name.insert(service.config.name.as_str(), service);
         by_any.extend(service.config.matchers.iter().map(|matcher| (*matcher, service)));
@@ -317,4 +335,80 @@ fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>], from: &mut usize) -
     }
     *from = index + 1;
     index as u32
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::director::connection::Activity;
+    use crate::packet::Protocol;
+
+    fn service(port: u16, rips: &[u8]) -> VirtualServiceConfig {
+        let vip = "172.25.3.100".parse().unwrap();
+        let server = |last: &u8| RealServerConfig::new(Ipv4Addr::new(172, 25, 3, *last).into(), 1);
+        let mut service = VirtualServiceConfig::new(&port.to_string(), Protocol::Tcp, vip, port, "rr");
+        service.real_servers = rips.iter().map(server).collect();
+        service
+    }
+
+    fn after(old: &Cluster, services: &[VirtualServiceConfig]) -> Cluster {
+        let config = ClusterConfig { virtual_services: services.to_vec(), ..ClusterConfig::default() };
+        old.succeed(config, HostView::default())
+    }
+
+    fn named<'a>(cluster: &'a Cluster, name: &str) -> &'a Arc<VirtualService> {
+        cluster.virtual_services().find(|service| service.config.name == name).unwrap()
+    }
+
+    #[test]
+    fn what_did_not_change_is_taken_over_as_it_is() {
+        let (web, api) = (service(80, &[2, 3]), service(81, &[2, 3]));
+        let old = after(&Cluster::empty(), &[web.clone(), api.clone()]);
+        let new = after(&old, &[service(80, &[2, 3, 4]), api.clone()]);
+        assert!(Arc::ptr_eq(named(&old, "81"), named(&new, "81")));
+        assert!(Arc::ptr_eq(
+            &named(&old, "80").real_servers[1].live,
+            &named(&new, "80").real_servers[1].live
+        ));
+        let path = Path { source: Ipv4Addr::new(172, 25, 3, 1), mtu: 1400 };
+        let rip = "172.25.3.2".parse().unwrap();
+        let host = HostView { paths: HashMap::from([(rip, path)]), ..HostView::default() };
+        let told = new.succeed(new.config().clone(), host);
+        assert_eq!(named(&told, "81").real_servers[0].path, path, "another path is a change");
+    }
+
+    #[test]
+    fn a_service_that_returns_finds_its_real_servers_and_another_one_does_not() {
+        let old = after(&Cluster::empty(), &[service(80, &[2])]);
+        let busy = named(&old, "80").real_servers[0].clone();
+        busy.book_new(Activity::Active);
+        let gone = after(&after(&old, &[]), &[]);
+        let removed = gone.real_server(busy.slot).unwrap();
+        assert!(!removed.is_present && Arc::ptr_eq(&removed.live, &busy.live));
+        let other = after(&gone, &[service(443, &[2])]);
+        assert_ne!(named(&other, "443").slot, busy.virtual_service);
+        assert!(!Arc::ptr_eq(&named(&other, "443").real_servers[0].live, &busy.live));
+        let back = after(&other, &[service(443, &[2]), service(80, &[2])]);
+        assert_eq!(named(&back, "80").slot, busy.virtual_service);
+        let server = &named(&back, "80").real_servers[0];
+        assert!(server.is_present && server.slot == busy.slot && Arc::ptr_eq(&server.live, &busy.live));
+    }
+
+    #[test]
+    fn no_two_hold_one_slot_whatever_comes_and_goes() {
+        let mut cluster = Cluster::empty();
+        for round in 0..40u16 {
+            let ports = (0..20).filter(|port| (port * 7 + round) % 3 != 0);
+            let services: Vec<_> = ports.map(|port| service(port + 1, &[2, 3 + (round % 5) as u8])).collect();
+            cluster = after(&cluster, &services);
+            let slots: HashSet<u16> = cluster.virtual_services().map(|service| service.slot).collect();
+            assert_eq!(slots.len(), services.len());
+            let servers: HashSet<Slot> =
+                cluster.virtual_services().flat_map(|s| &s.real_servers).map(|server| server.slot).collect();
+            assert_eq!(servers.len(), 2 * services.len());
+            for service in cluster.virtual_services().filter(|service| service.slot % 4 == 0) {
+                service.real_servers[1].book_new(Activity::Active);
+            }
+        }
+    }
 }

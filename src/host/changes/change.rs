@@ -12,7 +12,7 @@ use crate::host::rule::{self, Step};
 use crate::host::sysctl::{self, Sysctl};
 
 /// A network device by name and the index the kernel knows it by.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Device {
     pub name: String,
     /// 0 where the device does not exist (only with `--no-host-changes`).
@@ -26,7 +26,7 @@ impl From<&Interface> for Device {
 }
 
 /// A setting of the host that a daemon depends on.
-#[derive(Debug, Clone, PartialEq, Eq)]
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Change {
     Sysctl(Sysctl),
     /// `address`/32 on the device.
