@@ -11,7 +11,7 @@ use std::io::Write;
 use std::path::Path;
 use std::process::ExitCode;
 
-use clap::{Parser, Subcommand};
+use clap::{Parser, Subcommand, ValueEnum};
 
 pub use crate::failure::Failure;
 
@@ -35,6 +35,14 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Say whether a configuration file is valid, and if not, what and where
     Check(check::CheckArguments),
+}
+
+/// For whom something is printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+pub enum Format {
+    Text,
+    /// Stable keys.
+    Json,
 }
 
 /// Runs the command named by `arguments` (the first is the program's own name).

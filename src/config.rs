@@ -3,6 +3,7 @@
 //!
 //! Pure: text in, plan out. Every error names file, line and key, and says what was expected.
 
+pub mod advice;
 pub mod consistency;
 pub mod diff;
 pub mod file;

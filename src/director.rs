@@ -34,7 +34,7 @@ use tables::Tables;
 use verdict::{DropReason, Reply, Route, Verdict};
 
 /// Answers of our own per second and worker: ICMP errors and resets share one budget (RFC 1812
-/// §4.3.2.8), echo has its own. The values are Linux's `icmp_msgs_per_sec` and `icmp_msgs_burst`.
+/// §4.3.2.8), echo and "too big" have their own. The values are Linux's `icmp_msgs_per_sec` and `icmp_msgs_burst`.
 const ANSWERS_PER_SECOND: u32 = 1000;
 const ANSWERS_BURST: u32 = 50;
 /// Two echoes of the largest size, which come in 45 pieces each and are answered by as many.
@@ -73,13 +73,19 @@ struct Outbox {
 struct Limits {
     answers: TokenBucket,
     echoes: TokenBucket,
+    /// Of its own: whoever provokes other answers must not make paths into black holes.
+    sizes: TokenBucket,
 }
 
 impl Director {
     /// `seed` is this worker's own: no two workers draw alike.
     pub fn new(cluster: Arc<ArcSwap<Cluster>>, tables: Arc<Tables>, seed: u64) -> Director {
         let bucket = |burst| TokenBucket::new(ANSWERS_PER_SECOND, burst);
-        let limits = Limits { answers: bucket(ANSWERS_BURST), echoes: bucket(ECHOES_BURST) };
+        let limits = Limits {
+            answers: bucket(ANSWERS_BURST),
+            echoes: bucket(ECHOES_BURST),
+            sizes: bucket(ANSWERS_BURST),
+        };
         Director {
             latest: cluster.clone(),
             cluster: Cache::new(cluster),
@@ -160,7 +166,11 @@ impl Limits {
         let reason = refusal.reason;
         let silent = Verdict::Drop(reason.unwrap_or(DropReason::RateLimited));
         let Some(answer) = refusal.answer else { return silent };
-        let budget = if answer == Answer::Echo { &mut self.echoes } else { &mut self.answers };
+        let budget = match answer {
+            Answer::Echo => &mut self.echoes,
+            Answer::TooBig { .. } => &mut self.sizes,
+            _ => &mut self.answers,
+        };
         if !budget.take(now) {
             return silent;
         }

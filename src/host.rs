@@ -1,4 +1,4 @@
-//! What a daemon changes on its host and undoes again: addresses, routes, one rule, proxy neighbours,
+//! What a daemon changes on its host and undoes again: addresses, routes, rules, proxy neighbours,
 //! sysctls, gratuitous ARP.
 //!
 //! A role states what it needs as a list of [`Change`]s; the ledger [`Changes`] makes what is missing,
@@ -7,7 +7,8 @@
 //! program, and nothing is changed without a log line.
 //!
 //! Whatever can live on the TUN device lives there, so that it dies with a killed daemon. What cannot
-//! (the capture rule, proxy neighbours) carries [`PROTOCOL`], so that the next start finds and adopts it.
+//! (rules, copied routes, proxy neighbours) carries [`PROTOCOL`], so that the next start finds it and
+//! adopts or removes it.
 //! Sysctls a killed daemon leaves behind keep their values.
 
 pub mod announce;
@@ -15,6 +16,8 @@ pub mod changes;
 pub mod director;
 pub mod error;
 pub mod follow;
+pub mod mirror;
+pub mod mss;
 pub mod netlink;
 pub mod realserver;
 pub mod refusal;
@@ -25,6 +28,7 @@ pub use changes::{Change, Changes, Device, HostChanges};
 pub use director::{Announce, CaptureMode, DirectorHost, DirectorHostOptions};
 pub use error::HostError;
 pub use follow::Notice;
+pub use mss::Mss;
 pub use netlink::Netlink;
 pub use realserver::{RealServerHost, RealServerHostOptions};
 pub use refusal::OuterSource;

@@ -14,4 +14,6 @@ pub mod lab;
 pub mod metrics;
 pub mod packet;
 pub mod realserver;
+#[doc = include_str!("STANDARDS.md")]
+pub mod standards {}
 pub mod time;

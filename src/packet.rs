@@ -10,7 +10,9 @@ pub mod fragment;
 pub mod frame;
 pub mod icmp;
 pub mod ipv4;
+pub mod ipv6;
 pub(crate) mod reasons;
+pub mod segment;
 pub mod tcp;
 pub mod udp;
 
@@ -32,6 +34,12 @@ pub enum Malformed {
     TcpHeader,
     UdpLength,
     TruncatedIcmp,
+    Jumbogram,
+    /// An extension header where it must not be.
+    Extension,
+    ExtensionLimit,
+    /// A first fragment without the whole header chain.
+    HeaderChain,
 }
 
 /// IP protocol numbers (IANA "Assigned Internet Protocol Numbers") this program gives a meaning.
@@ -43,6 +51,8 @@ pub mod protocol {
     pub const IPV6: u8 = 41;
     pub const GRE: u8 = 47;
     pub const ICMPV6: u8 = 58;
+    /// Nothing follows (RFC 8200 §4.7).
+    pub const NONE: u8 = 59;
 }
 
 /// The protocols that are balanced.

@@ -2,6 +2,7 @@
 //! the host's own stack. Pure: bytes in, verdict out. Trusts nothing and answers nothing.
 
 pub mod guard;
+pub mod mss;
 pub mod verdict;
 
 use std::net::IpAddr;

@@ -116,6 +116,38 @@ fn check_says_what_a_valid_file_is_for() {
 }
 
 #[test]
+fn check_warns_of_the_classics_and_speaks_to_programs() {
+    let directory = tempfile::tempdir().unwrap();
+    let path = directory.path().join("director.toml");
+    let text = "interface = \"eth0\"\n[[virtual_service]]\nprotocol = \"tcp\"\nvip = \"172.25.3.100\"\nport = 80\n\
+                persistence = {}\nscheduler = \"sh\"\n[[virtual_service.real_server]]\nrip = \"172.25.3.2\"\nweight = 0\n";
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let (code, out, err) = run(&["check", path]);
+    assert_eq!((code, out.lines().count()), (0, 1), "{out}");
+    let warnings: Vec<_> = err.lines().collect();
+    assert_eq!(warnings.len(), 3, "{err}");
+    assert!(
+        warnings.iter().all(|line| line.starts_with(&format!("{path}: warning: virtual service "))),
+        "{err}"
+    );
+    let (code, out, err) = run(&["check", "--format", "json", path]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!(
+        (code, err.as_str(), &report["valid"], &report["role"]),
+        (0, "", &true.into(), &"director".into())
+    );
+    assert_eq!(
+        (report["warnings"].as_array().unwrap().len(), &report["error"]),
+        (3, &serde_json::Value::Null)
+    );
+    std::fs::write(path, text.replace("port = 80", "prot = 80")).unwrap();
+    let (code, out, _) = run(&["check", "--format", "json", path]);
+    let report: serde_json::Value = serde_json::from_str(&out).unwrap();
+    assert_eq!((code, &report["valid"], &report["error"]["line"]), (2, &false.into(), &5.into()));
+}
+
+#[test]
 fn check_points_at_what_is_wrong_in_the_words_of_the_right_daemon() {
     let cases: &[(&[u8], &str)] = &[
         (b"", ": the key `interface` is missing"),

@@ -166,7 +166,7 @@ fn every_line_shown_commented_out_is_accepted_and_the_default() {
         plan
     };
     check(DIRECTOR, 18, |text| director(text).map(without_later));
-    check(REALSERVER, 4, realserver);
+    check(REALSERVER, 5, realserver);
 }
 
 /// A broken twin of an example: in its essence `this` becomes `that`, and `message` is the answer.
@@ -241,6 +241,12 @@ fn a_value_that_is_allowed_is_taken() {
         |key: &str| twin("rip", &format!("{key}\nrip")).cluster.virtual_services[0].real_servers[0].clone();
     assert_eq!((of("weight = 0").weight, of("weight = 65535").weight), (0, 65_535));
     assert_eq!((of("path_mtu = 88").path_mtu, of("path_mtu = \"auto\"").path_mtu), (Some(88), None));
+    let real_server = |key: &str| realserver(&format!("{key}\n{}", essence(REALSERVER))).unwrap().mss;
+    let mss = ["mss = 88", "mss = 65495", "mss = \"off\"", "mss = \"auto\"", ""].map(real_server);
+    assert_eq!(
+        mss,
+        [plan::Mss::Fixed(88), plan::Mss::Fixed(65_495), plan::Mss::Off, plan::Mss::Auto, plan::Mss::Auto]
+    );
     // What is said for all holds for a virtual service that says nothing; it may say otherwise in part.
     let text =
         essence(DIRECTOR).replacen("interface", "timeouts.tcp = \"1h\"\ntimeouts.udp = \"1m\"\ninterface", 1);

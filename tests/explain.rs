@@ -13,6 +13,34 @@ mod packets;
 
 use packets::*;
 
+/// What is held has its fate told late, in the text; a cut packet says so, and so does one that is too big.
+#[test]
+fn the_text_tells_what_was_held_cut_or_too_big() {
+    let text = DIRECTOR_FILE.replace("\"tcp\"", "\"udp\"").replace("port = 80", "port = 53");
+    let bench = Bench::new();
+    std::fs::write(bench.path("director.toml"), text).unwrap();
+    let first = hex(&as_fragment(&udp(53, &[0; 1000]), 0x2000));
+    let later = hex(&as_fragment(&udp(53, &[1; 992]), 0x007e));
+    let (_, text, _) = bench.explain("director", &["--packet", &later, &first]);
+    assert!(text.contains("fragment: waits for its first one"), "{text}");
+    assert!(text.contains("packet 0, held: transmit"), "{text}");
+    let (_, text, _) = bench.explain("director", &["--packet", &later]);
+    assert!(text.ends_with("packet 0, held: drop (fragment_unknown)\n"), "{text}");
+    let (_, text, _) = bench.explain("director", &["--packet", &hex(&as_fragment(&udp(53, &[0; 3000]), 0))]);
+    assert!(text.contains("cut into 3 pieces") && text.contains("path MTU 1500"), "{text}");
+    let (_, text, _) =
+        bench.explain("director", &["--packet", &hex(&as_fragment(&udp(53, &[0; 3000]), 0x4000))]);
+    assert!(text.contains("reply: 1480 bytes fit the way"), "{text}");
+}
+
+#[test]
+fn a_capture_that_cannot_be_written_is_said() {
+    let bench = Bench::new();
+    let packet = hex(&tcp(SYN, b""));
+    let (code, _, said) = bench.explain("director", &["--write", "/dev/full", "--packet", &packet]);
+    assert_eq!((code, said.contains("/dev/full: cannot be written")), (1, true), "{said}");
+}
+
 /// An error of a router on the path, about what the director had sent, is judged as a running director would.
 #[test]
 fn an_error_about_an_outer_packet_is_turned_into_one_about_the_clients() {
@@ -186,7 +214,7 @@ fn the_text_tells_the_journey() {
     for step in [
         "classify: tcp 203.0.113.7:40000 > 172.25.3.100:80",
         "cluster: virtual service web",
-        "connection: new; scheduler rr or a template: real server server2",
+        "connection: new; scheduler rr: real server server2",
         "encapsulation: ipip 172.25.3.1 > 172.25.3.2",
         "=> transmit",
     ] {

@@ -2,6 +2,10 @@
 
 #[path = "host/bed.rs"]
 mod bed;
+#[path = "host/mss.rs"]
+mod mss;
+#[path = "host/mss_table.rs"]
+mod mss_table;
 #[path = "host/realserver.rs"]
 mod realserver;
 

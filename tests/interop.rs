@@ -1,6 +1,6 @@
 //! Programs that others wrote, against the real binary in the lab: nginx on the real servers, curl and wrk on the
-//! client, promtool on the metrics, `sh` on the commands a daemon prints. Ignored unless asked for, since they need
-//! those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
+//! client, promtool on the metrics, `sh` on the commands a daemon prints, ping and traceroute to the VIP, nft for
+//! connection tracking. Ignored unless asked for, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
 
 #[allow(dead_code, reason = "the namespace tests use the rest")]
 #[path = "namespaces/fixture.rs"]
@@ -9,6 +9,7 @@ mod fixture;
 mod programs;
 
 use std::collections::BTreeMap;
+use std::net::SocketAddrV4;
 use std::process::ExitCode;
 use std::time::Duration;
 
@@ -16,8 +17,8 @@ use libtest_mimic::{Arguments, Trial};
 use lvs_tund::lab::{self, Cluster, Daemon, Filter, Host, Lab, Topology};
 
 use fixture::{
-    Outcome, assert_nothing_lost, assert_round_robin, capture_replies_at_director, configuration,
-    director_count, poll_until, replied, routed, same_subnet, service, web,
+    Outcome, assert_conserved, assert_nothing_lost, assert_round_robin, capture_replies_at_director,
+    configuration, director_count, poll_until, replied, routed, same_subnet, service, web,
 };
 use programs::{Nginx, run, run_with_input};
 
@@ -29,6 +30,9 @@ const TESTS: &[(&str, Test)] = &[
     ("wrk_sees_no_error_and_the_director_no_reply", load),
     ("curl_uploads_ten_megabytes_in_one_subnet", || upload(same_subnet(2))),
     ("curl_uploads_ten_megabytes_through_a_router", || upload(routed(2))),
+    ("fragments_arrive_whole_as_they_come", || pieces(false)),
+    ("fragments_arrive_whole_where_the_kernel_puts_them_together", || pieces(true)),
+    ("traceroute_ends_at_the_vip", traceroute),
     ("promtool_finds_nothing_wrong_with_the_metrics", metrics),
     ("the_printed_commands_are_all_that_is_needed", || printed_commands(false)),
     ("the_printed_commands_capture_a_local_vip", || printed_commands(true)),
@@ -83,6 +87,52 @@ fn take_turns(topology: Topology) -> Outcome {
     let kept = run(lab.client(), "curl", &["-sS", "--max-time", "5", &page, &page, &page])?;
     let answers: Vec<_> = kept.lines().collect();
     assert!(answers.len() == 3 && answers.iter().all(|answer| *answer == answers[0]), "{kept}");
+    assert_nothing_lost(&lab)
+}
+
+/// `ping -s 4000 -M dont` and datagrams of 8000 bytes to the VIP. One nft rule that names connection tracking has the
+/// director's kernel put fragments together before they are routed (and cut them again on their way to the device).
+fn pieces(with_conntrack: bool) -> Outcome {
+    let lab = same_subnet(2).build()?;
+    if with_conntrack {
+        let rules = "table ip test { chain input { type filter hook prerouting priority 0; ct state invalid drop; }; }";
+        run(&lab.director, "nft", &[rules])?;
+    }
+    let _real_servers: Vec<Daemon> =
+        lab.real_servers.iter().map(|host| lab::start_real_server(&lab, host)).collect::<Result<_, _>>()?;
+    let address = SocketAddrV4::new(lab.vip, 53);
+    let _dns = lab.real_servers.iter().map(|host| host.serve_udp(address)).collect::<Result<Vec<_>, _>>()?;
+    let services = [service(&lab, "dns", "udp", 53, 1)];
+    let _director = lab::start_director(&lab, &configuration(&lab, "", &services))?;
+    let vip = lab.vip.to_string();
+    let said =
+        run(lab.client(), "ping", &["-c", "3", "-i", "0.2", "-W", "2", "-s", "4000", "-M", "dont", &vip])?;
+    assert!(said.contains("3 packets transmitted, 3 received, 0% packet loss"), "{said}");
+    for round in 0..4 {
+        let words = "x".repeat(8000);
+        let answer = lab::udp::ask(&lab.client().udp_socket()?, address, &words)?;
+        let (server, echoed) = answer.split_once(' ').expect("a name and the words");
+        assert_eq!((server, echoed.len()), (lab.real_servers[round % 2].name.as_str(), 8000));
+    }
+    let reassembled =
+        run(&lab.director, "sh", &["-c", "grep ^Ip: /proc/net/snmp | tail -1 | cut -d' ' -f16"])?;
+    let reassembled: u64 = reassembled.trim().parse()?;
+    assert_eq!(reassembled >= 7, with_conntrack, "{reassembled} packets were put together by the kernel");
+    assert_eq!(director_count(&lab, "packets_dropped_total", &[]), 0);
+    assert_conserved(&lab)
+}
+
+/// Two hops: the director's host, and the VIP.
+fn traceroute() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    let _site = Site::start(&lab)?;
+    let vip = lab.vip.to_string();
+    for method in [&["-U"][..], &["-T", "-p", "80"], &["-I"]] {
+        let arguments = [method, &["-n", "-q", "1", "-w", "2", &vip]].concat();
+        let said = run(lab.client(), "traceroute", &arguments)?;
+        let hops: Vec<_> = said.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
+        assert_eq!(hops, [lab.director.address.to_string(), vip.clone()], "{method:?}: {said}");
+    }
     assert_nothing_lost(&lab)
 }
 

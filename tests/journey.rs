@@ -2,6 +2,7 @@
 //! bad-input.md §4 they show; every drop reason has a row.
 
 use std::collections::BTreeSet;
+use std::net::Ipv6Addr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -63,6 +64,7 @@ fn world_of(config: ClusterConfig, connections_max: usize) -> World {
     let host = HostView {
         own_addresses: [DIRECTOR.into()].into(),
         paths: [(SERVER2.into(), path), (SERVER3.into(), path)].into(),
+        ..HostView::default()
     };
     let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
     let tables = Arc::new(Tables::new(connections_max, 7));
@@ -126,18 +128,6 @@ fn quote_of_reply(length: usize) -> Vec<u8> {
 fn udp_of(length: usize, dont_fragment: bool) -> Vec<u8> {
     let packet = udp(53, &vec![0; length - 28]);
     as_fragment(&packet, if dont_fragment { 0x4000 } else { 0 })
-}
-
-fn ipv6(length: usize, next_header: u8, destination: [u8; 2]) -> Vec<u8> {
-    let mut bytes = vec![0u8; length];
-    bytes[0] = 0x60;
-    if length >= 40 {
-        bytes[4..6].copy_from_slice(&((length - 40) as u16).to_be_bytes());
-        bytes[6] = next_header;
-        bytes[7] = 255;
-        bytes[24..26].copy_from_slice(&destination);
-    }
-    bytes
 }
 
 fn headers() -> Vec<(&'static str, Vec<u8>, Fate)> {
@@ -206,21 +196,11 @@ fn destinations_and_fragments() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("D44 GRE to the VIP", ip(CLIENT, VIP, 47, &[0; 8]), Drop("nested_tunnel")),
         ("D45 ESP to the VIP", ip(CLIENT, VIP, 50, &[0; 8]), Drop("no_service")),
         ("D46 protocol 0", ip(CLIENT, VIP, 0, &[0; 8]), Drop("no_service")),
-        ("D87 IPv6 of 39 bytes", ipv6(39, 6, [0, 0]), Drop("truncated")),
-        ("D88 IPv6 past the end", changed_v6(&ipv6(60, 6, [0, 0])), Drop("truncated")),
-        ("D106 IPv6 for nobody", ipv6(60, 59, [0x20, 1]), Drop("no_service")),
-        ("D108 router solicitation", ipv6(56, 58, [0xff, 2]), Drop("link_noise")),
     ]
 }
 
 fn ip_fragment(protocol: u8, length: usize, word: u16) -> Vec<u8> {
     as_fragment(&ip(CLIENT, VIP, protocol, &vec![0; length]), word)
-}
-
-fn changed_v6(packet: &[u8]) -> Vec<u8> {
-    let mut bytes = packet.to_vec();
-    bytes[5] += 1;
-    bytes
 }
 
 fn transport() -> Vec<(&'static str, Vec<u8>, Fate)> {
@@ -284,6 +264,7 @@ fn icmp_and_sizes() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("D71 about no connection of ours", error(&quote_of_reply(28)), Drop("no_connection")),
         ("D81 1481 bytes with DF", udp_of(1481, true), Reply("too_big", Some("too_big"))),
         ("D82 1480 bytes with DF", udp_of(1480, true), Forward),
+        ("D83 1480 bytes without DF", udp_of(1480, false), Forward),
         ("D85 ICMP error of 1500 bytes", big_error, Drop("no_connection")),
         ("D86 65535 bytes", udp_of(65_535, false), Drop("too_big")),
     ]
@@ -295,9 +276,95 @@ fn ip_error_of(length: usize) -> Vec<u8> {
     icmp(3, 4, [0, 0, 5, 0x78], &quote)
 }
 
+/// An IPv6 packet from a client to an address that could be a VIP.
+fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = vec![0x60, 0, 0, 0, 0, 0, next_header, 64];
+    bytes.extend("2001:db8:7::7".parse::<Ipv6Addr>().unwrap().octets());
+    bytes.extend("2001:db8::100".parse::<Ipv6Addr>().unwrap().octets());
+    bytes.extend(payload);
+    bytes[4..6].copy_from_slice(&(payload.len() as u16).to_be_bytes());
+    bytes
+}
+
+fn ipv6_from(source: &str, destination: &str, next_header: u8, payload: &[u8]) -> Vec<u8> {
+    let mut bytes = ipv6(next_header, payload);
+    bytes[8..24].copy_from_slice(&source.parse::<Ipv6Addr>().unwrap().octets());
+    bytes[24..40].copy_from_slice(&destination.parse::<Ipv6Addr>().unwrap().octets());
+    bytes
+}
+
+/// There is no IPv6 VIP: what would be forwarded or answered is for no service.
+fn ipv6_rows() -> Vec<(&'static str, Vec<u8>, Fate)> {
+    let segment = &tcp(SYN, b"")[20..];
+    let whole = ipv6(6, segment);
+    let behind = |kind: u8, header: &[u8]| ipv6(kind, &[header, segment].concat());
+    let from = |source: &str| ipv6_from(source, "2001:db8::100", 6, segment);
+    let fragment = |word: u16, payload: &[u8]| {
+        let [high, low] = word.to_be_bytes();
+        ipv6(44, &[&[6, 0, high, low, 0, 0, 0, 9], payload].concat())
+    };
+    let with = |at: usize, value: u8| {
+        let mut bytes = whole.clone();
+        bytes[at] = value;
+        bytes
+    };
+    let jumbo = [&[0x60, 0, 0, 0, 0, 0][..], &behind(0, &[6, 0, 0xc2, 4, 0, 1, 0, 0])[6..]].concat();
+    let late_hop_by_hop = behind(60, &[0, 0, 1, 4, 0, 0, 0, 0, 6, 0, 1, 4, 0, 0, 0, 0]);
+    let forty = [[60, 0, 1, 4, 0, 0, 0, 0].repeat(39), vec![6, 0, 1, 4, 0, 0, 0, 0]].concat();
+    let too_big =
+        [&[2, 0, 0, 0, 0, 0, 5, 0][..], &ipv6_from("2001:db8::100", "2001:db8:7::7", 6, segment)].concat();
+    let solicitation = |source, kind, rest: &[u8]| ipv6_from(source, "ff02::2", kind, rest);
+    vec![
+        ("D87 IPv6 of 39 bytes", whole[..39].to_vec(), Drop("truncated")),
+        ("D88 IPv6 past the end", with(5, segment.len() as u8 + 1), Drop("truncated")),
+        ("D89 IPv6 payload length 0", with(5, 0), Drop("bad_total_length")),
+        ("D90 IPv6 jumbogram", jumbo, Drop("jumbogram")),
+        ("D91 IPv6 hop limit 1", with(7, 1), Drop("ttl_expired")),
+        ("D92 IPv6 from loopback", from("::1"), Drop("martian_source")),
+        ("D93 IPv6 from ::", from("::"), Drop("martian_source")),
+        ("D94 IPv6 from multicast", from("ff02::1"), Drop("martian_source")),
+        ("D95 IPv6 from link-local", from("fe80::1"), Drop("martian_source")),
+        ("D96 IPv6 from v4-mapped", from("::ffff:203.0.113.7"), Drop("martian_source")),
+        ("D96 IPv6 from v4-compatible", from("::203.0.113.7"), Drop("martian_source")),
+        ("IPv6 land", from("2001:db8::100"), Drop("martian_source")),
+        ("D97 destination options, then TCP", behind(60, &[6, 0, 1, 4, 0, 0, 0, 0]), Drop("no_service")),
+        (
+            "D97 and no flags that are sent",
+            {
+                let mut bytes = behind(60, &[6, 0, 1, 4, 0, 0, 0, 0]);
+                bytes[40 + 8 + 13] = SYN | FIN;
+                bytes
+            },
+            Drop("bad_tcp_flags"),
+        ),
+        ("D98 routing header type 0", behind(43, &[6, 0, 0, 1, 0, 0, 0, 0]), Drop("source_route")),
+        ("D99 hop-by-hop not first", late_hop_by_hop, Drop("bad_extension")),
+        ("D100 forty destination options", behind(60, &forty), Drop("extension_limit")),
+        ("D101 extension past the end", behind(60, &[6, 200, 1, 4, 0, 0, 0, 0]), Drop("truncated")),
+        ("D102 atomic fragment", fragment(0, segment), Drop("no_service")),
+        ("D103 first fragment", fragment(1, segment), Drop("no_service")),
+        ("D104 later fragment without a first", fragment(0x0508, segment), Drop("fragment_unknown")),
+        ("D105 first fragment without its header", fragment(1, &segment[..16]), Drop("tiny_fragment")),
+        ("D106 no next header", ipv6(59, &[]), Drop("no_service")),
+        ("D107 packet too big", ipv6(58, &too_big), Drop("no_service")),
+        (
+            "D108 router solicitation",
+            solicitation("fe80::1", 58, &[133, 0, 0, 0, 0, 0, 0, 0]),
+            Drop("link_noise"),
+        ),
+        ("D108 from ::", solicitation("::", 58, &[133, 0, 0, 0, 0, 0, 0, 0]), Drop("link_noise")),
+        (
+            "D108 MLD behind router alert",
+            solicitation("fe80::1", 0, &[58, 0, 5, 2, 0, 0, 1, 0, 143, 0, 0, 0, 0, 0, 0, 0]),
+            Drop("link_noise"),
+        ),
+        ("D109 1461 bytes", ipv6(17, &[&udp(53, &[0; 1413])[20..]].concat()), Drop("no_service")),
+    ]
+}
+
 #[test]
 fn every_packet_has_its_fate() {
-    let rows = [headers(), destinations_and_fragments(), transport(), icmp_and_sizes()].concat();
+    let rows = [headers(), destinations_and_fragments(), transport(), icmp_and_sizes(), ipv6_rows()].concat();
     for (name, packet, expected) in rows {
         let mut world = world();
         let (verdict, out) = world.handle(&packet);
@@ -329,6 +396,39 @@ fn packets_of_a_known_connection_follow_it() {
         }
         assert_eq!(world.tables.connections.len(), 1, "{name}");
     }
+}
+
+#[test]
+fn an_error_from_the_connections_own_real_server_is_not_wrapped_for_it() {
+    let mut world = world().established();
+    let from = |source: std::net::Ipv4Addr| {
+        let error = icmp(3, 4, [0, 0, 5, 0x78], &quote_of_reply(28));
+        changed(&error, |b| b[12..16].copy_from_slice(&source.octets()))
+    };
+    assert_eq!(world.handle(&from(SERVER2)).0, Verdict::Drop(DropReason::SourceIsTunnelExit));
+    assert!(matches!(world.handle(&from(SERVER3)).0, Verdict::Transmit(_)), "another one may be a router");
+}
+
+#[test]
+fn no_answer_is_sent_as_an_address_that_is_no_vip() {
+    let expired = |destination: [u8; 4]| {
+        let syn = tcp_between(CLIENT, 40000, destination.into(), 80, SYN, b"");
+        changed(&syn, |b| b[8] = 0)
+    };
+    for destination in [[172, 25, 3, 99], [224, 0, 0, 5]] {
+        assert_eq!(world().handle(&expired(destination)).0, Verdict::Drop(DropReason::TtlExpired));
+    }
+}
+
+/// RFC 1122 §3.2.2.
+#[test]
+fn no_error_is_sent_about_a_later_fragment() {
+    let mut world = world();
+    let first = as_fragment(&udp(53, &[0; 1000]), 0x6000);
+    assert!(matches!(world.handle(&first).0, Verdict::Transmit(_)));
+    let later = as_fragment(&udp(53, &[1; 1480]), 0x407e);
+    assert_eq!(world.handle(&later).0, Verdict::Drop(DropReason::TooBig));
+    assert_eq!(world.handle(&changed(&later, |b| b[8] = 0)).0, Verdict::Drop(DropReason::TtlExpired));
 }
 
 /// The extra frames and late fates that are due, as packets with their destinations.
@@ -381,6 +481,21 @@ fn a_later_fragment_whose_first_never_comes_is_dropped() {
     assert!(world.director.is_waiting());
     assert_eq!(extras(&mut world, Moment::from_secs(2)), [None]);
     assert!(!world.director.is_waiting());
+}
+
+/// D84: a first fragment that is too big is cut again, and nobody is told.
+#[test]
+fn a_fragment_that_is_too_big_is_cut_again() {
+    let mut world = world();
+    let first = as_fragment(&udp(53, &[0; 1456]), 0x2000);
+    assert_eq!(first.len(), 1484);
+    let (verdict, out) = world.handle(&first);
+    assert!(matches!(verdict, Verdict::Transmit(_)), "{verdict:?}");
+    let rest: Vec<_> = extras(&mut world, Moment::from_secs(1)).into_iter().map(Option::unwrap).collect();
+    let pieces: Vec<&[u8]> = [&out].into_iter().chain(&rest).map(|outer| &outer[20..]).collect();
+    assert!(pieces.iter().all(|piece| piece[6] & 0x20 != 0), "more fragments follow each of them");
+    assert_eq!(pieces.concat().len(), first.len() + 20 * (pieces.len() - 1));
+    assert_eq!((pieces.len(), pieces[0].len()), (2, 1476));
 }
 
 /// D83: cut before it is wrapped; every piece fits the way and comes out as it went in.
@@ -452,7 +567,7 @@ fn no_service_and_unknown_tcp_can_be_silent_or_scheduled() {
 
 #[test]
 fn every_drop_reason_has_a_row() {
-    let rows = [headers(), destinations_and_fragments(), transport(), icmp_and_sizes()].concat();
+    let rows = [headers(), destinations_and_fragments(), transport(), icmp_and_sizes(), ipv6_rows()].concat();
     let shown: BTreeSet<&str> = rows
         .iter()
         .filter_map(|(_, _, fate)| match fate {

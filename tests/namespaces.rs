@@ -15,6 +15,8 @@ mod host_state;
 mod lifecycle;
 #[path = "namespaces/local_vip.rs"]
 mod local_vip;
+#[path = "namespaces/mtu.rs"]
+mod mtu;
 #[path = "namespaces/path.rs"]
 mod path;
 #[path = "namespaces/refusals.rs"]
@@ -71,6 +73,11 @@ const TESTS: &[(&str, Test)] = &[
     ("a_stopped_real_server_leaves_its_host_as_it_was", lifecycle::real_server_stopped),
     ("a_second_director_on_the_same_device_is_refused", lifecycle::second_director),
     ("a_second_director_for_the_same_vip_harms_nothing", lifecycle::second_director_with_its_own_device),
+    ("a_syn_ack_from_the_vip_leaves_room_for_the_outer_header", mtu::announced),
+    ("an_upload_needs_no_icmp", mtu::icmp_eaten),
+    ("an_upload_through_a_path_that_only_the_operator_knows_needs_no_icmp", mtu::narrow_path),
+    ("an_upload_over_the_real_servers_own_narrow_link_needs_no_icmp", mtu::narrow_link),
+    ("a_killed_real_servers_routes_mislead_nobody", mtu::killed),
     ("a_strangers_tunnel_is_dropped_in_silence", answers::stranger),
     ("a_port_without_a_service_is_refused_at_once", answers::no_service),
     ("a_port_without_a_service_can_be_silent", answers::no_service_silent),
@@ -83,6 +90,7 @@ const TESTS: &[(&str, Test)] = &[
     ("what_the_configuration_cannot_mean_is_refused", refusals::configuration),
     ("what_the_host_contradicts_is_refused_and_undone", refusals::host),
     ("what_the_host_does_not_have_is_said", refusals::missing),
+    ("without_the_tun_driver_the_daemons_say_so_and_make_no_node", refusals::no_driver),
     ("root_in_a_user_namespace_has_it_all", refusals::user_namespace),
     ("without_privilege_the_daemons_say_what_they_need", refusals::no_privilege),
 ];

@@ -6,12 +6,13 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig,
+    Cluster, ClusterConfig, HostView, OnRemoved, Path, RealServerConfig, VirtualServiceConfig,
 };
 use lvs_tund::director::path::errors::{Event, Heard, Kind, Outcome, PathErrors};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, ReplyKind, Verdict};
 use lvs_tund::director::{Director, Extra};
+use lvs_tund::packet::frame::{PACKET_MAX, SegmentKind, Segments};
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::time::Moment;
 
@@ -51,6 +52,7 @@ fn world_of(config: ClusterConfig) -> World {
     let host = HostView {
         own_addresses: [DIRECTOR.into()].into(),
         paths: [(SERVER2.into(), path), (SERVER3.into(), path)].into(),
+        ..HostView::default()
     };
     let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
     let tables = Arc::new(Tables::new(1000, 7));
@@ -265,6 +267,108 @@ fn a_storm_of_errors_is_bounded() {
     assert_eq!(limited, 10_000 - 50);
 }
 
+/// What is not about our packets uses up no budget.
+#[test]
+fn junk_does_not_keep_true_errors_from_being_heard() {
+    let mut world = world();
+    let junk = too_big(1400, &changed(&outer_of(&big()), |b| b[19] = 77));
+    assert!((0..200).all(|_| world.hear(&junk).outcome == Outcome::Mismatch));
+    assert_eq!(world.hear(&too_big(1400, &outer_of(&big()))).outcome, Outcome::Relayed);
+}
+
+/// Nor do provoked resets keep a client from hearing that its packets are too big.
+#[test]
+fn provoked_answers_do_not_make_the_path_a_black_hole() {
+    let mut world = world();
+    let to_nowhere = tcp_between(CLIENT, 40000, VIP, 81, SYN, b"");
+    let resets = (0..100).filter(|_| matches!(world.handle(&to_nowhere, NOW).0, Verdict::Reply(_))).count();
+    assert_eq!(resets, 50);
+    let (verdict, _) = world.handle(&as_fragment(&tcp(ACK, &[7; 1456]), 0x4000), NOW);
+    assert!(matches!(verdict, Verdict::Reply(reply) if reply.kind == ReplyKind::TooBig), "{verdict:?}");
+}
+
+/// Who knows the two ends of the path can have the next packet's sender told; but not a new connection's, which would
+/// give up, and not more than one a second. An error or a later fragment does not use the debt up.
+#[test]
+fn a_debt_goes_to_a_known_connection_only() {
+    let message = error(3, 1, 0, &outer_of(&big())[..20]);
+    let mut world = world();
+    assert_eq!(world.hear(&message).outcome, Outcome::Noted);
+    let quote = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 100]);
+    for packet in [
+        tcp_between(CLIENT, 40002, VIP, 80, SYN, b""),
+        tcp_between(CLIENT, 40002, VIP, 80, SYN, b""),
+        icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]),
+        tcp(RST, b""),
+    ] {
+        assert!(matches!(world.handle(&packet, NOW).0, Verdict::Transmit(_)));
+        assert!(world.extras(NOW).is_empty());
+    }
+    assert!(matches!(world.handle(&tcp(ACK, b"data"), NOW).0, Verdict::Transmit(_)));
+    assert_eq!(world.extras(NOW).len(), 1);
+    world.hear(&message);
+    world.handle(&tcp(ACK, b"data"), NOW);
+    assert!(world.extras(NOW).is_empty(), "one a second");
+}
+
+/// The flood rule leaves connections without an entry: their path is learned all the same, by the floor at worst.
+#[test]
+fn during_a_flood_a_path_is_learned_without_an_entry() {
+    let mut world = world_of(ClusterConfig { new_connections_per_second_max: Some(1), ..config() });
+    for port in [1, 2] {
+        world.handle(&tcp_between(CLIENT, port, VIP, 80, SYN, b""), NOW);
+    }
+    let inner = as_fragment(&tcp_between(CLIENT, 2, VIP, 80, ACK, &[7; 1436]), 0x4000);
+    let mut quote = outer_of(&inner);
+    quote[19] = 3;
+    finish_header(&mut quote);
+    let heard = world.hear(&too_big(1400, &quote));
+    assert_eq!((heard.outcome, heard.answer), (Outcome::Noted, None));
+    assert_eq!(world.path_mtu(SERVER3, NOW), 1400);
+    let (verdict, _) = world.handle(&inner, NOW);
+    assert!(matches!(verdict, Verdict::Reply(reply) if reply.kind == ReplyKind::TooBig), "{verdict:?}");
+}
+
+/// An error follows a connection to a removed real server only where the connection's own packets would.
+#[test]
+fn an_error_does_not_follow_to_a_removed_real_server() {
+    for on_removed in [OnRemoved::Reschedule, OnRemoved::Drop, OnRemoved::Keep] {
+        let mut world = world();
+        let mut next = config();
+        next.virtual_services[0].on_removed = on_removed;
+        next.virtual_services[0].real_servers.retain(|server| server.rip != std::net::IpAddr::from(SERVER2));
+        let host = world.cluster.load().host().clone();
+        let next = world.cluster.load().succeed(next, host);
+        world.cluster.store(Arc::new(next));
+        let quote = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 100]);
+        let (verdict, _) = world.handle(&icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]), NOW);
+        match on_removed {
+            OnRemoved::Keep => assert!(matches!(verdict, Verdict::Transmit(_)), "{verdict:?}"),
+            _ => assert_eq!(verdict, Verdict::Drop(DropReason::NoConnection)),
+        }
+    }
+}
+
+/// 6864-2: one identification for one path, whatever the virtual service.
+#[test]
+fn services_of_one_real_server_share_its_identifications() {
+    let mut config = config();
+    for service in &mut config.virtual_services {
+        service.real_servers.truncate(1);
+    }
+    let mut world = world_of(config);
+    let mut seen = std::collections::HashSet::new();
+    for port in 1..100 {
+        let (_, over_tcp) = world.handle(&as_fragment(&tcp_between(CLIENT, port, VIP, 80, SYN, b""), 0), NOW);
+        let (_, over_udp) = world.handle(&as_fragment(&udp(53, b"question"), 0), NOW);
+        for out in [over_tcp, over_udp] {
+            let identification = [out[4], out[5]];
+            assert_ne!(identification, [0, 0], "which the kernel would replace");
+            assert!(seen.insert(identification));
+        }
+    }
+}
+
 #[test]
 fn a_host_without_a_daemon_is_suspect() {
     let mut world = world();
@@ -306,6 +410,22 @@ fn an_error_about_a_hashed_connection_needs_no_entry() {
     }
 }
 
+/// A flow that the hash alone decides may be made up: its path is learned, and nobody is sent ICMP for it.
+#[test]
+fn nobody_is_told_about_a_connection_without_an_entry() {
+    let mut world = world_of(config());
+    let victim = Ipv4Addr::new(198, 51, 100, 9);
+    let inner = as_fragment(&tcp_between(victim, 7, VIP, 443, ACK, &[7; 1436]), 0x4000);
+    let mut quotes = [outer_of(&inner), outer_of(&inner)];
+    quotes[1][19] = 3;
+    finish_header(&mut quotes[1]);
+    for quote in quotes {
+        assert_eq!(world.hear(&error(3, 1, 0, &quote)).answer, None);
+        assert_eq!(world.hear(&too_big(1400, &quote)).answer, None);
+    }
+    assert_eq!((world.path_mtu(SERVER2, NOW), world.path_mtu(SERVER3, NOW)), (1400, 1400));
+}
+
 /// C3: the outer packet is cut; the inner one comes out of the pieces as it was.
 #[test]
 fn with_ignore_df_the_outer_packet_is_cut() {
@@ -327,6 +447,34 @@ fn with_ignore_df_the_outer_packet_is_cut() {
     let (_, small) = world.handle(&as_fragment(&udp(53, b"small"), 0x4000), NOW);
     assert_eq!(small[6] & 0x40, 0, "no DF outside");
     assert_ne!(small[4..6], out[4..6], "6864-2: an identification of its own");
+}
+
+/// A super-packet is judged by its segments: 3000 bytes that are three segments need no answer, and leave as three.
+#[test]
+fn a_super_packet_is_judged_by_its_segments() {
+    let inner = as_fragment(&tcp(ACK, &[7; 3000]), 0x4000);
+    for (size, is_too_big) in [(1000u16, false), (1436, false), (1437, true), (3000, true)] {
+        let mut world = world();
+        let mut frame = Frame::with_capacity(PACKET_MAX);
+        frame.replace(&inner);
+        frame.offload.segments = Some(Segments { kind: SegmentKind::TcpV4, size, header_length: 44 });
+        let verdict = world.director.handle_packet(&mut frame, NOW);
+        if is_too_big {
+            assert!(matches!(verdict, Verdict::Reply(reply) if reply.kind == ReplyKind::TooBig), "{size}");
+            continue;
+        }
+        assert!(matches!(verdict, Verdict::Transmit(_)), "{size}: {verdict:?}");
+        assert_eq!(frame.space().len(), PACKET_MAX, "room for the next capture");
+        let mut outer = vec![frame.packet().to_vec()];
+        for extra in world.extras(NOW) {
+            let Extra::Piece { frame, to } = extra else { panic!("segments") };
+            assert_eq!(to, std::net::IpAddr::from(SERVER2));
+            outer.push(frame.packet().to_vec());
+        }
+        let payload: Vec<u8> = outer.iter().flat_map(|packet| packet[20 + 44..].to_vec()).collect();
+        assert_eq!((outer.len(), payload), (3, inner[44..].to_vec()), "{size}");
+        assert!(outer.iter().all(|packet| packet.len() <= 1500 && checksum(&packet[..20]) == 0));
+    }
 }
 
 /// 2003-5, D15: where the capture bypasses the kernel's forwarding, we are the router.

@@ -147,12 +147,20 @@ fn only_served_ports_are_let_in() {
     let echo = icmp(8, 0, [0; 4], b"ping");
     let quote = |port| icmp(3, 4, [0, 0, 5, 0x78], &tcp_between(VIP, port, CLIENT, 40000, ACK, b"")[..28]);
     let later = as_fragment(&tcp(ACK, b"data"), 0x0010);
+    let elsewhere = tcp_between(SERVER3, 80, CLIENT, 40000, ACK, b"");
+    let about_elsewhere = icmp(3, 4, [0, 0, 5, 0x78], &elsewhere[..28]);
+    // Cut on its way: what is here of it has another checksum than the whole.
+    let mut message = quote(80)[20..].to_vec();
+    message[2] ^= 1;
+    let piece = as_fragment(&ip(CLIENT, VIP, 1, &message), 0x2000);
     let rows = [
         ("served", tcp(SYN, b""), Deliver(tcp(SYN, b""))),
         ("R07 a port that is not served", ssh, Drop("inner_not_served")),
         ("R07 another protocol", udp(80, b""), Drop("inner_not_served")),
         ("R31 an error about a served flow", quote(80), Deliver(quote(80))),
         ("R31 an error about another flow", quote(22), Drop("inner_not_served")),
+        ("R31 an error about another host's packet", about_elsewhere, Drop("inner_not_served")),
+        ("R31 the first piece of an error", piece.clone(), Deliver(piece)),
         ("R32 echo", echo, Drop("inner_not_served")),
         ("R30 a later fragment", later.clone(), Deliver(later)),
     ];

@@ -314,3 +314,59 @@ fn the_map_names_every_room_and_no_line() {
     }
     assert!(!map.contains(".rs:"), "ARCHITECTURE.md names a line");
 }
+
+/// Every test that the table of the standards names is there, under its own name or as a row of a harness of ours.
+#[test]
+fn every_rule_of_the_standards_has_its_test() {
+    let table = fs::read_to_string("src/STANDARDS.md").expect("the table");
+    let texts: String =
+        sources().into_iter().chain(files_under("tests", "rs")).map(|file| file.text).collect();
+    let mut named = 0;
+    for line in table.lines().filter(|line| line.starts_with("| ") && line.contains('`')) {
+        let tests = line.rsplit('|').nth(1).expect("a last column");
+        for name in tests.split('`').skip(1).step_by(2) {
+            let is_there =
+                texts.contains(&format!("fn {name}()")) || texts.contains(&format!("(\"{name}\", "));
+            assert!(is_there, "STANDARDS.md names `{name}`, which is no test");
+            named += 1;
+        }
+    }
+    assert!(named > 80, "{named} tests are named");
+}
+
+/// Every row of the reference of odd and hostile packets is shown by a test that carries its id, or is listed as not
+/// served.
+#[test]
+fn every_row_of_bad_input_has_its_test() {
+    const ROWS: [(char, u32); 2] = [('D', 110), ('R', 47)];
+    let table = fs::read_to_string("src/STANDARDS.md").expect("the table");
+    let not_served = table.split("Not shown therefore:").nth(1).expect("the list");
+    let shown: String = ["tests/journey.rs", "tests/paths.rs", "tests/realserver_journey.rs"]
+        .iter()
+        .map(|path| fs::read_to_string(path).expect("a table of packets"))
+        .chain([not_served.to_owned()])
+        .collect();
+    for (letter, last) in ROWS {
+        let ids = ids_of(letter, &shown);
+        for number in 1..=last {
+            assert!(ids.contains(&number), "no test carries the id {letter}{number:02}");
+        }
+    }
+}
+
+/// The numbers behind this letter in a text: `D07`, and all of `D24 to D28` and `R24-R29`.
+fn ids_of(letter: char, text: &str) -> BTreeSet<u32> {
+    let number = |text: &str| -> Option<(u32, usize)> {
+        let digits = text.chars().take_while(char::is_ascii_digit).count();
+        ((2..=3).contains(&digits)).then(|| (text[..digits].parse().expect("digits"), digits))
+    };
+    let mut ids = BTreeSet::new();
+    for (at, _) in text.match_indices(letter) {
+        let Some((first, digits)) = number(&text[at + 1..]) else { continue };
+        let rest = &text[at + 1 + digits..];
+        let behind = [" to ", "-"].iter().find_map(|word| rest.strip_prefix(word)?.strip_prefix(letter));
+        let last = behind.and_then(number).map_or(first, |(last, _)| last);
+        ids.extend(first..=last);
+    }
+    ids
+}

@@ -1,37 +1,120 @@
-//! `lvs-tund check`: is a configuration valid? Touches nothing.
+//! `lvs-tund check`: is a configuration valid, and is it what is meant? Touches nothing.
 
 use std::io::Write;
 use std::path::PathBuf;
 
-use super::{Failure, read};
-use crate::config::{Source, file, plan};
+use serde::Serialize;
+
+use super::{Failure, Format, read};
+use crate::config::{ConfigError, Source, advice, file, plan};
 
 #[derive(Debug, clap::Args)]
 pub struct CheckArguments {
     /// A director's or a real server's configuration; which one, its keys tell
     file: PathBuf,
+    /// For people or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    format: Format,
+}
+
+/// What is said of a file; one object of JSON.
+#[derive(Debug, Serialize)]
+struct Report {
+    file: String,
+    role: &'static str,
+    valid: bool,
+    /// Line, counted from 1, and what is wrong there.
+    error: Option<ErrorReport>,
+    virtual_services: usize,
+    real_servers: usize,
+    vips: usize,
+    warnings: Vec<String>,
+}
+
+#[derive(Debug, Serialize)]
+struct ErrorReport {
+    line: Option<usize>,
+    message: String,
 }
 
 pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let name = arguments.file.display().to_string();
     let text = read(&arguments.file)?;
     let source = Source { name: &name, text: &text };
-    let verdict = if is_realserver(&source) {
-        plan::realserver(&source, &[], &[], false)
-            .map(|plan| format!("{name}: valid for a real server of {}", count(plan.guard.vips.len(), "VIP")))
-    } else {
-        plan::director(&source, None).map(|plan| {
-            let services = &plan.cluster.virtual_services;
-            let servers: usize = services.iter().map(|service| service.real_servers.len()).sum();
-            let (services, servers) =
-                (count(services.len(), "virtual service"), count(servers, "real server"));
-            format!("{name}: valid for a director with {services}, {servers}")
-        })
-    };
-    let verdict = verdict.map_err(|error| Failure::Refused(error.to_string()))?;
+    let checked = if is_realserver(&source) { realserver(&source) } else { director(&source) };
+    if arguments.format == Format::Json {
+        return print_json(&name, checked, is_realserver(&source));
+    }
+    let report = checked.map_err(|error| Failure::Refused(error.to_string()))?;
+    for warning in &report.warnings {
+        let _ = writeln!(std::io::stderr(), "{name}: warning: {warning}");
+    }
     // `println!` would panic where nobody listens; the exit code says it all.
-    let _ = writeln!(std::io::stdout(), "{verdict}");
+    let _ = writeln!(std::io::stdout(), "{}", report.text());
     Ok(())
+}
+
+fn print_json(name: &str, checked: Result<Report, ConfigError>, is_realserver: bool) -> Result<(), Failure> {
+    let (report, outcome) = match checked {
+        Ok(report) => (report, Ok(())),
+        Err(error) => {
+            let role = if is_realserver { "realserver" } else { "director" };
+            let message = error.to_string();
+            let said = ErrorReport { line: error.line, message: error.message };
+            let report = Report { valid: false, error: Some(said), ..Report::valid(name, role) };
+            (report, Err(Failure::Refused(message)))
+        }
+    };
+    let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(&report).unwrap_or_default());
+    outcome
+}
+
+fn director(source: &Source) -> Result<Report, ConfigError> {
+    let plan = plan::director(source, None)?;
+    let services = &plan.cluster.virtual_services;
+    let mut vips: Vec<_> = services.iter().flat_map(|service| service.vips()).collect();
+    vips.sort_unstable();
+    vips.dedup();
+    Ok(Report {
+        virtual_services: services.len(),
+        real_servers: services.iter().map(|service| service.real_servers.len()).sum(),
+        vips: vips.len(),
+        warnings: advice::director(&plan),
+        ..Report::valid(source.name, "director")
+    })
+}
+
+fn realserver(source: &Source) -> Result<Report, ConfigError> {
+    let plan = plan::realserver(source, &[], &[], false)?;
+    let warnings = advice::realserver(&plan);
+    Ok(Report { vips: plan.guard.vips.len(), warnings, ..Report::valid(source.name, "realserver") })
+}
+
+impl Report {
+    fn valid(file: &str, role: &'static str) -> Report {
+        Report {
+            file: file.to_owned(),
+            role,
+            valid: true,
+            error: None,
+            virtual_services: 0,
+            real_servers: 0,
+            vips: 0,
+            warnings: Vec::new(),
+        }
+    }
+
+    fn text(&self) -> String {
+        let (name, vips) = (&self.file, count(self.vips, "VIP"));
+        let services = count(self.virtual_services, "virtual service");
+        match self.role {
+            "realserver" => format!("{name}: valid for a real server of {vips}"),
+            _ => format!(
+                "{name}: valid for a director with {services}, {}",
+                count(self.real_servers, "real server")
+            ),
+        }
+    }
 }
 
 /// "1 VIP", "2 VIPs".

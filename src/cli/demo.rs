@@ -8,9 +8,9 @@ mod text;
 
 use std::net::SocketAddr;
 
-use clap::{Args, ValueEnum};
+use clap::Args;
 
-use super::Failure;
+use super::{Failure, Format};
 use crate::lab::{self, Cluster, Filter, Host, Interrupt, Lab, LabError, REAL_SERVERS_MAX, Scrape, Topology};
 use report::{Answer, Report};
 use text::Text;
@@ -36,12 +36,6 @@ pub struct DemoArguments {
     /// For people or for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
-}
-
-#[derive(Debug, Clone, Copy, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    Text,
-    Json,
 }
 
 fn real_servers() -> clap::builder::RangedU64ValueParser {

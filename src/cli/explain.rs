@@ -8,10 +8,10 @@ use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
 use std::path::{Path, PathBuf};
 
-use clap::{Args, Subcommand, ValueEnum};
+use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Failure, read};
+use super::{Failure, Format, read};
 use crate::config::Source;
 use crate::datapath::pcap::{Reader, Writer};
 use crate::time::Moment;
@@ -49,12 +49,6 @@ struct Question {
     format: Format,
 }
 
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
-enum Format {
-    Text,
-    Json,
-}
-
 /// What became of one packet; one line of JSON.
 #[derive(Debug, Serialize)]
 struct Explanation {
@@ -72,6 +66,11 @@ struct Explanation {
 /// One of the two roles, ready to be asked.
 trait Explain {
     fn explain(&mut self, index: usize, packet: &[u8], now: Moment) -> (Explanation, Vec<Vec<u8>>);
+
+    /// What became, after the last packet, of those that were still held.
+    fn late(&mut self) -> Option<String> {
+        None
+    }
 }
 
 pub fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
@@ -114,7 +113,13 @@ fn answer(question: &Question, mut role: impl Explain) -> Result<(), Failure> {
             return Ok(());
         }
     }
-    Ok(())
+    if let Some(late) = role.late().filter(|_| question.format == Format::Text) {
+        let _ = write!(output, "{late}");
+    }
+    match writer {
+        Some((path, writer)) => writer.finish().map_err(|error| cannot_write(&path, &error)),
+        None => Ok(()),
+    }
 }
 
 impl Explanation {

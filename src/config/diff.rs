@@ -62,6 +62,7 @@ pub fn needs_restart(old: &DirectorPlan, new: &DirectorPlan) -> Vec<&'static str
         announce,
         outer_source,
         connections_max,
+        connections_per_client_max,
         hash_key: _,
         cluster: _,
         defaults: _,
@@ -78,6 +79,7 @@ pub fn needs_restart(old: &DirectorPlan, new: &DirectorPlan) -> Vec<&'static str
         ("announce", *announce != new.announce),
         ("outer_source", *outer_source != new.outer_source),
         ("connections_max", *connections_max != new.connections_max),
+        ("connections_per_client_max", *connections_per_client_max != new.connections_per_client_max),
     ];
     keys.into_iter().filter(|(_, is_other)| *is_other).map(|(key, _)| key).collect()
 }

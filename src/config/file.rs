@@ -27,6 +27,7 @@ pub struct DirectorFile {
     pub ignore_df: Option<bool>,
     pub decrement_ttl: Option<bool>,
     pub connections_max: Option<Spanned<i64>>,
+    pub connections_per_client_max: Option<Spanned<i64>>,
     pub new_connections_per_second_max: Option<Spanned<i64>>,
     pub hash_key: Option<Spanned<String>>,
     pub unknown_tcp: Option<Spanned<String>>,
@@ -98,6 +99,7 @@ pub struct RealserverFile {
     pub rips: Vec<Spanned<String>>,
     #[serde(default)]
     pub services: Vec<Spanned<String>>,
+    pub mss: Option<Spanned<toml::Value>>,
     pub tun: Option<Spanned<String>>,
     pub metrics: Option<Spanned<String>>,
 }

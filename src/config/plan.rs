@@ -44,6 +44,17 @@ pub enum Announce {
     Never,
 }
 
+/// The maximum segment size announced for connections to the VIPs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mss {
+    /// What fits the path from the directors.
+    Auto,
+    /// The host's own.
+    Off,
+    /// Bytes.
+    Fixed(u16),
+}
+
 /// A director's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectorPlan {
@@ -63,6 +74,7 @@ pub struct DirectorPlan {
     /// Our address on the outer packets; `None`: the one the host's route to each real server says.
     pub outer_source: Option<Ipv4Addr>,
     pub connections_max: usize,
+    pub connections_per_client_max: u32,
     /// Key of the hash schedulers; `None`: a random one.
     pub hash_key: Option<[u8; 16]>,
     pub cluster: ClusterConfig,
@@ -94,5 +106,6 @@ impl Default for ServiceDefaults {
 pub struct RealserverPlan {
     pub tun: String,
     pub metrics: SocketAddr,
+    pub mss: Mss,
     pub guard: GuardConfig,
 }

@@ -10,7 +10,7 @@ use super::plan::{
 use crate::director::cluster::{
     ClusterConfig, Matcher, NoService, Persistence, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
-use crate::director::connection::Timeouts;
+use crate::director::connection::{Timeouts, share_of};
 use crate::director::scheduler::{self, mh};
 use crate::encapsulation::Ttl;
 
@@ -84,6 +84,7 @@ fn unsaid(plan: &DirectorPlan) -> DirectorPlan {
         announce: Announce::Always,
         outer_source: None,
         connections_max: CONNECTIONS_MAX_DEFAULT,
+        connections_per_client_max: share_of(plan.connections_max),
         hash_key: None,
         cluster: ClusterConfig::default(),
         defaults: ServiceDefaults::default(),
@@ -106,6 +107,7 @@ fn host_keys(plan: &DirectorPlan) -> Keys {
         ("announce", quoted(plan::word_of_announce(plan.announce))),
         ("outer_source", plan.outer_source.map(|source| quoted(&source.to_string())).unwrap_or_default()),
         ("connections_max", plan.connections_max.to_string()),
+        ("connections_per_client_max", plan.connections_per_client_max.to_string()),
         ("hash_key", key.as_deref().map(quoted).unwrap_or_default()),
     ]
 }

@@ -177,7 +177,8 @@ impl Service {
         let view = view::look(&plan.cluster, plan.outer_source, host, None).await?;
         let running = running(plan);
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(running.cluster.clone(), view)));
-        let tables = Arc::new(Tables::new(plan.connections_max, random()));
+        let tables = Tables::new(plan.connections_max, random());
+        let tables = Arc::new(tables.with_connections_per_client_max(plan.connections_per_client_max));
         let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
         let (mut workers, failures) = Workers::new().map_err(no_threads)?;
         let narrowed = Arc::new(Notify::new());
@@ -327,7 +328,7 @@ fn sweep_period(entries: usize) -> Duration {
 }
 
 /// From the kernel's entropy, by way of the standard library's hash keys.
-fn random() -> u64 {
+pub(super) fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())
 }

@@ -3,24 +3,24 @@
 use std::io::{self, Write};
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use super::clock::Clock;
 use super::worker::{Handler, Workers};
 use super::{Options, http, logging, no_raw_socket, process};
-use crate::config::plan::RealserverPlan;
+use crate::config::plan::{self, RealserverPlan};
 use crate::datapath::BATCH;
 use crate::datapath::raw_socket::Receiver;
 use crate::datapath::tun::Tun;
 use crate::encapsulation::ipip;
 use crate::failure::Failure;
-use crate::host::{RealServerHost, RealServerHostOptions};
+use crate::host::{Mss, RealServerHost, RealServerHostOptions};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
 use crate::packet::Frame;
-use crate::realserver::Decapsulator;
 use crate::realserver::guard::Guard;
 use crate::realserver::verdict::{DropReason, Verdict};
+use crate::realserver::{Decapsulator, mss};
 use crate::time::Moment;
 
 /// MTU of the device if the way to the directors says nothing (IEEE 802.3).
@@ -53,6 +53,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let host_options = RealServerHostOptions {
         tun: plan.tun.clone(),
         vips: plan.guard.vips.clone(),
+        mss: mss_of(&plan),
         changes: options.host_changes(),
     };
     let mut host = RealServerHost::start(host_options).await?;
@@ -77,14 +78,15 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
             return Err(no_threads(error));
         }
     };
-    let host_changes = Arc::new(AtomicUsize::new(host.changes().entries().len()));
+    let settings = Arc::new(Settings::default());
+    settings.take(&host);
     if !options.changes_host {
         for command in host.changes().commands() {
             // `println!` would panic where nobody listens.
             let _ = writeln!(io::stdout(), "{command}");
         }
     }
-    let render = renderer(&plan, counters, host_changes.clone());
+    let render = renderer(&plan, counters, settings.clone());
     tokio::spawn(http::serve(listener, http::monitoring(render, Arc::new(AtomicBool::new(true)))));
     tracing::info!(
         "realserver: ready for {} VIPs from {} directors on {}, metrics on {}",
@@ -93,7 +95,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         tun.name(),
         plan.metrics
     );
-    let outcome = follow(&mut host, &mut failures, &host_changes, &mut end).await;
+    let outcome = follow(&mut host, &mut failures, &settings, &mut end).await;
     drop(workers);
     host.stop().await;
     outcome
@@ -103,7 +105,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
 async fn follow(
     host: &mut RealServerHost,
     failures: &mut tokio::sync::mpsc::UnboundedReceiver<String>,
-    host_changes: &AtomicUsize,
+    settings: &Settings,
     end: &mut (impl Future<Output = &'static str> + Unpin),
 ) -> Result<(), Failure> {
     let outcome = loop {
@@ -116,7 +118,7 @@ async fn follow(
                 if let Err(signal) = process::unless_ended(end, host.on_notice(notice)).await {
                     break Ok(signal);
                 }
-                host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
+                settings.take(host);
             }
         }
     };
@@ -124,6 +126,31 @@ async fn follow(
         tracing::info!("realserver: {signal}, stopping");
     }
     outcome.map(drop)
+}
+
+/// What the metrics say of the host.
+#[derive(Default)]
+struct Settings {
+    changes: AtomicUsize,
+    mss: AtomicU16,
+}
+
+impl Settings {
+    fn take(&self, host: &RealServerHost) {
+        self.changes.store(host.changes().entries().len(), Ordering::Relaxed);
+        self.mss.store(host.mss(), Ordering::Relaxed);
+    }
+}
+
+fn mss_of(plan: &RealserverPlan) -> Mss {
+    match plan.mss {
+        plan::Mss::Off => Mss::Off,
+        plan::Mss::Fixed(mss) => Mss::Fixed(mss),
+        plan::Mss::Auto => Mss::Auto {
+            directors: plan.guard.directors.iter().map(|prefix| prefix.addr()).collect(),
+            fitting: |path_mtu| mss::fitting(path_mtu, ipip::ROW.overhead),
+        },
+    }
 }
 
 async fn mtu_towards_directors(plan: &RealserverPlan) -> u16 {
@@ -139,13 +166,13 @@ async fn mtu_towards_directors(plan: &RealserverPlan) -> u16 {
 fn renderer(
     plan: &RealserverPlan,
     counters: Arc<RealserverCounters>,
-    host_changes: Arc<AtomicUsize>,
+    settings: Arc<Settings>,
 ) -> http::Render {
     let guard = plan.guard.clone();
     Arc::new(move || {
-        let host_changes = host_changes.load(Ordering::Relaxed);
+        let host_changes = settings.changes.load(Ordering::Relaxed);
         let process = exposition::Process { role: "realserver", host_changes, publish_own: process::publish };
-        exposition::realserver(process, &counters, &guard)
+        exposition::realserver(process, &counters, &guard, settings.mss.load(Ordering::Relaxed))
     })
 }
 

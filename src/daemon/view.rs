@@ -3,6 +3,7 @@
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
+use super::director::random;
 use super::process;
 use crate::director::cluster::{ClusterConfig, HostView, Path, VirtualServiceConfig};
 use crate::host::{DirectorHost, HostError};
@@ -31,7 +32,8 @@ pub async fn look(
         let is_news = before.is_none_or(|before| before.paths.contains_key(&rip));
         paths.extend(path(rip, outer_source, host, is_news).await?.map(|path| (rip, path)));
     }
-    Ok(HostView { own_addresses: own_addresses(config), paths })
+    let identification_seed = before.map_or_else(random, |before| before.identification_seed);
+    Ok(HostView { own_addresses: own_addresses(config), paths, identification_seed })
 }
 
 /// What the host says about the next configuration: asks about real servers that are new, and takes over what it
@@ -54,7 +56,7 @@ pub async fn look_at_news(
     }
     let own_addresses =
         if vips(config) == vips(known) { before.own_addresses.clone() } else { own_addresses(config) };
-    Ok(HostView { own_addresses, paths })
+    Ok(HostView { own_addresses, paths, identification_seed: before.identification_seed })
 }
 
 fn own_addresses(config: &ClusterConfig) -> HashSet<IpAddr> {

@@ -1,6 +1,6 @@
 //! Capture files in the classic pcap format (draft-ietf-opsawg-pcap): 24 bytes of file header, then
-//! 16 bytes in front of each packet. Both byte orders, micro- and nanoseconds; link types raw IP,
-//! IPv4, IPv6, Ethernet (its header is taken off) and Linux cooked.
+//! 16 bytes in front of each packet. Both byte orders, micro- and nanoseconds; link types raw IP, IPv4, IPv6,
+//! Ethernet, Linux cooked (both versions) and loopback, whose headers are taken off, VLAN tags with them.
 
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
@@ -19,11 +19,15 @@ pub const ROW: Row = Row {
 
 const MAGIC_MICROS: u32 = 0xa1b2_c3d4;
 const MAGIC_NANOS: u32 = 0xa1b2_3c4d;
+/// Link types (draft-ietf-opsawg-pcaplinktype); raw IP also under its number of two BSDs.
+const LINK_NULL: u32 = 0;
 const LINK_ETHERNET: u32 = 1;
-const LINK_RAW: u32 = 101;
+const LINK_RAW: [u32; 5] = [12, 14, 101, 228, 229];
+const LINK_LOOP: u32 = 108;
 const LINK_COOKED: u32 = 113;
-const LINK_IPV4: u32 = 228;
-const LINK_IPV6: u32 = 229;
+const LINK_COOKED_2: u32 = 276;
+/// What is written.
+const LINK_RAW_WRITTEN: u32 = 101;
 /// A packet record cannot be longer than a packet and its link header.
 const RECORD_MAX: usize = PACKET_MAX + 64;
 
@@ -37,11 +41,44 @@ pub struct Reader<R> {
     pub moment: Moment,
 }
 
-/// How much stands in front of the IP packet, and where its EtherType is.
+/// How much stands in front of the IP packet, and where its EtherType is, if there is one.
 #[derive(Clone, Copy)]
-enum LinkHeader {
-    None,
-    Typed { length: usize, ethertype_at: usize },
+struct LinkHeader {
+    length: usize,
+    ethertype_at: Option<usize>,
+}
+
+impl LinkHeader {
+    fn of(link: u32) -> Option<LinkHeader> {
+        let header = |length, ethertype_at| Some(LinkHeader { length, ethertype_at });
+        match link {
+            LINK_NULL | LINK_LOOP => header(4, None),
+            LINK_ETHERNET => header(14, Some(12)),
+            LINK_COOKED => header(16, Some(14)),
+            LINK_COOKED_2 => header(20, Some(0)),
+            link if LINK_RAW.contains(&link) => header(0, None),
+            _ => None,
+        }
+    }
+
+    /// Where the IP packet begins; `None` for a frame that carries another protocol.
+    fn ip_at(self, frame: &[u8]) -> Option<usize> {
+        let Some(mut at) = self.ethertype_at else {
+            return (frame.len() >= self.length).then_some(self.length);
+        };
+        let mut length = self.length;
+        loop {
+            match frame.get(at..at + 2)? {
+                [0x08, 0x00] | [0x86, 0xdd] => return (frame.len() >= length).then_some(length),
+                // IEEE 802.1Q and 802.1ad: four bytes each, of an Ethernet header alone.
+                [0x81, 0x00] | [0x88, 0xa8] if self.length == 14 => {
+                    at += 4;
+                    length += 4;
+                }
+                _ => return None,
+            }
+        }
+    }
 }
 
 fn invalid(what: &str) -> io::Error {
@@ -52,7 +89,7 @@ impl<R: Read> Reader<R> {
     /// Reads the file header.
     ///
     /// # Errors
-    /// `InvalidData` for what is no pcap file or has a link type that carries no IP.
+    /// `InvalidData` for what is no pcap file or has a link type that is not known here.
     pub fn new(mut input: R) -> io::Result<Reader<R>> {
         let mut header = [0u8; 24];
         input.read_exact(&mut header).map_err(|_| invalid("not a pcap file: shorter than its header"))?;
@@ -63,12 +100,11 @@ impl<R: Read> Reader<R> {
             return Err(invalid("not a pcap file (pcapng is converted with `editcap -F pcap IN OUT`)"));
         }
         let link = number(is_big_endian, &header[20..24]) & 0x0fff_ffff;
-        let link_header = match link {
-            LINK_RAW | LINK_IPV4 | LINK_IPV6 => LinkHeader::None,
-            LINK_ETHERNET => LinkHeader::Typed { length: 14, ethertype_at: 12 },
-            LINK_COOKED => LinkHeader::Typed { length: 16, ethertype_at: 14 },
-            _ => return Err(invalid("the capture's link type carries no IP packets")),
-        };
+        let link_header = LinkHeader::of(link).ok_or_else(|| {
+            invalid(&format!(
+                "link type {link} is not known here; capture on another interface, such as `-i eth0`"
+            ))
+        })?;
         let is_nanos = magic == MAGIC_NANOS;
         Ok(Reader { input, is_big_endian, is_nanos, link_header, moment: Moment::ZERO })
     }
@@ -96,14 +132,8 @@ impl<R: Read> Reader<R> {
             let nanos = if self.is_nanos { fraction } else { fraction * 1000 };
             let seconds = u64::from(number(self.is_big_endian, &record[0..4]));
             self.moment = Moment::from_nanos(seconds * 1_000_000_000 + nanos);
-            match self.link_header {
-                LinkHeader::None => return Ok(Some(bytes)),
-                LinkHeader::Typed { length, ethertype_at } if bytes.len() >= length => {
-                    if matches!(&bytes[ethertype_at..ethertype_at + 2], [0x08, 0x00] | [0x86, 0xdd]) {
-                        return Ok(Some(bytes.split_off(length)));
-                    }
-                }
-                LinkHeader::Typed { .. } => {}
+            if let Some(at) = self.link_header.ip_at(&bytes) {
+                return Ok(Some(bytes.split_off(at)));
             }
         }
     }
@@ -147,7 +177,7 @@ impl<W: Write> Writer<W> {
         // Version 2.4, no time zone, no accuracy.
         output.write_all(&[0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0])?;
         output.write_all(&(PACKET_MAX as u32).to_be_bytes())?;
-        output.write_all(&LINK_RAW.to_be_bytes())?;
+        output.write_all(&LINK_RAW_WRITTEN.to_be_bytes())?;
         Ok(Writer { output, moment: Moment::ZERO })
     }
 
@@ -167,6 +197,14 @@ impl<W: Write> Writer<W> {
             self.output.write_all(&word.to_be_bytes())?;
         }
         self.output.write_all(packet)
+    }
+
+    /// Everything is written, or says why not.
+    ///
+    /// # Errors
+    /// Those of the output.
+    pub fn finish(mut self) -> io::Result<()> {
+        self.output.flush()
     }
 }
 
@@ -221,6 +259,29 @@ mod tests {
         assert_eq!(reader.next_packet().unwrap().unwrap(), b"ip");
         assert_eq!(reader.moment, Moment::from_nanos(1_000_002_000));
         assert!(reader.next_packet().unwrap().is_none());
+    }
+
+    #[test]
+    fn every_links_header_is_taken_off() {
+        let rows: [(u32, Vec<u8>); 7] = [
+            (101, Vec::new()),
+            (12, Vec::new()),
+            (0, vec![2, 0, 0, 0]),
+            (1, [&[0; 12][..], &[0x08, 0x00]].concat()),
+            (1, [&[0; 12][..], &[0x88, 0xa8, 0, 7, 0x81, 0x00, 0, 9, 0x08, 0x00]].concat()),
+            (113, [&[0; 14][..], &[0x08, 0x00]].concat()),
+            (276, [&[0x08, 0x00][..], &[0; 18]].concat()),
+        ];
+        for (link, header) in rows {
+            let frame = [&header[..], b"ip"].concat();
+            let at = LinkHeader::of(link).and_then(|link| link.ip_at(&frame));
+            assert_eq!(at, Some(header.len()), "link type {link}");
+            // Cut inside the header, it is no packet and no panic.
+            for length in 0..header.len() {
+                LinkHeader::of(link).and_then(|link| link.ip_at(&frame[..length]));
+            }
+        }
+        assert!(LinkHeader::of(105).is_none(), "802.11 is not known");
     }
 
     #[test]

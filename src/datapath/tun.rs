@@ -15,6 +15,7 @@ use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
 use std::os::unix::net::{SocketAddr, UnixListener};
+use std::path::Path;
 
 use tun_rs::{DeviceBuilder, SyncDevice, VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
@@ -34,6 +35,8 @@ const GSO_TCP_V4: u8 = 1;
 const GSO_TCP_V6: u8 = 4;
 const GSO_UDP: u8 = 5;
 const GSO_ECN: u8 = 0x80;
+
+const DRIVER: &str = "/dev/net/tun";
 
 /// A TUN device of ours and the exclusive right to its name. Gone, with its routes and addresses, when
 /// dropped together with its queues.
@@ -69,6 +72,10 @@ impl Tun {
     /// [`TunError`] says what to do.
     pub fn create(name: &str, mtu: u16, queues: usize) -> Result<(Tun, Vec<Queue>), TunError> {
         let other = |cause: io::Error| TunError::Other { name: name.to_owned(), cause };
+        // tun-rs would make the node itself where it may, which is the operator's to decide.
+        if !Path::new(DRIVER).exists() {
+            return Err(TunError::NoDriver);
+        }
         let lock = lock(name)?;
         if nix::net::if_::if_nametoindex(name).is_ok() {
             return Err(TunError::Exists(name.to_owned()));

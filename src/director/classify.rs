@@ -3,6 +3,8 @@
 //! Bounded reads, no state, no allocation. A packet that no TCP/IP host would accept ends here; whether
 //! anybody wants an acceptable one is the cluster's question.
 
+mod v6;
+
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::verdict::DropReason;
@@ -11,7 +13,7 @@ use crate::packet::icmp::{self, Icmp, QuoteError};
 use crate::packet::ipv4::Ipv4;
 use crate::packet::tcp::{Flags, Tcp};
 use crate::packet::udp::Udp;
-use crate::packet::{Flow, be16, protocol};
+use crate::packet::{Flow, protocol};
 
 /// A packet that can be keyed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -51,7 +53,7 @@ pub enum Content {
 pub fn classify(bytes: &[u8]) -> Result<Packet, DropReason> {
     match bytes.first().map(|first| first >> 4) {
         None => Err(DropReason::Truncated),
-        Some(6) => Err(classify_v6(bytes)),
+        Some(6) => Err(v6::refuse(bytes)),
         Some(_) => classify_v4(bytes),
     }
 }
@@ -113,7 +115,12 @@ fn check_fragment(ip: &Ipv4) -> Result<(), DropReason> {
 }
 
 fn classify_tcp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
-    let tcp = Tcp::parse(ip.payload())?;
+    let tcp = read_tcp(ip.payload())?;
+    Ok((Content::Tcp(tcp.flags()), flow(ip, tcp.source_port(), tcp.destination_port())))
+}
+
+fn read_tcp(payload: &[u8]) -> Result<Tcp<'_>, DropReason> {
+    let tcp = Tcp::parse(payload)?;
     if tcp.source_port() == 0 || tcp.destination_port() == 0 {
         return Err(DropReason::PortZero);
     }
@@ -121,16 +128,21 @@ fn classify_tcp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
     if flags.has(Flags::SYN | Flags::FIN) || flags.has(Flags::SYN | Flags::RST) {
         return Err(DropReason::BadTcpFlags);
     }
-    Ok((Content::Tcp(flags), flow(ip, tcp.source_port(), tcp.destination_port())))
+    Ok(tcp)
 }
 
 fn classify_udp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
-    let udp = if ip.is_fragment() { Udp::parse_first(ip.payload())? } else { Udp::parse(ip.payload())? };
+    let udp = read_udp(ip.payload(), ip.is_fragment())?;
+    Ok((Content::Udp, flow(ip, udp.source_port(), udp.destination_port())))
+}
+
+fn read_udp(payload: &[u8], is_fragment: bool) -> Result<Udp<'_>, DropReason> {
+    let udp = if is_fragment { Udp::parse_first(payload)? } else { Udp::parse(payload)? };
     // Source port 0 is legal: "no reply" (RFC 768).
     if udp.destination_port() == 0 {
         return Err(DropReason::PortZero);
     }
-    Ok((Content::Udp, flow(ip, udp.source_port(), udp.destination_port())))
+    Ok(udp)
 }
 
 fn classify_icmp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
@@ -161,17 +173,4 @@ fn flow(ip: &Ipv4, client_port: u16, vip_port: u16) -> Flow {
         vip: ip.destination().into(),
         vip_port,
     }
-}
-
-/// IPv6 is not forwarded: no virtual service can have an IPv6 VIP. The reason says whether it was
-/// the host's own kernel greeting a new link (router solicitation, MLD, duplicate address detection).
-fn classify_v6(bytes: &[u8]) -> DropReason {
-    const HEADER: usize = 40;
-    const HOP_BY_HOP: u8 = 0;
-    if bytes.len() < HEADER || bytes.len() < HEADER + usize::from(be16(bytes, 4)) {
-        return DropReason::Truncated;
-    }
-    let is_multicast = bytes[24] == 0xff;
-    let is_control = bytes[6] == HOP_BY_HOP || bytes[6] == protocol::ICMPV6;
-    if is_multicast && is_control { DropReason::LinkNoise } else { DropReason::NoService }
 }

@@ -11,7 +11,7 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
 
 use foldhash::quality::FixedState;
 
@@ -117,7 +117,6 @@ pub struct Live {
     persistent: AtomicI32,
     pub connections_total: AtomicU64,
     pub is_overloaded: AtomicBool,
-    identification: AtomicU32,
 }
 
 impl Live {
@@ -164,12 +163,6 @@ impl Live {
     /// Connections or templates point to it.
     pub fn is_referenced(&self) -> bool {
         self.connections() > 0 || self.persistent() > 0
-    }
-
-    /// The next outer identification: a repeat comes after 65,536 packets (RFC 6864 §4.3 asks for as
-    /// late as possible).
-    pub fn next_identification(&self) -> u16 {
-        self.identification.fetch_add(1, Ordering::Relaxed) as u16
     }
 }
 

@@ -5,6 +5,8 @@
 
 pub mod entry;
 mod key;
+mod listing;
+mod shares;
 pub mod table;
 pub mod tcp_state;
 pub mod timeouts;
@@ -12,6 +14,7 @@ pub mod timeouts;
 pub use entry::{
     Activity, Answer, Change, Claim, Connection, Found, Inserted, NewConnection, TemplatePrefix,
 };
+pub use shares::share_of;
 pub use table::Table;
 pub use tcp_state::{Event, State};
 pub use timeouts::Timeouts;

@@ -125,7 +125,10 @@ impl<'a> Journey<'a> {
             return Err(if is_wrapped { DropReason::Loop } else { DropReason::MartianSource }.into());
         }
         if packet.ttl <= u8::from(self.cluster.config().decrements_ttl) {
-            return Err(Refusal::error(DropReason::TtlExpired, Answer::TimeExceeded, packet));
+            // An answer speaks as the address that was asked: nobody's but a VIP is ours to speak as.
+            let is_ours = self.cluster.has_vip(packet.destination);
+            let refusal = Refusal::error(DropReason::TtlExpired, Answer::TimeExceeded, packet);
+            return Err(if is_ours { refusal } else { DropReason::TtlExpired.into() });
         }
         Ok(())
     }
@@ -191,10 +194,7 @@ impl<'a> Journey<'a> {
             Some(real_server) => real_server,
             None => self.schedule(service, packet, may_remember)?,
         };
-        // RFC 2003 §3.2: never tunnel a packet to its own sender.
-        if packet.source == chosen.config.rip {
-            return Err(DropReason::SourceIsTunnelExit.into());
-        }
+        refuse_exit(packet, chosen)?;
         if !may_remember {
             return Ok(Choice { real_server: chosen, memory: Memory::None });
         }
@@ -310,6 +310,12 @@ impl<'a> Journey<'a> {
             server.is_present && server.virtual_service == service.slot && !is_quiesced
         })
     }
+}
+
+/// RFC 2003 §3.2: a packet must not be tunnelled to its own sender.
+fn refuse_exit(packet: &Packet, real_server: &RealServer) -> Result<(), DropReason> {
+    let is_exit = packet.source == real_server.config.rip;
+    if is_exit { Err(DropReason::SourceIsTunnelExit) } else { Ok(()) }
 }
 
 fn event_of(packet: &Packet) -> Event {

@@ -10,7 +10,7 @@
 
 pub mod errors;
 
-use std::sync::atomic::{AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use crate::time::Moment;
@@ -25,6 +25,9 @@ const MTU_FOR: Duration = Duration::from_secs(600);
 /// How long the next packet's sender is still told of an error: later ones have nothing to do with it.
 const OWED_FOR: Duration = Duration::from_secs(10);
 
+/// The least time between two debts: who lies about a path annoys one packet's sender a second.
+const DEBT_PAUSE: Duration = Duration::from_secs(1);
+
 /// How long one "protocol unreachable" casts suspicion.
 const SUSPECT_FOR: Duration = Duration::from_secs(30);
 
@@ -35,6 +38,7 @@ const OWED: u32 = 2;
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owed {
     HostUnreachable,
+    NetUnreachable,
 }
 
 /// The soft state of one path. Its parts are read and written one by one: it is a hint, and the next error mends
@@ -46,11 +50,31 @@ pub struct SoftState {
     mtu: AtomicU32,
     /// Nanoseconds of a [`Moment`], as all `_until`.
     mtu_until: AtomicU64,
+    owes_net: AtomicBool,
     owed_until: AtomicU64,
+    no_debt_until: AtomicU64,
     suspect_until: AtomicU64,
+    identification: AtomicU32,
 }
 
 impl SoftState {
+    /// `first` is the first identification.
+    pub fn new(first: u16) -> SoftState {
+        SoftState { identification: AtomicU32::new(first.into()), ..SoftState::default() }
+    }
+
+    /// The next outer identification on this path, whoever's packet it is: a repeat comes after 65,535 packets
+    /// (RFC 6864 §4.3 asks for as late as possible). Never 0, which the kernel replaces, each piece of a packet by
+    /// another one.
+    pub fn next_identification(&self) -> u16 {
+        loop {
+            let next = self.identification.fetch_add(1, Ordering::Relaxed) as u16;
+            if next != 0 {
+                return next;
+            }
+        }
+    }
+
     fn knows(&self, what: u32) -> bool {
         self.known.load(Ordering::Relaxed) & what != 0
     }
@@ -80,7 +104,12 @@ impl SoftState {
     }
 
     /// The next packet's sender is to be told.
-    pub fn owe(&self, now: Moment) {
+    pub fn owe(&self, owed: Owed, now: Moment) {
+        if now.as_nanos() < self.no_debt_until.load(Ordering::Relaxed) {
+            return;
+        }
+        self.no_debt_until.store(now.after(DEBT_PAUSE).as_nanos(), Ordering::Relaxed);
+        self.owes_net.store(owed == Owed::NetUnreachable, Ordering::Relaxed);
         self.owed_until.store(now.after(OWED_FOR).as_nanos(), Ordering::Relaxed);
         self.known.fetch_or(OWED, Ordering::Relaxed);
     }
@@ -91,7 +120,8 @@ impl SoftState {
             return None;
         }
         let is_due = now.as_nanos() < self.owed_until.load(Ordering::Relaxed);
-        is_due.then_some(Owed::HostUnreachable)
+        let owes_net = self.owes_net.load(Ordering::Relaxed);
+        is_due.then_some(if owes_net { Owed::NetUnreachable } else { Owed::HostUnreachable })
     }
 
     /// The host answers that nobody there takes encapsulated packets. True if it is news.
@@ -129,11 +159,21 @@ mod tests {
     fn a_debt_is_paid_once_and_lapses() {
         let soft = SoftState::default();
         assert_eq!(soft.take_owed(Moment::ZERO), None);
-        soft.owe(Moment::ZERO);
+        soft.owe(Owed::HostUnreachable, Moment::ZERO);
         assert_eq!(soft.take_owed(Moment::from_secs(9)), Some(Owed::HostUnreachable));
         assert_eq!(soft.take_owed(Moment::from_secs(9)), None);
-        soft.owe(Moment::ZERO);
-        assert_eq!(soft.take_owed(Moment::from_secs(10)), None);
+        soft.owe(Owed::NetUnreachable, Moment::from_secs(10));
+        soft.owe(Owed::HostUnreachable, Moment::from_millis(10_999));
+        assert_eq!(soft.take_owed(Moment::from_secs(11)), Some(Owed::NetUnreachable), "one a second");
+        soft.owe(Owed::HostUnreachable, Moment::from_secs(11));
+        assert_eq!(soft.take_owed(Moment::from_secs(21)), None);
+    }
+
+    #[test]
+    fn identifications_count_up_and_are_never_zero() {
+        let soft = SoftState::new(65_534);
+        let ids: Vec<u16> = (0..4).map(|_| soft.next_identification()).collect();
+        assert_eq!(ids, [65_534, 65_535, 1, 2]);
     }
 
     #[test]

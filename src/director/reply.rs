@@ -98,6 +98,10 @@ fn turned_round(piece: &Ipv4) -> Vec<u8> {
     let mut bytes = datagram(piece, protocol::ICMP, piece.tos(), &payload);
     // Identification, flags and offset: the pieces belong together as they did.
     bytes[4..8].copy_from_slice(&piece.header()[4..8]);
+    // The kernel replaces an identification of 0, each piece's by another one.
+    if piece.identification() == 0 {
+        bytes[5] = 1;
+    }
     bytes[10..12].fill(0);
     let sum = checksum::checksum(&bytes[..ipv4::HEADER]);
     bytes[10..12].copy_from_slice(&sum.to_be_bytes());

@@ -21,6 +21,11 @@ impl Tables {
         Tables { connections: Table::new(connections_max, seed), templates }
     }
 
+    /// The same with another limit to one client's connections.
+    pub fn with_connections_per_client_max(self, max: u32) -> Tables {
+        Tables { connections: self.connections.with_connections_per_client_max(max), ..self }
+    }
+
     /// Books what the connection table reported.
     pub fn book(&self, view: View, change: Change) {
         match change {

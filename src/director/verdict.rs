@@ -91,6 +91,7 @@ drop_reasons! {
     /// `send_error`.
     pub enum DropReason {
         BadChecksum = "bad_checksum",
+        BadExtension = "bad_extension",
         BadFragment = "bad_fragment",
         BadHeaderLength = "bad_header_length",
         BadOption = "bad_option",
@@ -99,11 +100,13 @@ drop_reasons! {
         BadTotalLength = "bad_total_length",
         BadUdpLength = "bad_udp_length",
         BadVersion = "bad_version",
+        ExtensionLimit = "extension_limit",
         FragmentOverflow = "fragment_overflow",
         FragmentUnknown = "fragment_unknown",
         IcmpIgnored = "icmp_ignored",
         IcmpMismatch = "icmp_mismatch",
-        /// What the host's own kernel says into a new device.
+        Jumbogram = "jumbogram",
+        /// What the host itself says into a new device.
         LinkNoise = "link_noise",
         /// A packet that this director has wrapped came back to it.
         Loop = "loop",
@@ -141,6 +144,10 @@ impl From<Malformed> for DropReason {
             Malformed::TcpHeader => DropReason::BadTcp,
             Malformed::UdpLength => DropReason::BadUdpLength,
             Malformed::TruncatedIcmp => DropReason::TruncatedIcmp,
+            Malformed::Jumbogram => DropReason::Jumbogram,
+            Malformed::Extension => DropReason::BadExtension,
+            Malformed::ExtensionLimit => DropReason::ExtensionLimit,
+            Malformed::HeaderChain => DropReason::TinyFragment,
         }
     }
 }

@@ -81,7 +81,9 @@ impl Changes {
         for index in (0..self.entries.len()).rev() {
             if !wanted.contains(&self.entries[index].change) {
                 let entry = self.entries.remove(index);
-                self.undo(entry).await;
+                if !self.entries.iter().any(|other| other.change.replaces(&entry.change)) {
+                    self.undo(entry).await;
+                }
             }
         }
         Ok(())
@@ -189,8 +191,16 @@ impl Changes {
             }
             (Presence::Absent, HostChanges::Print) => entry.is_in_force = false,
             (Presence::Absent, HostChanges::Make) => {
-                entry.previous = change.apply(&self.netlink).await?;
                 entry.is_ours = true;
+                entry.previous = match change.apply(&self.netlink).await {
+                    Err(error @ HostError::Netlink { .. }) if change.is_dispensable() => {
+                        tracing::warn!("host: {change} is missing: {error}");
+                        entry.is_in_force = false;
+                        self.entries.push(entry);
+                        return Ok(());
+                    }
+                    applied => applied?,
+                };
                 match entry.previous {
                     Some(value) => tracing::info!("host: set {change} (was {value})"),
                     None => tracing::info!("host: added {change}"),

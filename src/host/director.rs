@@ -124,6 +124,7 @@ impl DirectorHost {
                 Event::RouteGone(route) => {
                     route.protocol == PROTOCOL || vips.contains_key(&route.destination)
                 }
+                Event::RouteCame(_) => false,
                 Event::Rule | Event::Lost => true,
             })
             .await

@@ -32,6 +32,7 @@ pub enum Event {
     Address(IpAddr),
     /// A link came, went or changed its flags.
     Link(String),
+    RouteCame(Route),
     RouteGone(Route),
     Rule,
     /// The kernel had more to say than there was room for.
@@ -136,6 +137,7 @@ fn event_of(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {
         RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => {
             Some(Event::Link(interface_of(link).name))
         }
+        RouteNetlinkMessage::NewRoute(route) => route_of(route).map(Event::RouteCame),
         RouteNetlinkMessage::DelRoute(route) => route_of(route).map(Event::RouteGone),
         RouteNetlinkMessage::NewRule(_) | RouteNetlinkMessage::DelRule(_) => Some(Event::Rule),
         _ => None,

@@ -4,6 +4,7 @@
 //! filtered by the kernel (NETLINK_GET_STRICT_CHK, Linux 4.20): a router's full table is not copied here.
 
 mod message;
+mod table;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -22,8 +23,8 @@ use tokio::task::JoinHandle;
 
 use super::PROTOCOL;
 use super::error::HostError;
-pub(super) use message::{address_of, interface_of, route_of};
-use message::{host_route, ip_of, proxy_of, route_question};
+pub(super) use message::{address_of, interface_of, ip_of, route_of};
+use message::{host_route, proxy_of, route_question};
 
 /// The kernel answers within its system call; this is for an answer that got lost.
 const ANSWER_MAX: Duration = Duration::from_secs(1);

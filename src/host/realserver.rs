@@ -5,6 +5,8 @@
 //!                                        ▲ source CIP, routed by eth0: strict rp_filter would drop it
 //! ```
 //!
+//! The MSS announced to the VIPs' clients is the affair of [`super::mss`].
+//!
 //! The TUN device needs the VIP as its address: a device without any drops whatever the loose rp_filter
 //! checks (`__fib_validate_source`, `last_resort`). `accept_local` is not needed.
 
@@ -13,7 +15,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::changes::{Change, Changes, Device, HostChanges};
 use super::error::HostError;
-use super::follow::{Event, Follower, Notice};
+use super::follow::{Event, Follower, Notice, TICK};
+use super::mss::{Mss, MssTable};
 use super::netlink::Netlink;
 use super::sysctl::{Sysctl, Wanted};
 
@@ -23,6 +26,7 @@ pub struct RealServerHostOptions {
     /// The TUN device; it exists and is up.
     pub tun: String,
     pub vips: Vec<IpAddr>,
+    pub mss: Mss,
     pub changes: HostChanges,
 }
 
@@ -33,6 +37,11 @@ pub struct RealServerHost {
     follower: Follower,
     tun: Device,
     vips: BTreeSet<Ipv4Addr>,
+    mss: MssTable,
+    /// What the ledger was brought to last.
+    settled: Vec<Change>,
+    /// What was last complained about, so that a lasting trouble is said once.
+    complaint: Option<String>,
 }
 
 impl RealServerHost {
@@ -48,7 +57,17 @@ impl RealServerHost {
         let follower = Follower::open()?;
         let changes = Changes::new(netlink.clone(), options.changes);
         let vips = options.vips.iter().map(|vip| ipv4_of(*vip)).collect::<Result<_, _>>()?;
-        let mut host = RealServerHost { netlink, changes, follower, tun, vips };
+        let mss = MssTable::open(&netlink, options.mss, &vips, options.changes).await?;
+        let mut host = RealServerHost {
+            netlink,
+            changes,
+            follower,
+            tun,
+            vips,
+            mss,
+            settled: Vec::new(),
+            complaint: None,
+        };
         if let Err(error) = host.settle().await {
             host.changes.undo_all().await;
             return Err(error);
@@ -59,18 +78,19 @@ impl RealServerHost {
     /// Waits for something to look into. Cancel-safe: made for `tokio::select!`, with
     /// [`RealServerHost::on_notice`] in the arm's body.
     pub async fn wait(&mut self) -> Notice {
-        let RealServerHost { follower, vips, tun, .. } = self;
+        let RealServerHost { follower, vips, tun, mss, .. } = self;
         follower
             .wait(|event| match event {
                 Event::Address(IpAddr::V4(address)) => vips.contains(address),
-                Event::Link(name) => *name == tun.name,
+                Event::Link(name) if *name == tun.name => true,
                 Event::Lost => true,
-                Event::Address(_) | Event::RouteGone(_) | Event::Rule => false,
+                event => mss.is_concerned(event),
             })
             .await
     }
 
-    /// Puts right what somebody undid. Not cancel-safe.
+    /// Follows the host's routes and puts right what somebody undid. Failures are logged; the next notice tries
+    /// again. Not cancel-safe.
     pub async fn on_notice(&mut self, _notice: Notice) {
         if self.follower.is_deaf() {
             match Follower::open() {
@@ -84,6 +104,11 @@ impl RealServerHost {
             self.changes.reconnect(netlink.clone());
             self.netlink = netlink;
         }
+        let complaint = self.settle().await.err().map(|error| error.to_string());
+        if let Some(complaint) = complaint.as_ref().filter(|_| self.complaint != complaint) {
+            tracing::warn!("host: {complaint}; trying again every {} s", TICK.as_secs());
+        }
+        self.complaint = complaint;
         self.changes.audit().await;
     }
 
@@ -111,6 +136,11 @@ impl RealServerHost {
         self.netlink.way_to(destination).await
     }
 
+    /// The MSS announced to the VIPs' clients, in bytes; 0 if it is the host's own.
+    pub fn mss(&self) -> u16 {
+        self.mss.announced()
+    }
+
     /// The ledger: entries for a metric, commands for `--no-host-changes`, a one-line summary.
     pub fn changes(&self) -> &Changes {
         &self.changes
@@ -118,11 +148,23 @@ impl RealServerHost {
 
     /// Undoes everything, newest first.
     pub async fn stop(mut self) {
+        // Rules before the routes they lead to, also before those that came later than the rules.
+        self.settled.retain(|change| !matches!(change, Change::MssRule { .. }));
+        if let Err(error) = self.changes.settle(&self.settled).await {
+            tracing::warn!("host: {error}");
+        }
         self.changes.undo_all().await;
     }
 
     async fn settle(&mut self) -> Result<(), HostError> {
-        self.changes.settle(&wanted(&self.tun, &self.vips)).await
+        let mut wanted = wanted(&self.tun, &self.vips);
+        wanted.extend(self.mss.wanted(&self.netlink, &self.vips).await?);
+        // With a thousand routes it is worth to see first that nothing has changed.
+        if wanted != self.settled {
+            self.changes.settle(&wanted).await?;
+            self.settled = wanted;
+        }
+        Ok(())
     }
 }
 

@@ -136,7 +136,8 @@ fn with_preference(rule: &RuleMessage) -> RuleMessage {
     rule
 }
 
-fn table(rule: &RuleMessage) -> u32 {
+/// The table a rule leads to.
+pub fn table(rule: &RuleMessage) -> u32 {
     let wide = rule.attributes.iter().find_map(|a| match a {
         RuleAttribute::Table(table) => Some(*table),
         _ => None,

@@ -9,8 +9,10 @@ use std::os::fd::AsRawFd;
 
 use futures_util::stream::{Stream, StreamExt};
 use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::IpProtocol;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric, RouteScope};
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute};
 use rtnetlink::{Error, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
 
 use super::{LabError, Namespace};
@@ -121,6 +123,17 @@ pub(super) fn set_path_mtu(
         let metrics = vec![RouteMetric::Lock(LOCK_MTU), RouteMetric::Mtu(mtu)];
         builder.get_mut().attributes.push(RouteAttribute::Metrics(metrics));
         handle.route().add(builder.build()).replace().execute().await
+    })
+}
+
+/// Drops every ICMP packet that the namespace would send or forward, ahead of all other rules.
+pub(super) fn eat_icmp(namespace: &Namespace) -> Result<(), LabError> {
+    let what = format!("cannot filter ICMP in {}", namespace.name());
+    request(namespace, what, |handle| async move {
+        // equal preferences are taken in the order of their making, and `local` must stay first
+        let mut rule = handle.rule().add().v4().priority(1).action(RuleAction::Blackhole);
+        rule.message_mut().attributes.push(RuleAttribute::IpProtocol(IpProtocol::Icmp));
+        rule.execute().await
     })
 }
 

@@ -187,6 +187,18 @@ impl Lab {
         let address = self.real_servers[real_server].address;
         link::set_path_mtu(&self.middle, &bridge(address), address, mtu)
     }
+
+    /// Lets the router drop ICMP, its own and what passes it, as a firewall does that means it too well: nobody behind
+    /// it hears that a packet was too big.
+    ///
+    /// # Errors
+    /// When there is no router, and those of netlink.
+    pub fn eat_icmp(&self) -> Result<(), LabError> {
+        if self.kind != Kind::Routed {
+            return Err(LabError::Topology("only a router can eat ICMP".into()));
+        }
+        link::eat_icmp(&self.middle)
+    }
 }
 
 struct Builder<'a> {

@@ -2,6 +2,7 @@
 //! locked instruction (datapath.md LF-8); anybody may read.
 
 use std::io;
+use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
@@ -20,6 +21,24 @@ impl Count {
 
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
+    }
+}
+
+/// One count per value of an enumeration. The standard arrays have a default only up to 32.
+#[derive(Debug)]
+pub struct Counts<const N: usize>([Count; N]);
+
+impl<const N: usize> Default for Counts<N> {
+    fn default() -> Counts<N> {
+        Counts(std::array::from_fn(|_| Count::default()))
+    }
+}
+
+impl<const N: usize> Deref for Counts<N> {
+    type Target = [Count; N];
+
+    fn deref(&self) -> &[Count; N] {
+        &self.0
     }
 }
 
@@ -115,8 +134,8 @@ pub struct DirectorCounters {
     pub stateless: Count,
     pub flood: Count,
     pub held: Count,
-    pub replied: [Count; ReplyKind::ALL.len()],
-    pub dropped: [Count; DropReason::ALL.len()],
+    pub replied: Counts<{ ReplyKind::ALL.len() }>,
+    pub dropped: Counts<{ DropReason::ALL.len() }>,
     pub errors: Errors,
     /// Senders told about the path while their packets went on.
     pub told: Count,
@@ -175,7 +194,7 @@ impl PathCounters {
 #[derive(Default)]
 pub struct RealserverCounters {
     pub received: Traffic,
-    pub dropped: [Count; RefusalReason::ALL.len()],
+    pub dropped: Counts<{ RefusalReason::ALL.len() }>,
     pub errors: Errors,
     pub surprising_ecn: Count,
     /// By the VIP's index in the configuration.
@@ -201,6 +220,7 @@ mod tests {
     use super::*;
     use crate::director::cluster::Slot;
     use crate::director::verdict::Route;
+    use crate::realserver::verdict::Delivery;
 
     #[test]
     fn a_packet_counts_with_its_fate_and_nowhere_else() {
@@ -219,6 +239,16 @@ mod tests {
         assert_eq!(counters.real_servers.read(300), (1, 100));
         assert_eq!(counters.dropped[DropReason::SendError as usize].get(), 1);
         assert!(counters.errors.read().any(|cause| cause == ("no_buffer", 1)));
+    }
+
+    /// 6040-4.
+    #[test]
+    fn surprising_marks_are_counted() {
+        let counters = RealserverCounters::default();
+        for has_surprising_ecn in [true, false, true] {
+            counters.count(&RealserverVerdict::Deliver(Delivery { vip: 0, has_surprising_ecn }), 60, 40);
+        }
+        assert_eq!((counters.surprising_ecn.get(), counters.delivered.read(0)), (2, (3, 120)));
     }
 
     #[test]

@@ -143,8 +143,9 @@ fn real_server(service: &str, server: &RealServer, total: Totals, now: Moment) {
 }
 
 /// A real server's metrics.
-pub fn realserver(process: Process, counters: &RealserverCounters, guard: &GuardConfig) -> String {
+pub fn realserver(process: Process, counters: &RealserverCounters, guard: &GuardConfig, mss: u16) -> String {
     render("lvs_tund_realserver_", process, || {
+        gauge!(names::MSS).set(f64::from(mss));
         counter!(names::ENCAPSULATED_PACKETS).absolute(counters.received.packets.get());
         counter!(names::ENCAPSULATED_BYTES).absolute(counters.received.bytes.get());
         counter!(names::SURPRISING_ECN).absolute(counters.surprising_ecn.get());

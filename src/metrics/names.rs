@@ -121,6 +121,8 @@ names! {
         "Packets that ended at the real server, by reason.";
     DELIVER_ERRORS = Counter "lvs_tund_realserver_transmit_errors_total" ["cause"]:
         "Packets the kernel refused to take, by cause; each also counts as dropped with reason send_error.";
+    MSS = Gauge "lvs_tund_realserver_mss_bytes" [] Bytes:
+        "Maximum segment size announced to the VIPs' clients; 0 if it is the host's own.";
     SURPRISING_ECN = Counter "lvs_tund_realserver_ecn_surprising_total" []:
         "Packets whose congestion marks met in a combination that RFC 6040 calls surprising.";
 }

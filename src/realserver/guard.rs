@@ -96,13 +96,20 @@ impl Guard {
             protocol::TCP | protocol::UDP => {
                 payload.len() >= 4 && self.has_service(inner.protocol(), be16(payload, 2))
             }
-            protocol::ICMP => Icmp::parse(payload)
-                .ok()
-                .filter(Icmp::is_error)
-                .and_then(|message| message.quoted().ok())
-                .is_some_and(|quoted| self.has_service(quoted.flow.protocol, quoted.flow.client_port)),
+            protocol::ICMP => self.is_served_error(inner),
             _ => false,
         }
+    }
+
+    /// An error about what the VIP has sent from a served port.
+    fn is_served_error(&self, inner: &Ipv4) -> bool {
+        let payload = inner.payload();
+        let message = if inner.is_fragment() { Icmp::parse_first(payload) } else { Icmp::parse(payload) };
+        let quoted = message.ok().filter(Icmp::is_error).and_then(|message| message.quoted().ok());
+        quoted.is_some_and(|quoted| {
+            quoted.header.source() == inner.destination()
+                && self.has_service(quoted.flow.protocol, quoted.flow.client_port)
+        })
     }
 
     fn has_service(&self, protocol: u8, port: u16) -> bool {

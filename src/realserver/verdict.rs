@@ -51,7 +51,12 @@ impl From<Malformed> for DropReason {
             Malformed::Checksum => DropReason::BadChecksum,
             Malformed::Option => DropReason::BadOption,
             Malformed::SourceRoute => DropReason::SourceRoute,
-            Malformed::Truncated
+            // IPv6 is not unwrapped: its causes cannot come up.
+            Malformed::Jumbogram
+            | Malformed::Extension
+            | Malformed::ExtensionLimit
+            | Malformed::HeaderChain
+            | Malformed::Truncated
             | Malformed::TruncatedTransport
             | Malformed::TcpHeader
             | Malformed::UdpLength

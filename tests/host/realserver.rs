@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
-use lvs_tund::host::{HostChanges, Notice, RealServerHost, RealServerHostOptions};
+use lvs_tund::host::{HostChanges, Mss, Notice, RealServerHost, RealServerHostOptions};
 
 use crate::bed::{Bed, CLIENT, PATIENCE, VIP, in_namespace, next_arp, read_sysctl, tun, write_sysctl};
 use crate::{ARP_REPLY, ARP_REQUEST, FAR_CLIENT};
@@ -25,8 +25,12 @@ fn a_real_server_takes_decapsulated_packets_in_spite_of_strict_rp_filter() {
         bed.handle.route().add(default_route).execute().await.unwrap();
         let tun = tun("lvsr0");
         let before = bed.snapshot().await;
-        let options =
-            RealServerHostOptions { tun: "lvsr0".into(), vips: vec![VIP.into()], changes: HostChanges::Make };
+        let options = RealServerHostOptions {
+            tun: "lvsr0".into(),
+            vips: vec![VIP.into()],
+            mss: Mss::Off,
+            changes: HostChanges::Make,
+        };
         let mut host = RealServerHost::start(options).await.unwrap();
         let socket = UdpSocket::bind((VIP, 9)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
@@ -69,8 +73,12 @@ fn a_setting_changed_by_somebody_else_since_is_left_to_him() {
     in_namespace(async || {
         let _bed = Bed::new().await;
         let _tun = tun("lvsr0");
-        let options =
-            RealServerHostOptions { tun: "lvsr0".into(), vips: vec![VIP.into()], changes: HostChanges::Make };
+        let options = RealServerHostOptions {
+            tun: "lvsr0".into(),
+            vips: vec![VIP.into()],
+            mss: Mss::Off,
+            changes: HostChanges::Make,
+        };
         let host = RealServerHost::start(options).await.unwrap();
         write_sysctl("net/ipv4/conf/all/arp_ignore", 2);
         host.stop().await;

@@ -10,7 +10,7 @@ use lvs_tund::lab::{Host, Lab};
 
 use crate::fixture::poll_until;
 
-const PROGRAMS: [&str; 6] = ["nginx", "curl", "wrk", "promtool", "ip", "sysctl"];
+const PROGRAMS: [&str; 9] = ["nginx", "curl", "wrk", "promtool", "ip", "sysctl", "nft", "ping", "traceroute"];
 
 /// Administrators' programs may not be on the path of everybody else.
 const MORE_PATH: &str = ":/usr/local/sbin:/usr/sbin:/sbin";

@@ -35,6 +35,15 @@ pub fn start_real_servers(lab: &Lab) -> Result<(Vec<lab::http::Server>, Vec<Daem
     Ok((web, daemons))
 }
 
+/// A real server with some keys beside the VIP and the director.
+pub fn start_real_server_with(lab: &Lab, host: &Host, keys: &str) -> Result<Daemon, LabError> {
+    let text = format!("vips = [\"{}\"]\ndirectors = [\"{}\"]\n{keys}\n", lab.vip, lab.director.address);
+    let file = host.write_file("realserver.toml", &text)?;
+    let mut daemon = host.spawn_daemon(&["realserver".as_ref(), "--config".as_ref(), file.as_os_str()])?;
+    daemon.wait_until_ready(host, Cluster::REAL_SERVER_METRICS)?;
+    Ok(daemon)
+}
+
 /// A virtual service as TOML, with every real server of the lab.
 pub fn service(lab: &Lab, name: &str, protocol: &str, port: u16, weight: u32) -> String {
     let mut text = format!(

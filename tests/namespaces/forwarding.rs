@@ -12,7 +12,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::fixture::{
     Outcome, PATIENCE, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin,
     capture_replies_at_director, configuration, director_count, poll_until, replied, routed as routed_lab,
-    same_subnet as same_subnet_lab, service, start_real_servers, web, web_address,
+    same_subnet as same_subnet_lab, service, start_real_server_with, start_real_servers, web, web_address,
 };
 use crate::host_state;
 
@@ -247,7 +247,11 @@ fn stays_on_its_server(lab: &Lab, client: usize, connections: usize) -> Vec<Stri
 /// behind the outer header (RFC 2003 §5.1), and the client adapts.
 pub fn upload() -> Outcome {
     let lab = same_subnet_lab(2).build()?;
-    let _cluster = Cluster::start(&lab)?;
+    // real servers that say it in time leave the director nothing to say
+    let start = |host| start_real_server_with(&lab, host, "mss = \"off\"");
+    let _web: Vec<_> = lab.real_servers.iter().map(|host| host.serve_http(80)).collect::<Result<_, _>>()?;
+    let _real_servers: Vec<_> = lab.real_servers.iter().map(start).collect::<Result<_, _>>()?;
+    let _director = lab::start_director(&lab, &web(&lab, ""))?;
     let at_client = lab.client().capture(Filter { source: Some(lab.vip), destination: None })?;
     let mut connection = lab.client().connect(web_address(&lab))?;
     let since = Instant::now();
@@ -297,9 +301,12 @@ pub fn no_host_changes() -> Outcome {
     let mut daemon = host.spawn_daemon(&arguments)?;
     daemon.wait_until_ready(host, Cluster::REAL_SERVER_METRICS)?;
     assert_unchanged_but_for(&real_server, host, "lvsr0");
-    for command in
-        ["sysctl -w net.ipv4.conf.all.arp_ignore=1\n", "ip address add 172.25.3.100/32 dev lvsr0\n"]
-    {
+    for command in [
+        "sysctl -w net.ipv4.conf.all.arp_ignore=1\n",
+        "ip address add 172.25.3.100/32 dev lvsr0\n",
+        "ip route add 172.25.3.0/24 src 172.25.3.2 dev eth0 scope link table 7691 advmss 1440\n",
+        "ip rule add pref 32765 from 172.25.3.100 iif lo lookup 7691\n",
+    ] {
         assert!(daemon.log().contains(command), "{command:?} is not in\n{}", daemon.log());
     }
     assert_nothing_lost(&lab)

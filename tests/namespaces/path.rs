@@ -11,8 +11,8 @@ use socket2::{Domain, Protocol, Socket, Type};
 use crate::answers::{ipv4, raw};
 use crate::fixture::{
     Outcome, PATIENCE, ask, assert_conserved, assert_nothing_lost, capture_at_client, configuration,
-    director_count, icmp_type, poll_until, replied, routed, same_subnet, service, start_real_servers, web,
-    web_address,
+    director_count, icmp_type, poll_until, replied, routed, same_subnet, service, start_real_server_with,
+    start_real_servers, web, web_address,
 };
 
 const UPLOAD: usize = 100_000_000;
@@ -85,7 +85,9 @@ pub fn forged() -> Outcome {
 pub fn ignore_df() -> Outcome {
     let lab = routed(1).build()?;
     lab.set_path_mtu(0, 1400)?;
-    let _hosts = start_real_servers(&lab)?;
+    // Segments that fill 1500 bytes, as from clients that no MSS reached.
+    let host = &lab.real_servers[0];
+    let _hosts = (host.serve_http(80)?, start_real_server_with(&lab, host, "mss = \"off\"")?);
     let _director = lab::start_director(&lab, &web(&lab, "ignore_df = true"))?;
     let at_client = capture_at_client(&lab, lab.vip)?;
     let outer = lab.director.capture(Filter { source: Some(lab.director.address), destination: None })?;

@@ -2,11 +2,13 @@
 
 use std::ffi::OsString;
 use std::fs;
+use std::io;
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
 use lvs_tund::lab::Host;
+use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
 
@@ -139,6 +141,31 @@ pub fn missing() -> Outcome {
     assert_ends(host, &control, FAILED, &["control socket", "Address already in use", "--control"])?;
     assert_eq!(fs::read_to_string(&file)?, "somebody's", "a file is no socket that was left behind");
     assert_same(&before, &state(host), "the host");
+    Ok(())
+}
+
+/// An empty /dev/net, as in a container that was given no device; seen by one thread and its child alone.
+pub fn no_driver() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    let before = state(&lab.director);
+    for daemon in [
+        &["director", "--interface", "eth0"][..],
+        &["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.9"],
+    ] {
+        let (output, nodes) = lab.director.run(|| -> io::Result<_> {
+            unshare(CloneFlags::CLONE_FS | CloneFlags::CLONE_NEWNS)?;
+            let nothing = None::<&str>;
+            mount(nothing, "/", nothing, MsFlags::MS_REC | MsFlags::MS_PRIVATE, nothing)?;
+            mount(Some("tmpfs"), "/dev/net", Some("tmpfs"), MsFlags::empty(), nothing)?;
+            let output = Command::new(env!("CARGO_BIN_EXE_lvs-tund")).args(daemon).output()?;
+            Ok((output, fs::read_dir("/dev/net")?.count()))
+        })?;
+        let said = String::from_utf8_lossy(&output.stderr).into_owned();
+        assert_eq!(output.status.code(), Some(FAILED), "{said}");
+        assert!(said.contains("/dev/net/tun is missing; load the module (`modprobe tun`)"), "{said}");
+        assert_eq!((said.lines().count(), nodes), (1, 0), "{said}");
+    }
+    assert_same(&before, &state(&lab.director), "the host");
     Ok(())
 }
 

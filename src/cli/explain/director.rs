@@ -8,14 +8,15 @@ use arc_swap::ArcSwap;
 
 use super::{Explain, Explanation, hex};
 use crate::config::{Source, plan};
-use crate::director::classify::classify;
+use crate::director::classify::{Content, classify};
 use crate::director::cluster::{Cluster, HostView, PATH_MTU_DEFAULT, Path};
-use crate::director::path::errors::{Event, Heard, PathErrors};
+use crate::director::path::errors::{Event, Heard, Outcome, PathErrors};
 use crate::director::tables::Tables;
-use crate::director::verdict::{Memory, Verdict};
+use crate::director::verdict::{Memory, ReplyKind, Verdict};
 use crate::director::{self, Extra};
 use crate::failure::Failure;
 use crate::packet::ipv4::Ipv4;
+use crate::packet::tcp::Flags;
 use crate::packet::{Frame, protocol};
 use crate::time::Moment;
 
@@ -31,6 +32,9 @@ pub struct Director {
     cluster: Arc<ArcSwap<Cluster>>,
     tables: Arc<Tables>,
     swept: Moment,
+    last: Moment,
+    /// Index and bytes of the packets that wait.
+    held: Vec<(usize, Vec<u8>)>,
 }
 
 impl Director {
@@ -50,10 +54,12 @@ impl Director {
             host.paths = rips.map(|server| (server.rip, Path { source, mtu: PATH_MTU_DEFAULT })).collect();
         }
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
-        let tables = Arc::new(Tables::new(plan.connections_max, SEED));
+        let tables = Tables::new(plan.connections_max, SEED);
+        let tables = Arc::new(tables.with_connections_per_client_max(plan.connections_per_client_max));
         let director = director::Director::new(cluster.clone(), tables.clone(), SEED);
         let path_errors = PathErrors::new(cluster.clone(), tables.clone());
-        Ok(Director { director, path_errors, cluster, tables, swept: Moment::ZERO })
+        let (swept, last) = (Moment::ZERO, Moment::ZERO);
+        Ok(Director { director, path_errors, cluster, tables, swept, last, held: Vec::new() })
     }
 }
 
@@ -66,21 +72,34 @@ impl Explain for Director {
         if self.is_for_us(packet) {
             return self.explain_path_error(index, packet, now);
         }
+        self.last = now;
         let mut frame = Frame::from_packet(packet);
         let verdict = self.director.handle_packet(&mut frame, now);
         let mut leaving = match verdict {
             Verdict::Transmit(_) | Verdict::Reply(_) => vec![frame.packet().to_vec()],
             Verdict::Hold | Verdict::Drop(_) => Vec::new(),
         };
+        if verdict == Verdict::Hold {
+            self.held.push((index, packet.to_vec()));
+        }
+        let mut pieces = leaving.len();
+        let mut steps = Vec::new();
         while let Some(extra) = self.director.poll_extra(now) {
             match extra {
-                Extra::Piece { frame, .. } | Extra::Told { frame, .. } => {
+                Extra::Piece { frame, .. } => {
+                    pieces += 1;
                     leaving.push(frame.packet().to_vec());
                 }
-                Extra::Late { frame, verdict: Verdict::Transmit(_) | Verdict::Reply(_), .. } => {
+                Extra::Told { frame, to } => {
+                    steps.push(format!("path: {to} is told of an error that the path has said before"));
                     leaving.push(frame.packet().to_vec());
                 }
-                Extra::Late { .. } => {}
+                Extra::Late { frame, verdict, .. } => {
+                    steps.push(self.late_step(&frame, &verdict));
+                    if matches!(verdict, Verdict::Transmit(_) | Verdict::Reply(_)) {
+                        leaving.push(frame.packet().to_vec());
+                    }
+                }
             }
         }
         let cluster = self.cluster.load();
@@ -94,8 +113,44 @@ impl Explain for Director {
             steps: Vec::new(),
         };
         describe_packet(&mut explanation, packet, &cluster);
-        describe_verdict(&mut explanation, &verdict, &cluster);
+        describe_verdict(&mut explanation, &verdict, &cluster, leaving.first(), now);
+        if pieces > 1 {
+            explanation.steps.push(format!("encapsulation: cut into {pieces} pieces that fit the way"));
+        }
+        explanation.steps.extend(steps);
         (explanation, leaving)
+    }
+
+    /// A second after the last packet nobody waits any more.
+    fn late(&mut self) -> Option<String> {
+        let mut text = String::new();
+        let end = self.last.after(Duration::from_secs(60));
+        while let Some(extra) = self.director.poll_extra(end) {
+            if let Extra::Late { frame, verdict, .. } = extra {
+                text.push_str(&self.late_step(&frame, &verdict));
+                text.push('\n');
+            }
+        }
+        (!text.is_empty()).then_some(text)
+    }
+}
+
+impl Director {
+    /// The late fate of a packet that was held, and which one it was.
+    fn late_step(&mut self, frame: &Frame, verdict: &Verdict) -> String {
+        // What is forwarded has an outer header in front; what is answered is another packet, of the oldest.
+        let is_it = |packet: &[u8]| frame.packet().ends_with(packet);
+        let place = self.held.iter().position(|(_, packet)| is_it(packet)).unwrap_or(0);
+        let which = match self.held.is_empty() {
+            true => "a packet held".to_owned(),
+            false => format!("packet {}, held", self.held.remove(place).0),
+        };
+        match verdict {
+            Verdict::Transmit(_) => format!("{which}: transmit"),
+            Verdict::Reply(reply) => format!("{which}: reply, {}", reply.kind.label()),
+            Verdict::Hold => format!("{which}: goes on waiting"),
+            Verdict::Drop(reason) => format!("{which}: drop ({reason})"),
+        }
     }
 }
 
@@ -116,7 +171,12 @@ impl Director {
         now: Moment,
     ) -> (Explanation, Vec<Vec<u8>>) {
         let Heard { kind, outcome, event, answer } = self.path_errors.handle_packet(packet, now);
-        let mut steps = vec![format!("path: an error about an outer packet of ours, {}", kind.label())];
+        let mut steps = vec![match outcome {
+            Outcome::Mismatch | Outcome::Malformed => {
+                "path: no error about an outer packet of ours".to_owned()
+            }
+            _ => format!("path: an error about an outer packet of ours, {}", kind.label()),
+        }];
         match event {
             Some(Event::MtuLowered { rip, mtu }) => {
                 steps.push(format!("path: from now on {rip} takes {mtu} bytes, outer header included"));
@@ -149,45 +209,75 @@ fn describe_packet(explanation: &mut Explanation, packet: &[u8], cluster: &Clust
         Ok(packet) => packet,
         Err(reason) => return steps.push(format!("classify: cannot be keyed, {reason}")),
     };
-    steps.push(format!("classify: {}, {:?}, {} bytes", packet.flow, packet.content, packet.total_length));
-    match cluster.find(&packet.flow) {
+    let (flow, length) = (&packet.flow, packet.total_length);
+    steps.push(format!("classify: {flow}, {}, {length} bytes", describe_content(&packet.content)));
+    if packet.content == Content::LaterFragment {
+        return;
+    }
+    match cluster.find(flow) {
         Some(service) => {
             steps.push(format!("cluster: virtual service {}", service.config.name));
             explanation.virtual_service = Some(service.config.name.clone());
         }
+        None if packet.content == Content::EchoRequest && cluster.has_vip(packet.destination) => {
+            steps.push("cluster: a VIP of ours, which answers itself".to_owned());
+        }
         None if cluster.has_vip(packet.destination) => {
-            steps.push("cluster: no virtual service here".to_owned())
+            steps.push("cluster: a VIP of ours, no virtual service there".to_owned());
         }
         None => steps.push("cluster: no VIP of ours".to_owned()),
     }
 }
 
-fn describe_verdict(explanation: &mut Explanation, verdict: &Verdict, cluster: &Cluster) {
+fn describe_content(content: &Content) -> String {
+    let said = match content {
+        Content::Tcp(flags) => {
+            const NAMES: [(u8, &str); 4] =
+                [(Flags::SYN, "SYN"), (Flags::ACK, "ACK"), (Flags::FIN, "FIN"), (Flags::RST, "RST")];
+            let names: Vec<_> =
+                NAMES.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, name)| *name).collect();
+            return if names.is_empty() { "no flag that counts".to_owned() } else { names.join(" ") };
+        }
+        Content::Udp => "a datagram",
+        Content::EchoRequest => "an echo request",
+        Content::IcmpError => "an ICMP error about this connection",
+        Content::LaterFragment => "a later fragment, without ports",
+        Content::Tunnel => "a packet in a packet",
+        Content::Other => "a protocol that is not balanced",
+    };
+    said.to_owned()
+}
+
+fn describe_verdict(
+    explanation: &mut Explanation,
+    verdict: &Verdict,
+    cluster: &Cluster,
+    first: Option<&Vec<u8>>,
+    now: Moment,
+) {
     let steps = &mut explanation.steps;
     match verdict {
         Verdict::Transmit(route) => {
             explanation.verdict = "transmit";
             let Some(server) = cluster.real_server(route.real_server) else { return };
             let service = cluster.virtual_service(route.virtual_service);
-            let scheduler = service.map_or("", |service| service.config.scheduler);
             let name = &server.config.name;
+            let chosen = service.map_or_else(String::new, |service| match service.config.persistence {
+                None => format!("scheduler {}", service.config.scheduler),
+                Some(_) => format!("the client's template, or scheduler {}", service.config.scheduler),
+            });
             steps.push(match route.memory {
                 Memory::Known => format!("connection: known, real server {name}"),
-                Memory::New => {
-                    format!("connection: new; scheduler {scheduler} or a template: real server {name}")
-                }
-                Memory::None => {
-                    format!("connection: none is kept; scheduler {scheduler}: real server {name}")
-                }
-                Memory::Flood => {
-                    format!("connection: too many new ones; scheduler {scheduler}: real server {name}")
-                }
+                Memory::New => format!("connection: new; {chosen}: real server {name}"),
+                Memory::None => format!("connection: none is kept; {chosen}: real server {name}"),
+                Memory::Flood => format!("connection: too many new ones; {chosen}: real server {name}"),
             });
             let source = match server.path.source {
                 Ipv4Addr::UNSPECIFIED => "the kernel's choice".to_owned(),
                 source => source.to_string(),
             };
-            steps.push(format!("encapsulation: {} {source} > {}", server.encapsulation.name, server.rip));
+            let (kind, mtu) = (server.encapsulation.name, server.path_mtu(now));
+            steps.push(format!("encapsulation: {kind} {source} > {}, path MTU {mtu}", server.rip));
             explanation.virtual_service = service.map(|service| service.config.name.clone());
             explanation.real_server = Some(name.clone());
         }
@@ -195,8 +285,18 @@ fn describe_verdict(explanation: &mut Explanation, verdict: &Verdict, cluster: &
             explanation.verdict = "reply";
             explanation.reason = reply.reason.map(|reason| reason.label());
             steps.push(format!("reply: {} to {}", reply.kind.label(), reply.to));
+            // RFC 1191 §4: the MTU's place in the ICMP header, behind 20 bytes of our own IPv4 header.
+            if let Some([high, low]) = first.and_then(|packet| packet.get(26..28))
+                && reply.kind == ReplyKind::TooBig
+            {
+                let mtu = u16::from_be_bytes([*high, *low]);
+                steps.push(format!("reply: {mtu} bytes fit the way to its real server"));
+            }
         }
-        Verdict::Hold => explanation.verdict = "hold",
+        Verdict::Hold => {
+            explanation.verdict = "hold";
+            steps.push("fragment: waits for its first one, a second at most".to_owned());
+        }
         Verdict::Drop(reason) => explanation.reason = Some(reason.label()),
     }
 }

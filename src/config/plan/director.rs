@@ -11,6 +11,7 @@ use super::{
     TUN_DIRECTOR, services, words,
 };
 use crate::director::cluster::{ClusterConfig, NoService, VirtualServiceConfig};
+use crate::director::connection::share_of;
 use crate::encapsulation::Ttl;
 
 const NO_SERVICE: &[(&str, NoService)] = &[("reject", NoService::Reject), ("drop", NoService::Drop)];
@@ -73,8 +74,6 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     let announce = file.announce.as_ref().map(|word| words::choice(source, "announce", word, ANNOUNCE));
     let control =
         file.control.as_ref().map(|path| words::socket_path(source, "control", path)).transpose()?;
-    let control_group =
-        file.control_group.as_ref().map(|word| words::group(source, "control_group", word)).transpose()?;
     let api = file.api.as_ref().map(|word| words::listen(source, "api", word)).transpose()?;
     let outer_source = match &file.outer_source {
         Some(word) if word.get_ref() != "auto" => {
@@ -84,6 +83,11 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     };
     let max = file.connections_max.as_ref();
     let max = max.map(|n| words::number(source, "connections_max", n, 1..=CONNECTIONS_LIMIT)).transpose()?;
+    let connections_max = max.map_or(CONNECTIONS_MAX_DEFAULT, |max| max as usize);
+    let per_client = file.connections_per_client_max.as_ref();
+    let per_client = per_client
+        .map(|n| words::number(source, "connections_per_client_max", n, 1..=CONNECTIONS_LIMIT))
+        .transpose()?;
     let hash_key =
         file.hash_key.as_ref().map(|word| words::hash_key(source, "hash_key", word)).transpose()?;
     Ok(DirectorPlan {
@@ -93,12 +97,13 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
         metrics: metrics
             .unwrap_or_else(|| METRICS_DIRECTOR.parse().expect("because the constant is an address")),
         control,
-        control_group,
+        control_group: control_group(source, &file)?,
         api,
         capture: capture.transpose()?.unwrap_or(Capture::Auto),
         announce: announce.transpose()?.unwrap_or(Announce::Always),
         outer_source,
-        connections_max: max.map_or(CONNECTIONS_MAX_DEFAULT, |max| max as usize),
+        connections_max,
+        connections_per_client_max: per_client.map_or(share_of(connections_max), |max| max as u32),
         hash_key,
         cluster,
         defaults,
@@ -125,6 +130,10 @@ fn cluster(
         new_connections_per_second_max: flood.map(|max| max as u32),
         virtual_services: services::read(source, file, defaults)?,
     })
+}
+
+fn control_group(source: &Source, file: &DirectorFile) -> Result<Option<String>, ConfigError> {
+    file.control_group.as_ref().map(|word| words::group(source, "control_group", word)).transpose()
 }
 
 fn outer_source(

@@ -6,10 +6,11 @@ use ipnet::IpNet;
 use toml::Spanned;
 
 use super::super::file::{self, RealserverFile};
-use super::super::{ConfigError, Source};
-use super::{METRICS_REALSERVER, RealserverPlan, TUN_REALSERVER, words};
+use super::super::{ConfigError, Source, clipped};
+use super::{METRICS_REALSERVER, Mss, RealserverPlan, TUN_REALSERVER, words};
 use crate::packet::Protocol;
 use crate::realserver::guard::{GuardConfig, Service};
+use crate::realserver::mss::{MSS_MAX, MSS_MIN};
 
 /// Reads a real server's configuration. `vips` and `directors` (from the command line) are added to the
 /// file's; `is_insecure` allows a prefix that is everybody.
@@ -54,12 +55,14 @@ pub fn realserver(
         return Err(source.error_whole(format!("{rip} is given as a VIP and as a RIP; it can only be one")));
     }
     let services = file.services.iter().map(|word| service(source, word)).collect::<Result<Vec<_>, _>>()?;
+    let mss = file.mss.as_ref().map(|value| mss(source, value)).transpose()?;
     let tun = file.tun.as_ref().map(|word| words::interface(source, "tun", word)).transpose()?;
     let metrics = file.metrics.as_ref().map(|word| words::listen(source, "metrics", word)).transpose()?;
     Ok(RealserverPlan {
         tun: tun.unwrap_or_else(|| TUN_REALSERVER.to_owned()),
         metrics: metrics
             .unwrap_or_else(|| METRICS_REALSERVER.parse().expect("because the constant is an address")),
+        mss: mss.unwrap_or(Mss::Auto),
         guard: GuardConfig { vips: plan_vips, directors: plan_directors, rips, services },
     })
 }
@@ -130,6 +133,23 @@ fn prefix(
     address(prefix.addr().to_string())
         .map_err(|_| refuse("no director can be in this prefix; expected unicast IPv4 addresses"))?;
     Ok(prefix)
+}
+
+fn mss(source: &Source, written: &Spanned<toml::Value>) -> Result<Mss, ConfigError> {
+    match written.get_ref() {
+        toml::Value::String(word) if word == "auto" => Ok(Mss::Auto),
+        toml::Value::String(word) if word == "off" => Ok(Mss::Off),
+        toml::Value::Integer(mss) if (MSS_MIN.into()..=MSS_MAX.into()).contains(mss) => {
+            Ok(Mss::Fixed(*mss as u16))
+        }
+        other => {
+            let message = format!(
+                "mss = {}: expected \"auto\", \"off\" or a number of bytes from {MSS_MIN} to {MSS_MAX}",
+                clipped(&other.to_string())
+            );
+            Err(source.error(written.span(), message))
+        }
+    }
 }
 
 /// "tcp/80".

@@ -172,7 +172,7 @@ impl<'a> Builder<'a> {
             config: config.clone(),
             rip,
             path: path_of(config, host),
-            soft: self.soft.entry(rip).or_default().clone(),
+            soft: self.soft_state(rip, host),
             encapsulation: &encapsulation::ipip::ROW,
             is_present: true,
             live: known.map(|server| server.live.clone()).unwrap_or_default(),
@@ -197,6 +197,12 @@ impl<'a> Builder<'a> {
                 return slot as u16;
             }
         }
+    }
+
+    fn soft_state(&mut self, rip: Ipv4Addr, host: &HostView) -> Arc<SoftState> {
+        let first = host.identification_seed.wrapping_mul(u64::from(u32::from(rip)) | 1) >> 48;
+        let soft = self.soft.entry(rip).or_insert_with(|| Arc::new(SoftState::new(first as u16)));
+        soft.clone()
     }
 
     /// A slot for a real server that had none.

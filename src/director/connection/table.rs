@@ -14,8 +14,9 @@ use dashmap::mapref::entry::Entry as Place;
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 
-use super::entry::{Answer, Change, Claim, Connection, Entry, Found, Inserted, NewConnection, advance};
+use super::entry::{Answer, Change, Claim, Entry, Found, Inserted, NewConnection, advance};
 use super::key::{FlowKey, Key, KeyV4, KeyV6};
+use super::shares::Shares;
 use super::{Event, State, Timeouts};
 use crate::director::cluster::Slot;
 use crate::packet::Flow;
@@ -27,12 +28,13 @@ const ENTRIES_PER_SHARD: usize = 256;
 
 /// All connections of a director.
 pub struct Table {
-    v4: DashMap<KeyV4, Entry, SeedableRandomState>,
-    v6: DashMap<KeyV6, Entry, SeedableRandomState>,
+    pub(super) v4: DashMap<KeyV4, Entry, SeedableRandomState>,
+    pub(super) v6: DashMap<KeyV6, Entry, SeedableRandomState>,
     entries: AtomicUsize,
     created: AtomicU64,
     removed: AtomicU64,
     connections_max: usize,
+    shares: Shares,
 }
 
 impl Table {
@@ -43,12 +45,19 @@ impl Table {
         let hasher = hasher(seed);
         Table {
             v4: DashMap::with_hasher_and_shard_amount(hasher.clone(), shards),
-            v6: DashMap::with_hasher_and_shard_amount(hasher, shards),
+            v6: DashMap::with_hasher_and_shard_amount(hasher.clone(), shards),
             entries: AtomicUsize::new(0),
             created: AtomicU64::new(0),
             removed: AtomicU64::new(0),
             connections_max,
+            shares: Shares::new(connections_max, hasher),
         }
+    }
+
+    /// The same with another limit to one client's entries than an eighth of all.
+    pub fn with_connections_per_client_max(mut self, max: u32) -> Table {
+        self.shares.limit(max);
+        self
     }
 
     /// Entries, including those past their deadline that the sweep has not met yet.
@@ -137,7 +146,7 @@ impl Table {
         entry.filter(|entry| !entry.is_expired(now)).map(|entry| entry.real_server)
     }
 
-    /// Remembers a connection, unless the flow has one or there are too many.
+    /// Remembers a connection, unless the flow has one or there are too many, of all or of its client.
     pub fn insert(&self, flow: &Flow, new: NewConnection, timeouts: &Timeouts, now: Moment) -> Inserted {
         let born = State::born(flow.protocol);
         let NewConnection { virtual_service, real_server, event, template } = new;
@@ -160,9 +169,15 @@ impl Table {
             self.entries.fetch_sub(1, Ordering::Relaxed);
             return Inserted::Full;
         }
+        let client = key.flow().client;
+        if !self.shares.claim(client) {
+            self.entries.fetch_sub(1, Ordering::Relaxed);
+            return Inserted::Full;
+        }
         match map.entry(key) {
             Place::Occupied(slot) => {
                 self.entries.fetch_sub(1, Ordering::Relaxed);
+                self.shares.release(client);
                 Inserted::Existing { real_server: slot.get().real_server }
             }
             Place::Vacant(slot) => {
@@ -197,56 +212,15 @@ impl Table {
         });
     }
 
-    /// In how many parts a listing comes.
-    pub fn parts(&self) -> usize {
-        self.v4.shards().len() + self.v6.shards().len()
-    }
-
-    /// The live connections of one part, in an order that lasts while the part does not change. Its lock is held
-    /// for a copy, some microseconds.
-    pub fn part(&self, index: usize, now: Moment) -> Vec<Connection> {
-        match index.checked_sub(self.v4.shards().len()) {
-            None => live(&self.v4, index, now),
-            Some(index) => live(&self.v6, index, now),
-        }
-    }
-
-    /// Shows every live connection, in no order.
-    pub fn visit(&self, now: Moment, visit: impl FnMut(Connection)) {
-        (0..self.parts()).flat_map(|part| self.part(part, now)).for_each(visit);
-    }
-
     fn book_removal<K: FlowKey>(&self, key: &K, entry: &Entry, now: Moment) -> Change {
         self.removed.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_sub(1, Ordering::Relaxed);
         let Entry { virtual_service, real_server, template, .. } = *entry;
         let ended = entry.deadline.min(now);
         let (from, client) = (entry.activity(), key.flow().client);
+        self.shares.release(client);
         Change::Removed { real_server, from, ended, virtual_service, client, template }
     }
-}
-
-fn live<K: FlowKey + Clone>(
-    map: &DashMap<K, Entry, SeedableRandomState>,
-    shard: usize,
-    now: Moment,
-) -> Vec<Connection> {
-    let Some(shard) = map.shards().get(shard) else { return Vec::new() };
-    let copied = shard.read().clone();
-    let connection = |(key, entry): (K, dashmap::SharedValue<Entry>)| {
-        let entry = entry.into_inner();
-        let expires_in = entry.deadline.since(now);
-        let Entry { virtual_service, real_server, state, .. } = entry;
-        let flow = key.flow();
-        (!entry.is_expired(now)).then_some(Connection {
-            flow,
-            virtual_service,
-            real_server,
-            state,
-            expires_in,
-        })
-    };
-    copied.into_iter().filter_map(connection).collect()
 }
 
 /// Shards of a table that is swept, for at most `entries_max` entries.
@@ -270,7 +244,7 @@ mod tests {
     use std::hash::BuildHasher;
     use std::time::Duration;
 
-    use super::super::Activity;
+    use super::super::{Activity, Connection};
     use super::*;
 
     const SLOT: Slot = Slot::new(3, 0);
@@ -412,6 +386,30 @@ mod tests {
         insert(&table, 1, Moment::ZERO);
         table.sweep(Moment::ZERO, |slot| slot == SLOT, |_| removed += 1);
         assert_eq!((removed, table.len()), (3, 0));
+    }
+
+    #[test]
+    fn one_client_cannot_fill_the_table() {
+        let table = Table::new(100, 7).with_connections_per_client_max(10);
+        let flow = |client: u8, port: u16| Flow {
+            protocol: 6,
+            client: std::net::IpAddr::from([203, 0, 113, client]),
+            client_port: port,
+            vip: "172.25.3.100".parse().unwrap(),
+            vip_port: 80,
+        };
+        let new = NewConnection {
+            virtual_service: 0,
+            real_server: Slot::new(1, 1),
+            event: Event::Syn,
+            template: None,
+        };
+        let insert = |flow: &Flow| table.insert(flow, new, &Timeouts::default(), Moment::ZERO);
+        let made = (0..100).filter(|port| insert(&flow(1, *port)) == Inserted::New).count();
+        assert_eq!((made, insert(&flow(1, 100)), insert(&flow(2, 1))), (10, Inserted::Full, Inserted::New));
+        assert_eq!(table.len(), 11);
+        table.sweep(Moment::from_secs(3600), |_| false, |_| {});
+        assert_eq!((table.len(), insert(&flow(1, 100))), (0, Inserted::New), "what has ended counts no more");
     }
 
     #[test]

@@ -1,10 +1,11 @@
 //! Packets that follow another one: ICMP errors the connection they are about, later fragments their first.
 
 use super::super::classify::{Content, Packet};
+use super::super::cluster::OnRemoved;
 use super::super::fragment::Follow;
 use super::super::scheduler::Request;
 use super::super::verdict::{DropReason, Memory};
-use super::{Choice, Journey, Refusal, carries_on_without_entry};
+use super::{Choice, Journey, Refusal, carries_on_without_entry, refuse_exit};
 
 impl<'a> Journey<'a> {
     /// A connection's error from the world goes to the real server that holds the connection: only it
@@ -15,12 +16,19 @@ impl<'a> Journey<'a> {
             return self.follow_hash(packet);
         };
         let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoConnection)?;
+        let service = self.cluster.virtual_service(real_server.virtual_service);
+        let is_kept = service.is_some_and(|service| service.config.on_removed == OnRemoved::Keep);
+        if !real_server.is_present && !is_kept {
+            return Err(DropReason::NoConnection.into());
+        }
+        refuse_exit(packet, real_server)?;
         Ok(Choice { real_server, memory: Memory::Known })
     }
 
     fn follow_hash(&mut self, packet: &Packet) -> Result<Choice<'a>, Refusal> {
         let service = self.cluster.find(&packet.flow).ok_or(DropReason::NoConnection)?;
         if let Some(real_server) = self.recall(service, packet) {
+            refuse_exit(packet, real_server)?;
             return Ok(Choice { real_server, memory: Memory::Flood });
         }
         if !carries_on_without_entry(service, packet) {
@@ -30,6 +38,7 @@ impl<'a> Journey<'a> {
             Request { flow: &packet.flow, now: self.now, chance: self.chance.draw(), is_new: false };
         let chosen = service.scheduler.choose(&service.real_servers, &request);
         let real_server = &service.real_servers[chosen.ok_or(DropReason::NoConnection)?];
+        refuse_exit(packet, real_server)?;
         Ok(Choice { real_server, memory: Memory::None })
     }
 

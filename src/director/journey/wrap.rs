@@ -1,22 +1,27 @@
 //! The way out: a packet is wrapped for the way to its real server, cut if it must and may be, or its sender
 //! told why not.
 
-use super::super::classify::Packet;
+use std::collections::VecDeque;
+
+use super::super::classify::{Content, Packet};
 use super::super::cluster::RealServer;
 use super::super::path::Owed;
 use super::super::reply::Answer;
-use super::super::verdict::DropReason;
+use super::super::verdict::{DropReason, Memory};
 use super::{Choice, Journey, Refusal};
 use crate::encapsulation::{CannotEncapsulate, Outer};
 use crate::packet::Frame;
 use crate::packet::fragment;
 use crate::packet::frame::PACKET_MAX;
 use crate::packet::ipv4::{self, Ipv4};
+use crate::packet::segment;
+use crate::packet::tcp::Flags;
 
 impl Journey<'_> {
     /// Wraps the packet for the way to its real server. One that is too big is cut before it is wrapped,
     /// where it may be (RFC 2003 §5.1: better than cutting the outer one); else its sender is told, unless
-    /// the operator has said that nobody hears it: then the outer packet is cut.
+    /// the operator has said that nobody hears it: then the outer packet is cut. A super-packet is judged by
+    /// the size of its segments, and leaves as such.
     pub(in crate::director) fn encapsulate(
         &mut self,
         frame: &mut Frame,
@@ -28,51 +33,62 @@ impl Journey<'_> {
         if config.decrements_ttl {
             ipv4::set_ttl(frame.packet_mut(), packet.ttl - 1);
         }
-        self.pay_debt(frame, packet, real_server);
+        self.pay_debt(frame, packet, choice);
         let mtu = real_server.inner_mtu(self.now);
-        if packet.total_length <= usize::from(mtu) {
+        if frame.offload.segments.is_none() && packet.total_length <= usize::from(mtu) {
             return self.wrap(frame, real_server, packet.has_dont_fragment);
         }
-        if packet.has_dont_fragment && !config.ignores_df {
+        let size = frame.offload.segments.map_or(packet.total_length, |segments| {
+            packet.total_length.min(usize::from(segments.header_length) + usize::from(segments.size))
+        });
+        if size > usize::from(mtu) && packet.has_dont_fragment && !config.ignores_df {
             return Err(Refusal::error(DropReason::TooBig, Answer::TooBig { mtu }, packet));
         }
-        let overhead = usize::from(real_server.encapsulation.overhead);
-        if packet.total_length + overhead > PACKET_MAX {
+        if size + usize::from(real_server.encapsulation.overhead) > PACKET_MAX {
             return Err(DropReason::TooBig.into());
         }
-        if packet.has_dont_fragment {
-            self.wrap(frame, real_server, true)?;
-            return self.cut_outer(frame, real_server);
+        let mut leaving = VecDeque::new();
+        let whole = Ipv4::parse_unsummed(frame.packet()).map_err(DropReason::from)?;
+        match frame.offload.segments {
+            None => self.cut(&whole, real_server, &mut leaving)?,
+            Some(segments) => {
+                for segment in segment::split(&whole, segments).map_err(DropReason::from)? {
+                    let segment = Ipv4::parse_unsummed(&segment).map_err(DropReason::from)?;
+                    self.cut(&segment, real_server, &mut leaving)?;
+                }
+            }
         }
-        let whole = Ipv4::parse_unsummed(frame.packet()).map_err(DropReason::from)?;
-        let pieces = fragment::split(&whole, mtu.into()).ok_or(DropReason::TooBig)?;
-        self.give_out(frame, pieces, real_server, |journey, frame| journey.wrap(frame, real_server, false))
+        // The first takes the packet's place, in the same buffer: the next capture needs all of it.
+        frame.replace(leaving.pop_front().ok_or(DropReason::Truncated)?.packet());
+        let to = real_server.rip.into();
+        self.outbox.pieces.extend(leaving.into_iter().map(|piece| (piece, to)));
+        Ok(())
     }
 
-    /// The inner packet must stay whole, for its identification need not be unique (RFC 6864 §4.1).
-    fn cut_outer(&mut self, frame: &mut Frame, real_server: &RealServer) -> Result<(), Refusal> {
-        let whole = Ipv4::parse_unsummed(frame.packet()).map_err(DropReason::from)?;
-        let mtu = real_server.path_mtu(self.now);
-        let pieces = fragment::split(&whole, mtu.into()).ok_or(DropReason::TooBig)?;
-        self.give_out(frame, pieces, real_server, |_, _| Ok(()))
-    }
-
-    /// The first piece takes the packet's place, the others leave behind it.
-    fn give_out(
-        &mut self,
-        frame: &mut Frame,
-        pieces: Vec<Vec<u8>>,
+    /// One packet, as large as it may be, wrapped whole or in pieces.
+    fn cut(
+        &self,
+        whole: &Ipv4,
         real_server: &RealServer,
-        finish: impl Fn(&Self, &mut Frame) -> Result<(), Refusal>,
+        leaving: &mut VecDeque<Frame>,
     ) -> Result<(), Refusal> {
-        for (index, piece) in pieces.into_iter().enumerate() {
-            if index == 0 {
-                frame.replace(&piece);
-                finish(self, frame)?;
-            } else {
-                let mut frame = Frame::from_packet(&piece);
-                finish(self, &mut frame)?;
-                self.outbox.pieces.push_back((frame, real_server.rip.into()));
+        let (mtu, has_dont_fragment) = (real_server.inner_mtu(self.now), whole.has_dont_fragment());
+        let wrapped = |packet: &[u8]| -> Result<Frame, Refusal> {
+            let mut frame = Frame::from_packet(packet);
+            self.wrap(&mut frame, real_server, has_dont_fragment)?;
+            Ok(frame)
+        };
+        if whole.total_length() <= usize::from(mtu) {
+            leaving.push_back(wrapped(whole.packet())?);
+        } else if has_dont_fragment {
+            // The inner packet must stay whole, for its identification need not be unique (RFC 6864 §4.1).
+            let frame = wrapped(whole.packet())?;
+            let outer = Ipv4::parse_unsummed(frame.packet()).map_err(DropReason::from)?;
+            let pieces = fragment::split(&outer, real_server.path_mtu(self.now).into());
+            leaving.extend(pieces.ok_or(DropReason::TooBig)?.iter().map(|piece| Frame::from_packet(piece)));
+        } else {
+            for piece in fragment::split(whole, mtu.into()).ok_or(DropReason::TooBig)? {
+                leaving.push_back(wrapped(&piece)?);
             }
         }
         Ok(())
@@ -80,12 +96,23 @@ impl Journey<'_> {
 
     /// RFC 2003 §5: an error from the path quoted too little to say whose packet it was about, so the next
     /// packet's sender is told, and that packet goes its way all the same.
-    fn pay_debt(&mut self, frame: &Frame, packet: &Packet, real_server: &RealServer) {
-        let Some(Owed::HostUnreachable) = real_server.soft.take_owed(self.now) else { return };
-        let refusal = Refusal::error(DropReason::NoRealServer, Answer::HostUnreachable, packet);
-        if let Some(answer) = refusal.answer {
-            self.outbox.answers.push_back((Frame::from_packet(frame.packet()), answer));
+    /// Only on a known connection: a first packet's sender would give up at once on what may be forged.
+    fn pay_debt(&mut self, frame: &Frame, packet: &Packet, choice: &Choice) {
+        let is_due = choice.memory == Memory::Known
+            && match packet.content {
+                Content::Tcp(flags) => !flags.has(Flags::SYN) && !flags.has(Flags::RST),
+                Content::Udp => true,
+                _ => false,
+            };
+        if !is_due {
+            return;
         }
+        let answer = match choice.real_server.soft.take_owed(self.now) {
+            Some(Owed::HostUnreachable) => Answer::HostUnreachable,
+            Some(Owed::NetUnreachable) => Answer::NetUnreachable,
+            None => return,
+        };
+        self.outbox.answers.push_back((Frame::from_packet(frame.packet()), answer));
     }
 
     fn wrap(
@@ -96,7 +123,7 @@ impl Journey<'_> {
     ) -> Result<(), Refusal> {
         let config = self.cluster.config();
         let keeps_df = has_dont_fragment && !config.ignores_df;
-        let identification = if keeps_df { 0 } else { real_server.live.next_identification() };
+        let identification = if keeps_df { 0 } else { real_server.soft.next_identification() };
         let outer = Outer {
             source: real_server.path.source,
             destination: real_server.rip,

@@ -26,7 +26,7 @@ use super::super::classify::is_martian_source;
 use super::super::cluster::{Cluster, RealServer, VirtualService};
 use super::super::reply::{self, Answer, TokenBucket};
 use super::super::tables::Tables;
-use super::MTU_MIN;
+use super::{MTU_MIN, Owed};
 use crate::packet::icmp::{self, Icmp};
 use crate::packet::ipv4::{self, Ipv4};
 use crate::packet::{Flow, be16, protocol};
@@ -136,8 +136,18 @@ pub struct PathErrors {
 struct About<'a> {
     real_server: Arc<RealServer>,
     outer: Ipv4<'a>,
-    /// As much of the inner packet as its sender needs, and may be told.
-    inner: Option<Ipv4<'a>>,
+    inner: Inner<'a>,
+}
+
+/// What is quoted of the inner packet.
+enum Inner<'a> {
+    /// As much as its sender needs, and he may be told.
+    Whole(Ipv4<'a>),
+    /// Too little to say whose it is.
+    Cut,
+    /// Of somebody who must not be told, the sender of an error or of a later fragment; or who may not be there at
+    /// all, for no entry says so.
+    Untold,
 }
 
 impl PathErrors {
@@ -150,12 +160,11 @@ impl PathErrors {
         let heard = |kind, outcome| Heard { kind, outcome, event: None, answer: None };
         let Some(message) = message_of(packet) else { return heard(Kind::Other, Outcome::Malformed) };
         let kind = kind_of(&message);
-        if !self.budget.take(now) {
-            return heard(kind, Outcome::RateLimited);
-        }
         let cluster = self.cluster.load_full();
         match self.about(&cluster, packet, &message, now) {
             Err(outcome) => heard(kind, outcome),
+            // What is somebody else's must not use up the budget of what is ours.
+            Ok(_) if !self.budget.take(now) => heard(kind, Outcome::RateLimited),
             Ok(about) => act(kind, &message, &about, now),
         }
     }
@@ -178,33 +187,62 @@ impl PathErrors {
         if !is_ours || came_to != source || !is_encapsulated || outer.fragment_offset() != 0 {
             return Err(Outcome::Mismatch);
         }
-        let inner = match outer.payload().len() {
-            0..ipv4::HEADER => None,
-            _ => Some(Ipv4::parse_quoted(outer.payload()).map_err(|_| Outcome::Malformed)?),
-        };
-        let Some(inner) = inner else { return Ok(About { real_server, outer, inner: None }) };
+        let inner = self.inner(cluster, &outer, real_server.rip, now)?;
+        Ok(About { real_server, outer, inner })
+    }
+
+    fn inner<'a>(
+        &self,
+        cluster: &Cluster,
+        outer: &Ipv4<'a>,
+        rip: Ipv4Addr,
+        now: Moment,
+    ) -> Result<Inner<'a>, Outcome> {
+        let quoted = outer.payload();
+        if quoted.len() < ipv4::HEADER {
+            return Ok(Inner::Cut);
+        }
+        let inner = Ipv4::parse_quoted(quoted).map_err(|_| Outcome::Malformed)?;
         if !cluster.has_vip(inner.destination().into()) {
             return Err(Outcome::Mismatch);
         }
-        let has_ports = matches!(inner.protocol(), protocol::TCP | protocol::UDP)
-            && inner.fragment_offset() == 0
-            && inner.payload().len() >= QUOTED_PAYLOAD_MIN;
-        if has_ports && !self.is_live(cluster, &flow_of(&inner), real_server.rip, now) {
-            return Err(Outcome::Mismatch);
+        let has_ports = matches!(inner.protocol(), protocol::TCP | protocol::UDP);
+        if !has_ports || inner.fragment_offset() > 0 {
+            return Ok(Inner::Untold);
+        }
+        if inner.payload().len() < QUOTED_PAYLOAD_MIN {
+            return Ok(Inner::Cut);
         }
         let may_be_told = !is_martian_source(inner.source()) && !cluster.is_own(inner.source().into());
-        Ok(About { real_server, outer, inner: Some(inner).filter(|_| has_ports && may_be_told) })
+        match self.life(cluster, &flow_of(&inner), rip, now) {
+            Life::Lives if may_be_told => Ok(Inner::Whole(inner)),
+            Life::Lives | Life::Possible => Ok(Inner::Untold),
+            Life::None => Err(Outcome::Mismatch),
+        }
     }
 
-    /// A connection of this real server, or a flow that needs no entry to get there.
-    fn is_live(&self, cluster: &Cluster, flow: &Flow, rip: Ipv4Addr, now: Moment) -> bool {
+    /// Whether the flow is a connection of this real server, or one that needs no entry to get there.
+    fn life(&self, cluster: &Cluster, flow: &Flow, rip: Ipv4Addr, now: Moment) -> Life {
         if let Some(slot) = self.tables.connections.peek(flow, now) {
-            return cluster.real_server(slot).is_some_and(|server| server.rip == rip);
+            let is_its = cluster.real_server(slot).is_some_and(|server| server.rip == rip);
+            return if is_its { Life::Lives } else { Life::None };
         }
-        let needs_no_entry = |service: &&VirtualService| service.is_stateless || service.config.is_one_packet;
-        let service = cluster.find(flow).filter(needs_no_entry);
-        service.is_some_and(|service| service.real_servers.iter().any(|server| server.rip == rip))
+        let is_there =
+            |service: &&VirtualService| service.real_servers.iter().any(|server| server.rip == rip);
+        match cluster.find(flow).filter(is_there) {
+            Some(service) if service.is_stateless || service.config.is_one_packet => Life::Possible,
+            // The flood rule leaves connections without an entry; which ones, only their worker knows.
+            Some(_) if cluster.config().new_connections_per_second_max.is_some() => Life::Possible,
+            _ => Life::None,
+        }
     }
+}
+
+enum Life {
+    Lives,
+    /// It needs no entry to be forwarded; whoever names it may have made it up.
+    Possible,
+    None,
 }
 
 fn flow_of(inner: &Ipv4) -> Flow {
@@ -241,10 +279,10 @@ fn act(kind: Kind, message: &Icmp, about: &About, now: Moment) -> Heard {
     match kind {
         Kind::TooBig => on_too_big(message, about, now),
         Kind::Unreachable if is_net_unreachable(message.code()) => {
-            tell(kind, about, Answer::NetUnreachable, now)
+            tell(kind, about, Owed::NetUnreachable, now)
         }
         // RFC 2003 §4.4: a loop in the path is nothing that the client could know or mend.
-        Kind::Unreachable | Kind::TimeExceeded => tell(kind, about, Answer::HostUnreachable, now),
+        Kind::Unreachable | Kind::TimeExceeded => tell(kind, about, Owed::HostUnreachable, now),
         Kind::ProtocolUnreachable => {
             let is_news = about.real_server.soft.suspect(now);
             heard(Outcome::Noted, is_news.then_some(Event::Suspect { rip: about.real_server.rip }))
@@ -275,7 +313,8 @@ fn on_too_big(message: &Icmp, about: &About, now: Moment) -> Heard {
     let event = is_news.then_some(Event::MtuLowered { rip: server.rip, mtu });
     let inner_mtu = server.inner_mtu(now);
     let is_too_big = |inner: &&Ipv4| inner.has_dont_fragment() && be16(inner.header(), 2) > inner_mtu;
-    match about.inner.as_ref().filter(is_too_big) {
+    let inner = if let Inner::Whole(inner) = &about.inner { Some(inner) } else { None };
+    match inner.filter(is_too_big) {
         Some(inner) => {
             let answer = reply::error_about(inner, Answer::TooBig { mtu: inner_mtu });
             Heard { outcome: Outcome::Relayed, event, answer, ..ignored }
@@ -286,15 +325,20 @@ fn on_too_big(message: &Icmp, about: &About, now: Moment) -> Heard {
     }
 }
 
-fn tell(kind: Kind, about: &About, answer: Answer, now: Moment) -> Heard {
+fn tell(kind: Kind, about: &About, owed: Owed, now: Moment) -> Heard {
     let heard = Heard { kind, outcome: Outcome::Noted, event: None, answer: None };
     match &about.inner {
-        Some(inner) => {
+        Inner::Whole(inner) => {
+            let answer = match owed {
+                Owed::HostUnreachable => Answer::HostUnreachable,
+                Owed::NetUnreachable => Answer::NetUnreachable,
+            };
             Heard { outcome: Outcome::Relayed, answer: reply::error_about(inner, answer), ..heard }
         }
-        None => {
-            about.real_server.soft.owe(now);
+        Inner::Cut => {
+            about.real_server.soft.owe(owed, now);
             heard
         }
+        Inner::Untold => Heard { outcome: Outcome::Ignored, ..heard },
     }
 }

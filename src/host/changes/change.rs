@@ -5,6 +5,8 @@ use std::net::Ipv4Addr;
 
 use crate::host::CAPTURE_TABLE;
 use crate::host::error::HostError;
+use crate::host::mirror::Copied;
+use crate::host::mss::{self, MSS_PREFERENCE};
 use crate::host::netlink::{Interface, Netlink, TABLE_MAIN};
 use crate::host::rule::{self, Step};
 use crate::host::sysctl::{self, Sysctl};
@@ -42,6 +44,13 @@ pub enum Change {
     CaptureRule {
         interface: String,
     },
+    /// A route of table main, with the MSS announced to a real server's clients.
+    MssRoute(Copied),
+    /// Packets of the host's own that come from the VIP look in the table before main.
+    MssRule {
+        vip: Ipv4Addr,
+        table: u32,
+    },
     /// The host answers ARP for `address` on the device.
     Proxy {
         address: Ipv4Addr,
@@ -66,6 +75,14 @@ impl Change {
                     }
                 }
             }
+            Change::MssRoute(copied) => {
+                let made = netlink.replace_route(copied.message()).await;
+                if let Err(HostError::Netlink { .. }) = made {
+                    netlink.replace_route(copied.throw()).await?;
+                }
+                made?;
+            }
+            Change::MssRule { vip, table } => netlink.add_rule(mss::mss_rule(*vip, *table)).await?,
             Change::Proxy { address, device } => netlink.add_proxy(*address, device.index).await?,
         }
         Ok(None)
@@ -91,9 +108,36 @@ impl Change {
                     netlink.delete_rule(rule.clone()).await?;
                 }
             }
+            Change::MssRoute(copied) => {
+                // Not by its key alone: priority 0 is any priority there (fib_nh_match).
+                match netlink.delete_route_like(copied.message()).await {
+                    Err(error) if error.is_gone() => netlink.delete_route_like(copied.throw()).await?,
+                    deleted => deleted?,
+                }
+            }
+            Change::MssRule { vip, table } => {
+                if let Some(rule) = mss::find(&netlink.rules().await?, *vip, *table) {
+                    netlink.delete_rule(rule.clone()).await?;
+                }
+            }
             Change::Proxy { address, device } => netlink.delete_proxy(*address, device.index).await?,
         }
         Ok(None)
+    }
+
+    /// Making this has undone `other`.
+    pub(super) fn replaces(&self, other: &Change) -> bool {
+        match (self, other) {
+            (Change::MssRoute(this), Change::MssRoute(other)) => {
+                (this.key(), this.table) == (other.key(), other.table)
+            }
+            _ => false,
+        }
+    }
+
+    /// The host works without it: where it cannot be made it is missing, and tried again.
+    pub(super) fn is_dispensable(&self) -> bool {
+        matches!(self, Change::MssRoute(_))
     }
 
     /// The same change as a command line for a root shell.
@@ -108,6 +152,10 @@ impl Change {
                 "ip rule add pref 0 iif {interface} lookup {CAPTURE_TABLE} && \
                  ip rule add pref 0 lookup local && ip rule del pref 0 lookup local"
             ),
+            Change::MssRoute(copied) => format!("ip route add {}", copied.words),
+            Change::MssRule { vip, table } => {
+                format!("ip rule add pref {MSS_PREFERENCE} from {vip} iif lo lookup {table}")
+            }
             Change::Proxy { address, device } => format!("ip neigh add proxy {address} dev {}", device.name),
         }
     }
@@ -124,6 +172,8 @@ impl fmt::Display for Change {
             Change::CaptureRule { interface } => {
                 write!(f, "rule iif {interface} lookup {CAPTURE_TABLE} ahead of local")
             }
+            Change::MssRoute(copied) => write!(f, "route {}", copied.words),
+            Change::MssRule { vip, table } => write!(f, "rule from {vip} iif lo lookup {table}"),
             Change::Proxy { address, device } => write!(f, "proxy neighbour {address} dev {}", device.name),
         }
     }
@@ -173,6 +223,10 @@ mod tests {
             (
                 Change::CaptureRule { interface: "eth0".into() },
                 "ip rule add pref 0 iif eth0 lookup 7690 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
+            ),
+            (
+                Change::MssRule { vip, table: 7691 },
+                "ip rule add pref 32765 from 172.25.3.100 iif lo lookup 7691",
             ),
             (Change::Proxy { address: vip, device: eth0 }, "ip neigh add proxy 172.25.3.100 dev eth0"),
         ];

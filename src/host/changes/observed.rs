@@ -1,12 +1,16 @@
 //! The host as it is: what of a list of changes is in force at this moment.
 
+use std::collections::BTreeMap;
 use std::net::IpAddr;
 
+use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::rule::RuleMessage;
 
 use super::change::Change;
 use crate::host::PROTOCOL;
 use crate::host::error::HostError;
+use crate::host::mirror;
+use crate::host::mss::{self, ROUTES_MAX};
 use crate::host::netlink::{Netlink, Proxy, Route};
 use crate::host::rule;
 
@@ -24,6 +28,8 @@ pub enum Presence {
 pub struct Observed {
     addresses: Vec<(u32, IpAddr, u8)>,
     routes: Vec<Route>,
+    /// By table and key.
+    copied: BTreeMap<(u32, mirror::Key), RouteMessage>,
     rules: Vec<RuleMessage>,
     proxies: Vec<Proxy>,
 }
@@ -34,10 +40,12 @@ impl Observed {
         let mut observed = Observed::default();
         let mut with_addresses = Vec::new();
         let mut with_routes = Vec::new();
+        let mut with_copies = Vec::new();
         for change in changes {
             match change {
                 Change::Address { device, .. } => with_addresses.push(device.index),
                 Change::Route { device, .. } => with_routes.push(device.index),
+                Change::MssRoute(copied) => with_copies.push(copied.table),
                 _ => {}
             }
         }
@@ -54,7 +62,15 @@ impl Observed {
         for index in with_routes.into_iter().filter(|index| *index != 0) {
             observed.routes.extend(netlink.routes_by(index).await?);
         }
-        if changes.iter().any(|change| matches!(change, Change::CaptureRule { .. })) {
+        with_copies.dedup();
+        for table in with_copies {
+            // Twice as many, for somebody may have put routes of his own there.
+            let found = netlink.routes_whole(table, 2 * ROUTES_MAX).await?.unwrap_or_default();
+            observed.copied.extend(found.into_iter().map(|route| ((table, mirror::key(&route)), route)));
+        }
+        let is_rule =
+            |change: &&Change| matches!(change, Change::CaptureRule { .. } | Change::MssRule { .. });
+        if changes.iter().any(is_rule) {
             observed.rules = netlink.rules().await?;
         }
         if changes.iter().any(|change| matches!(change, Change::Proxy { .. })) {
@@ -81,6 +97,12 @@ impl Observed {
                 self.routes.iter().find(is_same).map(|route| by_protocol(route.protocol))
             }
             Change::CaptureRule { interface } => self.rule_presence(interface),
+            Change::MssRoute(copied) => {
+                let found = self.copied.get(&(copied.table, copied.key()));
+                found.filter(|route| copied.is(route)).map(|_| Presence::Ours)
+            }
+            Change::MssRule { vip, table } => mss::find(&self.rules, *vip, *table)
+                .map(|rule| if rule::has_our_protocol(rule) { Presence::Ours } else { Presence::Foreign }),
             Change::Proxy { address, device } => {
                 let is_same = |proxy: &&Proxy| (proxy.address, proxy.index) == (*address, device.index);
                 self.proxies.iter().find(is_same).map(|proxy| by_protocol(proxy.protocol))

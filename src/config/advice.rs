@@ -1,0 +1,117 @@
+//! What is allowed and seldom meant: the classics, said by `check`.
+
+use super::plan::{DirectorPlan, Mss, RealserverPlan};
+use crate::director::cluster::VirtualServiceConfig;
+use crate::director::scheduler;
+
+/// RFC 8200 §5 and RFC 791 §3.1 apart, whatever is narrower than this surprises applications: what QUIC asks of a
+/// path (RFC 9000 §14).
+const INNER_MTU_MIN: u16 = 1200;
+
+/// One sentence each, with what to do.
+pub fn director(plan: &DirectorPlan) -> Vec<String> {
+    let services = &plan.cluster.virtual_services;
+    let mut advice: Vec<String> = services.iter().flat_map(of_service).collect();
+    let is_hashed = |service: &&VirtualServiceConfig| {
+        scheduler::find(service.scheduler).is_some_and(|row| row.is_stateless)
+    };
+    if let Some(service) = services.iter().find(is_hashed).filter(|_| plan.hash_key.is_none()) {
+        advice.push(format!(
+            "virtual service {}: scheduler {} without hash_key: after a restart, and at another director, clients get \
+             other real servers; set hash_key, the same on all directors",
+            service.name, service.scheduler
+        ));
+    }
+    advice
+}
+
+fn of_service(service: &VirtualServiceConfig) -> Vec<String> {
+    let (name, scheduler) = (&service.name, service.scheduler);
+    let mut advice = Vec::new();
+    let is_hashed = scheduler::find(scheduler).is_some_and(|row| row.is_stateless) || scheduler == "dh";
+    if service.persistence.is_some() && is_hashed {
+        advice.push(format!(
+            "virtual service {name}: persistence with scheduler {scheduler}: both keep a client on its real server; \
+             remove one, persistence as a rule"
+        ));
+    }
+    if service.real_servers.is_empty() {
+        advice.push(format!("virtual service {name}: no real server: its clients are refused; add one"));
+    } else if service.real_servers.iter().all(|server| server.weight == 0) {
+        advice.push(format!(
+            "virtual service {name}: every real server has weight 0: new connections are refused; give one a weight"
+        ));
+    }
+    for server in &service.real_servers {
+        let inner = server.path_mtu.map(|mtu| mtu.saturating_sub(20));
+        if let Some(inner) = inner.filter(|inner| *inner < INNER_MTU_MIN) {
+            advice.push(format!(
+                "virtual service {name}: real server {}: path_mtu leaves {inner} bytes for a client's packet; many \
+                 applications need {INNER_MTU_MIN}; remove path_mtu to learn what the path takes",
+                server.name
+            ));
+        }
+    }
+    advice
+}
+
+/// One sentence each, with what to do.
+pub fn realserver(plan: &RealserverPlan) -> Vec<String> {
+    let mut advice = Vec::new();
+    if plan.mss == Mss::Off {
+        advice.push(
+            "mss = \"off\": uploads of clients that hear no ICMP hang, unless something else announces a smaller MSS \
+             for the VIPs; remove the key"
+                .to_owned(),
+        );
+    }
+    advice
+}
+
+#[cfg(test)]
+mod tests {
+    use super::super::{Source, plan};
+    use super::*;
+
+    fn advice(text: &str) -> Vec<String> {
+        director(&plan::director(&Source { name: "director.toml", text }, Some("eth0")).unwrap())
+    }
+
+    fn service(keys: &str, server: &str) -> String {
+        format!(
+            "hash_key = \"00112233445566778899aabbccddeeff\"\n[[virtual_service]]\nname = \"web\"\nprotocol = \"tcp\"\n\
+             vip = \"172.25.3.100\"\nport = 80\n{keys}\n[[virtual_service.real_server]]\nrip = \"172.25.3.2\"\n{server}\n"
+        )
+    }
+
+    #[test]
+    fn the_classics_are_said_and_nothing_else() {
+        assert!(advice("").is_empty());
+        assert!(advice(&service("", "")).is_empty());
+        let rows = [
+            (service("scheduler = \"mh\"\npersistence = {}", ""), "persistence with scheduler mh"),
+            (service("scheduler = \"dh\"\npersistence = {}", ""), "persistence with scheduler dh"),
+            (service("", "weight = 0"), "every real server has weight 0"),
+            (service("", "path_mtu = 1200"), "leaves 1180 bytes"),
+            (service("scheduler = \"sh\"", "").replace("hash_key", "#"), "scheduler sh without hash_key"),
+        ];
+        for (text, expected) in rows {
+            let said = advice(&text);
+            assert!(said.len() == 1 && said[0].contains(expected), "{expected}: {said:?}");
+        }
+        let empty = service("", "");
+        let empty = empty.split("[[virtual_service.real_server]]").next().unwrap();
+        assert!(advice(empty)[0].contains("no real server"));
+    }
+
+    #[test]
+    fn a_real_server_without_an_mss_is_told() {
+        let advice = |keys: &str| {
+            let text = format!("vips = [\"172.25.3.100\"]\ndirectors = [\"172.25.3.1\"]\n{keys}");
+            let source = Source { name: "realserver.toml", text: &text };
+            realserver(&plan::realserver(&source, &[], &[], false).unwrap())
+        };
+        assert!(advice("").is_empty());
+        assert!(advice("mss = \"off\"")[0].contains("uploads"));
+    }
+}

@@ -1,0 +1,204 @@
+//! IPv6 packets: none is forwarded or answered, for no virtual service can have an IPv6 VIP; but why not
+//! is said as exactly as for IPv4, within the same bounds.
+
+use std::convert::Infallible;
+use std::net::Ipv6Addr;
+
+use super::{read_tcp, read_udp};
+use crate::director::verdict::DropReason;
+use crate::packet::frame::PACKET_MAX;
+use crate::packet::ipv6::{Chain, Fragment, Ipv6};
+use crate::packet::{Malformed, protocol, tcp, udp};
+
+/// Least of an ICMPv6 message: type, code, checksum (RFC 4443 §2.1).
+const ICMPV6_HEADER: usize = 4;
+
+/// Says why an IPv6 packet goes no further (bad-input.md D87 to D109).
+pub(super) fn refuse(bytes: &[u8]) -> DropReason {
+    let Err(reason) = examine(bytes);
+    reason
+}
+
+fn examine(bytes: &[u8]) -> Result<Infallible, DropReason> {
+    let ip = Ipv6::parse(bytes)?;
+    let chain = ip.chain();
+    // Before everything a greeting lacks: its source is :: or link-local, its hop limit may be 1.
+    if is_link_noise(&ip, &chain) {
+        return Err(DropReason::LinkNoise);
+    }
+    if is_martian_source(ip.source()) || ip.source() == ip.destination() {
+        return Err(DropReason::MartianSource);
+    }
+    // bad-input.md D91. One that the kernel has routed here and decremented to 1 would have a hop left, but
+    // nowhere to take it.
+    if ip.hop_limit() <= 1 {
+        return Err(DropReason::TtlExpired);
+    }
+    let chain = chain?;
+    match chain.fragment {
+        Some(fragment) => check_fragment(&chain, &fragment)?,
+        None => check_transport(&chain)?,
+    }
+    Err(DropReason::NoService)
+}
+
+/// Router solicitation, MLD, duplicate address detection, and all that cannot have come from another link:
+/// what this host says into its new device.
+fn is_link_noise(ip: &Ipv6, chain: &Result<Chain, Malformed>) -> bool {
+    /// RFC 4291 §2.7: the scope of a multicast address; 1 is the interface, 2 the link.
+    const LINK_SCOPE: u8 = 2;
+    let destination = ip.destination();
+    let scope = destination.octets()[1] & 0x0f;
+    let is_control = |chain: &Chain| chain.protocol == protocol::ICMPV6;
+    destination.is_multicast()
+        && chain.as_ref().is_ok_and(|chain| is_control(chain) || (1..=LINK_SCOPE).contains(&scope))
+}
+
+/// What cannot be one host's address beyond its own link: multicast (RFC 4291 §2.7), link-local (§2.5.6),
+/// unspecified, loopback and all of ::/96, and v4-mapped (RFC 4213 §3.6).
+fn is_martian_source(source: Ipv6Addr) -> bool {
+    let is_v4_compatible = source.segments()[..6] == [0; 6];
+    source.is_multicast()
+        || source.is_unicast_link_local()
+        || is_v4_compatible
+        || source.to_ipv4_mapped().is_some()
+}
+
+/// RFC 8200 §4.5. A first fragment is nobody's; a later one would follow a first one that cannot be known.
+fn check_fragment(chain: &Chain, fragment: &Fragment) -> Result<(), DropReason> {
+    if fragment.offset + fragment.length > PACKET_MAX {
+        return Err(DropReason::FragmentOverflow);
+    }
+    if fragment.has_more && !fragment.length.is_multiple_of(8) {
+        return Err(DropReason::BadFragment);
+    }
+    if fragment.offset > 0 {
+        return Err(DropReason::FragmentUnknown);
+    }
+    // RFC 7112 §5: the whole chain, the upper-layer header included, is in the first fragment.
+    let header_length = match chain.protocol {
+        protocol::TCP => tcp::HEADER,
+        protocol::UDP => udp::HEADER,
+        protocol::ICMPV6 => ICMPV6_HEADER,
+        _ => 0,
+    };
+    if chain.payload.len() < header_length {
+        return Err(DropReason::TinyFragment);
+    }
+    check_transport(chain)
+}
+
+fn check_transport(chain: &Chain) -> Result<(), DropReason> {
+    match chain.protocol {
+        protocol::TCP => read_tcp(chain.payload).map(drop),
+        protocol::UDP => read_udp(chain.payload, chain.fragment.is_some()).map(drop),
+        _ => Ok(()),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{Ipv6FragmentHeader, Ipv6Header, PacketBuilder};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    const CLIENT: &str = "2001:db8:7::7";
+    const VIP: &str = "2001:db8::100";
+
+    fn octets(address: &str) -> [u8; 16] {
+        address.parse::<Ipv6Addr>().unwrap().octets()
+    }
+
+    fn datagram(source: &str, destination: &str, hop_limit: u8) -> Vec<u8> {
+        let mut bytes = Vec::new();
+        let builder = PacketBuilder::ipv6(octets(source), octets(destination), hop_limit).udp(40000, 53);
+        builder.write(&mut bytes, b"question").unwrap();
+        bytes
+    }
+
+    #[test]
+    fn only_addresses_of_one_host_beyond_its_link_are_sources() {
+        let martians =
+            ["::", "::1", "::192.0.2.1", "::ffff:192.0.2.1", "fe80::1", "febf::1", "ff02::1", "ff0e::1", VIP];
+        for source in martians {
+            assert_eq!(refuse(&datagram(source, VIP, 64)), DropReason::MartianSource, "{source}");
+        }
+        for source in [CLIENT, "::1:0:0:0", "fec0::1", "fd00::1", "64:ff9b::192.0.2.1", "0:0:0:0:0:1::"] {
+            assert_eq!(refuse(&datagram(source, VIP, 64)), DropReason::NoService, "{source}");
+        }
+    }
+
+    #[test]
+    fn what_stays_on_the_link_is_noise_whatever_its_source_and_hop_limit() {
+        for source in ["::", "fe80::1", CLIENT] {
+            for destination in ["ff02::fb", "ff01::1", "ff12::1"] {
+                assert_eq!(refuse(&datagram(source, destination, 1)), DropReason::LinkNoise, "{destination}");
+            }
+        }
+        assert_eq!(refuse(&datagram(CLIENT, "ff05::fb", 64)), DropReason::NoService);
+        assert_eq!(refuse(&datagram("fe80::1", "ff05::fb", 64)), DropReason::MartianSource);
+        let mut report = datagram("fe80::1", "ff05::16", 1);
+        report[6] = protocol::ICMPV6;
+        assert_eq!(refuse(&report), DropReason::LinkNoise);
+    }
+
+    #[test]
+    fn hops_end_at_one() {
+        for (hop_limit, expected) in
+            [(0, DropReason::TtlExpired), (1, DropReason::TtlExpired), (2, DropReason::NoService)]
+        {
+            assert_eq!(refuse(&datagram(CLIENT, VIP, hop_limit)), expected, "{hop_limit}");
+        }
+    }
+
+    /// A fragment written by an independent hand.
+    fn fragment(protocol: u8, offset: u16, has_more: bool, payload: &[u8]) -> Vec<u8> {
+        let units = etherparse::IpFragOffset::try_new(offset / 8).unwrap();
+        let extension = Ipv6FragmentHeader::new(protocol.into(), units, has_more, 9);
+        let header = Ipv6Header {
+            payload_length: (payload.len() + 8) as u16,
+            next_header: etherparse::ip_number::IPV6_FRAG,
+            hop_limit: 64,
+            source: octets(CLIENT),
+            destination: octets(VIP),
+            ..Ipv6Header::default()
+        };
+        [&header.to_bytes()[..], &extension.to_bytes()[..], payload].concat()
+    }
+
+    #[test]
+    fn fragments_are_bounded_and_the_first_holds_its_headers() {
+        let segment = &datagram(CLIENT, VIP, 64)[40..];
+        let rows = [
+            (fragment(17, 0, false, segment), DropReason::NoService),
+            (fragment(17, 0, true, segment), DropReason::NoService),
+            (fragment(17, 0, true, &[]), DropReason::TinyFragment),
+            (fragment(6, 0, true, &[0x9c; 16]), DropReason::TinyFragment),
+            (fragment(6, 0, true, &[0; 24]), DropReason::BadTcp),
+            (fragment(58, 0, true, &[]), DropReason::TinyFragment),
+            (fragment(132, 0, true, &[]), DropReason::NoService),
+            (fragment(17, 0, true, &[0; 9]), DropReason::BadFragment),
+            (fragment(17, 8, false, &[0; 9]), DropReason::FragmentUnknown),
+            (fragment(17, 0xfff8, false, &[0; 8]), DropReason::FragmentOverflow),
+        ];
+        for (bytes, expected) in rows {
+            assert_eq!(refuse(&bytes), expected, "{bytes:02x?}");
+        }
+    }
+
+    proptest! {
+        #[test]
+        fn every_packet_has_a_reason(mut bytes in proptest::collection::vec(any::<u8>(), 0..200), next in 0u8..64) {
+            if let [first, ..] = &mut bytes[..] {
+                *first = 0x60;
+            }
+            if bytes.len() > 40 {
+                let length = (bytes.len() - 40) as u16;
+                bytes[4..6].copy_from_slice(&length.to_be_bytes());
+                bytes[6] = next;
+            }
+            refuse(&bytes);
+        }
+    }
+}

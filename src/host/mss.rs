@@ -1,0 +1,244 @@
+//! The MSS that this host announces for connections to the VIPs: a table of the daemon's own, for packets that
+//! come from a VIP.
+//!
+//! ```text
+//! 0:     lookup local
+//! 32765: from 172.25.3.100 iif lo lookup 7691      ← a copy of main with advmss on every route
+//! 32766: lookup main
+//! ```
+//!
+//! `iif lo` stands for packets that this host makes itself: what it forwards is not touched. The preference is the
+//! last before main, so that every other rule goes first: those with a preference of the kernel's choice are put
+//! before the first one there is behind `local` (`fib_default_rule_pref`), and among equals the older goes first.
+//!
+//! The first rule of a network namespace costs a moment: see [`super::rule`].
+//!
+//! What a killed daemon leaves: the rules and the table. They select what comes from a VIP, which died with the TUN
+//! device, and the kernel sends nothing from an address that the host does not have (`ip_route_output_key_hash_rcu`).
+//! They carry [`PROTOCOL`], and the next start removes them, also with `mss = "off"`. Until then they are in use only
+//! if the VIP is an address of another device too.
+
+use std::collections::BTreeSet;
+use std::net::{IpAddr, Ipv4Addr};
+use std::ops::RangeInclusive;
+
+use nix::errno::Errno;
+use rtnetlink::packet_route::AddressFamily;
+use rtnetlink::packet_route::route::RouteMessage;
+use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
+
+use super::changes::{Change, HostChanges};
+use super::error::HostError;
+use super::follow::Event;
+use super::mirror::{self, Interfaces};
+use super::netlink::{Netlink, TABLE_MAIN};
+use super::{PROTOCOL, rule};
+
+/// The tables, one for each real server's daemon that runs on this host. See [`super::CAPTURE_TABLE`].
+pub const MSS_TABLES: RangeInclusive<u32> = 7691..=7698;
+
+/// The last one before that of main, 32766 (`fib_default_rules_init`).
+pub const MSS_PREFERENCE: u32 = 32_765;
+
+/// Routes of main that are copied at most. A host that serves has some, one with containers some hundred; one with
+/// more is a router. To copy a part of them would be wrong: see [`super::mirror`].
+pub const ROUTES_MAX: usize = 1024;
+
+/// IEEE 802.3; stands in while no route leads to a director.
+const PATH_MTU_DEFAULT: u32 = 1500;
+
+/// Which MSS to announce.
+#[derive(Debug, Clone)]
+pub enum Mss {
+    /// The host's own.
+    Off,
+    /// Bytes.
+    Fixed(u16),
+    /// What `fitting` says of the smallest MTU on the ways to the directors; no more than the host's own.
+    Auto { directors: Vec<IpAddr>, fitting: fn(u32) -> u16 },
+}
+
+/// The table and what it announces.
+#[derive(Debug)]
+pub(super) struct MssTable {
+    mss: Mss,
+    /// `None`: nothing is announced.
+    table: Option<u32>,
+    announced: u16,
+}
+
+impl MssTable {
+    /// Removes what killed daemons left, and chooses a table that nobody uses.
+    pub async fn open(
+        netlink: &Netlink,
+        mss: Mss,
+        vips: &BTreeSet<Ipv4Addr>,
+        mode: HostChanges,
+    ) -> Result<MssTable, HostError> {
+        let table = match sweep(netlink, vips, mode).await {
+            // A kernel without tables (CONFIG_IP_MULTIPLE_TABLES) would take a route for any table into main.
+            Err(HostError::Netlink { errno: Errno::EOPNOTSUPP, .. }) => None,
+            table => table?,
+        };
+        if table.is_none() && !matches!(mss, Mss::Off) {
+            tracing::warn!(
+                "host: the MSS stays as it is: tables {} to {} are in use, or the kernel has no policy routing; free one \
+                 (`ip rule`, `ip route show table all`) or set mss = \"off\"",
+                MSS_TABLES.start(),
+                MSS_TABLES.end()
+            );
+        }
+        Ok(MssTable { table: table.filter(|_| !matches!(mss, Mss::Off)), mss, announced: 0 })
+    }
+
+    /// The MSS on the routes, in bytes; 0 if there are none.
+    pub fn announced(&self) -> u16 {
+        self.announced
+    }
+
+    /// May this have changed what [`MssTable::wanted`] answers, or what stands in the table?
+    pub fn is_concerned(&self, event: &Event) -> bool {
+        let Some(table) = self.table else { return false };
+        match event {
+            Event::RouteCame(route) => route.table == TABLE_MAIN,
+            Event::RouteGone(route) => route.table == TABLE_MAIN || route.table == table,
+            Event::Link(_) | Event::Rule => true,
+            Event::Address(_) | Event::Lost => false,
+        }
+    }
+
+    /// The routes and rules as they should be at the moment, in the order to make them: a rule finds its routes.
+    pub async fn wanted(
+        &mut self,
+        netlink: &Netlink,
+        vips: &BTreeSet<Ipv4Addr>,
+    ) -> Result<Vec<Change>, HostError> {
+        let Some(table) = self.table else { return Ok(Vec::new()) };
+        let Some(main) = netlink.routes_whole(TABLE_MAIN, ROUTES_MAX).await? else {
+            tracing::warn!(
+                "host: the MSS stays as it is: table main has more than {ROUTES_MAX} routes, too many to copy; announce \
+                 it by a route of your own (README.md, MTU) and set mss = \"off\""
+            );
+            // For good: to look again would be to list them again.
+            (self.table, self.announced) = (None, 0);
+            return Ok(Vec::new());
+        };
+        self.announced = self.fitting(netlink).await?;
+        let is_capped = matches!(self.mss, Mss::Auto { .. });
+        let interfaces = interfaces_of(netlink, &main).await?;
+        let routes = mirror::copies(&main, table, self.announced, is_capped, &interfaces);
+        let routes = routes.into_iter().map(Change::MssRoute);
+        let rules = vips.iter().map(|vip| Change::MssRule { vip: *vip, table });
+        Ok(routes.chain(rules).collect())
+    }
+
+    async fn fitting(&self, netlink: &Netlink) -> Result<u16, HostError> {
+        let (directors, fitting) = match &self.mss {
+            Mss::Off => return Ok(0),
+            Mss::Fixed(mss) => return Ok(*mss),
+            Mss::Auto { directors, fitting } => (directors, fitting),
+        };
+        let mut path_mtu = None;
+        for director in directors {
+            match netlink.way_to(*director).await {
+                Ok(way) => path_mtu = Some(way.path_mtu.min(path_mtu.unwrap_or(u32::MAX))),
+                Err(error @ HostError::Connection { .. }) => return Err(error),
+                Err(_) => {}
+            }
+        }
+        // A way that is gone for a moment changes nothing.
+        Ok(match path_mtu {
+            None if self.announced > 0 => self.announced,
+            path_mtu => fitting(path_mtu.unwrap_or(PATH_MTU_DEFAULT)),
+        })
+    }
+}
+
+/// The rule for a VIP.
+pub(super) fn mss_rule(vip: Ipv4Addr, table: u32) -> RuleMessage {
+    let mut rule = RuleMessage::default();
+    rule.header.family = AddressFamily::Inet;
+    rule.header.action = RuleAction::ToTable;
+    rule.header.src_len = 32;
+    rule.attributes = vec![
+        RuleAttribute::Source(vip.into()),
+        RuleAttribute::Iifname("lo".to_owned()),
+        RuleAttribute::Priority(MSS_PREFERENCE),
+        RuleAttribute::Table(table),
+        RuleAttribute::Protocol(PROTOCOL.into()),
+    ];
+    rule
+}
+
+/// The rule for a VIP among the host's rules.
+pub(super) fn find(rules: &[RuleMessage], vip: Ipv4Addr, table: u32) -> Option<&RuleMessage> {
+    rules.iter().find(|rule| rule::table(rule) == table && source(rule) == Some(vip))
+}
+
+fn source(rule: &RuleMessage) -> Option<Ipv4Addr> {
+    rule.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::Source(IpAddr::V4(address)) if rule.header.src_len == 32 => Some(*address),
+        _ => None,
+    })
+}
+
+async fn interfaces_of(netlink: &Netlink, routes: &[RouteMessage]) -> Result<Interfaces, HostError> {
+    let indices: BTreeSet<u32> = routes.iter().flat_map(mirror::devices).collect();
+    let mut interfaces = Interfaces::new();
+    for index in indices {
+        if let Some(interface) = netlink.interface_if_any(index).await? {
+            interfaces.insert(index, interface);
+        }
+    }
+    Ok(interfaces)
+}
+
+/// Removes the rules and routes of daemons that live no longer; answers with the first table that is free then.
+///
+/// A rule belongs to a living daemon if its VIP is an address of this host, and is not one of ours.
+async fn sweep(
+    netlink: &Netlink,
+    vips: &BTreeSet<Ipv4Addr>,
+    mode: HostChanges,
+) -> Result<Option<u32>, HostError> {
+    let mut in_use = BTreeSet::new();
+    for rule in netlink.rules().await?.into_iter().filter(|rule| MSS_TABLES.contains(&rule::table(rule))) {
+        let table = rule::table(&rule);
+        match source(&rule).filter(|_| rule::has_our_protocol(&rule)) {
+            Some(vip) if vips.contains(&vip) || !netlink.is_local(vip).await? => {
+                if mode == HostChanges::Make {
+                    netlink.delete_rule(rule).await?;
+                    tracing::info!(
+                        "host: removed the rule from {vip} to table {table} left by a killed daemon"
+                    );
+                }
+            }
+            _ => drop(in_use.insert(table)),
+        }
+    }
+    let mut free = None;
+    for table in MSS_TABLES.filter(|table| !in_use.contains(table)) {
+        let is_free = match netlink.routes_whole(table, ROUTES_MAX).await? {
+            Some(routes) if routes.iter().all(|route| u8::from(route.header.protocol) == PROTOCOL) => {
+                if mode == HostChanges::Make && !routes.is_empty() {
+                    clear(netlink, table, &routes).await?;
+                }
+                true
+            }
+            _ => false,
+        };
+        free = free.or(is_free.then_some(table));
+    }
+    Ok(free)
+}
+
+async fn clear(netlink: &Netlink, table: u32, routes: &[RouteMessage]) -> Result<(), HostError> {
+    for route in routes {
+        match netlink.delete_route_like(mirror::deletion(route, table)).await {
+            Err(error) if !error.is_gone() => return Err(error),
+            _ => {}
+        }
+    }
+    tracing::info!("host: removed {} routes of table {table} left by a killed daemon", routes.len());
+    Ok(())
+}

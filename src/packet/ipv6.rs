@@ -1,0 +1,442 @@
+//! IPv6 header (RFC 8200 §3) and the chain of extension headers behind it, walked once within limits.
+//!
+//! ```text
+//!  0      4         12        16                      32
+//! ┌──────┬─────────┬──────────────────────────────────┐
+//! │ ver 6│ traffic │ flow label                       │
+//! ├──────┴─────────┴──────────┬───────────┬───────────┤
+//! │ payload length            │ next hdr  │ hop limit │
+//! ├───────────────────────────┴───────────┴───────────┤
+//! │ source, 16 bytes                                  │
+//! ├───────────────────────────────────────────────────┤
+//! │ destination, 16 bytes                             │
+//! └───────────────────────────────────────────────────┘
+//! ```
+//! Extension headers (RFC 8200 §4), the first of them named by the fixed header's next header:
+//!
+//! ```text
+//! ┌──────────┬──────────┬──────────────────────────┐  hop-by-hop, destination options, routing:
+//! │ next hdr │ length   │ options, or type and left│  8 bytes, and 8 more per unit of length
+//! ├──────────┼──────────┼──────────────────┬──┬─┬──┤
+//! │ next hdr │ reserved │ offset / 8       │  │M│id│  fragment: always 8 bytes
+//! └──────────┴──────────┴──────────────────┴──┴─┴──┘
+//! ```
+
+use std::net::Ipv6Addr;
+
+use super::{Malformed, be16, be32, protocol};
+
+/// Length of the fixed header.
+pub const HEADER: usize = 40;
+
+/// A walk ends after so many extension headers, or bytes of them: standards.md has no number, and no
+/// sender needs more (bad-input.md D100).
+pub const EXTENSIONS_MAX: usize = 8;
+pub const EXTENSION_BYTES_MAX: usize = 256;
+
+/// Next header values that are extension headers to be walked (RFC 8200 §4.1, RFC 4302 §2). Of what
+/// is behind ESP nothing can be read, and mobility, HIP and shim6 carry nothing that is balanced.
+mod extension {
+    pub const HOP_BY_HOP: u8 = 0;
+    pub const ROUTING: u8 = 43;
+    pub const FRAGMENT: u8 = 44;
+    pub const AUTHENTICATION: u8 = 51;
+    pub const DESTINATION_OPTIONS: u8 = 60;
+}
+
+/// A packet whose fixed header is sound: its payload length fits the bytes.
+#[derive(Clone, Copy, Debug)]
+pub struct Ipv6<'a> {
+    /// Exactly the header and `payload length` bytes.
+    packet: &'a [u8],
+}
+
+/// Where the walk ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Chain<'a> {
+    /// Of what is in `payload`. Of a later fragment: what its packet holds behind the fragment header.
+    pub protocol: u8,
+    pub payload: &'a [u8],
+    /// `None` for a whole packet; an atomic fragment is one (RFC 6946 §4).
+    pub fragment: Option<Fragment>,
+}
+
+/// What a fragment header says (RFC 8200 §4.5).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fragment {
+    /// In bytes.
+    pub offset: usize,
+    pub has_more: bool,
+    pub identification: u32,
+    /// Bytes behind the fragment header.
+    pub length: usize,
+}
+
+impl<'a> Ipv6<'a> {
+    /// Reads the fixed header; bytes behind the payload length (link padding) are left out of the view.
+    ///
+    /// # Errors
+    /// `Truncated`, `Version`; `Jumbogram` (RFC 2675 §3) or `TotalLength` where the payload length is 0
+    /// and something is to follow.
+    pub fn parse(bytes: &'a [u8]) -> Result<Ipv6<'a>, Malformed> {
+        if bytes.len() < HEADER {
+            return Err(Malformed::Truncated);
+        }
+        if bytes[0] >> 4 != 6 {
+            return Err(Malformed::Version);
+        }
+        let length = usize::from(be16(bytes, 4));
+        let rest = &bytes[HEADER..];
+        if length > rest.len() {
+            return Err(Malformed::Truncated);
+        }
+        let view = Ipv6 { packet: &bytes[..HEADER + length] };
+        match view.next_header() {
+            protocol::NONE => Ok(view),
+            _ if length > 0 => Ok(view),
+            // What is no jumbogram either has a length that cannot be true, whatever its options say.
+            extension::HOP_BY_HOP => match check_hop_by_hop(rest) {
+                Err(Malformed::Jumbogram) => Err(Malformed::Jumbogram),
+                _ => Err(Malformed::TotalLength),
+            },
+            _ => Err(Malformed::TotalLength),
+        }
+    }
+
+    pub fn packet(&self) -> &'a [u8] {
+        self.packet
+    }
+
+    /// Everything behind the fixed header, extension headers included.
+    pub fn payload(&self) -> &'a [u8] {
+        &self.packet[HEADER..]
+    }
+
+    pub fn total_length(&self) -> usize {
+        self.packet.len()
+    }
+
+    pub fn next_header(&self) -> u8 {
+        self.packet[6]
+    }
+
+    pub fn hop_limit(&self) -> u8 {
+        self.packet[7]
+    }
+
+    pub fn source(&self) -> Ipv6Addr {
+        self.address(8)
+    }
+
+    pub fn destination(&self) -> Ipv6Addr {
+        self.address(24)
+    }
+
+    fn address(&self, at: usize) -> Ipv6Addr {
+        let mut octets = [0; 16];
+        octets.copy_from_slice(&self.packet[at..at + 16]);
+        octets.into()
+    }
+
+    /// Walks the extension headers to what they are in front of. Terminates: at most [`EXTENSIONS_MAX`]
+    /// steps of at least eight bytes.
+    ///
+    /// # Errors
+    /// `Truncated` if a header runs past the end, or `HeaderChain` if it does so in a first fragment
+    /// (RFC 7112 §5); `ExtensionLimit`, `SourceRoute`, `Jumbogram`; `Extension` for a hop-by-hop header
+    /// that is not first and for a fragment of a fragment; `Option` for a hop-by-hop option past its header.
+    pub fn chain(&self) -> Result<Chain<'a>, Malformed> {
+        let mut at = Chain { protocol: self.next_header(), payload: self.payload(), fragment: None };
+        let mut has_fragment_header = false;
+        for walked in 0.. {
+            let Some(length) = extension_length(at.protocol, at.payload) else { break };
+            if walked == EXTENSIONS_MAX {
+                return Err(Malformed::ExtensionLimit);
+            }
+            if length > at.payload.len() {
+                return Err(if at.fragment.is_some() {
+                    Malformed::HeaderChain
+                } else {
+                    Malformed::Truncated
+                });
+            }
+            let (header, behind) = at.payload.split_at(length);
+            if self.payload().len() - behind.len() > EXTENSION_BYTES_MAX {
+                return Err(Malformed::ExtensionLimit);
+            }
+            match at.protocol {
+                extension::HOP_BY_HOP if walked > 0 => return Err(Malformed::Extension),
+                extension::HOP_BY_HOP => check_hop_by_hop(header)?,
+                extension::ROUTING => check_routing(header)?,
+                // Which of two fragments it is could not be said.
+                extension::FRAGMENT if has_fragment_header => return Err(Malformed::Extension),
+                extension::FRAGMENT => {
+                    has_fragment_header = true;
+                    at.fragment = fragment(header, behind.len());
+                }
+                _ => {}
+            }
+            at = Chain { protocol: header[0], payload: behind, fragment: at.fragment };
+            if at.fragment.is_some_and(|fragment| fragment.offset > 0) {
+                break;
+            }
+        }
+        Ok(at)
+    }
+}
+
+/// Length of the extension header `kind` at the front of `bytes`, which may be more than is there; `None`
+/// if it is no extension header.
+fn extension_length(kind: u8, bytes: &[u8]) -> Option<usize> {
+    // The length field of a header that is not there says nothing; eight bytes is the least.
+    let units = usize::from(bytes.get(1).copied().unwrap_or(0));
+    match kind {
+        extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION_OPTIONS => Some(8 + units * 8),
+        extension::FRAGMENT => Some(8),
+        // RFC 4302 §2.2: in 4-byte units, less two.
+        extension::AUTHENTICATION => Some(8 + units * 4),
+        _ => None,
+    }
+}
+
+/// RFC 8200 §4.2: type, length, value; a padding of one byte has neither length nor value. RFC 2675 §3 has
+/// the jumbo payload's option.
+fn check_hop_by_hop(header: &[u8]) -> Result<(), Malformed> {
+    const PAD_ONE: u8 = 0;
+    const JUMBO_PAYLOAD: u8 = 0xc2;
+    let mut rest = header.get(2..).unwrap_or_default();
+    while let Some(&kind) = rest.first() {
+        let length = match kind {
+            PAD_ONE => 1,
+            JUMBO_PAYLOAD => return Err(Malformed::Jumbogram),
+            _ => 2 + usize::from(*rest.get(1).ok_or(Malformed::Option)?),
+        };
+        rest = rest.get(length..).ok_or(Malformed::Option)?;
+    }
+    Ok(())
+}
+
+/// RFC 5095 §3: type 0 is not to be used. Of any other type, a segment left says that the packet is to go
+/// on from here: not to the address it names.
+fn check_routing(header: &[u8]) -> Result<(), Malformed> {
+    let (kind, segments_left) = (header[2], header[3]);
+    if kind == 0 || segments_left > 0 { Err(Malformed::SourceRoute) } else { Ok(()) }
+}
+
+fn fragment(header: &[u8], length: usize) -> Option<Fragment> {
+    let word = be16(header, 2);
+    let (offset, has_more) = (usize::from(word & 0xfff8), word & 1 != 0);
+    let is_atomic = offset == 0 && !has_more;
+    (!is_atomic).then(|| Fragment { offset, has_more, identification: be32(header, 4), length })
+}
+
+#[cfg(test)]
+mod tests {
+    use etherparse::{Ipv6ExtensionsSlice, Ipv6Slice};
+    use proptest::prelude::*;
+
+    use super::*;
+
+    /// A packet of these extension headers, each with the kind of the next one put into its first byte.
+    fn packet(extensions: &[(u8, Vec<u8>)], protocol: u8, payload: &[u8]) -> Vec<u8> {
+        let mut bytes = vec![0; HEADER];
+        bytes[0] = 0x60;
+        bytes[6] = extensions.first().map_or(protocol, |(kind, _)| *kind);
+        bytes[7] = 64;
+        bytes[8..24].copy_from_slice(&"2001:db8::7".parse::<Ipv6Addr>().unwrap().octets());
+        bytes[24..40].copy_from_slice(&"2001:db8::100".parse::<Ipv6Addr>().unwrap().octets());
+        for (index, (_, header)) in extensions.iter().enumerate() {
+            let next = extensions.get(index + 1).map_or(protocol, |(kind, _)| *kind);
+            bytes.push(next);
+            bytes.extend_from_slice(&header[1..]);
+        }
+        bytes.extend_from_slice(payload);
+        let length = (bytes.len() - HEADER) as u16;
+        bytes[4..6].copy_from_slice(&length.to_be_bytes());
+        bytes
+    }
+
+    /// Padding options of `units` times eight bytes more than the least.
+    fn options(units: u8) -> Vec<u8> {
+        let mut header = vec![0; 8 + usize::from(units) * 8];
+        header[1] = units;
+        header
+    }
+
+    fn chain_of(bytes: &[u8]) -> Result<Chain<'_>, Malformed> {
+        Ipv6::parse(bytes)?.chain()
+    }
+
+    const FRAGMENT_HEADER: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 9];
+
+    #[test]
+    fn an_independent_parser_reads_the_same() {
+        let bytes = packet(
+            &[(extension::HOP_BY_HOP, options(1)), (extension::DESTINATION_OPTIONS, options(0))],
+            17,
+            b"payload",
+        );
+        let ours = Ipv6::parse(&bytes).unwrap();
+        let other = Ipv6Slice::from_slice(&bytes).unwrap();
+        let header = other.header();
+        assert_eq!((ours.source(), ours.destination()), (header.source_addr(), header.destination_addr()));
+        assert_eq!((ours.hop_limit(), ours.next_header()), (header.hop_limit(), header.next_header().0));
+        let (chain, payload) = (ours.chain().unwrap(), other.payload());
+        assert_eq!((chain.protocol, chain.payload), (payload.ip_number.0, payload.payload));
+    }
+
+    #[test]
+    fn the_walk_stops_at_its_limits() {
+        let kind = extension::DESTINATION_OPTIONS;
+        let row = |number: usize, units: u8| packet(&vec![(kind, options(units)); number], 6, &[0; 20]);
+        assert!(chain_of(&row(EXTENSIONS_MAX, 0)).is_ok());
+        assert_eq!(chain_of(&row(EXTENSIONS_MAX + 1, 0)), Err(Malformed::ExtensionLimit));
+        assert!(chain_of(&row(1, 31)).is_ok(), "256 bytes");
+        assert_eq!(chain_of(&row(1, 32)), Err(Malformed::ExtensionLimit));
+        assert_eq!(chain_of(&row(2, 15)).unwrap().payload.len(), 20);
+        assert_eq!(chain_of(&row(2, 16)), Err(Malformed::ExtensionLimit));
+    }
+
+    #[test]
+    fn a_header_that_is_cut_is_truncated_and_in_a_first_fragment_incomplete() {
+        let kind = extension::DESTINATION_OPTIONS;
+        for (number, cut) in [(0, Malformed::Truncated), (1, Malformed::HeaderChain)] {
+            let before = vec![(extension::FRAGMENT, FRAGMENT_HEADER.to_vec()); number];
+            for rest in [&[][..], &[6], &[6, 0, 0, 0, 0, 0, 0], &[6, 1, 0, 0, 0, 0, 0, 0]] {
+                let mut bytes = packet(&before, kind, rest);
+                if bytes.len() == HEADER {
+                    // A length of 0 is another row: pad by a header that is there.
+                    bytes = packet(&[(kind, options(0))], kind, rest);
+                }
+                assert_eq!(chain_of(&bytes), Err(cut), "{rest:?}");
+            }
+        }
+    }
+
+    #[test]
+    fn fragments_are_told_apart() {
+        let of = |word: u16| {
+            let mut header = FRAGMENT_HEADER.to_vec();
+            header[2..4].copy_from_slice(&word.to_be_bytes());
+            packet(&[(extension::FRAGMENT, header)], 6, &[7; 24])
+        };
+        let fragment = |offset, has_more| Some(Fragment { offset, has_more, identification: 9, length: 24 });
+        for (word, expected) in
+            [(0, None), (1, fragment(0, true)), (0x0129, fragment(0x128, true)), (8, fragment(8, false))]
+        {
+            let bytes = of(word);
+            let chain = chain_of(&bytes).unwrap();
+            assert_eq!((chain.fragment, chain.protocol, chain.payload.len()), (expected, 6, 24));
+            let other = Ipv6Slice::from_slice(&bytes).unwrap();
+            assert_eq!(other.is_payload_fragmented(), expected.is_some());
+        }
+        let twice = vec![(extension::FRAGMENT, FRAGMENT_HEADER.to_vec()); 2];
+        assert_eq!(chain_of(&packet(&twice, 6, &[0; 20])), Err(Malformed::Extension));
+        // What is behind a later fragment's header is data, whatever it looks like.
+        let later = vec![0, 0, 0, 8, 0, 0, 0, 9];
+        let bytes = packet(&[(extension::FRAGMENT, later)], extension::HOP_BY_HOP, &[0xff; 8]);
+        assert_eq!(chain_of(&bytes).unwrap().protocol, extension::HOP_BY_HOP);
+    }
+
+    #[test]
+    fn a_packet_may_end_where_its_header_ends_only_if_it_says_so() {
+        let empty = |protocol| packet(&[], protocol, &[]);
+        assert!(chain_of(&empty(protocol::NONE)).is_ok());
+        for protocol in [6, 17, 58, extension::FRAGMENT, extension::HOP_BY_HOP] {
+            assert_eq!(chain_of(&empty(protocol)), Err(Malformed::TotalLength), "{protocol}");
+        }
+        let jumbo = |length: u16| {
+            let option = vec![0, 0, 0xc2, 4, 0, 1, 0, 0];
+            let mut bytes = packet(&[(extension::HOP_BY_HOP, option)], 6, &[0; 40]);
+            bytes[4..6].copy_from_slice(&length.to_be_bytes());
+            bytes
+        };
+        assert_eq!(chain_of(&jumbo(0)), Err(Malformed::Jumbogram));
+        assert_eq!(chain_of(&jumbo(48)), Err(Malformed::Jumbogram));
+    }
+
+    #[test]
+    fn hop_by_hop_options_stay_inside_their_header() {
+        for (options, expected) in [
+            ([0, 0, 5, 2, 0, 0, 1, 0], Ok(())),
+            ([0, 0, 5, 2, 0, 0, 1, 1], Err(Malformed::Option)),
+            ([0, 0, 0, 0, 0, 0, 0, 5], Err(Malformed::Option)),
+        ] {
+            let bytes = packet(&[(extension::HOP_BY_HOP, options.to_vec())], 58, &[0; 8]);
+            assert_eq!(chain_of(&bytes).map(|_| ()), expected, "{options:?}");
+        }
+    }
+
+    #[test]
+    fn a_packet_that_is_to_go_on_elsewhere_is_source_routed() {
+        for (kind, left, expected) in [
+            (0, 1, Some(Malformed::SourceRoute)),
+            (0, 0, Some(Malformed::SourceRoute)),
+            (4, 1, Some(Malformed::SourceRoute)),
+            (4, 0, None),
+        ] {
+            let bytes = packet(&[(extension::ROUTING, vec![0, 0, kind, left, 0, 0, 0, 0])], 6, &[0; 20]);
+            assert_eq!(chain_of(&bytes).err(), expected, "{kind} {left}");
+        }
+    }
+
+    proptest! {
+        /// Whatever the bytes: no panic, an end, and what is left lies inside the packet.
+        #[test]
+        fn the_walk_ends_inside_the_packet(mut bytes in proptest::collection::vec(any::<u8>(), 40..400), kinds in proptest::collection::vec(0usize..6, 0..50)) {
+            // Headers where a walk may come by, so that it gets far.
+            const KINDS: [u8; 6] = [0, 43, 44, 51, 60, 6];
+            bytes[0] = 0x60;
+            let length = (bytes.len() - HEADER) as u16;
+            bytes[4..6].copy_from_slice(&length.to_be_bytes());
+            for (index, kind) in kinds.iter().enumerate() {
+                let at = if index == 0 { 6 } else { HEADER + (index - 1) * 8 };
+                if at + 1 < bytes.len() {
+                    bytes[at] = KINDS[*kind];
+                    if at >= HEADER {
+                        bytes[at + 1] %= 3;
+                    }
+                }
+            }
+            if let Ok(chain) = chain_of(&bytes) {
+                prop_assert!(chain.payload.len() + HEADER <= bytes.len());
+                prop_assert!(bytes.len() - HEADER - chain.payload.len() <= EXTENSION_BYTES_MAX);
+            }
+        }
+
+        #[test]
+        fn garbage_does_not_panic(bytes in proptest::collection::vec(any::<u8>(), 0..120)) {
+            let _ = chain_of(&bytes);
+        }
+
+        /// Chains that both accept are read alike.
+        #[test]
+        fn an_independent_walk_ends_at_the_same_place(
+            first: bool,
+            kinds in proptest::collection::vec((prop_oneof![Just(60u8), Just(43), Just(51)], 0u8..3), 0..5),
+            payload in proptest::collection::vec(any::<u8>(), 1..50),
+        ) {
+            let mut extensions: Vec<(u8, Vec<u8>)> = Vec::new();
+            if first {
+                extensions.push((extension::HOP_BY_HOP, options(0)));
+            }
+            for (kind, units) in kinds {
+                let mut header = options(units);
+                if kind == extension::ROUTING {
+                    header[2] = 4;
+                }
+                if kind == extension::AUTHENTICATION {
+                    header = vec![0; 16];
+                    header[1] = 2;
+                }
+                extensions.push((kind, header));
+            }
+            let bytes = packet(&extensions, 17, &payload);
+            let ours = chain_of(&bytes).unwrap();
+            let start = etherparse::IpNumber(bytes[6]);
+            let (_, kind, rest) = Ipv6ExtensionsSlice::from_slice(start, &bytes[HEADER..]).unwrap();
+            prop_assert_eq!((ours.protocol, ours.payload), (kind.0, rest));
+            prop_assert_eq!(rest, &payload[..]);
+        }
+    }
+}

@@ -1,0 +1,34 @@
+//! The maximum segment size that a real server announces for its VIPs. The client sizes its segments by the
+//! SYN-ACK, which never passes the director: only here can it be said that they travel wrapped.
+
+/// `include/net/tcp.h` TCP_MIN_MSS, 60 + 60 + 8 - 40: the smallest that Linux takes from its peer.
+pub const MSS_MIN: u16 = 88;
+
+/// `ip_metrics_convert` cuts a larger RTAX_ADVMSS down to this: 65,535 less both headers.
+pub const MSS_MAX: u16 = 65_535 - HEADERS;
+
+/// RFC 9293 §3.7.1: an MSS counts neither the fixed IPv4 header nor the fixed TCP header.
+const HEADERS: u16 = 40;
+
+/// The largest segment whose packet fits the path after an encapsulation has added `overhead` bytes to it.
+pub fn fitting(path_mtu: u32, overhead: u16) -> u16 {
+    let mss = path_mtu.saturating_sub(u32::from(overhead) + u32::from(HEADERS));
+    mss.clamp(MSS_MIN.into(), MSS_MAX.into()) as u16
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::encapsulation::ipip;
+
+    #[test]
+    fn a_full_segment_fills_the_path() {
+        let overhead = ipip::ROW.overhead;
+        for (path_mtu, mss) in
+            [(1500, 1440), (1400, 1340), (9000, 8940), (1520, 1460), (0, 88), (148, 88), (149, 89)]
+        {
+            assert_eq!(fitting(path_mtu, overhead), mss, "{path_mtu}");
+        }
+        assert_eq!((fitting(u32::MAX, overhead), MSS_MAX), (65_495, 65_495));
+    }
+}

@@ -1,0 +1,34 @@
+//! What is fuzzed: each target is a function over bytes that panics where something is wrong. The same table
+//! serves `tests/fuzz_corpus.rs`, which replays the corpus, and the driver in `libfuzzer/`.
+//!
+//! A new target is one file in `targets/`, one row here, and a directory of that name in `corpus/`.
+
+#[path = "targets/classify.rs"]
+mod classify;
+#[path = "targets/decapsulate.rs"]
+mod decapsulate;
+#[path = "targets/director.rs"]
+mod director;
+#[path = "targets/fragments.rs"]
+mod fragments;
+#[path = "targets/icmp.rs"]
+mod icmp;
+#[path = "input.rs"]
+mod input;
+#[path = "targets/path_errors.rs"]
+mod path_errors;
+
+pub struct Target {
+    /// Of the file, and of the directory in the corpus.
+    pub name: &'static str,
+    pub run: fn(&[u8]),
+}
+
+pub const TARGETS: &[Target] = &[
+    Target { name: "classify", run: classify::run },
+    Target { name: "decapsulate", run: decapsulate::run },
+    Target { name: "director", run: director::run },
+    Target { name: "fragments", run: fragments::run },
+    Target { name: "icmp", run: icmp::run },
+    Target { name: "path_errors", run: path_errors::run },
+];
