@@ -84,7 +84,7 @@ fn unsaid(plan: &DirectorPlan) -> DirectorPlan {
         announce: Announce::Always,
         outer_source: None,
         connections_max: CONNECTIONS_MAX_DEFAULT,
-        connections_per_client_max: share_of(CONNECTIONS_MAX_DEFAULT),
+        connections_per_client_max: share_of(plan.connections_max),
         hash_key: None,
         cluster: ClusterConfig::default(),
         defaults: ServiceDefaults::default(),

@@ -5,6 +5,7 @@
 
 pub mod entry;
 mod key;
+mod listing;
 mod shares;
 pub mod table;
 pub mod tcp_state;

@@ -49,6 +49,13 @@ impl PartialEq for Copied {
 
 impl Eq for Copied {}
 
+/// What is equal has the same table and key.
+impl std::hash::Hash for Copied {
+    fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
+        (self.table, self.key()).hash(state);
+    }
+}
+
 impl Copied {
     fn new(message: RouteMessage, table: u32, interfaces: &Interfaces) -> Copied {
         let words = words(&message, table, interfaces);

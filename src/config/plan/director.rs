@@ -74,8 +74,6 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     let announce = file.announce.as_ref().map(|word| words::choice(source, "announce", word, ANNOUNCE));
     let control =
         file.control.as_ref().map(|path| words::socket_path(source, "control", path)).transpose()?;
-    let control_group =
-        file.control_group.as_ref().map(|word| words::group(source, "control_group", word)).transpose()?;
     let api = file.api.as_ref().map(|word| words::listen(source, "api", word)).transpose()?;
     let outer_source = match &file.outer_source {
         Some(word) if word.get_ref() != "auto" => {
@@ -93,7 +91,7 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
         metrics: metrics
             .unwrap_or_else(|| METRICS_DIRECTOR.parse().expect("because the constant is an address")),
         control,
-        control_group,
+        control_group: control_group(source, &file)?,
         api,
         capture: capture.transpose()?.unwrap_or(Capture::Auto),
         announce: announce.transpose()?.unwrap_or(Announce::Always),
@@ -138,6 +136,10 @@ fn cluster(
         new_connections_per_second_max: flood.map(|max| max as u32),
         virtual_services: services::read(source, file, defaults)?,
     })
+}
+
+fn control_group(source: &Source, file: &DirectorFile) -> Result<Option<String>, ConfigError> {
+    file.control_group.as_ref().map(|word| words::group(source, "control_group", word)).transpose()
 }
 
 fn outer_source(

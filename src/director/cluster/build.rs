@@ -182,12 +182,6 @@ impl<'a> Builder<'a> {
         Some(server)
     }
 
-    fn soft_state(&mut self, rip: Ipv4Addr, host: &HostView) -> Arc<SoftState> {
-        let first = host.identification_seed.wrapping_mul(u64::from(u32::from(rip)) | 1) >> 48;
-        let soft = self.soft.entry(rip).or_insert_with(|| Arc::new(SoftState::new(first as u16)));
-        soft.clone()
-    }
-
     /// A slot for a service that continues none: the one it had before it left, else one that nothing points to.
     /// The configuration has no more services than there are slots.
     fn free_service_slot(&mut self, config: &VirtualServiceConfig) -> u16 {
@@ -203,6 +197,12 @@ impl<'a> Builder<'a> {
                 return slot as u16;
             }
         }
+    }
+
+    fn soft_state(&mut self, rip: Ipv4Addr, host: &HostView) -> Arc<SoftState> {
+        let first = host.identification_seed.wrapping_mul(u64::from(u32::from(rip)) | 1) >> 48;
+        let soft = self.soft.entry(rip).or_insert_with(|| Arc::new(SoftState::new(first as u16)));
+        soft.clone()
     }
 
     /// A slot for a real server that had none.

@@ -14,7 +14,7 @@ use dashmap::mapref::entry::Entry as Place;
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 
-use super::entry::{Answer, Change, Claim, Connection, Entry, Found, Inserted, NewConnection, advance};
+use super::entry::{Answer, Change, Claim, Entry, Found, Inserted, NewConnection, advance};
 use super::key::{FlowKey, Key, KeyV4, KeyV6};
 use super::shares::Shares;
 use super::{Event, State, Timeouts};
@@ -28,8 +28,8 @@ const ENTRIES_PER_SHARD: usize = 256;
 
 /// All connections of a director.
 pub struct Table {
-    v4: DashMap<KeyV4, Entry, SeedableRandomState>,
-    v6: DashMap<KeyV6, Entry, SeedableRandomState>,
+    pub(super) v4: DashMap<KeyV4, Entry, SeedableRandomState>,
+    pub(super) v6: DashMap<KeyV6, Entry, SeedableRandomState>,
     entries: AtomicUsize,
     created: AtomicU64,
     removed: AtomicU64,
@@ -212,25 +212,6 @@ impl Table {
         });
     }
 
-    /// In how many parts a listing comes.
-    pub fn parts(&self) -> usize {
-        self.v4.shards().len() + self.v6.shards().len()
-    }
-
-    /// The live connections of one part, in an order that lasts while the part does not change. Its lock is held
-    /// for a copy, some microseconds.
-    pub fn part(&self, index: usize, now: Moment) -> Vec<Connection> {
-        match index.checked_sub(self.v4.shards().len()) {
-            None => live(&self.v4, index, now),
-            Some(index) => live(&self.v6, index, now),
-        }
-    }
-
-    /// Shows every live connection, in no order.
-    pub fn visit(&self, now: Moment, visit: impl FnMut(Connection)) {
-        (0..self.parts()).flat_map(|part| self.part(part, now)).for_each(visit);
-    }
-
     fn book_removal<K: FlowKey>(&self, key: &K, entry: &Entry, now: Moment) -> Change {
         self.removed.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_sub(1, Ordering::Relaxed);
@@ -240,29 +221,6 @@ impl Table {
         self.shares.release(client);
         Change::Removed { real_server, from, ended, virtual_service, client, template }
     }
-}
-
-fn live<K: FlowKey + Clone>(
-    map: &DashMap<K, Entry, SeedableRandomState>,
-    shard: usize,
-    now: Moment,
-) -> Vec<Connection> {
-    let Some(shard) = map.shards().get(shard) else { return Vec::new() };
-    let copied = shard.read().clone();
-    let connection = |(key, entry): (K, dashmap::SharedValue<Entry>)| {
-        let entry = entry.into_inner();
-        let expires_in = entry.deadline.since(now);
-        let Entry { virtual_service, real_server, state, .. } = entry;
-        let flow = key.flow();
-        (!entry.is_expired(now)).then_some(Connection {
-            flow,
-            virtual_service,
-            real_server,
-            state,
-            expires_in,
-        })
-    };
-    copied.into_iter().filter_map(connection).collect()
 }
 
 /// Shards of a table that is swept, for at most `entries_max` entries.
@@ -286,7 +244,7 @@ mod tests {
     use std::hash::BuildHasher;
     use std::time::Duration;
 
-    use super::super::Activity;
+    use super::super::{Activity, Connection};
     use super::*;
 
     const SLOT: Slot = Slot::new(3, 0);
