@@ -2,6 +2,11 @@
 //!
 //! The real binary in the lab: listings, a stream of a million connections, reloads and writes under traffic. And
 //! the steps of a change by themselves, by the number of services.
+//!
+//! Two cores shared with other work: 16,000 services are listed in 73 ms (the bar: 100 ms), a million connections
+//! streamed in 0.7 s (3 s), a reload that changes one of 1,000 services takes 15 ms (50 ms), and one client makes
+//! 1,078 changes per second among 1,000 services and 3,146 among 10, one after the other, under traffic of which no
+//! datagram is lost (1,000 per second).
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, UdpSocket};
