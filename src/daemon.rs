@@ -23,6 +23,7 @@ use crate::host::{HostChanges, HostError};
 pub use api::document as openapi;
 pub use control::{ConfigFile, ReadPlan};
 pub use director::run as run_director;
+pub use logging::LogFormat;
 pub use realserver::run as run_realserver;
 
 /// What the command line says beside the plan.
@@ -30,6 +31,7 @@ pub use realserver::run as run_realserver;
 pub struct Options {
     /// False: the host is left alone and the commands that would be needed are printed.
     pub changes_host: bool,
+    pub log_format: LogFormat,
 }
 
 impl Options {

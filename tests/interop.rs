@@ -15,6 +15,7 @@ use std::time::Duration;
 
 use libtest_mimic::{Arguments, Trial};
 use lvs_tund::lab::{self, Cluster, Daemon, Filter, Host, Lab, Topology};
+use nix::sys::signal::Signal;
 
 use fixture::{
     Outcome, assert_conserved, assert_nothing_lost, assert_round_robin, capture_replies_at_director,
@@ -28,6 +29,7 @@ const TESTS: &[(&str, Test)] = &[
     ("curl_sees_nginx_servers_take_turns", || take_turns(same_subnet(3))),
     ("curl_sees_nginx_servers_in_other_subnets_take_turns", || take_turns(routed(3))),
     ("wrk_sees_no_error_and_the_director_no_reply", load),
+    ("wrk_sees_no_error_in_a_hundred_reloads", reloads),
     ("curl_uploads_ten_megabytes_in_one_subnet", || upload(same_subnet(2))),
     ("curl_uploads_ten_megabytes_through_a_router", || upload(routed(2))),
     ("fragments_arrive_whole_as_they_come", || pieces(false)),
@@ -51,7 +53,7 @@ fn main() -> ExitCode {
 
 /// nginx and `realserver` on each real server, and a director; it ends in the order of the fields.
 struct Site {
-    _director: Daemon,
+    director: Daemon,
     _real_servers: Vec<Daemon>,
     _nginx: Vec<Nginx>,
 }
@@ -62,7 +64,7 @@ impl Site {
         let start = |host| lab::start_real_server(lab, host);
         let real_servers = lab.real_servers.iter().map(start).collect::<Result<_, _>>()?;
         let director = lab::start_director(lab, &web(lab, ""))?;
-        Ok(Site { _director: director, _real_servers: real_servers, _nginx: nginx })
+        Ok(Site { director, _real_servers: real_servers, _nginx: nginx })
     }
 }
 
@@ -133,6 +135,34 @@ fn traceroute() -> Outcome {
         let hops: Vec<_> = said.lines().skip(1).filter_map(|line| line.split_whitespace().nth(1)).collect();
         assert_eq!(hops, [lab.director.address.to_string(), vip.clone()], "{method:?}: {said}");
     }
+    assert_nothing_lost(&lab)
+}
+
+/// SIGHUP a hundred times while wrk asks; each time another real server's weight is another one.
+fn reloads() -> Outcome {
+    const RELOADS: usize = 100;
+    let lab = same_subnet(2).build()?;
+    let mut site = Site::start(&lab)?;
+    let file = lab.directory().join("director-director.toml");
+    let text = std::fs::read_to_string(&file)?;
+    let page = url(&lab, "/");
+    let report = std::thread::scope(|scope| -> Result<String, libtest_mimic::Failed> {
+        let wrk = scope.spawn(|| run(lab.client(), "wrk", &["-t2", "-c", "20", "-d10s", &page]));
+        for round in 0..RELOADS {
+            let weight = format!("weight = {}", 1 + round % 5);
+            std::fs::write(&file, text.replacen("weight = 1", &weight, 1))?;
+            site.director.signal(Signal::SIGHUP)?;
+            std::thread::sleep(Duration::from_millis(80));
+        }
+        wrk.join().map_err(|_| "wrk's thread panicked")?
+    })?;
+    println!("{report}");
+    assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
+    let reloaded = site.director.log().matches("director: reloaded").count();
+    assert!(reloaded > RELOADS / 2, "{reloaded} reloads; signals that meet each other count once");
+    // wrk connects once to see whether it can, and its connections never move: none is made anew.
+    let made = director_count(&lab, "connections_created_total", &[]);
+    assert!((20..=22).contains(&made), "{made} connections");
     assert_nothing_lost(&lab)
 }
 

@@ -91,6 +91,8 @@ const TESTS: &[(&str, Test)] = &[
     ("a_route_to_a_real_server_into_the_device_makes_no_loop", answers::route_into_the_device),
     ("the_classic_recipe_typed_at_an_empty_director_balances", ipvsadm::recipe),
     ("weight_0_by_command_quiesces_and_a_deleted_service_is_refused_at_once", ipvsadm::quiesce),
+    ("log_lines_are_objects_if_programs_read_them", control::log_for_programs),
+    ("a_cleared_table_refuses_at_once_and_lets_the_vip_go_later", ipvsadm::cleared_elsewhere),
     ("a_cleared_table_refuses_at_once_where_the_vip_is_local", ipvsadm::cleared),
     ("a_restore_is_one_step_and_no_list_shows_half_of_it", ipvsadm::restore),
     ("every_verb_at_a_running_director", ipvsadm::verbs),

@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Failure, read};
+use super::{Failure, Format, read};
 use crate::config::{ConfigError, Source, plan};
 use crate::daemon;
 
@@ -19,13 +19,22 @@ pub struct DirectorArguments {
     /// Where to serve Prometheus metrics [default: the file's, else 127.0.0.1:9690]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
-    /// Unix socket that answers what the metrics address answers, for operators on this host [default: the
-    /// file's, else none]
+    /// Unix socket of the control API, for operators on this host [default: the file's, else
+    /// /run/lvs-tund/director.sock]
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
     /// Change nothing on this host but for the TUN device; print the commands that would be needed
     #[arg(long)]
     no_host_changes: bool,
+    /// Log lines for people or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
+}
+
+impl DirectorArguments {
+    fn options(&self) -> daemon::Options {
+        daemon::Options { changes_host: !self.no_host_changes, log_format: self.log_format.into() }
+    }
 }
 
 pub fn run(arguments: &DirectorArguments) -> Result<(), Failure> {
@@ -49,5 +58,5 @@ pub fn run(arguments: &DirectorArguments) -> Result<(), Failure> {
     let plan = read(&Source { name: &name, text: &text })
         .map_err(|error: ConfigError| Failure::Refused(error.to_string()))?;
     let file = daemon::ConfigFile { path: arguments.config.clone(), read: Arc::new(read) };
-    daemon::run_director(plan, file, daemon::Options { changes_host: !arguments.no_host_changes })
+    daemon::run_director(plan, file, arguments.options())
 }

@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{Failure, read};
+use super::{Failure, Format, read};
 use crate::config::{Source, plan};
 use crate::daemon;
 
@@ -27,6 +27,9 @@ pub struct RealserverArguments {
     /// Accept a director prefix that is everybody: anybody can then inject packets
     #[arg(long)]
     insecure: bool,
+    /// Log lines for people or for programs
+    #[arg(long, value_enum, default_value_t = Format::Text)]
+    log_format: Format,
 }
 
 pub fn run(arguments: &RealserverArguments) -> Result<(), Failure> {
@@ -38,5 +41,6 @@ pub fn run(arguments: &RealserverArguments) -> Result<(), Failure> {
     let plan = plan::realserver(&source, &arguments.vips, &arguments.directors, arguments.insecure);
     let mut plan = plan.map_err(|error| Failure::Refused(error.to_string()))?;
     plan.metrics = arguments.metrics.unwrap_or(plan.metrics);
-    daemon::run_realserver(plan, daemon::Options { changes_host: !arguments.no_host_changes })
+    let log_format = arguments.log_format.into();
+    daemon::run_realserver(plan, daemon::Options { changes_host: !arguments.no_host_changes, log_format })
 }

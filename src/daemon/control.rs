@@ -2,17 +2,22 @@
 //!
 //! ```text
 //! change, configuration, reload, SIGHUP, a drain's end
-//!   └▶ next configuration ▶ what the host says of it ▶ snapshot ▶ publish ▶ capture new VIPs ▶ let old ones go
+//!   └▶ next configuration ▶ what the host says of it ▶ snapshot ▶ publish ▶ capture new VIPs …▶ let old ones go
 //! ```
 //!
 //! In this order: a packet for a new VIP finds its service, and one for a VIP that stays is never without a
-//! capture. If the host refuses a VIP, the snapshot before it is published again and nothing has changed.
+//! capture. If the host refuses a VIP, the snapshot before it is published again and nothing has changed. A VIP
+//! that is served no longer is let go a while later: its clients are told, and it may come back at once, as
+//! scripts do that clear everything before they set it up anew.
 
 pub mod shared;
+mod told;
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
+use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
@@ -27,11 +32,14 @@ use crate::control::operation::{Applied, Drains, Running, Zeroed, apply, drain};
 use crate::control::{Code, ControlError};
 use crate::director::cluster::{Cluster, ClusterConfig};
 use crate::host::DirectorHost;
+use crate::time::Moment;
 
 pub use shared::{Published, Shared};
+use told::{differences, summary, word};
 
-/// Differences named in a log line.
-const LOGGED_MAX: usize = 8;
+/// How long a VIP stays captured after its last virtual service has gone: longer than a client or a script takes to
+/// go on, shorter than it takes to make it another host's.
+const VIP_LEFT_FOR: Duration = Duration::from_secs(10);
 
 /// Where the configuration came from, and how its text becomes a plan: the command line goes before it.
 pub struct ConfigFile {
@@ -64,6 +72,8 @@ pub struct Control {
     clock: Clock,
     latest: Arc<ArcSwap<Cluster>>,
     shared: Arc<Shared>,
+    /// When the VIPs that are left are let go.
+    left: HashMap<IpAddr, Moment>,
     /// Snapshots that a worker may still look at: none is to be freed by a thread that forwards packets.
     retired: Vec<Arc<Cluster>>,
 }
@@ -88,7 +98,8 @@ impl Control {
         shared: Arc<Shared>,
     ) -> Control {
         let retired = Vec::new();
-        Control { file, base, running, generation: shared::FIRST_GENERATION, clock, latest, shared, retired }
+        let (generation, left) = (shared::FIRST_GENERATION, HashMap::new());
+        Control { file, base, running, generation, clock, latest, shared, left, retired }
     }
 
     /// Does what is asked and tells the asker, who may have gone meanwhile.
@@ -270,6 +281,39 @@ impl Control {
         self.running.drains.values().any(|drain| !drain.is_done)
     }
 
+    fn note_vips_left(&mut self) {
+        let (latest, deadline) = (self.latest.load_full(), self.clock.now().after(VIP_LEFT_FOR));
+        let left = &latest.host().vips_left;
+        self.left.retain(|vip, _| left.contains(vip));
+        for vip in left {
+            self.left.entry(*vip).or_insert(deadline);
+        }
+    }
+
+    /// Lets go the VIPs that have been without a virtual service long enough.
+    pub async fn tend_vips(&mut self, host: &mut DirectorHost) {
+        let now = self.clock.now();
+        let due: Vec<IpAddr> =
+            self.left.iter().filter(|(_, deadline)| **deadline <= now).map(|(vip, _)| *vip).collect();
+        if due.is_empty() {
+            return;
+        }
+        self.left.retain(|vip, _| !due.contains(vip));
+        if let Err(error) = host.remove_vips(&due).await {
+            // Nothing is served under them any more; the host's next notice tries again.
+            tracing::warn!("director: {error}");
+        }
+        let cluster = self.latest.load_full();
+        let mut view = cluster.host().clone();
+        view.vips_left.retain(|vip| !due.contains(vip));
+        self.install(cluster.succeed(self.running.cluster.clone(), view));
+        self.publish();
+    }
+
+    pub fn has_vips_left(&self) -> bool {
+        !self.left.is_empty()
+    }
+
     /// Publishes a new snapshot if the host's addresses or routes have changed.
     pub async fn follow_paths(&mut self, host: &DirectorHost) {
         let cluster = self.latest.load_full();
@@ -312,12 +356,13 @@ impl Control {
                 false => cluster.host().clone(),
             };
             self.install(cluster.succeed(new.clone(), view));
-            let captured = if is_news { change_vips(&old, &new, host).await } else { Ok(()) };
+            let captured = if is_news { capture_new(&old, &new, host).await } else { Ok(()) };
             if let Err(error) = captured {
                 let latest = self.latest.load_full();
                 self.install(latest.succeed(old, cluster.host().clone()));
                 return Err(refused(error));
             }
+            self.note_vips_left();
         }
         self.generation += 1;
         self.running = running;
@@ -365,67 +410,12 @@ fn comes_or_goes(difference: &Difference) -> bool {
     difference.key.as_ref().is_none_or(|key| key == "match")
 }
 
-/// Captures what is new, then lets go what is served no longer.
-async fn change_vips(
+/// Captures VIPs that are new; those that are served no longer are let go later.
+async fn capture_new(
     old: &ClusterConfig,
     new: &ClusterConfig,
     host: &mut DirectorHost,
 ) -> Result<(), crate::host::HostError> {
-    let (old, new) = (view::vips(old), view::vips(new));
-    let added: Vec<IpAddr> = new.difference(&old).copied().collect();
-    let removed: Vec<IpAddr> = old.difference(&new).copied().collect();
-    host.add_vips(&added).await?;
-    if let Err(error) = host.remove_vips(&removed).await {
-        // Nothing is served under them any more; the host's next notice tries again.
-        tracing::warn!("director: {error}");
-    }
-    Ok(())
-}
-
-/// What is different between two configurations, drains included.
-fn differences(old: &Running, new: &Running) -> Vec<Difference> {
-    let mut found = diff::defaults(&old.defaults, &new.defaults);
-    found.extend(diff::clusters(&old.cluster, &new.cluster));
-    let drain = |service: &str, rip: &IpAddr, from: Option<&str>, to: Option<&str>| Difference {
-        virtual_service: Some(service.to_owned()),
-        real_server: Some(rip.to_string()),
-        key: Some("drain".to_owned()),
-        from: from.map(str::to_owned),
-        to: to.map(str::to_owned),
-    };
-    let state = |drains: &Drains, key| {
-        drains.get(key).map(|drain| if drain.is_done { "drained" } else { "draining" })
-    };
-    for key @ (service, rip) in old.drains.keys().chain(new.drains.keys()) {
-        let (from, to) = (state(&old.drains, key), state(&new.drains, key));
-        let difference = drain(service, rip, from, to);
-        if from != to && !found.contains(&difference) {
-            found.push(difference);
-        }
-    }
-    found
-}
-
-/// One sentence about a change.
-fn summary(differences: &[Difference], zeroed: &Zeroed) -> String {
-    let mut parts: Vec<String> = differences.iter().take(LOGGED_MAX).map(Difference::to_string).collect();
-    if let Some(more) = differences.len().checked_sub(LOGGED_MAX).filter(|more| *more > 0) {
-        parts.push(format!("and {more} more"));
-    }
-    match zeroed {
-        Zeroed::Nothing => {}
-        Zeroed::All => parts.push("statistics zeroed".to_owned()),
-        Zeroed::VirtualServices(names) => {
-            parts.extend(names.iter().take(LOGGED_MAX).map(|name| format!("{name}: statistics zeroed")));
-        }
-    }
-    parts.join("; ")
-}
-
-fn word(what: Happened) -> &'static str {
-    match what {
-        Happened::Replaced => "configuration replaced",
-        Happened::Reloaded => "reloaded",
-        _ => "changed",
-    }
+    let added: Vec<IpAddr> = view::vips(new).difference(&view::vips(old)).copied().collect();
+    host.add_vips(&added).await
 }

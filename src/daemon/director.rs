@@ -47,7 +47,7 @@ const TICKS_PER_LOOK: u32 = 15;
 const REQUESTS_MAX: usize = 64;
 
 /// Between two looks at draining real servers.
-const DRAIN_PERIOD: Duration = Duration::from_secs(1);
+const TEND_PERIOD: Duration = Duration::from_secs(1);
 
 /// The shortest time between two looks because a packet did not fit: one look serves all that wait for it.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
@@ -58,7 +58,7 @@ const LOOK_PAUSE: Duration = Duration::from_millis(100);
 /// `Refused` if the host contradicts the configuration, `Failed` for everything else; the host is then as
 /// it was.
 pub fn run(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
-    logging::start();
+    logging::start(options.log_format);
     process::runtime()?.block_on(serve(plan, file, options))
 }
 
@@ -252,7 +252,7 @@ impl Service {
         let sweep = tokio::time::sleep(sweep_period(0));
         tokio::pin!(sweep);
         let mut estimate = tokio::time::interval(estimator::PERIOD);
-        let mut drains = tokio::time::interval(DRAIN_PERIOD);
+        let (mut drains, mut vips) = (tokio::time::interval(TEND_PERIOD), tokio::time::interval(TEND_PERIOD));
         let signal = loop {
             tokio::select! {
                 signal = &mut *end => break signal,
@@ -293,6 +293,12 @@ impl Service {
                     if let Err(signal) = process::unless_ended(end, self.control.tend_drains(host)).await {
                         break signal;
                     }
+                }
+                _ = vips.tick(), if self.control.has_vips_left() => {
+                    if let Err(signal) = process::unless_ended(end, self.control.tend_vips(host)).await {
+                        break signal;
+                    }
+                    self.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
                 }
                 _ = estimate.tick() => self.shared.tick(),
                 Some(event) = self.path_events.recv() => path_errors::log(event),

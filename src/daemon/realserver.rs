@@ -32,7 +32,7 @@ const MTU_DEFAULT: u16 = 1500;
 /// `Refused` if the host contradicts the configuration, `Failed` for everything else; the host is then as
 /// it was.
 pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
-    logging::start();
+    logging::start(options.log_format);
     process::runtime()?.block_on(serve(plan, options))
 }
 

@@ -26,17 +26,19 @@ pub async fn look(
     host: &DirectorHost,
     before: Option<&HostView>,
 ) -> Result<HostView, HostError> {
+    let vips_left = before.map(|before| before.vips_left.clone()).unwrap_or_default();
     let mut paths = HashMap::new();
     for rip in rips(config) {
         let is_news = before.is_none_or(|before| before.paths.contains_key(&rip));
         paths.extend(path(rip, outer_source, host, is_news).await?.map(|path| (rip, path)));
     }
     let identification_seed = before.map_or_else(process::random, |before| before.identification_seed);
-    Ok(HostView { own_addresses: own_addresses(config), paths, identification_seed })
+    let own_addresses = own_addresses(config, &vips_left);
+    Ok(HostView { own_addresses, paths, vips_left, identification_seed })
 }
 
 /// What the host says about the next configuration: asks about real servers that are new, and takes over what it
-/// said about the others.
+/// said about the others. VIPs that no service is for any more are left, not yet let go.
 ///
 /// # Errors
 /// As [`look`].
@@ -53,14 +55,20 @@ pub async fn look_at_news(
     for rip in rips.difference(&known_rips) {
         paths.extend(path(*rip, outer_source, host, true).await?.map(|path| (*rip, path)));
     }
+    let (next, known) = (vips(config), vips(known));
+    let mut vips_left = before.vips_left.clone();
+    vips_left.extend(known.difference(&next));
+    vips_left.retain(|vip| !next.contains(vip));
     let own_addresses =
-        if vips(config) == vips(known) { before.own_addresses.clone() } else { own_addresses(config) };
-    Ok(HostView { own_addresses, paths, identification_seed: before.identification_seed })
+        if next == known { before.own_addresses.clone() } else { own_addresses(config, &vips_left) };
+    Ok(HostView { own_addresses, paths, vips_left, identification_seed: before.identification_seed })
 }
 
-fn own_addresses(config: &ClusterConfig) -> HashSet<IpAddr> {
+fn own_addresses(config: &ClusterConfig, vips_left: &HashSet<IpAddr>) -> HashSet<IpAddr> {
     let mut own: HashSet<IpAddr> = process::own_addresses().into_iter().collect();
-    for vip in config.virtual_services.iter().flat_map(VirtualServiceConfig::vips) {
+    for vip in
+        config.virtual_services.iter().flat_map(VirtualServiceConfig::vips).chain(vips_left.iter().copied())
+    {
         own.remove(&vip);
     }
     own

@@ -472,3 +472,22 @@ fn answer_of(mut stream: UnixStream) -> (u16, Value) {
     let status = status.unwrap_or_else(|| panic!("no answer: {answer:?}"));
     (status, serde_json::from_str(body).unwrap_or(Value::Null))
 }
+
+/// With `--log-format json` every line is an object; a change's says what, who and which generation.
+pub fn log_for_programs() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    let file = lab.director.write_file("director.toml", &configuration(&lab, &head(&lab), &[]))?;
+    let arguments = ["director", "--log-format", "json", "--config", file.to_str().expect("UTF-8")];
+    let mut director = lab.director.spawn_daemon(&arguments)?;
+    director.wait_until_ready(&lab.director, Cluster::DIRECTOR_METRICS)?;
+    change(&lab, vec![add_service(&lab, "web", lab.vip, 80)]);
+    stop(&mut director)?;
+    let lines: Vec<Value> =
+        director.log().lines().map(|line| serde_json::from_str(line).expect(line)).collect();
+    let says =
+        |line: &&Value| line["message"].as_str().is_some_and(|said| said.contains("changed: web: added"));
+    let change = lines.iter().find(says).expect("the change");
+    assert_eq!((&change["level"], &change["generation"]), (&"INFO".into(), &2.into()));
+    assert!(change["by"].as_str().is_some_and(|by| by.starts_with("uid ")), "{change}");
+    Ok(())
+}

@@ -185,6 +185,30 @@ pub fn quiesce() -> Outcome {
     assert_conserved(&lab)
 }
 
+/// The VIP is nobody's address: it stays captured for a while after its last service, so that clients are told, and a
+/// script that clears everything before it sets it up anew leaves no gap.
+pub fn cleared_elsewhere() -> Outcome {
+    let lab = same_subnet(2).build()?;
+    let (_web, _real_servers) = start_real_servers(&lab)?;
+    let shell = Shell::new(&lab);
+    let mut director = shell.start_empty_director()?;
+    shell.run("ipvsadm -R", ONE);
+    let mut kept = lab.client().connect(web_address(&lab))?;
+    let server = kept.get("/")?.text();
+    shell.ipvsadm("-C");
+    let since = Instant::now();
+    assert_eq!(ask(&lab).expect_err("nobody serves it").kind(), ErrorKind::ConnectionRefused);
+    assert!(since.elapsed() < PATIENCE / 5, "a refusal is no timeout");
+    shell.run("ipvsadm -R", ONE);
+    assert_round_robin(&ask_times(&lab, 4)?, 2);
+    assert_eq!(kept.get("/")?.text(), server, "a connection that heard nothing goes on");
+    assert!(!director.log().contains("is captured no longer"), "{}", director.log());
+    assert_conserved(&lab)?;
+    shell.ipvsadm("-C");
+    director.wait_for_log("VIP 172.25.3.100 is captured no longer", PATIENCE * 4)?;
+    Ok(())
+}
+
 /// The VIP is an address of the director's host, where the classic recipe puts it: without a service the host
 /// answers.
 pub fn cleared() -> Outcome {

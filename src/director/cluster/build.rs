@@ -18,8 +18,9 @@ use crate::encapsulation;
 /// thousands costs a look at each.
 pub(super) fn succeed(old: &Cluster, config: Arc<ClusterConfig>, host: HostView) -> Cluster {
     let mut builder = Builder::new(old);
-    let own = host.own_addresses.iter().copied().map(bits).collect();
-    let mut cluster = Cluster { host, own, ..Cluster::empty() };
+    let own = host.own_addresses.iter().chain(&host.vips_left).copied().map(bits).collect();
+    let vips = host.vips_left.iter().copied().map(bits).collect();
+    let mut cluster = Cluster { host, own, vips, ..Cluster::empty() };
     cluster.by_key.reserve(config.virtual_services.len());
     let predecessors = predecessors(old, &config.virtual_services);
     for (service, predecessor) in config.virtual_services.iter().zip(predecessors) {

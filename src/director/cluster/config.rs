@@ -258,6 +258,8 @@ pub struct HostView {
     /// The director's own addresses, without the VIPs.
     pub own_addresses: HashSet<IpAddr>,
     pub paths: HashMap<IpAddr, Path>,
+    /// VIPs still captured that no virtual service is for any more: their clients are told so.
+    pub vips_left: HashSet<IpAddr>,
     /// Where outer identifications begin: another place after each start, for fragments may still be under way.
     pub identification_seed: u64,
 }
