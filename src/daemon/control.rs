@@ -255,8 +255,19 @@ impl Control {
         Ok(Running { cluster: cluster.into(), ..next })
     }
 
+    /// Something waits for its time.
+    pub fn has_to_tend(&self) -> bool {
+        !self.left.is_empty() || self.running.drains.values().any(|drain| !drain.is_done)
+    }
+
+    /// Ends what is over; to be asked about once a second while [`Control::has_to_tend`].
+    pub async fn tend(&mut self, host: &mut DirectorHost) {
+        self.tend_drains(host).await;
+        self.tend_vips(host).await;
+    }
+
     /// Ends drains that are over.
-    pub async fn tend_drains(&mut self, host: &mut DirectorHost) {
+    async fn tend_drains(&mut self, host: &mut DirectorHost) {
         let cluster = self.latest.load_full();
         let is_empty = |name: &str, rip: IpAddr| {
             let service = cluster.virtual_services().find(|service| service.config.name == name);
@@ -277,10 +288,6 @@ impl Control {
         }
     }
 
-    pub fn has_drains(&self) -> bool {
-        self.running.drains.values().any(|drain| !drain.is_done)
-    }
-
     fn note_vips_left(&mut self) {
         let (latest, deadline) = (self.latest.load_full(), self.clock.now().after(VIP_LEFT_FOR));
         let left = &latest.host().vips_left;
@@ -291,7 +298,7 @@ impl Control {
     }
 
     /// Lets go the VIPs that have been without a virtual service long enough.
-    pub async fn tend_vips(&mut self, host: &mut DirectorHost) {
+    async fn tend_vips(&mut self, host: &mut DirectorHost) {
         let now = self.clock.now();
         let due: Vec<IpAddr> =
             self.left.iter().filter(|(_, deadline)| **deadline <= now).map(|(vip, _)| *vip).collect();
@@ -308,10 +315,6 @@ impl Control {
         view.vips_left.retain(|vip| !due.contains(vip));
         self.install(cluster.succeed(self.running.cluster.clone(), view));
         self.publish();
-    }
-
-    pub fn has_vips_left(&self) -> bool {
-        !self.left.is_empty()
     }
 
     /// Publishes a new snapshot if the host's addresses or routes have changed.

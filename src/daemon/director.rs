@@ -252,7 +252,7 @@ impl Service {
         let sweep = tokio::time::sleep(sweep_period(0));
         tokio::pin!(sweep);
         let mut estimate = tokio::time::interval(estimator::PERIOD);
-        let (mut drains, mut vips) = (tokio::time::interval(TEND_PERIOD), tokio::time::interval(TEND_PERIOD));
+        let mut tend = tokio::time::interval(TEND_PERIOD);
         let signal = loop {
             tokio::select! {
                 signal = &mut *end => break signal,
@@ -275,8 +275,7 @@ impl Service {
                     }
                 }
                 Some(request) = self.demands.recv() => {
-                    let done = self.control.answer(request, host);
-                    if let Err(signal) = process::unless_ended(end, done).await {
+                    if let Err(signal) = process::unless_ended(end, self.control.answer(request, host)).await {
                         break signal;
                     }
                     self.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
@@ -289,13 +288,8 @@ impl Service {
                     }
                     self.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
                 }
-                _ = drains.tick(), if self.control.has_drains() => {
-                    if let Err(signal) = process::unless_ended(end, self.control.tend_drains(host)).await {
-                        break signal;
-                    }
-                }
-                _ = vips.tick(), if self.control.has_vips_left() => {
-                    if let Err(signal) = process::unless_ended(end, self.control.tend_vips(host)).await {
+                _ = tend.tick(), if self.control.has_to_tend() => {
+                    if let Err(signal) = process::unless_ended(end, self.control.tend(host)).await {
                         break signal;
                     }
                     self.host_changes.store(host.changes().entries().len(), Ordering::Relaxed);
