@@ -293,6 +293,77 @@ pub fn restore() -> Outcome {
     assert_conserved(&lab)
 }
 
+/// Somebody adds and removes, real servers and then services; who lists meanwhile, in order or as they stand, sees what
+/// was there after one of the changes, and never goes back in time.
+pub fn lists_while_others_write() -> Outcome {
+    const COUNT: usize = 30;
+    let lab = same_subnet(1).build()?;
+    let shell = Shell::new(&lab);
+    let _director = shell.start_empty_director()?;
+    shell.ipvsadm("-A -t 172.25.3.100:1 -s rr");
+    let server = |number: usize| format!("172.25.3.{}", 101 + number);
+    let add_server = |number: usize| format!("-a -t 172.25.3.100:1 -r {} -i", server(number));
+    let remove_server = |number: usize| format!("-d -t 172.25.3.100:1 -r {}", server(number));
+    let add_service = |number: usize| format!("-A -t 172.25.3.100:{} -s rr", 1000 + number);
+    let remove_service = |number: usize| format!("-D -t 172.25.3.100:{}", 1000 + number);
+    let servers_in = |list: &str| -> Vec<usize> {
+        list.lines()
+            .filter_map(|line| line.strip_prefix("  -> 172.25.3.")?.split(':').next()?.parse().ok())
+            .collect()
+    };
+    let services_in = |list: &str| -> Vec<usize> {
+        list.lines()
+            .filter_map(|line| line.strip_prefix("TCP  172.25.3.100:")?.split(' ').next()?.parse().ok())
+            .filter(|port| *port >= 1000)
+            .collect()
+    };
+    type Command<'a> = &'a (dyn Fn(usize) -> String + Sync);
+    type Items<'a> = &'a (dyn Fn(&str) -> Vec<usize> + Sync);
+    let phases: [(&str, Command, Items, usize, bool); 4] = [
+        ("real servers come", &add_server, &servers_in, 101, true),
+        ("real servers go", &remove_server, &servers_in, 101, false),
+        ("services come", &add_service, &services_in, 1000, true),
+        ("services go", &remove_service, &services_in, 1000, false),
+    ];
+    for (name, command, items_in, first, comes) in phases {
+        for order in ["", " --nosort"] {
+            let is_over = AtomicBool::new(false);
+            if !comes && !order.is_empty() {
+                // What went in order comes back, to go once more.
+                let back: Command = if first == 101 { &add_server } else { &add_service };
+                (0..COUNT).for_each(|number| drop(shell.ipvsadm(&back(number))));
+            }
+            thread::scope(|scope| {
+                let looker = scope.spawn(|| {
+                    let (mut last, mut looks) = (if comes { 0 } else { COUNT }, 0);
+                    while !is_over.load(Ordering::Relaxed) {
+                        let mut items = items_in(&shell.ipvsadm(&format!("-Ln{order}")));
+                        items.sort_unstable();
+                        let count = items.len();
+                        let expected: Vec<usize> = match comes {
+                            true => (first..first + count).collect(),
+                            false => (first + COUNT - count..first + COUNT).collect(),
+                        };
+                        assert_eq!(items, expected, "{name}{order}: no moment had this list");
+                        assert!(if comes { count >= last } else { count <= last }, "{name}: back in time");
+                        (last, looks) = (count, looks + 1);
+                    }
+                    looks
+                });
+                (0..COUNT).for_each(|number| drop(shell.ipvsadm(&command(number))));
+                is_over.store(true, Ordering::Relaxed);
+                let looks = looker.join().expect("every list was that of a moment");
+                assert!(looks > 2, "{name}: {looks} lists");
+            });
+            if comes && order.is_empty() {
+                let away: Command = if first == 101 { &remove_server } else { &remove_service };
+                (0..COUNT).for_each(|number| drop(shell.ipvsadm(&away(number))));
+            }
+        }
+    }
+    Ok(())
+}
+
 /// Every verb once, at a director with a file.
 pub fn verbs() -> Outcome {
     let lab = same_subnet(2).build()?;
@@ -321,6 +392,8 @@ pub fn verbs() -> Outcome {
     assert!(saved.contains("weight = 5"), "{saved}");
     let file = lab.director.write_file("saved.toml", &saved)?;
     assert_eq!(said(&format!("diff {}", file.display())), "nothing to change\n");
+    let checked = said(&format!("check {}", file.display()));
+    assert!(checked.ends_with("valid for a director with 1 virtual service, 2 real servers\n"), "{checked}");
     let copy = lab.directory().join("copy.toml");
     assert_eq!(said(&format!("save {}", copy.display())), "");
     assert_eq!(std::fs::read_to_string(&copy)?, saved);
