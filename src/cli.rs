@@ -60,7 +60,8 @@ enum Command {
     Reload(reload::ReloadArguments),
     /// Write the configuration in force as a file
     Save(save::SaveArguments),
-    /// Say what a configuration file would change of a running director
+    /// Say how a configuration file differs from what is in force; what `reload` would take over of it says
+    /// `reload --dry-run`
     Diff(diff::DiffArguments),
     /// Take ipvsadm's commands, for a running director; also under the name ipvsadm
     #[command(disable_help_flag = true)]

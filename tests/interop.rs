@@ -202,8 +202,8 @@ fn load() -> Outcome {
     assert_nothing_lost(&lab)
 }
 
-/// Segments of 1500 bytes that must not be fragmented do not fit behind the outer header: the director says so, and
-/// curl's kernel adapts.
+/// Full segments must not be fragmented and have to fit behind the outer header: the real server has announced what
+/// does, and nobody needs ICMP.
 fn upload(topology: Topology) -> Outcome {
     let lab = topology.build()?;
     let _site = Site::start(&lab)?;
@@ -222,9 +222,8 @@ fn upload(topology: Topology) -> Outcome {
         assert!(took < Duration::from_secs(3), "10 MB took {took:?}");
     }
     let told: Vec<_> = errors.stop().into_iter().filter(|packet| packet.protocol() == 1).collect();
-    assert!(!told.is_empty() && told.iter().all(|packet| packet.bytes[20..22] == [3, 4]), "{told:?}");
-    assert!(told.iter().all(|packet| packet.bytes[26..28] == 1480_u16.to_be_bytes()), "{told:?}");
-    println!("fragmentation needed: said {} times", replied(&lab, "too_big"));
+    assert!(told.is_empty(), "{told:?}");
+    assert_eq!(replied(&lab, "too_big"), 0);
     assert_nothing_lost(&lab)
 }
 

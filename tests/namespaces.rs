@@ -93,6 +93,8 @@ const TESTS: &[(&str, Test)] = &[
     ("weight_0_by_command_quiesces_and_a_deleted_service_is_refused_at_once", ipvsadm::quiesce),
     ("log_lines_are_objects_if_programs_read_them", control::log_for_programs),
     ("lists_are_those_of_a_moment_whoever_writes", ipvsadm::lists_while_others_write),
+    ("nobody_waits_for_the_announcements_of_a_thousand_vips", control::many_vips),
+    ("who_finds_no_place_at_the_control_socket_is_told", control::busy),
     ("a_cleared_table_refuses_at_once_and_lets_the_vip_go_later", ipvsadm::cleared_elsewhere),
     ("a_cleared_table_refuses_at_once_where_the_vip_is_local", ipvsadm::cleared),
     ("a_restore_is_one_step_and_no_list_shows_half_of_it", ipvsadm::restore),

@@ -1,4 +1,5 @@
-//! `lvs-tund diff`: what a configuration file would change of a running director. Changes nothing.
+//! `lvs-tund diff`: how a configuration file differs from what is in force. Changes nothing; `reload` keeps what was
+//! changed by hand, and its dry run says what it would take over.
 
 use std::path::PathBuf;
 

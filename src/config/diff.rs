@@ -242,6 +242,8 @@ fn merge_services(
     let (base_places, file_places) = (places(base), places(file));
     let continues = pairs(base, file);
     let kept: HashSet<usize> = continues.iter().flatten().copied().collect();
+    // Places of services that the file goes on with: nobody else's, whatever was changed by hand there.
+    let held: HashSet<usize> = kept.iter().filter_map(|index| base_places[*index]).collect();
     for (index, place) in base_places.iter().enumerate() {
         if let Some(place) = place.filter(|_| !kept.contains(&index)) {
             next[place] = None;
@@ -257,8 +259,8 @@ fn merge_services(
                 }
             }
             // It was added by hand before the file had it: from here on it is as the file says.
-            (None, Some(place)) => next[place] = Some(service.clone()),
-            (_, None) => next.push(Some(service.clone())),
+            (None, Some(place)) if !held.contains(&place) => next[place] = Some(service.clone()),
+            (None, _) | (_, None) => next.push(Some(service.clone())),
         }
     }
     next.into_iter().flatten().collect()
@@ -391,6 +393,21 @@ rip = "172.25.3.3"
         assert_eq!(said(&in_force, &merge(&base, &ClusterConfig::default(), &in_force)), ["web: removed"]);
         let weighed = read(&BASE.replace("172.25.3.2\"", "172.25.3.2\"\nweight = 5")).cluster;
         assert_eq!(said(&in_force, &merge(&base, &weighed, &in_force)), ["web 172.25.3.2: weight 0 -> 5"]);
+    }
+
+    /// By hand a service was given the matcher that the file now gives to a new one: both stay, and whoever checks the
+    /// whole refuses it.
+    #[test]
+    fn a_new_service_does_not_take_the_place_of_one_that_the_file_goes_on_with() {
+        let base = read(BASE).cluster;
+        let in_force = read(&BASE.replace("port = 80", "port = 81")).cluster;
+        let second = BASE.split_once("[[virtual_service]]").unwrap().1;
+        let second = second.replace("web", "new").replace("port = 80", "port = 81");
+        let file = read(&format!("{BASE}\n[[virtual_service]]{second}")).cluster;
+        let next = merge(&base, &file, &in_force);
+        let names: Vec<_> = next.virtual_services.iter().map(|service| service.name.as_str()).collect();
+        assert_eq!(names, ["web", "new"]);
+        assert!(super::super::consistency::check(&next.virtual_services).is_err());
     }
 
     #[test]

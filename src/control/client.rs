@@ -3,6 +3,7 @@
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
+use std::time::Duration;
 
 use axum::body::{Body, Bytes};
 use futures_util::StreamExt;
@@ -19,6 +20,9 @@ use super::model::{
     Change, Changed, Configuration, Connection, ErrorBody, Event, Reload, Status, VirtualServices,
 };
 use crate::config::plan::CONTROL_DEFAULT;
+
+/// For the head of an answer: a restore of a hundred thousand lines takes seconds.
+const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
 /// Names the socket where no option does.
 pub const VARIABLE: &str = "LVS_TUND_CONTROL";
@@ -160,7 +164,9 @@ impl Client {
             .header(header::CONTENT_TYPE, "application/json")
             .body(body)
             .map_err(|error| no_answer(&self.path, error))?;
-        let response = sender.send_request(request).await.map_err(failed)?.map(Body::new);
+        let response = tokio::time::timeout(ANSWER_DEADLINE, sender.send_request(request)).await;
+        let too_late = |_| no_answer(&self.path, format!("nothing within {} s", ANSWER_DEADLINE.as_secs()));
+        let response = response.map_err(too_late)?.map_err(failed)?.map(Body::new);
         if response.status() == StatusCode::OK {
             return Ok(response);
         }

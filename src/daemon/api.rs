@@ -16,7 +16,7 @@ use axum::http::{StatusCode, header};
 use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
-use tokio::sync::mpsc;
+use tokio::sync::{Semaphore, mpsc};
 use utoipa::OpenApi;
 
 use super::control::{Request, Shared};
@@ -31,8 +31,18 @@ const CHUNK: usize = 64 << 10;
 pub struct Api {
     pub shared: Arc<Shared>,
     pub requests: mpsc::Sender<Request>,
+    /// Places for those who listen to events.
+    pub listeners: Arc<Semaphore>,
     /// Whoever asks may see the hash key.
     pub has_secrets: bool,
+}
+
+impl Api {
+    /// For one door of the director: each has places of its own for those who listen.
+    pub fn new(shared: Arc<Shared>, requests: mpsc::Sender<Request>, has_secrets: bool) -> Api {
+        let listeners = Arc::new(Semaphore::new(events::LISTENERS_MAX));
+        Api { shared, requests, listeners, has_secrets }
+    }
 }
 
 /// The document that describes the API; `config/openapi.json` is this, and a test holds them together.

@@ -215,6 +215,12 @@ impl Control {
 
     /// A thousand services are milliseconds of reading: not on the thread that answers others.
     async fn read(&self, name: String, text: String) -> Result<DirectorPlan, ControlError> {
+        // What an editor or a shell leaves for a moment is no wish to serve nothing.
+        let says_something = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
+        if !text.lines().any(says_something) {
+            let message = format!("{name}: says nothing at all; nothing was changed");
+            return Err(ControlError::new(Code::BadConfiguration, message));
+        }
         let read = self.file.read.clone();
         let plan = tokio::task::spawn_blocking(move || read(&Source { name: &name, text: &text })).await;
         let plan = plan.map_err(|error| ControlError::new(Code::Internal, error.to_string()))?;
@@ -339,25 +345,27 @@ impl Control {
         let Next { running, zeroed, by, what, dry_run } = next;
         let differences = differences(&self.running, &running);
         let is_same = running == self.running && zeroed == Zeroed::Nothing;
-        if dry_run || is_same {
-            let generation = self.generation + u64::from(!is_same);
-            return Ok(Changed { generation, dry_run, differences });
+        if is_same {
+            return Ok(Changed { generation: self.generation, dry_run, differences });
         }
         let refused = |error: crate::host::HostError| {
             ControlError::new(Code::HostRefused, format!("{error}; nothing was changed"))
         };
         let cluster = self.latest.load_full();
         let (old, new) = (self.running.cluster.clone(), running.cluster.clone());
+        // Where nothing comes or goes, the host has nothing to say.
+        let is_news = differences.iter().any(comes_or_goes);
+        let view = match is_news {
+            true => {
+                let source = self.base.outer_source;
+                view::look_at_news(&new, source, host, cluster.host(), &old).await.map_err(refused)?
+            }
+            false => cluster.host().clone(),
+        };
+        if dry_run {
+            return Ok(Changed { generation: self.generation + 1, dry_run, differences });
+        }
         if old != new {
-            let source = self.base.outer_source;
-            // Where nothing comes or goes, the host has nothing to say.
-            let is_news = differences.iter().any(comes_or_goes);
-            let view = match is_news {
-                true => {
-                    view::look_at_news(&new, source, host, cluster.host(), &old).await.map_err(refused)?
-                }
-                false => cluster.host().clone(),
-            };
             self.install(cluster.succeed(new.clone(), view));
             let captured = if is_news { capture_new(&old, &new, host).await } else { Ok(()) };
             if let Err(error) = captured {

@@ -20,6 +20,7 @@ use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
 use nix::unistd::Group;
+use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
@@ -27,11 +28,16 @@ use crate::failure::Failure;
 use crate::metrics::exposition::CONTENT_TYPE;
 use stall::Stalling;
 
-/// Connections of one listener; further ones wait.
-const CONNECTIONS_MAX: usize = 64;
+/// Connections of one listener; further ones are told to come again.
+const CONNECTIONS_MAX: usize = 256;
 
 /// For a request's header, from when the connection is ready for one.
-const HEADER_DEADLINE: Duration = Duration::from_secs(30);
+const HEADER_DEADLINE: Duration = Duration::from_secs(10);
+
+/// For whom there is no place. The body is that of the API's errors.
+const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n\
+    content-length: 101\r\n\r\n\
+    {\"error\":{\"code\":\"busy\",\"message\":\"too many clients are connected; close some, or come again later\"}}";
 
 /// For a peer that takes nothing of what it asked for.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
@@ -151,9 +157,13 @@ where
     L::Io: Known,
 {
     let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
-    // The semaphore is never closed.
-    while let Ok(place) = places.clone().acquire_owned().await {
-        let (stream, _) = listener.accept().await;
+    loop {
+        let (mut stream, _) = listener.accept().await;
+        let Ok(place) = places.clone().try_acquire_owned() else {
+            // So little fits the socket's buffer, or nobody is there to read it.
+            tokio::spawn(async move { tokio::time::timeout(HEADER_DEADLINE, stream.write_all(BUSY)).await });
+            continue;
+        };
         let service = TowerToHyperService::new(router.clone().layer(Extension(stream.peer())));
         tokio::spawn(async move {
             let stream = TokioIo::new(Stalling::new(stream, WRITE_DEADLINE));

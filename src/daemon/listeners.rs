@@ -45,7 +45,11 @@ impl Listeners {
         if let Some(listener) = self.api {
             tokio::spawn(http::serve(
                 listener,
-                monitoring.clone().merge(api::reading(Api { has_secrets: false, ..api.clone() })),
+                monitoring.clone().merge(api::reading(Api::new(
+                    api.shared.clone(),
+                    api.requests.clone(),
+                    false,
+                ))),
             ));
         }
         tokio::spawn(http::serve(self.metrics, monitoring.clone()));

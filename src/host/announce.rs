@@ -33,19 +33,22 @@ const HARDWARE_ETHERNET: u16 = 1;
 /// (ANNOUNCE_INTERVAL is 2 s).
 pub const ANNOUNCEMENTS: u8 = 2;
 
-/// Sends one gratuitous ARP for `vip` on the Ethernet interface named `interface`.
+/// Sends one gratuitous ARP for each VIP on the Ethernet interface named `interface`.
 ///
-/// Needs CAP_NET_RAW. Refuses interfaces without an Ethernet address.
-pub fn announce(interface: &str, vip: Ipv4Addr) -> Result<(), HostError> {
-    let failed = |error: io::Error| HostError::from_io(format!("announce {vip} on {interface}"), &error);
+/// Blocks for some milliseconds: closing a packet socket waits for the kernel's readers. Needs CAP_NET_RAW. Refuses
+/// interfaces without an Ethernet address.
+pub fn announce(interface: &str, vips: &[Ipv4Addr]) -> Result<(), HostError> {
+    let failed = |error: io::Error| HostError::from_io(format!("announce VIPs on {interface}"), &error);
     let link = link_address(interface)?;
     let Some(mac) = link.addr().filter(|_| link.hatype() == HARDWARE_ETHERNET) else {
         return Err(HostError::NoHardwareAddress(interface.to_owned()));
     };
     // Protocol 0: a packet socket that only sends and is handed nothing (packet(7)).
     let socket = Socket::new(Domain::PACKET, Type::RAW, None).map_err(failed)?;
-    let frame = gratuitous_arp(mac, vip);
-    sendto(socket.as_raw_fd(), &frame, &link, MsgFlags::empty()).map_err(|errno| failed(errno.into()))?;
+    for vip in vips {
+        let frame = gratuitous_arp(mac, *vip);
+        sendto(socket.as_raw_fd(), &frame, &link, MsgFlags::empty()).map_err(|errno| failed(errno.into()))?;
+    }
     Ok(())
 }
 

@@ -283,7 +283,7 @@ impl DirectorHost {
         self.changes.settle(&wanted).await
     }
 
-    /// The first announcement of a VIP goes out at once, further ones with the ticks.
+    /// The first announcement of a VIP goes out at once, further ones with the ticks; nobody waits for them.
     fn send_announcements(&mut self, notice: Notice) {
         if self.options.changes == HostChanges::Print || !self.is_up {
             return;
@@ -292,16 +292,19 @@ impl DirectorHost {
             Notice::Tick => state.announcements > 0,
             Notice::Changed => state.announcements == ANNOUNCEMENTS,
         };
+        let mut due = Vec::new();
         for (vip, state) in self.vips.iter_mut().filter(|(_, state)| is_due(state)) {
             state.announcements -= 1;
-            match announce::announce(&self.interface.name, *vip) {
-                Ok(()) => tracing::debug!("host: announced {vip} on {}", self.interface.name),
-                Err(error) => {
-                    tracing::warn!("host: {error}");
-                    state.announcements = 0;
-                }
-            }
+            due.push(*vip);
         }
+        if due.is_empty() {
+            return;
+        }
+        let interface = self.interface.name.clone();
+        tokio::task::spawn_blocking(move || match announce::announce(&interface, &due) {
+            Ok(()) => tracing::debug!("host: announced {due:?} on {interface}"),
+            Err(error) => tracing::warn!("host: {error}"),
+        });
     }
 
     /// Removes what a killed predecessor left for VIPs that are served no longer.

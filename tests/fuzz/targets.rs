@@ -15,6 +15,8 @@ mod fragments;
 mod icmp;
 #[path = "input.rs"]
 mod input;
+#[path = "targets/ipvsadm.rs"]
+mod ipvsadm;
 #[path = "targets/path_errors.rs"]
 mod path_errors;
 
@@ -30,5 +32,6 @@ pub const TARGETS: &[Target] = &[
     Target { name: "director", run: director::run },
     Target { name: "fragments", run: fragments::run },
     Target { name: "icmp", run: icmp::run },
+    Target { name: "ipvsadm", run: ipvsadm::run },
     Target { name: "path_errors", run: path_errors::run },
 ];

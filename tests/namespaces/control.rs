@@ -8,7 +8,7 @@ use std::path::PathBuf;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
 use std::thread;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use lvs_tund::control::model::{
     Change, Changed, Configuration, Event, Happened, Kind, Matcher, Operation, Port, Protocol,
@@ -190,7 +190,8 @@ pub fn bad_files() -> Outcome {
     let bad = [
         (good.replace("rr", "best"), Code::BadConfiguration, "scheduler = \"best\""),
         (good[..good.len() - 3].to_owned(), Code::BadConfiguration, "director.toml:"),
-        (String::new(), Code::BadConfiguration, "the key `interface` is missing"),
+        (String::new(), Code::BadConfiguration, "says nothing at all"),
+        ("# to be written\n\n".to_owned(), Code::BadConfiguration, "says nothing at all"),
         (format!("queues = 3\n{good}"), Code::NeedsRestart, "queues: needs a restart of the director"),
         (
             good.replace(&lab.real_servers[0].address.to_string(), &lab.vip.to_string()),
@@ -394,6 +395,8 @@ pub fn bad_requests() -> Outcome {
         ("GET /api/v1/connections?cursor=x", "", 400, "bad_request"),
         ("GET /api/v1/connections?colour=red", "", 400, "bad_request"),
         ("GET /api/v1/virtual_services/nosuch", "", 404, "no_such_service"),
+        ("GET /api/v1/virtual_services/%ff", "", 400, "bad_request"),
+        ("POST /api/v1/changes", "[[], null, true]", 400, "bad_request"),
     ];
     for (request, body, status, code) in bad {
         let (got, answer) = raw(&lab, request, body);
@@ -428,6 +431,53 @@ pub fn bad_requests() -> Outcome {
         "nothing can be written over TCP"
     );
     assert_conserved(&lab)
+}
+
+/// A thousand VIPs in one change: nobody waits for their announcements, neither the change nor a signal.
+pub fn many_vips() -> Outcome {
+    const COUNT: u16 = 1000;
+    let lab = same_subnet(1).build()?;
+    let mut director = lab::start_director(&lab, &configuration(&lab, &head(&lab), &[]))?;
+    let vip = |number: u16| Ipv4Addr::from(u32::from(Ipv4Addr::new(10, 77, 0, 0)) + u32::from(number));
+    let services = (0..COUNT).map(|number| add_service(&lab, &format!("s{number}"), vip(number), 80));
+    let since = Instant::now();
+    change(&lab, services.collect());
+    assert!(since.elapsed() < PATIENCE, "{COUNT} VIPs took {:?}", since.elapsed());
+    let since = Instant::now();
+    change(&lab, vec![add_service(&lab, "web", lab.vip, 80)]);
+    assert!(since.elapsed() < PATIENCE / 5, "the next change waited {:?}", since.elapsed());
+    let since = Instant::now();
+    let status = director.stop()?;
+    assert!(status.success() && since.elapsed() < PATIENCE, "{status} after {:?}", since.elapsed());
+    Ok(())
+}
+
+/// Those who listen to events take no place of others, and whoever finds none is told so at once.
+pub fn busy() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    let _director = lab::start_director(&lab, &web(&lab, &head(&lab)))?;
+    let listen = || -> std::io::Result<UnixStream> {
+        let mut stream = UnixStream::connect(socket(&lab))?;
+        write!(stream, "GET /api/v1/events HTTP/1.1\r\nhost: x\r\n\r\n")?;
+        stream.set_read_timeout(Some(PATIENCE))?;
+        stream.read_exact(&mut [0; 12])?;
+        Ok(stream)
+    };
+    let listeners = (0..64).map(|_| listen()).collect::<Result<Vec<_>, _>>()?;
+    assert_eq!(client(&lab).status().expect("the status").generation, 1);
+    let (status, answer) = raw(&lab, "GET /api/v1/events", "");
+    assert_eq!((status, answer["error"]["code"].as_str()), (503, Some("busy")), "{answer}");
+    drop(listeners);
+    // Connections that say nothing: the first of them take all places, until their deadline.
+    let idle = (0..300).map(|_| UnixStream::connect(socket(&lab))).collect::<Result<Vec<_>, _>>()?;
+    let error = poll_until("the refusal", || match client(&lab).status() {
+        Err(ClientError::Refused(error)) => Some(error),
+        _ => None,
+    });
+    assert!(error.code == Code::Busy && error.message.contains("too many clients"), "{error:?}");
+    drop(idle);
+    poll_until("a free place", || client(&lab).status().ok());
+    Ok(())
 }
 
 fn every_route_answers(lab: &Lab) {

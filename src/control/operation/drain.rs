@@ -4,7 +4,7 @@ use std::net::IpAddr;
 
 use super::{Drains, Running};
 use crate::control::model::Then;
-use crate::director::cluster::{ClusterConfig, VirtualServiceConfig};
+use crate::director::cluster::ClusterConfig;
 use crate::time::Moment;
 
 /// A drain that came to its end.
@@ -58,10 +58,12 @@ pub fn carry_over(before: &Running, next: &mut ClusterConfig) -> Drains {
     let mut drains = Drains::new();
     for ((name, rip), drain) in &before.drains {
         let old = before.cluster.virtual_services.iter().find(|service| service.name == *name);
-        let is_same = |service: &&mut VirtualServiceConfig| {
-            service.name == *name || old.is_some_and(|old| old.matchers.first() == service.matchers.first())
-        };
-        let Some(service) = next.virtual_services.iter_mut().find(is_same) else { continue };
+        let services = &next.virtual_services;
+        let first = old.and_then(|old| old.matchers.first());
+        let by_matcher =
+            services.iter().position(|service| first.is_some_and(|m| service.matchers.first() == Some(m)));
+        let place = by_matcher.or_else(|| services.iter().position(|service| service.name == *name));
+        let Some(service) = place.map(|place| &mut next.virtual_services[place]) else { continue };
         let Some(server) = service.real_servers.iter_mut().find(|server| server.rip == *rip) else {
             continue;
         };

@@ -5,11 +5,13 @@ use std::sync::Arc;
 use axum::body::{Body, Bytes};
 use axum::extract::State;
 use axum::response::Response;
+use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::{Api, json_lines};
+use super::{Api, Refusal, json_lines};
 use crate::control::model::{Event, Happened};
+use crate::control::{Code, ControlError};
 
 /// Every change from here on, a line each. A reader that is too slow is told so and let go.
 #[utoipa::path(
@@ -17,21 +19,27 @@ use crate::control::model::{Event, Happened};
     path = "/api/v1/events",
     responses((status = 200, body = Event, content_type = "application/x-ndjson"))
 )]
-pub async fn events(State(api): State<Api>) -> Response {
+pub async fn events(State(api): State<Api>) -> Result<Response, Refusal> {
+    let place = api.listeners.clone().try_acquire_owned().map_err(|_| {
+        ControlError::new(Code::Busy, format!("{LISTENERS_MAX} clients listen to events already; end one"))
+    })?;
     let generation = api.shared.published().generation;
-    let events = Some((api.shared.events(), generation));
-    json_lines(Body::from_stream(futures_util::stream::unfold(events, next)))
+    let events = Some((api.shared.events(), generation, place));
+    Ok(json_lines(Body::from_stream(futures_util::stream::unfold(events, next))))
 }
 
-type Listener = (Receiver<Arc<Event>>, u64);
+/// Clients that listen at once: the others find a connection still.
+pub const LISTENERS_MAX: usize = 64;
+
+type Listener = (Receiver<Arc<Event>>, u64, OwnedSemaphorePermit);
 
 /// The next line, and who waits for the one behind it.
 async fn next(listener: Option<Listener>) -> Option<(std::io::Result<Bytes>, Option<Listener>)> {
-    let (mut events, generation) = listener?;
+    let (mut events, generation, place) = listener?;
     match events.recv().await {
         Ok(event) => {
             let generation = event.generation;
-            Some((line(&event), Some((events, generation))))
+            Some((line(&event), Some((events, generation, place))))
         }
         Err(RecvError::Lagged(missed)) => {
             let event = Event {
@@ -60,6 +68,10 @@ mod tests {
 
     use super::*;
 
+    fn place() -> OwnedSemaphorePermit {
+        Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap()
+    }
+
     fn event(generation: u64) -> Arc<Event> {
         Arc::new(Event {
             generation,
@@ -74,7 +86,7 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_is_too_slow_is_told_and_let_go() {
         let events = broadcast::Sender::new(2);
-        let listener = Some((events.subscribe(), 1));
+        let listener = Some((events.subscribe(), 1, place()));
         for generation in 2..7 {
             events.send(event(generation)).unwrap();
         }
@@ -88,7 +100,7 @@ mod tests {
     #[tokio::test]
     async fn events_come_a_line_each() {
         let events = broadcast::Sender::new(2);
-        let listener = Some((events.subscribe(), 1));
+        let listener = Some((events.subscribe(), 1, place()));
         events.send(event(2)).unwrap();
         let (line, _) = next(listener).await.unwrap();
         let line = line.unwrap();

@@ -4,6 +4,7 @@ use std::io::{self, Write};
 use std::sync::Arc;
 
 use axum::body::{Body, Bytes};
+use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
@@ -79,7 +80,11 @@ impl Listing {
     params(("name" = String, Path, description = "Its name")),
     responses((status = 200, body = VirtualService), (status = 404, body = ErrorBody))
 )]
-pub async fn virtual_service(State(api): State<Api>, Path(name): Path<String>) -> Result<Response, Refusal> {
+pub async fn virtual_service(
+    State(api): State<Api>,
+    name: Result<Path<String>, PathRejection>,
+) -> Result<Response, Refusal> {
+    let Path(name) = name.map_err(|error| ControlError::new(Code::BadRequest, error.body_text()))?;
     let published = api.shared.published();
     let found = published.cluster.virtual_services().find(|service| service.config.name == name);
     let service = found.ok_or_else(|| {

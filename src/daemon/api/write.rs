@@ -93,6 +93,9 @@ async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ControlError> {
         )
     })?;
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
+    if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
+        return Err(bad("the body is not what this path takes: expected a JSON object".to_owned()));
+    }
     serde_json::from_slice(text)
         .map_err(|error| bad(format!("the body is not what this path takes: {error}")))
 }
