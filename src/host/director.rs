@@ -108,7 +108,7 @@ impl DirectorHost {
         for (vip, state) in &host.vips {
             tracing::info!("host: VIP {vip} is captured by {}", state.capture);
         }
-        host.send_announcements(Notice::Changed);
+        host.send_announcements(Notice::Changed).await;
         Ok(host)
     }
 
@@ -172,7 +172,7 @@ impl DirectorHost {
         for (vip, state) in added {
             tracing::info!("host: VIP {vip} is captured by {}", state.capture);
         }
-        self.send_announcements(Notice::Changed);
+        self.send_announcements(Notice::Changed).await;
         Ok(())
     }
 
@@ -233,7 +233,7 @@ impl DirectorHost {
         }
         self.settle().await?;
         self.changes.audit().await;
-        self.send_announcements(notice);
+        self.send_announcements(notice).await;
         Ok(())
     }
 
@@ -283,8 +283,8 @@ impl DirectorHost {
         self.changes.settle(&wanted).await
     }
 
-    /// The first announcement of a VIP goes out at once, further ones with the ticks; nobody waits for them.
-    fn send_announcements(&mut self, notice: Notice) {
+    /// The first announcement of a VIP goes out at once, further ones with the ticks.
+    async fn send_announcements(&mut self, notice: Notice) {
         if self.options.changes == HostChanges::Print || !self.is_up {
             return;
         }
@@ -301,10 +301,13 @@ impl DirectorHost {
             return;
         }
         let interface = self.interface.name.clone();
-        tokio::task::spawn_blocking(move || match announce::announce(&interface, &due) {
+        let announced = tokio::task::spawn_blocking(move || match announce::announce(&interface, &due) {
             Ok(()) => tracing::debug!("host: announced {due:?} on {interface}"),
             Err(error) => tracing::warn!("host: {error}"),
         });
+        if let Err(error) = announced.await {
+            tracing::error!("host: announcing VIPs: {error}");
+        }
     }
 
     /// Removes what a killed predecessor left for VIPs that are served no longer.
