@@ -10,7 +10,7 @@ use super::plan::{
 use crate::director::cluster::{
     ClusterConfig, Matcher, NoService, Persistence, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
-use crate::director::connection::{Timeouts, share_of};
+use crate::director::connection::Timeouts;
 use crate::director::scheduler::{self, mh};
 use crate::encapsulation::Ttl;
 
@@ -84,7 +84,7 @@ fn unsaid(plan: &DirectorPlan) -> DirectorPlan {
         announce: Announce::Always,
         outer_source: None,
         connections_max: CONNECTIONS_MAX_DEFAULT,
-        connections_per_client_max: share_of(plan.connections_max),
+        connections_per_client_max: plan.connections_max as u32,
         hash_key: None,
         cluster: ClusterConfig::default(),
         defaults: ServiceDefaults::default(),

@@ -14,7 +14,6 @@ pub mod timeouts;
 pub use entry::{
     Activity, Answer, Change, Claim, Connection, Found, Inserted, NewConnection, TemplatePrefix,
 };
-pub use shares::share_of;
 pub use table::Table;
 pub use tcp_state::{Event, State};
 pub use timeouts::Timeouts;

@@ -11,7 +11,6 @@ use super::{
     TUN_DIRECTOR, services, words,
 };
 use crate::director::cluster::{ClusterConfig, NoService, VirtualServiceConfig};
-use crate::director::connection::share_of;
 use crate::encapsulation::Ttl;
 
 const NO_SERVICE: &[(&str, NoService)] = &[("reject", NoService::Reject), ("drop", NoService::Drop)];
@@ -113,7 +112,7 @@ fn connection_limits(source: &Source, file: &DirectorFile) -> Result<(usize, u32
     let max = limit("connections_max", &file.connections_max)?;
     let max = max.map_or(CONNECTIONS_MAX_DEFAULT, |max| max as usize);
     let per_client = limit("connections_per_client_max", &file.connections_per_client_max)?;
-    Ok((max, per_client.map_or(share_of(max), |max| max as u32)))
+    Ok((max, per_client.map_or(max as u32, |max| max as u32)))
 }
 
 fn cluster(

@@ -15,37 +15,47 @@ const PARTS_MIN: usize = 64;
 /// Entries of a full table for each part.
 const ENTRIES_PER_PART: usize = 16;
 
-/// One client has an eighth of the table by default, but no less than the ports of one address: many people may be
-/// behind it.
+/// While a table has room, one client may take it: many people may be behind one address. The last 32nd is kept for
+/// clients that have less than an eighth; of a small table nothing is kept.
 const SHARE: usize = 8;
-const ENTRIES_MIN: usize = 1 << 16;
-
-/// Entries of one client in a table of at most `connections_max`, if nobody says otherwise.
-pub fn share_of(connections_max: usize) -> u32 {
-    (connections_max / SHARE).max(ENTRIES_MIN).min(u32::MAX as usize) as u32
-}
+const KEPT: usize = 32;
+const KEPT_FROM: usize = 1 << 16;
 
 pub(super) struct Shares {
     hasher: SeedableRandomState,
     counts: Box<[AtomicU32]>,
+    /// What one client has at most, in any case and when the table is nearly full.
     entries_max: u32,
+    share: u32,
+    /// From this many entries on the table is nearly full.
+    scarce_from: usize,
 }
 
 impl Shares {
     pub(super) fn new(connections_max: usize, hasher: SeedableRandomState) -> Shares {
         let parts = (connections_max / ENTRIES_PER_PART).clamp(PARTS_MIN, PARTS_MAX);
         let counts = (0..parts).map(|_| AtomicU32::new(0)).collect();
-        Shares { hasher, counts, entries_max: share_of(connections_max) }
+        let kept = if connections_max < KEPT_FROM { 0 } else { connections_max / KEPT };
+        Shares {
+            hasher,
+            counts,
+            entries_max: u32::MAX,
+            share: u32::try_from(connections_max / SHARE).unwrap_or(u32::MAX),
+            scarce_from: connections_max - kept,
+        }
     }
 
     pub(super) fn limit(&mut self, entries_max: u32) {
         self.entries_max = entries_max;
     }
 
-    /// One more entry of this client; false, and nothing is counted, if he has too many.
-    pub(super) fn claim(&self, client: IpAddr) -> bool {
+    /// One more entry of this client, where there are `entries` already; false, and nothing is counted, if he has too
+    /// many.
+    pub(super) fn claim(&self, client: IpAddr, entries: usize) -> bool {
         let count = self.count(client);
-        let is_free = count.fetch_add(1, Ordering::Relaxed) < self.entries_max;
+        let max =
+            if entries < self.scarce_from { self.entries_max } else { self.entries_max.min(self.share) };
+        let is_free = count.fetch_add(1, Ordering::Relaxed) < max;
         if !is_free {
             count.fetch_sub(1, Ordering::Relaxed);
         }
@@ -73,6 +83,27 @@ mod tests {
     use crate::director::cluster::Slot;
     use crate::packet::Flow;
     use crate::time::Moment;
+
+    #[test]
+    fn the_last_of_a_nearly_full_table_is_kept_for_others() {
+        let table = Table::new(1 << 16, 7);
+        let insert = |client: u32, port: u32| {
+            let flow = Flow {
+                protocol: 6,
+                client: std::net::Ipv4Addr::from(0xcb00_7100 + client).into(),
+                client_port: port as u16,
+                vip: "172.25.3.100".parse().unwrap(),
+                vip_port: 80 + (port >> 16) as u16,
+            };
+            let (virtual_service, real_server) = (0, Slot::new(1, 1));
+            let new = NewConnection { virtual_service, real_server, event: Event::Syn, template: None };
+            table.insert(&flow, new, &Timeouts::default(), Moment::ZERO) == Inserted::New
+        };
+        let alone = (0..100_000).filter(|port| insert(1, *port)).count();
+        assert_eq!(alone, (1 << 16) - (1 << 11));
+        assert!((2..1000).all(|client| insert(client, 1)), "others are served");
+        assert!(!insert(1, 99_999));
+    }
 
     #[test]
     fn one_client_cannot_fill_the_table() {

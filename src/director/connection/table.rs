@@ -54,7 +54,7 @@ impl Table {
         }
     }
 
-    /// The same with another limit to one client's entries than an eighth of all.
+    /// The same with a limit to one client's entries.
     pub fn with_connections_per_client_max(mut self, max: u32) -> Table {
         self.shares.limit(max);
         self
@@ -165,12 +165,13 @@ impl Table {
         entry: Entry,
     ) -> Inserted {
         // Claimed before the lock and given back on failure, so that workers together stay below the limit.
-        if self.entries.fetch_add(1, Ordering::Relaxed) >= self.connections_max {
+        let entries = self.entries.fetch_add(1, Ordering::Relaxed);
+        if entries >= self.connections_max {
             self.entries.fetch_sub(1, Ordering::Relaxed);
             return Inserted::Full;
         }
         let client = key.flow().client;
-        if !self.shares.claim(client) {
+        if !self.shares.claim(client, entries) {
             self.entries.fetch_sub(1, Ordering::Relaxed);
             return Inserted::Full;
         }
