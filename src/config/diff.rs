@@ -1,16 +1,16 @@
 //! Plan to plan: what changes, what only a restart can change, and what a new file means for a configuration
 //! that has been changed by hand since the last one.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::HashSet;
 use std::fmt;
-use std::hash::Hash;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::plan::{DirectorPlan, ServiceDefaults};
 use super::write;
-use crate::director::cluster::{ClusterConfig, Matcher, RealServerConfig, VirtualServiceConfig};
+use crate::director::cluster::identity::{predecessors, server_predecessors};
+use crate::director::cluster::{ClusterConfig, RealServerConfig, VirtualServiceConfig};
 use crate::director::connection::Timeouts;
 
 /// One thing that is different.
@@ -84,13 +84,13 @@ pub fn needs_restart(old: &DirectorPlan, new: &DirectorPlan) -> Vec<&'static str
     keys.into_iter().filter(|(_, is_other)| *is_other).map(|(key, _)| key).collect()
 }
 
-/// What is different between two clusters; `old` and `new` are told apart by value, real servers by RIP,
-/// services by their first matcher, else by name.
+/// What is different between two clusters. Which virtual services and real servers go on,
+/// [`identity`](crate::director::cluster::identity) says.
 pub fn clusters(old: &ClusterConfig, new: &ClusterConfig) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(&mut found, &Difference::default(), &write::global_keys(old), &write::global_keys(new));
     let (old, new) = without_common_ends(&old.virtual_services, &new.virtual_services);
-    let pairs = pairs(old, new);
+    let pairs = predecessors(old, new);
     let kept: HashSet<usize> = pairs.iter().flatten().copied().collect();
     let at = |service: &VirtualServiceConfig| Difference {
         virtual_service: Some(service.name.clone()),
@@ -126,15 +126,13 @@ fn servers(
     new: &VirtualServiceConfig,
 ) {
     let at = |server: &RealServerConfig| Difference { real_server: Some(server.name.clone()), ..at.clone() };
-    let by_rip = |servers: &[RealServerConfig]| -> HashMap<_, _> {
-        servers.iter().enumerate().map(|(index, server)| (server.rip, index)).collect()
-    };
-    let (before, after) = (by_rip(&old.real_servers), by_rip(&new.real_servers));
-    for gone in old.real_servers.iter().filter(|server| !after.contains_key(&server.rip)) {
+    let pairs = server_predecessors(&old.real_servers, &new.real_servers);
+    let kept: HashSet<usize> = pairs.iter().flatten().copied().collect();
+    for (_, gone) in old.real_servers.iter().enumerate().filter(|(index, _)| !kept.contains(index)) {
         found.push(Difference { from: Some(gone.rip.to_string()), ..at(gone) });
     }
-    for server in &new.real_servers {
-        match before.get(&server.rip).map(|index| &old.real_servers[*index]) {
+    for (server, before) in new.real_servers.iter().zip(pairs) {
+        match before.map(|index| &old.real_servers[index]) {
             None => found.push(Difference { to: Some(server.rip.to_string()), ..at(server) }),
             Some(before) => {
                 compare(found, &at(before), &write::server_keys(before), &write::server_keys(server));
@@ -157,30 +155,6 @@ fn without_common_ends<'a, T: PartialEq>(mut old: &'a [T], mut new: &'a [T]) -> 
     (old, new) = (&old[same..], &new[same..]);
     let same = old.iter().rev().zip(new.iter().rev()).take_while(|(a, b)| a == b).count();
     (&old[..old.len() - same], &new[..new.len() - same])
-}
-
-/// For each new service the index of the old one it continues: with the same first matcher, else of the same
-/// name; none is continued twice.
-fn pairs(old: &[VirtualServiceConfig], new: &[VirtualServiceConfig]) -> Vec<Option<usize>> {
-    let by_matcher = positions(old, |service| service.matchers.first().copied());
-    let by_name = positions(old, |service| Some(service.name.as_str()));
-    let mut taken = HashSet::new();
-    let first = |service: &VirtualServiceConfig| {
-        let found = service.matchers.first().and_then(|matcher: &Matcher| by_matcher.get(matcher)).copied();
-        found.filter(|index| taken.insert(*index))
-    };
-    let mut found: Vec<Option<usize>> = new.iter().map(first).collect();
-    for (service, found) in new.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
-        *found = by_name.get(service.name.as_str()).copied().filter(|index| taken.insert(*index));
-    }
-    found
-}
-
-fn positions<'a, K: Eq + Hash>(
-    services: &'a [VirtualServiceConfig],
-    key: impl Fn(&'a VirtualServiceConfig) -> Option<K>,
-) -> HashMap<K, usize> {
-    services.iter().enumerate().filter_map(|(index, service)| Some((key(service)?, index))).collect()
 }
 
 /// Takes over what a file says otherwise than the file before it; the rest stays as it is in force, changed by
@@ -238,9 +212,9 @@ fn merge_services(
     let mut next: Vec<Option<VirtualServiceConfig>> =
         in_force.virtual_services.iter().cloned().map(Some).collect();
     // Where in the next configuration each service of the two files stands.
-    let places = |services: &[VirtualServiceConfig]| pairs(&in_force.virtual_services, services);
+    let places = |services: &[VirtualServiceConfig]| predecessors(&in_force.virtual_services, services);
     let (base_places, file_places) = (places(base), places(file));
-    let continues = pairs(base, file);
+    let continues = predecessors(base, file);
     let kept: HashSet<usize> = continues.iter().flatten().copied().collect();
     // Places of services that the file goes on with: nobody else's, whatever was changed by hand there.
     let held: HashSet<usize> = kept.iter().filter_map(|index| base_places[*index]).collect();
@@ -299,14 +273,13 @@ fn merge_timeouts(base: &Timeouts, file: &Timeouts, next: &mut Timeouts) {
 }
 
 fn merge_servers(base: &[RealServerConfig], file: &[RealServerConfig], next: &mut Vec<RealServerConfig>) {
-    let position = |servers: &[RealServerConfig], server: &RealServerConfig| {
-        servers.iter().position(|other| other.rip == server.rip)
-    };
-    next.retain(|server| position(base, server).is_none() || position(file, server).is_some());
-    for server in file {
-        let before = position(base, server).map(|index| &base[index]);
-        let place = position(next, server);
-        match (before, place.map(|index| &mut next[index])) {
+    let continued: HashSet<usize> = server_predecessors(base, file).into_iter().flatten().collect();
+    let in_base = server_predecessors(base, next);
+    let mut is_kept = in_base.iter().map(|index| index.is_none_or(|index| continued.contains(&index)));
+    next.retain(|_| is_kept.next().unwrap_or(true));
+    let places = server_predecessors(next, file);
+    for ((server, before), place) in file.iter().zip(server_predecessors(base, file)).zip(places) {
+        match (before.map(|index| &base[index]), place.map(|index| &mut next[index])) {
             (Some(before), _) if before == server => {}
             (Some(before), Some(in_force)) => merge_server(before, server, in_force),
             (None, Some(in_force)) => in_force.clone_from(server),
@@ -326,8 +299,11 @@ fn merge_server(base: &RealServerConfig, file: &RealServerConfig, next: &mut Rea
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
     use super::super::{Source, plan};
     use super::*;
+    use crate::director::cluster::{Cluster, HostView};
 
     const BASE: &str = r#"
 interface = "eth0"
@@ -369,6 +345,31 @@ rip = "172.25.3.3"
         );
         assert_eq!(said(&old, &ClusterConfig::default()), ["web: removed"]);
         assert!(said(&new, &new).is_empty());
+    }
+
+    /// What continues a virtual service is the same question for the snapshot, the differences and the merge.
+    #[test]
+    fn a_service_that_loses_its_first_matcher_and_its_name_is_changed_and_not_replaced() {
+        let two = "match = [\"tcp 172.25.3.100:80\", \"tcp 172.25.3.100:443\"]";
+        let text = BASE.replace("protocol = \"tcp\"\nvip = \"172.25.3.100\"\nport = 80", two);
+        let (old, new) = (
+            read(&text).cluster,
+            read(&text.replace("\"tcp 172.25.3.100:80\", ", "").replace("web", "secure")).cluster,
+        );
+        let expected = [
+            "web: name \"web\" -> \"secure\"",
+            "web: match [\"tcp 172.25.3.100:80\", \"tcp 172.25.3.100:443\"] -> [\"tcp 172.25.3.100:443\"]",
+        ];
+        assert_eq!(said(&old, &new), expected);
+        let mut in_force = old.clone();
+        in_force.virtual_services[0].real_servers[0].weight = 7;
+        let merged = merge(&old, &new, &in_force);
+        assert_eq!(said(&in_force, &merged), expected, "what was set by hand stays");
+        let before = Cluster::new(old, HostView::default());
+        let after = before.succeed(new, HostView::default());
+        assert_eq!(before.in_order()[0].slot, after.in_order()[0].slot);
+        let live = |cluster: &Cluster| cluster.in_order()[0].real_servers[0].live.clone();
+        assert!(Arc::ptr_eq(&live(&before), &live(&after)), "its connections go on");
     }
 
     #[test]

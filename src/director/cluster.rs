@@ -6,6 +6,7 @@
 
 mod build;
 pub mod config;
+pub mod identity;
 
 use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
@@ -291,8 +292,7 @@ impl Cluster {
         }
     }
 
-    /// The snapshot after this one. Virtual services are the same if they have the first matcher, the name or
-    /// else any matcher in common; real servers if virtual service and RIP are.
+    /// The snapshot after this one. [`identity`] says which virtual services and real servers go on.
     pub fn succeed(&self, config: impl Into<Arc<ClusterConfig>>, host: HostView) -> Cluster {
         build::succeed(self, config.into(), host)
     }

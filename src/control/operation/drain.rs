@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use super::{Drains, Running};
 use crate::control::model::Then;
 use crate::director::cluster::ClusterConfig;
+use crate::director::cluster::identity::predecessors;
 use crate::time::Moment;
 
 /// A drain that came to its end.
@@ -56,22 +57,19 @@ pub fn finish(
 /// quiesced, and the weight it is given there is the one it gets back.
 pub fn carry_over(before: &Running, next: &mut ClusterConfig) -> Drains {
     let mut drains = Drains::new();
-    for ((name, rip), drain) in &before.drains {
-        let old = before.cluster.virtual_services.iter().find(|service| service.name == *name);
-        let services = &next.virtual_services;
-        let first = old.and_then(|old| old.matchers.first());
-        let by_matcher =
-            services.iter().position(|service| first.is_some_and(|m| service.matchers.first() == Some(m)));
-        let place = by_matcher.or_else(|| services.iter().position(|service| service.name == *name));
-        let Some(service) = place.map(|place| &mut next.virtual_services[place]) else { continue };
-        let Some(server) = service.real_servers.iter_mut().find(|server| server.rip == *rip) else {
-            continue;
-        };
-        let mut drain = *drain;
-        if server.weight != 0 {
-            drain.weight = std::mem::take(&mut server.weight);
+    let old = &before.cluster.virtual_services;
+    let predecessors = predecessors(old, &next.virtual_services);
+    for (service, predecessor) in next.virtual_services.iter_mut().zip(predecessors) {
+        let Some(before_name) = predecessor.map(|index| &old[index].name) else { continue };
+        for server in &mut service.real_servers {
+            let Some(mut drain) = before.drains.get(&(before_name.clone(), server.rip)).copied() else {
+                continue;
+            };
+            if server.weight != 0 {
+                drain.weight = std::mem::take(&mut server.weight);
+            }
+            drains.insert((service.name.clone(), server.rip), drain);
         }
-        drains.insert((service.name.clone(), *rip), drain);
     }
     drains
 }

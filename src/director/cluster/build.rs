@@ -7,23 +7,23 @@ use std::sync::Arc;
 
 use super::{
     Cluster, ClusterConfig, HostView, Matcher, PATH_MTU_DEFAULT, Path, Ports, Ranged, RealServer,
-    RealServerConfig, ServiceKey, Slot, VirtualService, VirtualServiceConfig, bits,
+    RealServerConfig, ServiceKey, Slot, VirtualService, VirtualServiceConfig, bits, identity,
 };
 use crate::director::path::SoftState;
 use crate::director::scheduler::{self, Scheduler};
 use crate::encapsulation;
 
-/// The snapshot after `old`. Which virtual services are the same, [`predecessors`] says; real servers are if
-/// virtual service and RIP are. What is as it was is taken over as it is: a change of one service among
-/// thousands costs a look at each.
+/// The snapshot after `old`. Which virtual services and real servers go on, [`identity`] says. What is as it was is
+/// taken over as it is: a change of one service among thousands costs a look at each.
 pub(super) fn succeed(old: &Cluster, config: Arc<ClusterConfig>, host: HostView) -> Cluster {
     let mut builder = Builder::new(old);
     let own = host.own_addresses.iter().chain(&host.vips_left).copied().map(bits).collect();
     let vips = host.vips_left.iter().copied().map(bits).collect();
     let mut cluster = Cluster { host, own, vips, ..Cluster::empty() };
     cluster.by_key.reserve(config.virtual_services.len());
-    let predecessors = predecessors(old, &config.virtual_services);
+    let predecessors = identity::predecessors(&old.config.virtual_services, &config.virtual_services);
     for (service, predecessor) in config.virtual_services.iter().zip(predecessors) {
+        let predecessor = predecessor.map(|index| &old.in_order[index]);
         let service = builder.virtual_service(service, predecessor, &cluster.host);
         cluster.in_order.push(service.clone());
         for matcher in &service.config.matchers {
@@ -219,53 +219,6 @@ impl<'a> Builder<'a> {
 /// The host says of each of its real servers what it said before.
 fn has_its_paths(service: &VirtualService, host: &HostView) -> bool {
     service.real_servers.iter().all(|server| path_of(&server.config, host) == server.path)
-}
-
-/// For each service of the new configuration the old one it continues: the one with the same first
-/// matcher, else of the same name, else with any matcher in common; none is continued twice.
-fn predecessors<'a>(
-    old: &'a Cluster,
-    services: &[VirtualServiceConfig],
-) -> Vec<Option<&'a Arc<VirtualService>>> {
-    // Most changes are small: what stands at the same place from either end is found without a search.
-    let is_same = |old: &Arc<VirtualService>, new: &VirtualServiceConfig| {
-        !new.matchers.is_empty() && old.config.matchers.first() == new.matchers.first()
-    };
-    let all = &old.in_order[..];
-    let ahead = all.iter().zip(services).take_while(|(old, new)| is_same(old, new)).count();
-    let (rest, new) = (&all[ahead..], &services[ahead..]);
-    let behind = rest.iter().rev().zip(new.iter().rev()).take_while(|(old, new)| is_same(old, new)).count();
-    let (rest, behind) = rest.split_at(rest.len() - behind);
-    let found = search(rest, &new[..new.len() - behind.len()]);
-    all[..ahead].iter().map(Some).chain(found).chain(behind.iter().map(Some)).collect()
-}
-
-fn search<'a>(
-    old: &'a [Arc<VirtualService>],
-    services: &[VirtualServiceConfig],
-) -> Vec<Option<&'a Arc<VirtualService>>> {
-    let (mut by_first, mut by_name, mut by_any) = (HashMap::new(), HashMap::new(), HashMap::new());
-    for service in old {
-        by_first.extend(service.config.matchers.first().map(|matcher| (*matcher, service)));
-        by_name.insert(service.config.name.as_str(), service);
-        by_any.extend(service.config.matchers.iter().map(|matcher| (*matcher, service)));
-    }
-    let mut taken = HashSet::new();
-    let mut found: Vec<Option<&Arc<VirtualService>>> = vec![None; services.len()];
-    for pass in 0..3 {
-        for (service, found) in services.iter().zip(&mut found).filter(|(_, found)| found.is_none()) {
-            let mut any = service.matchers.iter().filter_map(|matcher| by_any.get(matcher));
-            let candidate = match pass {
-                0 => service.matchers.first().and_then(|matcher| by_first.get(matcher)),
-                1 => by_name.get(service.name.as_str()),
-                _ => any.find(|candidate| !taken.contains(&candidate.slot)),
-            };
-            if let Some(candidate) = candidate.filter(|candidate| taken.insert(candidate.slot)) {
-                *found = Some(*candidate);
-            }
-        }
-    }
-    found
 }
 
 /// Ranges that lie apart or one inside the other, cut so that none covers another: each piece belongs to the
