@@ -20,7 +20,7 @@ use lvs_tund::config::plan::{self, DirectorPlan};
 use lvs_tund::config::{Source, consistency, diff};
 use lvs_tund::control::Client;
 use lvs_tund::control::model::{Change, Operation, Reload};
-use lvs_tund::control::operation::{Drains, Running, apply};
+use lvs_tund::control::operation::{Running, apply};
 use lvs_tund::director::cluster::{Cluster, HostView};
 use lvs_tund::lab::{self, Lab, LabError, Topology};
 use lvs_tund::time::Moment;
@@ -100,7 +100,7 @@ fn steps(services: usize) {
         cluster: plan.cluster.clone().into(),
         defaults: plan.defaults,
         hash_key: [0; 16],
-        drains: Drains::new(),
+        ..Running::default()
     };
     let operations = weight(3);
     let applied = || apply(&running, &operations, Moment::ZERO).unwrap_or_else(|error| panic!("{error}"));

@@ -54,7 +54,7 @@ enum Command {
     Weight(weight::WeightArguments),
     /// Quiesce a real server, wait until its connections are gone, then remove or keep it
     Drain(drain::DrainArguments),
-    /// Give a draining real server its weight back
+    /// End a drain: the real server gets its weight back, also if the drain has removed it
     Undrain(undrain::UndrainArguments),
     /// Let a running director read its configuration file again
     Reload(reload::ReloadArguments),

@@ -1,8 +1,8 @@
 //! Changing a running director: what is said about it, what it is told, and what that does to its
 //! configuration. The daemon holds the configuration in force and serves this over HTTP.
 //!
-//! [`model`] is the JSON both ways, [`operation`] applies what was told, [`client`] asks a running director,
-//! [`ipvsadm`] is the command line of that name.
+//! [`model`] is the JSON both ways, [`operation`] applies what was told, [`state`] keeps what drains do apart from what
+//! is configured, [`client`] asks a running director, [`ipvsadm`] is the command line of that name.
 //! Nothing here touches packets.
 
 pub mod client;
@@ -11,6 +11,7 @@ pub mod ipvsadm;
 pub mod model;
 pub mod operation;
 mod spec;
+pub mod state;
 
 pub use client::{Client, ClientError};
 pub use error::{Code, ControlError};

@@ -30,7 +30,7 @@ pub struct DrainArguments {
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Afterwards {
-    /// It leaves the configuration
+    /// It is removed: `undrain`, `weight` and a reload of a file that lists it bring it back
     #[default]
     Remove,
     /// It stays, quiesced

@@ -1,4 +1,4 @@
-//! `lvs-tund undrain`: a draining real server gets its weight back.
+//! `lvs-tund undrain`: a draining real server gets its weight back, also one that a drain has removed.
 
 use super::Failure;
 use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_out};

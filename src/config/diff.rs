@@ -20,7 +20,8 @@ pub struct Difference {
     pub virtual_service: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub real_server: Option<String>,
-    /// The configuration's key; absent where the whole is added or removed.
+    /// The configuration's key, or `state` (active, draining, quiesced, removed); absent where the whole is added or
+    /// removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The value before; absent: it is added.

@@ -38,6 +38,7 @@ pub struct Status {
     /// The file it was started with.
     pub config_file: Option<String>,
     pub virtual_services: usize,
+    /// Without those that drains have removed.
     pub real_servers: usize,
     pub draining: usize,
     /// Entries in the connection table, and how many it takes.
@@ -85,8 +86,10 @@ pub struct RealServer {
     pub name: String,
     #[schema(value_type = String)]
     pub rip: IpAddr,
-    /// 0 is quiesced.
+    /// What is configured; 0 is quiesced.
     pub weight: u32,
+    /// What the schedulers see: 0 while it drains and afterwards.
+    pub weight_now: u32,
     /// 0: no limit.
     pub upper_threshold: u32,
     /// 0: three quarters of the upper one.
@@ -107,15 +110,20 @@ pub struct RealServer {
     pub rates: Rates,
 }
 
-/// A real server on its way out.
+impl RealServer {
+    /// A drain has removed it: it is still configured, and `undrain` brings it back.
+    pub fn is_removed(&self) -> bool {
+        self.drain.as_ref().is_some_and(|drain| drain.done && drain.then == Then::Remove)
+    }
+}
+
+/// A real server on its way out, or whose drain has ended; its configured weight stays.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Draining {
-    /// What it weighed before, and will after `undrain`.
-    pub weight: u32,
     /// Seconds until its connections are waited for no longer; `null`: as long as it takes.
     pub deadline_in: Option<u64>,
     pub then: Then,
-    /// It has no connections any more, or its deadline is over.
+    /// It has no connections any more, or its deadline is over: from here on it is quiesced or removed.
     pub done: bool,
 }
 

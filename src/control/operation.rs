@@ -6,15 +6,15 @@
 mod draft;
 pub mod drain;
 
-use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::error::{Code, ControlError};
-use super::model::{Operation, RealServerEdit, RealServerSpec, ServiceRef, Then, VirtualServiceEdit};
+use super::model::{Operation, RealServerEdit, RealServerSpec, ServiceRef, VirtualServiceEdit};
 use super::spec;
+use super::state::{AdminState, AdminStates, FileNames};
 use crate::config::plan::ServiceDefaults;
-use crate::director::cluster::{ClusterConfig, VirtualServiceConfig};
+use crate::director::cluster::{ClusterConfig, InForce, RealServerConfig, VirtualServiceConfig};
 use crate::time::Moment;
 use draft::{Draft, Place};
 
@@ -23,27 +23,28 @@ pub use draft::position_of_server;
 /// What changes while a director runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Running {
+    /// As configured by file and commands; no drain changes it.
     pub cluster: Arc<ClusterConfig>,
     /// Of services added later.
     pub defaults: ServiceDefaults,
     /// Of services added later, too: one key for all.
     pub hash_key: [u8; 16],
-    pub drains: Drains,
+    pub states: AdminStates,
+    pub file_names: Arc<FileNames>,
 }
 
-/// By virtual service and RIP.
-pub type Drains = BTreeMap<(String, IpAddr), Drain>;
+impl Running {
+    /// What is configured, with the weights that the schedulers see.
+    pub fn in_force(&self) -> InForce {
+        InForce { config: self.cluster.clone(), weights: self.states.effective_weights(&self.cluster) }
+    }
 
-/// A real server on its way out.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Drain {
-    /// What it weighed before.
-    pub weight: u32,
-    /// `None`: as long as it takes.
-    pub deadline: Option<Moment>,
-    pub then: Then,
-    /// Its connections are waited for no longer.
-    pub is_done: bool,
+    /// Nobody outside could tell them apart.
+    pub fn is_same(&self, other: &Running) -> bool {
+        let Running { cluster, defaults, hash_key, states, file_names: _ } = self;
+        (cluster, defaults, hash_key, states)
+            == (&other.cluster, &other.defaults, &other.hash_key, &other.states)
+    }
 }
 
 /// What operations did.
@@ -101,7 +102,7 @@ impl Draft {
             Operation::RemoveRealServer { virtual_service, real_server } => {
                 let (at, server) = self.find_server(virtual_service, real_server)?;
                 let removed = self.service_mut(at).real_servers.remove(server);
-                self.forget_drain(at, removed.rip);
+                self.set_state(at, removed.rip, AdminState::Active);
                 Ok(())
             }
             Operation::SetWeight { virtual_service, real_server, weight } => {
@@ -133,7 +134,11 @@ impl Draft {
             Operation::Drain { virtual_service, real_server, timeout, then } => {
                 let deadline = timeout.map(|timeout| now.after(timeout.0));
                 let places = self.find_servers(virtual_service.as_ref(), real_server)?;
-                places.into_iter().for_each(|place| self.drain(place, deadline, *then));
+                let state = AdminState::Draining { until: deadline, then: *then };
+                places.into_iter().for_each(|(at, index)| {
+                    let rip = self.service(at).real_servers[index].rip;
+                    self.set_state(at, rip, state);
+                });
                 Ok(())
             }
             Operation::Undrain { virtual_service, real_server } => {
@@ -174,12 +179,7 @@ impl Draft {
             return Err(ControlError::new(Code::ServiceExists, message));
         }
         if next.name != before.name {
-            let drains = std::mem::take(&mut self.running.drains);
-            let renamed = |((service, rip), drain)| {
-                let service = if service == before.name { next.name.clone() } else { service };
-                ((service, rip), drain)
-            };
-            self.running.drains = drains.into_iter().map(renamed).collect();
+            self.running.states.rename_service(&before.name, &next.name);
         }
         if let Some(index) = &mut self.index {
             index.remove(&before);
@@ -205,13 +205,25 @@ impl Draft {
             index.remove(&removed);
         }
         self.zeroed.retain(|zeroed| *zeroed != at);
-        self.running.drains.retain(|(service, _), _| *service != removed.name);
+        self.running.states.forget_service(&removed.name);
     }
 
+    /// What a drain has removed gives way. Where no name is asked for, it is the one it had, or has in the file.
     fn add_server(&mut self, service: &ServiceRef, asked: &RealServerSpec) -> Result<(), ControlError> {
         let at = self.find(service)?;
-        let server = spec::real_server(asked)?;
-        let others = &self.service(at).real_servers;
+        let mut server = spec::real_server(asked)?;
+        let config = self.service(at);
+        let is_removed = |other: &&RealServerConfig| {
+            self.running.states.of(&config.name, other.rip) == AdminState::Removed
+        };
+        let (removed, others): (Vec<_>, Vec<_>) = config.real_servers.iter().partition(is_removed);
+        if asked.name.is_none() {
+            let before =
+                removed.iter().find(|other| other.rip == server.rip).map(|other| other.name.as_str());
+            let known = before.or_else(|| self.running.file_names.find(config, server.rip));
+            let known = known.filter(|name| others.iter().all(|other| other.name != *name));
+            server.name = known.map_or(server.name, str::to_owned);
+        }
         let exists = |message| Err(ControlError::new(Code::RealServerExists, message));
         if others.iter().any(|other| other.rip == server.rip) {
             return exists(format!("real server {} is in virtual service {service} already", server.rip));
@@ -219,7 +231,14 @@ impl Draft {
         if let Some(other) = others.iter().find(|other| other.name == server.name) {
             return exists(format!("the name {:?} is taken by real server {}", server.name, other.rip));
         }
-        self.service_mut(at).real_servers.push(server);
+        let gives_way = |other: &&&RealServerConfig| other.rip == server.rip || other.name == server.name;
+        let gives_way: Vec<IpAddr> = removed.iter().filter(gives_way).map(|other| other.rip).collect();
+        for rip in &gives_way {
+            self.set_state(at, *rip, AdminState::Active);
+        }
+        let servers = &mut self.service_mut(at).real_servers;
+        servers.retain(|other| !gives_way.contains(&other.rip));
+        servers.push(server);
         self.is_rebuilt = true;
         Ok(())
     }
@@ -229,29 +248,19 @@ impl Draft {
         let next = spec::edited_server(&before, edit)?;
         self.is_rebuilt |= next.name != before.name;
         if edit.weight.is_some() {
-            self.forget_drain(at, next.rip);
+            self.set_state(at, next.rip, AdminState::Active);
         }
         self.service_mut(at).real_servers[index] = next;
         Ok(())
-    }
-
-    fn drain(&mut self, (at, index): Place, deadline: Option<Moment>, then: Then) {
-        let service = self.service_mut(at);
-        let server = &mut service.real_servers[index];
-        let key = (service.name.clone(), server.rip);
-        let before = std::mem::take(&mut server.weight);
-        // Told twice, it remembers the weight of the first time.
-        let weight = self.running.drains.get(&key).map_or(before, |drain| drain.weight);
-        self.running.drains.insert(key, Drain { weight, deadline, then, is_done: false });
     }
 
     fn undrain(&mut self, places: &[Place], name: &str) -> Result<(), ControlError> {
         let mut is_any = false;
         for &(at, index) in places {
             let service = self.service(at);
-            let key = (service.name.clone(), service.real_servers[index].rip);
-            if let Some(drain) = self.running.drains.remove(&key) {
-                self.service_mut(at).real_servers[index].weight = drain.weight;
+            let rip = service.real_servers[index].rip;
+            if self.running.states.of(&service.name, rip) != AdminState::Active {
+                self.set_state(at, rip, AdminState::Active);
                 is_any = true;
             }
         }
@@ -261,15 +270,16 @@ impl Draft {
         Err(ControlError::new(Code::NotDraining, format!("real server {name} is not draining")))
     }
 
-    fn forget_drain(&mut self, at: usize, rip: IpAddr) {
-        let key = (self.service(at).name.clone(), rip);
-        self.running.drains.remove(&key);
+    fn set_state(&mut self, at: usize, rip: IpAddr, state: AdminState) {
+        let name = self.service(at).name.clone();
+        self.running.states.set(&name, rip, state);
     }
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::control::model::Then;
 
     const NOW: Moment = Moment::from_secs(100);
 
@@ -366,23 +376,57 @@ mod tests {
     }
 
     #[test]
-    fn a_drain_remembers_the_weight_of_the_first_time_and_a_weight_ends_it() {
+    fn a_drain_leaves_the_configured_weight_and_a_weight_ends_it() {
         let drain = r#"{"operation": "drain", "real_server": "server2", "timeout": 600, "then": "keep"}"#;
         let draining = told(&web(), &[drain, drain]).unwrap();
-        assert_eq!(weights(&draining), [0, 1]);
-        let drains: Vec<_> = draining.drains.values().copied().collect();
-        let deadline = Some(Moment::from_secs(700));
-        assert_eq!(drains, [Drain { weight: 3, deadline, then: Then::Keep, is_done: false }]);
+        assert_eq!(draining.cluster, web().cluster);
+        let until = Some(Moment::from_secs(700));
+        let states: Vec<_> = draining.states.iter().map(|(_, _, state)| state).collect();
+        assert_eq!(states, [AdminState::Draining { until, then: Then::Keep }]);
         let undrained =
             told(&draining, &[r#"{"operation": "undrain", "real_server": "172.25.3.2"}"#]).unwrap();
-        assert_eq!((weights(&undrained), undrained.drains.len()), (vec![3, 1], 0));
+        assert_eq!(undrained, web());
         let by_hand = r#"{"operation": "set_weight", "real_server": "server2", "weight": 7}"#;
         let weighed = told(&draining, &[by_hand]).unwrap();
-        assert_eq!((weights(&weighed), weighed.drains.len()), (vec![7, 1], 0));
+        assert_eq!((weights(&weighed), weighed.states), (vec![7, 1], AdminStates::default()));
         let rename =
             r#"{"operation": "edit_virtual_service", "virtual_service": "web", "set": {"name": "www"}}"#;
         let renamed = told(&draining, &[rename]).unwrap();
-        assert!(renamed.drains.keys().all(|(service, _)| service == "www") && renamed.drains.len() == 1);
-        assert_eq!(told(&draining, &[r#"{"operation": "flush"}"#]).unwrap().drains.len(), 0);
+        let names: Vec<_> = renamed.states.iter().map(|(service, ..)| service).collect();
+        assert_eq!(names, ["www"]);
+        let gone = [
+            r#"{"operation": "flush"}"#,
+            r#"{"operation": "remove_real_server", "virtual_service": "web", "real_server": "server2"}"#,
+        ];
+        for gone in gone {
+            assert_eq!(told(&draining, &[gone]).unwrap().states, AdminStates::default(), "{gone}");
+        }
+    }
+
+    #[test]
+    fn a_real_server_that_is_taken_out_and_put_back_keeps_the_name_that_the_file_gives_it() {
+        let file_names = Arc::new(FileNames::new(&web().cluster));
+        let running = Running { file_names, ..web() };
+        let service = r#"{"protocol": "tcp", "vip": "172.25.3.100", "port": 80}"#;
+        let remove = format!(
+            r#"{{"operation": "remove_real_server", "virtual_service": {service}, "real_server": "172.25.3.2"}}"#
+        );
+        let add = |rip: &str, name: &str| {
+            format!(
+                r#"{{"operation": "add_real_server", "virtual_service": {service}, "real_server": {{"rip": "{rip}"{name}}}}}"#
+            )
+        };
+        let names = |json: &[&str]| -> Vec<String> {
+            let running = told(&running, json).unwrap();
+            running.cluster.virtual_services[0].real_servers.iter().map(|s| s.name.clone()).collect()
+        };
+        let named = r#", "name": "server2""#;
+        assert_eq!(names(&[&remove, &add("172.25.3.2", "")]), ["172.25.3.3", "server2"]);
+        assert_eq!(
+            names(&[&remove, &add("172.25.3.9", named), &add("172.25.3.2", "")]),
+            ["172.25.3.3", "server2", "172.25.3.2"],
+            "unless another one has it"
+        );
+        assert_eq!(names(&[&remove, &add("172.25.3.2", r#", "name": "other""#)]), ["172.25.3.3", "other"]);
     }
 }

@@ -28,7 +28,8 @@ use crate::config::diff::{self, Difference};
 use crate::config::plan::DirectorPlan;
 use crate::config::{ConfigError, Source, consistency};
 use crate::control::model::{Change, Changed, Configuration, Event, Happened, Reload};
-use crate::control::operation::{Applied, Drains, Running, Zeroed, apply, drain};
+use crate::control::operation::{Applied, Running, Zeroed, apply, drain};
+use crate::control::state::{AdminStates, FileNames};
 use crate::control::{Code, ControlError};
 use crate::director::cluster::{Cluster, ClusterConfig};
 use crate::host::DirectorHost;
@@ -135,13 +136,14 @@ impl Control {
         let plan = self.read("request".to_owned(), configuration.toml).await?;
         self.check_restart(&plan)?;
         let hash_key = plan.hash_key.unwrap_or(self.running.hash_key);
-        let cluster = plan.cluster;
-        let running = self.carried_over(Running {
-            cluster: cluster.into(),
+        let next = Running {
+            cluster: Arc::new(plan.cluster.clone()),
             defaults: plan.defaults,
             hash_key,
-            drains: Drains::new(),
-        })?;
+            states: AdminStates::default(),
+            file_names: Arc::default(),
+        };
+        let running = self.carried_over(next, &plan.cluster)?;
         let (zeroed, dry_run) = (Zeroed::Nothing, configuration.dry_run);
         let next = Next { running, zeroed, by, what: Happened::Replaced, dry_run };
         let changed = self.advance(next, host).await?;
@@ -192,12 +194,14 @@ impl Control {
             Some(key) => key,
             None => self.running.hash_key,
         };
-        let running = self.carried_over(Running {
+        let next = Running {
             cluster: diff::merge(&base.cluster, &file.cluster, &self.running.cluster).into(),
             defaults: diff::merge_defaults(&base.defaults, &file.defaults, &self.running.defaults),
             hash_key,
-            drains: Drains::new(),
-        })?;
+            states: AdminStates::default(),
+            file_names: Arc::default(),
+        };
+        let running = self.carried_over(next, &file.cluster)?;
         let next = Next {
             running,
             zeroed: Zeroed::Nothing,
@@ -247,23 +251,24 @@ impl Control {
         Err(ControlError::new(Code::NeedsRestart, message))
     }
 
-    /// Drains and the hash key are no part of a file's services; the rest is checked as a whole.
-    fn carried_over(&self, mut next: Running) -> Result<Running, ControlError> {
+    /// States and the hash key are no part of a file's services; the rest is checked as a whole.
+    fn carried_over(&self, next: Running, file: &ClusterConfig) -> Result<Running, ControlError> {
         let mut cluster = Arc::unwrap_or_clone(next.cluster);
         for service in &mut cluster.virtual_services {
             service.scheduler_options.hash_key = next.hash_key;
         }
-        next.drains = drain::carry_over(&self.running, &mut cluster);
+        let states = self.running.states.carried_over(&self.running.cluster, &cluster, file);
         consistency::check(&cluster.virtual_services).map_err(|found| {
             let message = format!("{}; a service added by hand is in the way", found.message);
             ControlError::new(Code::Invalid, message)
         })?;
-        Ok(Running { cluster: cluster.into(), ..next })
+        let file_names = FileNames::new(file).into();
+        Ok(Running { cluster: cluster.into(), states, file_names, ..next })
     }
 
     /// Something waits for its time.
     pub fn has_to_tend(&self) -> bool {
-        !self.left.is_empty() || self.running.drains.values().any(|drain| !drain.is_done)
+        !self.left.is_empty() || self.running.states.draining() > 0
     }
 
     /// Ends what is over; to be asked about once a second while [`Control::has_to_tend`].
@@ -319,7 +324,7 @@ impl Control {
         let cluster = self.latest.load_full();
         let mut view = cluster.host().clone();
         view.vips_left.retain(|vip| !due.contains(vip));
-        self.install(cluster.succeed(self.running.cluster.clone(), view));
+        self.install(cluster.succeed(self.running.in_force(), view));
         self.publish();
     }
 
@@ -330,7 +335,7 @@ impl Control {
         match view::look(config, self.base.outer_source, host, Some(cluster.host())).await {
             Ok(view) => {
                 if *cluster.host() != view {
-                    let next = cluster.succeed(config.clone(), view);
+                    let next = cluster.succeed(self.running.in_force(), view);
                     self.install(next);
                     self.publish();
                     tracing::info!("director: the host's addresses or routes have changed; paths renewed");
@@ -344,21 +349,25 @@ impl Control {
     async fn advance(&mut self, next: Next, host: &mut DirectorHost) -> Result<Changed, ControlError> {
         let Next { running, zeroed, by, what, dry_run } = next;
         let differences = differences(&self.running, &running);
-        let is_same = running == self.running && zeroed == Zeroed::Nothing;
-        if is_same {
+        if running.is_same(&self.running) && zeroed == Zeroed::Nothing {
+            if !dry_run {
+                self.running = running;
+            }
             return Ok(Changed { generation: self.generation, dry_run, differences });
         }
         let refused = |error: crate::host::HostError| {
             ControlError::new(Code::HostRefused, format!("{error}; nothing was changed"))
         };
         let cluster = self.latest.load_full();
-        let (old, new) = (self.running.cluster.clone(), running.cluster.clone());
+        let (old, new) = (self.running.in_force(), running.in_force());
         // Where nothing comes or goes, the host has nothing to say.
         let is_news = differences.iter().any(comes_or_goes);
         let view = match is_news {
             true => {
                 let source = self.base.outer_source;
-                view::look_at_news(&new, source, host, cluster.host(), &old).await.map_err(refused)?
+                view::look_at_news(&new.config, source, host, cluster.host(), &old.config)
+                    .await
+                    .map_err(refused)?
             }
             false => cluster.host().clone(),
         };
@@ -367,7 +376,7 @@ impl Control {
         }
         if old != new {
             self.install(cluster.succeed(new.clone(), view));
-            let captured = if is_news { capture_new(&old, &new, host).await } else { Ok(()) };
+            let captured = if is_news { capture_new(&old.config, &new.config, host).await } else { Ok(()) };
             if let Err(error) = captured {
                 let latest = self.latest.load_full();
                 self.install(latest.succeed(old, cluster.host().clone()));
@@ -405,7 +414,7 @@ impl Control {
             generation: self.generation,
             cluster: self.latest.load_full(),
             defaults: self.running.defaults,
-            drains: self.running.drains.clone(),
+            states: self.running.states.clone(),
             hash_key: self.base.hash_key.and(Some(self.running.hash_key)),
         });
     }

@@ -20,7 +20,8 @@ use super::worker::{Handler, Workers};
 use super::{Options, http, logging, no_raw_socket, process, view};
 use crate::config::plan::{Announce, Capture, DirectorPlan};
 use crate::control::model::Reload;
-use crate::control::operation::{Drains, Running};
+use crate::control::operation::Running;
+use crate::control::state::{AdminStates, FileNames};
 use crate::datapath::BATCH;
 use crate::datapath::raw_socket::{Receiver, Sender};
 use crate::datapath::tun::{Queue, Tun};
@@ -343,7 +344,9 @@ fn running(plan: &DirectorPlan) -> Running {
     for service in &mut cluster.virtual_services {
         service.scheduler_options.hash_key = hash_key;
     }
-    Running { cluster: cluster.into(), defaults: plan.defaults, hash_key, drains: Drains::new() }
+    let file_names = FileNames::new(&plan.cluster).into();
+    let states = AdminStates::default();
+    Running { cluster: cluster.into(), defaults: plan.defaults, hash_key, states, file_names }
 }
 
 struct DirectorHandler {

@@ -24,8 +24,8 @@ use crate::packet::Flow;
 use crate::time::Moment;
 
 pub use config::{
-    ClusterConfig, HostView, Matcher, NoService, OnRemoved, Path, Persistence, Ports, RealServerConfig,
-    UnknownTcp, VirtualServiceConfig,
+    ClusterConfig, EffectiveWeights, HostView, InForce, Matcher, NoService, OnRemoved, Path, Persistence,
+    Ports, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
 
 /// MTU assumed for a path nobody has told us about (IEEE 802.3).
@@ -98,7 +98,10 @@ impl Slot {
 pub struct RealServer {
     pub slot: Slot,
     pub virtual_service: u16,
+    /// As configured.
     pub config: RealServerConfig,
+    /// The weight that the schedulers see.
+    pub weight: u32,
     /// The RIP; only IPv4 can be encapsulated to.
     pub rip: Ipv4Addr,
     pub path: Path,
@@ -174,12 +177,12 @@ fn read(count: &AtomicI32) -> u32 {
 
 impl RealServer {
     pub fn weight(&self) -> u32 {
-        self.config.weight
+        self.weight
     }
 
     /// May be given new connections.
     pub fn is_eligible(&self) -> bool {
-        self.config.weight > 0 && !self.live.is_overloaded.load(Ordering::Relaxed)
+        self.weight > 0 && !self.live.is_overloaded.load(Ordering::Relaxed)
     }
 
     pub fn active(&self) -> u64 {
@@ -251,6 +254,7 @@ type Ranged = (Ports, Arc<VirtualService>);
 /// A snapshot. Looked up by every packet, changed by none.
 pub struct Cluster {
     config: Arc<ClusterConfig>,
+    weights: EffectiveWeights,
     host: HostView,
     by_key: HashMap<ServiceKey, Arc<VirtualService>, FixedState>,
     /// Pieces that do not overlap, in ascending order.
@@ -271,13 +275,14 @@ pub struct Cluster {
 }
 
 impl Cluster {
-    pub fn new(config: impl Into<Arc<ClusterConfig>>, host: HostView) -> Cluster {
-        Cluster::empty().succeed(config, host)
+    pub fn new(in_force: impl Into<InForce>, host: HostView) -> Cluster {
+        Cluster::empty().succeed(in_force, host)
     }
 
     fn empty() -> Cluster {
         Cluster {
             config: Arc::default(),
+            weights: EffectiveWeights::new(),
             host: HostView::default(),
             by_key: HashMap::default(),
             by_range: HashMap::default(),
@@ -293,10 +298,11 @@ impl Cluster {
     }
 
     /// The snapshot after this one. [`identity`] says which virtual services and real servers go on.
-    pub fn succeed(&self, config: impl Into<Arc<ClusterConfig>>, host: HostView) -> Cluster {
-        build::succeed(self, config.into(), host)
+    pub fn succeed(&self, in_force: impl Into<InForce>, host: HostView) -> Cluster {
+        build::succeed(self, in_force.into(), host)
     }
 
+    /// As configured.
     pub fn config(&self) -> &Arc<ClusterConfig> {
         &self.config
     }

@@ -159,6 +159,7 @@ pub(crate) mod testing {
                     slot: Slot::new(index as u32, 0),
                     virtual_service: 0,
                     config: RealServerConfig::new(rip.into(), weight),
+                    weight,
                     rip,
                     path: Path { source: Ipv4Addr::UNSPECIFIED, mtu: 1500 },
                     encapsulation: &encapsulation::ipip::ROW,

@@ -149,6 +149,7 @@ impl Desk {
             name: config.name.clone(),
             rip: config.rip,
             weight: config.weight,
+            weight_now: config.weight,
             upper_threshold: config.upper_threshold,
             lower_threshold: config.lower_threshold,
             path_mtu: config.path_mtu,

@@ -249,8 +249,8 @@ pub fn two_writers() -> Outcome {
     Ok(())
 }
 
-/// A drained real server gets nothing new, keeps its connections until the deadline, and is gone then; another
-/// one is kept and comes back with its weight.
+/// A drained real server gets nothing new, keeps its connections until the deadline, and is gone then; its configured
+/// weight stays, and it comes back with it.
 pub fn drains() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -273,11 +273,12 @@ pub fn drains() -> Outcome {
     assert_eq!(kept.get("/")?.text(), "server2", "a draining real server keeps its connections");
     let server2 =
         |lab: &Lab| web_service(lab).real_servers.into_iter().find(|server| server.name == "server2");
-    let draining = server2(&lab).expect("server2").drain.expect("a drain");
-    assert!(
-        (draining.weight, draining.done) == (7, false) && draining.deadline_in > Some(590),
-        "{draining:?}"
-    );
+    let draining = server2(&lab).expect("server2");
+    assert_eq!((draining.weight, draining.weight_now), (7, 0));
+    let drain_now = draining.drain.expect("a drain");
+    assert!(!drain_now.done && drain_now.deadline_in > Some(590), "{drain_now:?}");
+    let saved = client(&lab).configuration().expect("the configuration").toml;
+    assert!(saved.contains("weight = 7") && !saved.contains("weight = 0"), "{saved}");
     director.signal(Signal::SIGHUP)?;
     client(&lab).reload(&Reload::default()).expect("a reload");
     assert!(server2(&lab).expect("server2").drain.is_some(), "a drain survives a reload");
@@ -286,8 +287,17 @@ pub fn drains() -> Outcome {
     let back = server2(&lab).expect("server2");
     assert_eq!((back.weight, back.drain), (7, None));
     change(&lab, vec![drain("server2", 1, Then::Remove)]);
-    poll_until("the deadline", || server2(&lab).is_none().then_some(()));
+    poll_until("the deadline", || server2(&lab).expect("server2").is_removed().then_some(()));
     assert!(director.log().contains("drained, the deadline is over"), "{}", director.log());
+    assert!(ask_times(&lab, 6)?.iter().all(|answer| answer == "server3"));
+    let saved = client(&lab).configuration().expect("the configuration").toml;
+    assert!(!saved.contains("server2"), "{saved}");
+    let reloaded = client(&lab).reload(&Reload::default()).expect("a reload");
+    let told: Vec<String> = reloaded.differences.iter().map(ToString::to_string).collect();
+    assert_eq!(told, ["web server2: state removed -> active"]);
+    let back = server2(&lab).expect("server2");
+    assert_eq!((back.weight_now, back.drain), (7, None), "the file lists it");
+    assert!(ask_times(&lab, 6)?.iter().any(|answer| answer == "server2"));
     assert_conserved(&lab)
 }
 

@@ -78,7 +78,7 @@ impl Screen {
     fn rows(&self, service: &VirtualService) -> Vec<Row> {
         let sum =
             |count: fn(&RealServer) -> u32| service.real_servers.iter().map(|s| u64::from(count(s))).sum();
-        let is_served = service.real_servers.iter().any(|server| server.weight > 0 && !server.overloaded);
+        let is_served = service.real_servers.iter().any(|server| server.weight_now > 0 && !server.overloaded);
         let rates = &service.rates;
         let mut rows = vec![Row {
             name: service_name(service),
@@ -148,7 +148,7 @@ fn server_row(server: &RealServer) -> Row {
     let rip = server.rip.to_string();
     let name = if server.name == rip { rip } else { format!("{} {rip}", server.name) };
     let (state, colour) = match server {
-        RealServer { drain: Some(drain), .. } => (drain_text(drain), Some(YELLOW)),
+        RealServer { drain: Some(drain), weight, .. } => (drain_text(drain, *weight), Some(YELLOW)),
         RealServer { weight: 0, .. } => ("quiesced".to_owned(), Some(YELLOW)),
         RealServer { overloaded: true, upper_threshold, .. } => {
             (format!("overloaded: its limit is {upper_threshold} connections"), Some(YELLOW))
@@ -158,7 +158,7 @@ fn server_row(server: &RealServer) -> Row {
     let rates = &server.rates;
     Row {
         name: format!("  {name}"),
-        weight: server.weight.to_string(),
+        weight: server.weight_now.to_string(),
         active: server.active_connections.into(),
         inactive: server.inactive_connections.into(),
         rates: [rates.connections, rates.packets, rates.bytes],
@@ -167,18 +167,21 @@ fn server_row(server: &RealServer) -> Row {
     }
 }
 
-fn drain_text(drain: &Draining) -> String {
+fn drain_text(drain: &Draining, weight: u32) -> String {
     let then = match drain.then {
         Then::Remove => "then removed",
         Then::Keep => "then kept",
     };
-    match (drain.done, drain.deadline_in) {
-        (true, _) => "drained".to_owned(),
-        (false, Some(seconds)) => {
-            let left = humantime::format_duration(Duration::from_secs(seconds));
-            format!("draining, {left} left, {then}")
+    match (drain.done, drain.then, drain.deadline_in) {
+        (true, Then::Remove, _) => {
+            format!("removed by a drain; `undrain` brings it back with weight {weight}")
         }
-        (false, None) => format!("draining, {then}"),
+        (true, Then::Keep, _) => format!("quiesced by a drain; `undrain` gives it weight {weight}"),
+        (false, _, Some(seconds)) => {
+            let left = humantime::format_duration(Duration::from_secs(seconds));
+            format!("draining, {left} left, {then}; configured weight {weight}")
+        }
+        (false, _, None) => format!("draining, {then}; configured weight {weight}"),
     }
 }
 
@@ -229,7 +232,7 @@ mod tests {
 
     fn server(rip: &str, more: serde_json::Value) -> serde_json::Value {
         let mut server = serde_json::json!({
-            "name": rip, "rip": rip, "weight": 1, "upper_threshold": 0, "lower_threshold": 0, "path_mtu": null,
+            "name": rip, "rip": rip, "weight": 1, "weight_now": 1, "upper_threshold": 0, "lower_threshold": 0, "path_mtu": null,
             "path_mtu_now": 1500, "encapsulation": "ipip", "active_connections": 12, "inactive_connections": 3,
             "persistent_connections": 0, "overloaded": false, "drain": null,
             "statistics": {"connections": 5, "packets": 50, "bytes": 5000},
@@ -250,14 +253,19 @@ mod tests {
                 "real_servers": servers
             })
         };
-        let drain = serde_json::json!({"weight": 0, "drain": {"weight": 1, "deadline_in": 250, "then": "keep", "done": false}});
+        let drain = |then: &str, done: bool| {
+            let drain = serde_json::json!({"deadline_in": 250, "then": then, "done": done});
+            serde_json::json!({"weight": 5, "weight_now": 0, "drain": drain})
+        };
         let overloaded = serde_json::json!({"name": "server4", "overloaded": true, "upper_threshold": 15});
         let servers = vec![
             server("172.25.3.2", serde_json::json!({})),
-            server("172.25.3.3", drain),
+            server("172.25.3.3", drain("keep", false)),
+            server("172.25.3.5", drain("keep", true)),
+            server("172.25.3.6", drain("remove", true)),
             server("172.25.3.4", overloaded),
         ];
-        let idle = vec![server("172.25.3.2", serde_json::json!({"weight": 0}))];
+        let idle = vec![server("172.25.3.2", serde_json::json!({"weight": 0, "weight_now": 0}))];
         model(serde_json::json!({
             "generation": 7,
             "virtual_services": [service("web", 80, servers), service("tcp-172.25.3.100-443", 443, idle)]
@@ -281,9 +289,11 @@ lvs-tund 0.1.0, up 1h 2m, on eth0 by lvsd0, generation 7
 60 of 1048576 connections, 6 new/s, 12.3k packets/s, 1.0M bits/s, 4 persistent clients, 1 draining
 
                          weight    active  inactive    new/s packets/s    bits/s  state
-web: tcp 172.25.3.100:80               36         9        0         0         0  sh, sh-port, persistent 10m by /24
+web: tcp 172.25.3.100:80               60        15        0         0         0  sh, sh-port, persistent 10m by /24
   172.25.3.2                  1        12         3        2      1.5k      8.0M
-  172.25.3.3                  0        12         3        2      1.5k      8.0M  draining, 4m 10s left, then kept
+  172.25.3.3                  0        12         3        2      1.5k      8.0M  draining, 4m 10s left, then kept; configured weight 5
+  172.25.3.5                  0        12         3        2      1.5k      8.0M  quiesced by a drain; `undrain` gives it weight 5
+  172.25.3.6                  0        12         3        2      1.5k      8.0M  removed by a drain; `undrain` brings it back with weight 5
   server4 172.25.3.4          1        12         3        2      1.5k      8.0M  overloaded: its limit is 15 connections
 tcp 172.25.3.100:443                   12         3        0         0         0  sh, sh-port, persistent 10m by /24, no real server takes new connections
   172.25.3.2                  0        12         3        2      1.5k      8.0M  quiesced

@@ -53,7 +53,7 @@ pub fn services(
     for row in rows {
         layout.service(&mut text, &row);
         let servers = match terms.is_unsorted {
-            true => row.service.real_servers.iter().rev().collect(),
+            true => servers_of(row.service),
             false => sorted_servers(row.service),
         };
         servers.into_iter().for_each(|server| layout.server(&mut text, &row.matcher, server));
@@ -77,9 +77,13 @@ pub(super) fn sorted_services(list: &[VirtualService]) -> Vec<&VirtualService> {
     sorted(rows).into_iter().map(|row| row.service).collect()
 }
 
+/// Those that are there, the newest first.
+fn servers_of(service: &VirtualService) -> Vec<&RealServer> {
+    service.real_servers.iter().rev().filter(|server| !server.is_removed()).collect()
+}
+
 pub(super) fn sorted_servers(service: &VirtualService) -> Vec<&RealServer> {
-    let servers: Vec<&RealServer> = service.real_servers.iter().rev().collect();
-    merge_sort(&servers, &|a, b| compare_addresses(a.rip, b.rip))
+    merge_sort(&servers_of(service), &|a, b| compare_addresses(a.rip, b.rip))
 }
 
 fn sorted(rows: Vec<Row>) -> Vec<Row> {
@@ -147,7 +151,7 @@ impl Layout<'_> {
     fn server(&self, text: &mut String, matcher: &Matcher, server: &RealServer) {
         let name = self.name(matcher, server.rip);
         let (weight, active, inactive) =
-            (server.weight, server.active_connections, server.inactive_connections);
+            (server.weight_now, server.active_connections, server.inactive_connections);
         let large = |number| large(number, self.is_exact);
         let columns = match self.kind {
             ListKind::Statistics => {

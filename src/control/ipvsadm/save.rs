@@ -35,8 +35,8 @@ pub fn save(services: &[VirtualService], defaults: &Timeouts, names: &dyn Names)
         _ = writeln!(saved.text, "-A {word} -s {}{}", service.scheduler, service_terms(service));
         for server in sorted_servers(service) {
             let rip = place_text(server.rip, &port_text(place.1.port, place.0, names), names);
-            let weight = weight_of(server);
-            let encapsulation = &server.encapsulation;
+            // A draining one is saved with the weight it will have again.
+            let (weight, encapsulation) = (server.weight, &server.encapsulation);
             let thresholds = thresholds(server);
             _ = writeln!(
                 saved.text,
@@ -93,11 +93,6 @@ fn service_terms(service: &VirtualService) -> String {
     text
 }
 
-/// A draining real server is saved with the weight it will have again.
-fn weight_of(server: &RealServer) -> u32 {
-    server.drain.as_ref().map_or(server.weight, |drain| drain.weight)
-}
-
 fn thresholds(server: &RealServer) -> String {
     let mut text = String::new();
     for (option, threshold) in [("-x", server.upper_threshold), ("-y", server.lower_threshold)] {
@@ -129,7 +124,7 @@ fn note_left_out(left_out: &mut Vec<String>, service: &VirtualService, defaults:
     if !keys.is_empty() {
         left_out.push(format!("{}: {}", service.name, keys.join(", ")));
     }
-    for server in &service.real_servers {
+    for server in sorted_servers(service) {
         let odd = [
             (server.name != server.rip.to_string(), "name"),
             (server.path_mtu.is_some(), "path_mtu"),

@@ -6,14 +6,16 @@ use std::sync::atomic::Ordering;
 use crate::config::write;
 use crate::control::model::{
     AllStatistics, Draining, Persistence, Rates, RealServer, Seconds, ServerStatistics, ServiceStatistics,
-    Statistics, Status, Timeouts, VirtualService,
+    Statistics, Status, Then, Timeouts, VirtualService,
 };
-use crate::control::operation::Drain;
+use crate::control::state::{AdminState, effective_weight};
 use crate::daemon::control::{Published, Shared};
-use crate::director::cluster::{self, VirtualServiceConfig};
+use crate::director::cluster::{self, Live, PATH_MTU_DEFAULT, RealServerConfig, VirtualServiceConfig};
 use crate::director::connection;
 use crate::director::scheduler::mh;
+use crate::encapsulation::ipip;
 use crate::metrics::ledger::{Reading, Totals};
+use crate::time::Moment;
 
 pub fn virtual_service(
     service: &cluster::VirtualService,
@@ -22,10 +24,16 @@ pub fn virtual_service(
 ) -> VirtualService {
     let (own, servers) = readings(service, shared);
     let VirtualServiceConfig { name, matchers, scheduler, persistence, is_one_packet, .. } = &service.config;
-    let real_server = |config: &cluster::RealServerConfig| {
-        let index = service.real_servers.iter().position(|server| server.config.rip == config.rip)?;
-        let drain = published.drains.get(&(name.clone(), config.rip));
-        Some(of_server(&service.real_servers[index], servers[index], drain, shared))
+    let real_server = |config: &RealServerConfig| {
+        let index = service.real_servers.iter().position(|server| server.config.rip == config.rip);
+        // One that a drain has removed is in the snapshot while connections point to it.
+        let gone = || {
+            let mut all = published.cluster.real_servers();
+            all.find(|server| server.virtual_service == service.slot && server.config.rip == config.rip)
+        };
+        let server = index.map(|index| &service.real_servers[index]).or_else(gone).map(|server| &**server);
+        let reading = index.map(|index| servers[index]).unwrap_or_default();
+        of_server(config, server, reading, published.states.of(name, config.rip), published, shared)
     };
     VirtualService {
         name: name.clone(),
@@ -44,38 +52,54 @@ pub fn virtual_service(
         timeouts: timeouts(&service.config.timeouts),
         statistics: statistics(own.since_zero),
         rates: rates(own.rates),
-        real_servers: service.config.real_servers.iter().filter_map(real_server).collect(),
+        real_servers: service.config.real_servers.iter().map(real_server).collect(),
     }
 }
 
 fn of_server(
-    server: &cluster::RealServer,
+    config: &RealServerConfig,
+    server: Option<&cluster::RealServer>,
     reading: Reading,
-    drain: Option<&Drain>,
+    state: AdminState,
+    published: &Published,
     shared: &Shared,
 ) -> RealServer {
-    let (config, live, now) = (&server.config, &server.live, shared.clock.now());
+    let now = shared.clock.now();
+    let path_mtu = || {
+        let path = published.cluster.host().paths.get(&config.rip).map(|path| path.mtu);
+        config.path_mtu.or(path).unwrap_or(PATH_MTU_DEFAULT)
+    };
+    let live = server.map(|server| &*server.live);
     RealServer {
         name: config.name.clone(),
         rip: config.rip,
         weight: config.weight,
+        weight_now: effective_weight(config.weight, state).unwrap_or_default(),
         upper_threshold: config.upper_threshold,
         lower_threshold: config.lower_threshold,
         path_mtu: config.path_mtu,
-        path_mtu_now: server.path_mtu(now),
-        encapsulation: server.encapsulation.name.to_owned(),
-        active_connections: live.active(),
-        inactive_connections: live.inactive(),
-        persistent_connections: live.persistent(),
-        overloaded: live.is_overloaded.load(Ordering::Relaxed),
-        drain: drain.map(|drain| Draining {
-            weight: drain.weight,
-            deadline_in: drain.deadline.map(|deadline| deadline.since(now).as_secs()),
-            then: drain.then,
-            done: drain.is_done,
-        }),
+        path_mtu_now: server.map_or_else(path_mtu, |server| server.path_mtu(now)),
+        encapsulation: server.map_or(ipip::ROW.name, |server| server.encapsulation.name).to_owned(),
+        active_connections: live.map_or(0, Live::active),
+        inactive_connections: live.map_or(0, Live::inactive),
+        persistent_connections: live.map_or(0, Live::persistent),
+        overloaded: live.is_some_and(|live| live.is_overloaded.load(Ordering::Relaxed)),
+        drain: draining(state, now),
         statistics: statistics(reading.since_zero),
         rates: rates(reading.rates),
+    }
+}
+
+fn draining(state: AdminState, now: Moment) -> Option<Draining> {
+    let ended = |then| Some(Draining { deadline_in: None, then, done: true });
+    match state {
+        AdminState::Active => None,
+        AdminState::Draining { until, then } => {
+            let deadline_in = until.map(|until| until.since(now).as_secs());
+            Some(Draining { deadline_in, then, done: false })
+        }
+        AdminState::Quiesced => ended(Then::Keep),
+        AdminState::Removed => ended(Then::Remove),
     }
 }
 
@@ -113,18 +137,18 @@ pub fn status(published: &Published, shared: &Shared) -> Status {
         sum = sum.plus(&reading.since_zero);
         sum_rates = sum_rates.plus(&reading.rates);
     }
-    let services = &published.cluster.config().virtual_services;
+    let services = published.cluster.in_order();
     let connections = &shared.tables.connections;
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         generation: published.generation,
-        uptime: shared.clock.now().since(crate::time::Moment::ZERO).as_secs(),
+        uptime: shared.clock.now().since(Moment::ZERO).as_secs(),
         interface: shared.plan.interface.clone(),
         tun: shared.plan.tun.clone(),
         config_file: shared.config_file.clone(),
         virtual_services: services.len(),
         real_servers: services.iter().map(|service| service.real_servers.len()).sum(),
-        draining: published.drains.values().filter(|drain| !drain.is_done).count(),
+        draining: published.states.draining(),
         connections: connections.len(),
         connections_max: connections.connections_max(),
         templates: shared.tables.templates.len(),

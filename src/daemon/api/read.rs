@@ -99,21 +99,22 @@ pub async fn statistics(State(api): State<Api>) -> Response {
     blocking(move || json(&listing::all_statistics(&api.shared.published(), &api.shared))).await
 }
 
-/// The configuration in force, as a file says it; what is posted to the same path.
+/// The configuration in force, as a file says it, with configured weights and without what drains have removed; what is
+/// posted to the same path.
 #[utoipa::path(get, path = "/api/v1/config", responses((status = 200, body = Configuration)))]
 pub async fn configuration(State(api): State<Api>) -> Response {
     blocking(move || {
         let published = api.shared.published();
-        let toml = config_text::director(&in_force(&published, &api));
+        let toml = config_text::director(&configured(&published, &api));
         json(&Configuration { toml, if_generation: Some(published.generation), dry_run: false })
     })
     .await
 }
 
-/// What the director does, as a plan.
-fn in_force(published: &Published, api: &Api) -> DirectorPlan {
+/// What is configured, as a plan.
+fn configured(published: &Published, api: &Api) -> DirectorPlan {
     DirectorPlan {
-        cluster: (**published.cluster.config()).clone(),
+        cluster: published.states.without_removed(published.cluster.config()),
         defaults: published.defaults,
         hash_key: published.hash_key.filter(|_| api.has_secrets),
         ..api.shared.plan.clone()

@@ -8,7 +8,8 @@ use tokio::sync::broadcast;
 use super::super::clock::Clock;
 use crate::config::plan::{DirectorPlan, ServiceDefaults};
 use crate::control::model::Event;
-use crate::control::operation::{Drains, Zeroed};
+use crate::control::operation::Zeroed;
+use crate::control::state::AdminStates;
 use crate::director::cluster::{Cluster, VirtualService};
 use crate::director::tables::Tables;
 use crate::metrics::counters::DirectorCounters;
@@ -25,7 +26,7 @@ pub struct Published {
     pub generation: u64,
     pub cluster: Arc<Cluster>,
     pub defaults: ServiceDefaults,
-    pub drains: Drains,
+    pub states: AdminStates,
     /// As an operator said it; a random one is not told.
     pub hash_key: Option<[u8; 16]>,
 }
@@ -58,7 +59,7 @@ impl Shared {
             generation: FIRST_GENERATION,
             cluster,
             defaults: plan.defaults,
-            drains: Drains::new(),
+            states: AdminStates::default(),
             hash_key: plan.hash_key,
         };
         Shared {

@@ -1,36 +1,42 @@
 //! What is told about a change: what is different, and in one sentence.
 
-use std::net::IpAddr;
-
 use crate::config::diff::{self, Difference};
 use crate::control::model::Happened;
-use crate::control::operation::{Drains, Running, Zeroed};
+use crate::control::operation::{Running, Zeroed};
+use crate::director::cluster::identity::predecessors;
 
 /// Differences named in a log line.
 const LOGGED_MAX: usize = 8;
 
-/// What is different between two configurations, drains included.
+/// What is different between two configurations, administrative states included.
 pub fn differences(old: &Running, new: &Running) -> Vec<Difference> {
     let mut found = diff::defaults(&old.defaults, &new.defaults);
     found.extend(diff::clusters(&old.cluster, &new.cluster));
-    let drain = |service: &str, rip: &IpAddr, from: Option<&str>, to: Option<&str>| Difference {
-        virtual_service: Some(service.to_owned()),
-        real_server: Some(rip.to_string()),
-        key: Some("drain".to_owned()),
-        from: from.map(str::to_owned),
-        to: to.map(str::to_owned),
-    };
-    let state = |drains: &Drains, key| {
-        drains.get(key).map(|drain| if drain.is_done { "drained" } else { "draining" })
-    };
-    for key @ (service, rip) in old.drains.keys().chain(new.drains.keys()) {
-        let (from, to) = (state(&old.drains, key), state(&new.drains, key));
-        let difference = drain(service, rip, from, to);
-        if from != to && !found.contains(&difference) {
-            found.push(difference);
+    states(&mut found, old, new);
+    found
+}
+
+fn states(found: &mut Vec<Difference>, old: &Running, new: &Running) {
+    if old.states == new.states {
+        return;
+    }
+    let (before, after) = (&old.cluster.virtual_services, &new.cluster.virtual_services);
+    for (service, predecessor) in after.iter().zip(predecessors(before, after)) {
+        let name_before = predecessor.map(|index| before[index].name.as_str());
+        for server in &service.real_servers {
+            let from = name_before.map(|name| old.states.of(name, server.rip)).unwrap_or_default().word();
+            let to = new.states.of(&service.name, server.rip).word();
+            if from != to {
+                found.push(Difference {
+                    virtual_service: Some(service.name.clone()),
+                    real_server: Some(server.name.clone()),
+                    key: Some("state".to_owned()),
+                    from: Some(from.to_owned()),
+                    to: Some(to.to_owned()),
+                });
+            }
         }
     }
-    found
 }
 
 /// One sentence about a change.

@@ -6,7 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{
-    Cluster, ClusterConfig, HostView, Matcher, PATH_MTU_DEFAULT, Path, Ports, Ranged, RealServer,
+    Cluster, EffectiveWeights, HostView, InForce, Matcher, PATH_MTU_DEFAULT, Path, Ports, Ranged, RealServer,
     RealServerConfig, ServiceKey, Slot, VirtualService, VirtualServiceConfig, bits, identity,
 };
 use crate::director::path::SoftState;
@@ -15,8 +15,9 @@ use crate::encapsulation;
 
 /// The snapshot after `old`. Which virtual services and real servers go on, [`identity`] says. What is as it was is
 /// taken over as it is: a change of one service among thousands costs a look at each.
-pub(super) fn succeed(old: &Cluster, config: Arc<ClusterConfig>, host: HostView) -> Cluster {
-    let mut builder = Builder::new(old);
+pub(super) fn succeed(old: &Cluster, in_force: InForce, host: HostView) -> Cluster {
+    let InForce { config, weights } = in_force;
+    let mut builder = Builder::new(old, &weights);
     let own = host.own_addresses.iter().chain(&host.vips_left).copied().map(bits).collect();
     let vips = host.vips_left.iter().copied().map(bits).collect();
     let mut cluster = Cluster { host, own, vips, ..Cluster::empty() };
@@ -48,11 +49,13 @@ pub(super) fn succeed(old: &Cluster, config: Arc<ClusterConfig>, host: HostView)
         cluster.real_servers.iter().flatten().map(|server| (server.rip, server.clone())).collect();
     cluster.generations = builder.generations;
     cluster.config = config;
+    cluster.weights = weights;
     cluster
 }
 
 struct Builder<'a> {
     old: &'a Cluster,
+    weights: &'a EffectiveWeights,
     real_servers: Vec<Option<Arc<RealServer>>>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
     generations: Vec<u8>,
@@ -68,10 +71,11 @@ struct Builder<'a> {
 }
 
 impl<'a> Builder<'a> {
-    fn new(old: &'a Cluster) -> Builder<'a> {
+    fn new(old: &'a Cluster, weights: &'a EffectiveWeights) -> Builder<'a> {
         let removed = old.real_servers().filter(|server| !server.is_present && server.live.is_referenced());
         Builder {
             old,
+            weights,
             real_servers: vec![None; old.real_servers.len()],
             virtual_services: vec![None; old.virtual_services.len()],
             generations: old.generations.clone(),
@@ -122,7 +126,10 @@ impl<'a> Builder<'a> {
         old: Option<&Arc<VirtualService>>,
         host: &HostView,
     ) -> Arc<VirtualService> {
-        if let Some(service) = old.filter(|old| old.config == *config && has_its_paths(old, host)) {
+        let has_its_weights = self.old.weights.get(&config.name) == self.weights.get(&config.name);
+        let is_same =
+            |old: &&Arc<VirtualService>| has_its_weights && old.config == *config && has_its_paths(old, host);
+        if let Some(service) = old.filter(is_same) {
             for server in &service.real_servers {
                 self.real_servers[server.slot.index() as usize] = Some(server.clone());
             }
@@ -133,7 +140,10 @@ impl<'a> Builder<'a> {
         let mut real_servers: Vec<Arc<RealServer>> = config
             .real_servers
             .iter()
-            .filter_map(|server| self.real_server(slot, server, old.map(|old| &**old), host))
+            .filter_map(|server| {
+                let weight = self.weight(config, server)?;
+                self.real_server(slot, server, weight, old.map(|old| &**old), host)
+            })
             .collect();
         real_servers.sort_by_key(|server| server.rip);
         let row = scheduler::find(config.scheduler).unwrap_or(scheduler::DEFAULT);
@@ -150,10 +160,17 @@ impl<'a> Builder<'a> {
         service
     }
 
+    /// The weight that the schedulers see; `None`: the real server is not there.
+    fn weight(&self, service: &VirtualServiceConfig, server: &RealServerConfig) -> Option<u32> {
+        let effective = self.weights.get(&service.name).and_then(|weights| weights.get(&server.rip));
+        effective.copied().unwrap_or(Some(server.weight))
+    }
+
     fn real_server(
         &mut self,
         virtual_service: u16,
         config: &RealServerConfig,
+        weight: u32,
         old: Option<&VirtualService>,
         host: &HostView,
     ) -> Option<Arc<RealServer>> {
@@ -171,6 +188,7 @@ impl<'a> Builder<'a> {
             slot,
             virtual_service,
             config: config.clone(),
+            weight,
             rip,
             path: path_of(config, host),
             soft: self.soft_state(rip, host),
@@ -293,9 +311,11 @@ fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>], from: &mut usize) -
 
 #[cfg(test)]
 mod tests {
+    use super::super::ClusterConfig;
     use super::*;
     use crate::director::connection::Activity;
     use crate::packet::Protocol;
+    use std::collections::BTreeMap;
 
     fn service(port: u16, rips: &[u8]) -> VirtualServiceConfig {
         let vip = "172.25.3.100".parse().unwrap();
@@ -346,6 +366,30 @@ mod tests {
         assert_eq!(named(&back, "80").slot, busy.virtual_service);
         let server = &named(&back, "80").real_servers[0];
         assert!(server.is_present && server.slot == busy.slot && Arc::ptr_eq(&server.live, &busy.live));
+    }
+
+    #[test]
+    fn an_effective_weight_changes_what_schedulers_see_and_not_what_is_configured() {
+        let old = after(&Cluster::empty(), &[service(80, &[2, 3]), service(81, &[2])]);
+        let rip = |last| IpAddr::from([172, 25, 3, last]);
+        let weigh = |weights: &[(IpAddr, Option<u32>)]| {
+            let weights = BTreeMap::from([("80".to_owned(), weights.iter().copied().collect())]);
+            InForce { config: old.config().clone(), weights }
+        };
+        let busy = named(&old, "80").real_servers[0].clone();
+        busy.book_new(Activity::Active);
+        let quiesced = old.succeed(weigh(&[(rip(2), Some(0))]), HostView::default());
+        let server = &named(&quiesced, "80").real_servers[0];
+        assert_eq!((server.weight(), server.config.weight, server.is_eligible()), (0, 1, false));
+        assert!(Arc::ptr_eq(named(&old, "81"), named(&quiesced, "81")), "another service is not touched");
+        let removed = quiesced.succeed(weigh(&[(rip(2), None)]), HostView::default());
+        let rips: Vec<_> = named(&removed, "80").real_servers.iter().map(|server| server.rip).collect();
+        assert_eq!(rips, [Ipv4Addr::new(172, 25, 3, 3)]);
+        assert!(!removed.real_server(busy.slot).unwrap().is_present);
+        let back = removed.succeed(old.config().clone(), HostView::default());
+        let server = &named(&back, "80").real_servers[0];
+        assert_eq!((server.slot, server.weight(), server.is_present), (busy.slot, 1, true));
+        assert!(Arc::ptr_eq(&server.live, &busy.live), "its connections are its own again");
     }
 
     #[test]

@@ -1,8 +1,9 @@
 //! What an operator says about a cluster, as values that cannot be wrong. Words and files are `config`'s.
 
-use std::collections::{HashMap, HashSet};
+use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
+use std::sync::Arc;
 use std::time::Duration;
 
 use crate::director::connection::Timeouts;
@@ -225,7 +226,7 @@ pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
 pub struct RealServerConfig {
     pub name: String,
     pub rip: IpAddr,
-    /// 0 to 65535; 0 is quiesced.
+    /// As configured, 0 to 65535; 0 is quiesced.
     pub weight: u32,
     /// From this many connections on it gets no new ones; 0: no limit (`ipvsadm -x`).
     pub upper_threshold: u32,
@@ -240,6 +241,29 @@ impl RealServerConfig {
     pub fn new(rip: IpAddr, weight: u32) -> RealServerConfig {
         let name = rip.to_string();
         RealServerConfig { name, rip, weight, upper_threshold: 0, lower_threshold: 0, path_mtu: None }
+    }
+}
+
+/// What the schedulers see of real servers where it is not what is configured: by virtual service's name and RIP the
+/// weight; `None`: the real server is not there.
+pub type EffectiveWeights = BTreeMap<String, BTreeMap<IpAddr, Option<u32>>>;
+
+/// What was configured, and what the schedulers see of it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct InForce {
+    pub config: Arc<ClusterConfig>,
+    pub weights: EffectiveWeights,
+}
+
+impl From<Arc<ClusterConfig>> for InForce {
+    fn from(config: Arc<ClusterConfig>) -> InForce {
+        InForce { config, weights: EffectiveWeights::new() }
+    }
+}
+
+impl From<ClusterConfig> for InForce {
+    fn from(config: ClusterConfig) -> InForce {
+        Arc::new(config).into()
     }
 }
 

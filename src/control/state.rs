@@ -1,0 +1,187 @@
+//! What becomes of a real server by command, beside its configuration; and the weight that the schedulers see.
+//!
+//! Three things are kept apart: the configured weight, which only an operator changes; the administrative state,
+//! which drains change; and the effective weight, which [`effective_weight`] computes and nothing else changes.
+
+use std::collections::{BTreeMap, HashMap};
+use std::net::IpAddr;
+
+use super::model::Then;
+use crate::director::cluster::identity::predecessors;
+use crate::director::cluster::{
+    ClusterConfig, EffectiveWeights, Matcher, RealServerConfig, VirtualServiceConfig,
+};
+use crate::time::Moment;
+
+/// The administrative state of a real server.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum AdminState {
+    #[default]
+    Active,
+    /// It gets no new connections, and its connections are waited for.
+    Draining {
+        /// `None`: as long as it takes.
+        until: Option<Moment>,
+        then: Then,
+    },
+    /// A drain has ended, and it is kept.
+    Quiesced,
+    /// A drain has ended and has removed it.
+    Removed,
+}
+
+impl AdminState {
+    /// As differences name it.
+    pub const fn word(self) -> &'static str {
+        match self {
+            AdminState::Active => "active",
+            AdminState::Draining { .. } => "draining",
+            AdminState::Quiesced => "quiesced",
+            AdminState::Removed => "removed",
+        }
+    }
+}
+
+/// The weight that the schedulers see; `None`: the real server is not there for them.
+pub const fn effective_weight(configured: u32, state: AdminState) -> Option<u32> {
+    match state {
+        AdminState::Active => Some(configured),
+        AdminState::Draining { .. } | AdminState::Quiesced => Some(0),
+        AdminState::Removed => None,
+    }
+}
+
+/// The real servers that are not active, by virtual service and RIP.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct AdminStates {
+    /// None is [`AdminState::Active`], and no inner map is empty.
+    by_service: BTreeMap<String, BTreeMap<IpAddr, AdminState>>,
+}
+
+impl AdminStates {
+    pub fn of(&self, service: &str, rip: IpAddr) -> AdminState {
+        self.by_service.get(service).and_then(|states| states.get(&rip)).copied().unwrap_or_default()
+    }
+
+    pub fn set(&mut self, service: &str, rip: IpAddr, state: AdminState) {
+        if state != AdminState::Active {
+            self.by_service.entry(service.to_owned()).or_default().insert(rip, state);
+        } else if let Some(states) = self.by_service.get_mut(service) {
+            states.remove(&rip);
+            if states.is_empty() {
+                self.by_service.remove(service);
+            }
+        }
+    }
+
+    pub fn forget_service(&mut self, service: &str) {
+        self.by_service.remove(service);
+    }
+
+    pub fn rename_service(&mut self, before: &str, after: &str) {
+        if let Some(states) = self.by_service.remove(before) {
+            self.by_service.insert(after.to_owned(), states);
+        }
+    }
+
+    /// All that are not active.
+    pub fn iter(&self) -> impl Iterator<Item = (&str, IpAddr, AdminState)> {
+        self.by_service
+            .iter()
+            .flat_map(|(service, states)| states.iter().map(|(rip, state)| (service.as_str(), *rip, *state)))
+    }
+
+    pub fn draining(&self) -> usize {
+        self.iter().filter(|(_, _, state)| matches!(state, AdminState::Draining { .. })).count()
+    }
+
+    /// What the schedulers see where it is not what `cluster` says.
+    pub fn effective_weights(&self, cluster: &ClusterConfig) -> EffectiveWeights {
+        let mut weights = EffectiveWeights::new();
+        if self.by_service.is_empty() {
+            return weights;
+        }
+        for service in &cluster.virtual_services {
+            let Some(states) = self.by_service.get(&service.name) else { continue };
+            let of = |server: &RealServerConfig| {
+                let state = states.get(&server.rip)?;
+                Some((server.rip, effective_weight(server.weight, *state)))
+            };
+            weights.insert(service.name.clone(), service.real_servers.iter().filter_map(of).collect());
+        }
+        weights
+    }
+
+    /// A configuration without the real servers that drains have removed: the one to be saved.
+    pub fn without_removed(&self, cluster: &ClusterConfig) -> ClusterConfig {
+        let mut cluster = cluster.clone();
+        for service in &mut cluster.virtual_services {
+            let name = &service.name;
+            service.real_servers.retain(|server| self.of(name, server.rip) != AdminState::Removed);
+        }
+        cluster
+    }
+
+    /// The states in the next configuration, which did not come from operations: each goes on with its real server.
+    /// What a drain has removed comes back if `file`, the text that was read, lists it.
+    pub fn carried_over(
+        &self,
+        before: &ClusterConfig,
+        next: &ClusterConfig,
+        file: &ClusterConfig,
+    ) -> AdminStates {
+        let mut carried = AdminStates::default();
+        if self.by_service.is_empty() {
+            return carried;
+        }
+        let old = &before.virtual_services;
+        for (service, predecessor) in
+            next.virtual_services.iter().zip(predecessors(old, &next.virtual_services))
+        {
+            let states = predecessor.and_then(|index| self.by_service.get(&old[index].name));
+            for server in service.real_servers.iter().filter(|_| states.is_some()) {
+                let state = states.and_then(|states| states.get(&server.rip)).copied().unwrap_or_default();
+                if state != AdminState::Removed || !lists(file, service, server.rip) {
+                    carried.set(&service.name, server.rip, state);
+                }
+            }
+        }
+        carried
+    }
+}
+
+/// Whether the file has the real server.
+fn lists(file: &ClusterConfig, service: &VirtualServiceConfig, rip: IpAddr) -> bool {
+    let [Some(index)] = predecessors(&file.virtual_services, std::slice::from_ref(service))[..] else {
+        return false;
+    };
+    file.virtual_services[index].real_servers.iter().any(|server| server.rip == rip)
+}
+
+/// The names that the configuration file gives to real servers: one that is taken out by command and put back keeps
+/// its name.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct FileNames {
+    /// Only what is not the default.
+    by_matcher: HashMap<Matcher, HashMap<IpAddr, String>>,
+}
+
+impl FileNames {
+    pub fn new(file: &ClusterConfig) -> FileNames {
+        let mut names = FileNames::default();
+        for service in &file.virtual_services {
+            for server in service.real_servers.iter().filter(|s| s.name != s.rip.to_string()) {
+                for matcher in &service.matchers {
+                    let of_service = names.by_matcher.entry(*matcher).or_default();
+                    of_service.insert(server.rip, server.name.clone());
+                }
+            }
+        }
+        names
+    }
+
+    pub fn find(&self, service: &VirtualServiceConfig, rip: IpAddr) -> Option<&str> {
+        let name = |matcher| self.by_matcher.get(matcher)?.get(&rip);
+        service.matchers.iter().find_map(name).map(String::as_str)
+    }
+}
