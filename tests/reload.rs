@@ -5,10 +5,15 @@ use std::collections::BTreeSet;
 
 #[path = "reload/director.rs"]
 mod director;
+#[path = "operations/generated.rs"]
+#[allow(dead_code, reason = "shared by several tests")]
+mod generated;
 #[path = "reload/keys.rs"]
 mod keys;
+#[path = "reload/parts.rs"]
+mod parts;
 
-use director::{Director, Refusal, differences, read};
+use director::{Director, Refusal, read};
 use keys::{BASE, Hand, Live, MATCHER, Place, ROWS, Row, file};
 
 const MANUAL: &str = include_str!("../config/director.toml");
