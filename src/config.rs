@@ -1,14 +1,18 @@
-//! Configuration: [`mod@file`] is what was written and may be wrong, [`plan`] what may be relied on;
-//! [`diff`] says what changes from one plan to the next, [`write`](mod@write) turns one into text again.
+//! Configuration: [`keys`] has one row for each key, [`mod@toml`] is what was written and may be wrong, [`plan`] what may
+//! be relied on; [`diff`] says what changes from one plan to the next, [`write`](mod@write) turns one into text again.
 //!
 //! Pure: text in, plan out. Every error names file, line and key, and says what was expected.
 
 pub mod advice;
 pub mod consistency;
 pub mod diff;
-pub mod file;
+pub mod json;
+pub mod key;
+pub mod keys;
+pub mod kinds;
 pub mod plan;
 mod suggest;
+pub mod toml;
 pub mod write;
 
 use std::fmt;

@@ -213,7 +213,7 @@ fn a_daemon_without_what_it_needs_is_refused_before_it_touches_the_host() {
     let arguments = ["realserver", "--vip", "172.25.3.100", "--director", "0.0.0.0/0"];
     assert!(refused(&arguments).contains("or add --insecure"));
     let (director, realserver) = (repository("config/director.toml"), repository("config/realserver.toml"));
-    assert!(refused(&["director", "--config", &realserver]).contains("unknown key `directors`"));
+    assert!(refused(&["director", "--config", &realserver]).contains("unknown key `vips`"));
     assert!(refused(&["realserver", "--config", &director]).contains("unknown key `interface`"));
 }
 

@@ -4,6 +4,14 @@
 
 use std::collections::BTreeSet;
 
+use lvs_tund::config::key::Keys;
+use lvs_tund::config::keys::cluster::{CLUSTER_KEYS, DEFAULT_KEYS};
+use lvs_tund::config::keys::host::HOST_KEYS;
+use lvs_tund::config::keys::persistence::PERSISTENCE_KEYS;
+use lvs_tund::config::keys::real_server::REAL_SERVER_KEYS;
+use lvs_tund::config::keys::realserver::REALSERVER_KEYS;
+use lvs_tund::config::keys::service::SERVICE_KEYS;
+use lvs_tund::config::keys::timeouts::TIMEOUT_KEYS;
 use lvs_tund::config::plan::{self, DirectorPlan, RealserverPlan};
 use lvs_tund::config::{ConfigError, Source};
 use lvs_tund::encapsulation::Ttl;
@@ -11,9 +19,6 @@ use lvs_tund::packet::Protocol;
 
 const DIRECTOR: &str = include_str!("../config/director.toml");
 const REALSERVER: &str = include_str!("../config/realserver.toml");
-/// The keys as serde knows them.
-const KEYS: &str = include_str!("../src/config/file.rs");
-
 fn director(text: &str) -> Result<DirectorPlan, ConfigError> {
     plan::director(&Source { name: "director.toml", text }, None)
 }
@@ -31,22 +36,6 @@ fn essence(example: &str) -> String {
 /// True for `#key = value`, as opposed to the prose of `# words`.
 fn is_commented_key(line: &str) -> bool {
     line.strip_prefix('#').is_some_and(|rest| rest.starts_with(|first: char| first.is_ascii_lowercase()))
-}
-
-/// The keys in a struct of `file.rs`, as they are written in a file.
-fn keys_of(name: &str) -> Vec<String> {
-    let body = KEYS.split(&format!("pub struct {name} {{")).nth(1).expect("because file.rs has the struct");
-    let body = body.split("\n}").next().unwrap_or_default();
-    let mut keys = Vec::new();
-    let mut renamed = None;
-    for line in body.lines().map(str::trim) {
-        if let Some((_, rest)) = line.split_once("rename = \"") {
-            renamed = rest.split('"').next().map(str::to_owned);
-        } else if let Some((key, _)) = line.strip_prefix("pub ").and_then(|field| field.split_once(':')) {
-            keys.push(renamed.take().unwrap_or_else(|| key.to_owned()));
-        }
-    }
-    keys
 }
 
 /// The keys that an example shows between two of its headers, commented out or not.
@@ -76,30 +65,50 @@ fn the_examples_name_every_key_in_its_place() {
     let (top, rest) = DIRECTOR.split_once("\n[[virtual_service]]\n").unwrap();
     let (service, rest) = rest.split_once("\n[[virtual_service.real_server]]\n").unwrap();
     let (server, _) = rest.split_once("\n[[virtual_service.real_server]]\n").unwrap();
+
+    fn explained<C>(keys: &Keys<C>) -> Vec<String> {
+        let mut found = Vec::new();
+        keys.iter().for_each(|key| key.explained(&mut found));
+        found
+    }
     let cases = [
-        ("DirectorFile", top),
-        ("VirtualServiceFile", service),
-        ("RealServerFile", server),
-        ("RealserverFile", REALSERVER),
+        (top, [explained(HOST_KEYS), explained(CLUSTER_KEYS), explained(DEFAULT_KEYS)].concat()),
+        (service, explained(SERVICE_KEYS)),
+        (server, explained(REAL_SERVER_KEYS)),
+        (REALSERVER, explained(REALSERVER_KEYS)),
     ];
-    for (name, section) in cases {
+    for (section, keys) in cases {
         let shown = shown(section);
-        let keys = keys_of(name);
-        assert!(keys.len() >= 4, "{name}: {keys:?}");
+        assert!(keys.len() >= 4, "{keys:?}");
+        for key in &keys {
+            assert!(shown.contains(key.as_str()), "the example does not show `{key}`");
+        }
+        let others: Vec<_> = shown.iter().filter(|key| !keys.iter().any(|known| known == *key)).collect();
+        assert!(others.is_empty(), "the example shows {others:?}");
+    }
+}
+
+#[test]
+fn every_row_has_a_line_of_help() {
+    fn check<C>(keys: &Keys<C>) {
         for key in keys {
-            match key.as_str() {
-                "virtual_service" | "real_server" => assert!(DIRECTOR.contains(&format!("{key}]]\n"))),
-                "timeouts" | "persistence" => {
-                    let parts = if key == "timeouts" { "TimeoutsFile" } else { "PersistenceFile" };
-                    for part in keys_of(parts) {
-                        let key = format!("{key}.{part}");
-                        assert!(shown.contains(key.as_str()), "{name}: {key}");
-                    }
-                }
-                _ => assert!(shown.contains(key.as_str()), "{name}: the example does not show `{key}`"),
-            }
+            let help = key.help();
+            let first = help.chars().next().expect("a line of help");
+            assert!(
+                help.len() > 10 && help.ends_with('.') && first.is_uppercase(),
+                "{}: {help:?}",
+                key.name()
+            );
         }
     }
+    check(HOST_KEYS);
+    check(CLUSTER_KEYS);
+    check(DEFAULT_KEYS);
+    check(SERVICE_KEYS);
+    check(TIMEOUT_KEYS);
+    check(PERSISTENCE_KEYS);
+    check(REAL_SERVER_KEYS);
+    check(REALSERVER_KEYS);
 }
 
 /// Keys whose line shows an example: the default is to be absent, or, with another line, another one.

@@ -6,7 +6,8 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Failure, Format, read};
-use crate::config::{ConfigError, Source, advice, file, plan};
+use crate::config::toml::Block;
+use crate::config::{ConfigError, Source, advice, plan};
 
 #[derive(Debug, clap::Args)]
 pub struct CheckArguments {
@@ -122,14 +123,19 @@ fn count(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
-/// True if the file has the keys of a real server: it parses as one, or its keys above the first header are, as
-/// far as can be told from a file that may be wrong, those that only a real server has.
+/// True if the file has the keys of a real server: none that a director does not have, or, as far as can be told from a
+/// file that may be wrong, some above the first header that only a real server has.
 fn is_realserver(source: &Source) -> bool {
-    if file::parse::<file::DirectorFile>(source).is_ok() {
-        return false;
+    let (director, realserver) = (plan::director_keys(), plan::realserver_keys());
+    if let Ok(block) = Block::parse(source) {
+        let is_in = |known: &[&str]| block.check_known(known).is_ok();
+        if is_in(&director) || is_in(&realserver) {
+            return !is_in(&director);
+        }
     }
-    let begins_key =
-        |line: &str| ["vip", "director", "rip", "services"].iter().any(|key| line.starts_with(key));
-    let above_header = || source.text.lines().map(str::trim_start).take_while(|line| !line.starts_with("[["));
-    file::parse::<file::RealserverFile>(source).is_ok() || above_header().any(begins_key)
+    // Also one that lacks its last letter.
+    let own = realserver.iter().filter(|key| !director.contains(key)).map(|key| &key[..key.len() - 1]);
+    let own: Vec<&str> = own.collect();
+    let mut lines = source.text.lines().map(str::trim_start).take_while(|line| !line.starts_with("[["));
+    lines.any(|line| own.iter().any(|key| line.starts_with(key)))
 }

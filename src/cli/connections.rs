@@ -39,7 +39,7 @@ pub fn run(arguments: &ConnectionsArguments) -> Result<(), Failure> {
             let missing = || {
                 Failure::Refused(format!("there is no virtual service {asked}; `lvs-tund status` lists them"))
             };
-            Some(found.ok_or_else(missing)?.name)
+            Some(found.ok_or_else(missing)?.keys.name)
         }
     };
     let filters = [

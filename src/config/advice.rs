@@ -3,6 +3,7 @@
 use super::plan::{DirectorPlan, Mss, RealserverPlan};
 use crate::director::cluster::VirtualServiceConfig;
 use crate::director::scheduler;
+use crate::encapsulation;
 
 /// RFC 8200 §5 and RFC 791 §3.1 apart, whatever is narrower than this surprises applications: what QUIC asks of a
 /// path (RFC 9000 §14).
@@ -43,7 +44,8 @@ fn of_service(service: &VirtualServiceConfig) -> Vec<String> {
         ));
     }
     for server in &service.real_servers {
-        let inner = server.path_mtu.map(|mtu| mtu.saturating_sub(20));
+        let overhead = encapsulation::find(server.encapsulation).map_or(0, |row| row.overhead);
+        let inner = server.path_mtu.map(|mtu| mtu.saturating_sub(overhead));
         if let Some(inner) = inner.filter(|inner| *inner < INNER_MTU_MIN) {
             advice.push(format!(
                 "virtual service {name}: real server {}: path_mtu leaves {inner} bytes for a client's packet; many \

@@ -7,13 +7,14 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
+use super::key::{self, Change, Key, Keys};
+use super::keys::cluster::{CLUSTER_KEYS, DEFAULT_KEYS};
+use super::keys::host::HOST_KEYS;
+use super::keys::real_server::{self, REAL_SERVER_KEYS};
+use super::keys::service::{self, SERVICE_KEYS, text_of};
 use super::plan::{DirectorPlan, ServiceDefaults};
-use super::write;
 use crate::director::cluster::identity::{predecessors, server_predecessors};
-use crate::director::cluster::{ClusterConfig, Persistence, RealServerConfig, VirtualServiceConfig};
-use crate::director::connection::Timeouts;
-use crate::director::scheduler::Options;
-use crate::packet::Protocol;
+use crate::director::cluster::{ClusterConfig, RealServerConfig, VirtualServiceConfig};
 
 /// One thing that is different.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -52,46 +53,15 @@ impl fmt::Display for Difference {
 
 /// The keys of the file that are not the same and that a running director cannot change.
 pub fn needs_restart(old: &DirectorPlan, new: &DirectorPlan) -> Vec<&'static str> {
-    // Named one by one, so that a new key is not forgotten; the last three change live.
-    let DirectorPlan {
-        interface,
-        tun,
-        queues,
-        metrics,
-        control,
-        control_group,
-        api,
-        capture,
-        announce,
-        outer_source,
-        connections_max,
-        connections_per_client_max,
-        hash_key: _,
-        cluster: _,
-        defaults: _,
-    } = old;
-    let keys = [
-        ("interface", *interface != new.interface),
-        ("tun", *tun != new.tun),
-        ("queues", *queues != new.queues),
-        ("metrics", *metrics != new.metrics),
-        ("control", *control != new.control),
-        ("control_group", *control_group != new.control_group),
-        ("api", *api != new.api),
-        ("capture", *capture != new.capture),
-        ("announce", *announce != new.announce),
-        ("outer_source", *outer_source != new.outer_source),
-        ("connections_max", *connections_max != new.connections_max),
-        ("connections_per_client_max", *connections_per_client_max != new.connections_per_client_max),
-    ];
-    keys.into_iter().filter(|(_, is_other)| *is_other).map(|(key, _)| key).collect()
+    let is_other = |key: &&&dyn Key<DirectorPlan>| key.change() == Change::Restart && !key.is_same(old, new);
+    HOST_KEYS.iter().filter(is_other).map(|key| key.name()).collect()
 }
 
 /// What is different between two clusters. Which virtual services and real servers go on,
 /// [`identity`](crate::director::cluster::identity) says.
 pub fn clusters(old: &ClusterConfig, new: &ClusterConfig) -> Vec<Difference> {
     let mut found = Vec::new();
-    compare(&mut found, &Difference::default(), &write::global_keys(old), &write::global_keys(new));
+    compare(&mut found, &Difference::default(), CLUSTER_KEYS, old, new);
     let (old, new) = without_common_ends(&old.virtual_services, &new.virtual_services);
     let pairs = predecessors(old, new);
     let kept: HashSet<usize> = pairs.iter().flatten().copied().collect();
@@ -100,13 +70,13 @@ pub fn clusters(old: &ClusterConfig, new: &ClusterConfig) -> Vec<Difference> {
         ..Difference::default()
     };
     for (_, gone) in old.iter().enumerate().filter(|(index, _)| !kept.contains(index)) {
-        found.push(Difference { from: Some(write::summary(gone)), ..at(gone) });
+        found.push(Difference { from: Some(summary(gone)), ..at(gone) });
     }
     for (service, before) in new.iter().zip(pairs) {
         match before.map(|index| &old[index]) {
-            None => found.push(Difference { to: Some(write::summary(service)), ..at(service) }),
+            None => found.push(Difference { to: Some(summary(service)), ..at(service) }),
             Some(before) if before != service => {
-                compare(&mut found, &at(before), &write::service_keys(before), &write::service_keys(service));
+                compare(&mut found, &at(before), SERVICE_KEYS, before, service);
                 servers(&mut found, &at(service), before, service);
             }
             Some(_) => {}
@@ -118,7 +88,7 @@ pub fn clusters(old: &ClusterConfig, new: &ClusterConfig) -> Vec<Difference> {
 /// What is different between what services added later begin with.
 pub fn defaults(old: &ServiceDefaults, new: &ServiceDefaults) -> Vec<Difference> {
     let mut found = Vec::new();
-    compare(&mut found, &Difference::default(), &write::default_keys(old), &write::default_keys(new));
+    compare(&mut found, &Difference::default(), DEFAULT_KEYS, old, new);
     found
 }
 
@@ -138,18 +108,25 @@ fn servers(
         match before.map(|index| &old.real_servers[index]) {
             None => found.push(Difference { to: Some(server.rip.to_string()), ..at(server) }),
             Some(before) => {
-                compare(found, &at(before), &write::server_keys(before), &write::server_keys(server));
+                compare(found, &at(before), REAL_SERVER_KEYS, before, server);
             }
         }
     }
 }
 
-/// Keys and values of one place, before and after.
-fn compare(found: &mut Vec<Difference>, at: &Difference, old: &write::Keys, new: &write::Keys) {
-    for ((key, from), (_, to)) in old.iter().zip(new).filter(|(old, new)| old != new) {
-        let (from, to) = (Some(from.clone()), Some(to.clone()));
-        found.push(Difference { key: Some((*key).to_owned()), from, to, ..at.clone() });
-    }
+/// The keys of one place that are different.
+fn compare<C>(found: &mut Vec<Difference>, at: &Difference, keys: &Keys<C>, old: &C, new: &C) {
+    key::compare(keys, old, new, &mut |key, from, to| {
+        let key = Some(key.to_owned());
+        found.push(Difference { key, from: Some(from), to: Some(to), ..at.clone() });
+    });
+}
+
+/// What a service is, in a few words.
+fn summary(service: &VirtualServiceConfig) -> String {
+    let matchers: Vec<String> = service.matchers.iter().map(text_of).collect();
+    let servers = service.real_servers.len();
+    format!("{} {}, {servers} real servers", matchers.join(" "), service.scheduler)
 }
 
 /// Both without the services at their beginnings and ends that are the same: most changes are small.
@@ -167,22 +144,8 @@ fn without_common_ends<'a, T: PartialEq>(mut old: &'a [T], mut new: &'a [T]) -> 
 /// as before.
 pub fn merge(base: &ClusterConfig, file: &ClusterConfig, in_force: &ClusterConfig) -> ClusterConfig {
     let mut next = in_force.clone();
-    // Named one by one, so that a new field is not forgotten.
-    let ClusterConfig {
-        no_service,
-        ttl,
-        ignores_df,
-        decrements_ttl,
-        new_connections_per_second_max,
-        virtual_services,
-    } = &mut next;
-    take(no_service, &base.no_service, &file.no_service);
-    take(ttl, &base.ttl, &file.ttl);
-    take(ignores_df, &base.ignores_df, &file.ignores_df);
-    take(decrements_ttl, &base.decrements_ttl, &file.decrements_ttl);
-    let (before, after) = (&base.new_connections_per_second_max, &file.new_connections_per_second_max);
-    take(new_connections_per_second_max, before, after);
-    *virtual_services = merge_services(base, file, in_force);
+    key::merge(CLUSTER_KEYS, base, file, &mut next);
+    next.virtual_services = merge_services(base, file, in_force);
     next
 }
 
@@ -193,17 +156,8 @@ pub fn merge_defaults(
     in_force: &ServiceDefaults,
 ) -> ServiceDefaults {
     let mut next = *in_force;
-    let ServiceDefaults { unknown_tcp, on_removed, timeouts } = &mut next;
-    take(unknown_tcp, &base.unknown_tcp, &file.unknown_tcp);
-    take(on_removed, &base.on_removed, &file.on_removed);
-    merge_timeouts(&base.timeouts, &file.timeouts, timeouts);
+    key::merge(DEFAULT_KEYS, base, file, &mut next);
     next
-}
-
-fn take<T: PartialEq + Clone>(value: &mut T, base: &T, file: &T) {
-    if base != file {
-        value.clone_from(file);
-    }
 }
 
 fn merge_services(
@@ -244,61 +198,10 @@ fn merge_services(
 }
 
 fn merge_service(base: &VirtualServiceConfig, file: &VirtualServiceConfig, next: &mut VirtualServiceConfig) {
-    let VirtualServiceConfig {
-        name,
-        matchers,
-        scheduler,
-        scheduler_options,
-        persistence,
-        is_one_packet,
-        unknown_tcp,
-        on_removed,
-        timeouts,
-        real_servers,
-    } = next;
-    take(name, &base.name, &file.name);
-    take(matchers, &base.matchers, &file.matchers);
-    // Options are a scheduler's: they come with another one, and one chosen by hand has its own.
-    if base.scheduler != file.scheduler {
-        (*scheduler, *scheduler_options) = (file.scheduler, file.scheduler_options);
-    } else if *scheduler == file.scheduler {
-        merge_scheduler_options(&base.scheduler_options, &file.scheduler_options, scheduler_options);
-    }
-    match (&base.persistence, &file.persistence, &mut *persistence) {
-        (Some(base), Some(file), Some(next)) => merge_persistence(base, file, next),
-        (base, file, next) => take(next, base, file),
-    }
-    take(is_one_packet, &base.is_one_packet, &file.is_one_packet);
-    // Who took UDP away took with it what one packet is for.
-    *is_one_packet &= matchers.iter().any(|matcher| matcher.protocol == Protocol::Udp);
-    take(unknown_tcp, &base.unknown_tcp, &file.unknown_tcp);
-    take(on_removed, &base.on_removed, &file.on_removed);
-    merge_timeouts(&base.timeouts, &file.timeouts, timeouts);
-    merge_servers(&base.real_servers, &file.real_servers, real_servers);
-}
-
-fn merge_scheduler_options(base: &Options, file: &Options, next: &mut Options) {
-    let Options { hash_key: _, has_port, has_fallback, mh_table_size } = next;
-    // The flags are one key.
-    let flags = |options: &Options| (options.has_port, options.has_fallback);
-    if flags(base) != flags(file) {
-        (*has_port, *has_fallback) = flags(file);
-    }
-    take(mh_table_size, &base.mh_table_size, &file.mh_table_size);
-}
-
-fn merge_persistence(base: &Persistence, file: &Persistence, next: &mut Persistence) {
-    let Persistence { timeout, prefix_v4, prefix_v6: _, expires_quiesced } = next;
-    take(timeout, &base.timeout, &file.timeout);
-    take(prefix_v4, &base.prefix_v4, &file.prefix_v4);
-    take(expires_quiesced, &base.expires_quiesced, &file.expires_quiesced);
-}
-
-fn merge_timeouts(base: &Timeouts, file: &Timeouts, next: &mut Timeouts) {
-    let Timeouts { established, fin_wait, udp } = next;
-    take(established, &base.established, &file.established);
-    take(fin_wait, &base.fin_wait, &file.fin_wait);
-    take(udp, &base.udp, &file.udp);
+    let before = next.clone();
+    key::merge(SERVICE_KEYS, base, file, next);
+    service::reconcile(base, file, &before, next);
+    merge_servers(&base.real_servers, &file.real_servers, &mut next.real_servers);
 }
 
 fn merge_servers(base: &[RealServerConfig], file: &[RealServerConfig], next: &mut Vec<RealServerConfig>) {
@@ -318,16 +221,8 @@ fn merge_servers(base: &[RealServerConfig], file: &[RealServerConfig], next: &mu
 }
 
 fn merge_server(base: &RealServerConfig, file: &RealServerConfig, next: &mut RealServerConfig) {
-    let RealServerConfig { name, rip: _, weight, upper_threshold, lower_threshold, path_mtu } = next;
-    take(name, &base.name, &file.name);
-    take(weight, &base.weight, &file.weight);
-    take(upper_threshold, &base.upper_threshold, &file.upper_threshold);
-    take(lower_threshold, &base.lower_threshold, &file.lower_threshold);
-    take(path_mtu, &base.path_mtu, &file.path_mtu);
-    // The file's one and the other one set by hand may be impossible together.
-    if lower_threshold > upper_threshold {
-        (*upper_threshold, *lower_threshold) = (file.upper_threshold, file.lower_threshold);
-    }
+    key::merge(REAL_SERVER_KEYS, base, file, next);
+    real_server::reconcile(file, next);
 }
 
 #[cfg(test)]

@@ -1,27 +1,24 @@
-//! What may be relied on: a plan cannot be wrong, because only [`director`] and [`realserver`] make one.
+//! What may be relied on: a plan cannot be wrong, because only [`director()`] and [`realserver()`] make one.
 
 mod director;
 mod realserver;
-mod services;
-mod words;
 
-use std::net::{Ipv4Addr, SocketAddr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 
-use crate::director::cluster::{ClusterConfig, OnRemoved, UnknownTcp};
+use crate::director::cluster::{ClusterConfig, Matcher, OnRemoved, UnknownTcp};
 use crate::director::connection::Timeouts;
 use crate::realserver::guard::GuardConfig;
 
-pub use director::{director, word_of_announce, word_of_capture};
-pub use realserver::realserver;
-pub use services::{name_of, real_server, timeout, virtual_service, word_of_on_removed, word_of_unknown_tcp};
+pub use director::{director, director_keys, real_server, virtual_service};
+pub use realserver::{realserver, realserver_keys};
 
 /// Defaults of keys that both daemons have.
 pub const TUN_DIRECTOR: &str = "lvsd0";
 pub const TUN_REALSERVER: &str = "lvsr0";
-pub const METRICS_DIRECTOR: &str = "127.0.0.1:9690";
+pub const METRICS_DIRECTOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9690);
 pub const CONTROL_DEFAULT: &str = "/run/lvs-tund/director.sock";
-pub const METRICS_REALSERVER: &str = "127.0.0.1:9691";
+pub const METRICS_REALSERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9691);
 
 /// decisions.md has no number: a million entries are about 100 MB (crates.md §3).
 pub const CONNECTIONS_MAX_DEFAULT: usize = 1 << 20;
@@ -108,4 +105,9 @@ pub struct RealserverPlan {
     pub metrics: SocketAddr,
     pub mss: Mss,
     pub guard: GuardConfig,
+}
+
+/// "tcp-172.25.3.100-80".
+pub fn name_of(matcher: &Matcher) -> String {
+    format!("{}-{}-{}", matcher.protocol.name(), matcher.vip, matcher.ports)
 }

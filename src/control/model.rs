@@ -4,20 +4,24 @@
 //! them directly, so that nothing is known of the other direction.
 
 pub mod change;
-mod value;
 
 use std::net::IpAddr;
+use std::ops::Deref;
 
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 use super::error::ControlError;
 
+pub use crate::config::json::{Matcher, OnRemoved, Port, Protocol, Seconds, UnknownTcp};
+pub use crate::config::keys::persistence::Persistence;
+pub use crate::config::keys::real_server::RealServerKeys;
+pub use crate::config::keys::service::VirtualServiceKeys;
+pub use crate::config::keys::timeouts::Timeouts;
 pub use change::{
     Change, Changed, Configuration, Difference, Happened, Operation, RealServerEdit, RealServerSpec, Reload,
     ServiceRef, Then, TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
 };
-pub use value::{Matcher, OnRemoved, Persistence, Port, Protocol, Seconds, UnknownTcp};
 
 /// The body of every answer that is no success.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -58,47 +62,26 @@ pub struct VirtualServices {
     pub virtual_services: Vec<VirtualService>,
 }
 
+/// Its keys, and what is going on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VirtualService {
-    pub name: String,
-    /// Which packets it is for; at least one.
-    #[serde(rename = "match")]
-    pub matchers: Vec<Matcher>,
-    pub scheduler: String,
-    pub scheduler_flags: Vec<String>,
-    /// Of scheduler mh only.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mh_table_size: Option<u32>,
-    pub persistence: Option<Persistence>,
-    /// Each UDP datagram is scheduled by itself.
-    pub one_packet: bool,
-    pub unknown_tcp: UnknownTcp,
-    pub on_removed: OnRemoved,
-    pub timeouts: Timeouts,
+    #[serde(flatten)]
+    pub keys: VirtualServiceKeys,
     pub statistics: Statistics,
     pub rates: Rates,
     /// In the order they were added.
     pub real_servers: Vec<RealServer>,
 }
 
+/// Its keys, and what is going on.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RealServer {
-    pub name: String,
-    #[schema(value_type = String)]
-    pub rip: IpAddr,
-    /// What is configured; 0 is quiesced.
-    pub weight: u32,
+    #[serde(flatten)]
+    pub keys: RealServerKeys,
     /// What the schedulers see: 0 while it drains and afterwards.
     pub weight_now: u32,
-    /// 0: no limit.
-    pub upper_threshold: u32,
-    /// 0: three quarters of the upper one.
-    pub lower_threshold: u32,
-    /// What is configured; `null`: what the host's routes say.
-    pub path_mtu: Option<u16>,
     /// What is in force, in bytes.
     pub path_mtu_now: u16,
-    pub encapsulation: String,
     pub active_connections: u32,
     pub inactive_connections: u32,
     /// Persistence templates.
@@ -108,6 +91,22 @@ pub struct RealServer {
     pub drain: Option<Draining>,
     pub statistics: Statistics,
     pub rates: Rates,
+}
+
+impl Deref for VirtualService {
+    type Target = VirtualServiceKeys;
+
+    fn deref(&self) -> &VirtualServiceKeys {
+        &self.keys
+    }
+}
+
+impl Deref for RealServer {
+    type Target = RealServerKeys;
+
+    fn deref(&self) -> &RealServerKeys {
+        &self.keys
+    }
 }
 
 impl RealServer {
@@ -166,15 +165,6 @@ pub struct ServerStatistics {
     pub name: String,
     pub statistics: Statistics,
     pub rates: Rates,
-}
-
-/// Seconds without a packet after which a connection is forgotten.
-#[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Timeouts {
-    pub tcp: Seconds,
-    pub tcp_fin: Seconds,
-    pub udp: Seconds,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]

@@ -6,9 +6,7 @@ use lvs_tund::control::ipvsadm::command::{Command, ListKind};
 use lvs_tund::control::ipvsadm::names::Names;
 use lvs_tund::control::ipvsadm::options::{Transport, Verb};
 use lvs_tund::control::ipvsadm::{Refusal, grammar, kernel, listing, served};
-use lvs_tund::control::model::{
-    Persistence, Rates, RealServer, Seconds, Statistics, Timeouts, VirtualService,
-};
+use lvs_tund::control::model::{Rates, RealServer, Seconds, Statistics, Timeouts, VirtualService};
 use lvs_tund::control::operation::{Running, apply};
 use lvs_tund::director::cluster::{RealServerConfig, VirtualServiceConfig};
 use lvs_tund::time::Moment;
@@ -119,24 +117,8 @@ impl Desk {
 
     fn service(&self, config: &VirtualServiceConfig) -> VirtualService {
         let (statistics, rates) = self.statistics();
-        let options = config.scheduler_options;
-        let flags = [(options.has_port, "port"), (options.has_fallback, "fallback")];
-        let flags = flags.into_iter().filter(|(is_set, _)| *is_set);
         VirtualService {
-            name: config.name.clone(),
-            matchers: config.matchers.iter().map(|matcher| (*matcher).into()).collect(),
-            scheduler: config.scheduler.to_owned(),
-            scheduler_flags: flags.map(|(_, flag)| format!("{}-{flag}", config.scheduler)).collect(),
-            mh_table_size: None,
-            persistence: config.persistence.map(|persistence| Persistence {
-                timeout: Seconds(persistence.timeout),
-                prefix: persistence.prefix_v4,
-                expire_quiesced: persistence.expires_quiesced,
-            }),
-            one_packet: config.is_one_packet,
-            unknown_tcp: config.unknown_tcp.into(),
-            on_removed: config.on_removed.into(),
-            timeouts: seconds(&config.timeouts),
+            keys: config.into(),
             statistics,
             rates,
             real_servers: config.real_servers.iter().map(|server| self.server(server)).collect(),
@@ -146,15 +128,9 @@ impl Desk {
     fn server(&self, config: &RealServerConfig) -> RealServer {
         let (statistics, rates) = self.statistics();
         RealServer {
-            name: config.name.clone(),
-            rip: config.rip,
-            weight: config.weight,
+            keys: config.into(),
             weight_now: config.weight,
-            upper_threshold: config.upper_threshold,
-            lower_threshold: config.lower_threshold,
-            path_mtu: config.path_mtu,
             path_mtu_now: 1500,
-            encapsulation: "ipip".to_owned(),
             active_connections: self.connections,
             inactive_connections: self.connections,
             persistent_connections: self.connections,

@@ -147,13 +147,14 @@ fn terms(service: &VirtualService, is_served: bool) -> String {
 fn server_row(server: &RealServer) -> Row {
     let rip = server.rip.to_string();
     let name = if server.name == rip { rip } else { format!("{} {rip}", server.name) };
-    let (state, colour) = match server {
-        RealServer { drain: Some(drain), weight, .. } => (drain_text(drain, *weight), Some(YELLOW)),
-        RealServer { weight: 0, .. } => ("quiesced".to_owned(), Some(YELLOW)),
-        RealServer { overloaded: true, upper_threshold, .. } => {
-            (format!("overloaded: its limit is {upper_threshold} connections"), Some(YELLOW))
+    let limit = server.upper_threshold;
+    let (state, colour) = match (&server.drain, server.weight) {
+        (Some(drain), weight) => (drain_text(drain, weight), Some(YELLOW)),
+        (None, 0) => ("quiesced".to_owned(), Some(YELLOW)),
+        (None, _) if server.overloaded => {
+            (format!("overloaded: its limit is {limit} connections"), Some(YELLOW))
         }
-        _ => (String::new(), None),
+        (None, _) => (String::new(), None),
     };
     let rates = &server.rates;
     Row {

@@ -1,174 +1,196 @@
 //! `director.toml` → [`DirectorPlan`].
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 
-use toml::Spanned;
+use super::super::consistency::{self, Inconsistency, Place, SERVICES_MAX, too_many_services};
+use super::super::key::{self, Keys};
+use super::super::keys::cluster::{CLUSTER_KEYS, DEFAULT_KEYS};
+use super::super::keys::host::HOST_KEYS;
+use super::super::keys::real_server::{self, REAL_SERVER_KEYS, RealServerSpec};
+use super::super::keys::service::{self, SERVICE_KEYS, VirtualServiceSpec};
+use super::super::kinds::{Interface, Word};
+use super::super::toml::Block;
+use super::super::{ConfigError, Source};
+use super::{Announce, Capture, DirectorPlan, METRICS_DIRECTOR, ServiceDefaults};
+use crate::director::cluster::{ClusterConfig, RealServerConfig, VirtualServiceConfig};
+use crate::director::scheduler;
+use crate::packet::Protocol;
 
-use super::super::file::{self, DirectorFile};
-use super::super::{ConfigError, Source, clipped};
-use super::{
-    Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, ServiceDefaults,
-    TUN_DIRECTOR, services, words,
-};
-use crate::director::cluster::{ClusterConfig, NoService, VirtualServiceConfig};
-use crate::encapsulation::Ttl;
-
-const NO_SERVICE: &[(&str, NoService)] = &[("reject", NoService::Reject), ("drop", NoService::Drop)];
-const CAPTURE: &[(&str, Capture)] =
-    &[("auto", Capture::Auto), ("route", Capture::Route), ("rule", Capture::Rule)];
-const ANNOUNCE: &[(&str, Announce)] =
-    &[("always", Announce::Always), ("local", Announce::Local), ("never", Announce::Never)];
-
-/// The word that is read as this.
-pub fn word_of_capture(value: Capture) -> &'static str {
-    services::word_of(CAPTURE, value)
-}
-
-/// The word that is read as this.
-pub fn word_of_announce(value: Announce) -> &'static str {
-    services::word_of(ANNOUNCE, value)
-}
-
-/// One thread each; a TUN device takes up to 256 (MAX_TAP_QUEUES of drivers/net/tun.c).
-const QUEUES_MAX: i64 = 256;
-/// About 10 GB of entries.
-const CONNECTIONS_LIMIT: i64 = 100_000_000;
+const SERVICE: &str = "virtual_service";
+const SERVER: &str = "real_server";
 
 /// Reads a director's configuration. `interface` (from the command line) goes before the file's.
 ///
 /// # Errors
 /// The first thing that is wrong, with its line.
 pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan, ConfigError> {
-    let file: DirectorFile = file::parse(source)?;
-    let defaults = services::defaults(source, &file)?;
-    let cluster = cluster(source, &file, &defaults)?;
-    let interface = match (interface, &file.interface) {
-        (Some(given), _) => {
-            let command_line = Source { name: "command line", text: "" };
-            let given = Spanned::new(0..0, given.to_owned());
-            let without_line = |error| ConfigError { line: None, ..error };
-            words::interface(&command_line, "--interface", &given).map_err(without_line)?
-        }
-        (None, Some(written)) => words::interface(source, "interface", written)?,
-        (None, None) => {
-            let message = "the key `interface` is missing: the interface on which clients' packets for the \
-                           VIPs arrive, such as interface = \"eth0\"";
-            return Err(source.error_whole(message));
-        }
-    };
-    let tun = file.tun.as_ref().map(|word| words::interface(source, "tun", word)).transpose()?;
-    let tun = tun.unwrap_or_else(|| TUN_DIRECTOR.to_owned());
-    if tun == interface {
-        let message = format!("tun and interface are both \"{tun}\"; give tun a name that no device has");
-        let place = file.tun.as_ref().or(file.interface.as_ref());
+    let block = Block::parse(source)?;
+    let nothing = ServiceDefaults::default();
+    block.check_known(&director_keys())?;
+    let mut plan = bare();
+    read_part(DEFAULT_KEYS, &mut plan.defaults, &nothing, &block)?;
+    read_part(CLUSTER_KEYS, &mut plan.cluster, &nothing, &block)?;
+    plan.cluster.virtual_services = services(&block, &plan.defaults)?;
+    read_part(HOST_KEYS, &mut plan, &nothing, &block)?;
+    if let Some(given) = interface {
+        let command_line = Source { name: "command line", text: "" };
+        plan.interface =
+            Interface.parse("--interface", given).map_err(|message| command_line.error_whole(message))?;
+    }
+    check(&plan, source, &block)?;
+    Ok(plan)
+}
+
+/// What may stand at the top of a director's file.
+pub fn director_keys() -> Vec<&'static str> {
+    let mut known = Vec::new();
+    HOST_KEYS.iter().for_each(|key| key.names(&mut known));
+    CLUSTER_KEYS.iter().for_each(|key| key.names(&mut known));
+    DEFAULT_KEYS.iter().for_each(|key| key.names(&mut known));
+    known.push(SERVICE);
+    known
+}
+
+/// What no key says.
+fn bare() -> DirectorPlan {
+    DirectorPlan {
+        interface: String::new(),
+        tun: String::new(),
+        queues: None,
+        metrics: METRICS_DIRECTOR,
+        control: None,
+        control_group: None,
+        api: None,
+        capture: Capture::Auto,
+        announce: Announce::Always,
+        outer_source: None,
+        connections_max: 0,
+        connections_per_client_max: 0,
+        hash_key: None,
+        cluster: ClusterConfig::default(),
+        defaults: ServiceDefaults::default(),
+    }
+}
+
+/// One of several parts of a block: what is unknown there is seen elsewhere.
+fn read_part<C>(
+    keys: &Keys<C>,
+    config: &mut C,
+    defaults: &ServiceDefaults,
+    block: &Block,
+) -> Result<(), ConfigError> {
+    for key in keys {
+        key.set_default(config, defaults);
+        key.read(config, block)?;
+    }
+    Ok(())
+}
+
+/// What only shows in the whole.
+fn check(plan: &DirectorPlan, source: &Source, block: &Block) -> Result<(), ConfigError> {
+    if plan.interface.is_empty() {
+        let message = "the key `interface` is missing: the interface on which clients' packets for the \
+                       VIPs arrive, such as interface = \"eth0\"";
+        return Err(source.error_whole(message));
+    }
+    if plan.tun == plan.interface {
+        let message =
+            format!("tun and interface are both \"{}\"; give tun a name that no device has", plan.tun);
+        let place = ["tun", "interface"].into_iter().find(|key| block.get(key).is_some());
         return Err(match place {
-            Some(written) => source.error(written.span(), message),
+            Some(key) => block.error(block.span_of(key), message),
             None => source.error_whole(message),
         });
     }
-    let queues =
-        file.queues.as_ref().map(|n| words::number(source, "queues", n, 1..=QUEUES_MAX)).transpose()?;
-    let metrics = file.metrics.as_ref().map(|word| words::listen(source, "metrics", word)).transpose()?;
-    let capture = file.capture.as_ref().map(|word| words::choice(source, "capture", word, CAPTURE));
-    let announce = file.announce.as_ref().map(|word| words::choice(source, "announce", word, ANNOUNCE));
-    let control =
-        file.control.as_ref().map(|path| words::socket_path(source, "control", path)).transpose()?;
-    let api = file.api.as_ref().map(|word| words::listen(source, "api", word)).transpose()?;
-    let outer_source = match &file.outer_source {
-        Some(word) if word.get_ref() != "auto" => {
-            Some(outer_source(source, word, &cluster.virtual_services)?)
-        }
-        _ => None,
-    };
-    let (connections_max, connections_per_client_max) = connection_limits(source, &file)?;
-    let hash_key =
-        file.hash_key.as_ref().map(|word| words::hash_key(source, "hash_key", word)).transpose()?;
-    Ok(DirectorPlan {
-        interface,
-        tun,
-        queues: queues.map(|queues| queues as usize),
-        metrics: metrics
-            .unwrap_or_else(|| METRICS_DIRECTOR.parse().expect("because the constant is an address")),
-        control,
-        control_group: control_group(source, &file)?,
-        api,
-        capture: capture.transpose()?.unwrap_or(Capture::Auto),
-        announce: announce.transpose()?.unwrap_or(Announce::Always),
-        outer_source,
-        connections_max,
-        connections_per_client_max,
-        hash_key,
-        cluster,
-        defaults,
-    })
+    let vips = || plan.cluster.virtual_services.iter().flat_map(VirtualServiceConfig::vips);
+    if let Some(address) = plan.outer_source.filter(|address| vips().any(|vip| vip == *address)) {
+        let message = format!(
+            "outer_source = \"{address}\": this is a VIP, which no real server accepts as a director; give the host's own \
+             address"
+        );
+        return Err(block.error(block.span_of("outer_source"), message));
+    }
+    Ok(())
 }
 
-/// How many connections, and how many of one client.
-fn connection_limits(source: &Source, file: &DirectorFile) -> Result<(usize, u32), ConfigError> {
-    let limit = |key, written: &Option<Spanned<i64>>| {
-        let read = |n| words::number(source, key, n, 1..=CONNECTIONS_LIMIT);
-        written.as_ref().map(read).transpose()
-    };
-    let max = limit("connections_max", &file.connections_max)?;
-    let max = max.map_or(CONNECTIONS_MAX_DEFAULT, |max| max as usize);
-    let per_client = limit("connections_per_client_max", &file.connections_per_client_max)?;
-    Ok((max, per_client.map_or(max as u32, |max| max as u32)))
+fn services(block: &Block, defaults: &ServiceDefaults) -> Result<Vec<VirtualServiceConfig>, ConfigError> {
+    let blocks = block.blocks(SERVICE, SERVICE)?;
+    if let Some(first) = blocks.get(SERVICES_MAX) {
+        return Err(first.error(first.span(), too_many_services()));
+    }
+    let services = blocks.iter().map(|block| read_service(block, defaults)).collect::<Result<Vec<_>, _>>()?;
+    let Err(found) = consistency::check(&services) else { return Ok(services) };
+    let span = place(&blocks[found.service], &found)?;
+    Err(block.error(span, found.message))
 }
 
-fn cluster(
-    source: &Source,
-    file: &DirectorFile,
+/// Where in a service something is in the way.
+fn place(block: &Block, found: &Inconsistency) -> Result<std::ops::Range<usize>, ConfigError> {
+    let servers = block.blocks(SERVER, "virtual_service.real_server")?;
+    let in_server = |index: usize, key| servers.get(index).map(|server| server.span_of(key));
+    let span = match found.place {
+        Place::Name => Some(block.span_of("name")),
+        Place::Matcher(index) if block.get("match").is_some() => Some(block.span_of_item("match", index)),
+        Place::Matcher(_) => Some(block.span_of("vip")),
+        Place::Rip(index) => in_server(index, "rip"),
+        Place::ServerName(index) => in_server(index, "name"),
+    };
+    Ok(span.unwrap_or_else(|| block.span()))
+}
+
+fn read_service(block: &Block, defaults: &ServiceDefaults) -> Result<VirtualServiceConfig, ConfigError> {
+    let mut service = bare_service();
+    key::read(SERVICE_KEYS, &[SERVER], &mut service, defaults, block)?;
+    service::check(&service).map_err(|(key, message)| block.error(block.span_of(key), message))?;
+    for block in block.blocks(SERVER, "virtual_service.real_server")? {
+        let mut server = bare_server();
+        key::read(REAL_SERVER_KEYS, &[], &mut server, defaults, &block)?;
+        real_server::check(&server).map_err(|(key, message)| block.error(block.span_of(key), message))?;
+        service.real_servers.push(server);
+    }
+    Ok(service)
+}
+
+fn bare_service() -> VirtualServiceConfig {
+    let vip = Ipv4Addr::UNSPECIFIED.into();
+    let service = VirtualServiceConfig::new("", Protocol::Tcp, vip, 0, scheduler::DEFAULT.name);
+    VirtualServiceConfig { matchers: Vec::new(), ..service }
+}
+
+fn bare_server() -> RealServerConfig {
+    RealServerConfig::new(Ipv4Addr::UNSPECIFIED.into(), 1)
+}
+
+/// The virtual service that is asked for, without its real servers.
+///
+/// # Errors
+/// The first thing that is wrong with it; whether it can stand beside others, [`consistency::check`] says.
+pub fn virtual_service(
+    spec: &VirtualServiceSpec,
     defaults: &ServiceDefaults,
-) -> Result<ClusterConfig, ConfigError> {
-    let no_service =
-        file.no_service.as_ref().map(|word| words::choice(source, "no_service", word, NO_SERVICE));
-    let ttl = file.outer_ttl.as_ref().map(|value| read_ttl(source, value)).transpose()?;
-    let flood = file.new_connections_per_second_max.as_ref();
-    let flood = flood
-        .map(|n| words::number(source, "new_connections_per_second_max", n, 1..=i64::from(u32::MAX)))
-        .transpose()?;
-    Ok(ClusterConfig {
-        no_service: no_service.transpose()?.unwrap_or(NoService::Reject),
-        ttl: ttl.unwrap_or_default(),
-        ignores_df: file.ignore_df.unwrap_or(false),
-        decrements_ttl: file.decrement_ttl.unwrap_or(false),
-        new_connections_per_second_max: flood.map(|max| max as u32),
-        virtual_services: services::read(source, file, defaults)?,
-    })
+) -> Result<VirtualServiceConfig, String> {
+    let mut service = bare_service();
+    SERVICE_KEYS.iter().for_each(|key| key.set_default(&mut service, defaults));
+    let left_out = spec.take(&mut service)?;
+    set_defaults(SERVICE_KEYS, &left_out, &mut service, defaults);
+    service::check(&service).map_err(|(_, message)| message)?;
+    Ok(service)
 }
 
-fn control_group(source: &Source, file: &DirectorFile) -> Result<Option<String>, ConfigError> {
-    file.control_group.as_ref().map(|word| words::group(source, "control_group", word)).transpose()
+/// The real server that is asked for.
+///
+/// # Errors
+/// The first thing that is wrong with it.
+pub fn real_server(spec: &RealServerSpec) -> Result<RealServerConfig, String> {
+    let (mut server, defaults) = (bare_server(), ServiceDefaults::default());
+    let left_out = spec.take(&mut server)?;
+    set_defaults(REAL_SERVER_KEYS, &left_out, &mut server, &defaults);
+    real_server::check(&server).map_err(|(_, message)| message)?;
+    Ok(server)
 }
 
-fn outer_source(
-    source: &Source,
-    written: &Spanned<String>,
-    services: &[VirtualServiceConfig],
-) -> Result<Ipv4Addr, ConfigError> {
-    let word = written.get_ref();
-    let refuse =
-        |what: &str| source.error(written.span(), format!("outer_source = {}: {what}", words::quoted(word)));
-    if word.parse::<IpAddr>().is_err() {
-        return Err(refuse("expected \"auto\" or an IPv4 address of this host"));
-    }
-    let address = words::address_v4(source, "outer_source", written)?;
-    if services.iter().flat_map(VirtualServiceConfig::vips).any(|vip| vip == address) {
-        return Err(refuse(
-            "this is a VIP, which no real server accepts as a director; give the host's own address",
-        ));
-    }
-    Ok(address)
-}
-
-fn read_ttl(source: &Source, written: &Spanned<toml::Value>) -> Result<Ttl, ConfigError> {
-    match written.get_ref() {
-        toml::Value::Integer(ttl @ 1..=255) => Ok(Ttl::Fixed(*ttl as u8)),
-        toml::Value::String(word) if word == "inherit" => Ok(Ttl::Inherit),
-        other => {
-            let other = clipped(&other.to_string());
-            let message = format!("outer_ttl = {other}: expected a number from 1 to 255 or \"inherit\"");
-            Err(source.error(written.span(), message))
-        }
-    }
+/// Of the keys that were left out.
+fn set_defaults<C>(keys: &Keys<C>, left_out: &[&str], config: &mut C, defaults: &ServiceDefaults) {
+    let left_out = keys.iter().filter(|key| left_out.contains(&key.name()));
+    left_out.for_each(|key| key.set_default(config, defaults));
 }

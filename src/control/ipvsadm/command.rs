@@ -83,7 +83,8 @@ pub struct ServiceTerms {
     /// Seconds.
     pub persistence: Option<u32>,
     pub mask: Option<Mask>,
-    pub is_one_packet: bool,
+    /// `-o`.
+    pub has_ops: bool,
     pub persistence_engine: Option<String>,
 }
 

@@ -251,7 +251,7 @@ impl<'a> Given<'a> {
             scheduler_flags,
             persistence: self.persistence,
             mask: self.mask,
-            is_one_packet: self.has(Item::Ops),
+            has_ops: self.has(Item::Ops),
             persistence_engine: self.persistence_engine.clone(),
         })
     }

@@ -211,7 +211,7 @@ fn terms_text(service: &VirtualService) -> String {
             _ = write!(text, " mask {mask}");
         }
     }
-    if service.one_packet {
+    if served::has_ops(service) {
         text.push_str(" ops");
     }
     text

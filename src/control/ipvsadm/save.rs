@@ -6,7 +6,7 @@ use super::Refusal;
 use super::listing::{flags_text, mask_text, sorted_servers, sorted_services};
 use super::names::{Names, place_text, port_text};
 use super::options::Transport;
-use super::served::place_of;
+use super::served::{has_ops, place_of};
 use super::values::Place;
 use crate::config::plan::name_of;
 use crate::control::model::{OnRemoved, RealServer, Timeouts, UnknownTcp, VirtualService};
@@ -84,7 +84,7 @@ fn service_terms(service: &VirtualService) -> String {
             _ = write!(text, " -M {mask}");
         }
     }
-    if service.one_packet {
+    if has_ops(service) {
         text.push_str(" -o");
     }
     if !service.scheduler_flags.is_empty() {

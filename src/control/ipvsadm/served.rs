@@ -100,7 +100,7 @@ fn service_spec(terms: &ServiceTerms) -> Result<VirtualServiceSpec, Refusal> {
         scheduler: Some(terms.scheduler.clone()),
         scheduler_flags: scheduler_flags(terms)?,
         persistence: persistence(terms)?,
-        one_packet: terms.is_one_packet,
+        one_packet: terms.has_ops,
         ..VirtualServiceSpec::default()
     })
 }
@@ -111,7 +111,7 @@ fn service_edit(terms: &ServiceTerms) -> Result<VirtualServiceEdit, Refusal> {
         scheduler: Some(terms.scheduler.clone()),
         scheduler_flags: Some(scheduler_flags(terms)?),
         persistence: Some(persistence(terms)?),
-        one_packet: Some(terms.is_one_packet),
+        one_packet: Some(terms.has_ops),
         ..VirtualServiceEdit::default()
     })
 }
@@ -243,6 +243,11 @@ pub fn fit(operations: &mut [Operation], services: &[VirtualService]) -> Result<
 
 fn expires_quiesced(service: &VirtualService) -> bool {
     service.persistence.is_some_and(|persistence| persistence.expire_quiesced)
+}
+
+/// What `-o` asks for.
+pub(super) fn has_ops(service: &VirtualService) -> bool {
+    service.one_packet
 }
 
 /// The address of a matcher as ipvsadm writes it.

@@ -1,14 +1,16 @@
 //! What a director is told: operations, bundled into a [`Change`]. Unknown fields are refused.
 
 use std::fmt;
-use std::net::IpAddr;
 
-use serde::{Deserialize, Deserializer, Serialize};
+use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
 pub use crate::config::diff::Difference;
+pub use crate::config::keys::real_server::{RealServerEdit, RealServerSpec};
+pub use crate::config::keys::service::{VirtualServiceEdit, VirtualServiceSpec};
+pub use crate::config::keys::timeouts::TimeoutsSpec;
 
-use super::value::{Matcher, OnRemoved, Persistence, Seconds, UnknownTcp};
+use crate::config::json::{Matcher, Seconds};
 
 /// Operations that are carried out together or not at all; together they are one generation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
@@ -126,143 +128,6 @@ impl fmt::Display for ServiceRef {
             }
         }
     }
-}
-
-/// A virtual service to be; what is left out is as in a file that leaves it out.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VirtualServiceSpec {
-    /// Left out: protocol, VIP and port, as in "tcp-172.25.3.100-80".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// At least one.
-    #[serde(rename = "match")]
-    pub matchers: Vec<Matcher>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheduler: Option<String>,
-    #[serde(default)]
-    pub scheduler_flags: Vec<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mh_table_size: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub persistence: Option<Persistence>,
-    #[serde(default)]
-    pub one_packet: bool,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unknown_tcp: Option<UnknownTcp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_removed: Option<OnRemoved>,
-    #[serde(default)]
-    pub timeouts: TimeoutsSpec,
-    #[serde(default)]
-    pub real_servers: Vec<RealServerSpec>,
-}
-
-/// Of the three, those that are to change.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct TimeoutsSpec {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcp: Option<Seconds>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub tcp_fin: Option<Seconds>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub udp: Option<Seconds>,
-}
-
-/// What is to change of a virtual service; what is left out stays.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct VirtualServiceEdit {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
-    pub matchers: Option<Vec<Matcher>>,
-    /// Another scheduler begins without flags unless they are given too.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheduler: Option<String>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub scheduler_flags: Option<Vec<String>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub mh_table_size: Option<u32>,
-    /// `null` takes it away.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    #[schema(value_type = Option<Persistence>)]
-    pub persistence: Option<Option<Persistence>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub one_packet: Option<bool>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub unknown_tcp: Option<UnknownTcp>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub on_removed: Option<OnRemoved>,
-    #[serde(default)]
-    pub timeouts: TimeoutsSpec,
-}
-
-/// A real server to be; what is left out is as in a file that leaves it out.
-#[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RealServerSpec {
-    #[schema(value_type = String)]
-    pub rip: IpAddr,
-    /// Left out: the RIP.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// Left out: 1.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upper_threshold: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lower_threshold: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub path_mtu: Option<u16>,
-    /// Left out: "ipip".
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encapsulation: Option<String>,
-}
-
-impl RealServerSpec {
-    /// With every default.
-    pub fn new(rip: IpAddr) -> RealServerSpec {
-        RealServerSpec {
-            rip,
-            name: None,
-            weight: None,
-            upper_threshold: None,
-            lower_threshold: None,
-            path_mtu: None,
-            encapsulation: None,
-        }
-    }
-}
-
-/// What is to change of a real server; what is left out stays.
-#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct RealServerEdit {
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub name: Option<String>,
-    /// It ends a drain.
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub weight: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub upper_threshold: Option<u32>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub lower_threshold: Option<u32>,
-    /// `null`: what the host's routes say.
-    #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
-    #[schema(value_type = Option<u16>)]
-    pub path_mtu: Option<Option<u16>>,
-    #[serde(default, skip_serializing_if = "Option::is_none")]
-    pub encapsulation: Option<String>,
-}
-
-/// Tells `null` from "left out".
-fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
-    deserializer: D,
-) -> Result<Option<Option<T>>, D::Error> {
-    Option::deserialize(deserializer).map(Some)
 }
 
 /// What a change did, or would do.

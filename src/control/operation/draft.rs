@@ -74,22 +74,7 @@ impl Draft {
             consistency::check(&services).map_err(|found| ControlError::new(Code::Invalid, found.message))?;
         }
         let mut running = self.running;
-        let ClusterConfig {
-            no_service,
-            ttl,
-            ignores_df,
-            decrements_ttl,
-            new_connections_per_second_max,
-            virtual_services: _,
-        } = *running.cluster;
-        running.cluster = Arc::new(ClusterConfig {
-            no_service,
-            ttl,
-            ignores_df,
-            decrements_ttl,
-            new_connections_per_second_max,
-            virtual_services: services,
-        });
+        running.cluster = Arc::new(ClusterConfig { virtual_services: services, ..*running.cluster });
         Ok(Applied { running, zeroed })
     }
 

@@ -3,17 +3,13 @@
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
-use crate::config::write;
 use crate::control::model::{
-    AllStatistics, Draining, Persistence, Rates, RealServer, Seconds, ServerStatistics, ServiceStatistics,
-    Statistics, Status, Then, Timeouts, VirtualService,
+    AllStatistics, Draining, Rates, RealServer, ServerStatistics, ServiceStatistics, Statistics, Status,
+    Then, VirtualService,
 };
 use crate::control::state::{AdminState, effective_weight};
 use crate::daemon::control::{Published, Shared};
-use crate::director::cluster::{self, Live, PATH_MTU_DEFAULT, RealServerConfig, VirtualServiceConfig};
-use crate::director::connection;
-use crate::director::scheduler::mh;
-use crate::encapsulation::ipip;
+use crate::director::cluster::{self, Live, PATH_MTU_DEFAULT, RealServerConfig};
 use crate::metrics::ledger::{Reading, Totals};
 use crate::time::Moment;
 
@@ -23,7 +19,7 @@ pub fn virtual_service(
     shared: &Shared,
 ) -> VirtualService {
     let (own, servers) = readings(service, shared);
-    let VirtualServiceConfig { name, matchers, scheduler, persistence, is_one_packet, .. } = &service.config;
+    let name = &service.config.name;
     let real_server = |config: &RealServerConfig| {
         let index = service.real_servers.iter().position(|server| server.config.rip == config.rip);
         // One that a drain has removed is in the snapshot while connections point to it.
@@ -36,20 +32,7 @@ pub fn virtual_service(
         of_server(config, server, reading, published.states.of(name, config.rip), published, shared)
     };
     VirtualService {
-        name: name.clone(),
-        matchers: matchers.iter().copied().map(Into::into).collect(),
-        scheduler: (*scheduler).to_owned(),
-        scheduler_flags: write::scheduler_flags(&service.config).into_iter().map(str::to_owned).collect(),
-        mh_table_size: (*scheduler == mh::ROW.name).then_some(service.config.scheduler_options.mh_table_size),
-        persistence: persistence.map(|persistence| Persistence {
-            timeout: Seconds(persistence.timeout),
-            prefix: persistence.prefix_v4,
-            expire_quiesced: persistence.expires_quiesced,
-        }),
-        one_packet: *is_one_packet,
-        unknown_tcp: service.config.unknown_tcp.into(),
-        on_removed: service.config.on_removed.into(),
-        timeouts: timeouts(&service.config.timeouts),
+        keys: (&service.config).into(),
         statistics: statistics(own.since_zero),
         rates: rates(own.rates),
         real_servers: service.config.real_servers.iter().map(real_server).collect(),
@@ -71,15 +54,9 @@ fn of_server(
     };
     let live = server.map(|server| &*server.live);
     RealServer {
-        name: config.name.clone(),
-        rip: config.rip,
-        weight: config.weight,
+        keys: config.into(),
         weight_now: effective_weight(config.weight, state).unwrap_or_default(),
-        upper_threshold: config.upper_threshold,
-        lower_threshold: config.lower_threshold,
-        path_mtu: config.path_mtu,
         path_mtu_now: server.map_or_else(path_mtu, |server| server.path_mtu(now)),
-        encapsulation: server.map_or(ipip::ROW.name, |server| server.encapsulation.name).to_owned(),
         active_connections: live.map_or(0, Live::active),
         inactive_connections: live.map_or(0, Live::inactive),
         persistent_connections: live.map_or(0, Live::persistent),
@@ -152,7 +129,7 @@ pub fn status(published: &Published, shared: &Shared) -> Status {
         connections: connections.len(),
         connections_max: connections.connections_max(),
         templates: shared.tables.templates.len(),
-        timeouts: timeouts(&published.defaults.timeouts),
+        timeouts: (&published.defaults.timeouts).into(),
         statistics: statistics(sum),
         rates: rates(sum_rates),
     }
@@ -163,14 +140,6 @@ fn readings(service: &cluster::VirtualService, shared: &Shared) -> (Reading, Vec
     let mut ledger = shared.ledger();
     let servers = service.real_servers.iter().map(|server| ledger.server(server, &shared.workers)).collect();
     (ledger.service(service, &shared.workers), servers)
-}
-
-fn timeouts(timeouts: &connection::Timeouts) -> Timeouts {
-    Timeouts {
-        tcp: Seconds(timeouts.established),
-        tcp_fin: Seconds(timeouts.fin_wait),
-        udp: Seconds(timeouts.udp),
-    }
 }
 
 fn statistics(totals: Totals) -> Statistics {

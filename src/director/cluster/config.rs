@@ -8,7 +8,7 @@ use std::time::Duration;
 
 use crate::director::connection::Timeouts;
 use crate::director::scheduler;
-use crate::encapsulation::Ttl;
+use crate::encapsulation::{self, Ttl};
 use crate::packet::Protocol;
 
 /// What a TCP segment that is no SYN and belongs to no connection gets.
@@ -208,6 +208,12 @@ impl Persistence {
     }
 }
 
+impl Default for Persistence {
+    fn default() -> Persistence {
+        Persistence::new(Persistence::TIMEOUT_DEFAULT)
+    }
+}
+
 /// An address with everything behind its first `prefix` bits cleared.
 pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     match address {
@@ -234,13 +240,22 @@ pub struct RealServerConfig {
     pub lower_threshold: u32,
     /// `None`: what the host's routes say.
     pub path_mtu: Option<u16>,
+    /// A name of [`ENCAPSULATIONS`](encapsulation::ENCAPSULATIONS).
+    pub encapsulation: &'static str,
 }
 
 impl RealServerConfig {
     /// A real server with every default, called by its address.
     pub fn new(rip: IpAddr, weight: u32) -> RealServerConfig {
-        let name = rip.to_string();
-        RealServerConfig { name, rip, weight, upper_threshold: 0, lower_threshold: 0, path_mtu: None }
+        RealServerConfig {
+            name: rip.to_string(),
+            rip,
+            weight,
+            upper_threshold: 0,
+            lower_threshold: 0,
+            path_mtu: None,
+            encapsulation: encapsulation::ipip::ROW.name,
+        }
     }
 }
 

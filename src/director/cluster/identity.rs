@@ -72,7 +72,8 @@ mod tests {
     #[test]
     fn the_first_matcher_goes_before_the_name_and_the_name_before_any_matcher() {
         let old = [service("web", &[80, 443]), service("api", &[81]), service("dns", &[53, 54])];
-        let cases: [(&str, Vec<VirtualServiceConfig>, Vec<Option<usize>>); 7] = [
+        type Case = (&'static str, Vec<VirtualServiceConfig>, Vec<Option<usize>>);
+        let cases: [Case; 7] = [
             ("renamed", vec![service("www", &[80, 443])], vec![Some(0)]),
             ("other ports", vec![service("api", &[8081])], vec![Some(1)]),
             (

@@ -1,4 +1,4 @@
-//! Single values of the JSON.
+//! Single values of the API's JSON.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -171,27 +171,14 @@ impl From<Matcher> for cluster::Matcher {
     }
 }
 
-/// A client's later connections go where its first one went.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-#[serde(deny_unknown_fields)]
-pub struct Persistence {
-    /// Seconds after the last new connection; left out: 360.
-    #[serde(default = "timeout_default")]
-    pub timeout: Seconds,
-    /// Clients that share this many leading bits are one client; left out: 32.
-    #[serde(default = "prefix_default")]
-    pub prefix: u8,
-    /// A real server of weight 0 loses its clients with their next connection.
-    #[serde(default)]
-    pub expire_quiesced: bool,
-}
-
-const fn timeout_default() -> Seconds {
-    Seconds(cluster::Persistence::TIMEOUT_DEFAULT)
-}
-
-const fn prefix_default() -> u8 {
-    32
+/// Tells `null` from "left out".
+///
+/// # Errors
+/// It is neither `null` nor what is expected.
+pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
+    deserializer: D,
+) -> Result<Option<Option<T>>, D::Error> {
+    Option::deserialize(deserializer).map(Some)
 }
 
 #[cfg(test)]

@@ -1,0 +1,9 @@
+//! The tables: every key of every block of the two configuration files, one row each.
+
+pub mod cluster;
+pub mod host;
+pub mod persistence;
+pub mod real_server;
+pub mod realserver;
+pub mod service;
+pub mod timeouts;
