@@ -236,7 +236,14 @@ fn a_change_of_one_service_leaves_the_drains_of_others() {
     for (json, expected) in rows {
         for (_, operations) in short_and_long(&[drain, &json]) {
             let running = changed(&served(), &operations).expect("a good change").0;
-            let drains = running.drains.iter().map(|((name, _), drain)| format!("{name} {}", drain.weight));
+            // What an undrain gives back.
+            let weight = |service: &str, rip| {
+                let service = running.cluster.virtual_services.iter().find(|s| s.name == service)?;
+                service.real_servers.iter().find(|server| server.rip == rip).map(|server| server.weight)
+            };
+            let drains = running.states.iter().map(|(name, rip, _)| {
+                format!("{name} {}", weight(name, rip).expect("because it is configured"))
+            });
             assert_eq!(drains.collect::<Vec<_>>(), expected, "{json}");
         }
     }
@@ -256,14 +263,17 @@ fn a_drain_that_ends_takes_the_real_server_out_of_its_service_alone() {
     let (next, ended) = drain::finish(&running, is_empty, NOW).expect("an end");
     assert_eq!(ended.iter().map(|drained| &drained.virtual_service).collect::<Vec<_>>(), ["api"]);
     let names = |name: &str| -> Vec<String> {
-        let service = next.cluster.virtual_services.iter().find(|service| service.name == name);
-        service.into_iter().flat_map(|s| &s.real_servers).map(|server| server.name.clone()).collect()
+        let there = next.states.without_removed(&next.cluster);
+        let service = there.virtual_services.iter().find(|service| service.name == name).cloned();
+        service.iter().flat_map(|s| &s.real_servers).map(|server| server.name.clone()).collect()
     };
     assert_eq!(
         (names("web"), names("api")),
         (vec!["server1".into(), "server2".into()], vec!["server2".into()])
     );
-    assert_eq!(next.drains.keys().map(|(service, _)| service).collect::<Vec<_>>(), ["web"]);
+    let states = next.states.iter().map(|(service, _, state)| format!("{service} {}", state.word()));
+    assert_eq!(states.collect::<Vec<_>>(), ["api removed", "web draining"]);
+    assert_eq!(next.cluster, running.cluster, "what is configured stays");
 }
 
 proptest! {
