@@ -52,8 +52,11 @@ impl<'a> Block<'a> {
     }
 
     /// The key's whole name, as messages have it.
-    pub fn key(&self, name: &str) -> String {
-        format!("{}{name}", self.prefix)
+    pub fn key<'n>(&self, name: &'n str) -> Cow<'n, str> {
+        match self.prefix.as_str() {
+            "" => name.into(),
+            prefix => format!("{prefix}{name}").into(),
+        }
     }
 
     /// By its whole name.

@@ -31,7 +31,7 @@ use crate::control::model::{Change, Changed, Configuration, Event, Happened, Rel
 use crate::control::operation::{Applied, Running, Zeroed, apply, drain};
 use crate::control::state::{AdminStates, FileNames};
 use crate::control::{Code, ControlError};
-use crate::director::cluster::{Cluster, ClusterConfig};
+use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
 use crate::host::DirectorHost;
 use crate::time::Moment;
 
@@ -361,7 +361,7 @@ impl Control {
         let cluster = self.latest.load_full();
         let (old, new) = (self.running.in_force(), running.in_force());
         // Where nothing comes or goes, the host has nothing to say.
-        let is_news = differences.iter().any(comes_or_goes);
+        let is_news = !addresses(&old.config).eq(addresses(&new.config));
         let view = match is_news {
             true => {
                 let source = self.base.outer_source;
@@ -425,9 +425,12 @@ impl Control {
     }
 }
 
-/// A VIP or a RIP may be new, or gone.
-fn comes_or_goes(difference: &Difference) -> bool {
-    difference.key.as_ref().is_none_or(|key| key == "match")
+/// VIPs and RIPs, in the configuration's order.
+fn addresses(config: &ClusterConfig) -> impl Iterator<Item = IpAddr> {
+    let of_service = |service: &'_ VirtualServiceConfig| -> Vec<IpAddr> {
+        service.vips().chain(service.real_servers.iter().map(|server| server.rip)).collect()
+    };
+    config.virtual_services.iter().flat_map(of_service)
 }
 
 /// Captures VIPs that are new; those that are served no longer are let go later.
