@@ -104,13 +104,11 @@ impl<C, L: Leaf> Takes<C> for L {
 
 /// [`Served`] for a [`Leaf`].
 pub trait ServedLeaf: Leaf {
-    type Json;
+    type Json: From<Self::Value>;
 
     /// # Errors
     /// One sentence about what is asked for.
     fn accept(&self, key: &str, asked: Self::Json) -> Result<Self::Value, String>;
-
-    fn show(&self, value: Self::Value) -> Self::Json;
 }
 
 impl<C, L: ServedLeaf> Served<C> for L {
@@ -122,7 +120,7 @@ impl<C, L: ServedLeaf> Served<C> for L {
     }
 
     fn show(&self, _: &C, value: L::Value) -> L::Json {
-        ServedLeaf::show(self, value)
+        value.into()
     }
 }
 

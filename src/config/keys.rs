@@ -2,8 +2,10 @@
 
 pub mod cluster;
 pub mod host;
+pub mod matchers;
 pub mod persistence;
 pub mod real_server;
 pub mod realserver;
+pub mod scheduler;
 pub mod service;
 pub mod timeouts;

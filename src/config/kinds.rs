@@ -80,7 +80,7 @@ impl<C, L: ServedLeaf> Served<C> for Required<L> {
     }
 
     fn show(&self, _: &C, value: L::Value) -> L::Json {
-        ServedLeaf::show(&self.0, value)
+        value.into()
     }
 }
 
@@ -101,18 +101,6 @@ impl<L: Leaf> Leaf for Optional<L> {
 
     fn text(&self, value: &Option<L::Value>) -> Option<String> {
         Leaf::text(&self.0, value.as_ref()?)
-    }
-}
-
-impl<L: ServedLeaf> ServedLeaf for Optional<L> {
-    type Json = Option<L::Json>;
-
-    fn accept(&self, key: &str, asked: Option<L::Json>) -> Result<Option<L::Value>, String> {
-        asked.map(|asked| ServedLeaf::accept(&self.0, key, asked)).transpose()
-    }
-
-    fn show(&self, value: Option<L::Value>) -> Option<L::Json> {
-        value.map(|value| ServedLeaf::show(&self.0, value))
     }
 }
 
@@ -155,10 +143,6 @@ impl<T: TryFrom<i64> + Into<i64> + Clone + PartialEq + fmt::Display> ServedLeaf 
     fn accept(&self, key: &str, asked: T) -> Result<T, String> {
         self.check(key, asked.into())
     }
-
-    fn show(&self, value: T) -> T {
-        value
-    }
 }
 
 /// `true` or `false`.
@@ -181,10 +165,6 @@ impl ServedLeaf for Flag {
 
     fn accept(&self, _: &str, asked: bool) -> Result<bool, String> {
         Ok(asked)
-    }
-
-    fn show(&self, value: bool) -> bool {
-        value
     }
 }
 
@@ -218,10 +198,6 @@ impl<T: Clone + PartialEq + From<J>, J: From<T>> ServedLeaf for Words<T, J> {
 
     fn accept(&self, _: &str, asked: J) -> Result<T, String> {
         Ok(asked.into())
-    }
-
-    fn show(&self, value: T) -> J {
-        value.into()
     }
 }
 
@@ -262,10 +238,6 @@ impl ServedLeaf for Member {
 
     fn accept(&self, key: &str, asked: String) -> Result<&'static str, String> {
         self.parse(key, &asked)
-    }
-
-    fn show(&self, value: &'static str) -> String {
-        value.to_owned()
     }
 }
 
@@ -315,10 +287,6 @@ impl ServedLeaf for Bytes {
             Some(bytes) => Err(format!("{key} = {bytes}: expected {}", self.expected())),
             None => Ok(asked),
         }
-    }
-
-    fn show(&self, value: Option<u16>) -> Option<u16> {
-        value
     }
 }
 

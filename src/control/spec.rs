@@ -7,6 +7,7 @@ use super::error::{Code, ControlError};
 use super::model::{
     Matcher, RealServerEdit, RealServerSpec, TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
 };
+use crate::config::keys::matchers::NO_MATCHER;
 use crate::config::keys::{real_server as server_keys, service as service_keys, timeouts};
 use crate::config::plan::{self, ServiceDefaults};
 use crate::director::cluster::{RealServerConfig, VirtualServiceConfig};
@@ -74,7 +75,7 @@ fn known_scheduler(name: &str) -> Result<&'static str, ControlError> {
 fn check_matchers(matchers: &[Matcher]) -> Result<(), ControlError> {
     matchers.iter().try_for_each(|matcher| check_family("vip", matcher.vip))?;
     match matchers {
-        [] => Err(invalid(service_keys::NO_MATCHER.to_owned())),
+        [] => Err(invalid(NO_MATCHER.to_owned())),
         _ => Ok(()),
     }
 }

@@ -54,10 +54,6 @@ impl ServedLeaf for Address {
         };
         Err(format!("{key} = \"{address}\": {what}"))
     }
-
-    fn show(&self, value: IpAddr) -> IpAddr {
-        value
-    }
 }
 
 /// "auto", or an address of this host.
@@ -202,10 +198,6 @@ impl ServedLeaf for Name {
     fn accept(&self, key: &str, asked: String) -> Result<String, String> {
         self.parse(key, &asked)
     }
-
-    fn show(&self, value: String) -> String {
-        value
-    }
 }
 
 /// A timeout such as "15m", within ipvsadm's limits.
@@ -251,10 +243,6 @@ impl ServedLeaf for Timeout {
 
     fn accept(&self, key: &str, Seconds(duration): Seconds) -> Result<Duration, String> {
         Timeout::check(key, duration, &humantime::format_duration(duration).to_string())
-    }
-
-    fn show(&self, value: Duration) -> Seconds {
-        Seconds(value)
     }
 }
 
