@@ -38,10 +38,14 @@ const fn is_equal(a: &[u8], b: &[u8]) -> bool {
 macro_rules! keys {
     (
         $table:ident of $config:ident { $($field:ident),+ } $(aside { $($aside:ident),+ })?
-        $(asked $asked_help:literal $asked:ident { $($extra:ident: $extra_type:ty),* })? $(edited $edited_help:literal $edited:ident)? $(shown $shown_help:literal $shown:ident)? $(whole $whole_help:literal $whole:ident)?;
+        $(asked $asked_help:literal $asked:ident { $($extra:ident: $extra_type:ty),* })?
+        $(edited $edited_help:literal $edited:ident)?
+        $(shown $shown_help:literal $shown:ident)?
+        $(whole $whole_help:literal $whole:ident)?;
         $(
             #[doc = $help:tt]
-            $mode:ident $json:ident $name:tt [$($type:tt)*] in $top:ident [$($place:tt)*], $takes:expr, $default:expr, $change:ident;
+            $mode:ident $json:ident $name:tt [$($type:tt)*] in $top:ident [$($place:tt)*],
+            $takes:expr, $default:expr, $change:ident;
         )+
     ) => {
         /// One row for each key, in the order in which a file has them.
@@ -117,34 +121,47 @@ macro_rules! keys {
             }
         }
     };
-    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* } { $help:tt optional $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
+    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* }
+        { $help:tt optional $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
         keys!(@asked $about $s $c { $($fields)*
-            #[doc = $help] #[serde(default, rename = $name, skip_serializing_if = "Option::is_none")] pub $json: Option<$($type)*>,
+            #[doc = $help]
+            #[serde(default, rename = $name, skip_serializing_if = "Option::is_none")]
+            pub $json: Option<$($type)*>,
         } { $($take)* { option $c $json $name $place $takes } } { $($parameters)* } { $($new)* $json: Default::default(), } $($rest)*);
     };
-    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* } { $help:tt known $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
-        keys!(@asked $about $s $c { $($fields)* } { $($take)* } { $($parameters)* } { $($new)* } { $help optional $json $name [$($type)*] $place $takes } $($rest)*);
+    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* }
+        { $help:tt known $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
+        keys!(@asked $about $s $c { $($fields)* } { $($take)* } { $($parameters)* } { $($new)* }
+            { $help optional $json $name [$($type)*] $place $takes } $($rest)*);
     };
-    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* } { $help:tt nullable $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
+    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* }
+        { $help:tt nullable $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
         keys!(@asked $about $s $c { $($fields)*
-            #[doc = $help] #[serde(default, rename = $name, skip_serializing_if = "Option::is_none")] pub $json: Option<$($type)*>,
+            #[doc = $help]
+            #[serde(default, rename = $name, skip_serializing_if = "Option::is_none")]
+            pub $json: Option<$($type)*>,
         } { $($take)* { plain $c $json $name $place $takes } } { $($parameters)* } { $($new)* $json: Default::default(), } $($rest)*);
     };
-    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* } { $help:tt plain $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
+    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* }
+        { $help:tt plain $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
         keys!(@asked $about $s $c { $($fields)*
             #[doc = $help] #[serde(default, rename = $name)] pub $json: $($type)*,
         } { $($take)* { plain $c $json $name $place $takes } } { $($parameters)* } { $($new)* $json: Default::default(), } $($rest)*);
     };
-    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* } { $help:tt nested $json:ident $name:tt [$type:ident $shown:ident] $place:tt $takes:tt } $($rest:tt)*) => {
+    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* }
+        { $help:tt nested $json:ident $name:tt [$type:ident $shown:ident] $place:tt $takes:tt } $($rest:tt)*) => {
         keys!(@asked $about $s $c { $($fields)* #[doc = $help] #[serde(default, rename = $name)] pub $json: $type, }
             { $($take)* { plain $c $json $name $place $takes } } { $($parameters)* } { $($new)* $json: Default::default(), } $($rest)*);
     };
-    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* } { $help:tt required $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
+    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* }
+        { $help:tt required $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
         keys!(@asked $about $s $c { $($fields)* #[doc = $help] #[serde(rename = $name)] pub $json: $($type)*, }
             { $($take)* { plain $c $json $name $place $takes } } { $($parameters)* } { $($new)* $json: Default::default(), } $($rest)*);
     };
-    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* } { $help:tt fixed $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
-        keys!(@asked $about $s $c { $($fields)* #[doc = $help] #[serde(rename = $name)] #[schema(value_type = String)] pub $json: $($type)*, }
+    (@asked $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $($parameters:tt)* } { $($new:tt)* }
+        { $help:tt fixed $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
+        keys!(@asked $about $s $c { $($fields)*
+            #[doc = $help] #[serde(rename = $name)] #[schema(value_type = String)] pub $json: $($type)*, }
             { $($take)* { plain $c $json $name $place $takes } } { $($parameters)* $json: $($type)*, } { $($new)* $json, } $($rest)*);
     };
 
@@ -167,10 +184,12 @@ macro_rules! keys {
             }
         }
     };
-    (@edited $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $help:tt fixed $($row:tt)* } $($rest:tt)*) => {
+    (@edited $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* }
+        { $help:tt fixed $($row:tt)* } $($rest:tt)*) => {
         keys!(@edited $about $s $c { $($fields)* } { $($take)* } $($rest)*);
     };
-    (@edited $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $help:tt nullable $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
+    (@edited $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* }
+        { $help:tt nullable $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
         keys!(@edited $about $s $c { $($fields)*
             #[doc = $help]
             #[serde(default, rename = $name, skip_serializing_if = "Option::is_none", deserialize_with = "crate::config::json::present")]
@@ -178,13 +197,17 @@ macro_rules! keys {
             pub $json: Option<Option<$($type)*>>,
         } { $($take)* { option $c $json $name $place $takes } } $($rest)*);
     };
-    (@edited $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $help:tt nested $json:ident $name:tt [$type:ident $shown:ident] $place:tt $takes:tt } $($rest:tt)*) => {
+    (@edited $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* }
+        { $help:tt nested $json:ident $name:tt [$type:ident $shown:ident] $place:tt $takes:tt } $($rest:tt)*) => {
         keys!(@edited $about $s $c { $($fields)* #[doc = $help] #[serde(default, rename = $name)] pub $json: $type, }
             { $($take)* { plain $c $json $name $place $takes } } $($rest)*);
     };
-    (@edited $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* } { $help:tt $mode:ident $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
+    (@edited $about:tt $s:ident $c:ident { $($fields:tt)* } { $($take:tt)* }
+        { $help:tt $mode:ident $json:ident $name:tt [$($type:tt)*] $place:tt $takes:tt } $($rest:tt)*) => {
         keys!(@edited $about $s $c { $($fields)*
-            #[doc = $help] #[serde(default, rename = $name, skip_serializing_if = "Option::is_none")] pub $json: Option<$($type)*>,
+            #[doc = $help]
+            #[serde(default, rename = $name, skip_serializing_if = "Option::is_none")]
+            pub $json: Option<$($type)*>,
         } { $($take)* { option $c $json $name $place $takes } } $($rest)*);
     };
 
@@ -218,24 +241,33 @@ macro_rules! keys {
             }
         }
     };
-    (@shown $about:tt $s:ident $c:ident { $($fields:tt)* } { $($show:tt)* } { $help:tt nested $json:ident $name:tt [$type:ident $shown:ident] ($top:ident [$($place:tt)*]) $takes:tt } $($rest:tt)*) => {
+    (@shown $about:tt $s:ident $c:ident { $($fields:tt)* } { $($show:tt)* }
+        { $help:tt nested $json:ident $name:tt [$type:ident $shown:ident] ($top:ident [$($place:tt)*]) $takes:tt } $($rest:tt)*) => {
         keys!(@shown $about $s $c { $($fields)* #[doc = $help] #[serde(rename = $name)] pub $json: $shown, }
             { $($show)* { $json { (keys!(@get $c $top [$($place)*])) } $takes } } $($rest)*);
     };
-    (@shown $about:tt $s:ident $c:ident { $($fields:tt)* } { $($show:tt)* } { $help:tt fixed $json:ident $name:tt [$($type:tt)*] ($top:ident [$($place:tt)*]) $takes:tt } $($rest:tt)*) => {
-        keys!(@shown $about $s $c { $($fields)* #[doc = $help] #[serde(rename = $name)] #[schema(value_type = String)] pub $json: $($type)*, }
-            { $($show)* { $json { (keys!(@get $c $top [$($place)*])) } $takes } } $($rest)*);
-    };
-    (@shown $about:tt $s:ident $c:ident { $($fields:tt)* } { $($show:tt)* } { $help:tt nullable $json:ident $name:tt [$($type:tt)*] ($top:ident [$($place:tt)*]) $takes:tt } $($rest:tt)*) => {
-        keys!(@shown $about $s $c { $($fields)* #[doc = $help] #[serde(rename = $name)] pub $json: Option<$($type)*>, }
-            { $($show)* { $json { (keys!(@get $c $top [$($place)*])) } $takes } } $($rest)*);
-    };
-    (@shown $about:tt $s:ident $c:ident { $($fields:tt)* } { $($show:tt)* } { $help:tt known $json:ident $name:tt [$($type:tt)*] ($top:ident [$($place:tt)*]) $takes:tt } $($rest:tt)*) => {
+    (@shown $about:tt $s:ident $c:ident { $($fields:tt)* } { $($show:tt)* }
+        { $help:tt fixed $json:ident $name:tt [$($type:tt)*] ($top:ident [$($place:tt)*]) $takes:tt } $($rest:tt)*) => {
         keys!(@shown $about $s $c { $($fields)*
-            #[doc = $help] #[serde(default, rename = $name, skip_serializing_if = "Option::is_none")] pub $json: Option<$($type)*>, }
+            #[doc = $help] #[serde(rename = $name)] #[schema(value_type = String)] pub $json: $($type)*, }
             { $($show)* { $json { (keys!(@get $c $top [$($place)*])) } $takes } } $($rest)*);
     };
-    (@shown $about:tt $s:ident $c:ident { $($fields:tt)* } { $($show:tt)* } { $help:tt $mode:ident $json:ident $name:tt [$($type:tt)*] ($top:ident [$($place:tt)*]) $takes:tt } $($rest:tt)*) => {
+    (@shown $about:tt $s:ident $c:ident { $($fields:tt)* } { $($show:tt)* }
+        { $help:tt nullable $json:ident $name:tt [$($type:tt)*] ($top:ident [$($place:tt)*]) $takes:tt } $($rest:tt)*) => {
+        keys!(@shown $about $s $c { $($fields)*
+            #[doc = $help] #[serde(rename = $name)] pub $json: Option<$($type)*>, }
+            { $($show)* { $json { (keys!(@get $c $top [$($place)*])) } $takes } } $($rest)*);
+    };
+    (@shown $about:tt $s:ident $c:ident { $($fields:tt)* } { $($show:tt)* }
+        { $help:tt known $json:ident $name:tt [$($type:tt)*] ($top:ident [$($place:tt)*]) $takes:tt } $($rest:tt)*) => {
+        keys!(@shown $about $s $c { $($fields)*
+            #[doc = $help]
+            #[serde(default, rename = $name, skip_serializing_if = "Option::is_none")]
+            pub $json: Option<$($type)*>, }
+            { $($show)* { $json { (keys!(@get $c $top [$($place)*])) } $takes } } $($rest)*);
+    };
+    (@shown $about:tt $s:ident $c:ident { $($fields:tt)* } { $($show:tt)* }
+        { $help:tt $mode:ident $json:ident $name:tt [$($type:tt)*] ($top:ident [$($place:tt)*]) $takes:tt } $($rest:tt)*) => {
         keys!(@shown $about $s $c { $($fields)* #[doc = $help] #[serde(rename = $name)] pub $json: $($type)*, }
             { $($show)* { $json { (keys!(@get $c $top [$($place)*])) } $takes } } $($rest)*);
     };
