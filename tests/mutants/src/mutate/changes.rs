@@ -215,11 +215,9 @@ impl Mutator<'_> {
             },
             Expr::Path(path) => self.change_path(expression, &path.path),
             Expr::MethodCall(call) => self.change_method_call(expression, call),
-            Expr::Call(call) => {
-                if self.text(&call.func) == "Some" {
-                    let text = self.text(expression);
-                    self.offer(expression, vec![Change::new(format!("{text} → None"), "None")]);
-                }
+            Expr::Call(call) if self.text(&call.func) == "Some" => {
+                let text = self.text(expression);
+                self.offer(expression, vec![Change::new(format!("{text} → None"), "None")]);
             }
             Expr::Match(choice) => self.change_match(choice),
             Expr::Macro(call) if call.mac.path.is_ident("matches") => self.change_matches(expression, call),
