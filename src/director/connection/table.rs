@@ -292,7 +292,7 @@ mod tests {
             find(&table, Event::Fin, later).change,
             Some(Change::Moved { real_server: SLOT, to: Activity::Inactive })
         );
-        assert_eq!(table.len(), 1);
+        assert!(table.len() == 1 && !table.is_empty());
         let gone = find(&table, Event::Ack, later.after(Duration::from_secs(120)));
         assert_eq!(gone.answer, Answer::Unknown);
         assert_eq!(gone.change, removed(Activity::Inactive, later.after(Duration::from_secs(120))));
@@ -371,22 +371,85 @@ mod tests {
         assert!(table.part(table.parts(), Moment::ZERO).is_empty());
     }
 
+    /// Each client has its share of 16 entries, two, so that it is the table that is full.
     #[test]
     fn nothing_goes_above_the_limit_and_the_first_choice_stands() {
-        let table = Table::new(2, 1);
-        insert(&table, 1, Moment::ZERO);
-        assert_eq!(
-            insert_flow(&table, flow(1), OTHER, Event::Syn, Moment::ZERO),
-            Inserted::Existing { real_server: SLOT }
-        );
-        insert(&table, 2, Moment::ZERO);
-        assert_eq!(insert(&table, 3, Moment::ZERO), Inserted::Full);
+        let table = Table::new(16, 1);
+        let of = |client: u8| Flow { client: [203, 0, 113, client].into(), ..flow(1) };
+        let insert = |client| insert_flow(&table, of(client), SLOT, Event::Syn, Moment::ZERO);
+        assert!((0..16).all(|client| insert(client) == Inserted::New));
+        assert!((16..250).all(|client| insert(client) == Inserted::Full));
+        assert_eq!((table.len(), table.connections_max()), (16, 16));
         let mut removed = 0;
         table.sweep(Moment::from_secs(60), |_| false, |_| removed += 1);
-        assert_eq!((removed, table.len()), (2, 0));
-        insert(&table, 1, Moment::ZERO);
+        assert_eq!((removed, table.len()), (16, 0));
+        insert(1);
+        assert_eq!(
+            insert_flow(&table, of(1), OTHER, Event::Syn, Moment::ZERO),
+            Inserted::Existing { real_server: SLOT }
+        );
         table.sweep(Moment::ZERO, |slot| slot == SLOT, |_| removed += 1);
-        assert_eq!((removed, table.len()), (3, 0));
+        assert_eq!((removed, table.len()), (17, 0));
+    }
+
+    #[test]
+    fn whoever_comes_second_on_a_flow_takes_nothing_of_his_share() {
+        let table = Table::new(100, 1).with_connections_per_client_max(2);
+        insert(&table, 1, Moment::ZERO);
+        for _ in 0..10 {
+            assert_eq!(insert(&table, 1, Moment::ZERO), Inserted::Existing { real_server: SLOT });
+        }
+        assert_eq!((insert(&table, 2, Moment::ZERO), table.len()), (Inserted::New, 2));
+        assert_eq!(insert(&table, 3, Moment::ZERO), Inserted::Full);
+    }
+
+    #[test]
+    fn an_entry_that_has_come_back_to_life_is_not_given_up() {
+        let table = Table::new(100, 1);
+        insert(&table, 1, Moment::ZERO);
+        let times = std::cell::Cell::new(0);
+        // Another worker is there between the look and the removal.
+        let claim = |_, _| match times.replace(times.get() + 1) {
+            0 => Claim::GiveUp,
+            _ => Claim::Follow,
+        };
+        let found = table.find(&flow(1), Event::Ack, &Timeouts::default(), claim, Moment::ZERO);
+        assert_eq!(found, Found { answer: Answer::Unknown, change: None });
+        assert_eq!((times.get(), table.peek(&flow(1), Moment::ZERO)), (2, Some(SLOT)));
+    }
+
+    #[test]
+    fn a_reset_that_begins_an_entry_lets_it_live_as_a_closed_one() {
+        let table = Table::new(100, 1);
+        insert_flow(&table, flow(1), SLOT, Event::Rst, Moment::ZERO);
+        assert_eq!(table.peek(&flow(1), Moment::from_secs(9)), Some(SLOT));
+        assert_eq!(table.peek(&flow(1), Moment::from_secs(10)), None);
+    }
+
+    #[test]
+    fn entries_of_both_families_are_swept() {
+        let table = Table::new(100, 1);
+        let v6 =
+            Flow { client: "2001:db8::7".parse().unwrap(), vip: "2001:db8::1".parse().unwrap(), ..flow(9) };
+        insert(&table, 1, Moment::ZERO);
+        insert_flow(&table, v6, OTHER, Event::Syn, Moment::ZERO);
+        let mut clients = Vec::new();
+        table.sweep(
+            Moment::from_secs(60),
+            |_| false,
+            |change| match change {
+                Change::Removed { client, .. } => clients.push(client),
+                Change::Moved { .. } => panic!("{change:?}"),
+            },
+        );
+        clients.sort();
+        assert_eq!((clients, table.len()), (vec![flow(1).client, v6.client], 0));
+    }
+
+    /// dashmap takes powers of two only.
+    #[test]
+    fn a_shard_is_small_enough_to_be_locked_for_a_moment() {
+        assert_eq!([0, 4096, 8192, 1 << 20, 1 << 30].map(shards), [16, 16, 32, 4096, 65_536]);
     }
 
     #[test]
