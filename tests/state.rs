@@ -203,9 +203,16 @@ fn a_connection_without_a_template_has_none_to_hold_or_to_leave() {
     let mut world = World::of(vec![persistent(short, 900)]).with_tables(tables());
     assert_eq!((world.connect(client(1), 1), world.connect(client(2), 1)), (1, 2));
     assert_eq!((world.counts(1).2, world.counts(2).2), (1, 0), "there is room for one template");
-    world.ack(client(2), 1).unwrap();
-    world.tcp(client(2), 1, FIN | ACK);
-    assert_eq!(world.connect(client(2), 1), 1, "nothing keeps the closed one's server for the next");
+    for n in [1, 2] {
+        world.ack(client(n), 1).unwrap();
+        world.tcp(client(n), 1, FIN | ACK);
+    }
+    assert_eq!(
+        route_of(&world.tcp(client(1), 1, SYN)),
+        (Ok(1), Memory::Known),
+        "its template decides anyway"
+    );
+    assert_eq!(route_of(&world.tcp(client(2), 1, SYN)), (Ok(1), Memory::New), "nothing binds the client");
 
     let mut world = World::of(vec![persistent(short, 900)]).with_tables(tables());
     assert_eq!((world.connect(client(1), 1), world.connect(client(2), 1)), (1, 2));
@@ -241,6 +248,14 @@ fn a_client_that_has_its_share_leaves_nothing_behind_when_refused() {
     assert_eq!((world.counts(1), world.tables.templates.len()), ((0, 0, 0), 0), "nothing hangs on it");
     assert_eq!(world.tables.connections.len(), 0);
     assert!(server_of(&world.tcp(client(1), 2, SYN)).is_ok());
+}
+
+#[test]
+fn a_full_table_makes_no_template() {
+    let mut world = World::limited(vec![persistent(PERSISTENCE, 900)], 1);
+    assert_eq!(world.connect(client(1), 1), 1);
+    assert_eq!(world.tcp(client(2), 1, SYN), Verdict::Drop(DropReason::TableFull));
+    assert_eq!((world.counts(1), world.counts(2)), ((1, 0, 1), (0, 0, 0)));
 }
 
 #[test]
@@ -294,6 +309,18 @@ fn datagrams_of_a_flood_keep_their_server_and_get_an_entry_when_it_is_over() {
     world.wait(1);
     assert_eq!(route_of(&question(&mut world, 1)), (Ok(2), Memory::New));
     assert_eq!(route_of(&question(&mut world, 1)), (Ok(2), Memory::Known));
+}
+
+#[test]
+fn a_reset_and_a_scan_on_a_flooded_flow_begin_nothing() {
+    let mut world = World::of(vec![web("rr", &[1, 1])]);
+    world.change(|config| config.new_connections_per_second_max = Some(1));
+    assert_eq!([0, 1].map(|n| world.connect(client(n), 1)), [1, 2]);
+    world.wait(1);
+    assert_eq!(route_of(&world.tcp(client(1), 1, RST)), (Ok(2), Memory::None));
+    assert_eq!(world.tcp(client(1), 1, 0), Verdict::Drop(DropReason::BadTcpFlags));
+    assert_eq!((world.tables.connections.len(), world.totals().0), (1, 1));
+    assert_eq!(route_of(&world.tcp(client(1), 1, ACK)), (Ok(2), Memory::New), "neither counted as one");
 }
 
 #[test]

@@ -100,6 +100,10 @@ mod tests {
         table.insert(&flow, NEW, &Timeouts::default(), Moment::ZERO)
     }
 
+    fn made(table: &Table, client: u32, ports: std::ops::Range<u32>) -> usize {
+        ports.filter(|port| insert(table, client, *port) == Inserted::New).count()
+    }
+
     #[test]
     fn the_last_of_a_nearly_full_table_is_kept_for_others() {
         let table = Table::new(1 << 16, 7);
@@ -116,14 +120,31 @@ mod tests {
     fn the_last_is_for_clients_with_less_than_an_eighth() {
         let table = Table::new(1 << 16, 7);
         let (share, kept) = (1 << 13, 1 << 11);
-        let made = |client, ports: std::ops::Range<u32>| {
-            ports.filter(|port| insert(&table, client, *port) == Inserted::New).count()
-        };
+        let made = |client, ports| made(&table, client, ports);
         assert_eq!(made(1, 0..share - 10), share as usize - 10);
         let rest = (1 << 16) - kept - (share - 10);
         assert_eq!(made(2, 0..rest), rest as usize, "there was room");
         assert_eq!(made(1, 40_000..40_100), 10);
         assert_eq!((made(2, 60_000..60_100), made(3, 0..100)), (0, 100));
+    }
+
+    #[test]
+    fn a_client_with_a_limit_has_no_more_of_a_nearly_full_table() {
+        let table = Table::new(1 << 16, 7).with_connections_per_client_max(100);
+        let nearly_full = (1 << 16) - 1000;
+        let mut clients = 0..;
+        while table.len() < nearly_full {
+            made(&table, clients.next().unwrap(), 0..100);
+        }
+        let made = clients.take(50).map(|client| made(&table, client, 0..200));
+        assert_eq!(made.max(), Some(100));
+    }
+
+    #[test]
+    fn of_a_small_table_nothing_is_kept() {
+        assert_eq!(made(&Table::new(1000, 7), 1, 0..2000), 1000);
+        let table = Table::new((1 << 16) - 1, 7);
+        assert_eq!(made(&table, 1, 0..1 << 17), (1 << 16) - 1);
     }
 
     #[test]
