@@ -318,7 +318,7 @@ fn the_map_names_every_room_and_no_line() {
 /// Every test that the table of the standards names is there, under its own name or as a row of a harness of ours.
 #[test]
 fn every_rule_of_the_standards_has_its_test() {
-    let table = fs::read_to_string("src/STANDARDS.md").expect("the table");
+    let table = fs::read_to_string("docs/standards.md").expect("the table");
     let texts: String =
         sources().into_iter().chain(files_under("tests", "rs")).map(|file| file.text).collect();
     let mut named = 0;
@@ -327,7 +327,7 @@ fn every_rule_of_the_standards_has_its_test() {
         for name in tests.split('`').skip(1).step_by(2) {
             let is_there =
                 texts.contains(&format!("fn {name}()")) || texts.contains(&format!("(\"{name}\", "));
-            assert!(is_there, "STANDARDS.md names `{name}`, which is no test");
+            assert!(is_there, "standards.md names `{name}`, which is no test");
             named += 1;
         }
     }
@@ -339,7 +339,7 @@ fn every_rule_of_the_standards_has_its_test() {
 #[test]
 fn every_row_of_bad_input_has_its_test() {
     const ROWS: [(char, u32); 2] = [('D', 110), ('R', 47)];
-    let table = fs::read_to_string("src/STANDARDS.md").expect("the table");
+    let table = fs::read_to_string("docs/standards.md").expect("the table");
     let not_served = table.split("Not shown therefore:").nth(1).expect("the list");
     let shown: String = ["tests/journey.rs", "tests/paths.rs", "tests/realserver_journey.rs"]
         .iter()
