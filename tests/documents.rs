@@ -16,6 +16,7 @@ use lvs_tund::lab;
 use markdown::{Document, documents, root};
 
 type Outcome = Result<(), Failed>;
+type Test = fn() -> Outcome;
 
 /// A newcomer reads all of it.
 const README_BYTES_MAX: usize = 9_000;
@@ -23,7 +24,7 @@ const README_BYTES_MAX: usize = 9_000;
 /// The languages of code blocks: `sh` is run here, `toml` is read by `tests/config.rs`, `text` is for the eye.
 const LANGUAGES: &[&str] = &["sh", "toml", "text"];
 
-const TESTS: &[(&str, fn() -> Outcome)] = &[
+const TESTS: &[(&str, Test)] = &[
     ("every_link_leads_to_a_file_and_a_heading", links),
     ("every_page_under_docs_can_be_reached_from_the_readme", reachable),
     ("files_named_in_sources_and_configuration_exist", named_pages),
