@@ -117,7 +117,7 @@ impl MssTable {
         let Some(main) = netlink.routes_whole(TABLE_MAIN, ROUTES_MAX).await? else {
             tracing::warn!(
                 "host: the MSS stays as it is: table main has more than {ROUTES_MAX} routes, too many to copy; announce \
-                 it by a route of your own (README.md, MTU) and set mss = \"off\""
+                 it by a route of your own (docs/mtu.md) and set mss = \"off\""
             );
             // For good: to look again would be to list them again.
             (self.table, self.announced) = (None, 0);
