@@ -26,6 +26,7 @@ const PATIENCE: Duration = Duration::from_secs(30);
 const LEFT_OUT: &[(&str, &str)] = &[
     ("cargo ", "builds or tests the whole program; .ci/run does"),
     (".ci/run", "this test is a part of it"),
+    ("tests/mutants/run", "takes minutes; .ci/run does a sample"),
     ("tests/fuzz/run ", "takes a minute; .ci/run does it"),
     ("ln -s ", "changes the machine; each block has the program under its other names"),
     ("modprobe ", "changes the machine"),
