@@ -226,6 +226,12 @@ fn an_error_does_not_follow_to_a_removed_real_server() {
         assert_eq!(world.fate(&error_from(ROUTER, 40000, 80)), fate, "{on_removed:?}");
         let other = Fate::To(SERVER3, Memory::Known);
         assert_eq!(world.fate(&error_from(ROUTER, 40001, 80)), other, "{on_removed:?}");
+        // With its virtual service goes what it said about removed real servers.
+        let mut next = config();
+        next.virtual_services.remove(0);
+        world.succeed(next, host());
+        let gone = Fate::Drop(DropReason::NoConnection);
+        assert_eq!(world.fate(&error_from(ROUTER, 40000, 80)), gone, "{on_removed:?}");
     }
 }
 

@@ -140,6 +140,7 @@ impl World {
             Verdict::Transmit(route) => {
                 let (outer, inner) = Ipv4Header::from_slice(&out).expect("an outer header");
                 assert_eq!((outer.source, outer.protocol), (DIRECTOR.octets(), IpNumber::IPV4));
+                assert_eq!(outer.time_to_live, 64, "whatever the packet's own is");
                 assert_eq!(inner, packet, "the inner packet is not touched");
                 let rip = Ipv4Addr::from(outer.destination);
                 assert_eq!(route.to, rip);

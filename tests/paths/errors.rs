@@ -267,14 +267,16 @@ fn finish_header_of(message: &mut [u8]) {
     }
 }
 
-/// Our outer packet may be cut on its way where it has no DF: its first piece says whose it was.
+/// A packet may be cut on its way where it has no DF, ours or the client's: its first piece says whose it was.
 #[test]
-fn an_error_about_the_first_piece_of_an_outer_packet_is_heard() {
+fn an_error_about_a_first_piece_is_heard() {
     let good = error(11, 1, outer_of(&as_fragment(&big(), 0))).quoting(548);
     let told = Effect::told(Kind::TimeExceeded, HOST);
     let mut first = good.clone();
     first.quote[6] = 0x20;
     assert_eq!(world().effect_of(&first, SERVER2), told);
+    let of_the_client = error(11, 1, outer_of(&as_fragment(&big(), 0x2000))).quoting(548);
+    assert_eq!(world().effect_of(&of_the_client, SERVER2), told);
     let mismatch = Effect::none(Kind::TimeExceeded, Outcome::Mismatch);
     assert_neighbours(world, &good, &told, &[("a later piece", |e| e.quote[6..8].fill(0x20), mismatch)]);
 }
@@ -447,10 +449,11 @@ fn clients_that_must_not_be_told_are_not() {
     let of_the_connection = segment_of(1500);
     let client = |address, port| tcp_between(address, 40000, VIP, port, ACK, &data);
     type Row = (&'static str, fn() -> World, Vec<u8>);
-    let rows: [Row; 9] = [
+    let rows: [Row; 10] = [
         ("an error", world, icmp(3, 4, [0, 0, 5, 0x78], &reply[..1400])),
         ("an echo request", world, icmp(8, 0, [0; 4], &data)),
         ("a later fragment that begins like a first", world, as_fragment(&of_the_connection, 0x4010)),
+        ("a later fragment, eight bytes on", world, as_fragment(&of_the_connection, 0x4001)),
         ("another protocol with ports", world, ip(CLIENT, VIP, 132, &of_the_connection[20..])),
         ("a connection that the hash decides", world, client(CLIENT, 443)),
         ("a datagram without a connection", world, udp_between(CLIENT, 40000, 123, &data)),

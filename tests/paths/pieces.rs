@@ -61,6 +61,7 @@ fn with_ignore_df_the_outer_packet_is_cut() {
     let inner = as_fragment(&udp(53, &[5; 2000]), 0x4000);
     let pieces = world.sent(&mut Frame::from_packet(&inner)).expect("it is sent");
     assert_eq!((pieces.len(), joined(&pieces)), (2, inner));
+    assert_eq!(pieces[0].0.total_len, 1500, "as much as fits");
     let small = as_fragment(&udp(53, b"small"), 0x4000);
     let whole = world.sent(&mut Frame::from_packet(&small)).expect("it is sent");
     assert_eq!((whole.len(), joined(&whole)), (1, small));
@@ -95,6 +96,9 @@ fn the_largest_packet_that_can_be_wrapped_is_cut() {
             let identifications: HashSet<u16> =
                 pieces.iter().map(|(header, _)| header.identification).collect();
             assert_eq!(identifications.len(), pieces.len());
+            // Pieces but the last hold a multiple of eight bytes: 1456 behind two headers.
+            let (_, full) = pieces.split_last().expect("several pieces");
+            assert!(full.iter().all(|(header, _)| header.total_len == 1496), "as much as fits");
         }
     }
 }
@@ -104,7 +108,7 @@ fn the_largest_packet_that_can_be_wrapped_is_cut() {
 #[test]
 fn a_super_packet_is_judged_by_its_segments() {
     // Bytes of data, of each segment, DF; how many leave, or whether the sender is told.
-    let rows: [(usize, u16, bool, Result<usize, ()>); 10] = [
+    let rows: [(usize, u16, bool, Result<usize, ()>); 11] = [
         (3000, 1000, true, Ok(3)),
         (3000, 1000, false, Ok(3)),
         (3000, 1435, true, Ok(3)),
@@ -115,6 +119,7 @@ fn a_super_packet_is_judged_by_its_segments() {
         (1200, 400, true, Ok(3)),
         (1200, 400, false, Ok(3)),
         (1000, 1436, true, Ok(1)),
+        (1000, 1437, true, Ok(1)),
     ];
     for (length, size, has_dont_fragment, expected) in rows {
         let name = format!("{length} bytes in segments of {size}, DF {has_dont_fragment}");
