@@ -166,7 +166,27 @@ mod tests {
         soft.owe(Owed::HostUnreachable, Moment::from_millis(10_999));
         assert_eq!(soft.take_owed(Moment::from_secs(11)), Some(Owed::NetUnreachable), "one a second");
         soft.owe(Owed::HostUnreachable, Moment::from_secs(11));
-        assert_eq!(soft.take_owed(Moment::from_secs(21)), None);
+        assert_eq!(soft.take_owed(Moment::from_millis(20_999)), Some(Owed::HostUnreachable));
+        soft.owe(Owed::HostUnreachable, Moment::from_secs(30));
+        assert_eq!(soft.take_owed(Moment::from_secs(40)), None);
+    }
+
+    #[test]
+    fn a_path_mtu_and_a_debt_do_not_touch_each_other() {
+        let soft = SoftState::default();
+        soft.owe(Owed::HostUnreachable, Moment::ZERO);
+        assert_eq!(soft.mtu(Moment::ZERO), None);
+        assert!(soft.lower_mtu(1400, Moment::ZERO));
+        let owed = soft.take_owed(Moment::ZERO);
+        assert_eq!(owed, Some(Owed::HostUnreachable), "not lost with a size that is learnt");
+        assert_eq!(soft.mtu(Moment::ZERO), Some(1400), "not lost with a debt that is paid");
+        assert!(soft.lower_mtu(1300, Moment::ZERO));
+        assert_eq!(soft.take_owed(Moment::ZERO), None, "not due again with a size that is learnt");
+        soft.owe(Owed::NetUnreachable, Moment::from_secs(599));
+        assert_eq!(soft.mtu(Moment::from_secs(599)), Some(1300), "not lost with a debt that is due");
+        assert_eq!(soft.mtu(Moment::from_secs(600)), None);
+        let owed = soft.take_owed(Moment::from_secs(600));
+        assert_eq!(owed, Some(Owed::NetUnreachable), "not lost with a size that is forgotten");
     }
 
     #[test]
@@ -182,5 +202,8 @@ mod tests {
         assert!(!soft.is_suspect(Moment::ZERO));
         assert!(soft.suspect(Moment::ZERO) && !soft.suspect(Moment::ZERO));
         assert!(soft.is_suspect(Moment::from_secs(29)) && !soft.is_suspect(Moment::from_secs(30)));
+        assert!(soft.suspect(Moment::from_secs(30)) && !soft.suspect(Moment::from_secs(50)));
+        assert!(soft.is_suspect(Moment::from_secs(79)), "from the last error on");
+        assert!(!soft.is_suspect(Moment::from_secs(80)));
     }
 }
