@@ -213,6 +213,7 @@ mod tests {
         for (name, options, expected) in rows {
             let bytes = packet(options, 100);
             let fragments = split(&Ipv4::parse_unsummed(&bytes).unwrap(), 68).unwrap();
+            assert_eq!(reassembled(&fragments, 68).0, bytes[HEADER + options.len()..], "{name}");
             assert_eq!(Ipv4::parse(&fragments[0]).unwrap().header()[HEADER..], *options, "{name}");
             for later in &fragments[1..] {
                 assert_eq!(Ipv4::parse(later).unwrap().header()[HEADER..], *expected, "{name}");
