@@ -82,9 +82,30 @@ mod tests {
     }
 
     #[test]
+    fn carries_are_added_until_there_are_none() {
+        let rows =
+            [(0, 0), (0xffff, 0xffff), (0x1_0000, 1), (0x1_fffe, 0xffff), (0x1_ffff, 1), (u64::MAX, 0xffff)];
+        for (total, expected) in rows {
+            assert_eq!(fold(total), expected, "{total:x}");
+        }
+    }
+
+    #[test]
     fn example_of_rfc_1624() {
         // RFC 1624 §4: checksum dd2f, word 5555 becomes 3285, new checksum 0000.
         assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn an_independent_parser_agrees_about_the_pseudo_header_of_ipv6() {
+        let (source, destination) = ([0x20u8; 16], [0xfd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        let mut datagram = [0x9c, 0x40, 0, 53, 0, 11, 0, 0, b'a', b'b', b'c'];
+        let pseudo = pseudo_header(source.into(), destination.into(), 17, datagram.len());
+        let ours = !fold(sum(&datagram, pseudo));
+        let (header, data) = etherparse::UdpHeader::from_slice(&datagram).unwrap();
+        assert_eq!(ours, header.calc_checksum_ipv6_raw(source, destination, data).unwrap());
+        datagram[6..8].copy_from_slice(&ours.to_be_bytes());
+        assert_eq!(fold(sum(&datagram, pseudo)), 0xffff);
     }
 
     proptest! {
