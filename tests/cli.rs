@@ -8,7 +8,21 @@ use std::process::{Command, Output, Stdio};
 
 use tempfile::TempDir;
 
-const COMMANDS: &[&str] = &["director", "realserver", "demo", "check"];
+const COMMANDS: &[&str] = &[
+    "director",
+    "realserver",
+    "demo",
+    "check",
+    "explain",
+    "status",
+    "connections",
+    "weight",
+    "drain",
+    "undrain",
+    "reload",
+    "save",
+    "diff",
+];
 
 fn lvs_tund(arguments: &[&str]) -> Command {
     let mut command = Command::new(env!("CARGO_BIN_EXE_lvs-tund"));
