@@ -157,15 +157,32 @@ fn state_carries_over_from_packet_to_packet() {
 #[test]
 fn every_line_has_the_same_keys() {
     let bench = Bench::new();
-    let lines = bench
-        .json("director", &["--packet", "", "45", "zz"].map(|word| if word == "zz" { "60" } else { word }));
-    for line in &lines {
-        let keys: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(keys, ["index", "packets", "real_server", "reason", "verdict", "virtual_service"]);
-        assert_eq!((&line["verdict"], &line["reason"]), (&Value::from("drop"), &Value::from("truncated")));
-        assert_eq!(line["packets"], Value::Array(Vec::new()));
+    let later = as_fragment(&tcp(ACK, &[7; 100]), 0x0010);
+    let packets = [tcp(SYN, b""), icmp(8, 0, [0; 4], b"ping"), later, vec![0x45]].map(|packet| hex(&packet));
+    let [syn, echo, later, cut] = packets.each_ref().map(String::as_str);
+    let arguments = ["--packet", syn, echo, later, cut, ""];
+    let wrapped = hex(&wrapped(&tcp(SYN, b""), 4));
+    let cases = [
+        ("director", &arguments[..], &["transmit", "reply", "hold", "drop", "drop"][..]),
+        ("realserver", &["--packet", &wrapped, syn], &["deliver", "drop"]),
+    ];
+    for (role, arguments, verdicts) in cases {
+        let lines = bench.json(role, arguments);
+        for line in &lines {
+            let keys: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
+            assert_eq!(
+                keys,
+                ["index", "packets", "real_server", "reason", "verdict", "virtual_service"],
+                "{line}"
+            );
+            let has_packets = !["drop", "hold"].contains(&line["verdict"].as_str().unwrap());
+            assert_eq!(line["packets"] != Value::Array(Vec::new()), has_packets, "{line}");
+        }
+        let found: Vec<_> = lines.iter().map(|line| line["verdict"].as_str().unwrap()).collect();
+        assert_eq!(found, verdicts, "{role}");
     }
-    assert_eq!(lines.len(), 3);
+    let cut = bench.json("director", &["--packet", "", "45", "60"]);
+    assert!(cut.len() == 3 && cut.iter().all(|line| line["reason"] == "truncated"), "{cut:?}");
 }
 
 #[test]

@@ -373,6 +373,7 @@ fn vips_come_and_go_while_it_runs() {
         let netlink = Netlink::open().unwrap();
         assert_eq!(netlink.routes_by(bed.index("lvsd0").await).await.unwrap(), []);
         assert_eq!(netlink.routes_in(CAPTURE_TABLE).await.unwrap(), []);
+        assert_eq!(netlink.proxies().await.unwrap().len(), 0);
         host.stop().await;
         assert_eq!(bed.snapshot().await, before);
     });

@@ -46,19 +46,20 @@ mod tests {
     #[test]
     fn all_sixteen_cells_of_figure_4() {
         // Rows: inner Not-ECT, ECT(0), ECT(1), CE; columns: outer Not-ECT, ECT(0), ECT(1), CE.
-        // `None` is the drop.
+        // `None` is the drop; true where the figure has "!" or "!!!".
         let order = [NOT_ECT, ECT0, ECT1, CE];
-        let figure: [[Option<u8>; 4]; 4] = [
-            [Some(NOT_ECT), Some(NOT_ECT), Some(NOT_ECT), None],
-            [Some(ECT0), Some(ECT0), Some(ECT1), Some(CE)],
-            [Some(ECT1), Some(ECT1), Some(ECT1), Some(CE)],
-            [Some(CE), Some(CE), Some(CE), Some(CE)],
+        let figure: [[Option<(u8, bool)>; 4]; 4] = [
+            [Some((NOT_ECT, false)), Some((NOT_ECT, true)), Some((NOT_ECT, true)), None],
+            [Some((ECT0, false)), Some((ECT0, false)), Some((ECT1, false)), Some((CE, false))],
+            [Some((ECT1, false)), Some((ECT1, true)), Some((ECT1, false)), Some((CE, false))],
+            [Some((CE, false)), Some((CE, false)), Some((CE, true)), Some((CE, false))],
         ];
         for (row, inner) in order.into_iter().enumerate() {
             for (column, outer) in order.into_iter().enumerate() {
-                let after = match egress(inner, outer) {
-                    Egress::Keep { .. } => Some(inner),
-                    Egress::Set { ecn, .. } => Some(ecn),
+                // The DSCP, here other bits inside than outside, says nothing.
+                let after = match egress(0x28 | inner, 0xd4 | outer) {
+                    Egress::Keep { surprising } => Some((inner, surprising)),
+                    Egress::Set { ecn, surprising } => Some((ecn, surprising)),
                     Egress::Drop => None,
                 };
                 assert_eq!(after, figure[row][column], "inner {inner:02b} outer {outer:02b}");
