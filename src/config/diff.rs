@@ -10,8 +10,10 @@ use utoipa::ToSchema;
 
 use super::plan::{DirectorPlan, ServiceDefaults};
 use super::write;
-use crate::director::cluster::{ClusterConfig, Matcher, RealServerConfig, VirtualServiceConfig};
+use crate::director::cluster::{ClusterConfig, Matcher, Persistence, RealServerConfig, VirtualServiceConfig};
 use crate::director::connection::Timeouts;
+use crate::director::scheduler::Options;
+use crate::packet::Protocol;
 
 /// One thing that is different.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -281,14 +283,40 @@ fn merge_service(base: &VirtualServiceConfig, file: &VirtualServiceConfig, next:
     } = next;
     take(name, &base.name, &file.name);
     take(matchers, &base.matchers, &file.matchers);
-    take(scheduler, &base.scheduler, &file.scheduler);
-    take(scheduler_options, &base.scheduler_options, &file.scheduler_options);
-    take(persistence, &base.persistence, &file.persistence);
+    // Options are a scheduler's: they come with another one, and one chosen by hand has its own.
+    if base.scheduler != file.scheduler {
+        (*scheduler, *scheduler_options) = (file.scheduler, file.scheduler_options);
+    } else if *scheduler == file.scheduler {
+        merge_scheduler_options(&base.scheduler_options, &file.scheduler_options, scheduler_options);
+    }
+    match (&base.persistence, &file.persistence, &mut *persistence) {
+        (Some(base), Some(file), Some(next)) => merge_persistence(base, file, next),
+        (base, file, next) => take(next, base, file),
+    }
     take(is_one_packet, &base.is_one_packet, &file.is_one_packet);
+    // Who took UDP away took with it what one packet is for.
+    *is_one_packet &= matchers.iter().any(|matcher| matcher.protocol == Protocol::Udp);
     take(unknown_tcp, &base.unknown_tcp, &file.unknown_tcp);
     take(on_removed, &base.on_removed, &file.on_removed);
     merge_timeouts(&base.timeouts, &file.timeouts, timeouts);
     merge_servers(&base.real_servers, &file.real_servers, real_servers);
+}
+
+fn merge_scheduler_options(base: &Options, file: &Options, next: &mut Options) {
+    let Options { hash_key: _, has_port, has_fallback, mh_table_size } = next;
+    // The flags are one key.
+    let flags = |options: &Options| (options.has_port, options.has_fallback);
+    if flags(base) != flags(file) {
+        (*has_port, *has_fallback) = flags(file);
+    }
+    take(mh_table_size, &base.mh_table_size, &file.mh_table_size);
+}
+
+fn merge_persistence(base: &Persistence, file: &Persistence, next: &mut Persistence) {
+    let Persistence { timeout, prefix_v4, prefix_v6: _, expires_quiesced } = next;
+    take(timeout, &base.timeout, &file.timeout);
+    take(prefix_v4, &base.prefix_v4, &file.prefix_v4);
+    take(expires_quiesced, &base.expires_quiesced, &file.expires_quiesced);
 }
 
 fn merge_timeouts(base: &Timeouts, file: &Timeouts, next: &mut Timeouts) {
@@ -322,6 +350,10 @@ fn merge_server(base: &RealServerConfig, file: &RealServerConfig, next: &mut Rea
     take(upper_threshold, &base.upper_threshold, &file.upper_threshold);
     take(lower_threshold, &base.lower_threshold, &file.lower_threshold);
     take(path_mtu, &base.path_mtu, &file.path_mtu);
+    // The file's one and the other one set by hand may be impossible together.
+    if lower_threshold > upper_threshold {
+        (*upper_threshold, *lower_threshold) = (file.upper_threshold, file.lower_threshold);
+    }
 }
 
 #[cfg(test)]
@@ -376,51 +408,5 @@ rip = "172.25.3.3"
         let other = BASE.replace("\"eth0\"", "\"eth1\"\nqueues = 3\nmetrics = \"127.0.0.1:1\"");
         assert_eq!(needs_restart(&read(BASE), &read(&other)), ["interface", "queues", "metrics"]);
         assert!(needs_restart(&read(BASE), &read(&BASE.replace("port = 80", "port = 81"))).is_empty());
-    }
-
-    #[test]
-    fn a_reload_leaves_what_was_changed_by_hand() {
-        let base = read(BASE).cluster;
-        let mut in_force = base.clone();
-        in_force.virtual_services[0].real_servers[0].weight = 0;
-        in_force.virtual_services.push(
-            read(&BASE.replace("web", "by hand").replace("80", "81")).cluster.virtual_services.remove(0),
-        );
-        assert_eq!(merge(&base, &base, &in_force), in_force);
-        let file = read(&BASE.replace("172.25.3.3\"", "172.25.3.3\"\nweight = 5")).cluster;
-        let next = merge(&base, &file, &in_force);
-        assert_eq!(said(&in_force, &next), ["web 172.25.3.3: weight 1 -> 5"]);
-        assert_eq!(said(&in_force, &merge(&base, &ClusterConfig::default(), &in_force)), ["web: removed"]);
-        let weighed = read(&BASE.replace("172.25.3.2\"", "172.25.3.2\"\nweight = 5")).cluster;
-        assert_eq!(said(&in_force, &merge(&base, &weighed, &in_force)), ["web 172.25.3.2: weight 0 -> 5"]);
-    }
-
-    /// By hand a service was given the matcher that the file now gives to a new one: both stay, and whoever checks the
-    /// whole refuses it.
-    #[test]
-    fn a_new_service_does_not_take_the_place_of_one_that_the_file_goes_on_with() {
-        let base = read(BASE).cluster;
-        let in_force = read(&BASE.replace("port = 80", "port = 81")).cluster;
-        let second = BASE.split_once("[[virtual_service]]").unwrap().1;
-        let second = second.replace("web", "new").replace("port = 80", "port = 81");
-        let file = read(&format!("{BASE}\n[[virtual_service]]{second}")).cluster;
-        let next = merge(&base, &file, &in_force);
-        let names: Vec<_> = next.virtual_services.iter().map(|service| service.name.as_str()).collect();
-        assert_eq!(names, ["web", "new"]);
-        assert!(super::super::consistency::check(&next.virtual_services).is_err());
-    }
-
-    #[test]
-    fn what_was_taken_out_by_hand_comes_back_when_the_file_says_it_anew() {
-        let base = read(BASE).cluster;
-        let mut in_force = base.clone();
-        in_force.virtual_services[0].real_servers.remove(0);
-        assert_eq!(merge(&base, &base, &in_force), in_force);
-        let weighed = read(&BASE.replace("172.25.3.2\"", "172.25.3.2\"\nweight = 5")).cluster;
-        assert_eq!(said(&in_force, &merge(&base, &weighed, &in_force)), ["web 172.25.3.2: added"]);
-        let renamed = read(&BASE.replace("web", "www")).cluster;
-        assert_eq!(said(&in_force, &merge(&base, &renamed, &in_force)), ["web: name \"web\" -> \"www\""]);
-        assert_eq!(merge(&base, &base, &ClusterConfig::default()), ClusterConfig::default());
-        assert_eq!(merge(&base, &renamed, &ClusterConfig::default()), renamed);
     }
 }
