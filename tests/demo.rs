@@ -135,5 +135,5 @@ fn ctrl_c_amid_the_requests_takes_everything_down() {
     running.read_until(|line| line.trim_start().starts_with("10 "));
     let (status, complaint) = running.interrupt();
     assert_eq!(status.code(), Some(1), "{complaint}");
-    assert!(complaint.contains("interrupted; everything is taken down again"), "{complaint}");
+    assert!(complaint.contains("interrupted; everything was taken down"), "{complaint}");
 }
