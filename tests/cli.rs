@@ -168,7 +168,7 @@ fn check_points_at_what_is_wrong_in_the_words_of_the_right_daemon() {
             ":1: `[[virtual_service]]`: the key `protocol` is missing",
         ),
         (b"interface = \"eth0\"\nname = \"\xff\"\n", ":2: not UTF-8 text"),
-        (b"interface = \"eth0\"\n\0\n", ":2: contains a NUL byte; a configuration is UTF-8 text"),
+        (b"interface = \"eth0\"\n\0\n", ":2: contains a NUL byte; a configuration file is plain text"),
     ];
     for (content, expected) in cases {
         let (_directory, path) = file(content);
