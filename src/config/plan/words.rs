@@ -82,7 +82,7 @@ pub fn address_v4(source: &Source, key: &str, written: &Spanned<String>) -> Resu
         IpAddr::V4(v4) => Ok(v4),
         IpAddr::V6(v6) => Err(source.error(
             written.span(),
-            format!("{key} = \"{v6}\": IPv6 is not forwarded yet; give an IPv4 address"),
+            format!("{key} = \"{v6}\": IPv6 is not forwarded yet; use an IPv4 address"),
         )),
     }
 }
