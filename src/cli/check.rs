@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Failure, Format, read};
+use crate::config::write::counted;
 use crate::config::{ConfigError, Source, advice, file, plan};
 
 #[derive(Debug, clap::Args)]
@@ -105,21 +106,16 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let (name, vips) = (&self.file, count(self.vips, "VIP"));
-        let services = count(self.virtual_services, "virtual service");
+        let (name, vips) = (&self.file, counted(self.vips, "VIP"));
+        let services = counted(self.virtual_services, "virtual service");
         match self.role {
             "realserver" => format!("{name}: valid for a real server of {vips}"),
             _ => format!(
                 "{name}: valid for a director with {services}, {}",
-                count(self.real_servers, "real server")
+                counted(self.real_servers, "real server")
             ),
         }
     }
-}
-
-/// "1 VIP", "2 VIPs".
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// True if the file has the keys of a real server: either it parses as one, or the keys above its first

@@ -215,11 +215,13 @@ pub(super) fn summary(service: &VirtualServiceConfig) -> String {
     let matchers = service.matchers.iter();
     let matchers: Vec<String> =
         matchers.map(|m| format!("{} {}:{}", m.protocol.name(), m.vip, m.ports)).collect();
-    let servers = match service.real_servers.len() {
-        1 => "1 real server".to_owned(),
-        other => format!("{other} real servers"),
-    };
+    let servers = counted(service.real_servers.len(), "real server");
     format!("{} {}, {servers}", matchers.join(" "), service.scheduler)
+}
+
+/// "1 VIP", "2 VIPs".
+pub fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// The `scheduler_flags` in force.

@@ -103,7 +103,7 @@ pub fn host() -> Outcome {
     let host = &lab.real_servers[0];
     let before = state(host);
     let arguments = ["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.2"];
-    let expected = ["director 172.25.3.2 is an address of this host", "name the other host"];
+    let expected = ["director 172.25.3.2 is an address of this host", "use the other host's address"];
     assert_ends(host, &arguments, REFUSED, &expected)?;
     assert_same(&before, &state(host), "the real server's host");
     Ok(())
