@@ -395,7 +395,7 @@ fn outer_source_is_the_kernels_choice_and_ways_back_are_refused() {
         let cases: [(IpAddr, &str); 4] = [
             (VIP.into(), "is itself a VIP"),
             (DIRECTOR.into(), "is an address of this host"),
-            (looping.into(), "leaves by lvsd0"),
+            (looping.into(), "leads through lvsd0"),
             (FAR_CLIENT.into(), "no route leads there"),
         ];
         for (rip, words) in cases {

@@ -86,7 +86,7 @@ pub fn host() -> Outcome {
         (
             Ipv4Addr::new(192, 0, 2, 2),
             [
-                "the route to real server 192.0.2.2 goes by 172.25.3.100, which is a VIP",
+                "the route to real server 192.0.2.2 goes through 172.25.3.100, which is a VIP",
                 "choose another gateway",
             ],
         ),
