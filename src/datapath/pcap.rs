@@ -119,9 +119,10 @@ impl<R: Read> Reader<R> {
             let mut record = [0u8; 16];
             match self.input.read(&mut record[..1])? {
                 0 => return Ok(None),
-                _ => {
-                    self.input.read_exact(&mut record[1..]).map_err(|_| invalid("the last record is truncated"))?
-                }
+                _ => self
+                    .input
+                    .read_exact(&mut record[1..])
+                    .map_err(|_| invalid("the last record is truncated"))?,
             }
             let length = number(self.is_big_endian, &record[8..12]) as usize;
             if length > RECORD_MAX {

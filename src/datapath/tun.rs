@@ -51,11 +51,11 @@ pub struct Tun {
 /// Why the device could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TunError {
-    #[error(
-        "TUN device {0} is in use by another lvs-tund; stop it, or choose another name with `tun`"
-    )]
+    #[error("TUN device {0} is in use by another lvs-tund; stop it, or choose another name with `tun`")]
     Locked(String),
-    #[error("interface {0} exists already; remove it (`ip link delete {0}`) or choose another name with `tun`")]
+    #[error(
+        "interface {0} exists already; remove it (`ip link delete {0}`) or choose another name with `tun`"
+    )]
     Exists(String),
     #[error("/dev/net/tun is missing; load the module (`modprobe tun`), or pass the device to the container")]
     NoDriver,
