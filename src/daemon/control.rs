@@ -2,7 +2,7 @@
 //!
 //! ```text
 //! change, configuration, reload, SIGHUP, a drain's end
-//!   └▶ next configuration ▶ what the host says of it ▶ snapshot ▶ publish ▶ capture new VIPs …▶ let old ones go
+//!   └▶ next configuration ▶ query the host ▶ snapshot ▶ publish ▶ capture new VIPs …▶ release old ones
 //! ```
 //!
 //! In this order, a packet for a new VIP finds its service, and a VIP that stays never loses its capture. If

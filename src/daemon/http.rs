@@ -194,6 +194,6 @@ mod tests {
         let error = listen_unix(&path, Some("no-such-group")).unwrap_err();
         assert!(matches!(&error, Failure::Refused(_)), "{error}");
         assert!(error.to_string().contains("this host has no such group"), "{error}");
-        assert!(!path.exists(), "a socket that cannot be had leaves nothing");
+        assert!(!path.exists(), "a socket that cannot be created leaves nothing");
     }
 }

@@ -1,9 +1,9 @@
 //! The state of the path to a real server, in addition to its route: the soft state of RFC 2003 §5.
 //!
 //! ```text
-//!              a packet reads one word; nearly always it says "nothing known"
-//!   worker ──────────────▶ ┌────────────┐ ◀────────── [`errors`]: ICMP about our outer packets
-//!                          │ SoftState  │  path MTU (10 min), an answer owed (10 s), suspicion (30 s)
+//!              a packet reads one word, which usually means "nothing known"
+//!   worker ──────────────▶ ┌────────────┐ ◀────────── [`errors`]: ICMP about the outer packets
+//!                          │ SoftState  │  path MTU (10 min), a pending error (10 s), suspicion (30 s)
 //!                          └────────────┘
 //! ```
 //! One for each RIP, shared by all virtual services it serves and by all snapshots.

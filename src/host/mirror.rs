@@ -4,7 +4,7 @@
 //! main                                          copy
 //! default via 172.25.3.254 dev eth0             the same, advmss 1440
 //! 172.25.3.0/24 dev eth0 scope link             the same, advmss 1440
-//! blackhole 10.0.0.0/8                          throw 10.0.0.0/8: as main has it
+//! blackhole 10.0.0.0/8                          throw 10.0.0.0/8: continue in main
 //! ```
 //!
 //! A destination that main has and the copy lacks would follow a shorter prefix. So every route that is not

@@ -6,13 +6,13 @@
 //!    ▲         │  ◀── ICMP ⟨outer header ⟨inner header, 8 B or more⟩⟩
 //!    └── ICMP ─┘        about the inner packet, as the VIP
 //! ```
-//! | from the path | the client is told | remembered |
+//! | from the path | sent to the client | recorded |
 //! |---|---|---|
-//! | too big (3/4) | too big, less our overhead | path MTU |
+//! | too big (3/4) | too big, minus the overhead | path MTU |
 //! | net unreachable (3/0, 3/6, 3/11) | net unreachable | |
-//! | host unreachable and its kin (other codes of 3) | host unreachable | |
+//! | host unreachable and similar (other codes of 3) | host unreachable | |
 //! | time exceeded (11) | host unreachable | |
-//! | protocol unreachable (3/2) | nothing | suspicion: no real server's daemon there |
+//! | protocol unreachable (3/2) | nothing | suspicion: the real server's daemon is not running |
 //! | port unreachable (3/3), source route failed (3/5), quench, redirect, parameter problem | nothing | |
 //!
 //! If too little is quoted to identify the sender, the sender of the next packet gets the error.
