@@ -27,7 +27,7 @@ fn the_text_tells_what_was_held_cut_or_too_big() {
     let (_, text, _) = bench.explain("director", &["--packet", &later]);
     assert!(text.ends_with("held packet 0: drop (fragment_unknown)\n"), "{text}");
     let (_, text, _) = bench.explain("director", &["--packet", &hex(&as_fragment(&udp(53, &[0; 3000]), 0))]);
-    assert!(text.contains("cut into 3 pieces") && text.contains("path MTU 1500"), "{text}");
+    assert!(text.contains("fragmented into 3 pieces") && text.contains("path MTU 1500"), "{text}");
     let (_, text, _) =
         bench.explain("director", &["--packet", &hex(&as_fragment(&udp(53, &[0; 3000]), 0x4000))]);
     assert!(text.contains("reply: packets of up to 1480 bytes fit the path"), "{text}");

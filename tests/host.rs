@@ -396,7 +396,7 @@ fn outer_source_is_the_kernels_choice_and_ways_back_are_refused() {
             (VIP.into(), "is itself a VIP"),
             (DIRECTOR.into(), "is an address of this host"),
             (looping.into(), "leads through lvsd0"),
-            (FAR_CLIENT.into(), "no route leads there"),
+            (FAR_CLIENT.into(), "there is no route to it"),
         ];
         for (rip, words) in cases {
             let message = host.outer_source(rip).await.unwrap_err().to_string();

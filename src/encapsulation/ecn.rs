@@ -22,7 +22,7 @@ pub enum Egress {
         ecn: u8,
         surprising: bool,
     },
-    /// Congestion was marked on a packet whose endpoints cannot react to it: MUST drop.
+    /// Congestion was marked on a packet whose sender and receiver cannot react to it: MUST drop.
     Drop,
 }
 
