@@ -221,8 +221,8 @@ fn check_points_at_what_is_wrong_in_the_words_of_the_right_daemon() {
             b"[[virtual_service]]\nvip = \"10.0.0.1\"\n",
             ":1: `[[virtual_service]]`: the key `protocol` is missing",
         ),
-        (b"interface = \"eth0\"\nname = \"\xff\"\n", ":2: is not UTF-8 text"),
-        (b"interface = \"eth0\"\n\0\n", ":2: contains a NUL byte; a configuration is UTF-8 text"),
+        (b"interface = \"eth0\"\nname = \"\xff\"\n", ":2: not UTF-8 text"),
+        (b"interface = \"eth0\"\n\0\n", ":2: contains a NUL byte; a configuration file is plain text"),
     ];
     for (content, expected) in cases {
         let (_directory, path) = file(content);
@@ -244,7 +244,7 @@ fn a_file_that_cannot_be_read_is_refused_by_every_command_that_reads_one() {
             [&["check", path][..], &["director", "--config", path], &["realserver", "--config", path]]
         {
             let message = refused(arguments);
-            assert!(message.starts_with(&format!("{path}: cannot be read: {why}")), "{message}");
+            assert!(message.starts_with(&format!("{path}: cannot read: {why}")), "{message}");
         }
     }
 }

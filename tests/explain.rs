@@ -22,15 +22,15 @@ fn the_text_tells_what_was_held_cut_or_too_big() {
     let first = hex(&as_fragment(&udp(53, &[0; 1000]), 0x2000));
     let later = hex(&as_fragment(&udp(53, &[1; 992]), 0x007e));
     let (_, text, _) = bench.explain("director", &["--packet", &later, &first]);
-    assert!(text.contains("fragment: waits for its first one"), "{text}");
-    assert!(text.contains("packet 0, held: transmit"), "{text}");
+    assert!(text.contains("fragment: held until its first fragment arrives"), "{text}");
+    assert!(text.contains("held packet 0: transmit"), "{text}");
     let (_, text, _) = bench.explain("director", &["--packet", &later]);
-    assert!(text.ends_with("packet 0, held: drop (fragment_unknown)\n"), "{text}");
+    assert!(text.ends_with("held packet 0: drop (fragment_unknown)\n"), "{text}");
     let (_, text, _) = bench.explain("director", &["--packet", &hex(&as_fragment(&udp(53, &[0; 3000]), 0))]);
-    assert!(text.contains("cut into 3 pieces") && text.contains("path MTU 1500"), "{text}");
+    assert!(text.contains("fragmented into 3 pieces") && text.contains("path MTU 1500"), "{text}");
     let (_, text, _) =
         bench.explain("director", &["--packet", &hex(&as_fragment(&udp(53, &[0; 3000]), 0x4000))]);
-    assert!(text.contains("reply: 1480 bytes fit the way"), "{text}");
+    assert!(text.contains("reply: packets of up to 1480 bytes fit the path"), "{text}");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn an_error_about_an_outer_packet_is_turned_into_one_about_the_clients() {
     assert_eq!(told(&lines[2]), ("0304".into(), "0564".into()));
     assert_eq!((&lines[3]["verdict"], &lines[3]["reason"]), (&"drop".into(), &"malformed".into()));
     let (_, text, _) = bench.explain("director", &["--packet", &packets[0], &packets[1]]);
-    assert!(text.contains("from now on 172.25.3.2 takes 1400 bytes"), "{text}");
+    assert!(text.contains("path MTU to 172.25.3.2 lowered to 1400 bytes"), "{text}");
 }
 
 const DIRECTOR_FILE: &str = r#"

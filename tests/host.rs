@@ -396,8 +396,8 @@ fn outer_source_is_the_kernels_choice_and_ways_back_are_refused() {
         let cases: [(IpAddr, &str); 4] = [
             (VIP.into(), "is itself a VIP"),
             (DIRECTOR.into(), "is an address of this host"),
-            (looping.into(), "leaves by lvsd0"),
-            (FAR_CLIENT.into(), "no route leads there"),
+            (looping.into(), "leads through lvsd0"),
+            (FAR_CLIENT.into(), "there is no route to it"),
         ];
         for (rip, words) in cases {
             let message = host.outer_source(rip).await.unwrap_err().to_string();

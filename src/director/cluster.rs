@@ -1,8 +1,8 @@
 //! The cluster: all virtual services and their real servers, as one immutable snapshot.
 //!
-//! A change makes a new snapshot from the old one ([`Cluster::succeed`]); what did not change keeps
-//! its slot and its live counts, so that connections, which name real servers by slot, are not touched.
-//! A removed real server keeps its slot while connections point to it.
+//! A change makes a new snapshot from the old one ([`Cluster::succeed`]). Unchanged parts keep their slots
+//! and live counts, so that connections, which name real servers by slot, are not affected. A removed real
+//! server keeps its slot while connections point to it.
 
 mod build;
 pub mod config;
@@ -27,16 +27,16 @@ pub use config::{
     UnknownTcp, VirtualServiceConfig,
 };
 
-/// MTU assumed for a path nobody has told us about (IEEE 802.3).
+/// MTU of a path about which nothing is known (IEEE 802.3).
 pub const PATH_MTU_DEFAULT: u16 = 1500;
 
-/// FTP's control port: a persistent service on it also takes the client's passive data connections
-/// (ipvs.md §2).
+/// FTP's control port: a persistent service on it also serves the client's passive data connections
+/// (ip_vs_service_find()).
 const FTP_PORT: u16 = 21;
 const FTP_DATA_PORT: u16 = 20;
 const UNPRIVILEGED_PORT_MIN: u16 = 1024;
 
-/// The three values a virtual service is found by.
+/// The three values by which a virtual service is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ServiceKey {
     protocol: u8,
@@ -44,7 +44,7 @@ struct ServiceKey {
     port: u16,
 }
 
-/// Whole words: the derived one hashes an address as a slice, length first.
+/// Hashes whole words; the derived implementation would hash an address as a slice, with its length.
 impl Hash for ServiceKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u128(bits(self.vip));
@@ -60,14 +60,15 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// Virtual services a cluster can have: their slots are 16 bits wide, so that a connection's entry is 16 bytes.
+/// The maximum number of virtual services: slots are 16 bits wide, so that a connection's entry is 16 bytes.
 pub const VIRTUAL_SERVICES_MAX: usize = 65_535;
 
-/// A virtual service in force.
+/// A virtual service of the snapshot.
 pub struct VirtualService {
     pub slot: u16,
     pub config: VirtualServiceConfig,
-    /// Canonical order: by address, whatever the order of the configuration (decisions.md C19).
+    /// In canonical order, by address, so that ties and hash tables do not depend on the order of the
+    /// configuration.
     pub real_servers: Vec<Arc<RealServer>>,
     pub scheduler: Arc<dyn Scheduler>,
     /// The scheduler chooses by hash alone.
@@ -76,8 +77,8 @@ pub struct VirtualService {
     pub connections_total: Arc<AtomicU64>,
 }
 
-/// A place in a snapshot's list of real servers: an index and, above it, a generation. A slot that is given
-/// to another real server has another generation, so that whoever still holds the old number finds nobody.
+/// A place in a snapshot's list of real servers: an index and, above it, a generation. When a slot is given
+/// to another real server its generation changes, so that an old number no longer finds anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(u32);
 
@@ -93,23 +94,23 @@ impl Slot {
     }
 }
 
-/// A real server of one virtual service, in force.
+/// A real server of one virtual service in the snapshot.
 pub struct RealServer {
     pub slot: Slot,
     pub virtual_service: u16,
     pub config: RealServerConfig,
-    /// The RIP; only IPv4 can be encapsulated to.
+    /// The RIP; encapsulation supports only IPv4.
     pub rip: Ipv4Addr,
     pub path: Path,
-    /// What errors from the path have taught; one for all real servers of this RIP.
+    /// What errors from the path have shown; shared by all real servers with this RIP.
     pub soft: Arc<SoftState>,
     pub encapsulation: &'static encapsulation::Row,
-    /// False once it has left the configuration; its slot stays while connections point to it.
+    /// False after it was removed from the configuration; its slot stays while connections point to it.
     pub is_present: bool,
     pub live: Arc<Live>,
 }
 
-/// What changes with every connection; shared by all snapshots.
+/// The values that change with every connection; shared by all snapshots.
 #[derive(Debug, Default)]
 pub struct Live {
     active: AtomicI32,
@@ -120,7 +121,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// A real server's counts in the middle of its life.
+    /// The counts of a real server in use.
     #[cfg(test)]
     pub(crate) fn of(active: u32, inactive: u32) -> Live {
         let live = Live::default();
@@ -141,7 +142,7 @@ impl Live {
         }
     }
 
-    /// ipvs.md §4.4.
+    /// The active connections, in the sense of IPVS: see [`Activity`].
     pub fn active(&self) -> u32 {
         read(&self.active)
     }
@@ -155,18 +156,19 @@ impl Live {
         read(&self.persistent)
     }
 
-    /// Active and inactive ones; templates are none.
+    /// Active and inactive connections, without templates.
     pub fn connections(&self) -> u64 {
         u64::from(self.active()) + u64::from(self.inactive())
     }
 
-    /// Connections or templates point to it.
+    /// Whether connections or templates point to it.
     pub fn is_referenced(&self) -> bool {
         self.connections() > 0 || self.persistent() > 0
     }
 }
 
-/// Below zero for the moment in which one worker has booked an end and another not yet the move before it.
+/// A count is below zero briefly, if one worker has booked an end before another has booked the preceding
+/// move.
 fn read(count: &AtomicI32) -> u32 {
     count.load(Ordering::Relaxed).max(0) as u32
 }
@@ -176,7 +178,7 @@ impl RealServer {
         self.config.weight
     }
 
-    /// May be given new connections.
+    /// Whether it may get new connections.
     pub fn is_eligible(&self) -> bool {
         self.config.weight > 0 && !self.live.is_overloaded.load(Ordering::Relaxed)
     }
@@ -185,27 +187,28 @@ impl RealServer {
         self.live.active().into()
     }
 
-    /// ipvs.md §3.1: active × 256 + inactive.
+    /// active × 256 + inactive, as ip_vs_dest_conn_overhead() of IPVS.
     pub fn overhead(&self) -> u64 {
         self.active() * 256 + u64::from(self.live.inactive())
     }
 
-    /// Largest outer packet that needs no fragmentation on the way, in bytes.
+    /// The largest outer packet, in bytes, that fits the path without fragmentation.
     pub fn path_mtu(&self, now: Moment) -> u16 {
         self.soft.mtu(now).map_or(self.path.mtu, |told| told.min(self.path.mtu))
     }
 
-    /// Largest inner packet that needs no fragmentation on the way, in bytes.
+    /// The largest inner packet, in bytes, that fits the path without fragmentation.
     pub fn inner_mtu(&self, now: Moment) -> u16 {
         self.path_mtu(now).saturating_sub(self.encapsulation.overhead)
     }
 
-    /// Books that a template came to point here, or ceased to.
+    /// Books that a template now points here, or no longer does.
     pub fn book_template(&self, step: i32) {
         self.live.persistent.fetch_add(step, Ordering::Relaxed);
     }
 
-    /// Books a new connection; before it is in the table, where a sweep might meet it at once.
+    /// Books a new connection. Must be called before the entry is in the table, where a sweep might remove it
+    /// at once.
     pub fn book_new(&self, activity: Activity) {
         self.live.count(activity).fetch_add(1, Ordering::Relaxed);
         self.judge_load();
@@ -214,7 +217,8 @@ impl RealServer {
     /// Books that a connection moved to the other count.
     pub fn book_move(&self, to: Activity) {
         let from = if to == Activity::Active { Activity::Inactive } else { Activity::Active };
-        // In this order: counted twice for a moment, it could set another worker's overload flag, which stays.
+        // In this order: a connection that counts twice for a moment could set another worker's overload
+        // flag, which then stays.
         self.live.count(from).fetch_sub(1, Ordering::Relaxed);
         self.live.count(to).fetch_add(1, Ordering::Relaxed);
     }
@@ -225,8 +229,8 @@ impl RealServer {
         self.judge_load();
     }
 
-    /// Sets or clears the overload flag (ipvs.md §7, the one rule of 2026-07): set from the upper
-    /// threshold on, cleared below the lower one, else left as it was.
+    /// Sets or clears the overload flag: set at the upper threshold, cleared below the lower one, otherwise
+    /// unchanged. IPVS follows this rule since its fix "properly update the overload flag on dest edit".
     pub fn judge_load(&self) {
         let upper = u64::from(self.config.upper_threshold);
         let total = self.live.connections();
@@ -244,28 +248,28 @@ impl RealServer {
     }
 }
 
-/// A virtual service by one of its ranges of ports.
+/// A virtual service with one of its port ranges.
 type Ranged = (Ports, Arc<VirtualService>);
 
-/// A snapshot. Looked up by every packet, changed by none.
+/// A snapshot: every packet reads it, none changes it.
 pub struct Cluster {
     config: Arc<ClusterConfig>,
     host: HostView,
     by_key: HashMap<ServiceKey, Arc<VirtualService>, FixedState>,
-    /// Pieces that do not overlap, in ascending order.
+    /// Ranges that do not overlap, in ascending order.
     by_range: HashMap<(u8, IpAddr), Vec<Ranged>, FixedState>,
     vips: HashSet<u128, FixedState>,
     /// The director's addresses and the VIPs.
     own: HashSet<u128, FixedState>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
-    /// As in the configuration.
+    /// In the configuration's order.
     in_order: Vec<Arc<VirtualService>>,
     real_servers: Vec<Option<Arc<RealServer>>>,
-    /// Any real server of each RIP: they share the path and what is known about it.
+    /// Any real server of each RIP: they share the path and its state.
     by_rip: HashMap<Ipv4Addr, Arc<RealServer>, FixedState>,
-    /// By index: the generation of its last slot.
+    /// By index: the generation of the last slot there.
     generations: Vec<u8>,
-    /// Slots of services that have left and that connections still point to, by their first matcher.
+    /// The slots of removed services to which connections still point, by first matcher.
     left: HashMap<Matcher, u16>,
 }
 
@@ -291,8 +295,8 @@ impl Cluster {
         }
     }
 
-    /// The snapshot after this one. Virtual services are the same if they have the first matcher, the name or
-    /// else any matcher in common; real servers if virtual service and RIP are.
+    /// The next snapshot. Virtual services are the same if they share the first matcher, the name, or
+    /// otherwise any matcher; real servers if they share virtual service and RIP.
     pub fn succeed(&self, config: impl Into<Arc<ClusterConfig>>, host: HostView) -> Cluster {
         build::succeed(self, config.into(), host)
     }
@@ -309,13 +313,14 @@ impl Cluster {
         self.vips.contains(&bits(address))
     }
 
-    /// Ours: a director's address or a VIP. Such a source must not be tunnelled (RFC 2003 §3.2).
+    /// Whether this is a director's address or a VIP. A packet from such a source must not be tunnelled (RFC
+    /// 2003 §3.2).
     pub fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&bits(address))
     }
 
-    /// The virtual service a flow is for: the one on its very port, else a persistent FTP service, else
-    /// the narrowest range with its port.
+    /// The virtual service for a flow: the one for exactly its port, otherwise a persistent FTP service,
+    /// otherwise the one with the narrowest range that contains its port.
     pub fn find(&self, flow: &Flow) -> Option<&VirtualService> {
         let key = ServiceKey { protocol: flow.protocol, vip: flow.vip, port: flow.vip_port };
         let exact = self.by_key.get(&key);
@@ -337,7 +342,7 @@ impl Cluster {
         ranges.get(next).filter(|(ports, _)| ports.contains(key.port)).map(|(_, service)| service)
     }
 
-    /// The virtual services, by slot.
+    /// The virtual services, in the order of their slots.
     pub fn virtual_services(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
         self.virtual_services.iter().flatten()
     }
@@ -347,22 +352,22 @@ impl Cluster {
         &self.in_order
     }
 
-    /// By slot: a virtual service in force.
+    /// The virtual service with this slot, unless it was removed.
     pub fn virtual_service(&self, slot: u16) -> Option<&Arc<VirtualService>> {
         self.virtual_services.get(usize::from(slot))?.as_ref()
     }
 
-    /// By slot: also a removed real server that connections still point to.
+    /// The real server with this slot, even a removed one to which connections still point.
     pub fn real_server(&self, slot: Slot) -> Option<&Arc<RealServer>> {
         self.real_servers.get(slot.index() as usize)?.as_ref().filter(|server| server.slot == slot)
     }
 
-    /// By RIP: one of the real servers there, also a removed one that connections still point to.
+    /// A real server with this RIP, even a removed one to which connections still point.
     pub fn real_server_at(&self, rip: Ipv4Addr) -> Option<&Arc<RealServer>> {
         self.by_rip.get(&rip)
     }
 
-    /// All real servers, also removed ones that connections still point to.
+    /// All real servers, including removed ones to which connections still point.
     pub fn real_servers(&self) -> impl Iterator<Item = &Arc<RealServer>> {
         self.real_servers.iter().flatten()
     }

@@ -1,8 +1,8 @@
-//! What the director says itself to a client: echo reply, TCP reset, ICMP errors. The source is always
-//! the VIP, the address the client knows (decisions.md C10).
+//! The director's own replies to clients: echo reply, TCP reset, ICMP errors. The source is always the VIP,
+//! because the client knows no other address.
 //!
-//! A packet that must not be answered is filtered before: [`mod@super::classify`] drops every source that is
-//! not one host, and an ICMP error never gets here as something to answer (RFC 1122 §3.2.2).
+//! Packets that must not be answered are filtered earlier: [`mod@super::classify`] drops every source that is
+//! not a single host, and an ICMP error is never answered (RFC 1122 §3.2.2).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::packet::tcp::{Flags, Tcp};
 use crate::packet::{Frame, Malformed, be16, checksum, protocol};
 use crate::time::Moment;
 
-/// TTL of what we originate (RFC 1122 §3.2.1.7 asks for a configurable value; IANA recommends 64).
+/// TTL of the director's own packets (RFC 1122 §3.2.1.7 asks for a configurable value; IANA recommends 64).
 const TTL: u8 = 64;
 
-/// What to say, before it is known whether it may be said.
+/// The kind of reply, before it is known whether it may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Echo,
@@ -48,10 +48,10 @@ impl Answer {
     }
 }
 
-/// Replaces the packet in `frame` by the answer to it; says to whom it goes.
+/// Replaces the packet in `frame` by the reply to it; returns the destination.
 ///
 /// # Errors
-/// `Malformed` if the packet is not what the answer presupposes.
+/// `Malformed` if the packet does not allow this reply.
 pub fn write(frame: &mut Frame, answer: Answer) -> Result<Ipv4Addr, Malformed> {
     let (reply, to) = {
         let packet = Ipv4::parse_unsummed(frame.packet())?;
@@ -67,8 +67,8 @@ pub fn write(frame: &mut Frame, answer: Answer) -> Result<Ipv4Addr, Malformed> {
     Ok(to)
 }
 
-/// An ICMP error about a packet of which only the beginning is known, and to whom it goes. `None` if `answer` is
-/// no ICMP error.
+/// An ICMP error about a packet of which only the beginning is known, and its destination. `None` if `answer`
+/// is not an ICMP error.
 pub fn error_about(quoted: &Ipv4, answer: Answer) -> Option<(Vec<u8>, Ipv4Addr)> {
     type_and_code(answer).map(|_| (icmp_error(quoted, answer), quoted.source()))
 }
@@ -85,8 +85,8 @@ fn type_and_code(answer: Answer) -> Option<(u8, u8)> {
     }
 }
 
-/// A piece of an echo request made a piece of the reply: the pieces of the request make the reply again, in
-/// whatever order they come. A wrong checksum stays as wrong as it was, and the asker sees it.
+/// Turns a piece of an echo request into a piece of the reply: together the pieces form the reply, in
+/// whatever order they arrive. A wrong checksum stays equally wrong, so that the client notices it.
 fn turned_round(piece: &Ipv4) -> Vec<u8> {
     let mut payload = piece.payload().to_vec();
     if piece.fragment_offset() == 0 {
@@ -96,9 +96,9 @@ fn turned_round(piece: &Ipv4) -> Vec<u8> {
         payload[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     let mut bytes = datagram(piece, protocol::ICMP, piece.tos(), &payload);
-    // Identification, flags and offset: the pieces belong together as they did.
+    // Identification, flags and offset: the pieces belong together as before.
     bytes[4..8].copy_from_slice(&piece.header()[4..8]);
-    // The kernel replaces an identification of 0, each piece's by another one.
+    // The kernel would replace an identification of 0 by a different one in each piece.
     if piece.identification() == 0 {
         bytes[5] = 1;
     }
@@ -108,7 +108,7 @@ fn turned_round(piece: &Ipv4) -> Vec<u8> {
     bytes
 }
 
-/// RFC 1122 §3.2.2.6: identifier, sequence and data come back as they came.
+/// RFC 1122 §3.2.2.6: identifier, sequence number and data are returned unchanged.
 fn echo_reply(request: &Ipv4) -> Vec<u8> {
     let mut message = request.payload().to_vec();
     message[0] = icmp::ECHO_REPLY;
@@ -118,7 +118,7 @@ fn echo_reply(request: &Ipv4) -> Vec<u8> {
     datagram(request, protocol::ICMP, request.tos(), &message)
 }
 
-/// RFC 9293 §3.10.7.1: the reset a closed port answers with.
+/// RFC 9293 §3.10.7.1: the reset that a closed port sends.
 fn tcp_reset(packet: &Ipv4) -> Result<Vec<u8>, Malformed> {
     let segment = Tcp::parse(packet.payload())?;
     let flags = segment.flags();
@@ -145,7 +145,7 @@ fn tcp_reset(packet: &Ipv4) -> Result<Vec<u8>, Malformed> {
     Ok(datagram(packet, protocol::TCP, 0, &bytes))
 }
 
-/// RFC 792 with as much of the packet as RFC 1812 §4.3.2.3 lets fit; the MTU is RFC 1191's field.
+/// RFC 792, with as much of the packet as fits by RFC 1812 §4.3.2.3; the MTU is RFC 1191's field.
 fn icmp_error(packet: &Ipv4, answer: Answer) -> Vec<u8> {
     let (kind, code) = type_and_code(answer).unwrap_or_default();
     let mtu = if let Answer::TooBig { mtu } = answer { mtu } else { 0 };
@@ -162,7 +162,7 @@ fn icmp_error(packet: &Ipv4, answer: Answer) -> Vec<u8> {
     datagram(packet, protocol::ICMP, 0xc0, &message)
 }
 
-/// A datagram back to the sender of `packet`.
+/// A datagram to the sender of `packet`.
 fn datagram(packet: &Ipv4, protocol: u8, tos: u8, payload: &[u8]) -> Vec<u8> {
     let total_length = ipv4::HEADER + payload.len();
     let header = Header {

@@ -1,7 +1,7 @@
 //! Explicit congestion notification across an encapsulation (RFC 6040).
 //!
-//! On the way in the field is copied, all four values (normal mode, §4.1). On the way out figure 4
-//! of §4.2 decides.
+//! When a packet is wrapped, all four values are copied (normal mode, §4.1). When it is unwrapped, figure 4
+//! of §4.2 applies.
 
 /// The two low bits of TOS or traffic class (RFC 3168 §5).
 pub const MASK: u8 = 0b11;
@@ -11,8 +11,8 @@ const ECT1: u8 = 0b01;
 const ECT0: u8 = 0b10;
 const CE: u8 = 0b11;
 
-/// What the inner field becomes at the real server. `surprising` marks the combinations that figure 4
-/// flags, to be counted.
+/// The inner field after unwrapping. `surprising` marks the combinations that figure 4 calls currently
+/// unused, which are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Egress {
     Keep {
@@ -22,7 +22,7 @@ pub enum Egress {
         ecn: u8,
         surprising: bool,
     },
-    /// Congestion was marked on a packet whose ends could not hear of it: MUST drop.
+    /// Congestion was marked on a packet whose sender and receiver cannot react to it: MUST drop.
     Drop,
 }
 

@@ -16,10 +16,10 @@ use crate::packet::{Frame, be16, protocol};
 pub const ROW: Row =
     Row { name: "ipip", overhead: HEADER as u16, protocol: protocol::IPIP, encapsulate, decapsulate };
 
-/// Puts the outer header in front of the packet and drops link padding behind it.
+/// Writes the outer header before the packet and removes link padding after it.
 ///
 /// # Errors
-/// `Malformed` if the frame holds no sound IPv4 header, `Expired` for TTL 0, `TooBig` above 65,515 bytes.
+/// `Malformed` if the frame contains no valid IPv4 header, `Expired` for TTL 0, `TooBig` above 65,515 bytes.
 pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsulate> {
     let inner = Ipv4::parse_unsummed(frame.packet()).map_err(|_| CannotEncapsulate::Malformed)?;
     if inner.ttl() == 0 {
@@ -33,7 +33,7 @@ pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsu
     let header = Header {
         tos: inner.tos(),
         total_length: (inner_length + HEADER) as u16,
-        // decisions.md C4: 0 with DF, so that receivers may coalesce; unique without (RFC 6864).
+        // 0 with DF, so that receivers may coalesce (RFC 6864 §4.1 ignores it then); unique without.
         identification: if dont_fragment { 0 } else { outer.identification },
         dont_fragment,
         ttl: match outer.ttl {
@@ -49,11 +49,10 @@ pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsu
     Ok(())
 }
 
-/// Takes an outer packet apart. The inner packet's header is read for its length only; whether it is
-/// wanted is the guard's question.
+/// Splits an outer packet. Only the length is read from the inner packet's header; the guard checks the rest.
 ///
 /// # Errors
-/// `Malformed` with the cause for either header, `WrongEncapsulation` for another protocol than 4.
+/// `Malformed` with the cause for either header, `WrongEncapsulation` for a protocol other than 4.
 pub fn decapsulate(packet: &[u8]) -> Result<Decapsulated, CannotDecapsulate> {
     // The kernel verified the outer checksum before any raw socket saw the packet.
     let outer = Ipv4::parse_unsummed(packet)?;
@@ -71,8 +70,8 @@ pub fn decapsulate(packet: &[u8]) -> Result<Decapsulated, CannotDecapsulate> {
     })
 }
 
-/// Total length of the inner packet of a frame that [`encapsulate`] has wrapped: what is counted
-/// (decisions.md C18).
+/// Total length of the inner packet in a frame wrapped by [`encapsulate`]: the length that is counted, as in
+/// IPVS.
 pub fn inner_length(packet: &[u8]) -> usize {
     if packet.len() < HEADER { 0 } else { usize::from(be16(packet, 2)).saturating_sub(HEADER) }
 }

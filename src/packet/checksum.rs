@@ -1,5 +1,5 @@
-//! The Internet checksum: whole (RFC 1071), incremental (RFC 1624), and the pseudo-header sum that
-//! a partial checksum starts from.
+//! The Internet checksum: complete (RFC 1071), incremental (RFC 1624), and the pseudo-header sum with which a
+//! partial checksum starts.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ pub fn sum(bytes: &[u8], start: u64) -> u64 {
     total + u64::from(u32::from_be_bytes(word))
 }
 
-/// Folds carries until 16 bits remain. Not complemented.
+/// Folds the carries until 16 bits remain. Not complemented.
 pub fn fold(mut total: u64) -> u16 {
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);
@@ -27,7 +27,7 @@ pub fn fold(mut total: u64) -> u16 {
     total as u16
 }
 
-/// The checksum of `bytes`, to be written into (or compared with) the field.
+/// The checksum of `bytes`, to write into the field or compare with it.
 pub fn checksum(bytes: &[u8]) -> u16 {
     !fold(sum(bytes, 0))
 }
@@ -37,8 +37,8 @@ pub fn is_valid(bytes: &[u8]) -> bool {
     fold(sum(bytes, 0)) == 0xffff
 }
 
-/// Sum of the pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1); not folded. Addresses of
-/// different families have no pseudo-header: the caller never mixes them.
+/// Sum of the pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1); not folded. Addresses of different
+/// families have no pseudo-header, so the caller must not mix them.
 pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> u64 {
     let addresses = match (source, destination) {
         (IpAddr::V4(s), IpAddr::V4(d)) => sum(&s.octets(), sum(&d.octets(), 0)),

@@ -1,15 +1,15 @@
-//! Cutting an IPv4 packet into fragments (RFC 791 §3.2).
+//! Splitting an IPv4 packet into fragments (RFC 791 §3.2).
 
 use super::ipv4::{HEADER, Ipv4, MORE_FRAGMENTS};
 use super::{be16, checksum};
 
-/// Options whose copied flag says that every fragment carries them (RFC 791 §3.1).
+/// Options with the copied flag are repeated in every fragment (RFC 791 §3.1).
 const COPIED: u8 = 0x80;
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
 
-/// Fragments of `packet` of at most `mtu` bytes each, in order. A fragment may be cut again. DF is cleared:
-/// whoever calls has decided that. `None` if not even eight bytes of payload fit.
+/// Splits `packet` into fragments of at most `mtu` bytes each, in order. A fragment may be split again. DF is
+/// cleared: the caller has decided that. `None` if not even eight bytes of payload fit.
 pub fn split(packet: &Ipv4, mtu: usize) -> Option<Vec<Vec<u8>>> {
     let later_header = later_header(packet);
     let room = |header_length: usize| {
@@ -43,7 +43,7 @@ fn fragment(header: &[u8], payload: &[u8], offset: usize, has_more: bool) -> Vec
     bytes
 }
 
-/// The header of all fragments but the first: only options with the copied flag.
+/// The header of all fragments except the first: only options with the copied flag.
 fn later_header(packet: &Ipv4) -> Vec<u8> {
     let mut header = packet.header()[..HEADER].to_vec();
     let mut options = &packet.header()[HEADER..];
@@ -51,7 +51,7 @@ fn later_header(packet: &Ipv4) -> Vec<u8> {
         let length = match kind {
             END => break,
             NO_OPERATION => 1,
-            // Lengths were checked when the packet was classified; a wrong one ends the copy.
+            // Lengths were checked during classification; a wrong one ends the copy.
             _ => usize::from(*options.get(1).unwrap_or(&0)),
         };
         if length == 0 || length > options.len() {
@@ -67,7 +67,7 @@ fn later_header(packet: &Ipv4) -> Vec<u8> {
     header
 }
 
-/// What makes fragments belong together (RFC 791 §3.2).
+/// The fields that fragments of one packet share (RFC 791 §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FragmentKey {
     pub source: [u8; 4],
@@ -114,7 +114,7 @@ mod tests {
         bytes
     }
 
-    /// Puts fragments together again, checking each header on the way.
+    /// Reassembles fragments, checking each header.
     fn reassembled(fragments: &[Vec<u8>], mtu: usize) -> (Vec<u8>, usize, bool) {
         let mut payload = Vec::new();
         let first = Ipv4::parse(&fragments[0]).unwrap().fragment_offset();

@@ -1,4 +1,4 @@
-//! IPv4 header (RFC 791 §3.1), read once and then trusted.
+//! IPv4 header (RFC 791 §3.1), checked once and then relied on.
 //!
 //! ```text
 //!  0      4      8             16    19               32
@@ -28,7 +28,7 @@ pub const DONT_FRAGMENT: u16 = 0x4000;
 pub const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
-/// A packet whose header is sound: version 4, IHL and total length fit the bytes, checksum correct.
+/// A packet with a valid header: version 4, IHL and total length fit the bytes, checksum correct.
 #[derive(Clone, Copy, Debug)]
 pub struct Ipv4<'a> {
     /// Exactly `total length` bytes.
@@ -36,7 +36,7 @@ pub struct Ipv4<'a> {
     header_length: usize,
 }
 
-/// Length of the header with its options; all of it is there.
+/// Length of the header with its options, all of which are present.
 fn header_length(bytes: &[u8]) -> Result<usize, Malformed> {
     if bytes.len() < HEADER {
         return Err(Malformed::Truncated);
@@ -52,7 +52,7 @@ fn header_length(bytes: &[u8]) -> Result<usize, Malformed> {
 }
 
 impl<'a> Ipv4<'a> {
-    /// Reads the header; bytes behind the total length (link padding) are left out of the view.
+    /// Reads the header; bytes after the total length (link padding) are excluded from the view.
     ///
     /// # Errors
     /// RFC 1812 §5.2.2, its five checks: `Truncated`, `Version`, `HeaderLength`, `TotalLength`, `Checksum`.
@@ -64,7 +64,7 @@ impl<'a> Ipv4<'a> {
         Ok(view)
     }
 
-    /// Like [`Ipv4::parse`] without the header checksum, for a header the kernel has just verified.
+    /// Like [`Ipv4::parse`] without the header checksum, for a header that the kernel has just verified.
     ///
     /// # Errors
     /// `Truncated`, `Version`, `HeaderLength`, `TotalLength`.
@@ -80,8 +80,8 @@ impl<'a> Ipv4<'a> {
         Ok(Ipv4 { packet: &bytes[..total_length], header_length })
     }
 
-    /// Reads a header that may be followed by less than its total length: what an ICMP error quotes.
-    /// The view ends where the bytes end.
+    /// Reads a header that may be followed by less than its total length, as in an ICMP error. The view ends
+    /// where the bytes end.
     ///
     /// # Errors
     /// `Truncated`, `Version`, `HeaderLength`.
@@ -152,11 +152,11 @@ impl<'a> Ipv4<'a> {
         Ipv4Addr::new(self.packet[16], self.packet[17], self.packet[18], self.packet[19])
     }
 
-    /// Walks the options. Terminates: every step goes at least one byte forward.
+    /// Walks the options. Terminates: every step advances by at least one byte.
     ///
     /// # Errors
-    /// `Option` for a length that is too small or runs past the header, `SourceRoute` for a loose or
-    /// strict source route (RFC 7126 §4.3, §4.4).
+    /// `Option` for a length that is too small or exceeds the header, `SourceRoute` for a loose or strict
+    /// source route (RFC 7126 §4.3, §4.4).
     pub fn check_options(&self) -> Result<(), Malformed> {
         const END: u8 = 0;
         const NO_OPERATION: u8 = 1;
@@ -181,7 +181,7 @@ impl<'a> Ipv4<'a> {
     }
 }
 
-/// What a header without options says; [`Header::write`] lays it out.
+/// The fields of a header without options; [`Header::write`] encodes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub tos: u8,
@@ -196,7 +196,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Writes the 20 bytes, checksum included, to the front of `bytes` (at least [`HEADER`] long).
+    /// Writes the 20 bytes, including the checksum, to the front of `bytes` (at least [`HEADER`] long).
     pub fn write(&self, bytes: &mut [u8]) {
         let bytes = &mut bytes[..HEADER];
         bytes[0] = 0x45;
@@ -215,12 +215,12 @@ impl Header {
     }
 }
 
-/// Replaces the TOS byte of a sound header and mends its checksum (RFC 1624).
+/// Replaces the TOS byte of a valid header and updates its checksum (RFC 1624).
 pub fn set_tos(packet: &mut [u8], tos: u8) {
     set_byte(packet, 1, tos);
 }
 
-/// Replaces the TTL of a sound header and mends its checksum (RFC 1624).
+/// Replaces the TTL of a valid header and updates its checksum (RFC 1624).
 pub fn set_ttl(packet: &mut [u8], ttl: u8) {
     set_byte(packet, 8, ttl);
 }

@@ -1,4 +1,4 @@
-//! Cutting a super-packet into the segments it stands for, as a network card would have (datapath.md §3.2).
+//! Splits a super-packet into the segments it represents, as a network card would.
 //!
 //! ```text
 //! ┌────────┬─────────┬───────────────────────────────┐      ┌────────┬─────────┬──────┐
@@ -18,10 +18,10 @@ const TCP_FIN: u8 = 0x01;
 const TCP_PSH: u8 = 0x08;
 const TCP_CWR: u8 = 0x80;
 
-/// The segments of `packet`, in order, each a whole packet with finished checksums.
+/// The segments of `packet`, in order, each a whole packet with complete checksums.
 ///
 /// # Errors
-/// `Truncated` if the packet is not what the offload says: another protocol, or a size of zero.
+/// `Truncated` if the packet does not match the offload: another protocol, or a size of zero.
 pub fn split(packet: &Ipv4, segments: Segments) -> Result<Vec<Vec<u8>>, Malformed> {
     let transport = match (segments.kind, packet.protocol()) {
         (SegmentKind::TcpV4, protocol::TCP) => Tcp::parse(packet.payload())?.header_length(),

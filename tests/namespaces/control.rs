@@ -190,9 +190,13 @@ pub fn bad_files() -> Outcome {
     let bad = [
         (good.replace("rr", "best"), Code::BadConfiguration, "scheduler = \"best\""),
         (good[..good.len() - 3].to_owned(), Code::BadConfiguration, "director.toml:"),
-        (String::new(), Code::BadConfiguration, "says nothing at all"),
-        ("# to be written\n\n".to_owned(), Code::BadConfiguration, "says nothing at all"),
-        (format!("queues = 3\n{good}"), Code::NeedsRestart, "queues: needs a restart of the director"),
+        (String::new(), Code::BadConfiguration, "the configuration is empty"),
+        ("# to be written\n\n".to_owned(), Code::BadConfiguration, "the configuration is empty"),
+        (
+            format!("queues = 3\n{good}"),
+            Code::NeedsRestart,
+            "queues: cannot change without a restart of the director",
+        ),
         (
             good.replace(&lab.real_servers[0].address.to_string(), &lab.vip.to_string()),
             Code::BadConfiguration,
@@ -209,7 +213,7 @@ pub fn bad_files() -> Outcome {
     let path = lab.director.write_file("director.toml", &good)?;
     std::fs::remove_file(path).expect("the file");
     let error = refused(client(&lab).reload(&Reload::default()));
-    assert!(error.code == Code::BadConfiguration && error.message.contains("cannot be read"), "{error:?}");
+    assert!(error.code == Code::BadConfiguration && error.message.contains("cannot read"), "{error:?}");
     assert_eq!(client(&lab).status().expect("the status").generation, 1);
     assert_eq!(web_service(&lab).real_servers[0].rip, before.real_servers[0].rip);
     assert_eq!(ask(&lab)?, "server2");
@@ -289,7 +293,7 @@ pub fn drains() -> Outcome {
     assert_eq!(kept.get("/")?.text(), "server2", "before the deadline");
     poll_until("the deadline", || server2(&lab).is_none().then_some(()));
     assert!(kept.get("/").is_err(), "its connections end with it");
-    assert!(director.log().contains("drained, the deadline is over"), "{}", director.log());
+    assert!(director.log().contains("drained, the deadline has passed"), "{}", director.log());
     assert_conserved(&lab)
 }
 

@@ -202,10 +202,10 @@ pub fn cleared_elsewhere() -> Outcome {
     shell.run("ipvsadm -R", ONE);
     assert_round_robin(&ask_times(&lab, 4)?, 2);
     assert_eq!(kept.get("/")?.text(), server, "a connection that heard nothing goes on");
-    assert!(!director.log().contains("is captured no longer"), "{}", director.log());
+    assert!(!director.log().contains("is no longer captured"), "{}", director.log());
     assert_conserved(&lab)?;
     shell.ipvsadm("-C");
-    director.wait_for_log("VIP 172.25.3.100 is captured no longer", PATIENCE * 4)?;
+    director.wait_for_log("VIP 172.25.3.100 is no longer captured", PATIENCE * 4)?;
     Ok(())
 }
 

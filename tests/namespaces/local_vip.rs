@@ -66,7 +66,7 @@ pub fn backup() -> Outcome {
             await_news(&director, "became a local address");
             ask_times(&lab, 3).expect("answers after the VIP came");
             delete_address(&lab.director, lab.vip);
-            await_news(&director, "ceased to be a local address");
+            await_news(&director, "is no longer a local address");
         }
     });
     assert!(failures.is_empty(), "{failures:?}");
@@ -111,21 +111,21 @@ pub fn forced_route() -> Outcome {
 fn come_and_go(lab: &Lab, director: &mut Daemon) {
     for interface in ["eth0", "lo"] {
         add_address(&lab.director, interface, lab.vip);
-        await_news(director, "became a local address");
+        await_news(director, "is now a local address");
         poll_until("a request after the VIP came", || ask(lab).ok());
         delete_address(&lab.director, lab.vip);
-        await_news(director, "ceased to be a local address");
+        await_news(director, "is no longer a local address");
         poll_until("a request after the VIP left", || ask(lab).ok());
     }
 }
 
 /// Waits until the director has said it once more than it left.
 fn await_news(director: &Daemon, news: &str) {
-    let (came, went) = ("became a local address", "ceased to be a local address");
+    let (came, went) = ("is now a local address", "is no longer a local address");
     poll_until(news, || {
         let log = director.log();
         let (came, went) = (log.matches(came).count(), log.matches(went).count());
-        let is_said = if news.starts_with("became") { came == went + 1 } else { came == went };
+        let is_said = if news.starts_with("is now") { came == went + 1 } else { came == went };
         is_said.then_some(())
     });
 }
