@@ -114,11 +114,6 @@ fn half(change: impl FnOnce(&mut VirtualServiceConfig)) -> World {
 /// (RFC 2003 §3.1 and §3.2): our own packet, one without TTL, and one to its own sender.
 #[test]
 fn an_error_goes_where_the_packets_of_its_connection_go() {
-    let flooded = || {
-        let mut world = connected(ClusterConfig { new_connections_per_second_max: Some(4), ..config() });
-        assert_eq!(world.fate(&segment(40002, SYN)), Fate::To(SERVER2, Memory::Flood));
-        world
-    };
     let with_ttl = |ttl: u8| changed(&error_from(ROUTER, 40000, 80), |bytes| bytes[8] = ttl);
     let is_gone = Fate::Drop(DropReason::NoConnection);
     let is_exit = Fate::Drop(DropReason::SourceIsTunnelExit);
@@ -237,7 +232,7 @@ fn an_error_does_not_follow_to_a_removed_real_server() {
 
 /// A worker may meet a connection to a real server that another worker's later snapshot has.
 #[test]
-fn an_error_waits_for_no_later_snapshot() {
+fn an_error_for_a_real_server_of_a_later_snapshot_is_dropped() {
     let mut world = world_of(config());
     let early = Arc::new(ArcSwap::new(world.cluster.load_full()));
     let early = Director::new(early, world.tables.clone(), 8);

@@ -100,6 +100,18 @@ pub fn world() -> World {
     connected(config())
 }
 
+/// For as many new connections a second as [`connected`] makes, and no more.
+pub fn flood_config() -> ClusterConfig {
+    ClusterConfig { new_connections_per_second_max: Some(4), ..config() }
+}
+
+/// One connection more, of the client's port 40002 to server2, has no entry.
+pub fn flooded() -> World {
+    let mut world = connected(flood_config());
+    assert_eq!(world.fate(&segment(40002, SYN)), Fate::To(SERVER2, Memory::Flood));
+    world
+}
+
 /// Of the client, to TCP 80.
 pub fn segment(port: u16, flags: u8) -> Vec<u8> {
     tcp_between(CLIENT, port, VIP, 80, flags, b"")

@@ -1,6 +1,5 @@
 //! RFC 2003 §5: an error that quotes too little leaves a debt, and the next packet of a known connection is answered.
 
-use lvs_tund::director::cluster::ClusterConfig;
 use lvs_tund::director::path::errors::Outcome;
 use lvs_tund::director::verdict::Memory;
 
@@ -45,15 +44,15 @@ fn the_next_packet_of_a_known_connection_is_answered() {
     }
 }
 
-/// Whoever knows the two ends of the path can have the next packet's sender told. A new connection would give up, an
-/// error is answered by nobody, and a later fragment or a reset waits for no answer: none of these uses the debt up.
+/// Anybody who knows the two ends of the path can forge the error. A client that is told at its first packet gives up,
+/// and RFC 1122 §3.2.2 forbids to answer an error or a later fragment. None of these packets uses the debt up.
 #[test]
 fn a_debt_goes_to_a_known_connection_only() {
     let quote = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 100]);
     let hashed = |flags| tcp_between(CLIENT, 7, VIP, 8443, flags, b"");
     let first_piece = changed(&one_datagram(0x2000, &[5; 400]), |bytes| bytes[5] = 9);
     let later_piece = changed(&one_datagram(50, &[5; 400]), |bytes| bytes[5] = 9);
-    let flood = ClusterConfig { new_connections_per_second_max: Some(4), ..config() };
+    let flood = flood_config();
     // What comes before the debt, the packet, and where its real server is known from.
     let rows = [
         ("a first SYN", config(), None, segment(40002, SYN), Memory::New),

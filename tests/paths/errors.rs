@@ -4,7 +4,7 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
-use lvs_tund::director::cluster::{ClusterConfig, RealServerConfig};
+use lvs_tund::director::cluster::RealServerConfig;
 use lvs_tund::director::connection::{self, NewConnection, Timeouts};
 use lvs_tund::director::path::errors::{Event, Kind, Outcome, PathErrors};
 use lvs_tund::director::verdict::{DropReason, Memory, Verdict};
@@ -401,7 +401,7 @@ fn a_host_without_a_daemon_is_suspect() {
     assert!(world.is_suspect(SERVER2) && !world.is_suspect(SERVER3));
 }
 
-/// Its own host got an address that was a client's.
+/// The director's host got an address that was a client's.
 fn world_that_took_over_the_client() -> World {
     let mut world = world();
     let first = tcp_between(OTHER_CLIENT, 40000, VIP, 80, SYN, b"");
@@ -432,13 +432,6 @@ fn world_with_an_entry_of_loopback() -> World {
     world
 }
 
-/// As many new connections as [`connected`] makes, and no more.
-fn world_with_a_flood() -> World {
-    let mut world = connected(ClusterConfig { new_connections_per_second_max: Some(4), ..config() });
-    assert_eq!(world.fate(&segment(40002, SYN)), Fate::To(SERVER2, Memory::Flood));
-    world
-}
-
 /// RFC 1122 §3.2.2: no error about an error, a later fragment or to what is not one host. Nor to whoever may be made
 /// up, for no entry says that there is a connection. The path's MTU is learnt all the same, by the floor at worst; but
 /// the next packet's sender has nothing to do with it.
@@ -457,7 +450,7 @@ fn clients_that_must_not_be_told_are_not() {
         ("another protocol with ports", world, ip(CLIENT, VIP, 132, &of_the_connection[20..])),
         ("a connection that the hash decides", world, client(CLIENT, 443)),
         ("a datagram without a connection", world, udp_between(CLIENT, 40000, 123, &data)),
-        ("a connection that a flood left behind", world_with_a_flood, segment(40002, ACK)),
+        ("a connection that a flood left behind", flooded, segment(40002, ACK)),
         ("an address of ours", world_that_took_over_the_client, client(OTHER_CLIENT, 80)),
         ("loopback", world_with_an_entry_of_loopback, client(LOOPBACK, 80)),
     ];
@@ -530,7 +523,7 @@ fn an_error_names_a_real_server_that_serves_the_flow() {
 /// The flood rule leaves connections without an entry: their path is learned all the same, by the floor at worst.
 #[test]
 fn during_a_flood_a_path_is_learned_without_an_entry() {
-    let mut world = world_with_a_flood();
+    let mut world = flooded();
     let inner = as_fragment(&tcp_between(CLIENT, 40002, VIP, 80, ACK, &[7; 1436]), 0x4000);
     assert_eq!(world.effect_of(&too_big(1400, outer_of(&inner)), SERVER2), Effect::lowered(1400));
     assert_eq!(world.fate(&inner), Fate::Told(fits(1380), DropReason::TooBig));

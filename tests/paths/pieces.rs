@@ -54,7 +54,7 @@ fn joined(pieces: &[Outer]) -> Vec<u8> {
     payload
 }
 
-/// C3: the outer packet is cut; the inner one comes out of the pieces as it was.
+/// The outer packet is cut; the inner one comes out of the pieces as it was.
 #[test]
 fn with_ignore_df_the_outer_packet_is_cut() {
     let mut world = world_of(ClusterConfig { ignores_df: true, ..config() });
