@@ -63,7 +63,7 @@ pub fn backup() -> Outcome {
     let failures = under_traffic(&lab, || {
         for _ in 0..5 {
             add_address(&lab.director, "eth0", lab.vip);
-            await_news(&director, "became a local address");
+            await_news(&director, "is now a local address");
             ask_times(&lab, 3).expect("answers after the VIP came");
             delete_address(&lab.director, lab.vip);
             await_news(&director, "is no longer a local address");
