@@ -3,8 +3,9 @@
 
 use lvs_tund::config::consistency;
 use lvs_tund::config::plan::ServiceDefaults;
+use lvs_tund::control::Code;
 use lvs_tund::control::model::Operation;
-use lvs_tund::control::operation::{Running, Zeroed, apply};
+use lvs_tund::control::operation::{Running, Zeroed, apply, drain};
 use lvs_tund::director::cluster::{OnRemoved, UnknownTcp};
 use lvs_tund::time::Moment;
 use proptest::prelude::*;
@@ -51,6 +52,203 @@ fn one_by_one(operations: &[Operation]) -> (Running, Vec<Operation>) {
         }
     }
     (running, carried_out)
+}
+
+/// Services "web" and "api" with "server1" and "server2".
+fn served() -> Running {
+    let service = |name: &str, port: u16| {
+        format!(
+            r#"{{"operation": "add_virtual_service", "virtual_service": {{"name": "{name}",
+                "match": [{{"protocol": "tcp", "vip": "192.0.2.1", "port": {port}}}], "real_servers": [
+                {{"rip": "10.0.0.1", "name": "server1", "weight": 3}},
+                {{"rip": "10.0.0.2", "name": "server2", "weight": 4}}]}}}}"#
+        )
+    };
+    changed(&bare(), &read(&[&service("web", 80), &service("api", 81)])).expect("a good change").0
+}
+
+fn read(json: &[&str]) -> Vec<Operation> {
+    json.iter().map(|json| serde_json::from_str(json).unwrap_or_else(|e| panic!("{json}: {e}"))).collect()
+}
+
+/// The operations as they are, and behind so many others that services are found in another way.
+fn short_and_long(json: &[&str]) -> [(usize, Vec<Operation>); 2] {
+    let keep = r#"{"operation": "edit_virtual_service", "virtual_service": "web", "set": {}}"#;
+    let long = [vec![keep; 16], json.to_vec()].concat();
+    [(0, read(json)), (16, read(&long))]
+}
+
+#[test]
+fn what_is_taken_is_refused_and_what_is_ones_own_is_not() {
+    let add = |name: &str, port: u16| {
+        format!(
+            r#"{{"operation": "add_virtual_service", "virtual_service": {{"name": "{name}",
+                "match": [{{"protocol": "tcp", "vip": "192.0.2.1", "port": {port}}}]}}}}"#
+        )
+    };
+    let edit = |set: &str| {
+        format!(r#"{{"operation": "edit_virtual_service", "virtual_service": "web", "set": {set}}}"#)
+    };
+    let port = |port: u16| {
+        edit(&format!(r#"{{"match": [{{"protocol": "tcp", "vip": "192.0.2.1", "port": {port}}}]}}"#))
+    };
+    let server = |rip: &str, name: &str| {
+        format!(
+            r#"{{"operation": "add_real_server", "virtual_service": "web",
+                "real_server": {{"rip": "{rip}", "name": "{name}"}}}}"#
+        )
+    };
+    let rename = |name: &str| {
+        format!(
+            r#"{{"operation": "edit_real_server", "virtual_service": "web", "real_server": "server1",
+                "set": {{"name": "{name}"}}}}"#
+        )
+    };
+    let at_operation = |code| Err((code, true));
+    let rows = [
+        (add("new", 82), Ok(())),
+        (add("new", 81), at_operation(Code::ServiceExists)),
+        (add("api", 82), at_operation(Code::ServiceExists)),
+        (edit(r#"{"name": "web"}"#), Ok(())),
+        (edit(r#"{"name": "www"}"#), Ok(())),
+        (edit(r#"{"name": "api"}"#), at_operation(Code::ServiceExists)),
+        (port(80), Ok(())),
+        (port(82), Ok(())),
+        (port(81), at_operation(Code::ServiceExists)),
+        (server("10.0.0.3", "server3"), Ok(())),
+        (server("10.0.0.2", "server3"), at_operation(Code::RealServerExists)),
+        (server("10.0.0.3", "server2"), at_operation(Code::RealServerExists)),
+        (rename("server1"), Ok(())),
+        (rename("server3"), Ok(())),
+        // A later operation might have renamed the other one.
+        (rename("server2"), Err((Code::Invalid, false))),
+    ];
+    for (json, expected) in rows {
+        for (before, operations) in short_and_long(&[&json]) {
+            let outcome = changed(&served(), &operations).map(|_| ());
+            let expected = expected.map_err(|(code, is_at)| (code, is_at.then_some(before)));
+            assert_eq!(outcome, expected, "{json} behind {before}");
+        }
+    }
+}
+
+#[test]
+fn a_message_names_the_real_server_that_has_the_name() {
+    let operations = read(&[r#"{"operation": "add_real_server", "virtual_service": "web",
+        "real_server": {"rip": "10.0.0.3", "name": "server2"}}"#]);
+    let error = apply(&served(), &operations, NOW).unwrap_err();
+    assert!(error.message.contains("\"server2\"") && error.message.contains("10.0.0.2"), "{error}");
+}
+
+#[test]
+fn a_name_given_up_is_free_and_leads_nowhere() {
+    let rename = r#"{"operation": "edit_virtual_service", "virtual_service": "web", "set": {"name": "www",
+        "match": [{"protocol": "tcp", "vip": "192.0.2.1", "port": 8080}]}}"#;
+    let remove = r#"{"operation": "remove_virtual_service", "virtual_service": "web"}"#;
+    let by_name = r#"{"operation": "zero", "virtual_service": "web"}"#;
+    let by_matcher = r#"{"operation": "zero",
+        "virtual_service": {"protocol": "tcp", "vip": "192.0.2.1", "port": 80}}"#;
+    let again = r#"{"operation": "add_virtual_service", "virtual_service": {"name": "web",
+        "match": [{"protocol": "tcp", "vip": "192.0.2.1", "port": 80}]}}"#;
+    for gone in [rename, remove] {
+        for found in [by_name, by_matcher] {
+            for (before, operations) in short_and_long(&[gone, found]) {
+                let expected = Err((Code::NoSuchService, Some(before + 1)));
+                assert_eq!(changed(&served(), &operations), expected, "{gone} {found}");
+            }
+            for (_, operations) in short_and_long(&[gone, again, found]) {
+                let zeroed = changed(&served(), &operations).map(|(_, zeroed)| zeroed);
+                assert_eq!(zeroed, Ok(Zeroed::VirtualServices(vec!["web".to_owned()])), "{gone} {found}");
+            }
+        }
+    }
+}
+
+#[test]
+fn statistics_are_zeroed_of_the_services_that_are_told_and_still_there() {
+    let zero = |name: &str| format!(r#"{{"operation": "zero", "virtual_service": "{name}"}}"#);
+    let (web, api, all) = (&zero("web")[..], &zero("api")[..], r#"{"operation": "zero"}"#);
+    let remove = r#"{"operation": "remove_virtual_service", "virtual_service": "api"}"#;
+    let rename = r#"{"operation": "edit_virtual_service", "virtual_service": "web", "set": {"name": "www"}}"#;
+    let flush = r#"{"operation": "flush"}"#;
+    let of = |names: &[&str]| Zeroed::VirtualServices(names.iter().map(|name| (*name).to_owned()).collect());
+    let rows: [(&[&str], Zeroed); 8] = [
+        (&[], Zeroed::Nothing),
+        (&[web], of(&["web"])),
+        (&[web, api], of(&["web", "api"])),
+        (&[web, api, remove], of(&["web"])),
+        (&[api, remove], Zeroed::Nothing),
+        (&[web, rename], of(&["www"])),
+        (&[all, api], Zeroed::All),
+        (&[web, flush], Zeroed::Nothing),
+    ];
+    for (json, expected) in rows {
+        for (_, operations) in short_and_long(json) {
+            let zeroed = changed(&served(), &operations).map(|(_, zeroed)| zeroed);
+            assert_eq!(zeroed, Ok(expected.clone()), "{json:?}");
+        }
+    }
+}
+
+#[test]
+fn a_change_of_one_service_leaves_the_drains_of_others() {
+    let drain = r#"{"operation": "drain", "real_server": "server1", "timeout": 60, "then": "keep"}"#;
+    let server1 = |operation: &str| {
+        format!(r#"{{"operation": {operation}, "virtual_service": "web", "real_server": "server1""#)
+    };
+    let edit = |set: &str| format!(r#"{}, "set": {set}}}"#, server1("\"edit_real_server\""));
+    let weigh = format!(r#"{}, "weight": 9}}"#, server1("\"set_weight\""));
+    let [remove_server, undrain] =
+        ["\"remove_real_server\"", "\"undrain\""].map(|operation| server1(operation) + "}");
+    let rows = [
+        (edit(r#"{"upper_threshold": 9, "name": "first"}"#), vec!["api 3", "web 3"]),
+        (edit(r#"{"weight": 9}"#), vec!["api 3"]),
+        (weigh, vec!["api 3"]),
+        (remove_server, vec!["api 3"]),
+        (undrain, vec!["api 3"]),
+        (
+            r#"{"operation": "edit_virtual_service", "virtual_service": "web", "set": {"name": "www"}}"#.into(),
+            vec!["api 3", "www 3"],
+        ),
+        (
+            r#"{"operation": "edit_virtual_service", "virtual_service": "web", "set": {"one_packet": false}}"#.into(),
+            vec!["api 3", "web 3"],
+        ),
+        (r#"{"operation": "remove_virtual_service", "virtual_service": "web"}"#.into(), vec!["api 3"]),
+        (drain.into(), vec!["api 3", "web 3"]),
+        (r#"{"operation": "flush"}"#.into(), vec![]),
+    ];
+    for (json, expected) in rows {
+        for (_, operations) in short_and_long(&[drain, &json]) {
+            let running = changed(&served(), &operations).expect("a good change").0;
+            let drains = running.drains.iter().map(|((name, _), drain)| format!("{name} {}", drain.weight));
+            assert_eq!(drains.collect::<Vec<_>>(), expected, "{json}");
+        }
+    }
+}
+
+#[test]
+fn a_drain_that_ends_takes_the_real_server_out_of_its_service_alone() {
+    let drain = |service: &str, then: &str| {
+        format!(
+            r#"{{"operation": "drain", "virtual_service": "{service}", "real_server": "server1", "timeout": 60,
+                "then": "{then}"}}"#
+        )
+    };
+    let operations = read(&[&drain("api", "remove"), &drain("web", "keep")]);
+    let running = changed(&served(), &operations).expect("a good change").0;
+    let is_empty = |service: &str, _| service == "api";
+    let (next, ended) = drain::finish(&running, is_empty, NOW).expect("an end");
+    assert_eq!(ended.iter().map(|drained| &drained.virtual_service).collect::<Vec<_>>(), ["api"]);
+    let names = |name: &str| -> Vec<String> {
+        let service = next.cluster.virtual_services.iter().find(|service| service.name == name);
+        service.into_iter().flat_map(|s| &s.real_servers).map(|server| server.name.clone()).collect()
+    };
+    assert_eq!(
+        (names("web"), names("api")),
+        (vec!["server1".into(), "server2".into()], vec!["server2".into()])
+    );
+    assert_eq!(next.drains.keys().map(|(service, _)| service).collect::<Vec<_>>(), ["web"]);
 }
 
 proptest! {

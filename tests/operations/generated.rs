@@ -16,9 +16,9 @@ fn word(words: &'static [&'static str]) -> impl Strategy<Value = String> {
 }
 
 fn matcher() -> impl Strategy<Value = Matcher> {
-    let vip = prop_oneof![20 => (1u8..4).prop_map(vip), 1 => Just("2001:db8::1".parse().unwrap())];
+    let vip = prop_oneof![40 => (1u8..3).prop_map(vip), 1 => Just("2001:db8::1".parse().unwrap())];
     // The last two overlap without one inside the other.
-    let port = select(&["80", "443", "all", "80-90", "85-95"][..]);
+    let port = prop_oneof![6 => Just("80"), 3 => Just("443"), 3 => Just("all"), 1 => Just("80-90"), 1 => Just("85-95")];
     (select(&[Protocol::Tcp, Protocol::Udp][..]), vip, port).prop_map(|(protocol, vip, port)| Matcher {
         protocol,
         vip,
@@ -39,8 +39,8 @@ fn rip() -> impl Strategy<Value = IpAddr> {
 }
 
 fn service() -> impl Strategy<Value = ServiceRef> {
-    let name = word(&["web", "api", "tcp-192.0.2.1-80", "udp-192.0.2.2-all"]);
-    prop_oneof![matcher().prop_map(ServiceRef::Matcher), name.prop_map(ServiceRef::Name)]
+    let name = prop_oneof![6 => word(SERVICE_NAMES), 1 => word(&["tcp-192.0.2.1-80", "udp-192.0.2.2-all"])];
+    prop_oneof![1 => matcher().prop_map(ServiceRef::Matcher), 2 => name.prop_map(ServiceRef::Name)]
 }
 
 /// A RIP, or the name that an edit may have given.
@@ -50,7 +50,7 @@ fn real_server() -> impl Strategy<Value = String> {
 
 const SERVICE_NAMES: &[&str] = &["web", "api", "www"];
 const SERVER_NAMES: &[&str] = &["server1", "server2"];
-const SCHEDULERS: &[&str] = &["rr", "wlc", "mh", "sh", "mh", "sh", "nosuch"];
+const SCHEDULERS: &[&str] = &["rr", "wlc", "mh", "sh", "mh", "sh", "mh", "sh", "nosuch"];
 
 fn scheduler_flags() -> impl Strategy<Value = Vec<String>> {
     vec(word(&["mh-port", "mh-fallback", "sh-port", "sh-fallback"]), 0..3)
@@ -61,13 +61,13 @@ fn table_size() -> impl Strategy<Value = u32> {
 }
 
 fn persistence() -> impl Strategy<Value = Persistence> {
-    let timeout = select(&[1u64, 600, 0][..]).prop_map(Seconds::new);
-    (timeout, select(&[1u8, 24, 32, 33][..]), any::<bool>())
+    let timeout = select(&[1u64, 300, 600, 900, 1200, 0][..]).prop_map(Seconds::new);
+    (timeout, select(&[1u8, 8, 16, 24, 32, 33][..]), any::<bool>())
         .prop_map(|(timeout, prefix, expire_quiesced)| Persistence { timeout, prefix, expire_quiesced })
 }
 
 fn timeouts() -> impl Strategy<Value = TimeoutsSpec> {
-    let timeout = || option::weighted(0.4, prop_oneof![20 => 1u64..100, 1 => Just(0), 1 => Just(2_678_401)]);
+    let timeout = || option::weighted(0.2, prop_oneof![20 => 1u64..100, 1 => Just(0), 1 => Just(2_678_401)]);
     (timeout(), timeout(), timeout()).prop_map(|(tcp, tcp_fin, udp)| TimeoutsSpec {
         tcp: tcp.map(Seconds::new),
         tcp_fin: tcp_fin.map(Seconds::new),
@@ -87,14 +87,14 @@ fn on_removed() -> impl Strategy<Value = OnRemoved> {
 fn edit() -> impl Strategy<Value = VirtualServiceEdit> {
     let first = (
         option::weighted(0.2, word(SERVICE_NAMES)),
-        option::weighted(0.2, vec(matcher(), 0..3)),
-        option::weighted(0.3, word(SCHEDULERS)),
-        option::weighted(0.2, scheduler_flags()),
+        option::weighted(0.15, vec(matcher(), 0..3)),
+        option::weighted(0.25, word(SCHEDULERS)),
+        option::weighted(0.1, scheduler_flags()),
         option::weighted(0.1, table_size()),
-        option::weighted(0.3, option::of(persistence())),
+        option::weighted(0.15, option::of(persistence())),
     );
     let rest = (
-        option::weighted(0.2, any::<bool>()),
+        option::weighted(0.1, any::<bool>()),
         option::weighted(0.2, unknown_tcp()),
         option::weighted(0.2, on_removed()),
         timeouts(),
@@ -145,9 +145,9 @@ fn weight() -> impl Strategy<Value = u32> {
 fn server_edit() -> impl Strategy<Value = RealServerEdit> {
     (
         option::weighted(0.3, word(SERVER_NAMES)),
-        option::weighted(0.3, weight()),
-        option::weighted(0.4, 0u32..20),
-        option::weighted(0.3, 0u32..10),
+        option::weighted(0.2, weight()),
+        option::weighted(0.3, 0u32..20),
+        option::weighted(0.2, 0u32..10),
         option::weighted(0.3, option::of(select(&[88u16, 1400, 65_535, 87][..]))),
         option::weighted(0.1, word(&["ipip", "ipip", "nosuch"])),
     )

@@ -221,6 +221,24 @@ fn options_of_a_scheduler_stay_with_it() {
     ]);
 }
 
+/// What a scheduler suggests goes with it, what an operator said stays.
+#[test]
+fn another_scheduler_by_hand_begins_without_options_and_the_same_one_keeps_them() {
+    let web = |keys: &str| services(&[&service("web", 80, keys, &[])]);
+    let mh = &web("scheduler = \"mh\"\nscheduler_flags = [\"mh-port\"]\nmh_table_size = 251");
+    let said = &web("scheduler = \"mh\"\nmh_table_size = 251\nunknown_tcp = \"drop\"");
+    let bare = |scheduler: &str| web(&format!("scheduler = \"{scheduler}\""));
+    let to = |scheduler: &str| edit(&format!(r#"{{"scheduler": "{scheduler}"}}"#));
+    let back = &[&to("sh")[..], &to("mh")];
+    check(&[
+        ("the same", mh, &[&to("mh")], mh, mh),
+        ("another", mh, &[&to("rr")], mh, &bare("rr")),
+        ("of the same kind", mh, &[&to("sh")], mh, &bare("sh")),
+        ("there and back", mh, back, mh, &bare("mh")),
+        ("said otherwise", said, &[&to("rr")], said, &web("scheduler = \"rr\"\nunknown_tcp = \"drop\"")),
+    ]);
+}
+
 #[test]
 fn persistence_goes_comes_and_comes_back_as_a_whole() {
     let web = |keys: &str| services(&[&service("web", 80, keys, &[])]);
