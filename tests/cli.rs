@@ -183,7 +183,7 @@ fn check_warns_of_the_classics_and_speaks_to_programs() {
     for classic in ["persistence with scheduler sh", "every real server has weight 0", "without hash_key"] {
         let begin = format!("{path}: warning: virtual service ");
         let is_said = |line: &&str| line.starts_with(&begin) && line.contains(classic);
-        assert!(warnings.iter().any(|line| is_said(line)), "{classic}: {err}");
+        assert!(warnings.iter().any(is_said), "{classic}: {err}");
     }
     let (code, out, err) = run(&["check", "--format", "json", path]);
     let report: serde_json::Value = serde_json::from_str(&out).unwrap();
