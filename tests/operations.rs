@@ -133,11 +133,26 @@ fn what_is_taken_is_refused_and_what_is_ones_own_is_not() {
 }
 
 #[test]
-fn a_message_names_the_real_server_that_has_the_name() {
-    let operations = read(&[r#"{"operation": "add_real_server", "virtual_service": "web",
-        "real_server": {"rip": "10.0.0.3", "name": "server2"}}"#]);
-    let error = apply(&served(), &operations, NOW).unwrap_err();
-    assert!(error.message.contains("\"server2\"") && error.message.contains("10.0.0.2"), "{error}");
+fn a_refusal_says_what_is_in_the_way_in_the_words_of_the_operation() {
+    let rows = [
+        (
+            r#"{"operation": "add_real_server", "virtual_service": "web",
+                "real_server": {"rip": "10.0.0.3", "name": "server2"}}"#,
+            ["\"server2\"", "10.0.0.2"],
+        ),
+        (
+            r#"{"operation": "add_virtual_service", "virtual_service": {"match": []}}"#,
+            ["match:", "at least one"],
+        ),
+        (
+            r#"{"operation": "edit_virtual_service", "virtual_service": "web", "set": {"match": []}}"#,
+            ["match:", "at least one"],
+        ),
+    ];
+    for (json, words) in rows {
+        let error = apply(&served(), &read(&[json]), NOW).unwrap_err();
+        assert!(words.iter().all(|word| error.message.contains(word)), "{json}: {error}");
+    }
 }
 
 #[test]
