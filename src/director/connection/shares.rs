@@ -80,7 +80,7 @@ impl Shares {
 #[cfg(test)]
 mod tests {
     use super::super::{Event, Inserted, NewConnection, Table, Timeouts};
-    use crate::director::cluster::Slot;
+    use crate::director::real_server::Slot;
     use crate::packet::Flow;
     use crate::time::Moment;
 

@@ -3,6 +3,7 @@
 //! The table is IPVS's INPUT-ONLY table (ipvs.md §4.2). States that cannot arise from one-way traffic
 //! are kept, so that the table stays whole.
 
+use crate::director::real_server::Activity;
 use crate::packet::protocol;
 use crate::packet::tcp::Flags;
 
@@ -51,6 +52,11 @@ impl State {
     /// Counted as an active connection of its real server (ipvs.md §4.4). UDP never is.
     pub const fn is_active(self) -> bool {
         matches!(self, State::Established | State::SynSent | State::SynRecv | State::SynAck)
+    }
+
+    /// In which of its real server's two counts a connection in this state stands.
+    pub const fn activity(self) -> Activity {
+        if self.is_active() { Activity::Active } else { Activity::Inactive }
     }
 
     /// The client has closed: a new SYN on the same ports is a new connection (ipvs.md §8, reuse mode 3).
