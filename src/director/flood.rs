@@ -117,4 +117,23 @@ mod tests {
         assert_eq!(flood.recall(&flow(2), Moment::from_secs(9)), None);
         assert_eq!(flood.recall(&flow(1), Moment::from_secs(10)), None);
     }
+
+    #[test]
+    fn a_flow_is_given_no_other_flows_server_and_few_are_forgotten_early() {
+        let mut flood = Flood::new(1);
+        let flows = 0..(ENTRIES / WAYS) as u16;
+        let (server, at) =
+            (|port: u16| Slot::new(port.into(), 1), |port: u16| Moment::from_nanos(port.into()));
+        for port in flows.clone() {
+            flood.remember(&flow(port), server(port), at(port));
+            assert_eq!(flood.recall(&flow(port), at(port)), Some(server(port)));
+        }
+        let now = at(flows.end);
+        let recalled = |port: u16| flood.recall(&flow(port), now);
+        assert!(flows.clone().all(|port| recalled(port).is_none_or(|found| found == server(port))));
+        let forgotten = flows.clone().filter(|port| recalled(*port).is_none()).count();
+        // Where flows are spread evenly 0.4 % find their set full: P(k > 4) for a mean of 1.
+        assert!(forgotten < flows.len() / 100, "{forgotten} of a quarter of the table");
+        assert!((flows.end..flows.end * 2).all(|port| recalled(port).is_none()), "never remembered");
+    }
 }

@@ -2,6 +2,8 @@
 //! to the choice of a real server here, what follows another packet in `follow`, the way out in `wrap`.
 
 mod follow;
+#[cfg(test)]
+mod races;
 mod wrap;
 
 use std::sync::atomic::Ordering;

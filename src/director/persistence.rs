@@ -252,6 +252,10 @@ mod tests {
         link(&templates, key, 5, false, Moment::from_secs(359), |_| {});
         assert_eq!(find(&templates, &key, 718), Some(slot(5)));
         assert_eq!(find(&templates, &key, 719), None);
+        // Of the same real server: there is nothing to book.
+        let again = Moment::from_secs(719);
+        assert_eq!(link(&templates, key, 5, false, again, |change| panic!("{change:?}")), Some(slot(5)));
+        assert!(templates.len() == 1 && !templates.is_empty());
     }
 
     #[test]
@@ -270,6 +274,20 @@ mod tests {
     }
 
     #[test]
+    fn a_look_is_taken_every_minute_from_the_templates_own_end_on() {
+        for (last_ends, template_ends) in [(360, 360), (361, 420), (420, 420), (421, 480), (3600, 3600)] {
+            let templates = Templates::new(2, 1);
+            let key = key("203.0.113.7", 32);
+            link(&templates, key, 5, true, Moment::ZERO, |_| {});
+            link(&templates, key, 5, true, Moment::ZERO, |_| {});
+            templates.unlink(&key, Moment::from_secs(359));
+            templates.unlink(&key, Moment::from_secs(last_ends));
+            assert_eq!(find(&templates, &key, template_ends - 1), Some(slot(5)), "{last_ends} s");
+            assert_eq!(find(&templates, &key, template_ends), None, "{last_ends} s");
+        }
+    }
+
+    #[test]
     fn a_listing_shows_what_lives() {
         let templates = Templates::new(2, 1);
         let key = key("203.0.113.7", 24);
@@ -280,6 +298,11 @@ mod tests {
         let expires_in = Duration::from_secs(350);
         assert_eq!(listed(10), [Listed { key, real_server: slot(5), expires_in }]);
         assert!(listed(360).is_empty() && templates.part(templates.parts(), Moment::ZERO).is_empty());
+        link(&templates, key, 5, true, Moment::ZERO, |_| {});
+        link(&templates, key, 5, true, Moment::ZERO, |_| {});
+        templates.unlink(&key, Moment::from_secs(370));
+        let expires_in = Duration::ZERO;
+        assert_eq!(listed(371), [Listed { key, real_server: slot(5), expires_in }], "one hangs on it still");
     }
 
     #[test]

@@ -151,7 +151,9 @@ mod tests {
         assert_eq!(Event::of(Flags(Flags::RST | Flags::ACK)), Event::Rst);
         assert_eq!(Event::of(Flags(Flags::SYN | 0xc0)), Event::Syn);
         assert_eq!(Event::of(Flags(Flags::FIN | Flags::ACK)), Event::Fin);
-        assert_eq!(after(&[Event::Syn, Event::Ack, Event::of(Flags(Flags::PSH))]), State::Established);
+        let scan = Event::of(Flags(Flags::PSH | Flags::URG));
+        assert_eq!(after(&[Event::Syn, scan]), State::SynRecv);
+        assert_eq!(after(&[Event::Syn, Event::Ack, scan]), State::Established);
         assert_eq!(State::Udp.next(Event::Datagram), State::Udp);
     }
 }
