@@ -1,9 +1,8 @@
-//! Changing a running director: what is said about it, what it is told, and what that does to its
-//! configuration. The daemon holds the configuration in force and serves this over HTTP.
+//! Changing a running director: its reports, its requests, and their effect on its configuration. The daemon
+//! holds the running configuration and serves this over HTTP.
 //!
-//! [`model`] is the JSON both ways, [`operation`] applies what was told, [`client`] asks a running director,
-//! [`ipvsadm`] is the command line of that name.
-//! Nothing here touches packets.
+//! [`model`] is the JSON in both directions, [`operation`] applies requests, [`client`] queries a running
+//! director, [`ipvsadm`] is the command line of that name. Nothing here handles packets.
 
 pub mod client;
 pub mod error;

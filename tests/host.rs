@@ -373,6 +373,7 @@ fn vips_come_and_go_while_it_runs() {
         let netlink = Netlink::open().unwrap();
         assert_eq!(netlink.routes_by(bed.index("lvsd0").await).await.unwrap(), []);
         assert_eq!(netlink.routes_in(CAPTURE_TABLE).await.unwrap(), []);
+        assert_eq!(netlink.proxies().await.unwrap().len(), 0);
         host.stop().await;
         assert_eq!(bed.snapshot().await, before);
     });
@@ -395,8 +396,8 @@ fn outer_source_is_the_kernels_choice_and_ways_back_are_refused() {
         let cases: [(IpAddr, &str); 4] = [
             (VIP.into(), "is itself a VIP"),
             (DIRECTOR.into(), "is an address of this host"),
-            (looping.into(), "leaves by lvsd0"),
-            (FAR_CLIENT.into(), "no route leads there"),
+            (looping.into(), "leads through lvsd0"),
+            (FAR_CLIENT.into(), "there is no route to it"),
         ];
         for (rip, words) in cases {
             let message = host.outer_source(rip).await.unwrap_err().to_string();

@@ -1,4 +1,4 @@
-//! `lvs-tund undrain`: a draining real server gets its weight back.
+//! `lvs-tund undrain`: ends the drain of a real server and restores its weight.
 
 use super::Failure;
 use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_out};

@@ -1,5 +1,5 @@
-//! Plan to plan: what changes, what only a restart can change, and what a new file means for a configuration
-//! that has been changed by hand since the last one.
+//! Plan to plan: what changes, what needs a restart, and how a new file is merged into a configuration that
+//! has been changed by command since the file was last read.
 
 use std::collections::{HashMap, HashSet};
 use std::fmt;
@@ -10,23 +10,25 @@ use utoipa::ToSchema;
 
 use super::plan::{DirectorPlan, ServiceDefaults};
 use super::write;
-use crate::director::cluster::{ClusterConfig, Matcher, RealServerConfig, VirtualServiceConfig};
+use crate::director::cluster::{ClusterConfig, Matcher, Persistence, RealServerConfig, VirtualServiceConfig};
 use crate::director::connection::Timeouts;
+use crate::director::scheduler::Options;
+use crate::packet::Protocol;
 
-/// One thing that is different.
+/// One difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_service: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub real_server: Option<String>,
-    /// The configuration's key; absent where the whole is added or removed.
+    /// The configuration key; absent if a whole block is added or removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The value before; absent: it is added.
+    /// The value before; absent if it is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The value after; absent: it is removed.
+    /// The value after; absent if it is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
@@ -47,9 +49,9 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The keys of the file that are not the same and that a running director cannot change.
+/// The keys of the file that differ and that a running director cannot change.
 pub fn needs_restart(old: &DirectorPlan, new: &DirectorPlan) -> Vec<&'static str> {
-    // Named one by one, so that a new key is not forgotten; the last three change live.
+    // Listed one by one, so that a new key is not forgotten; the last three can change in a running director.
     let DirectorPlan {
         interface,
         tun,
@@ -84,8 +86,8 @@ pub fn needs_restart(old: &DirectorPlan, new: &DirectorPlan) -> Vec<&'static str
     keys.into_iter().filter(|(_, is_other)| *is_other).map(|(key, _)| key).collect()
 }
 
-/// What is different between two clusters; `old` and `new` are told apart by value, real servers by RIP,
-/// services by their first matcher, else by name.
+/// The differences between two clusters, compared by value. Real servers are paired by RIP; services by their
+/// first matcher, otherwise by name.
 pub fn clusters(old: &ClusterConfig, new: &ClusterConfig) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(&mut found, &Difference::default(), &write::global_keys(old), &write::global_keys(new));
@@ -112,7 +114,7 @@ pub fn clusters(old: &ClusterConfig, new: &ClusterConfig) -> Vec<Difference> {
     found
 }
 
-/// What is different between what services added later begin with.
+/// The differences between the defaults of services added later.
 pub fn defaults(old: &ServiceDefaults, new: &ServiceDefaults) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(&mut found, &Difference::default(), &write::default_keys(old), &write::default_keys(new));
@@ -143,7 +145,7 @@ fn servers(
     }
 }
 
-/// Keys and values of one place, before and after.
+/// Keys and values of one block, before and after.
 fn compare(found: &mut Vec<Difference>, at: &Difference, old: &write::Keys, new: &write::Keys) {
     for ((key, from), (_, to)) in old.iter().zip(new).filter(|(old, new)| old != new) {
         let (from, to) = (Some(from.clone()), Some(to.clone()));
@@ -151,7 +153,7 @@ fn compare(found: &mut Vec<Difference>, at: &Difference, old: &write::Keys, new:
     }
 }
 
-/// Both without the services at their beginnings and ends that are the same: most changes are small.
+/// Both lists without the equal services at their beginnings and ends: most changes are small.
 fn without_common_ends<'a, T: PartialEq>(mut old: &'a [T], mut new: &'a [T]) -> (&'a [T], &'a [T]) {
     let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     (old, new) = (&old[same..], &new[same..]);
@@ -159,8 +161,8 @@ fn without_common_ends<'a, T: PartialEq>(mut old: &'a [T], mut new: &'a [T]) -> 
     (&old[..old.len() - same], &new[..new.len() - same])
 }
 
-/// For each new service the index of the old one it continues: with the same first matcher, else of the same
-/// name; none is continued twice.
+/// For each new service the index of the old one that it continues: the one with the same first matcher,
+/// otherwise the one with the same name. No old service is continued twice.
 fn pairs(old: &[VirtualServiceConfig], new: &[VirtualServiceConfig]) -> Vec<Option<usize>> {
     let by_matcher = positions(old, |service| service.matchers.first().copied());
     let by_name = positions(old, |service| Some(service.name.as_str()));
@@ -183,14 +185,14 @@ fn positions<'a, K: Eq + Hash>(
     services.iter().enumerate().filter_map(|(index, service)| Some((key(service)?, index))).collect()
 }
 
-/// Takes over what a file says otherwise than the file before it; the rest stays as it is in force, changed by
-/// hand or not.
+/// Applies what changed between the previous file and the new one; the rest stays as it is in force, changed
+/// by command or not.
 ///
-/// A virtual service or real server that was taken out by hand stays out while the file says the same of it
-/// as before.
+/// A virtual service or real server that was removed by command stays removed while its block in the file is
+/// unchanged.
 pub fn merge(base: &ClusterConfig, file: &ClusterConfig, in_force: &ClusterConfig) -> ClusterConfig {
     let mut next = in_force.clone();
-    // Named one by one, so that a new field is not forgotten.
+    // Listed one by one, so that a new field is not forgotten.
     let ClusterConfig {
         no_service,
         ttl,
@@ -209,7 +211,7 @@ pub fn merge(base: &ClusterConfig, file: &ClusterConfig, in_force: &ClusterConfi
     next
 }
 
-/// As [`merge`], of what services added later begin with.
+/// Like [`merge`], for the defaults of services added later.
 pub fn merge_defaults(
     base: &ServiceDefaults,
     file: &ServiceDefaults,
@@ -237,12 +239,13 @@ fn merge_services(
     let (base, file) = (&base.virtual_services, &file.virtual_services);
     let mut next: Vec<Option<VirtualServiceConfig>> =
         in_force.virtual_services.iter().cloned().map(Some).collect();
-    // Where in the next configuration each service of the two files stands.
+    // The place of each service of the two files in the next configuration.
     let places = |services: &[VirtualServiceConfig]| pairs(&in_force.virtual_services, services);
     let (base_places, file_places) = (places(base), places(file));
     let continues = pairs(base, file);
     let kept: HashSet<usize> = continues.iter().flatten().copied().collect();
-    // Places of services that the file goes on with: nobody else's, whatever was changed by hand there.
+    // Places of services that are in both files. They stay with these services, whatever was changed by
+    // command.
     let held: HashSet<usize> = kept.iter().filter_map(|index| base_places[*index]).collect();
     for (index, place) in base_places.iter().enumerate() {
         if let Some(place) = place.filter(|_| !kept.contains(&index)) {
@@ -258,7 +261,7 @@ fn merge_services(
                     merge_service(before, service, in_force);
                 }
             }
-            // It was added by hand before the file had it: from here on it is as the file says.
+            // A command added it before the file did: from now on the file determines it.
             (None, Some(place)) if !held.contains(&place) => next[place] = Some(service.clone()),
             (None, _) | (_, None) => next.push(Some(service.clone())),
         }
@@ -281,14 +284,40 @@ fn merge_service(base: &VirtualServiceConfig, file: &VirtualServiceConfig, next:
     } = next;
     take(name, &base.name, &file.name);
     take(matchers, &base.matchers, &file.matchers);
-    take(scheduler, &base.scheduler, &file.scheduler);
-    take(scheduler_options, &base.scheduler_options, &file.scheduler_options);
-    take(persistence, &base.persistence, &file.persistence);
+    // Options are a scheduler's: they come with another one, and one chosen by hand has its own.
+    if base.scheduler != file.scheduler {
+        (*scheduler, *scheduler_options) = (file.scheduler, file.scheduler_options);
+    } else if *scheduler == file.scheduler {
+        merge_scheduler_options(&base.scheduler_options, &file.scheduler_options, scheduler_options);
+    }
+    match (&base.persistence, &file.persistence, &mut *persistence) {
+        (Some(base), Some(file), Some(next)) => merge_persistence(base, file, next),
+        (base, file, next) => take(next, base, file),
+    }
     take(is_one_packet, &base.is_one_packet, &file.is_one_packet);
+    // Who took UDP away took with it what one packet is for.
+    *is_one_packet &= matchers.iter().any(|matcher| matcher.protocol == Protocol::Udp);
     take(unknown_tcp, &base.unknown_tcp, &file.unknown_tcp);
     take(on_removed, &base.on_removed, &file.on_removed);
     merge_timeouts(&base.timeouts, &file.timeouts, timeouts);
     merge_servers(&base.real_servers, &file.real_servers, real_servers);
+}
+
+fn merge_scheduler_options(base: &Options, file: &Options, next: &mut Options) {
+    let Options { hash_key: _, has_port, has_fallback, mh_table_size } = next;
+    // The flags are one key.
+    let flags = |options: &Options| (options.has_port, options.has_fallback);
+    if flags(base) != flags(file) {
+        (*has_port, *has_fallback) = flags(file);
+    }
+    take(mh_table_size, &base.mh_table_size, &file.mh_table_size);
+}
+
+fn merge_persistence(base: &Persistence, file: &Persistence, next: &mut Persistence) {
+    let Persistence { timeout, prefix_v4, prefix_v6: _, expires_quiesced } = next;
+    take(timeout, &base.timeout, &file.timeout);
+    take(prefix_v4, &base.prefix_v4, &file.prefix_v4);
+    take(expires_quiesced, &base.expires_quiesced, &file.expires_quiesced);
 }
 
 fn merge_timeouts(base: &Timeouts, file: &Timeouts, next: &mut Timeouts) {
@@ -322,6 +351,10 @@ fn merge_server(base: &RealServerConfig, file: &RealServerConfig, next: &mut Rea
     take(upper_threshold, &base.upper_threshold, &file.upper_threshold);
     take(lower_threshold, &base.lower_threshold, &file.lower_threshold);
     take(path_mtu, &base.path_mtu, &file.path_mtu);
+    // The file's one and the other one set by hand may be impossible together.
+    if lower_threshold > upper_threshold {
+        (*upper_threshold, *lower_threshold) = (file.upper_threshold, file.lower_threshold);
+    }
 }
 
 #[cfg(test)]
@@ -376,51 +409,5 @@ rip = "172.25.3.3"
         let other = BASE.replace("\"eth0\"", "\"eth1\"\nqueues = 3\nmetrics = \"127.0.0.1:1\"");
         assert_eq!(needs_restart(&read(BASE), &read(&other)), ["interface", "queues", "metrics"]);
         assert!(needs_restart(&read(BASE), &read(&BASE.replace("port = 80", "port = 81"))).is_empty());
-    }
-
-    #[test]
-    fn a_reload_leaves_what_was_changed_by_hand() {
-        let base = read(BASE).cluster;
-        let mut in_force = base.clone();
-        in_force.virtual_services[0].real_servers[0].weight = 0;
-        in_force.virtual_services.push(
-            read(&BASE.replace("web", "by hand").replace("80", "81")).cluster.virtual_services.remove(0),
-        );
-        assert_eq!(merge(&base, &base, &in_force), in_force);
-        let file = read(&BASE.replace("172.25.3.3\"", "172.25.3.3\"\nweight = 5")).cluster;
-        let next = merge(&base, &file, &in_force);
-        assert_eq!(said(&in_force, &next), ["web 172.25.3.3: weight 1 -> 5"]);
-        assert_eq!(said(&in_force, &merge(&base, &ClusterConfig::default(), &in_force)), ["web: removed"]);
-        let weighed = read(&BASE.replace("172.25.3.2\"", "172.25.3.2\"\nweight = 5")).cluster;
-        assert_eq!(said(&in_force, &merge(&base, &weighed, &in_force)), ["web 172.25.3.2: weight 0 -> 5"]);
-    }
-
-    /// By hand a service was given the matcher that the file now gives to a new one: both stay, and whoever checks the
-    /// whole refuses it.
-    #[test]
-    fn a_new_service_does_not_take_the_place_of_one_that_the_file_goes_on_with() {
-        let base = read(BASE).cluster;
-        let in_force = read(&BASE.replace("port = 80", "port = 81")).cluster;
-        let second = BASE.split_once("[[virtual_service]]").unwrap().1;
-        let second = second.replace("web", "new").replace("port = 80", "port = 81");
-        let file = read(&format!("{BASE}\n[[virtual_service]]{second}")).cluster;
-        let next = merge(&base, &file, &in_force);
-        let names: Vec<_> = next.virtual_services.iter().map(|service| service.name.as_str()).collect();
-        assert_eq!(names, ["web", "new"]);
-        assert!(super::super::consistency::check(&next.virtual_services).is_err());
-    }
-
-    #[test]
-    fn what_was_taken_out_by_hand_comes_back_when_the_file_says_it_anew() {
-        let base = read(BASE).cluster;
-        let mut in_force = base.clone();
-        in_force.virtual_services[0].real_servers.remove(0);
-        assert_eq!(merge(&base, &base, &in_force), in_force);
-        let weighed = read(&BASE.replace("172.25.3.2\"", "172.25.3.2\"\nweight = 5")).cluster;
-        assert_eq!(said(&in_force, &merge(&base, &weighed, &in_force)), ["web 172.25.3.2: added"]);
-        let renamed = read(&BASE.replace("web", "www")).cluster;
-        assert_eq!(said(&in_force, &merge(&base, &renamed, &in_force)), ["web: name \"web\" -> \"www\""]);
-        assert_eq!(merge(&base, &base, &ClusterConfig::default()), ClusterConfig::default());
-        assert_eq!(merge(&base, &renamed, &ClusterConfig::default()), renamed);
     }
 }

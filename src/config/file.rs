@@ -1,6 +1,6 @@
 //! What was written: the keys of `director.toml` and `realserver.toml`, as text with positions.
 //!
-//! Nothing is judged here but the shape; values are words until [`super::plan`] reads them.
+//! Only the shape is checked here; values are words until [`super::plan`] reads them.
 
 use serde::Deserialize;
 use serde::de::DeserializeOwned;
@@ -107,11 +107,11 @@ pub struct RealserverFile {
 /// Reads the shape of a file.
 ///
 /// # Errors
-/// What TOML or the keys' types object to; an unknown key comes with the nearest known one.
+/// Whatever TOML or the keys' types object to; for an unknown key, with the nearest known one.
 pub fn parse<T: DeserializeOwned>(source: &Source) -> Result<T, ConfigError> {
     if let Some(position) = source.text.find('\0') {
         return Err(
-            source.error(position..position + 1, "contains a NUL byte; a configuration is UTF-8 text")
+            source.error(position..position + 1, "contains a NUL byte; a configuration file is plain text")
         );
     }
     toml::from_str(source.text).map_err(|error| match error.span() {
@@ -124,18 +124,18 @@ pub fn parse<T: DeserializeOwned>(source: &Source) -> Result<T, ConfigError> {
     })
 }
 
-/// The line that holds the byte at `position`, without the blanks around it.
+/// The line that contains the byte at `position`, without blanks around it.
 fn line_at(text: &str, position: usize) -> &str {
     let before = text.get(..position).unwrap_or(text);
     let start = before.rfind('\n').map_or(0, |newline| newline + 1);
     text[start..].lines().next().unwrap_or("").trim()
 }
 
-/// What a required key may look like.
+/// An example value for each required key.
 const EXAMPLES: &[(&str, &str)] =
     &[("protocol", "\"tcp\""), ("vip", "\"172.25.3.100\""), ("port", "80"), ("rip", "\"172.25.3.2\"")];
 
-/// Serde's and TOML's words, about `line`, in ours.
+/// Translates a message of serde or toml about `line` into a sentence for the operator.
 fn explain(message: &str, line: &str) -> String {
     let mut quoted = message.split('`').skip(1).step_by(2);
     if message.starts_with("unknown field") {
@@ -163,7 +163,7 @@ fn explain(message: &str, line: &str) -> String {
         .and_then(|first| first.split(", expected ").next())
         .unwrap_or_default()
     {
-        "duplicate key" => "the key is there already; keep one of the two",
+        "duplicate key" => "this key exists already; keep one of the two",
         "invalid basic string" => "the closing quote is missing, or a \\ does not begin an escape",
         "unclosed array" => "the list's closing ] is missing",
         "unclosed array table" | "unclosed table" => "the header's closing bracket is missing",
@@ -177,7 +177,7 @@ fn explain(message: &str, line: &str) -> String {
     plain.to_owned()
 }
 
-/// What a key's value should have been, and what it is.
+/// What type a key's value should have, and what it has.
 fn expectation(found: &str, expected: &str) -> String {
     let found = match found.split_once(' ') {
         Some(("string", text)) => format!("the text {}", clipped(text)),

@@ -1,4 +1,4 @@
-//! What may be relied on: a plan cannot be wrong, because only [`director`] and [`realserver`] make one.
+//! Validated configuration: a plan cannot be wrong, because only [`director`] and [`realserver`] make one.
 
 mod director;
 mod realserver;
@@ -23,13 +23,13 @@ pub const METRICS_DIRECTOR: &str = "127.0.0.1:9690";
 pub const CONTROL_DEFAULT: &str = "/run/lvs-tund/director.sock";
 pub const METRICS_REALSERVER: &str = "127.0.0.1:9691";
 
-/// decisions.md has no number: a million entries are about 100 MB (crates.md §3).
+/// A million entries take about 70 MB (`cargo bench --bench memory`).
 pub const CONNECTIONS_MAX_DEFAULT: usize = 1 << 20;
 
 /// How packets for a VIP get into the TUN device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Capture {
-    /// By rule while the VIP is an address of this host, else by route.
+    /// By rule while the VIP is an address of this host, otherwise by route.
     Auto,
     Route,
     Rule,
@@ -49,9 +49,9 @@ pub enum Announce {
 pub enum Mss {
     /// What fits the path from the directors.
     Auto,
-    /// The host's own.
+    /// The host's own MSS.
     Off,
-    /// Bytes.
+    /// A fixed number of bytes.
     Fixed(u16),
 }
 
@@ -60,32 +60,33 @@ pub enum Mss {
 pub struct DirectorPlan {
     pub interface: String,
     pub tun: String,
-    /// `None`: one per processor, up to the number that pays.
+    /// `None`: one per processor, up to the number that is useful.
     pub queues: Option<usize>,
     pub metrics: SocketAddr,
-    /// Unix socket on which the daemon answers its operators; `None`: [`CONTROL_DEFAULT`] if it can be had.
+    /// Unix socket of the control API; `None`: [`CONTROL_DEFAULT`] if possible.
     pub control: Option<PathBuf>,
-    /// Group that may use it, beside its owner; `None`: the daemon's.
+    /// Group that may use the socket, in addition to its owner; `None`: the daemon's group.
     pub control_group: Option<String>,
-    /// Where what can be read of the API is served over TCP; `None`: nowhere.
+    /// Where the API is served read-only over TCP; `None`: nowhere.
     pub api: Option<SocketAddr>,
     pub capture: Capture,
     pub announce: Announce,
-    /// Our address on the outer packets; `None`: the one the host's route to each real server says.
+    /// Source address of the outer packets; `None`: the source address of the host's route to each real
+    /// server.
     pub outer_source: Option<Ipv4Addr>,
     pub connections_max: usize,
     pub connections_per_client_max: u32,
-    /// Key of the hash schedulers; `None`: a random one.
+    /// Key of the hash schedulers; `None`: a random key.
     pub hash_key: Option<[u8; 16]>,
     pub cluster: ClusterConfig,
-    /// What is in `cluster` already, and what services added later begin with.
+    /// Already applied in `cluster`; also the starting values of services added later.
     pub defaults: ServiceDefaults,
 }
 
-/// What a virtual service takes over unless it says otherwise.
+/// The values that a virtual service inherits unless it overrides them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServiceDefaults {
-    /// `None`: as the scheduler suggests.
+    /// `None`: the scheduler's default.
     pub unknown_tcp: Option<UnknownTcp>,
     pub on_removed: OnRemoved,
     pub timeouts: Timeouts,

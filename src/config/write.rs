@@ -1,4 +1,5 @@
-//! Plan → `director.toml`: a clean file that is read as the same plan. What has its default is left out.
+//! Plan → `director.toml`: a clean file that reads back as the same plan. Keys with their default value are
+//! left out.
 
 use std::fmt::Write as _;
 use std::time::Duration;
@@ -14,10 +15,10 @@ use crate::director::connection::Timeouts;
 use crate::director::scheduler::{self, mh};
 use crate::encapsulation::Ttl;
 
-/// Keys and values of one block, as they stand in a file; always the same keys in the same order.
+/// Keys and values of one block, as in a file; always the same keys in the same order.
 pub type Keys = Vec<(&'static str, String)>;
 
-/// The text of a file that says the same as the plan.
+/// The text of a file that describes this plan.
 pub fn director(plan: &DirectorPlan) -> String {
     let mut text = String::new();
     block(&mut text, host_keys(plan), &host_keys(&unsaid(plan)));
@@ -61,7 +62,7 @@ fn virtual_service(text: &mut String, service: &VirtualServiceConfig, defaults: 
     block(text, keys, &service_keys(&unsaid));
 }
 
-/// Lines for what is not as if nothing were said.
+/// Writes the keys whose value differs from its default.
 fn block(text: &mut String, keys: Keys, unsaid: &Keys) {
     for ((key, value), (_, unsaid)) in keys.into_iter().zip(unsaid) {
         if value != *unsaid && !value.is_empty() {
@@ -70,7 +71,7 @@ fn block(text: &mut String, keys: Keys, unsaid: &Keys) {
     }
 }
 
-/// A plan for the same interface in which nothing else is said.
+/// A plan for the same interface with every other key at its default.
 fn unsaid(plan: &DirectorPlan) -> DirectorPlan {
     DirectorPlan {
         interface: String::new(),
@@ -113,7 +114,7 @@ fn host_keys(plan: &DirectorPlan) -> Keys {
 }
 
 pub(super) fn global_keys(config: &ClusterConfig) -> Keys {
-    // Named one by one here and below, so that a new field is not forgotten.
+    // Listed one by one here and below, so that a new field is not forgotten.
     let ClusterConfig {
         no_service,
         ttl,
@@ -158,7 +159,7 @@ fn timeout_keys(timeouts: &Timeouts) -> [(&'static str, String); 3] {
     ]
 }
 
-/// All but the real servers.
+/// All keys except the real servers.
 pub(super) fn service_keys(service: &VirtualServiceConfig) -> Keys {
     let VirtualServiceConfig {
         name,
@@ -176,7 +177,7 @@ pub(super) fn service_keys(service: &VirtualServiceConfig) -> Keys {
     let matchers = matchers.iter().map(|m| quoted(&format!("{} {}:{}", m.protocol.name(), m.vip, m.ports)));
     let flags = scheduler_flags(service).into_iter().map(quoted);
     let size = (*scheduler == mh::ROW.name).then_some(service.scheduler_options.mh_table_size);
-    // Said only where it is not the default, for other schedulers may not say it at all.
+    // Written only if it is not the default, because other schedulers do not accept this key.
     let size = size.filter(|size| *size != mh::TABLE_SIZE_DEFAULT).map(|size| size.to_string());
     let of = |read: &dyn Fn(Persistence) -> String| persistence.map(read).unwrap_or_default();
     let mut keys = vec![
@@ -196,7 +197,7 @@ pub(super) fn service_keys(service: &VirtualServiceConfig) -> Keys {
     keys
 }
 
-/// All but the RIP.
+/// All keys except the RIP.
 pub(super) fn server_keys(server: &RealServerConfig) -> Keys {
     let RealServerConfig { name, rip: _, weight, upper_threshold, lower_threshold, path_mtu } = server;
     let mtu = path_mtu.map_or_else(|| quoted("auto"), |mtu| mtu.to_string());
@@ -209,16 +210,21 @@ pub(super) fn server_keys(server: &RealServerConfig) -> Keys {
     ]
 }
 
-/// What a service is, in a few words.
+/// A short description of a service.
 pub(super) fn summary(service: &VirtualServiceConfig) -> String {
     let matchers = service.matchers.iter();
     let matchers: Vec<String> =
         matchers.map(|m| format!("{} {}:{}", m.protocol.name(), m.vip, m.ports)).collect();
-    let servers = service.real_servers.len();
-    format!("{} {}, {servers} real servers", matchers.join(" "), service.scheduler)
+    let servers = counted(service.real_servers.len(), "real server");
+    format!("{} {}, {servers}", matchers.join(" "), service.scheduler)
 }
 
-/// The words of `scheduler_flags` that are in force.
+/// "1 VIP", "2 VIPs".
+pub fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
+}
+
+/// The `scheduler_flags` in force.
 pub fn scheduler_flags(service: &VirtualServiceConfig) -> Vec<&'static str> {
     let row = scheduler::find(service.scheduler).unwrap_or(scheduler::DEFAULT);
     let options = &service.scheduler_options;
@@ -232,7 +238,7 @@ fn quoted(word: &str) -> String {
     toml::Value::String(word.to_owned()).to_string()
 }
 
-/// In the largest unit that divides it.
+/// A duration in the largest unit that divides it.
 fn duration(duration: Duration) -> String {
     let seconds = duration.as_secs();
     let (number, unit) = match duration.subsec_nanos() {

@@ -1,7 +1,7 @@
-//! The JSON of the API: what a director tells of itself. What it is told stands in [`mod@change`].
+//! The JSON of the API: what a director reports. Requests are in [`mod@change`].
 //!
-//! The words are the configuration's. Times are seconds. Statistics count what clients send: replies go to
-//! them directly, so that nothing is known of the other direction.
+//! The words are those of the configuration. Times are in seconds. Statistics count the clients' packets
+//! only: replies go directly to the clients, so the director does not see them.
 
 pub mod change;
 mod value;
@@ -19,7 +19,7 @@ pub use change::{
 };
 pub use value::{Matcher, OnRemoved, Persistence, Port, Protocol, Seconds, UnknownTcp};
 
-/// The body of every answer that is no success.
+/// The body of every answer without a success status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     pub error: ControlError,
@@ -29,22 +29,22 @@ pub struct ErrorBody {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub version: String,
-    /// Grows by one with every change.
+    /// Increases by one with every change.
     pub generation: u64,
     /// Seconds since the start.
     pub uptime: u64,
     pub interface: String,
     pub tun: String,
-    /// The file it was started with.
+    /// The file the director was started with.
     pub config_file: Option<String>,
     pub virtual_services: usize,
     pub real_servers: usize,
     pub draining: usize,
-    /// Entries in the connection table, and how many it takes.
+    /// Entries in the connection table, and the maximum.
     pub connections: usize,
     pub connections_max: usize,
     pub templates: usize,
-    /// Of services that say nothing else, and of those added later.
+    /// The default of virtual services, also of those added later.
     pub timeouts: Timeouts,
     pub statistics: Statistics,
     pub rates: Rates,
@@ -60,12 +60,12 @@ pub struct VirtualServices {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VirtualService {
     pub name: String,
-    /// Which packets it is for; at least one.
+    /// Which packets it matches; at least one.
     #[serde(rename = "match")]
     pub matchers: Vec<Matcher>,
     pub scheduler: String,
     pub scheduler_flags: Vec<String>,
-    /// Of scheduler mh only.
+    /// Only for scheduler mh.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mh_table_size: Option<u32>,
     pub persistence: Option<Persistence>,
@@ -76,7 +76,7 @@ pub struct VirtualService {
     pub timeouts: Timeouts,
     pub statistics: Statistics,
     pub rates: Rates,
-    /// In the order they were added.
+    /// In the order in which they were added.
     pub real_servers: Vec<RealServer>,
 }
 
@@ -89,33 +89,33 @@ pub struct RealServer {
     pub weight: u32,
     /// 0: no limit.
     pub upper_threshold: u32,
-    /// 0: three quarters of the upper one.
+    /// 0: three quarters of the upper threshold.
     pub lower_threshold: u32,
-    /// What is configured; `null`: what the host's routes say.
+    /// The configured value; `null`: taken from the host's routes.
     pub path_mtu: Option<u16>,
-    /// What is in force, in bytes.
+    /// The value in force, in bytes.
     pub path_mtu_now: u16,
     pub encapsulation: String,
     pub active_connections: u32,
     pub inactive_connections: u32,
     /// Persistence templates.
     pub persistent_connections: u32,
-    /// Its upper threshold keeps new connections away.
+    /// It gets no new connections because of its upper threshold.
     pub overloaded: bool,
     pub drain: Option<Draining>,
     pub statistics: Statistics,
     pub rates: Rates,
 }
 
-/// A real server on its way out.
+/// A real server that is draining.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Draining {
-    /// What it weighed before, and will after `undrain`.
+    /// Its weight before the drain, which `undrain` restores.
     pub weight: u32,
-    /// Seconds until its connections are waited for no longer; `null`: as long as it takes.
+    /// Seconds until the drain ends even if connections are left; `null`: no limit.
     pub deadline_in: Option<u64>,
     pub then: Then,
-    /// It has no connections any more, or its deadline is over.
+    /// It has no connections left, or its deadline has passed.
     pub done: bool,
 }
 
@@ -128,7 +128,7 @@ pub struct Statistics {
     pub bytes: u64,
 }
 
-/// Per second, over about eight seconds.
+/// Per second, averaged over about eight seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rates {
     pub connections: u64,
@@ -136,7 +136,7 @@ pub struct Rates {
     pub bytes: u64,
 }
 
-/// What `/statistics` answers: the numbers of the listing without the rest.
+/// The answer of `/statistics`: the numbers of the listing without the rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AllStatistics {
     pub generation: u64,
@@ -160,7 +160,7 @@ pub struct ServerStatistics {
     pub rates: Rates,
 }
 
-/// Seconds without a packet after which a connection is forgotten.
+/// Seconds without a packet after which a connection is removed.
 #[derive(Clone, Copy, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Timeouts {
@@ -173,7 +173,7 @@ pub struct Timeouts {
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Connection,
-    /// A client's persistence template: `client` is cleared behind the prefix, `client_port` is 0.
+    /// A client's persistence template: the bits of `client` after the prefix are 0, and so is `client_port`.
     Template,
 }
 
@@ -187,36 +187,36 @@ pub struct Connection {
     pub client_port: u16,
     #[schema(value_type = String)]
     pub vip: IpAddr,
-    /// 0: any, as for a template of a service on all ports.
+    /// 0: any port, as in a template of a service on all ports.
     pub vip_port: u16,
-    /// Name of its virtual service; `null` if it has left the configuration.
+    /// Name of its virtual service; `null` if that was removed from the configuration.
     pub virtual_service: Option<String>,
-    /// Name of its real server; `null` if nobody remembers it.
+    /// Name of its real server; `null` if that was removed and is no longer known.
     pub real_server: Option<String>,
     #[schema(value_type = Option<String>)]
     pub rip: Option<IpAddr>,
-    /// As IPVS calls it: "ESTABLISHED", "FIN_WAIT", "UDP"; of a template "NONE".
+    /// The name in IPVS: "ESTABLISHED", "FIN_WAIT", "UDP"; "NONE" for a template.
     pub state: String,
-    /// Seconds without another packet.
+    /// Seconds until it is removed, if no further packet arrives.
     pub expires_in: u64,
 }
 
-/// A page of connections, in no order that means anything.
+/// A page of connections, in arbitrary order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Connections {
     pub connections: Vec<Connection>,
-    /// Asks for what follows; absent on the last page.
+    /// Requests the next page; absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
-/// One change of the director, as `/events` tells it.
+/// One change of the director, as `/events` reports it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     pub generation: u64,
     /// Seconds since 1970-01-01 00:00 UTC.
     pub at: f64,
-    /// Who did it: "uid 0, pid 4711", "SIGHUP", "drain".
+    /// Who made the change: "uid 0, pid 4711", "SIGHUP", "drain".
     pub by: String,
     pub what: Happened,
     /// One sentence.

@@ -1,5 +1,5 @@
-//! What is asked for ↔ the configuration: a specification goes through the same reader as a file's block, so
-//! that it has the same defaults, the same limits and the same words for what is wrong.
+//! Request ↔ configuration: a specification goes through the same reader as a block of the file, so that it
+//! has the same defaults, the same limits and the same error messages.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -19,7 +19,7 @@ use crate::director::connection::Timeouts;
 use crate::director::scheduler;
 use crate::encapsulation;
 
-/// The virtual service that is asked for.
+/// The virtual service of a specification.
 pub fn virtual_service(
     spec: &VirtualServiceSpec,
     defaults: &ServiceDefaults,
@@ -41,7 +41,7 @@ pub fn virtual_service(
     Ok(config)
 }
 
-/// The real server that is asked for.
+/// The real server of a specification.
 pub fn real_server(spec: &RealServerSpec) -> Result<RealServerConfig, ControlError> {
     check_family("rip", spec.rip)?;
     if let Some(name) = spec.encapsulation.as_ref().filter(|name| encapsulation::find(name).is_none()) {
@@ -75,7 +75,7 @@ pub fn edited_service(
     if is_other {
         spec.scheduler_flags.clear();
         spec.mh_table_size = None;
-        // What the scheduler suggested goes with it; what an operator said stays.
+        // A behaviour that the scheduler chose by default changes with it; one that an operator chose stays.
         let suggested = scheduler::find(config.scheduler).map(UnknownTcp::default_for);
         spec.unknown_tcp = spec.unknown_tcp.filter(|chosen| Some(UnknownTcp::from(*chosen)) != suggested);
     }
@@ -116,7 +116,7 @@ pub fn edited_server(
     })
 }
 
-/// Timeouts after those that are to change.
+/// Timeouts with an edit applied.
 pub fn edited_timeouts(before: Timeouts, edit: &TimeoutsSpec) -> Result<Timeouts, ControlError> {
     let read = |key: &str, seconds: Option<Seconds>, before: Duration| match seconds {
         None => Ok(before),
@@ -129,7 +129,7 @@ pub fn edited_timeouts(before: Timeouts, edit: &TimeoutsSpec) -> Result<Timeouts
     })
 }
 
-/// What one would ask for to get this virtual service; its real servers aside.
+/// The specification that would create this virtual service, without its real servers.
 pub fn spec_of(config: &VirtualServiceConfig) -> VirtualServiceSpec {
     VirtualServiceSpec {
         name: Some(config.name.clone()),
@@ -154,7 +154,7 @@ pub fn spec_of(config: &VirtualServiceConfig) -> VirtualServiceSpec {
     }
 }
 
-/// Where the scheduler has one.
+/// `None` if the scheduler has no such table.
 pub fn mh_table_size(config: &VirtualServiceConfig) -> Option<u32> {
     (config.scheduler == scheduler::mh::ROW.name).then_some(config.scheduler_options.mh_table_size)
 }
@@ -193,7 +193,7 @@ fn file_of(spec: &VirtualServiceSpec) -> VirtualServiceFile {
     }
 }
 
-/// A value that stands in no file.
+/// A value that does not come from a file.
 fn bare<T>(value: T) -> Spanned<T> {
     Spanned::new(0..0, value)
 }
@@ -202,11 +202,11 @@ fn check_family(key: &str, address: IpAddr) -> Result<(), ControlError> {
     if address.is_ipv4() {
         return Ok(());
     }
-    let message = format!("{key} = \"{address}\": IPv6 is not forwarded yet; give an IPv4 address");
+    let message = format!("{key} = \"{address}\": IPv6 is not forwarded yet; use an IPv4 address");
     Err(ControlError::new(Code::UnsupportedAddressFamily, message))
 }
 
-/// The reader's sentence without a file's name and line.
+/// The reader's message without a file name and line.
 fn invalid(error: ConfigError) -> ControlError {
     ControlError::new(Code::Invalid, error.message)
 }

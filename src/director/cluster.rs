@@ -1,8 +1,8 @@
 //! The cluster: all virtual services and their real servers, as one immutable snapshot.
 //!
-//! A change makes a new snapshot from the old one ([`Cluster::succeed`]); what did not change keeps
-//! its slot and its live counts, so that connections, which name real servers by slot, are not touched.
-//! A removed real server keeps its slot while connections point to it.
+//! A change makes a new snapshot from the old one ([`Cluster::succeed`]). Unchanged parts keep their slots
+//! and live counts, so that connections, which name real servers by slot, are not affected. A removed real
+//! server keeps its slot while connections point to it.
 
 mod build;
 pub mod config;
@@ -25,16 +25,16 @@ pub use config::{
     VirtualServiceConfig,
 };
 
-/// MTU assumed for a path nobody has told us about (IEEE 802.3).
+/// MTU of a path about which nothing is known (IEEE 802.3).
 pub const PATH_MTU_DEFAULT: u16 = 1500;
 
-/// FTP's control port: a persistent service on it also takes the client's passive data connections
-/// (ipvs.md §2).
+/// FTP's control port: a persistent service on it also serves the client's passive data connections
+/// (ip_vs_service_find()).
 const FTP_PORT: u16 = 21;
 const FTP_DATA_PORT: u16 = 20;
 const UNPRIVILEGED_PORT_MIN: u16 = 1024;
 
-/// The three values a virtual service is found by.
+/// The three values by which a virtual service is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ServiceKey {
     protocol: u8,
@@ -42,7 +42,7 @@ struct ServiceKey {
     port: u16,
 }
 
-/// Whole words: the derived one hashes an address as a slice, length first.
+/// Hashes whole words; the derived implementation would hash an address as a slice, with its length.
 impl Hash for ServiceKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u128(bits(self.vip));
@@ -58,14 +58,15 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// Virtual services a cluster can have: their slots are 16 bits wide, so that a connection's entry is 16 bytes.
+/// The maximum number of virtual services: slots are 16 bits wide, so that a connection's entry is 16 bytes.
 pub const VIRTUAL_SERVICES_MAX: usize = 65_535;
 
-/// A virtual service in force.
+/// A virtual service of the snapshot.
 pub struct VirtualService {
     pub slot: u16,
     pub config: VirtualServiceConfig,
-    /// Canonical order: by address, whatever the order of the configuration (decisions.md C19).
+    /// In canonical order, by address, so that ties and hash tables do not depend on the order of the
+    /// configuration.
     pub real_servers: Vec<Arc<RealServer>>,
     pub scheduler: Arc<dyn Scheduler>,
     /// The scheduler chooses by hash alone.
@@ -74,28 +75,28 @@ pub struct VirtualService {
     pub connections_total: Arc<AtomicU64>,
 }
 
-/// A virtual service by one of its ranges of ports.
+/// A virtual service with one of its port ranges.
 type Ranged = (Ports, Arc<VirtualService>);
 
-/// A snapshot. Looked up by every packet, changed by none.
+/// A snapshot: every packet reads it, none changes it.
 pub struct Cluster {
     config: Arc<ClusterConfig>,
     host: HostView,
     by_key: HashMap<ServiceKey, Arc<VirtualService>, FixedState>,
-    /// Pieces that do not overlap, in ascending order.
+    /// Ranges that do not overlap, in ascending order.
     by_range: HashMap<(u8, IpAddr), Vec<Ranged>, FixedState>,
     vips: HashSet<u128, FixedState>,
     /// The director's addresses and the VIPs.
     own: HashSet<u128, FixedState>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
-    /// As in the configuration.
+    /// In the configuration's order.
     in_order: Vec<Arc<VirtualService>>,
     real_servers: Vec<Option<Arc<RealServer>>>,
-    /// Any real server of each RIP: they share the path and what is known about it.
+    /// Any real server of each RIP: they share the path and its state.
     by_rip: HashMap<Ipv4Addr, Arc<RealServer>, FixedState>,
-    /// By index: the generation of its last slot.
+    /// By index: the generation of the last slot there.
     generations: Vec<u8>,
-    /// Slots of services that have left and that connections still point to, by their first matcher.
+    /// The slots of removed services to which connections still point, by first matcher.
     left: HashMap<Matcher, u16>,
 }
 
@@ -121,8 +122,8 @@ impl Cluster {
         }
     }
 
-    /// The snapshot after this one. Virtual services are the same if they have the first matcher, the name or
-    /// else any matcher in common; real servers if virtual service and RIP are.
+    /// The next snapshot. Virtual services are the same if they share the first matcher, the name, or
+    /// otherwise any matcher; real servers if they share virtual service and RIP.
     pub fn succeed(&self, config: impl Into<Arc<ClusterConfig>>, host: HostView) -> Cluster {
         build::succeed(self, config.into(), host)
     }
@@ -139,13 +140,14 @@ impl Cluster {
         self.vips.contains(&bits(address))
     }
 
-    /// Ours: a director's address or a VIP. Such a source must not be tunnelled (RFC 2003 §3.2).
+    /// Whether this is a director's address or a VIP. A packet from such a source must not be tunnelled (RFC
+    /// 2003 §3.2).
     pub fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&bits(address))
     }
 
-    /// The virtual service a flow is for: the one on its very port, else a persistent FTP service, else
-    /// the narrowest range with its port.
+    /// The virtual service for a flow: the one for exactly its port, otherwise a persistent FTP service,
+    /// otherwise the one with the narrowest range that contains its port.
     pub fn find(&self, flow: &Flow) -> Option<&VirtualService> {
         let key = ServiceKey { protocol: flow.protocol, vip: flow.vip, port: flow.vip_port };
         let exact = self.by_key.get(&key);
@@ -167,7 +169,7 @@ impl Cluster {
         ranges.get(next).filter(|(ports, _)| ports.contains(key.port)).map(|(_, service)| service)
     }
 
-    /// The virtual services, by slot.
+    /// The virtual services, in the order of their slots.
     pub fn virtual_services(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
         self.virtual_services.iter().flatten()
     }
@@ -177,22 +179,22 @@ impl Cluster {
         &self.in_order
     }
 
-    /// By slot: a virtual service in force.
+    /// The virtual service with this slot, unless it was removed.
     pub fn virtual_service(&self, slot: u16) -> Option<&Arc<VirtualService>> {
         self.virtual_services.get(usize::from(slot))?.as_ref()
     }
 
-    /// By slot: also a removed real server that connections still point to.
+    /// The real server with this slot, even a removed one to which connections still point.
     pub fn real_server(&self, slot: Slot) -> Option<&Arc<RealServer>> {
         self.real_servers.get(slot.index() as usize)?.as_ref().filter(|server| server.slot == slot)
     }
 
-    /// By RIP: one of the real servers there, also a removed one that connections still point to.
+    /// A real server with this RIP, even a removed one to which connections still point.
     pub fn real_server_at(&self, rip: Ipv4Addr) -> Option<&Arc<RealServer>> {
         self.by_rip.get(&rip)
     }
 
-    /// All real servers, also removed ones that connections still point to.
+    /// All real servers, including removed ones to which connections still point.
     pub fn real_servers(&self) -> impl Iterator<Item = &Arc<RealServer>> {
         self.real_servers.iter().flatten()
     }

@@ -1,7 +1,7 @@
-//! Connections: a flow remembered with the real server it was given to.
+//! Connections: each records the real server of a flow.
 //!
-//! [`tcp_state`] says what a TCP packet does to an entry, [`timeouts`] how long each state lasts, and
-//! [`table`] keeps the entries and lets no guard escape.
+//! [`tcp_state`] defines how a TCP packet changes an entry, [`timeouts`] how long each state lasts, and
+//! [`table`] keeps the entries and never returns a guard.
 
 pub mod entry;
 mod key;

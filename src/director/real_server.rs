@@ -1,4 +1,4 @@
-//! A real server in force: its slot, what is configured, what is known of the way to it, and its live counts.
+//! A real server in force: its slot, its configuration, the path to it, and its live counts.
 //!
 //! The bottom of the director: schedulers choose among these, connections name one by its [`Slot`], and the
 //! cluster lists them.
@@ -11,8 +11,8 @@ use super::path::SoftState;
 use crate::encapsulation;
 use crate::time::Moment;
 
-/// A place in a snapshot's list of real servers: an index and, above it, a generation. A slot that is given
-/// to another real server has another generation, so that whoever still holds the old number finds nobody.
+/// A place in a snapshot's list of real servers: an index and, above it, a generation. When a slot is given
+/// to another real server its generation changes, so that an old number no longer finds anything.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Slot(u32);
 
@@ -34,55 +34,56 @@ pub struct RealServerConfig {
     pub rip: IpAddr,
     /// 0 to 65535; 0 is quiesced.
     pub weight: u32,
-    /// From this many connections on it gets no new ones; 0: no limit (`ipvsadm -x`).
+    /// At this many connections it stops getting new ones; 0: no limit (`ipvsadm -x`).
     pub upper_threshold: u32,
-    /// Below this many it gets new ones again; 0: three quarters of the upper one (`ipvsadm -y`).
+    /// Below this many it gets new ones again; 0: three quarters of the upper threshold (`ipvsadm -y`).
     pub lower_threshold: u32,
-    /// `None`: what the host's routes say.
+    /// `None`: taken from the host's routes.
     pub path_mtu: Option<u16>,
 }
 
 impl RealServerConfig {
-    /// A real server with every default, called by its address.
+    /// A real server with every default, named by its address.
     pub fn new(rip: IpAddr, weight: u32) -> RealServerConfig {
         let name = rip.to_string();
         RealServerConfig { name, rip, weight, upper_threshold: 0, lower_threshold: 0, path_mtu: None }
     }
 }
 
-/// What the host's routes say about the way to one real server.
+/// The host's route to one real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Path {
-    /// Our address on that way (DIP).
+    /// The source address of the outer packets (DIP).
     pub source: Ipv4Addr,
     /// In bytes, outer packet included.
     pub mtu: u16,
 }
 
-/// In which of a real server's two counts a connection stands.
+/// Which of a real server's two counts includes a connection. As in IPVS, UDP is always inactive; TCP is
+/// active while half open or established (tcp_state_active_table).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
     Active,
     Inactive,
 }
 
-/// A real server of one virtual service, in force.
+/// A real server of one virtual service in the snapshot.
 pub struct RealServer {
     pub slot: Slot,
     pub virtual_service: u16,
     pub config: RealServerConfig,
-    /// The RIP; only IPv4 can be encapsulated to.
+    /// The RIP; encapsulation supports only IPv4.
     pub rip: Ipv4Addr,
     pub path: Path,
-    /// What errors from the path have taught; one for all real servers of this RIP.
+    /// What errors from the path have shown; shared by all real servers with this RIP.
     pub soft: Arc<SoftState>,
     pub encapsulation: &'static encapsulation::Row,
-    /// False once it has left the configuration; its slot stays while connections point to it.
+    /// False after it was removed from the configuration; its slot stays while connections point to it.
     pub is_present: bool,
     pub live: Arc<Live>,
 }
 
-/// What changes with every connection; shared by all snapshots.
+/// The values that change with every connection; shared by all snapshots.
 #[derive(Debug, Default)]
 pub struct Live {
     active: AtomicI32,
@@ -93,7 +94,7 @@ pub struct Live {
 }
 
 impl Live {
-    /// A real server's counts in the middle of its life.
+    /// The counts of a real server in use.
     #[cfg(test)]
     pub(crate) fn of(active: u32, inactive: u32) -> Live {
         let live = Live::default();
@@ -114,7 +115,7 @@ impl Live {
         }
     }
 
-    /// Those in a state that [`super::connection::State::is_active`] names.
+    /// The active connections, in the sense of IPVS: see [`super::connection::State::is_active`].
     pub fn active(&self) -> u32 {
         read(&self.active)
     }
@@ -128,18 +129,19 @@ impl Live {
         read(&self.persistent)
     }
 
-    /// Active and inactive ones; templates are none.
+    /// Active and inactive connections, without templates.
     pub fn connections(&self) -> u64 {
         u64::from(self.active()) + u64::from(self.inactive())
     }
 
-    /// Connections or templates point to it.
+    /// Whether connections or templates point to it.
     pub fn is_referenced(&self) -> bool {
         self.connections() > 0 || self.persistent() > 0
     }
 }
 
-/// Below zero for the moment in which one worker has booked an end and another not yet the move before it.
+/// A count is below zero briefly, if one worker has booked an end before another has booked the preceding
+/// move.
 fn read(count: &AtomicI32) -> u32 {
     count.load(Ordering::Relaxed).max(0) as u32
 }
@@ -149,7 +151,7 @@ impl RealServer {
         self.config.weight
     }
 
-    /// May be given new connections.
+    /// Whether it may get new connections.
     pub fn is_eligible(&self) -> bool {
         self.config.weight > 0 && !self.live.is_overloaded.load(Ordering::Relaxed)
     }
@@ -158,27 +160,28 @@ impl RealServer {
         self.live.active().into()
     }
 
-    /// ipvs.md §3.1: active × 256 + inactive.
+    /// active × 256 + inactive, as ip_vs_dest_conn_overhead() of IPVS.
     pub fn overhead(&self) -> u64 {
         self.active() * 256 + u64::from(self.live.inactive())
     }
 
-    /// Largest outer packet that needs no fragmentation on the way, in bytes.
+    /// The largest outer packet, in bytes, that fits the path without fragmentation.
     pub fn path_mtu(&self, now: Moment) -> u16 {
         self.soft.mtu(now).map_or(self.path.mtu, |told| told.min(self.path.mtu))
     }
 
-    /// Largest inner packet that needs no fragmentation on the way, in bytes.
+    /// The largest inner packet, in bytes, that fits the path without fragmentation.
     pub fn inner_mtu(&self, now: Moment) -> u16 {
         self.path_mtu(now).saturating_sub(self.encapsulation.overhead)
     }
 
-    /// Books that a template came to point here, or ceased to.
+    /// Books that a template now points here, or no longer does.
     pub fn book_template(&self, step: i32) {
         self.live.persistent.fetch_add(step, Ordering::Relaxed);
     }
 
-    /// Books a new connection; before it is in the table, where a sweep might meet it at once.
+    /// Books a new connection. Must be called before the entry is in the table, where a sweep might remove it
+    /// at once.
     pub fn book_new(&self, activity: Activity) {
         self.live.count(activity).fetch_add(1, Ordering::Relaxed);
         self.judge_load();
@@ -187,7 +190,8 @@ impl RealServer {
     /// Books that a connection moved to the other count.
     pub fn book_move(&self, to: Activity) {
         let from = if to == Activity::Active { Activity::Inactive } else { Activity::Active };
-        // In this order: counted twice for a moment, it could set another worker's overload flag, which stays.
+        // In this order: a connection that counts twice for a moment could set another worker's overload
+        // flag, which then stays.
         self.live.count(from).fetch_sub(1, Ordering::Relaxed);
         self.live.count(to).fetch_add(1, Ordering::Relaxed);
     }
@@ -198,8 +202,8 @@ impl RealServer {
         self.judge_load();
     }
 
-    /// Sets or clears the overload flag (ipvs.md §7, the one rule of 2026-07): set from the upper
-    /// threshold on, cleared below the lower one, else left as it was.
+    /// Sets or clears the overload flag: set at the upper threshold, cleared below the lower one, otherwise
+    /// unchanged. IPVS follows this rule since its fix "properly update the overload flag on dest edit".
     pub fn judge_load(&self) {
         let upper = u64::from(self.config.upper_threshold);
         let total = self.live.connections();

@@ -232,7 +232,7 @@ pub fn interface_down_and_up() -> Outcome {
     for flap in 1..=2 {
         lab.director.set_connected(false)?;
         // a flap that it cannot see counts as somebody's interference, which is put right at growing intervals
-        let renewed = || director.log().matches("paths renewed").count();
+        let renewed = || director.log().matches("paths to the real servers updated").count();
         poll_until("its notice of the loss", || (renewed() == 2 * flap - 1).then_some(()));
         lab.director.set_connected(true)?;
         poll_until("its notice of the return", || (renewed() == 2 * flap).then_some(()));

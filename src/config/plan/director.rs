@@ -19,25 +19,25 @@ const CAPTURE: &[(&str, Capture)] =
 const ANNOUNCE: &[(&str, Announce)] =
     &[("always", Announce::Always), ("local", Announce::Local), ("never", Announce::Never)];
 
-/// The word that is read as this.
+/// The word for this value.
 pub fn word_of_capture(value: Capture) -> &'static str {
     services::word_of(CAPTURE, value)
 }
 
-/// The word that is read as this.
+/// The word for this value.
 pub fn word_of_announce(value: Announce) -> &'static str {
     services::word_of(ANNOUNCE, value)
 }
 
 /// One thread each; a TUN device takes up to 256 (MAX_TAP_QUEUES of drivers/net/tun.c).
 const QUEUES_MAX: i64 = 256;
-/// About 10 GB of entries.
+/// Up to 7 GB of entries.
 const CONNECTIONS_LIMIT: i64 = 100_000_000;
 
-/// Reads a director's configuration. `interface` (from the command line) goes before the file's.
+/// Reads a director's configuration. `interface` (from the command line) takes precedence over the file's.
 ///
 /// # Errors
-/// The first thing that is wrong, with its line.
+/// The first error, with its line.
 pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan, ConfigError> {
     let file: DirectorFile = file::parse(source)?;
     let defaults = services::defaults(source, &file)?;
@@ -59,7 +59,8 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     let tun = file.tun.as_ref().map(|word| words::interface(source, "tun", word)).transpose()?;
     let tun = tun.unwrap_or_else(|| TUN_DIRECTOR.to_owned());
     if tun == interface {
-        let message = format!("tun and interface are both \"{tun}\"; give tun a name that no device has");
+        let message =
+            format!("tun and interface are both \"{tun}\"; give tun a name that no other device has");
         let place = file.tun.as_ref().or(file.interface.as_ref());
         return Err(match place {
             Some(written) => source.error(written.span(), message),
@@ -103,7 +104,7 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     })
 }
 
-/// How many connections, and how many of one client.
+/// The maximum number of connections, in total and per client.
 fn connection_limits(source: &Source, file: &DirectorFile) -> Result<(usize, u32), ConfigError> {
     let limit = |key, written: &Option<Spanned<i64>>| {
         let read = |n| words::number(source, key, n, 1..=CONNECTIONS_LIMIT);

@@ -13,10 +13,10 @@ use crate::realserver::guard::{GuardConfig, Service};
 use crate::realserver::mss::{MSS_MAX, MSS_MIN};
 
 /// Reads a real server's configuration. `vips` and `directors` (from the command line) are added to the
-/// file's; `is_insecure` allows a prefix that is everybody.
+/// file's; `is_insecure` allows a prefix that includes everybody.
 ///
 /// # Errors
-/// The first thing that is wrong, with its line.
+/// The first error, with its line.
 pub fn realserver(
     source: &Source,
     vips: &[String],
@@ -37,11 +37,11 @@ pub fn realserver(
     plan_directors.extend(more);
     if plan_vips.is_empty() {
         let message =
-            "no VIP given; a real server serves only the VIPs it is told: vips = [\"172.25.3.100\"] or --vip";
+            "no VIP given; a real server serves only the VIPs listed: vips = [\"172.25.3.100\"] or --vip";
         return Err(source.error_whole(message));
     }
     if plan_directors.is_empty() {
-        let message = "no director given; only directors may send encapsulated packets and there is no open \
+        let message = "no director given; only directors may send encapsulated packets and there is no \
                        default: directors = [\"172.25.3.1\"] or --director";
         return Err(source.error_whole(message));
     }
@@ -101,14 +101,14 @@ fn prefixes(
     Ok(found)
 }
 
-/// Who may send to us: one address, or a prefix that is not everybody.
+/// Who may send encapsulated packets: one address, or a prefix that does not include everybody.
 fn prefix(
     source: &Source,
     key: &str,
     word: &Spanned<String>,
     is_insecure: bool,
 ) -> Result<IpNet, ConfigError> {
-    /// RFC 1918: 10.0.0.0/8 is the largest block that one network can have to itself.
+    /// RFC 1918: 10.0.0.0/8 is the largest block that a private network can use.
     const PREFIX_LENGTH_MIN: u8 = 8;
     let text = word.get_ref();
     let refuse = |what: &str| source.error(word.span(), format!("{key} = {}: {what}", words::quoted(text)));
@@ -125,13 +125,14 @@ fn prefix(
             Ok(prefix)
         } else {
             Err(refuse(
-                "lets anybody inject packets (CVE-2020-10136); name the directors, or add --insecure if the network \
-                 below is trusted",
+                "lets anybody inject packets (CVE-2020-10136); list the directors, or add --insecure if the network \
+                 is trusted",
             ))
         };
     }
-    address(prefix.addr().to_string())
-        .map_err(|_| refuse("no director can be in this prefix; expected unicast IPv4 addresses"))?;
+    address(prefix.addr().to_string()).map_err(|_| {
+        refuse("no director can have an address in this prefix; expected unicast IPv4 addresses")
+    })?;
     Ok(prefix)
 }
 

@@ -21,16 +21,16 @@ const UNKNOWN_TCP: &[(&str, UnknownTcp)] =
 const ON_REMOVED: &[(&str, OnRemoved)] =
     &[("reschedule", OnRemoved::Reschedule), ("drop", OnRemoved::Drop), ("keep", OnRemoved::Keep)];
 
-/// ipvs.md §16.4.
+/// ipvsadm(8), `--weight`: integers from 0 to 65535.
 const WEIGHT_MAX: i64 = 65_535;
 const THRESHOLD_MAX: i64 = i32::MAX as i64;
-/// RFC 791: every host forwards 68 bytes; below it the outer header leaves nothing.
+/// 88: RFC 791 §3.2 requires every link to carry 68 bytes, and the outer header takes 20 more.
 const PATH_MTU_MIN: i64 = 88;
 
 /// Reads all virtual services of a file.
 ///
 /// # Errors
-/// The first thing that is wrong, with its line.
+/// The first error, with its line.
 pub fn read(
     source: &Source,
     file: &DirectorFile,
@@ -64,10 +64,10 @@ pub fn read(
     }
 }
 
-/// Reads one virtual service by itself.
+/// Reads one virtual service on its own.
 ///
 /// # Errors
-/// The first thing that is wrong with it; whether it can stand beside others, [`consistency::check`] says.
+/// The first error in it; [`consistency::check`] finds conflicts with other services.
 pub fn virtual_service(
     file: VirtualServiceFile,
     defaults: &ServiceDefaults,
@@ -76,16 +76,16 @@ pub fn virtual_service(
     Reader { source: &source, defaults }.virtual_service(&Spanned::new(0..0, file))
 }
 
-/// Reads one real server by itself.
+/// Reads one real server on its own.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// The first error in it.
 pub fn real_server(file: &RealServerFile) -> Result<RealServerConfig, ConfigError> {
     let source = Source { name: "", text: "" };
     Reader { source: &source, defaults: &ServiceDefaults::default() }.real_server(file)
 }
 
-/// Reads what a file says of all virtual services.
+/// Reads the keys of a file that apply to all virtual services.
 pub fn defaults(source: &Source, file: &DirectorFile) -> Result<ServiceDefaults, ConfigError> {
     Ok(ServiceDefaults {
         unknown_tcp: unknown_tcp(source, file.unknown_tcp.as_ref())?,
@@ -94,21 +94,21 @@ pub fn defaults(source: &Source, file: &DirectorFile) -> Result<ServiceDefaults,
     })
 }
 
-/// A timeout that stands in no file.
+/// Checks a timeout that does not come from a file.
 ///
 /// # Errors
-/// It is beyond ipvsadm's limits.
+/// The timeout is beyond ipvsadm's limits.
 pub fn timeout(key: &str, duration: Duration) -> Result<Duration, ConfigError> {
     let word = Spanned::new(0..0, humantime::format_duration(duration).to_string());
     words::timeout(&Source { name: "", text: "" }, key, &word)
 }
 
-/// The word that is read as this.
+/// The word for this value.
 pub fn word_of_unknown_tcp(value: UnknownTcp) -> &'static str {
     word_of(UNKNOWN_TCP, value)
 }
 
-/// The word that is read as this.
+/// The word for this value.
 pub fn word_of_on_removed(value: OnRemoved) -> &'static str {
     word_of(ON_REMOVED, value)
 }
@@ -175,13 +175,13 @@ impl Reader<'_> {
         })
     }
 
-    /// What the service is for: `protocol`, `vip` and `port`, or a list `match`.
+    /// The packets that the service is for: `protocol`, `vip` and `port`, or a list `match`.
     fn matchers(&self, written: &Spanned<VirtualServiceFile>) -> Result<Vec<Matcher>, ConfigError> {
         let (source, file) = (self.source, written.get_ref());
         if !file.matchers.is_empty() {
             let single = [file.protocol.as_ref(), file.vip.as_ref()].into_iter().flatten().map(Spanned::span);
             if let Some(span) = single.chain(file.port.as_ref().map(Spanned::span)).next() {
-                let message = "`match` says what the service is for; leave out protocol, vip and port";
+                let message = "`match` replaces protocol, vip and port; remove these keys";
                 return Err(source.error(span, message));
             }
             return file.matchers.iter().map(|word| words::matcher(source, word, PROTOCOLS)).collect();
@@ -222,7 +222,7 @@ impl Reader<'_> {
         }
         if let Some(size) = &file.mh_table_size {
             if row.name != mh::ROW.name {
-                let message = format!("mh_table_size is for scheduler mh, not {}; leave it out", row.name);
+                let message = format!("mh_table_size is for scheduler mh, not {}; remove it", row.name);
                 return Err(self.source.error(size.span(), message));
             }
             let sizes = mh::TABLE_SIZES;
@@ -257,7 +257,7 @@ impl Reader<'_> {
         if matchers.iter().any(|matcher| matcher.protocol == Protocol::Udp) {
             return Ok(true);
         }
-        let message = "one_packet = true: one-packet scheduling is only for UDP; leave it out";
+        let message = "one_packet = true: one-packet scheduling is only for UDP; remove it";
         Err(self.source.error(written.span(), message))
     }
 

@@ -1,4 +1,4 @@
-//! Single values: a word from the file becomes a value or an error that says what was expected.
+//! Single values: a word from the file becomes a value, or an error that names what was expected.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -11,7 +11,7 @@ use super::super::{ConfigError, Source, clipped};
 use crate::director::cluster::{Matcher, Ports};
 use crate::packet::Protocol;
 
-/// A word as it was written, with quotes; line breaks and the like show as escapes.
+/// A word as written, in quotes; line breaks and other control characters are escaped.
 pub fn quoted(word: &str) -> String {
     format!("{:?}", clipped(word))
 }
@@ -50,7 +50,7 @@ pub fn number(
     Err(source.error(written.span(), message))
 }
 
-/// An address that can be one host's.
+/// A unicast address that a host can have.
 pub fn address(source: &Source, key: &str, written: &Spanned<String>) -> Result<IpAddr, ConfigError> {
     let word = written.get_ref();
     let refuse = |what: &str| source.error(written.span(), format!("{key} = {}: {what}", quoted(word)));
@@ -76,18 +76,18 @@ pub fn address(source: &Source, key: &str, written: &Spanned<String>) -> Result<
     Ok(address)
 }
 
-/// An IPv4 address that can be one host's; IPv6 is refused with the reason.
+/// An IPv4 address that a host can have; IPv6 is refused with the reason.
 pub fn address_v4(source: &Source, key: &str, written: &Spanned<String>) -> Result<Ipv4Addr, ConfigError> {
     match address(source, key, written)? {
         IpAddr::V4(v4) => Ok(v4),
         IpAddr::V6(v6) => Err(source.error(
             written.span(),
-            format!("{key} = \"{v6}\": IPv6 is not forwarded yet; give an IPv4 address"),
+            format!("{key} = \"{v6}\": IPv6 is not forwarded yet; use an IPv4 address"),
         )),
     }
 }
 
-/// Where to listen: address and port.
+/// An address and port to listen on.
 pub fn listen(source: &Source, key: &str, written: &Spanned<String>) -> Result<SocketAddr, ConfigError> {
     let word = written.get_ref();
     word.parse().map_err(|_| {
@@ -96,14 +96,14 @@ pub fn listen(source: &Source, key: &str, written: &Spanned<String>) -> Result<S
     })
 }
 
-/// A network interface's name, as the kernel takes it.
+/// A network interface's name, as the kernel accepts it.
 pub fn interface(source: &Source, key: &str, written: &Spanned<String>) -> Result<String, ConfigError> {
     /// IFNAMSIZ of linux/if.h, without its final NUL.
     const NAME_MAX: usize = 15;
     let word = written.get_ref();
     if word == "lo" {
         let message = format!(
-            "{key} = \"lo\": no client's packet comes in by the loopback interface; give the one that faces them"
+            "{key} = \"lo\": clients' packets do not arrive on the loopback interface; name the interface that faces the clients"
         );
         return Err(source.error(written.span(), message));
     }
@@ -163,7 +163,7 @@ pub fn name(source: &Source, written: &Spanned<String>) -> Result<String, Config
 
 /// A timeout such as "15m", within ipvsadm's limits.
 pub fn timeout(source: &Source, key: &str, written: &Spanned<String>) -> Result<Duration, ConfigError> {
-    /// ipvs.md §16.4: 31 days.
+    /// 31 days, ipvsadm's limit for a timeout (MAX_TIMEOUT in ipvsadm.c).
     const TIMEOUT_MAX: Duration = Duration::from_secs(2_678_400);
     let word = written.get_ref();
     let refuse = |what: &str| source.error(written.span(), format!("{key} = {}: {what}", quoted(word)));
@@ -182,7 +182,7 @@ pub fn ports(source: &Source, written: &Spanned<toml::Value>) -> Result<Ports, C
             let port = number(source, "port", &Spanned::new(written.span(), *port), 1..=65_535)?;
             Some(Ports::one(port as u16))
         }
-        // A number in quotes is a slip, not a range.
+        // A number in quotes is a mistake, not a range.
         toml::Value::String(word) if word.parse::<i64>().is_err() => word.parse().ok(),
         _ => None,
     };
@@ -195,7 +195,7 @@ pub fn ports(source: &Source, written: &Spanned<toml::Value>) -> Result<Ports, C
     })
 }
 
-/// "tcp 172.25.3.100:80", also with a range or "all" behind the colon.
+/// "tcp 172.25.3.100:80"; a range or "all" may follow the colon instead.
 pub fn matcher(
     source: &Source,
     written: &Spanned<String>,

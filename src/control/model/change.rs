@@ -1,4 +1,4 @@
-//! What a director is told: operations, bundled into a [`Change`]. Unknown fields are refused.
+//! Requests to a director: operations, bundled into a [`Change`]. Unknown fields are refused.
 
 use std::fmt;
 use std::net::IpAddr;
@@ -10,7 +10,7 @@ pub use crate::config::diff::Difference;
 
 use super::value::{Matcher, OnRemoved, Persistence, Seconds, UnknownTcp};
 
-/// Operations that are carried out together or not at all; together they are one generation.
+/// Operations that are applied together or not at all; together they make one generation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
@@ -18,7 +18,7 @@ pub struct Change {
     /// Refuse the change unless the director is at this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_generation: Option<u64>,
-    /// Say what would change, and change nothing.
+    /// Report what would change, and change nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -29,7 +29,7 @@ impl From<Vec<Operation>> for Change {
     }
 }
 
-/// One thing to be done.
+/// One operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operation {
@@ -58,7 +58,7 @@ pub enum Operation {
         /// RIP or name.
         real_server: String,
     },
-    /// In one virtual service, or in every one that has the real server. It ends a drain.
+    /// In one virtual service, or in every one that has the real server. This ends a drain.
     SetWeight {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
@@ -68,29 +68,29 @@ pub enum Operation {
     },
     /// Removes every virtual service.
     Flush {},
-    /// Statistics and rates of one virtual service, or of all, begin at 0 again.
+    /// Resets the statistics and rates of one virtual service, or of all, to 0.
     Zero {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
     },
-    /// For every virtual service, and for those added later, as `ipvsadm --set` does.
+    /// For every virtual service, and for services added later, as `ipvsadm --set` does.
     SetTimeouts {
         timeouts: TimeoutsSpec,
     },
-    /// Quiesces a real server and waits until its connections are gone; in one virtual service, or in every one
-    /// that has it.
+    /// Quiesces a real server and waits until its connections are gone; in one virtual service, or in every
+    /// one that has it.
     Drain {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
         /// RIP or name.
         real_server: String,
-        /// Seconds after which they are waited for no longer; left out: as long as it takes.
+        /// Seconds after which the drain ends even if connections are left; if absent, there is no limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout: Option<Seconds>,
         #[serde(default)]
         then: Then,
     },
-    /// Gives a draining real server its weight back.
+    /// Ends the drain of a real server and restores its weight.
     Undrain {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
@@ -99,7 +99,7 @@ pub enum Operation {
     },
 }
 
-/// What becomes of a drained real server.
+/// What happens to a drained real server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Then {
@@ -128,11 +128,11 @@ impl fmt::Display for ServiceRef {
     }
 }
 
-/// A virtual service to be; what is left out is as in a file that leaves it out.
+/// A virtual service to add. Absent fields have the defaults of the configuration file.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VirtualServiceSpec {
-    /// Left out: protocol, VIP and port, as in "tcp-172.25.3.100-80".
+    /// If absent: protocol, VIP and port, as in "tcp-172.25.3.100-80".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
     /// At least one.
@@ -158,7 +158,7 @@ pub struct VirtualServiceSpec {
     pub real_servers: Vec<RealServerSpec>,
 }
 
-/// Of the three, those that are to change.
+/// The timeouts to change; absent ones stay as they are.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct TimeoutsSpec {
@@ -170,7 +170,7 @@ pub struct TimeoutsSpec {
     pub udp: Option<Seconds>,
 }
 
-/// What is to change of a virtual service; what is left out stays.
+/// The changes to a virtual service; absent fields stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct VirtualServiceEdit {
@@ -178,14 +178,14 @@ pub struct VirtualServiceEdit {
     pub name: Option<String>,
     #[serde(default, rename = "match", skip_serializing_if = "Option::is_none")]
     pub matchers: Option<Vec<Matcher>>,
-    /// Another scheduler begins without flags unless they are given too.
+    /// A different scheduler starts without flags unless they are given too.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler: Option<String>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub scheduler_flags: Option<Vec<String>>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub mh_table_size: Option<u32>,
-    /// `null` takes it away.
+    /// `null` turns persistence off.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<Persistence>)]
     pub persistence: Option<Option<Persistence>>,
@@ -199,16 +199,16 @@ pub struct VirtualServiceEdit {
     pub timeouts: TimeoutsSpec,
 }
 
-/// A real server to be; what is left out is as in a file that leaves it out.
+/// A real server to add. Absent fields have the defaults of the configuration file.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RealServerSpec {
     #[schema(value_type = String)]
     pub rip: IpAddr,
-    /// Left out: the RIP.
+    /// If absent: the RIP.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// Left out: 1.
+    /// If absent: 1.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -217,13 +217,13 @@ pub struct RealServerSpec {
     pub lower_threshold: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub path_mtu: Option<u16>,
-    /// Left out: "ipip".
+    /// If absent: "ipip".
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub encapsulation: Option<String>,
 }
 
 impl RealServerSpec {
-    /// With every default.
+    /// A specification with every default.
     pub fn new(rip: IpAddr) -> RealServerSpec {
         RealServerSpec {
             rip,
@@ -237,20 +237,20 @@ impl RealServerSpec {
     }
 }
 
-/// What is to change of a real server; what is left out stays.
+/// The changes to a real server; absent fields stay as they are.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct RealServerEdit {
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub name: Option<String>,
-    /// It ends a drain.
+    /// This ends a drain.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub weight: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub upper_threshold: Option<u32>,
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub lower_threshold: Option<u32>,
-    /// `null`: what the host's routes say.
+    /// `null`: taken from the host's routes.
     #[serde(default, skip_serializing_if = "Option::is_none", deserialize_with = "present")]
     #[schema(value_type = Option<u16>)]
     pub path_mtu: Option<Option<u16>>,
@@ -258,7 +258,7 @@ pub struct RealServerEdit {
     pub encapsulation: Option<String>,
 }
 
-/// Tells `null` from "left out".
+/// Distinguishes `null` from an absent field.
 fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
@@ -268,13 +268,13 @@ fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
 /// What a change did, or would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
-    /// The one that is in force with it; of a dry run, the one it would be made to.
+    /// The generation after the change; for a dry run, the generation it would apply to.
     pub generation: u64,
     pub dry_run: bool,
     pub differences: Vec<Difference>,
 }
 
-/// A whole configuration to take the place of the one in force.
+/// A whole configuration that replaces the running one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
@@ -300,16 +300,16 @@ pub struct Reload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Happened {
-    /// Operations were carried out.
+    /// Operations were applied.
     Changed,
-    /// A whole configuration took the place of the one before.
+    /// A whole configuration replaced the previous one.
     Replaced,
     /// The file was read again.
     Reloaded,
-    /// The file could not be taken over; the director goes on as before.
+    /// The reload was refused; the director continues as before.
     ReloadRefused,
-    /// A drained real server has no connections any more, or its deadline is over.
+    /// A drained real server has no connections left, or its deadline has passed.
     Drained,
-    /// This reader was too slow and has missed events; it is the last line.
+    /// This reader was too slow and has missed events; this is the last line.
     Lagged,
 }

@@ -1,4 +1,4 @@
-//! Drains as time goes on, and through a new configuration.
+//! The progress of drains, and how they continue in a new configuration.
 
 use std::net::IpAddr;
 
@@ -7,18 +7,18 @@ use crate::control::model::Then;
 use crate::director::cluster::ClusterConfig;
 use crate::time::Moment;
 
-/// A drain that came to its end.
+/// A drain that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drained {
     pub virtual_service: String,
     pub rip: IpAddr,
     pub then: Then,
-    /// It has no connections any more; else its deadline is over.
+    /// It has no connections left; otherwise its deadline has passed.
     pub is_empty: bool,
 }
 
-/// Ends the drains whose real server has nobody any more, as `is_empty` says, or whose deadline is over: the
-/// configuration then, and what was ended. `None`: all of them go on.
+/// Ends the drains whose real server has no connections left, according to `is_empty`, or whose deadline has
+/// passed. Returns the configuration after that and the drains that ended, or `None` if all drains continue.
 pub fn finish(
     running: &Running,
     is_empty: impl Fn(&str, IpAddr) -> bool,
@@ -53,7 +53,7 @@ pub fn finish(
 }
 
 /// Carries drains over to a configuration that did not come from operations: a draining real server stays
-/// quiesced, and the weight it is given there is the one it gets back.
+/// quiesced, and the new configuration's weight is the one that `undrain` restores.
 pub fn carry_over(before: &Running, next: &mut ClusterConfig) -> Drains {
     let mut drains = Drains::new();
     for ((name, rip), drain) in &before.drains {

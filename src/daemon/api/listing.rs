@@ -1,4 +1,4 @@
-//! A generation as the JSON tells it.
+//! The JSON of a generation.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -135,7 +135,7 @@ pub fn status(published: &Published, shared: &Shared) -> Status {
     }
 }
 
-/// Of a service and of its real servers.
+/// The counters of a service and of its real servers.
 fn readings(service: &cluster::VirtualService, shared: &Shared) -> (Reading, Vec<Reading>) {
     let mut ledger = shared.ledger();
     let servers = service.real_servers.iter().map(|server| ledger.server(server, &shared.workers)).collect();

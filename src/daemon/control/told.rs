@@ -1,4 +1,4 @@
-//! What is told about a change: what is different, and in one sentence.
+//! The report of a change: the differences, and one sentence.
 
 use std::net::IpAddr;
 
@@ -6,10 +6,10 @@ use crate::config::diff::{self, Difference};
 use crate::control::model::Happened;
 use crate::control::operation::{Drains, Running, Zeroed};
 
-/// Differences named in a log line.
+/// The most differences that one log line names.
 const LOGGED_MAX: usize = 8;
 
-/// What is different between two configurations, drains included.
+/// The differences between two configurations, drains included.
 pub fn differences(old: &Running, new: &Running) -> Vec<Difference> {
     let mut found = diff::defaults(&old.defaults, &new.defaults);
     found.extend(diff::clusters(&old.cluster, &new.cluster));
@@ -49,7 +49,7 @@ pub fn summary(differences: &[Difference], zeroed: &Zeroed) -> String {
     parts.join("; ")
 }
 
-/// The change, in the log.
+/// The kind of change, in the log.
 pub fn word(what: Happened) -> &'static str {
     match what {
         Happened::Replaced => "configuration replaced",

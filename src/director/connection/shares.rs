@@ -1,7 +1,7 @@
-//! What share of the table one client may have: a stranger must not be able to fill it alone.
+//! Limits one client's share of the table, so that no client can fill it alone.
 //!
-//! Clients are counted in parts by a keyed hash, so that nobody knows with whom he shares one. The limit is far
-//! above what a part holds by chance.
+//! Clients are counted in parts by a keyed hash, so that no client knows which others share its part. The
+//! limit is far above what a part contains by chance.
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use foldhash::quality::SeedableRandomState;
 
-/// Counts of a table of a million entries, 256 KiB; a smaller one has fewer, down to the least.
+/// Counters of a table of a million entries, 256 KiB; a smaller table has fewer, down to a minimum.
 const PARTS_MAX: usize = 1 << 16;
 const PARTS_MIN: usize = 64;
-/// Entries of a full table for each part.
+/// Entries per part in a full table.
 const ENTRIES_PER_PART: usize = 16;
 
-/// While a table has room, one client may take it: many people may be behind one address. The last 32nd is kept for
-/// clients that have less than an eighth; of a small table nothing is kept.
+/// While a table has room, one client may use it: many people may be behind one address. The last 1/32 is
+/// reserved for clients that hold less than 1/8; a small table reserves nothing.
 const SHARE: usize = 8;
 const KEPT: usize = 32;
 const KEPT_FROM: usize = 1 << 16;
@@ -24,7 +24,7 @@ const KEPT_FROM: usize = 1 << 16;
 pub(super) struct Shares {
     hasher: SeedableRandomState,
     counts: Box<[AtomicU32]>,
-    /// What one client has at most, in any case and when the table is nearly full.
+    /// The most that one client may hold, in any case and when the table is nearly full.
     entries_max: u32,
     share: u32,
     /// From this many entries on the table is nearly full.
@@ -49,8 +49,8 @@ impl Shares {
         self.entries_max = entries_max;
     }
 
-    /// One more entry of this client, where there are `entries` already; false, and nothing is counted, if he has too
-    /// many.
+    /// Counts one more entry of this client in a table of `entries`; returns false, and counts nothing, if
+    /// the client has too many.
     pub(super) fn claim(&self, client: IpAddr, entries: usize) -> bool {
         let count = self.count(client);
         let max =
@@ -62,12 +62,12 @@ impl Shares {
         is_free
     }
 
-    /// One entry less.
+    /// Counts one entry less.
     pub(super) fn release(&self, client: IpAddr) {
         self.count(client).fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A client of IPv6 has a whole /64 (RFC 4291 §2.5.4).
+    /// An IPv6 client has a whole /64 (RFC 4291 §2.5.4).
     fn count(&self, client: IpAddr) -> &AtomicU32 {
         let bits = match client {
             IpAddr::V4(v4) => u64::from(u32::from(v4)),

@@ -1,11 +1,10 @@
 //! The connection table: flow → entry, shared by all workers.
 //!
-//! Two maps, so that IPv4 does not pay for IPv6 keys. No guard leaves this file: every operation
-//! copies out what the caller needs. An entry past its deadline is treated as absent even before the
-//! sweep has come by.
+//! Two maps, so that IPv4 does not pay for IPv6 keys. No guard leaves this file: every operation copies what
+//! the caller needs. An entry past its deadline counts as absent even before the sweep has removed it.
 //!
-//! The table does not know real servers; it names them by slot and reports each [`Change`] so that the
-//! caller keeps their counts.
+//! The table does not know real servers: it names them by slot and reports each [`Change`], so that the
+//! caller can keep their counts.
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -22,8 +21,8 @@ use crate::director::real_server::Slot;
 use crate::packet::Flow;
 use crate::time::Moment;
 
-/// Entries a shard should hold when the table is full. No lock may be held longer than 100 µs: looking
-/// through so many takes 4 µs, and 60 µs if each of them ends and hangs on a template.
+/// Entries per shard of a full table. No lock may be held longer than 100 µs: visiting so many takes 4 µs,
+/// and 60 µs if each of them ends and has a template.
 const ENTRIES_PER_SHARD: usize = 256;
 
 /// All connections of a director.
@@ -38,8 +37,8 @@ pub struct Table {
 }
 
 impl Table {
-    /// An empty table for at most `connections_max` entries. `seed` keys the hash: clients must not be
-    /// able to guess it.
+    /// An empty table for at most `connections_max` entries. `seed` keys the hash, which clients must not be
+    /// able to predict.
     pub fn new(connections_max: usize, seed: u64) -> Table {
         let shards = shards(connections_max);
         let hasher = hasher(seed);
@@ -60,7 +59,7 @@ impl Table {
         self
     }
 
-    /// Entries, including those past their deadline that the sweep has not met yet.
+    /// The number of entries, including expired ones that the sweep has not removed yet.
     pub fn len(&self) -> usize {
         self.entries.load(Ordering::Relaxed)
     }
@@ -73,12 +72,12 @@ impl Table {
         self.len() >= self.connections_max
     }
 
-    /// Entries ever removed.
+    /// The number of entries removed so far.
     pub fn removed(&self) -> u64 {
         self.removed.load(Ordering::Relaxed)
     }
 
-    /// Entries ever made.
+    /// The number of entries added so far.
     pub fn created(&self) -> u64 {
         self.created.load(Ordering::Relaxed)
     }
@@ -87,10 +86,10 @@ impl Table {
         self.connections_max
     }
 
-    /// Looks a packet's connection up, applies `event` to its state and restarts its timer.
+    /// Looks up a packet's connection, applies `event` to its state and restarts its timer.
     ///
-    /// `claim` judges the real server, given its slot and the connection's state. An entry that has
-    /// expired, that a SYN finds closing, or that is given up is removed and reported.
+    /// `claim` decides by the real server's slot and the connection's state. An entry is removed and reported
+    /// if it has expired, if a SYN finds it closing, or if `claim` gives it up.
     pub fn find(
         &self,
         flow: &Flow,
@@ -115,7 +114,8 @@ impl Table {
         now: Moment,
     ) -> Found {
         let judge = |entry: &Entry| {
-            // ipvs.md §8: a connection that hangs on a template keeps its entry, for its server is decided anyway.
+            // As in IPVS (`conn_reuse_mode`), a connection with a template keeps its entry, because its real
+            // server stays the same anyway.
             let is_reuse = event == Event::Syn && entry.state.is_closing() && entry.template.is_none();
             let is_over = entry.is_expired(now) || is_reuse;
             if is_over { Claim::GiveUp } else { claim(entry.real_server, entry.state) }
@@ -137,7 +137,7 @@ impl Table {
         Found { answer: Answer::Unknown, change }
     }
 
-    /// The real server of a connection, without touching its state or timer.
+    /// The real server of a connection, without changing its state or timer.
     pub fn peek(&self, flow: &Flow, now: Moment) -> Option<Slot> {
         let entry = match Key::of(flow) {
             Key::V4(key) => self.v4.get(&key).map(|entry| *entry),
@@ -146,7 +146,7 @@ impl Table {
         entry.filter(|entry| !entry.is_expired(now)).map(|entry| entry.real_server)
     }
 
-    /// Remembers a connection, unless the flow has one or there are too many, of all or of its client.
+    /// Adds a connection, unless the flow has one or there are too many, in total or of its client.
     pub fn insert(&self, flow: &Flow, new: NewConnection, timeouts: &Timeouts, now: Moment) -> Inserted {
         let born = State::born(flow.protocol);
         let NewConnection { virtual_service, real_server, event, template } = new;
@@ -164,7 +164,8 @@ impl Table {
         key: K,
         entry: Entry,
     ) -> Inserted {
-        // Claimed before the lock and given back on failure, so that workers together stay below the limit.
+        // Reserved before the lock and released on failure, so that all workers together stay below the
+        // limit.
         let entries = self.entries.fetch_add(1, Ordering::Relaxed);
         if entries >= self.connections_max {
             self.entries.fetch_sub(1, Ordering::Relaxed);
@@ -189,8 +190,8 @@ impl Table {
         }
     }
 
-    /// Removes every entry past its deadline, and those that `is_given_up` names by their real server's
-    /// slot, shard by shard; no lock is held longer than one shard takes.
+    /// Removes every entry past its deadline, and those whose real server's slot `is_given_up`, shard by
+    /// shard; no lock is held longer than one shard takes.
     pub fn sweep(&self, now: Moment, is_given_up: impl Fn(Slot) -> bool, mut on_change: impl FnMut(Change)) {
         let is_over = |entry: &Entry| entry.is_expired(now) || is_given_up(entry.real_server);
         self.sweep_in(&self.v4, now, &is_over, &mut on_change);
@@ -224,18 +225,18 @@ impl Table {
     }
 }
 
-/// Shards of a table that is swept, for at most `entries_max` entries.
+/// The number of shards of a swept table for at most `entries_max` entries.
 pub(in crate::director) fn shards(entries_max: usize) -> usize {
     (entries_max / ENTRIES_PER_SHARD).next_power_of_two().clamp(16, 65_536)
 }
 
-/// A keyed hash for tables that clients fill.
+/// A keyed hash for tables that clients can fill.
 pub(in crate::director) fn hasher(seed: u64) -> SeedableRandomState {
     SeedableRandomState::with_seed(seed, shared_seed(seed))
 }
 
 fn shared_seed(seed: u64) -> &'static SharedSeed {
-    // foldhash borrows its shared seed for ever; it is leaked once per process.
+    // foldhash borrows its shared seed for the static lifetime; it is leaked once per process.
     static SHARED: std::sync::OnceLock<SharedSeed> = std::sync::OnceLock::new();
     SHARED.get_or_init(|| SharedSeed::from_u64(seed.rotate_left(32) ^ 0x9e37_79b9_7f4a_7c15))
 }

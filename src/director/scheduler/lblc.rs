@@ -1,5 +1,5 @@
-//! `lblc`, locality-based least connections: a destination keeps its real server until that one is
-//! overworked or gone; for caches behind one virtual service with many VIPs (ipvs.md §3.11).
+//! `lblc`, locality-based least connections: a destination keeps its real server until that one is overloaded
+//! or removed; for caches behind one virtual service with many VIPs (ip_vs_lblc.c).
 
 use std::sync::Arc;
 

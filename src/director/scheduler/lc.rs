@@ -1,5 +1,5 @@
-//! `lc`, least connections: the real server with the least overhead, weights ignored but for 0
-//! (ipvs.md §3.4, and T15: × 256, as the code does, not the comment).
+//! `lc`, least connections: the real server with the least overhead, ignoring weights except 0 (ip_vs_lc.c).
+//! One active connection counts as much as 256 inactive ones (ip_vs_dest_conn_overhead()).
 
 use std::sync::Arc;
 

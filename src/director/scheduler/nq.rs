@@ -1,5 +1,5 @@
 //! `nq`, never queue: the first real server without an active connection; if all have some, as `sed`
-//! (ipvs.md §3.5).
+//! (ip_vs_nq.c).
 
 use std::sync::Arc;
 
@@ -10,7 +10,7 @@ use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row {
     name: "nq",
-    summary: "an idle one at once, else shortest expected delay",
+    summary: "an idle one if there is one, otherwise as sed",
     flags: &[],
     is_stateless: false,
     build,

@@ -1,4 +1,4 @@
-//! `rr`, round robin: each eligible real server in turn, weights ignored but for 0 (ipvs.md §3.2).
+//! `rr`, round robin: each eligible real server in turn, ignoring weights except 0 (ip_vs_rr.c).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
@@ -58,7 +58,7 @@ mod tests {
         let all = servers(&[(1, 0, 0), (1, 0, 0), (1, 0, 0)]);
         let rr = build(&all, &Options::default(), Memory::default());
         sequence(&*rr, &all, 2);
-        // The server chosen last leaves: the one behind it is next.
+        // The real server chosen last is removed: the one after it is next.
         let fewer = vec![all[0].clone(), all[2].clone()];
         let rr = build(&fewer, &Options::default(), rr.memory());
         assert_eq!(sequence(&*rr, &fewer, 2), [Some(1), Some(0)]);

@@ -1,5 +1,5 @@
-//! `wlc`, weighted least connections: the real server with the least overhead for its weight
-//! (ipvs.md §3.4); the first in canonical order wins a tie.
+//! `wlc`, weighted least connections: the real server with the least overhead in proportion to its weight
+//! (ip_vs_wlc.c); the first in canonical order wins a tie.
 
 use std::sync::Arc;
 

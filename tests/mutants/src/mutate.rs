@@ -47,6 +47,13 @@ impl Terms {
     pub fn learn(&mut self, name: &str, file: &File) {
         struct Enums<'a>(&'a str, &'a mut Vec<(String, String, Vec<String>)>);
         impl<'ast> Visit<'ast> for Enums<'_> {
+            // An enum that a macro defines in the language's own form.
+            fn visit_item_macro(&mut self, item: &'ast syn::ItemMacro) {
+                if let Ok(inner) = syn::parse2::<syn::ItemEnum>(item.mac.tokens.clone()) {
+                    self.visit_item_enum(&inner);
+                }
+            }
+
             fn visit_item_enum(&mut self, item: &'ast syn::ItemEnum) {
                 let unit = item.variants.iter().filter(|variant| variant.fields.is_empty());
                 let names = unit.map(|variant| variant.ident.to_string()).collect();
