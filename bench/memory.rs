@@ -8,8 +8,8 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lvs_tund::director::cluster::Slot;
 use lvs_tund::director::connection::{Event, NewConnection, Table, Timeouts};
+use lvs_tund::director::real_server::Slot;
 use lvs_tund::packet::Flow;
 use lvs_tund::time::Moment;
 

@@ -10,6 +10,7 @@ pub mod fragment;
 mod journey;
 pub mod path;
 pub mod persistence;
+pub mod real_server;
 pub mod reply;
 pub mod scheduler;
 pub mod tables;

@@ -8,7 +8,8 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
-use lvs_tund::director::cluster::{Persistence, Slot, UnknownTcp};
+use lvs_tund::director::cluster::{Persistence, UnknownTcp};
+use lvs_tund::director::real_server::Slot;
 use lvs_tund::director::scheduler::SCHEDULERS;
 use lvs_tund::director::verdict::{DropReason, Memory, Verdict};
 use lvs_tund::time::Moment;

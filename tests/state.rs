@@ -92,11 +92,11 @@ fn each_state_goes_on_counts_and_lasts_as_in_the_kernel() {
     }
     for ((name, active), seconds) in words(BEFORE).zip(words(ACTIVE)).zip(words(SECONDS)) {
         let activity = if active == "yes" { Activity::Active } else { Activity::Inactive };
-        assert_eq!(Activity::of(state(name)), activity, "{name}");
+        assert_eq!(state(name).activity(), activity, "{name}");
         let lasts = Timeouts::default().of(state(name));
         assert_eq!(lasts, Duration::from_secs(seconds.parse().expect("a number")), "{name}");
     }
-    assert_eq!(Activity::of(State::Udp), Activity::Inactive);
+    assert_eq!(State::Udp.activity(), Activity::Inactive);
     assert_eq!(Timeouts::default().of(State::Udp), Duration::from_secs(300));
 }
 

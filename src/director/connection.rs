@@ -11,9 +11,8 @@ pub mod table;
 pub mod tcp_state;
 pub mod timeouts;
 
-pub use entry::{
-    Activity, Answer, Change, Claim, Connection, Found, Inserted, NewConnection, TemplatePrefix,
-};
+pub use super::real_server::Activity;
+pub use entry::{Answer, Change, Claim, Connection, Found, Inserted, NewConnection, TemplatePrefix};
 pub use table::Table;
 pub use tcp_state::{Event, State};
 pub use timeouts::Timeouts;

@@ -9,8 +9,8 @@ use std::time::Duration;
 
 use foldhash::quality::SeedableRandomState;
 
-use super::cluster::Slot;
 use super::connection::table::hasher;
+use super::real_server::Slot;
 use crate::packet::Flow;
 use crate::time::Moment;
 

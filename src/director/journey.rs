@@ -12,11 +12,12 @@ use std::sync::atomic::Ordering;
 use arc_swap::ArcSwap;
 
 use super::classify::{Content, Packet};
-use super::cluster::{Cluster, NoService, OnRemoved, RealServer, Slot, UnknownTcp, VirtualService};
+use super::cluster::{Cluster, NoService, OnRemoved, UnknownTcp, VirtualService};
 use super::connection::{self, Claim, Event, Inserted, NewConnection, State, TemplatePrefix};
 use super::flood::Flood;
 use super::fragment::{Follow, Fragments};
 use super::persistence::{NewTemplate, TemplateKey};
+use super::real_server::{RealServer, Slot};
 use super::reply::Answer;
 use super::scheduler::Request;
 use super::tables::{Tables, View};

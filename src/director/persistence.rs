@@ -13,9 +13,10 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::quality::SeedableRandomState;
 
+use super::cluster::Persistence;
 use super::cluster::config::masked;
-use super::cluster::{Persistence, Slot};
 use super::connection::table::{hasher, shards};
+use super::real_server::Slot;
 use crate::time::Moment;
 
 /// As in IPVS, where ip_vs_conn_expire() retries after 60 s.

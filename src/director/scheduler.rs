@@ -24,7 +24,7 @@ pub mod wrr;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::cluster::RealServer;
+use super::real_server::RealServer;
 use crate::packet::Flow;
 use crate::time::Moment;
 
@@ -145,7 +145,7 @@ pub(crate) mod testing {
     //! Real servers for the schedulers' own tests.
 
     use super::*;
-    use crate::director::cluster::{Live, Path, RealServerConfig, Slot};
+    use crate::director::real_server::{Live, Path, RealServerConfig, Slot};
     use crate::encapsulation;
 
     /// One real server: weight, active, inactive connections; RIPs count up from 10.0.0.1.

@@ -3,9 +3,10 @@
 
 use arc_swap::ArcSwap;
 
-use super::cluster::{Cluster, OnRemoved, RealServer, Slot};
+use super::cluster::{Cluster, OnRemoved};
 use super::connection::{Change, Table};
 use super::persistence::{TemplateChange, TemplateKey, Templates};
+use super::real_server::{RealServer, Slot};
 use crate::time::Moment;
 
 /// Connections and templates.

@@ -2,7 +2,7 @@
 
 use std::net::IpAddr;
 
-use super::cluster::Slot;
+use super::real_server::Slot;
 use crate::packet::Malformed;
 use crate::packet::reasons::drop_reasons;
 

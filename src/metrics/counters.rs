@@ -218,7 +218,7 @@ impl RealserverCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::director::cluster::Slot;
+    use crate::director::real_server::Slot;
     use crate::director::verdict::Route;
     use crate::realserver::verdict::Delivery;
 

@@ -7,7 +7,8 @@ use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::counters::{BySlot, DirectorCounters};
 use super::estimator::Estimator;
-use crate::director::cluster::{Cluster, Live, RealServer, VirtualService};
+use crate::director::cluster::{Cluster, VirtualService};
+use crate::director::real_server::{Live, RealServer};
 
 /// Connections, packets and bytes; or as many per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -20,7 +20,8 @@ use super::{Api, CHUNK, Refusal, json, json_lines};
 use crate::control::model::{Connection, Connections, ErrorBody, Kind};
 use crate::control::{Code, ControlError};
 use crate::daemon::control::Shared;
-use crate::director::cluster::{Cluster, RealServer, Slot};
+use crate::director::cluster::Cluster;
+use crate::director::real_server::{RealServer, Slot};
 use crate::director::{connection, persistence};
 
 const PAGE_DEFAULT: usize = 1_000;

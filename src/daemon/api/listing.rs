@@ -12,6 +12,7 @@ use crate::control::operation::Drain;
 use crate::daemon::control::{Published, Shared};
 use crate::director::cluster::{self, VirtualServiceConfig};
 use crate::director::connection;
+use crate::director::real_server;
 use crate::director::scheduler::mh;
 use crate::metrics::ledger::{Reading, Totals};
 
@@ -22,7 +23,7 @@ pub fn virtual_service(
 ) -> VirtualService {
     let (own, servers) = readings(service, shared);
     let VirtualServiceConfig { name, matchers, scheduler, persistence, is_one_packet, .. } = &service.config;
-    let real_server = |config: &cluster::RealServerConfig| {
+    let real_server = |config: &real_server::RealServerConfig| {
         let index = service.real_servers.iter().position(|server| server.config.rip == config.rip)?;
         let drain = published.drains.get(&(name.clone(), config.rip));
         Some(of_server(&service.real_servers[index], servers[index], drain, shared))
@@ -49,7 +50,7 @@ pub fn virtual_service(
 }
 
 fn of_server(
-    server: &cluster::RealServer,
+    server: &real_server::RealServer,
     reading: Reading,
     drain: Option<&Drain>,
     shared: &Shared,
@@ -85,7 +86,7 @@ pub fn all_statistics(published: &Published, shared: &Shared) -> AllStatistics {
         let (own, servers) = readings(service, shared);
         sum = sum.plus(&own.since_zero);
         sum_rates = sum_rates.plus(&own.rates);
-        let numbers = |(server, reading): (&Arc<cluster::RealServer>, Reading)| ServerStatistics {
+        let numbers = |(server, reading): (&Arc<real_server::RealServer>, Reading)| ServerStatistics {
             name: server.config.name.clone(),
             statistics: statistics(reading.since_zero),
             rates: rates(reading.rates),

@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::time::Duration;
 
 use crate::director::connection::Timeouts;
+use crate::director::real_server::{Path, RealServerConfig};
 use crate::director::scheduler;
 use crate::encapsulation::Ttl;
 use crate::packet::Protocol;
@@ -220,37 +221,6 @@ pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
             Ipv6Addr::from(u128::from(v6) & mask).into()
         }
     }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RealServerConfig {
-    pub name: String,
-    pub rip: IpAddr,
-    /// 0 to 65535; 0 is quiesced.
-    pub weight: u32,
-    /// At this many connections it stops getting new ones; 0: no limit (`ipvsadm -x`).
-    pub upper_threshold: u32,
-    /// Below this many it gets new ones again; 0: three quarters of the upper threshold (`ipvsadm -y`).
-    pub lower_threshold: u32,
-    /// `None`: taken from the host's routes.
-    pub path_mtu: Option<u16>,
-}
-
-impl RealServerConfig {
-    /// A real server with every default, named by its address.
-    pub fn new(rip: IpAddr, weight: u32) -> RealServerConfig {
-        let name = rip.to_string();
-        RealServerConfig { name, rip, weight, upper_threshold: 0, lower_threshold: 0, path_mtu: None }
-    }
-}
-
-/// The host's route to one real server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Path {
-    /// The source address of the outer packets (DIP).
-    pub source: Ipv4Addr,
-    /// In bytes, outer packet included.
-    pub mtu: u16,
 }
 
 /// What only the host knows; everything may be missing, as in `explain`.

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::key::KeyV4;
 use super::{Event, State, Timeouts};
-use crate::director::cluster::Slot;
+use crate::director::real_server::{Activity, Slot};
 use crate::packet::Flow;
 use crate::time::Moment;
 
@@ -24,7 +24,7 @@ impl Entry {
     }
 
     pub(super) fn activity(&self) -> Activity {
-        Activity::of(self.state)
+        self.state.activity()
     }
 }
 
@@ -41,20 +41,6 @@ impl TemplatePrefix {
 
     pub const fn length(self) -> u8 {
         self.0.get() - 1
-    }
-}
-
-/// Which of a real server's two counts includes a connection. As in IPVS, UDP is always inactive; TCP is
-/// active while half open or established (tcp_state_active_table).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    Active,
-    Inactive,
-}
-
-impl Activity {
-    pub const fn of(state: State) -> Activity {
-        if state.is_active() { Activity::Active } else { Activity::Inactive }
     }
 }
 
@@ -115,7 +101,7 @@ pub struct NewConnection {
 impl NewConnection {
     /// The count of its real server that will include it.
     pub const fn activity(&self, protocol: u8) -> Activity {
-        Activity::of(State::born(protocol).next(self.event))
+        State::born(protocol).next(self.event).activity()
     }
 }
 

@@ -82,7 +82,7 @@ mod tests {
     use super::super::table::hasher;
     use super::super::{Event, Inserted, NewConnection, Table, Timeouts};
     use super::Shares;
-    use crate::director::cluster::Slot;
+    use crate::director::real_server::Slot;
     use crate::packet::Flow;
     use crate::time::Moment;
 

@@ -17,7 +17,7 @@ use super::entry::{Answer, Change, Claim, Entry, Found, Inserted, NewConnection,
 use super::key::{FlowKey, Key, KeyV4, KeyV6};
 use super::shares::Shares;
 use super::{Event, State, Timeouts};
-use crate::director::cluster::Slot;
+use crate::director::real_server::Slot;
 use crate::packet::Flow;
 use crate::time::Moment;
 

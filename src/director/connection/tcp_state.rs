@@ -3,6 +3,7 @@
 //! The table is IPVS's INPUT-ONLY table (tcp_states in net/netfilter/ipvs/ip_vs_proto_tcp.c). States that
 //! cannot occur with one-way traffic are kept, so that the table is complete.
 
+use crate::director::real_server::Activity;
 use crate::packet::protocol;
 use crate::packet::tcp::Flags;
 
@@ -52,6 +53,11 @@ impl State {
     /// never does.
     pub const fn is_active(self) -> bool {
         matches!(self, State::Established | State::SynSent | State::SynRecv | State::SynAck)
+    }
+
+    /// In which of its real server's two counts a connection in this state is counted.
+    pub const fn activity(self) -> Activity {
+        if self.is_active() { Activity::Active } else { Activity::Inactive }
     }
 
     /// Whether the client has closed the connection: a new SYN on the same ports then begins a new one (IPVS,

@@ -4,8 +4,8 @@
 use std::collections::VecDeque;
 
 use super::super::classify::{Content, Packet};
-use super::super::cluster::RealServer;
 use super::super::path::Owed;
+use super::super::real_server::RealServer;
 use super::super::reply::Answer;
 use super::super::verdict::{DropReason, Memory};
 use super::{Choice, Journey, Refusal};

@@ -23,7 +23,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::super::classify::is_martian_source;
-use super::super::cluster::{Cluster, RealServer, VirtualService};
+use super::super::cluster::{Cluster, VirtualService};
+use super::super::real_server::RealServer;
 use super::super::reply::{self, Answer, TokenBucket};
 use super::super::tables::Tables;
 use super::{MTU_MIN, Owed};

@@ -10,7 +10,7 @@ use std::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use super::{Options, Request};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 use crate::packet::Flow;
 use crate::time::Moment;
 

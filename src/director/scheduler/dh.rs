@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::common::{Buckets, KeyedHash};
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row { name: "dh", summary: "by the VIP", flags: &[], is_stateless: false, build };
 

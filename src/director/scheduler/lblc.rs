@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::common::{Destinations, index_of, is_overworked, least_loaded};
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row {
     name: "lblc",

@@ -6,7 +6,7 @@ use std::sync::Arc;
 
 use super::common::{DESTINATION_TIMEOUT, Destination, Destinations, index_of, is_overworked, least_loaded};
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 use crate::time::Moment;
 
 pub const ROW: Row = Row {

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::common::{Buckets, KeyedHash};
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row {
     name: "mh",

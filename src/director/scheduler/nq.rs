@@ -6,7 +6,7 @@ use std::sync::Arc;
 use super::common::least_loaded;
 use super::sed::expected_delay;
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row {
     name: "nq",

@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use super::common::least_loaded;
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row =
     Row { name: "sed", summary: "shortest expected delay", flags: &[], is_stateless: false, build };
