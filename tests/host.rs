@@ -62,7 +62,7 @@ fn a_route_captures_a_vip_that_is_not_local() {
         assert_eq!(host.vips()[&VIP].capture, Capture::Route);
 
         bed.client.send(VIP, "by route");
-        // Forwarding has decremented the TTL once (decisions.md C6).
+        // Forwarding has decremented the TTL once (ip_forward()).
         assert_eq!(captured(&tun, "by route"), (CLIENT, VIP, 63));
         assert_eq!(read_sysctl("net/ipv4/neigh/eth0/proxy_delay"), 0);
         assert_eq!(read_sysctl("net/ipv4/conf/all/forwarding"), 0, "ip_forward is not touched");

@@ -1,5 +1,5 @@
-//! The director's journeys as a table: a packet, its fate, what leaves. Names begin with the row of
-//! bad-input.md §4 they show; every drop reason has a row. Whatever leaves in a test of this file is read by
+//! The director's journeys as a table: a packet, its fate, what leaves. Names begin with the id,
+//! as in docs/standards.md, that they show; every drop reason has a row. Whatever leaves in a test of this file is read by
 //! `journey/oracle.rs`.
 
 use std::collections::BTreeSet;

@@ -1,5 +1,5 @@
-//! The real server's journeys as a table. Names begin with the row of bad-input.md §5 they show; every
-//! drop reason has a row.
+//! The real server's journeys as a table. Names begin with the id, as in docs/standards.md, that they show;
+//! every drop reason has a row.
 
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
@@ -273,7 +273,7 @@ fn offload_of(mtu: u16, inner: &[u8]) -> (Option<PartialChecksum>, Option<Segmen
 const TCP_CHECKSUM: Option<PartialChecksum> = Some(PartialChecksum { start: 20, field: 36 });
 const UDP_CHECKSUM: Option<PartialChecksum> = Some(PartialChecksum { start: 20, field: 26 });
 
-/// datapath.md §3.6: what the kernel does not say is found out again.
+/// The kernel does not tell a raw socket which checksums are still to be completed.
 #[test]
 fn begun_checksums_are_marked_for_the_host() {
     let offload_of = |inner: &[u8]| offload_of(MTU, inner);

@@ -1,6 +1,6 @@
 //! A seeded world against a plain model: clients, real servers that come and go, weights, floods, time.
 //!
-//! The model knows the rules of ipvs.md §4 and §8 by heart, in a `BTreeMap` and a few lines; after every
+//! The model states the rules of IPVS for states and reuse (ip_vs_proto_tcp.c, ip_vs_core.c) in a `BTreeMap` and a few lines; after every
 //! step the director must agree with it. `LVS_TUND_SEEDS` sets how many seeds are tried (default 256),
 //! `LVS_TUND_SEED` replays one.
 

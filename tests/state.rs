@@ -156,7 +156,7 @@ fn one_packet_scheduling_is_for_datagrams_only() {
     assert_eq!(route_of(&world.handle(&segment(ACK))), (Ok(2), Memory::Known));
 }
 
-/// ipvs.md §4.5: a look every 60 s, the first when the template's own time is over.
+/// ip_vs_conn_expire(): a template that connections use is looked at every 60 s, first when its own time is over.
 #[test]
 fn a_template_ends_at_the_first_look_that_finds_no_connection() {
     for (connection_ends, template_ends) in [

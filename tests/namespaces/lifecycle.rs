@@ -125,8 +125,8 @@ fn flood(lab: &Lab, client: &lab::Host, is_over: &AtomicBool) {
     }
 }
 
-/// The table of connections dies with its director: what goes on is reset, so that the client learns of it at
-/// once (decisions.md C8), and a new connection is served.
+/// The connection table dies with its director: an established connection is reset, so that the client notices at
+/// once, and a new connection is served.
 pub fn director_restarted() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
