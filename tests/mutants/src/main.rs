@@ -28,7 +28,7 @@ Without FILE: all files of tests/mutants/files.toml.
   --list            print the changes and try none
 ";
 /// A test that takes longer than this is left out.
-const SLOW: Duration = Duration::from_secs(60);
+const SLOW: Duration = Duration::from_secs(120);
 /// A sample leaves out tests slower than this.
 const SLOW_IN_SAMPLE: Duration = Duration::from_secs(5);
 
