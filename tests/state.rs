@@ -50,6 +50,18 @@ fn route_of(verdict: &Verdict) -> (Result<u8, Verdict>, Memory) {
     (server_of(verdict), memory_of(verdict))
 }
 
+/// Only a SYN begins a connection anew: a datagram of a known flow stays with its quiesced real server.
+#[test]
+fn datagrams_of_a_known_flow_stay_with_a_quiesced_server() {
+    let mut world = World::of(vec![dns("rr")]);
+    let first = server_of(&question(&mut world, 1)).expect("a real server");
+    world.change(|config| config.virtual_services[0].real_servers[usize::from(first) - 1].weight = 0);
+    for n in 2..6 {
+        assert_ne!(server_of(&question(&mut world, n)), Ok(first), "a new flow goes elsewhere");
+    }
+    assert_eq!(route_of(&question(&mut world, 1)), (Ok(first), Memory::Known));
+}
+
 /// The kernel's net/netfilter/ipvs/ip_vs_proto_tcp.c: `tcp_states` for INPUT-ONLY, `tcp_state_active_table` and
 /// `tcp_timeouts`. A column is the state before.
 #[test]

@@ -136,4 +136,11 @@ mod tests {
         assert!(forgotten < flows.len() / 100, "{forgotten} of a quarter of the table");
         assert!((flows.end..flows.end * 2).all(|port| recalled(port).is_none()), "never remembered");
     }
+
+    #[test]
+    fn the_sets_divide_the_table() {
+        let sets = (0..ENTRIES / WAYS).map(|tag| set_of(tag as u64));
+        assert!(sets.flatten().eq(0..ENTRIES));
+        assert_eq!(set_of(u64::MAX), ENTRIES - WAYS..ENTRIES);
+    }
 }
