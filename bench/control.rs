@@ -1,12 +1,12 @@
-//! What it costs to read and change a running director: `cargo bench --bench control`.
+//! The cost of reading and changing a running director: `cargo bench --bench control`.
 //!
-//! The real binary in the lab: listings, a stream of a million connections, reloads and writes under traffic. And
-//! the steps of a change by themselves, by the number of services.
+//! Runs the real binary in the lab: listings, a stream of a million connections, reloads and writes under
+//! traffic. It also times the steps of a change separately, by number of services.
 //!
-//! Two cores shared with other work: 16,000 services are listed in 73 ms (the bar: 100 ms), a million connections
-//! streamed in 0.7 s (3 s), a reload that changes one of 1,000 services takes 15 ms (50 ms), and one client makes
-//! 1,078 changes per second among 1,000 services and 3,146 among 10, one after the other, under traffic of which no
-//! datagram is lost (1,000 per second).
+//! On two cores shared with other work: listing 16,000 services takes 73 ms (bar: 100 ms), streaming a
+//! million connections 0.7 s (3 s), and a reload that changes one of 1,000 services 15 ms (50 ms). One client
+//! makes 1,078 changes per second among 1,000 services and 3,146 among 10, one after the other, under traffic
+//! (1,000 datagrams per second) that loses no datagram.
 
 use std::hint::black_box;
 use std::net::{Ipv4Addr, UdpSocket};
@@ -29,7 +29,7 @@ use serde::de::IgnoredAny;
 const VIP: &str = "172.25.3.100";
 
 fn main() -> ExitCode {
-    // Enters a user namespace before any thread.
+    // Must enter the user namespace before any thread starts.
     let entered = lab::enter().and_then(|_| lab::require_tun());
     for services in [1_000, 16_000] {
         steps(services);
@@ -44,7 +44,7 @@ fn main() -> ExitCode {
     }
 }
 
-/// The shortest, the middle and the longest of some runs.
+/// The shortest, median and longest of several runs.
 fn report(what: &str, runs: usize, mut run: impl FnMut()) {
     let mut took: Vec<Duration> = (0..runs)
         .map(|_| {
@@ -57,7 +57,8 @@ fn report(what: &str, runs: usize, mut run: impl FnMut()) {
     println!("{what:<64} {:>10.3?} {:>10.3?} {:>10.3?}", took[0], took[runs / 2], took[runs - 1]);
 }
 
-/// Services of two real servers each, on the VIP's ports; `weight` is that of the first one's first.
+/// Services with two real servers each, on the VIP's ports; `weight` is the weight of the first real server
+/// of the first service.
 fn file(head: &str, vip: &str, rips: [&str; 2], services: usize, weight: u32) -> String {
     let mut text = format!("{head}\n");
     for index in 0..services {
@@ -106,11 +107,11 @@ fn steps(services: usize) {
     let applied = || apply(&running, &operations, Moment::ZERO).unwrap_or_else(|error| panic!("{error}"));
     report("  set a weight", 50, || drop(black_box(applied())));
     let next = applied().running.cluster;
-    report("  whether services can stand side by side", 50, || {
+    report("  check services for conflicts", 50, || {
         black_box(consistency::check(&next.virtual_services)).unwrap_or_else(|found| panic!("{found:?}"));
     });
-    report("  what is different", 50, || drop(black_box(diff::clusters(&running.cluster, &next))));
-    report("  what a file says anew", 50, || {
+    report("  compare two clusters", 50, || drop(black_box(diff::clusters(&running.cluster, &next))));
+    report("  merge a changed file", 50, || {
         drop(black_box(diff::merge(&plan.cluster, &changed.cluster, &running.cluster)));
     });
     let cluster = Cluster::new(running.cluster.clone(), HostView::default());
@@ -154,7 +155,7 @@ fn listings() -> Result<(), LabError> {
         "\na director                                                        shortest     middle    longest"
     );
     let lab = topology()?;
-    // The VIP's 65,535 UDP ports are one service: flows enough for a million connections.
+    // One service has the VIP's 65,535 UDP ports: enough flows for a million connections.
     let vip = lab.vip;
     let all_ports = format!(
         "[[virtual_service]]\nname = \"udp\"\nprotocol = \"udp\"\nvip = \"{vip}\"\nport = \"all\"\n\
@@ -179,11 +180,11 @@ fn listings() -> Result<(), LabError> {
         listed.unwrap_or_else(|error| panic!("{error}"));
         assert!(connections >= 1_000_000, "{connections} connections");
     });
-    println!("  the director's memory then: {}", memory(director.id()));
+    println!("  the director's memory after that: {}", memory(director.id()));
     Ok(())
 }
 
-/// Resident memory, now and at most.
+/// Resident memory, current and peak.
 fn memory(process: u32) -> String {
     let status = std::fs::read_to_string(format!("/proc/{process}/status")).unwrap_or_default();
     let lines: Vec<&str> =
@@ -191,7 +192,7 @@ fn memory(process: u32) -> String {
     lines.join(", ").replace('\t', " ")
 }
 
-/// One datagram each, again where one was lost, until the director knows so many.
+/// One datagram per flow, repeated for those that were lost, until the director knows `wanted` connections.
 fn open_connections(lab: &Lab, wanted: usize) {
     let sockets: Vec<UdpSocket> =
         (0..16).map(|_| lab.client().udp_socket().unwrap_or_else(|error| panic!("{error}"))).collect();
@@ -199,7 +200,7 @@ fn open_connections(lab: &Lab, wanted: usize) {
     for _ in 0..5 {
         for port in 1..=u16::MAX {
             for socket in &sockets {
-                // A queue that is full loses it; the next round sends it again.
+                // A full queue loses it; the next round sends it again.
                 let _ = socket.send_to(b"x", (lab.vip, port));
             }
             if port.is_multiple_of(64) {
@@ -213,7 +214,7 @@ fn open_connections(lab: &Lab, wanted: usize) {
     panic!("{} connections, not {wanted}", known());
 }
 
-/// Reloads and writes under traffic, none of which may be lost.
+/// Reloads and writes under traffic, which must not lose a datagram.
 fn writes() -> Result<(), LabError> {
     for services in [10, 1_000] {
         println!(

@@ -1,7 +1,7 @@
-//! What the core costs, without any socket: `cargo bench --bench core`.
+//! The cost of the core, without any socket: `cargo bench --bench core`.
 //!
-//! Medians of two runs on two virtual cores of an AMD EPYC (L2 1 MiB each, L3 32 MiB shared with
-//! others), Linux 6.18; whole runs differ by 30 %, so compare within one.
+//! Medians of two runs on two virtual cores of an AMD EPYC (L2 1 MiB each, L3 32 MiB shared with others),
+//! Linux 6.18. Whole runs differ by 30 %, so compare within one run.
 //!
 //! | what | measured | bar |
 //! |---|---|---|
@@ -13,12 +13,14 @@
 //! | sweep of a million entries that all end | 26 ms over 4096 shards: 6 µs a lock | 100 µs a lock |
 //! | `mh` table of 65,537 for 1000 real servers | 1.9, 2.1 ms | 20 ms |
 //!
-//! Moves of `mh` when one of N leaves are held down by a unit test in `scheduler/mh.rs`.
+//! A unit test in `scheduler/mh.rs` bounds how many connections move under `mh` when one of N real servers
+//! leaves.
 //!
-//! Why a million flows miss the bar: on this machine one dependent access to memory costs 165 to 218 ns
-//! (pointer chase over 64 and 128 MiB), and dashmap needs two, control byte and bucket: its bare `get_mut` over
-//! a million entries of this size costs 436 ns. Huge pages (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`) bring it
-//! from 577 to 490 ns in one run. Fetching a batch's buckets ahead would hide it, but needs the map's inside.
+//! Why a million flows miss the bar: on this machine one dependent memory access costs 165 to 218 ns (pointer
+//! chase over 64 and 128 MiB), and dashmap needs two, control byte and bucket. Its bare `get_mut` over a
+//! million entries of this size costs 436 ns. Huge pages (`GLIBC_TUNABLES=glibc.malloc.hugetlb=1`) reduce it
+//! from 577 to 490 ns in one run. Prefetching the buckets of a batch would hide the latency, but needs access
+//! to the map's internals.
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
@@ -61,7 +63,7 @@ fn world(scheduler: &'static str, real_servers: u32, connections_max: usize) -> 
     World { director: Director::new(cluster.clone(), tables.clone(), 7), tables, cluster }
 }
 
-/// One frame whose client changes: address and port of flow `n`, header checksum mended.
+/// One frame with a variable client: address and port of flow `n`, with the header checksum updated.
 struct Client {
     frame: Frame,
     sum: u32,
@@ -87,7 +89,7 @@ impl Client {
         packet[20..22].copy_from_slice(&(1024 + (n & 15) as u16).to_be_bytes());
     }
 
-    /// Lets the director wrap the packet, and takes the wrapping off again.
+    /// Lets the director wrap the packet, then removes the wrapping again.
     fn send(&mut self, director: &mut Director, now: Moment) {
         let verdict = director.handle_packet(&mut self.frame, now);
         debug_assert!(matches!(verdict, Verdict::Transmit(_)), "{verdict:?}");
@@ -96,7 +98,7 @@ impl Client {
     }
 }
 
-/// Every number below `count` once, in an order that no cache foresees.
+/// Every number below `count` once, in an order that no cache can predict.
 fn shuffled(count: u32) -> Vec<u32> {
     let mut order: Vec<u32> = (0..count).collect();
     let mut state = 88_172_645_463_325_252u64;
@@ -120,7 +122,7 @@ fn fill(world: &mut World, count: u32) {
     assert_eq!(world.tables.connections.len(), count as usize);
 }
 
-/// Classify to encapsulated frame, the connection known.
+/// From classification to the encapsulated frame, for a known connection.
 fn hit(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("hit");
     group.throughput(Throughput::Elements(1));
@@ -140,7 +142,7 @@ fn hit(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// The same packet through nothing: what the loop around `hit` costs by itself.
+/// The same loop as `hit` without the director: what the harness itself costs.
 fn harness(criterion: &mut Criterion) {
     let order = shuffled(MILLION);
     let mut client = Client::new(ACK);
@@ -153,7 +155,7 @@ fn harness(criterion: &mut Criterion) {
     });
 }
 
-/// A SYN: classify, choose, remember, wrap. The table begins empty and grows.
+/// A SYN: classify, choose, record, wrap. The table starts empty and grows.
 fn new_connection(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("new_connection");
     for scheduler in scheduler::SCHEDULERS {
@@ -180,7 +182,7 @@ fn new_connection(criterion: &mut Criterion) {
     group.finish();
 }
 
-/// One look at every one of a million entries, none of them expired; and the worst case, all of them.
+/// Visits each of a million entries: once with none expired, and in the worst case with all of them expired.
 fn sweep(criterion: &mut Criterion) {
     let mut world = world("wlc", 100, MILLION as usize);
     fill(&mut world, MILLION);

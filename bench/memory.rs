@@ -1,15 +1,15 @@
-//! What a connection costs in memory, as the allocator counts it: `cargo bench --bench memory`.
+//! The memory that a connection costs, as counted by the allocator: `cargo bench --bench memory`.
 //!
-//! One million IPv4 connections: 66 bytes each, key, entry and the map's free places included; the bar is 112.
-//! Ten million: 57 bytes each, 0.57 GB; the bar is 1.2 GB.
+//! One million IPv4 connections: 66 bytes each, including key, entry and the map's free slots; the bar is
+//! 112. Ten million: 57 bytes each, 0.57 GB; the bar is 1.2 GB.
 #![allow(unsafe_code)]
 
 use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lvs_tund::director::cluster::Slot;
 use lvs_tund::director::connection::{Event, NewConnection, Table, Timeouts};
+use lvs_tund::director::real_server::Slot;
 use lvs_tund::packet::Flow;
 use lvs_tund::time::Moment;
 
@@ -17,7 +17,7 @@ struct Counting;
 
 static ALLOCATED: AtomicUsize = AtomicUsize::new(0);
 
-// SAFETY: every call is handed on to the system's allocator unchanged; the count is beside it.
+// SAFETY: every call is passed to the system's allocator unchanged; counting does not touch the memory.
 unsafe impl GlobalAlloc for Counting {
     unsafe fn alloc(&self, layout: Layout) -> *mut u8 {
         ALLOCATED.fetch_add(layout.size(), Ordering::Relaxed);

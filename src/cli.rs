@@ -1,4 +1,4 @@
-//! The command line: one file per subcommand; this door parses and turns failures into exit codes.
+//! The command line: one file per subcommand; this module parses it and turns failures into exit codes.
 
 pub mod check;
 pub mod connections;
@@ -38,49 +38,49 @@ struct Arguments {
 enum Command {
     /// Capture packets for the VIPs and send each connection to its real server
     Director(director::DirectorArguments),
-    /// Unwrap packets from the directors and hand them to this host
+    /// Unwrap packets from the directors and deliver them to this host
     Realserver(realserver::RealserverArguments),
     /// Build a small network on this machine, balance requests in it, and take it down again
     Demo(demo::DemoArguments),
-    /// Say what would become of a packet, why, and what would leave
+    /// Show what happens to a packet, why, and which packets would be sent
     Explain(explain::ExplainArguments),
-    /// Say whether a configuration file is valid, and if not, what and where
+    /// Check whether a configuration file is valid, and report what is wrong and where
     Check(check::CheckArguments),
     /// Show a running director: virtual services, real servers, connections, rates
     Status(status::StatusArguments),
     /// Show the connections of a running director
     Connections(connections::ConnectionsArguments),
-    /// Give a real server another weight; 0 quiesces it
+    /// Change the weight of a real server; 0 quiesces it
     Weight(weight::WeightArguments),
     /// Quiesce a real server, wait until its connections are gone, then remove or keep it
     Drain(drain::DrainArguments),
-    /// End a drain: the real server gets its weight back, also if the drain has removed it
+    /// End the drain of a real server, or bring back one that a drain has removed; restores its weight
     Undrain(undrain::UndrainArguments),
-    /// Let a running director read its configuration file again
+    /// Reload the running director's configuration file
     Reload(reload::ReloadArguments),
-    /// Write the configuration in force as a file
+    /// Write the running configuration as a file
     Save(save::SaveArguments),
-    /// Say how a configuration file differs from what is in force; what `reload` would take over of it says
-    /// `reload --dry-run`
+    /// Show how a configuration file differs from the running configuration; see `reload --dry-run` for what
+    /// a reload would apply
     Diff(diff::DiffArguments),
-    /// Take ipvsadm's commands, for a running director; also under the name ipvsadm
+    /// Run ipvsadm's commands against a running director; also available under the name ipvsadm
     #[command(disable_help_flag = true)]
     Ipvsadm(IpvsadmArguments),
 }
 
-/// For the help text: its words are read by a grammar of their own.
+/// For the help text only: ipvsadm's own grammar reads the words.
 #[derive(Debug, clap::Args)]
 struct IpvsadmArguments {
-    /// As `lvs-tund ipvsadm -h` says
+    /// See `lvs-tund ipvsadm -h`
     #[arg(trailing_var_arg = true, allow_hyphen_values = true)]
     words: Vec<OsString>,
 }
 
-/// For whom something is printed.
+/// Who reads the output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
 pub enum Format {
     Text,
-    /// Stable keys.
+    /// JSON with stable keys.
     Json,
 }
 
@@ -93,7 +93,7 @@ impl From<Format> for crate::daemon::LogFormat {
     }
 }
 
-/// Runs the command named by `arguments` (the first is the program's own name).
+/// Runs the command given by `arguments` (the first is the program's own name).
 pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments: Vec<OsString> = arguments.into_iter().collect();
     if let Some((name, words)) = words_for_ipvsadm(&arguments) {
@@ -102,7 +102,8 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // clap exits 2 for usage and 0 for help and version; a closed standard output is no news.
+            // clap exits 2 for usage errors and 0 for help and version; a closed standard output is not an
+            // error.
             let _ = error.print();
             return ExitCode::from(error.exit_code() as u8);
         }
@@ -126,14 +127,14 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // `eprintln!` would panic where nobody listens.
+            // `eprintln!` would panic if nobody reads the output.
             let _ = writeln!(std::io::stderr(), "lvs-tund: {failure}");
             ExitCode::from(failure.exit_code())
         }
     }
 }
 
-/// What stands behind a name of ipvsadm's, be it the program's or its first word.
+/// The words after one of ipvsadm's names, whether that is the program's name or its first argument.
 fn words_for_ipvsadm(arguments: &[OsString]) -> Option<(ipvsadm::Name, &[OsString])> {
     let (program, words) = arguments.split_first()?;
     if let Some(name) = Path::new(program).file_name().and_then(ipvsadm::Name::of) {
@@ -143,11 +144,11 @@ fn words_for_ipvsadm(arguments: &[OsString]) -> Option<(ipvsadm::Name, &[OsStrin
     (word == "ipvsadm").then_some((ipvsadm::Name::Ipvsadm, words))
 }
 
-/// Whether somebody still reads standard output.
+/// Whether standard output still has a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Reader {
     Listens,
-    /// As behind `| head`: no failure, and no reason to go on.
+    /// Closed, as behind `| head`: not a failure, but no reason to continue.
     Gone,
 }
 
@@ -161,7 +162,7 @@ fn print(text: &str) -> Result<Reader, Failure> {
     }
 }
 
-/// Rows of any number, printed some thousand at a time.
+/// Any number of rows, printed in chunks of some thousand.
 #[derive(Default)]
 struct Pages {
     text: String,
@@ -169,10 +170,10 @@ struct Pages {
 }
 
 impl Pages {
-    /// As much as a pipe takes at once (pipe(7)).
+    /// As much as a pipe accepts at once (pipe(7)).
     const SIZE: usize = 64 << 10;
 
-    /// Breaks when nobody reads any more.
+    /// Breaks when nobody reads the output any more.
     fn push(&mut self, row: &str) -> ControlFlow<()> {
         self.text.push_str(row);
         if self.text.len() < Pages::SIZE { ControlFlow::Continue(()) } else { self.flush() }
@@ -187,7 +188,7 @@ impl Pages {
         ControlFlow::Break(())
     }
 
-    /// Prints what is left.
+    /// Prints the rest.
     fn end(mut self) -> Result<(), Failure> {
         if self.outcome.is_none() {
             _ = self.flush();
@@ -196,13 +197,13 @@ impl Pages {
     }
 }
 
-/// A file's text.
+/// Reads a text file.
 fn read(path: &Path) -> Result<String, Failure> {
     let bytes = std::fs::read(path)
-        .map_err(|error| Failure::Refused(format!("{}: cannot be read: {error}", path.display())))?;
+        .map_err(|error| Failure::Refused(format!("{}: cannot read: {error}", path.display())))?;
     String::from_utf8(bytes).map_err(|error| {
         let line =
             error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-        Failure::Refused(format!("{}:{line}: is not UTF-8 text", path.display()))
+        Failure::Refused(format!("{}:{line}: not UTF-8 text", path.display()))
     })
 }

@@ -1,7 +1,7 @@
 //! Configuration: [`keys`] has one row for each key, [`mod@toml`] is what was written and may be wrong, [`plan`] what may
 //! be relied on; [`diff`] says what changes from one plan to the next, [`write`](mod@write) turns one into text again.
 //!
-//! Pure: text in, plan out. Every error names file, line and key, and says what was expected.
+//! Pure: text in, plan out. Every error names file, line and key, and states what was expected.
 
 pub mod advice;
 pub mod consistency;
@@ -13,17 +13,18 @@ pub mod kinds;
 pub mod plan;
 mod suggest;
 pub mod toml;
+pub mod types;
 pub mod write;
 
 use std::fmt;
 use std::ops::Range;
 
-/// Why a configuration is refused. One line: where, what, what was expected.
+/// Why a configuration is refused, in one line: where, what, what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
-    /// Name of the file, as given.
+    /// The name of the file, as given.
     pub file: String,
-    /// Counted from 1; `None` for what concerns the file as a whole.
+    /// Counted from 1; `None` if the error concerns the file as a whole.
     pub line: Option<usize>,
     pub message: String,
 }
@@ -39,7 +40,7 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
-/// The text of one file, to turn byte ranges into lines.
+/// The text of one file; turns byte ranges into line numbers.
 pub struct Source<'a> {
     pub name: &'a str,
     pub text: &'a str,
@@ -59,12 +60,12 @@ impl Source<'_> {
     }
 }
 
-/// Whatever a file holds, its error is one line and leaves the reader's terminal alone.
+/// Whatever a file contains, its error is one line and free of control characters.
 fn one_line(message: String) -> String {
     message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// The beginning of what was written, so that a long line makes no long message.
+/// The beginning of what was written, so that a long line does not make a long message.
 fn clipped(written: &str) -> String {
     const SHOWN_MAX: usize = 80;
     let mut shown: String = written.chars().take(SHOWN_MAX).collect();

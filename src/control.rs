@@ -1,5 +1,5 @@
-//! Changing a running director: what is said about it, what it is told, and what that does to its
-//! configuration. The daemon holds the configuration in force and serves this over HTTP.
+//! Changing a running director: its reports, its requests, and their effect on its configuration. The daemon
+//! holds the running configuration and serves this over HTTP.
 //!
 //! [`model`] is the JSON both ways, [`operation`] applies what was told, [`state`] keeps what drains do apart from what
 //! is configured, [`client`] asks a running director, [`ipvsadm`] is the command line of that name.

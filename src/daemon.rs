@@ -1,5 +1,5 @@
-//! The loops: workers, timers, signals, the clock, the metrics server. The only room that wires the others
-//! together; it does not look into packets.
+//! The loops: workers, timers, signals, the clock, the metrics server. The only room that connects the
+//! others; it does not look into packets.
 
 mod api;
 mod clock;
@@ -26,10 +26,10 @@ pub use director::run as run_director;
 pub use logging::LogFormat;
 pub use realserver::run as run_realserver;
 
-/// What the command line says beside the plan.
+/// Command-line options that are not part of the plan.
 #[derive(Clone, Copy, Debug)]
 pub struct Options {
-    /// False: the host is left alone and the commands that would be needed are printed.
+    /// False: leave the host alone and print the commands that would be needed.
     pub changes_host: bool,
     pub log_format: LogFormat,
 }

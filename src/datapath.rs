@@ -1,7 +1,7 @@
 //! Packets in and out of the program, in batches: one file per datapath, one row in [`DATAPATHS`].
 //!
-//! The only room with `unsafe`. Reads lengths and virtio headers, nothing else: what a packet says is
-//! not looked at here.
+//! The only room with `unsafe`. It reads lengths and virtio headers and does not look at the packets
+//! themselves.
 
 #![allow(unsafe_code)]
 
@@ -16,35 +16,36 @@ use std::os::fd::BorrowedFd;
 
 use crate::packet::Frame;
 
-/// Frames a worker handles between two looks at its other duties. datapath.md §3.7: the TUN queue must
-/// be drained before sleeping, and DT-5: 32 to 128 per sendmmsg pay.
+/// Frames that a worker handles before it turns to its other duties: a TUN read returns one packet, and a
+/// batch of 32 to 128 in one sendmmsg(2) is enough to make the system call cheap.
 pub const BATCH: usize = 64;
 
-/// Where packets come from.
+/// The source of packets.
 pub trait Capture {
-    /// Fills frames from the front and says how many; 0 means there is nothing at the moment. Never waits.
+    /// Fills frames from the front and returns their number; 0 if there is no packet at the moment. Never
+    /// waits.
     ///
     /// # Errors
-    /// Only what makes further capture useless, such as a deleted device.
+    /// Only errors after which no capture is possible, such as a deleted device.
     fn capture(&mut self, frames: &mut [Frame]) -> io::Result<usize>;
 
-    /// What to wait on when there is nothing; `None` if more can never come.
+    /// The descriptor to wait on; `None` if no packet can follow.
     fn readiness(&self) -> Option<BorrowedFd<'_>>;
 }
 
-/// A frame of a batch that is to leave.
+/// A frame of a batch that is to be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Outgoing {
     /// Index into the batch's frames.
     pub frame: usize,
-    /// Next IP destination of the packet in it.
+    /// The next IP destination of the packet.
     pub to: IpAddr,
 }
 
-/// Where packets go.
+/// The destination of packets.
 pub trait Transmit {
-    /// Sends each of `outgoing`, in order; one that fails does not stop those behind it. `on_failure` is
-    /// told the position in `outgoing` and the cause.
+    /// Sends each of `outgoing`, in order; one that fails does not stop the others. `on_failure` gets the
+    /// position in `outgoing` and the error.
     fn transmit(
         &mut self,
         frames: &mut [Frame],
@@ -63,8 +64,8 @@ pub struct Row {
 
 pub const DATAPATHS: &[Row] = &[memory::ROW, pcap::ROW, raw_socket::ROW, tun::ROW];
 
-/// A batch of frames, each able to hold the largest packet. Their buffers lie apart from each other by
-/// an odd number of cache lines, so that headers do not all fall into the same cache set.
+/// A batch of frames, each large enough for the largest packet. Their buffers are offset by an odd number of
+/// cache lines, so that the headers do not all fall into the same cache set.
 pub fn frames(count: usize) -> Vec<Frame> {
     const CACHE_LINE: usize = 64;
     (0..count)

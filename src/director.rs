@@ -1,6 +1,6 @@
-//! The director's decision: what becomes of one packet. Pure: bytes, time and chance are handed in.
+//! The director's decision: what to do with one packet. Pure: bytes, time and chance are parameters.
 //!
-//! [`Director::handle_packet`] tells the whole story in the packet's order; each step is a file.
+//! [`Director::handle_packet`] performs the steps in the packet's order; each step is a file.
 
 pub mod classify;
 pub mod cluster;
@@ -10,6 +10,7 @@ pub mod fragment;
 mod journey;
 pub mod path;
 pub mod persistence;
+pub mod real_server;
 pub mod reply;
 pub mod scheduler;
 pub mod tables;
@@ -33,14 +34,14 @@ use reply::{Answer, TokenBucket};
 use tables::Tables;
 use verdict::{DropReason, Reply, Route, Verdict};
 
-/// Answers of our own per second and worker: ICMP errors and resets share one budget (RFC 1812
-/// §4.3.2.8), echo and "too big" have their own. The values are Linux's `icmp_msgs_per_sec` and `icmp_msgs_burst`.
+/// Replies per second and worker: ICMP errors and resets share one budget (RFC 1812 §4.3.2.8), echo replies
+/// and "too big" have their own. The values are Linux's `icmp_msgs_per_sec` and `icmp_msgs_burst`.
 const ANSWERS_PER_SECOND: u32 = 1000;
 const ANSWERS_BURST: u32 = 50;
-/// Two echoes of the largest size, which come in 45 pieces each and are answered by as many.
+/// Two echo requests of the largest size, which arrive in 45 pieces each and are answered in as many.
 const ECHOES_BURST: u32 = 100;
 
-/// One worker's view of a director: the shared snapshot and tables, and limits of its own.
+/// One worker's view of a director: the shared snapshot and tables, and its own limits.
 pub struct Director {
     cluster: Cache<Arc<ArcSwap<Cluster>>, Arc<Cluster>>,
     latest: Arc<ArcSwap<Cluster>>,
@@ -52,11 +53,11 @@ pub struct Director {
     outbox: Outbox,
 }
 
-/// What leaves beside the packet that was handled.
+/// A frame to send, or the fate of a held packet, in addition to the packet that was handled.
 pub enum Extra {
-    /// A further piece of a packet that was cut; the packet itself is counted already.
+    /// Another piece of a fragmented packet; the packet itself has been counted already.
     Piece { frame: Frame, to: IpAddr },
-    /// What a sender is told about the path while its packet goes on.
+    /// An error about the path for a sender whose packet is forwarded.
     Told { frame: Frame, to: IpAddr },
     /// The late fate of a packet whose verdict was `Hold`.
     Late { frame: Frame, bytes: usize, verdict: Verdict },
@@ -65,7 +66,7 @@ pub enum Extra {
 #[derive(Default)]
 struct Outbox {
     pieces: VecDeque<(Frame, IpAddr)>,
-    /// A copy of each packet whose sender is to be told something.
+    /// A copy of each packet whose sender gets an error.
     answers: VecDeque<(Frame, Answer)>,
     released: VecDeque<Vec<u8>>,
 }
@@ -73,12 +74,12 @@ struct Outbox {
 struct Limits {
     answers: TokenBucket,
     echoes: TokenBucket,
-    /// Of its own: whoever provokes other answers must not make paths into black holes.
+    /// A budget of its own: traffic that provokes other replies must not turn paths into black holes.
     sizes: TokenBucket,
 }
 
 impl Director {
-    /// `seed` is this worker's own: no two workers draw alike.
+    /// `seed` must differ between workers, so that they do not draw alike.
     pub fn new(cluster: Arc<ArcSwap<Cluster>>, tables: Arc<Tables>, seed: u64) -> Director {
         let bucket = |burst| TokenBucket::new(ANSWERS_PER_SECOND, burst);
         let limits = Limits {
@@ -98,8 +99,8 @@ impl Director {
         }
     }
 
-    /// Decides one packet. After `Transmit` the frame holds the encapsulated packet, after `Reply` the
-    /// answer; after `Drop` its content means nothing.
+    /// Decides one packet. After `Transmit` the frame contains the encapsulated packet, after `Reply` the
+    /// reply; after `Drop` its content is undefined.
     pub fn handle_packet(&mut self, frame: &mut Frame, now: Moment) -> Verdict {
         let Director { cluster, latest, tables, flood, fragments, chance, limits, outbox } = self;
         let mut journey =
@@ -131,8 +132,8 @@ impl Director {
         }
     }
 
-    /// What else is to leave, or has become of packets that were held; to be asked until `None` after each
-    /// batch, and from time to time while [`Director::is_waiting`].
+    /// Further frames to send, and the fates of held packets. Call it until `None` after each batch, and
+    /// regularly while [`Director::is_waiting`].
     pub fn poll_extra(&mut self, now: Moment) -> Option<Extra> {
         if let Some((frame, to)) = self.outbox.pieces.pop_front() {
             return Some(Extra::Piece { frame, to });
@@ -161,7 +162,7 @@ impl Director {
 }
 
 impl Limits {
-    /// Turns a refusal into a reply if it has an answer and the budget allows it.
+    /// Turns a refusal into a reply, if it has one and the budget allows it.
     fn refuse(&mut self, frame: &mut Frame, refusal: Refusal, now: Moment) -> Verdict {
         let reason = refusal.reason;
         let silent = Verdict::Drop(reason.unwrap_or(DropReason::RateLimited));
@@ -181,7 +182,7 @@ impl Limits {
     }
 }
 
-/// A worker's own chance: splitmix64, which spreads any seed.
+/// A worker's source of chance: splitmix64, which works with any seed.
 struct Chance(u64);
 
 impl Chance {

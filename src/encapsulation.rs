@@ -1,5 +1,5 @@
-//! Wrapping for the way from the director to a real server: one file per format, both directions in
-//! it, and one row in [`ENCAPSULATIONS`].
+//! Encapsulation for the path from the director to a real server: one file per format, containing both
+//! directions, and one row in [`ENCAPSULATIONS`].
 //!
 //! Knows headers, MTU arithmetic and ECN; knows nothing of connections, schedulers or sockets.
 
@@ -16,7 +16,7 @@ use crate::packet::{Frame, Malformed};
 pub struct Row {
     /// The word in configuration files and in `ipvsadm --tun-type`.
     pub name: &'static str,
-    /// What it adds to a packet, outer IPv4 header included, in bytes.
+    /// Bytes added to a packet, including the outer IPv4 header.
     pub overhead: u16,
     /// IP protocol number of the outer header.
     pub protocol: u8,
@@ -26,7 +26,7 @@ pub struct Row {
 
 pub const ENCAPSULATIONS: &[Row] = &[ipip::ROW];
 
-/// The row called `name`.
+/// The row with this name.
 pub fn find(name: &str) -> Option<&'static Row> {
     ENCAPSULATIONS.iter().find(|row| row.name == name)
 }
@@ -35,53 +35,53 @@ pub fn find(name: &str) -> Option<&'static Row> {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ttl {
     Fixed(u8),
-    /// The inner packet's.
+    /// The inner packet's TTL.
     Inherit,
 }
 
 impl Default for Ttl {
-    /// decisions.md C5.
+    /// IANA's recommended default TTL.
     fn default() -> Ttl {
         Ttl::Fixed(64)
     }
 }
 
-/// What the outer header says beside what it takes from the packet.
+/// The fields of the outer header that do not come from the packet.
 #[derive(Clone, Copy, Debug)]
 pub struct Outer {
-    /// `0.0.0.0` leaves the choice, and the checksum over it, to the kernel's raw socket.
+    /// With `0.0.0.0` the kernel's raw socket chooses the address and computes the checksum.
     pub source: Ipv4Addr,
     pub destination: Ipv4Addr,
     pub ttl: Ttl,
-    /// Used when the outer packet may be fragmented (DF clear); unique per source and destination.
+    /// Used if the outer packet may be fragmented (DF clear); unique per source and destination.
     pub identification: u16,
-    /// The outer packet may be fragmented whatever the inner one says (decisions.md C3).
+    /// Clears DF in the outer header, whatever the inner one contains (RFC 2003 §5.1).
     pub ignores_df: bool,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CannotEncapsulate {
-    /// The outer total length would not fit 16 bits.
+    /// The outer total length would exceed 16 bits.
     TooBig,
     /// RFC 2003 §3.1: a packet whose TTL is 0 must not be encapsulated.
     Expired,
-    /// The frame holds no sound packet of a family this format carries.
+    /// The frame contains no valid packet of a family that this format supports.
     Malformed,
 }
 
-/// An outer packet taken apart; nothing is copied.
+/// A decapsulated outer packet; nothing is copied.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Decapsulated {
     pub outer_source: IpAddr,
     pub outer_destination: IpAddr,
     pub outer_tos: u8,
-    /// Where the inner packet lies, cut to its own total length.
+    /// The range of the inner packet, by its own total length.
     pub inner: Range<usize>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CannotDecapsulate {
-    /// The outer header cannot be read, or the inner one.
+    /// The outer or the inner header is not valid.
     Malformed(Malformed),
     /// Another kind of encapsulation than this format.
     WrongEncapsulation,

@@ -1,12 +1,12 @@
-//! Why a command ends without success: the two ways, and their exit codes.
+//! Why a command fails: the two kinds of failure and their exit codes.
 
-/// Why a command did not do what was asked. Every message is one line: what, where, what to do.
+/// Why a command failed. Every message is one line: what, where, what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {
-    /// Usage or configuration; nothing was touched. Exit code 2.
+    /// Wrong usage or configuration; nothing was changed. Exit code 2.
     #[error("{0}")]
     Refused(String),
-    /// It started and could not go on. Exit code 1.
+    /// It started and could not continue. Exit code 1.
     #[error("{0}")]
     Failed(String),
 }

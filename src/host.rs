@@ -1,15 +1,14 @@
-//! What a daemon changes on its host and undoes again: addresses, routes, rules, proxy neighbours,
+//! The changes that a daemon makes on its host and undoes again: addresses, routes, rules, proxy neighbours,
 //! sysctls, gratuitous ARP.
 //!
-//! A role states what it needs as a list of [`Change`]s; the ledger [`Changes`] makes what is missing,
-//! undoes what is needed no longer, finds what somebody else took away, and undoes everything at the end
-//! in reverse. [`DirectorHost`] and [`RealServerHost`] are the two roles. Nothing here starts an external
-//! program, and nothing is changed without a log line.
+//! A role states its needs as a list of [`Change`]s; the ledger [`Changes`] makes what is missing, undoes
+//! what is no longer needed, repairs what was undone by others, and undoes everything at the end in reverse
+//! order. [`DirectorHost`] and [`RealServerHost`] are the two roles. Nothing here starts an external program,
+//! and every change is logged.
 //!
-//! Whatever can live on the TUN device lives there, so that it dies with a killed daemon. What cannot
-//! (rules, copied routes, proxy neighbours) carries [`PROTOCOL`], so that the next start finds it and
-//! adopts or removes it.
-//! Sysctls a killed daemon leaves behind keep their values.
+//! Whatever can be attached to the TUN device is, so that it disappears with a killed daemon. The rest
+//! (rules, copied routes, proxy neighbours) carries [`PROTOCOL`], so that the next start finds it and adopts
+//! or removes it. Sysctls keep their values when a daemon is killed.
 
 pub mod announce;
 pub mod changes;
@@ -37,6 +36,6 @@ pub use refusal::OuterSource;
 /// `L`, outside the numbers that /etc/iproute2/rt_protos assigns.
 pub const PROTOCOL: u8 = 76;
 
-/// The routing table of the VIPs captured by rule. Unassigned in /etc/iproute2/rt_tables, and beyond the 8 bits
-/// that other programs hand out first.
+/// The routing table of the VIPs captured by rule. Unassigned in /etc/iproute2/rt_tables, and above the 8-bit
+/// numbers that other programs use first.
 pub const CAPTURE_TABLE: u32 = 7690;

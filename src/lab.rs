@@ -1,8 +1,8 @@
 //! The lab: a small network of namespaces on this machine, for `lvs-tund demo`, `tests/` and `bench/`.
 //!
-//! Clients, a director, real servers, a switch or a router: each a network namespace held by a thread of this
-//! process. Nothing is mounted and nothing is named on the machine, so that whatever happens to this process,
-//! the kernel takes the whole network down with it. No external program is needed.
+//! Clients, a director, real servers, a switch or a router: each is a network namespace held by a thread of
+//! this process. Nothing is mounted and nothing is named on the machine, so the kernel removes the whole
+//! network with this process, in whatever way it ends. No external program is needed.
 //!
 //! ```text
 //! same subnet                                  routed
@@ -13,7 +13,7 @@
 //!           172.25.3.0/24 (switch)                              router (.254 in each subnet)
 //! ```
 //!
-//! The lab never knows what a director does: it starts programs and watches packets.
+//! The lab does not know what a director does: it starts programs and observes packets.
 
 mod capture;
 mod cluster;
@@ -43,10 +43,10 @@ pub use topology::{CLIENTS_MAX, Kind, Lab, REAL_SERVERS_MAX, Topology};
 
 use std::io;
 
-/// Why the lab could not do what was asked; one sentence each, the daemon's log lines excepted.
+/// Why the lab failed; one sentence each, except for the daemon's log lines.
 #[derive(Debug, thiserror::Error)]
 pub enum LabError {
-    /// The kernel does not let this user have network namespaces.
+    /// The kernel does not allow this user to create network namespaces.
     #[error("{0}")]
     Forbidden(String),
     /// A system call failed.
@@ -58,7 +58,7 @@ pub enum LabError {
     /// A daemon ended or did not become ready.
     #[error("{what}")]
     Daemon { what: String, log: String },
-    /// The topology asked for does not exist.
+    /// The requested topology is not possible.
     #[error("{0}")]
     Topology(String),
 }
@@ -73,7 +73,7 @@ impl LabError {
     }
 }
 
-/// Says what was attempted when a system call fails.
+/// Adds what was attempted to the error of a system call.
 trait Attempt<T> {
     fn attempt(self, what: impl FnOnce() -> String) -> Result<T, LabError>;
 }

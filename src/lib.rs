@@ -14,6 +14,6 @@ pub mod lab;
 pub mod metrics;
 pub mod packet;
 pub mod realserver;
-#[doc = include_str!("STANDARDS.md")]
+#[doc = include_str!("../docs/standards.md")]
 pub mod standards {}
 pub mod time;

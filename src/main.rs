@@ -1,4 +1,4 @@
-//! The `lvs-tund` binary: parse, call one function, exit with its code.
+//! The `lvs-tund` binary: parses the command line, calls one function, exits with its code.
 
 use std::process::ExitCode;
 

@@ -1,6 +1,6 @@
-//! What is counted and what it is called. [`names`] is the one table of names; [`counters`] are plain
-//! and per worker; [`ledger`] knows whose they are, [`estimator`] their rates; [`exposition`] turns them
-//! into Prometheus text.
+//! What is counted, and under which name. [`names`] is the only table of names; [`counters`] are plain and
+//! per worker; [`ledger`] records whose they are, [`estimator`] computes their rates; [`exposition`] renders
+//! them as Prometheus text.
 //!
 //! Nothing here allocates per packet.
 

@@ -1,8 +1,8 @@
-//! Bytes that came from a network, read without trust: views with named ranges whose lengths are
-//! checked once, checksums, flows, and the frame that carries a packet with room in front of it.
+//! Untrusted bytes from a network: views with named ranges whose lengths are checked once, checksums, flows,
+//! and the frame that contains a packet with headroom before it.
 //!
-//! Knows no virtual service and no policy: whether a packet is *wanted* is decided elsewhere; here
-//! only whether it can be read.
+//! Knows no virtual service and no policy: this room only decides whether a packet can be read, not whether
+//! it is *wanted*.
 
 pub mod checksum;
 pub mod flow;
@@ -19,8 +19,8 @@ pub mod udp;
 pub use flow::Flow;
 pub use frame::{Frame, Offload};
 
-/// Why bytes cannot be read as what they claim to be. The director and the real server each turn it
-/// into a drop reason of the same name (bad-input.md §6).
+/// Why bytes are not what they claim to be. The director and the real server turn each into a drop reason of
+/// the same name.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Malformed {
     Truncated,
@@ -35,14 +35,14 @@ pub enum Malformed {
     UdpLength,
     TruncatedIcmp,
     Jumbogram,
-    /// An extension header where it must not be.
+    /// An extension header where it is not allowed.
     Extension,
     ExtensionLimit,
     /// A first fragment without the whole header chain.
     HeaderChain,
 }
 
-/// IP protocol numbers (IANA "Assigned Internet Protocol Numbers") this program gives a meaning.
+/// IP protocol numbers (IANA "Assigned Internet Protocol Numbers") that this program uses.
 pub mod protocol {
     pub const ICMP: u8 = 1;
     pub const IPIP: u8 = 4;
@@ -55,7 +55,7 @@ pub mod protocol {
     pub const NONE: u8 = 59;
 }
 
-/// The protocols that are balanced.
+/// The protocols that are served.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Protocol {
     Tcp,

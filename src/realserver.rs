@@ -1,5 +1,6 @@
-//! The real server's decision: the mirror of the director. Takes the packet off, checks it, hands it to
-//! the host's own stack. Pure: bytes in, verdict out. Trusts nothing and answers nothing.
+//! The real server's decision, the mirror of the director's: unwraps the packet, checks it, and delivers it
+//! to the host's own stack. Pure: bytes in, verdict out. It relies on nothing that it has not checked, and
+//! never answers.
 
 pub mod guard;
 pub mod mss;
@@ -21,7 +22,7 @@ use verdict::{Delivery, DropReason, Verdict};
 pub struct Decapsulator {
     guard: Guard,
     encapsulation: &'static encapsulation::Row,
-    /// MTU of the device deliveries go to; a larger packet was coalesced on its way.
+    /// MTU of the device for deliveries; a larger packet was coalesced on its way.
     mtu: u16,
 }
 
@@ -30,13 +31,13 @@ impl Decapsulator {
         Decapsulator { guard, encapsulation, mtu }
     }
 
-    /// The VIP at an index of the configuration.
+    /// The VIP with this index in the configuration.
     pub fn vip(&self, index: usize) -> Option<IpAddr> {
         self.guard.config().vips.get(index).copied()
     }
 
-    /// Decides one outer packet. After `Deliver` the frame holds the inner packet and what its receiver
-    /// must know about its checksum; after `Drop` its content means nothing.
+    /// Decides one outer packet. After `Deliver` the frame contains the inner packet and the state of its
+    /// checksum; after `Drop` its content is undefined.
     pub fn handle_packet(&self, frame: &mut Frame) -> Verdict {
         let story = |frame: &mut Frame| -> Result<Delivery, DropReason> {
             let taken = self.decapsulate(frame.packet())?;
@@ -54,7 +55,8 @@ impl Decapsulator {
         }
     }
 
-    /// RS-CHK-1 to RS-CHK-5, in that order: who sent it is asked before what it carries is read.
+    /// Checks the outer packet and then the lengths and the header of the inner one: the sender first, before
+    /// the content is read.
     fn decapsulate(&self, packet: &[u8]) -> Result<Decapsulated, DropReason> {
         let outer = Ipv4::parse_unsummed(packet)?;
         if outer.protocol() != self.encapsulation.protocol {
@@ -64,8 +66,8 @@ impl Decapsulator {
         Ok((self.encapsulation.decapsulate)(packet)?)
     }
 
-    /// What the kernel lost on the way to a raw socket (datapath.md §3.6): whether the transport checksum
-    /// was only begun, and whether the packet stands for several segments.
+    /// What is lost on the way to a raw socket, which passes on no offload state (raw_recvmsg()): whether the
+    /// transport checksum is only partial, and whether the packet represents several segments.
     fn offload_of(&self, packet: &[u8]) -> Offload {
         let Ok(inner) = Ipv4::parse_unsummed(packet) else { return Offload::default() };
         let Some(checksum) = partial_checksum(&inner) else { return Offload::default() };
@@ -78,13 +80,13 @@ impl Decapsulator {
         }
         let header_length =
             (inner.header_length() + Tcp::parse(inner.payload()).ok()?.header_length()) as u16;
-        // Its sender's segments fitted the encapsulated path: the device's MTU less one more header.
+        // Its sender's segments fitted the encapsulated path: the device's MTU minus one more header.
         let size = self.mtu.saturating_sub(header_length + self.encapsulation.overhead).max(1);
         Some(Segments { kind: SegmentKind::TcpV4, size, header_length })
     }
 }
 
-/// RFC 6040 §4.2. Says whether the combination was a surprising one.
+/// RFC 6040 §4.2. Returns whether the combination is currently unused.
 fn carry_congestion(inner: &mut [u8], outer_tos: u8) -> Result<bool, DropReason> {
     match ecn::egress(inner[1], outer_tos) {
         Egress::Drop => Err(DropReason::EcnCeOnNotEct),
@@ -97,9 +99,9 @@ fn carry_congestion(inner: &mut [u8], outer_tos: u8) -> Result<bool, DropReason>
     }
 }
 
-/// A checksum that was only begun equals the folded pseudo-header sum, without complement. A finished
-/// one equals that sum by chance once in 65,536 packets; marking it begun is then harmless, for the
-/// kernel takes a begun checksum from this host as good and completes it if it ever forwards it.
+/// A partial checksum equals the folded pseudo-header sum, without complement. A complete one equals that sum
+/// by chance once in 65,536 packets; it is harmless to mark it as partial then, because the kernel does not
+/// verify a partial checksum of a local packet and completes it before forwarding.
 fn partial_checksum(inner: &Ipv4) -> Option<PartialChecksum> {
     if inner.is_fragment() {
         return None;

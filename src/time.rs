@@ -1,9 +1,10 @@
-//! A point in time, handed in. Arithmetic only: nothing here knows "now"; the daemon's clock does.
+//! A point in time, passed in as a parameter. Arithmetic only: nothing here reads a clock; the daemon's clock
+//! does.
 
 use std::time::Duration;
 
-/// Nanoseconds since an origin that only the shell knows (the daemon: its start; a simulation: 0).
-/// A `u64`, so that it fits an atomic; it wraps after 584 years.
+/// Nanoseconds since an origin that only the shell knows (the daemon: its start; a simulation: 0). A `u64`
+/// fits an atomic and wraps after 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
@@ -26,8 +27,8 @@ impl Moment {
         self.0
     }
 
-    /// Time that has passed since `earlier`; zero if `earlier` is in fact later, because two workers
-    /// read the clock one after the other.
+    /// Time elapsed since `earlier`; zero if `earlier` is in fact later, which happens when two workers read
+    /// the clock one after the other.
     pub const fn since(self, earlier: Moment) -> Duration {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }

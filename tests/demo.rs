@@ -105,7 +105,7 @@ fn a_program_reads_one_object() {
 #[test]
 fn what_is_held_can_be_entered_and_ends_with_ctrl_c() {
     let mut running = Running::start(&["--hold"]);
-    running.read_until(|line| line.starts_with("held until Ctrl-C"));
+    running.read_until(|line| line.starts_with("running until Ctrl-C"));
     for (name, address) in [("client", "172.25.3.10"), ("director", "172.25.3.1"), ("server2", "172.25.3.2")]
     {
         let line = running.read_until(|line| line.trim_start().starts_with(name));
@@ -135,5 +135,5 @@ fn ctrl_c_amid_the_requests_takes_everything_down() {
     running.read_until(|line| line.trim_start().starts_with("10 "));
     let (status, complaint) = running.interrupt();
     assert_eq!(status.code(), Some(1), "{complaint}");
-    assert!(complaint.contains("interrupted; everything is taken down again"), "{complaint}");
+    assert!(complaint.contains("interrupted; everything was taken down"), "{complaint}");
 }

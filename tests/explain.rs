@@ -22,15 +22,15 @@ fn the_text_tells_what_was_held_cut_or_too_big() {
     let first = hex(&as_fragment(&udp(53, &[0; 1000]), 0x2000));
     let later = hex(&as_fragment(&udp(53, &[1; 992]), 0x007e));
     let (_, text, _) = bench.explain("director", &["--packet", &later, &first]);
-    assert!(text.contains("fragment: waits for its first one"), "{text}");
-    assert!(text.contains("packet 0, held: transmit"), "{text}");
+    assert!(text.contains("fragment: held until its first fragment arrives"), "{text}");
+    assert!(text.contains("held packet 0: transmit"), "{text}");
     let (_, text, _) = bench.explain("director", &["--packet", &later]);
-    assert!(text.ends_with("packet 0, held: drop (fragment_unknown)\n"), "{text}");
+    assert!(text.ends_with("held packet 0: drop (fragment_unknown)\n"), "{text}");
     let (_, text, _) = bench.explain("director", &["--packet", &hex(&as_fragment(&udp(53, &[0; 3000]), 0))]);
-    assert!(text.contains("cut into 3 pieces") && text.contains("path MTU 1500"), "{text}");
+    assert!(text.contains("fragmented into 3 pieces") && text.contains("path MTU 1500"), "{text}");
     let (_, text, _) =
         bench.explain("director", &["--packet", &hex(&as_fragment(&udp(53, &[0; 3000]), 0x4000))]);
-    assert!(text.contains("reply: 1480 bytes fit the way"), "{text}");
+    assert!(text.contains("reply: packets of up to 1480 bytes fit the path"), "{text}");
 }
 
 #[test]
@@ -72,7 +72,7 @@ fn an_error_about_an_outer_packet_is_turned_into_one_about_the_clients() {
     assert_eq!(told(&lines[2]), ("0304".into(), "0564".into()));
     assert_eq!((&lines[3]["verdict"], &lines[3]["reason"]), (&"drop".into(), &"malformed".into()));
     let (_, text, _) = bench.explain("director", &["--packet", &packets[0], &packets[1]]);
-    assert!(text.contains("from now on 172.25.3.2 takes 1400 bytes"), "{text}");
+    assert!(text.contains("path MTU to 172.25.3.2 lowered to 1400 bytes"), "{text}");
 }
 
 const DIRECTOR_FILE: &str = r#"
@@ -157,15 +157,32 @@ fn state_carries_over_from_packet_to_packet() {
 #[test]
 fn every_line_has_the_same_keys() {
     let bench = Bench::new();
-    let lines = bench
-        .json("director", &["--packet", "", "45", "zz"].map(|word| if word == "zz" { "60" } else { word }));
-    for line in &lines {
-        let keys: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
-        assert_eq!(keys, ["index", "packets", "real_server", "reason", "verdict", "virtual_service"]);
-        assert_eq!((&line["verdict"], &line["reason"]), (&Value::from("drop"), &Value::from("truncated")));
-        assert_eq!(line["packets"], Value::Array(Vec::new()));
+    let later = as_fragment(&tcp(ACK, &[7; 100]), 0x0010);
+    let packets = [tcp(SYN, b""), icmp(8, 0, [0; 4], b"ping"), later, vec![0x45]].map(|packet| hex(&packet));
+    let [syn, echo, later, cut] = packets.each_ref().map(String::as_str);
+    let arguments = ["--packet", syn, echo, later, cut, ""];
+    let wrapped = hex(&wrapped(&tcp(SYN, b""), 4));
+    let cases = [
+        ("director", &arguments[..], &["transmit", "reply", "hold", "drop", "drop"][..]),
+        ("realserver", &["--packet", &wrapped, syn], &["deliver", "drop"]),
+    ];
+    for (role, arguments, verdicts) in cases {
+        let lines = bench.json(role, arguments);
+        for line in &lines {
+            let keys: Vec<_> = line.as_object().unwrap().keys().cloned().collect();
+            assert_eq!(
+                keys,
+                ["index", "packets", "real_server", "reason", "verdict", "virtual_service"],
+                "{line}"
+            );
+            let has_packets = !["drop", "hold"].contains(&line["verdict"].as_str().unwrap());
+            assert_eq!(line["packets"] != Value::Array(Vec::new()), has_packets, "{line}");
+        }
+        let found: Vec<_> = lines.iter().map(|line| line["verdict"].as_str().unwrap()).collect();
+        assert_eq!(found, verdicts, "{role}");
     }
-    assert_eq!(lines.len(), 3);
+    let cut = bench.json("director", &["--packet", "", "45", "60"]);
+    assert!(cut.len() == 3 && cut.iter().all(|line| line["reason"] == "truncated"), "{cut:?}");
 }
 
 #[test]

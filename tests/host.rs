@@ -62,7 +62,7 @@ fn a_route_captures_a_vip_that_is_not_local() {
         assert_eq!(host.vips()[&VIP].capture, Capture::Route);
 
         bed.client.send(VIP, "by route");
-        // Forwarding has decremented the TTL once (decisions.md C6).
+        // Forwarding has decremented the TTL once (ip_forward()).
         assert_eq!(captured(&tun, "by route"), (CLIENT, VIP, 63));
         assert_eq!(read_sysctl("net/ipv4/neigh/eth0/proxy_delay"), 0);
         assert_eq!(read_sysctl("net/ipv4/conf/all/forwarding"), 0, "ip_forward is not touched");
@@ -373,6 +373,7 @@ fn vips_come_and_go_while_it_runs() {
         let netlink = Netlink::open().unwrap();
         assert_eq!(netlink.routes_by(bed.index("lvsd0").await).await.unwrap(), []);
         assert_eq!(netlink.routes_in(CAPTURE_TABLE).await.unwrap(), []);
+        assert_eq!(netlink.proxies().await.unwrap().len(), 0);
         host.stop().await;
         assert_eq!(bed.snapshot().await, before);
     });
@@ -395,8 +396,8 @@ fn outer_source_is_the_kernels_choice_and_ways_back_are_refused() {
         let cases: [(IpAddr, &str); 4] = [
             (VIP.into(), "is itself a VIP"),
             (DIRECTOR.into(), "is an address of this host"),
-            (looping.into(), "leaves by lvsd0"),
-            (FAR_CLIENT.into(), "no route leads there"),
+            (looping.into(), "leads through lvsd0"),
+            (FAR_CLIENT.into(), "there is no route to it"),
         ];
         for (rip, words) in cases {
             let message = host.outer_source(rip).await.unwrap_err().to_string();

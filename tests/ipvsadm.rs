@@ -16,7 +16,8 @@ use lvs_tund::control::ipvsadm::command::Command;
 use lvs_tund::control::ipvsadm::grammar;
 use lvs_tund::control::ipvsadm::legality::TunnelType;
 use lvs_tund::control::ipvsadm::options::{ITEMS, Item, Verb};
-use lvs_tund::control::ipvsadm::served;
+use lvs_tund::control::ipvsadm::{listing, served};
+use lvs_tund::control::model::{Rates, Statistics};
 
 fn file(name: &str) -> String {
     let path = format!("{}/tests/ipvsadm/{name}", env!("CARGO_MANIFEST_DIR"));
@@ -66,6 +67,40 @@ fn kinds_of_lists() {
     replay("kinds.txt");
 }
 
+/// The recorded sessions have one number everywhere; here each one is another.
+#[test]
+fn every_number_stands_under_its_own_heading() {
+    let mut desk = Desk::default();
+    for line in ["-A -t 10.0.0.1:80 -s rr", "-a -t 10.0.0.1:80 -r 10.1.0.1 -i -w 5 -x 7 -y 6"] {
+        assert_eq!(desk.enter(&words(line)), "", "{line}");
+    }
+    let statistics = |connections, packets, bytes| Statistics { connections, packets, bytes };
+    let rates = |connections, packets, bytes| Rates { connections, packets, bytes };
+    let mut services = desk.services();
+    let service = &mut services[0];
+    (service.statistics, service.rates) = (statistics(11, 12, 13), rates(21, 22, 23));
+    let server = &mut service.real_servers[0];
+    (server.statistics, server.rates) = (statistics(31, 32, 33), rates(41, 42, 43));
+    (server.active_connections, server.inactive_connections, server.persistent_connections) = (2, 3, 4);
+    let cases = [
+        ("", "rr", "Tunnel 5 2 3"),
+        (" --stats", "11 12 0 13 0", "31 32 0 33 0"),
+        (" --rate", "21 22 0 23 0", "41 42 0 43 0"),
+        (" --thresholds", "rr", "7 6 2 3"),
+        (" --persistent-conn", "rr", "5 4 2 3"),
+        (" --tun-info", "rr", "Tunnel ipip 5 2 3"),
+    ];
+    for (kind, of_service, of_server) in cases {
+        let Ok(Command::List(terms)) = grammar::parse(&words(&format!("-Ln{kind}")), &HostFiles) else {
+            panic!("{kind} is no list")
+        };
+        let list = listing::services(&services, 4096, &terms, &HostFiles).expect("a list");
+        let rows: Vec<_> = list.lines().skip(3).map(|row| words(row).join(" ")).collect();
+        let expected = [format!("TCP 10.0.0.1:80 {of_service}"), format!("-> 10.1.0.1:80 {of_server}")];
+        assert_eq!(rows, expected, "-Ln{kind}");
+    }
+}
+
 #[test]
 fn every_error_text_and_exit_code() {
     let mut expected = String::new();
@@ -82,7 +117,7 @@ fn every_error_text_and_exit_code() {
     assert!(count > 250, "{count} lines");
 }
 
-/// Every command with every option beside what it needs, against the columns of ipvs.md §16.3 by name.
+/// Every command with every option beside what it needs, against the table of commands and options in ipvsadm.c (commands_v_options), by name.
 #[test]
 fn every_command_with_every_option() {
     let table = file("matrix.txt");
@@ -112,6 +147,8 @@ fn every_command_with_every_option() {
                         "One-Packet Scheduling is only for UDP virtual services",
                     ];
                     assert!(of_values.contains(&refusal.text.as_str()), "{line:?}: {}", refusal.text);
+                    let line = with_fitting_values(&line, item);
+                    assert!(grammar::parse(&line, &HostFiles).is_ok(), "{line:?}");
                 }
                 Err(refusal) => {
                     let text = format!("Illegal '{name}' option with the '{}' command", verb.name());
@@ -181,6 +218,19 @@ fn typed(item: Item) -> Vec<String> {
     })
 }
 
+/// The line with what an option wants beside it: one packet is for UDP, and a tunnel is one that has such a thing.
+fn with_fitting_values(line: &[String], item: Item) -> Vec<String> {
+    let line: Vec<String> =
+        line.iter().map(|word| if word == "-t" { "-u".into() } else { word.clone() }).collect();
+    let more = match item {
+        Item::Ops => "",
+        Item::TunType => "-i",
+        Item::TunPort => "-i --tun-type gue",
+        _ => "-i --tun-type gue --tun-port 6080",
+    };
+    [line, words(more)].concat()
+}
+
 /// The line without an option and its value.
 fn without(line: &[String], option: &str) -> Vec<String> {
     let position = line.iter().position(|word| word == option).expect("the option stands in the line");
@@ -192,22 +242,22 @@ fn without(line: &[String], option: &str) -> Vec<String> {
 fn what_is_not_served_is_refused_with_a_sentence() {
     let cases = [
         ("-a -t 10.0.0.1:80 -r 10.1.0.1", "add -i"),
-        ("-a -t 10.0.0.1:80 -r 10.1.0.1 -g", "give -i"),
-        ("-e -t 10.0.0.1:80 -r 10.1.0.1 -m", "give -i"),
+        ("-a -t 10.0.0.1:80 -r 10.1.0.1 -g", "use -i"),
+        ("-e -t 10.0.0.1:80 -r 10.1.0.1 -m", "use -i"),
         ("-e -t 10.0.0.1:80 -r 10.1.0.1", "add -i"),
-        ("-a -t 10.0.0.1:80 -r 10.1.0.1 -i --tun-type gue --tun-port 6080", "leave it out for ipip"),
-        ("-a -t 10.0.0.1:80 -r 10.1.0.1 -i --tun-type gre", "leave it out for ipip"),
+        ("-a -t 10.0.0.1:80 -r 10.1.0.1 -i --tun-type gue --tun-port 6080", "remove it to use ipip"),
+        ("-a -t 10.0.0.1:80 -r 10.1.0.1 -i --tun-type gre", "remove it to use ipip"),
         ("-a -t 10.0.0.1:80 -r 2001:db8::1 -i", "IPv4 address"),
         ("-A -t [2001:db8::1]:80", "IPv4 address"),
         ("-A -f 1", "match = ["),
         ("-A -f 1 -6", "match = ["),
-        ("-A --sctp-service 10.0.0.1:80", "give -t or -u"),
-        ("-A -t 10.0.0.1:80 --pe sip -p", "leave it out"),
+        ("-A --sctp-service 10.0.0.1:80", "use -t or -u"),
+        ("-A -t 10.0.0.1:80 --pe sip -p", "remove it"),
         ("-A -t 10.0.0.1:80 -s rr -b flag-1", "no such flag"),
         ("-A -t 10.0.0.1:80 -s sh -b flag-3", "no such flag"),
-        ("-A -t 10.0.0.1:80 -p -M 255.255.0.255", "without holes"),
-        ("-A -t 10.0.0.1:80 -p -M 0.0.0.0", "without holes"),
-        ("-E -t 10.0.0.1:80 -p -M 0.0.0.24", "without holes"),
+        ("-A -t 10.0.0.1:80 -p -M 255.255.0.255", "with contiguous ones"),
+        ("-A -t 10.0.0.1:80 -p -M 0.0.0.0", "with contiguous ones"),
+        ("-E -t 10.0.0.1:80 -p -M 0.0.0.24", "with contiguous ones"),
         ("--start-daemon master --mcast-interface eth0", "hash_key"),
         ("--stop-daemon backup", "hash_key"),
     ];

@@ -197,7 +197,7 @@ fn capture_elsewhere() -> Outcome {
     let filter = Filter { source: Some(lab.real_servers[0].address), destination: None };
     let capture = lab.director.capture(filter)?;
     assert!(!capture.wait_until(Duration::from_millis(1), |packets| !packets.is_empty()));
-    ask(&lab);
+    assert_eq!(ask(&lab), ["server2"]);
     let seen = capture.stop();
     assert!(seen.is_empty(), "{seen:?}");
     assert!(matches!(

@@ -1,481 +1,32 @@
-//! The paths to the real servers: ICMP errors about our own outer packets (RFC 2003 §4 and §5, by the rows of
-//! standards.md), and what is sent in pieces.
+//! The paths to the real servers: errors from them and what follows a connection, what is sent in pieces, and what
+//! goes round in circles.
 
-use std::net::Ipv4Addr;
+use std::collections::HashSet;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, OnRemoved, Path, RealServerConfig, VirtualServiceConfig,
+    ClusterConfig, OnRemoved, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
-use lvs_tund::director::path::errors::{Event, Heard, Kind, Outcome, PathErrors};
-use lvs_tund::director::tables::Tables;
-use lvs_tund::director::verdict::{DropReason, ReplyKind, Verdict};
+use lvs_tund::director::verdict::{DropReason, Memory, ReplyKind, Verdict};
 use lvs_tund::director::{Director, Extra};
-use lvs_tund::packet::frame::{PACKET_MAX, SegmentKind, Segments};
-use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::time::Moment;
 
+#[path = "paths/bed.rs"]
+mod bed;
+#[path = "paths/debts.rs"]
+mod debts;
+#[path = "paths/errors.rs"]
+mod errors;
 #[path = "support/packets.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod packets;
+#[path = "paths/pieces.rs"]
+mod pieces;
 
+use bed::*;
 use packets::*;
-
-const NOW: Moment = Moment::from_secs(1);
-const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
-
-struct World {
-    director: Director,
-    errors: PathErrors,
-    cluster: Arc<ArcSwap<Cluster>>,
-}
-
-fn config() -> ClusterConfig {
-    let server = |rip: Ipv4Addr| RealServerConfig::new(rip.into(), 1);
-    let service = |name, protocol, port, scheduler| VirtualServiceConfig {
-        real_servers: vec![server(SERVER2), server(SERVER3)],
-        ..VirtualServiceConfig::new(name, protocol, VIP.into(), port, scheduler)
-    };
-    ClusterConfig {
-        virtual_services: vec![
-            service("web", Protocol::Tcp, 80, "rr"),
-            service("dns", Protocol::Udp, 53, "rr"),
-            service("hashed", Protocol::Tcp, 443, "mh"),
-        ],
-        ..ClusterConfig::default()
-    }
-}
-
-fn world_of(config: ClusterConfig) -> World {
-    let path = Path { source: DIRECTOR, mtu: 1500 };
-    let host = HostView {
-        own_addresses: [DIRECTOR.into()].into(),
-        paths: [(SERVER2.into(), path), (SERVER3.into(), path)].into(),
-        ..HostView::default()
-    };
-    let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
-    let tables = Arc::new(Tables::new(1000, 7));
-    let director = Director::new(cluster.clone(), tables.clone(), 7);
-    World { director, errors: PathErrors::new(cluster.clone(), tables), cluster }
-}
-
-/// One connection, to server2, of the client's port 40000.
-fn world() -> World {
-    let mut world = world_of(config());
-    for flags in [SYN, ACK] {
-        let (verdict, out) = world.handle(&tcp(flags, b""), NOW);
-        assert!(matches!(verdict, Verdict::Transmit(_)));
-        assert_eq!(out[16..20], SERVER2.octets());
-    }
-    world
-}
-
-impl World {
-    fn handle(&mut self, packet: &[u8], now: Moment) -> (Verdict, Vec<u8>) {
-        let mut frame = Frame::from_packet(packet);
-        let verdict = self.director.handle_packet(&mut frame, now);
-        (verdict, frame.packet().to_vec())
-    }
-
-    fn extras(&mut self, now: Moment) -> Vec<Extra> {
-        std::iter::from_fn(|| self.director.poll_extra(now)).collect()
-    }
-
-    fn hear(&mut self, message: &[u8]) -> Heard {
-        self.errors.handle_packet(message, NOW)
-    }
-
-    fn path_mtu(&self, rip: Ipv4Addr, now: Moment) -> u16 {
-        self.cluster.load().real_server_at(rip).unwrap().path_mtu(now)
-    }
-}
-
-/// A client's packet of 1480 bytes as the director has wrapped it.
-fn outer_of(inner: &[u8]) -> Vec<u8> {
-    let mut packet = ip(DIRECTOR, SERVER2, 4, inner);
-    packet[6] = inner[6];
-    finish_header(&mut packet);
-    packet
-}
-
-fn big() -> Vec<u8> {
-    as_fragment(&tcp(ACK, &[7; 1436]), 0x4000)
-}
-
-/// What a router on the path says about `quote`.
-fn error(kind: u8, code: u8, mtu: u16, quote: &[u8]) -> Vec<u8> {
-    let [high, low] = mtu.to_be_bytes();
-    let mut message = vec![kind, code, 0, 0, 0, 0, high, low];
-    message.extend(quote);
-    let sum = checksum(&message);
-    message[2..4].copy_from_slice(&sum.to_be_bytes());
-    ip(ROUTER, DIRECTOR, 1, &message)
-}
-
-fn too_big(mtu: u16, quote: &[u8]) -> Vec<u8> {
-    error(3, 4, mtu, quote)
-}
-
-/// The ICMP error that the client gets: type, code, MTU; everything else about it is checked here.
-fn told(packet: &[u8], inner: &[u8]) -> (u8, u8, u16) {
-    assert_eq!((checksum(&packet[..20]), checksum(&packet[20..])), (0, 0));
-    assert_eq!((packet[9], &packet[12..16], &packet[16..20]), (1, &VIP.octets()[..], &CLIENT.octets()[..]));
-    let quote = &packet[28..];
-    assert!(quote.len() >= 28 && packet.len() <= 576);
-    assert_eq!(quote, &inner[..quote.len()], "it is about the client's own packet");
-    (packet[20], packet[21], u16::from_be_bytes([packet[26], packet[27]]))
-}
-
-#[test]
-fn rfc_2003_section_4_row_by_row() {
-    // Name, type, code; what it is taken for, the type and code that the client is told, what becomes of it.
-    type Row = (&'static str, u8, u8, Kind, Option<(u8, u8)>, Outcome);
-    let rows: &[Row] = &[
-        ("2003-10 net unreachable", 3, 0, Kind::Unreachable, Some((3, 0)), Outcome::Relayed),
-        ("2003-11 host unreachable", 3, 1, Kind::Unreachable, Some((3, 1)), Outcome::Relayed),
-        ("2003-12 protocol unreachable", 3, 2, Kind::ProtocolUnreachable, None, Outcome::Noted),
-        ("2003-13 port unreachable", 3, 3, Kind::Other, None, Outcome::Ignored),
-        ("2003-15 source route failed", 3, 5, Kind::Other, None, Outcome::Ignored),
-        ("administratively prohibited", 3, 13, Kind::Unreachable, Some((3, 1)), Outcome::Relayed),
-        ("2003-16 source quench", 4, 0, Kind::Other, None, Outcome::Ignored),
-        ("2003-17 redirect", 5, 1, Kind::Other, None, Outcome::Ignored),
-        ("2003-18 time exceeded", 11, 0, Kind::TimeExceeded, Some((3, 1)), Outcome::Relayed),
-        ("2003-18 reassembly time exceeded", 11, 1, Kind::TimeExceeded, Some((3, 1)), Outcome::Relayed),
-        ("2003-19 parameter problem", 12, 0, Kind::Other, None, Outcome::Ignored),
-    ];
-    let inner = big();
-    for (name, kind, code, heard_kind, answer, outcome) in rows {
-        let heard = world().hear(&error(*kind, *code, 0, &outer_of(&inner)[..548]));
-        assert_eq!((heard.kind, heard.outcome), (*heard_kind, *outcome), "{name}");
-        let answered = heard.answer.map(|(packet, to)| {
-            assert_eq!(to, CLIENT, "{name}");
-            let (kind, code, mtu) = told(&packet, &inner);
-            assert_eq!(mtu, 0, "{name}");
-            (kind, code)
-        });
-        assert_eq!(answered, *answer, "{name}");
-    }
-}
-
-/// 2003-14, 2003-21, 2003-23.
-#[test]
-fn too_big_is_relayed_less_the_overhead_and_remembered() {
-    let (mut world, inner) = (world(), big());
-    let heard = world.hear(&too_big(1400, &outer_of(&inner)[..548]));
-    assert_eq!(heard.event, Some(Event::MtuLowered { rip: SERVER2, mtu: 1400 }));
-    let (packet, _) = heard.answer.expect("the client is told");
-    assert_eq!(told(&packet, &inner), (3, 4, 1380));
-    let (verdict, out) = world.handle(&inner, NOW);
-    let Verdict::Reply(reply) = verdict else { panic!("{verdict:?}") };
-    assert_eq!((reply.kind, reply.reason), (ReplyKind::TooBig, Some(DropReason::TooBig)));
-    assert_eq!(told(&out, &inner), (3, 4, 1380));
-    // Another packet of the same flight was lost too, and its sender is told as well: no news, but an answer.
-    let again = world.hear(&too_big(1400, &outer_of(&inner)[..548]));
-    assert_eq!((again.outcome, again.event), (Outcome::Relayed, None));
-    // 1191-3: after ten minutes a larger size is tried again.
-    let later = Moment::from_secs(602);
-    assert!(matches!(world.handle(&inner, later).0, Verdict::Transmit(_)));
-    assert_eq!(world.path_mtu(SERVER2, later), 1500);
-    assert_eq!(world.path_mtu(SERVER3, NOW), 1500, "another path is another path");
-}
-
-/// 2003-20: 28 quoted bytes do not say whose packet it was; the next one is answered.
-#[test]
-fn too_little_quoted_is_remembered_for_the_next_packet() {
-    let (mut world, inner) = (world(), big());
-    let heard = world.hear(&too_big(1400, &outer_of(&inner)[..28]));
-    assert_eq!((heard.outcome, heard.answer), (Outcome::Noted, None));
-    let (verdict, out) = world.handle(&inner, NOW);
-    assert!(matches!(verdict, Verdict::Reply(reply) if reply.kind == ReplyKind::TooBig));
-    assert_eq!(told(&out, &inner), (3, 4, 1380));
-
-    let heard = world.hear(&error(11, 0, 0, &outer_of(&inner)[..28]));
-    assert_eq!((heard.outcome, heard.answer), (Outcome::Noted, None));
-    let next = tcp(ACK, b"next");
-    assert!(matches!(world.handle(&next, NOW).0, Verdict::Transmit(_)), "the packet itself goes on");
-    let extras = world.extras(NOW);
-    let [Extra::Told { frame, to }] = &extras[..] else { panic!("one answer") };
-    assert_eq!(*to, CLIENT);
-    assert_eq!(told(frame.packet(), &next), (3, 1, 0));
-    assert!(matches!(world.handle(&next, NOW).0, Verdict::Transmit(_)));
-    assert_eq!(world.extras(NOW).len(), 0, "told once");
-}
-
-/// 8899-1: who did not see the packet cannot lower the path's MTU, and nobody below the floor.
-#[test]
-fn forged_errors_teach_nothing() {
-    let inner = big();
-    let outer = outer_of(&inner);
-    let quote = |change: &dyn Fn(&mut Vec<u8>)| changed(&outer, change);
-    let other_port = outer_of(&as_fragment(&tcp_between(CLIENT, 40001, VIP, 80, ACK, &[7; 1436]), 0x4000));
-    let other_vip =
-        outer_of(&tcp_between(CLIENT, 40000, Ipv4Addr::new(172, 25, 3, 101), 80, ACK, &[7; 1436]));
-    let rows = [
-        (
-            "another source than ours",
-            quote(&|b| b[12..16].copy_from_slice(&CLIENT.octets())),
-            Outcome::Mismatch,
-        ),
-        ("the VIP as the source", quote(&|b| b[12..16].copy_from_slice(&VIP.octets())), Outcome::Mismatch),
-        ("no real server of ours", quote(&|b| b[19] = 77), Outcome::Mismatch),
-        ("another real server than the connection's", quote(&|b| b[19] = 3), Outcome::Mismatch),
-        ("another protocol", quote(&|b| b[9] = 17), Outcome::Mismatch),
-        ("a later fragment", as_fragment(&outer, 0x0010), Outcome::Mismatch),
-        ("no connection of ours", other_port, Outcome::Mismatch),
-        ("no VIP of ours inside", other_vip, Outcome::Mismatch),
-        ("quoted IHL 15", quote(&|b| b[0] = 0x4f)[..40].to_vec(), Outcome::Malformed),
-        ("inner version 6", quote(&|b| b[20] = 0x65), Outcome::Malformed),
-        ("nothing quoted", Vec::new(), Outcome::Malformed),
-        ("outer without DF", quote(&|b| b[6] = 0), Outcome::Ignored),
-    ];
-    for (name, quote, outcome) in rows {
-        let mut world = world();
-        let heard = world.hear(&too_big(1000, &quote));
-        assert_eq!((heard.outcome, heard.event, heard.answer), (outcome, None, None), "{name}");
-        assert_eq!(world.path_mtu(SERVER2, NOW), 1500, "{name}");
-    }
-    let mut broken = too_big(1400, &outer);
-    broken[25] ^= 1;
-    assert_eq!(world().hear(&broken).outcome, Outcome::Malformed, "bad ICMP checksum");
-    let elsewhere = changed(&too_big(1400, &outer), |b| b[16..20].copy_from_slice(&SERVER3.octets()));
-    assert_eq!(world().hear(&elsewhere).outcome, Outcome::Mismatch, "not sent to the packet's source");
-}
-
-/// 1191-1, 1191-2 and the floor: MTU 0 is an old router's, 1 and 68 are nobody's, a larger one is nonsense.
-#[test]
-fn odd_sizes() {
-    let outer = outer_of(&big());
-    let rows =
-        [(0, 1492), (1, 576), (68, 576), (575, 576), (576, 576), (1499, 1499), (1500, 1500), (9000, 1500)];
-    for (told, known) in rows {
-        let mut world = world();
-        world.hear(&too_big(told, &outer));
-        assert_eq!(world.path_mtu(SERVER2, NOW), known, "{told}");
-    }
-    let mut world = world();
-    world.hear(&too_big(1300, &outer));
-    world.hear(&too_big(1400, &outer));
-    assert_eq!(world.path_mtu(SERVER2, NOW), 1300, "never raised");
-}
-
-#[test]
-fn a_storm_of_errors_is_bounded() {
-    let mut world = world();
-    let message = too_big(1400, &outer_of(&big()));
-    let limited = (0..10_000).filter(|_| world.hear(&message).outcome == Outcome::RateLimited).count();
-    assert_eq!(limited, 10_000 - 50);
-}
-
-/// What is not about our packets uses up no budget.
-#[test]
-fn junk_does_not_keep_true_errors_from_being_heard() {
-    let mut world = world();
-    let junk = too_big(1400, &changed(&outer_of(&big()), |b| b[19] = 77));
-    assert!((0..200).all(|_| world.hear(&junk).outcome == Outcome::Mismatch));
-    assert_eq!(world.hear(&too_big(1400, &outer_of(&big()))).outcome, Outcome::Relayed);
-}
-
-/// Nor do provoked resets keep a client from hearing that its packets are too big.
-#[test]
-fn provoked_answers_do_not_make_the_path_a_black_hole() {
-    let mut world = world();
-    let to_nowhere = tcp_between(CLIENT, 40000, VIP, 81, SYN, b"");
-    let resets = (0..100).filter(|_| matches!(world.handle(&to_nowhere, NOW).0, Verdict::Reply(_))).count();
-    assert_eq!(resets, 50);
-    let (verdict, _) = world.handle(&as_fragment(&tcp(ACK, &[7; 1456]), 0x4000), NOW);
-    assert!(matches!(verdict, Verdict::Reply(reply) if reply.kind == ReplyKind::TooBig), "{verdict:?}");
-}
-
-/// Who knows the two ends of the path can have the next packet's sender told; but not a new connection's, which would
-/// give up, and not more than one a second. An error or a later fragment does not use the debt up.
-#[test]
-fn a_debt_goes_to_a_known_connection_only() {
-    let message = error(3, 1, 0, &outer_of(&big())[..20]);
-    let mut world = world();
-    assert_eq!(world.hear(&message).outcome, Outcome::Noted);
-    let quote = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 100]);
-    for packet in [
-        tcp_between(CLIENT, 40002, VIP, 80, SYN, b""),
-        tcp_between(CLIENT, 40002, VIP, 80, SYN, b""),
-        icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]),
-        tcp(RST, b""),
-    ] {
-        assert!(matches!(world.handle(&packet, NOW).0, Verdict::Transmit(_)));
-        assert!(world.extras(NOW).is_empty());
-    }
-    assert!(matches!(world.handle(&tcp(ACK, b"data"), NOW).0, Verdict::Transmit(_)));
-    assert_eq!(world.extras(NOW).len(), 1);
-    world.hear(&message);
-    world.handle(&tcp(ACK, b"data"), NOW);
-    assert!(world.extras(NOW).is_empty(), "one a second");
-}
-
-/// The flood rule leaves connections without an entry: their path is learned all the same, by the floor at worst.
-#[test]
-fn during_a_flood_a_path_is_learned_without_an_entry() {
-    let mut world = world_of(ClusterConfig { new_connections_per_second_max: Some(1), ..config() });
-    for port in [1, 2] {
-        world.handle(&tcp_between(CLIENT, port, VIP, 80, SYN, b""), NOW);
-    }
-    let inner = as_fragment(&tcp_between(CLIENT, 2, VIP, 80, ACK, &[7; 1436]), 0x4000);
-    let mut quote = outer_of(&inner);
-    quote[19] = 3;
-    finish_header(&mut quote);
-    let heard = world.hear(&too_big(1400, &quote));
-    assert_eq!((heard.outcome, heard.answer), (Outcome::Noted, None));
-    assert_eq!(world.path_mtu(SERVER3, NOW), 1400);
-    let (verdict, _) = world.handle(&inner, NOW);
-    assert!(matches!(verdict, Verdict::Reply(reply) if reply.kind == ReplyKind::TooBig), "{verdict:?}");
-}
-
-/// An error follows a connection to a removed real server only where the connection's own packets would.
-#[test]
-fn an_error_does_not_follow_to_a_removed_real_server() {
-    for on_removed in [OnRemoved::Reschedule, OnRemoved::Drop, OnRemoved::Keep] {
-        let mut world = world();
-        let mut next = config();
-        next.virtual_services[0].on_removed = on_removed;
-        next.virtual_services[0].real_servers.retain(|server| server.rip != std::net::IpAddr::from(SERVER2));
-        let host = world.cluster.load().host().clone();
-        let next = world.cluster.load().succeed(next, host);
-        world.cluster.store(Arc::new(next));
-        let quote = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 100]);
-        let (verdict, _) = world.handle(&icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]), NOW);
-        match on_removed {
-            OnRemoved::Keep => assert!(matches!(verdict, Verdict::Transmit(_)), "{verdict:?}"),
-            _ => assert_eq!(verdict, Verdict::Drop(DropReason::NoConnection)),
-        }
-    }
-}
-
-/// 6864-2: one identification for one path, whatever the virtual service.
-#[test]
-fn services_of_one_real_server_share_its_identifications() {
-    let mut config = config();
-    for service in &mut config.virtual_services {
-        service.real_servers.truncate(1);
-    }
-    let mut world = world_of(config);
-    let mut seen = std::collections::HashSet::new();
-    for port in 1..100 {
-        let (_, over_tcp) = world.handle(&as_fragment(&tcp_between(CLIENT, port, VIP, 80, SYN, b""), 0), NOW);
-        let (_, over_udp) = world.handle(&as_fragment(&udp(53, b"question"), 0), NOW);
-        for out in [over_tcp, over_udp] {
-            let identification = [out[4], out[5]];
-            assert_ne!(identification, [0, 0], "which the kernel would replace");
-            assert!(seen.insert(identification));
-        }
-    }
-}
-
-#[test]
-fn a_host_without_a_daemon_is_suspect() {
-    let mut world = world();
-    let message = error(3, 2, 0, &outer_of(&big())[..28]);
-    assert_eq!(world.hear(&message).event, Some(Event::Suspect { rip: SERVER2 }));
-    assert_eq!(world.hear(&message).event, None, "said once");
-    let cluster = world.cluster.load();
-    let is_suspect = |rip| cluster.real_server_at(rip).unwrap().soft.is_suspect(NOW);
-    assert!(is_suspect(SERVER2) && !is_suspect(SERVER3));
-}
-
-/// RFC 1122 §3.2.2: no error about an error, a later fragment or to what is not one host.
-#[test]
-fn clients_that_must_not_be_told_are_not() {
-    let reply = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 1400]);
-    let inner_error = icmp(3, 4, [0, 0, 5, 0x78], &reply[..1400]);
-    let later = as_fragment(&udp(53, &[0; 1400]), 0x4010);
-    let martian = tcp_between(Ipv4Addr::new(127, 0, 0, 1), 40000, VIP, 443, ACK, &[0; 1400]);
-    for (name, inner) in [("an error", inner_error), ("a later fragment", later), ("loopback", martian)] {
-        for message in [too_big(1400, &outer_of(&inner)[..200]), error(11, 0, 0, &outer_of(&inner)[..200])] {
-            assert_eq!(world().hear(&message).answer, None, "{name}");
-        }
-    }
-}
-
-/// D71 and D72 without an entry: where the hash decides, the error goes where the connection's packets go.
-#[test]
-fn an_error_about_a_hashed_connection_needs_no_entry() {
-    for port in 40000..40050 {
-        let mut world = world_of(config());
-        let quote = tcp_between(VIP, 443, CLIENT, port, ACK, &[0; 100]);
-        for (kind, code) in [(3, 4), (11, 0), (12, 0)] {
-            let message = icmp(kind, code, [0, 0, 5, 0x78], &quote[..28]);
-            let (verdict, out) = world.handle(&message, NOW);
-            assert!(matches!(verdict, Verdict::Transmit(_)), "{verdict:?}");
-            let (_, segment) = world.handle(&tcp_between(CLIENT, port, VIP, 443, ACK, b""), NOW);
-            assert_eq!(out[16..20], segment[16..20]);
-        }
-    }
-}
-
-/// A flow that the hash alone decides may be made up: its path is learned, and nobody is sent ICMP for it.
-#[test]
-fn nobody_is_told_about_a_connection_without_an_entry() {
-    let mut world = world_of(config());
-    let victim = Ipv4Addr::new(198, 51, 100, 9);
-    let inner = as_fragment(&tcp_between(victim, 7, VIP, 443, ACK, &[7; 1436]), 0x4000);
-    let mut quotes = [outer_of(&inner), outer_of(&inner)];
-    quotes[1][19] = 3;
-    finish_header(&mut quotes[1]);
-    for quote in quotes {
-        assert_eq!(world.hear(&error(3, 1, 0, &quote)).answer, None);
-        assert_eq!(world.hear(&too_big(1400, &quote)).answer, None);
-    }
-    assert_eq!((world.path_mtu(SERVER2, NOW), world.path_mtu(SERVER3, NOW)), (1400, 1400));
-}
-
-/// C3: the outer packet is cut; the inner one comes out of the pieces as it was.
-#[test]
-fn with_ignore_df_the_outer_packet_is_cut() {
-    let mut world = world_of(ClusterConfig { ignores_df: true, ..config() });
-    let inner = as_fragment(&udp(53, &[5; 2000]), 0x4000);
-    let (verdict, out) = world.handle(&inner, NOW);
-    assert!(matches!(verdict, Verdict::Transmit(_)));
-    let rest = world.extras(NOW);
-    let [Extra::Piece { frame, .. }] = &rest[..] else { panic!("two pieces") };
-    let mut payload = Vec::new();
-    for (piece, word) in [(&out[..], 0x2000), (frame.packet(), 1480u16 / 8)] {
-        assert_eq!(checksum(&piece[..20]), 0);
-        assert!(piece.len() <= 1500);
-        assert_eq!(u16::from_be_bytes([piece[6], piece[7]]), word);
-        assert_eq!(piece[4..6], out[4..6], "one identification");
-        payload.extend_from_slice(&piece[20..]);
-    }
-    assert_eq!(payload, inner);
-    let (_, small) = world.handle(&as_fragment(&udp(53, b"small"), 0x4000), NOW);
-    assert_eq!(small[6] & 0x40, 0, "no DF outside");
-    assert_ne!(small[4..6], out[4..6], "6864-2: an identification of its own");
-}
-
-/// A super-packet is judged by its segments: 3000 bytes that are three segments need no answer, and leave as three.
-#[test]
-fn a_super_packet_is_judged_by_its_segments() {
-    let inner = as_fragment(&tcp(ACK, &[7; 3000]), 0x4000);
-    for (size, is_too_big) in [(1000u16, false), (1436, false), (1437, true), (3000, true)] {
-        let mut world = world();
-        let mut frame = Frame::with_capacity(PACKET_MAX);
-        frame.replace(&inner);
-        frame.offload.segments = Some(Segments { kind: SegmentKind::TcpV4, size, header_length: 44 });
-        let verdict = world.director.handle_packet(&mut frame, NOW);
-        if is_too_big {
-            assert!(matches!(verdict, Verdict::Reply(reply) if reply.kind == ReplyKind::TooBig), "{size}");
-            continue;
-        }
-        assert!(matches!(verdict, Verdict::Transmit(_)), "{size}: {verdict:?}");
-        assert_eq!(frame.space().len(), PACKET_MAX, "room for the next capture");
-        let mut outer = vec![frame.packet().to_vec()];
-        for extra in world.extras(NOW) {
-            let Extra::Piece { frame, to } = extra else { panic!("segments") };
-            assert_eq!(to, std::net::IpAddr::from(SERVER2));
-            outer.push(frame.packet().to_vec());
-        }
-        let payload: Vec<u8> = outer.iter().flat_map(|packet| packet[20 + 44..].to_vec()).collect();
-        assert_eq!((outer.len(), payload), (3, inner[44..].to_vec()), "{size}");
-        assert!(outer.iter().all(|packet| packet.len() <= 1500 && checksum(&packet[..20]) == 0));
-    }
-}
 
 /// 2003-5, D15: where the capture bypasses the kernel's forwarding, we are the router.
 #[test]
@@ -536,6 +87,167 @@ fn an_echo_in_pieces_is_answered_piece_by_piece() {
     }
 }
 
+/// What we have wrapped and comes back is a loop, and ends here.
+#[test]
+fn a_packet_wrapped_by_us_that_comes_back_is_a_loop() {
+    let back = ip(DIRECTOR, VIP, 4, &tcp(SYN, b""));
+    assert_eq!(world().handle(&back, NOW).0, Verdict::Drop(DropReason::Loop));
+    let from_another_director = ip(SERVER3, VIP, 4, &tcp(SYN, b""));
+    assert_eq!(world().handle(&from_another_director, NOW).0, Verdict::Drop(DropReason::NestedTunnel));
+}
+
+/// About a packet of the VIP's `port` to the client's, from `source`.
+fn error_from(source: Ipv4Addr, client_port: u16, port: u16) -> Vec<u8> {
+    let quote = tcp_between(VIP, port, CLIENT, client_port, ACK, &[0; 100]);
+    let message = icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]);
+    changed(&message, |bytes| bytes[12..16].copy_from_slice(&source.octets()))
+}
+
+/// The service of TCP 8443, over server2 alone, after a change.
+fn half(change: impl FnOnce(&mut VirtualServiceConfig)) -> World {
+    let mut config = config();
+    change(&mut config.virtual_services[3]);
+    connected(config)
+}
+
+/// RFC 7690 §3: a connection's error goes where the connection's packets go, and what must not be tunnelled is not
+/// (RFC 2003 §3.1 and §3.2): our own packet, one without TTL, and one to its own sender.
+#[test]
+fn an_error_goes_where_the_packets_of_its_connection_go() {
+    let with_ttl = |ttl: u8| changed(&error_from(ROUTER, 40000, 80), |bytes| bytes[8] = ttl);
+    let is_gone = Fate::Drop(DropReason::NoConnection);
+    let is_exit = Fate::Drop(DropReason::SourceIsTunnelExit);
+    let rows = [
+        ("from a router", world(), error_from(ROUTER, 40000, 80), Fate::To(SERVER2, Memory::Known)),
+        (
+            "from the other real server",
+            world(),
+            error_from(SERVER3, 40000, 80),
+            Fate::To(SERVER2, Memory::Known),
+        ),
+        ("from its real server", world(), error_from(SERVER2, 40000, 80), is_exit.clone()),
+        ("from ourselves", world(), error_from(DIRECTOR, 40000, 80), Fate::Drop(DropReason::MartianSource)),
+        ("TTL 1", world(), with_ttl(1), Fate::To(SERVER2, Memory::Known)),
+        ("TTL 0", world(), with_ttl(0), Fate::Drop(DropReason::TtlExpired)),
+        ("no connection", world(), error_from(ROUTER, 40009, 80), is_gone.clone()),
+        ("no virtual service", world(), error_from(ROUTER, 40000, 81), is_gone.clone()),
+        ("by hash", world(), error_from(ROUTER, 7, 8443), Fate::To(SERVER2, Memory::None)),
+        ("by hash, from the other", world(), error_from(SERVER3, 7, 8443), Fate::To(SERVER2, Memory::None)),
+        ("by hash, from its real server", world(), error_from(SERVER2, 7, 8443), is_exit.clone()),
+        (
+            "by hash, where unknown segments are refused",
+            half(|service| service.unknown_tcp = UnknownTcp::Rst),
+            error_from(ROUTER, 7, 8443),
+            is_gone.clone(),
+        ),
+        (
+            "by hash, no real server",
+            half(|service| service.real_servers.clear()),
+            error_from(ROUTER, 7, 8443),
+            is_gone.clone(),
+        ),
+        (
+            "by hash, all are quiesced",
+            half(|service| service.real_servers[0].weight = 0),
+            error_from(ROUTER, 7, 8443),
+            is_gone,
+        ),
+        ("of a flood", flooded(), error_from(ROUTER, 40002, 80), Fate::To(SERVER2, Memory::Flood)),
+        (
+            "of a flood, from the other",
+            flooded(),
+            error_from(SERVER3, 40002, 80),
+            Fate::To(SERVER2, Memory::Flood),
+        ),
+        ("of a flood, from its real server", flooded(), error_from(SERVER2, 40002, 80), is_exit),
+    ];
+    for (name, mut world, packet, fate) in rows {
+        assert_eq!(world.fate(&packet), fate, "{name}");
+    }
+    let mut router = world_of(ClusterConfig { decrements_ttl: true, ..config() });
+    assert!(matches!(router.handle(&segment(40000, SYN), NOW).0, Verdict::Transmit(_)));
+    for (ttl, is_forwarded) in [(2, true), (1, false), (0, false)] {
+        let (verdict, _) = router.handle(&with_ttl(ttl), NOW);
+        assert_eq!(matches!(verdict, Verdict::Transmit(_)), is_forwarded, "TTL {ttl}");
+        assert!(is_forwarded || verdict == Verdict::Drop(DropReason::TtlExpired), "TTL {ttl}");
+    }
+}
+
+/// D71 and D72 without an entry: where the hash decides, the error goes where the connection's packets go.
+#[test]
+fn an_error_about_a_hashed_connection_needs_no_entry() {
+    let mut seen = HashSet::new();
+    for port in 1..50u8 {
+        let mut world = world_of(config());
+        let client = Ipv4Addr::new(203, 0, 113, port);
+        let quote = tcp_between(VIP, 443, client, 40000, ACK, &[0; 100]);
+        let Fate::To(rip, Memory::None) = world.fate(&tcp_between(client, 40000, VIP, 443, ACK, b"")) else {
+            panic!("no entry is needed")
+        };
+        seen.insert(rip);
+        for (kind, code) in [(3, 4), (11, 0), (12, 0)] {
+            let message = icmp(kind, code, [0, 0, 5, 0x78], &quote[..28]);
+            assert_eq!(world.fate(&message), Fate::To(rip, Memory::None));
+        }
+    }
+    assert_eq!(seen.len(), 2, "the hash uses both real servers");
+}
+
+/// An overloaded real server takes no new connections, but those it has go on, and their errors follow.
+#[test]
+fn an_error_about_a_hashed_connection_is_no_new_connection() {
+    let mut world = half(|service| service.real_servers[0].upper_threshold = 1);
+    let of_client = |port, flags| tcp_between(CLIENT, port, VIP, 8443, flags, b"");
+    assert_eq!(world.fate(&of_client(1, SYN)), Fate::To(SERVER2, Memory::New));
+    let (refused, _) = world.handle(&of_client(2, SYN), NOW);
+    assert!(matches!(refused, Verdict::Reply(reply) if reply.reason == Some(DropReason::NoRealServer)));
+    assert_eq!(world.fate(&of_client(3, ACK)), Fate::To(SERVER2, Memory::None));
+    assert_eq!(world.fate(&error_from(ROUTER, 3, 8443)), Fate::To(SERVER2, Memory::None));
+}
+
+/// An error follows a connection to a removed real server only where the connection's own packets would.
+#[test]
+fn an_error_does_not_follow_to_a_removed_real_server() {
+    for (on_removed, fate) in [
+        (OnRemoved::Reschedule, Fate::Drop(DropReason::NoConnection)),
+        (OnRemoved::Drop, Fate::Drop(DropReason::NoConnection)),
+        (OnRemoved::Keep, Fate::To(SERVER2, Memory::Known)),
+    ] {
+        let mut world = world();
+        let mut next = config();
+        next.virtual_services[0].on_removed = on_removed;
+        next.virtual_services[0].real_servers.retain(|server| server.rip != IpAddr::from(SERVER2));
+        world.succeed(next, host());
+        assert_eq!(world.fate(&error_from(ROUTER, 40000, 80)), fate, "{on_removed:?}");
+        let other = Fate::To(SERVER3, Memory::Known);
+        assert_eq!(world.fate(&error_from(ROUTER, 40001, 80)), other, "{on_removed:?}");
+        // With its virtual service goes what it said about removed real servers.
+        let mut next = config();
+        next.virtual_services.remove(0);
+        world.succeed(next, host());
+        let gone = Fate::Drop(DropReason::NoConnection);
+        assert_eq!(world.fate(&error_from(ROUTER, 40000, 80)), gone, "{on_removed:?}");
+    }
+}
+
+/// A worker may meet a connection to a real server that another worker's later snapshot has.
+#[test]
+fn an_error_for_a_real_server_of_a_later_snapshot_is_dropped() {
+    let mut world = world_of(config());
+    let early = Arc::new(ArcSwap::new(world.cluster.load_full()));
+    let early = Director::new(early, world.tables.clone(), 8);
+    let newest = Ipv4Addr::new(172, 25, 3, 4);
+    let mut next = config();
+    next.virtual_services[0].real_servers = vec![RealServerConfig::new(newest.into(), 1)];
+    world.succeed(next, host());
+    let (verdict, _) = world.handle(&segment(40000, SYN), NOW);
+    assert!(matches!(verdict, Verdict::Transmit(route) if route.to == newest));
+    let error = error_from(ROUTER, 40000, 80);
+    assert!(matches!(world.handle(&error, NOW).0, Verdict::Transmit(route) if route.to == newest));
+    world.director = early;
+    assert_eq!(world.fate(&error), Fate::Drop(DropReason::NoConnection));
+}
+
 /// An ICMP error in pieces follows its connection like a whole one.
 #[test]
 fn an_error_in_pieces_follows_its_connection() {
@@ -545,17 +257,64 @@ fn an_error_in_pieces_follows_its_connection() {
     let first = as_fragment(&ip(CLIENT, VIP, 1, &whole[20..500]), 0x2000);
     let last = as_fragment(&ip(CLIENT, VIP, 1, &whole[500..]), 480 / 8);
     for piece in [first, last] {
-        let (verdict, out) = world.handle(&piece, NOW);
-        assert!(matches!(verdict, Verdict::Transmit(_)), "{verdict:?}");
-        assert_eq!((&out[16..20], &out[20..]), (&SERVER2.octets()[..], &piece[..]));
+        assert_eq!(world.fate(&piece), Fate::To(SERVER2, Memory::Known));
     }
 }
 
-/// What we have wrapped and comes back is a loop, and ends here.
+/// A piece of a datagram to UDP 53, of this identification.
+fn piece(identification: u8, word: u16) -> Vec<u8> {
+    changed(&as_fragment(&udp(53, &[5; 400]), word), |bytes| bytes[5] = identification)
+}
+
+/// A later fragment waits for its first only if that may come, and only as long as there is room.
 #[test]
-fn a_packet_wrapped_by_us_that_comes_back_is_a_loop() {
-    let back = ip(DIRECTOR, VIP, 4, &tcp(SYN, b""));
-    assert_eq!(world().handle(&back, NOW).0, Verdict::Drop(DropReason::Loop));
-    let from_another_director = ip(SERVER3, VIP, 4, &tcp(SYN, b""));
-    assert_eq!(world().handle(&from_another_director, NOW).0, Verdict::Drop(DropReason::NestedTunnel));
+fn a_later_fragment_waits_if_its_first_may_come() {
+    type Change = fn(&mut Vec<u8>);
+    let rows: [(&str, Change, Fate); 5] = [
+        ("to a VIP", |_| (), Fate::Hold),
+        ("of another protocol", |b| b[9] = 6, Fate::Hold),
+        ("to nobody of ours", |b| b[19] = 101, Fate::Drop(DropReason::NoService)),
+        (
+            "from ourselves",
+            |b| b[12..16].copy_from_slice(&DIRECTOR.octets()),
+            Fate::Drop(DropReason::MartianSource),
+        ),
+        ("TTL 0", |b| b[8] = 0, Fate::Drop(DropReason::TtlExpired)),
+    ];
+    for (name, change, fate) in rows {
+        let mut world = world();
+        assert_eq!(world.fate(&changed(&piece(1, 50), change)), fate, "{name}");
+        assert_eq!(world.director.is_waiting(), fate == Fate::Hold, "{name}");
+    }
+    let mut world = world();
+    let fates: Vec<Fate> = (0..47).map(|number| world.fate(&piece(number, 50))).collect();
+    let (held, refused) = fates.split_at(45);
+    assert!(held.iter().all(|fate| *fate == Fate::Hold), "one source's share of the room");
+    assert!(refused.iter().all(|fate| *fate == Fate::Drop(DropReason::FragmentUnknown)));
+}
+
+/// Linux reassembles for thirty seconds from the first piece on (net.ipv4.ipfrag_time); a later one does not make that
+/// longer.
+#[test]
+fn a_first_fragment_is_followed_for_thirty_seconds() {
+    let mut world = world();
+    let known = Fate::To(SERVER2, Memory::Known);
+    assert_eq!(world.fate(&piece(1, 0x2000)), known);
+    for (secs, fate) in [(0, known.clone()), (29, known), (30, Fate::Hold)] {
+        let now = Moment::from_secs(1 + secs);
+        assert_eq!(world.fate_at(&piece(1, 50), now), fate, "after {secs} s");
+    }
+}
+
+/// Datagrams without connections hold no slot: nobody is given those of a real server that has left.
+#[test]
+fn a_later_fragment_does_not_follow_to_a_real_server_that_is_gone() {
+    let mut world = world_of(config());
+    let piece = |word| as_fragment(&udp(123, &[5; 400]), word);
+    assert_eq!(world.fate(&piece(0x2000)), Fate::To(SERVER2, Memory::None));
+    assert_eq!(world.fate(&piece(50)), Fate::To(SERVER2, Memory::Known));
+    let mut next = config();
+    next.virtual_services[4].real_servers.remove(0);
+    world.succeed(next, host());
+    assert_eq!(world.fate(&piece(50)), Fate::Drop(DropReason::FragmentUnknown));
 }

@@ -1,7 +1,8 @@
-//! The real server's journeys as a table. Names begin with the row of bad-input.md §5 they show; every
-//! drop reason has a row.
+//! The real server's journeys as a table. Names begin with the id, as in docs/standards.md, that they show;
+//! every drop reason has a row.
 
 use std::collections::BTreeSet;
+use std::net::Ipv4Addr;
 
 use lvs_tund::encapsulation::ipip;
 use lvs_tund::packet::frame::{PartialChecksum, SegmentKind, Segments};
@@ -18,111 +19,153 @@ use packets::*;
 
 const MTU: u16 = 1500;
 
-fn decapsulator(services: Vec<Service>) -> Decapsulator {
-    let config = GuardConfig {
-        vips: vec![VIP.into()],
-        directors: vec!["172.25.3.1/32".parse().unwrap(), "10.9.0.0/16".parse().unwrap()],
+fn guard_config() -> GuardConfig {
+    GuardConfig {
+        vips: vec![[172, 25, 3, 99].into(), VIP.into()],
+        directors: ["172.25.3.1/32", "172.25.3.5/32", "10.9.0.0/16"].map(|net| net.parse().unwrap()).to_vec(),
         rips: Vec::new(),
-        services,
-    };
+        services: Vec::new(),
+    }
+}
+
+fn guarded_by(config: GuardConfig) -> Decapsulator {
     Decapsulator::new(Guard::new(config, vec![SERVER2.into()]), &ipip::ROW, MTU)
 }
 
-fn web() -> Vec<Service> {
-    vec![Service { protocol: Protocol::Tcp, port: 80 }]
+fn decapsulator() -> Decapsulator {
+    guarded_by(guard_config())
 }
 
-/// What is expected: delivered with this inner packet, or dropped.
+/// What is expected: this inner packet delivered, or a drop.
 #[derive(Clone, Debug, PartialEq)]
 enum Fate {
     Deliver(Vec<u8>),
+    /// With a mark to be counted (RFC 6040 §4.2).
+    Surprise(Vec<u8>),
     Drop(&'static str),
 }
 
-use Fate::{Deliver, Drop};
+use Fate::{Deliver, Drop, Surprise};
 
 fn fate_of(decapsulator: &Decapsulator, packet: &[u8]) -> Fate {
     let mut frame = Frame::from_packet(packet);
     match decapsulator.handle_packet(&mut frame) {
-        Verdict::Deliver(_) => Deliver(frame.packet().to_vec()),
+        Verdict::Deliver(delivery) => {
+            assert_eq!(decapsulator.vip(delivery.vip), Some(VIP.into()), "on this VIP's account");
+            let fate = if delivery.has_surprising_ecn { Surprise } else { Deliver };
+            fate(frame.packet().to_vec())
+        }
         Verdict::Drop(reason) => Drop(reason.label()),
     }
 }
 
-fn rows() -> Vec<(&'static str, Vec<u8>, Fate)> {
+/// Two outer packets that differ in what the name says: the first is delivered, the second dropped.
+type Pair = (&'static str, Vec<u8>, Vec<u8>, &'static str);
+
+fn assert_pairs(decapsulator: &Decapsulator, pairs: Vec<Pair>) {
+    for (name, delivered, dropped, reason) in pairs {
+        let inner = &delivered[20..];
+        let length = usize::from(u16::from_be_bytes([inner[2], inner[3]]));
+        assert_eq!(fate_of(decapsulator, &delivered), Deliver(inner[..length].to_vec()), "{name}: delivered");
+        assert_eq!(fate_of(decapsulator, &dropped), Drop(reason), "{name}");
+    }
+}
+
+fn w(inner: &[u8]) -> Vec<u8> {
+    wrapped(inner, 4)
+}
+
+fn from(source: [u8; 4]) -> Vec<u8> {
+    w(&tcp_between(source.into(), 40000, VIP, 80, ACK, b""))
+}
+
+fn format_pairs() -> Vec<Pair> {
     let good = tcp(ACK, b"data");
-    let w = |inner: &[u8]| wrapped(inner, 4);
-    let to = |vip: [u8; 4]| w(&tcp_between(CLIENT, 40000, vip.into(), 80, ACK, b""));
-    let from = |source: [u8; 4]| w(&tcp_between(source.into(), 40000, VIP, 80, ACK, b""));
-    let ttl = |ttl: u8| changed(&good, |b| b[8] = ttl);
+    let header_alone = ip(CLIENT, VIP, 50, b"");
+    let of_protocol = |number: u8| w(&ip(CLIENT, VIP, number, &good));
+    let with_ttl = |ttl: u8| w(&changed(&good, |b| b[8] = ttl));
+    let of_length = |length: u8| w(&changed(&header_alone, |b| b[3] = length));
     let padded = ip(DIRECTOR, SERVER2, 4, &[&good[..], &[0; 6]].concat());
     let cut = ip(DIRECTOR, SERVER2, 4, &good[..good.len() - 2]);
+    let mut bad_sum = good.clone();
+    bad_sum[10] ^= 1;
+    let record_route = w(&with_options(&good, &[7, 3, 4, 0]));
     vec![
-        ("R01 good", w(&good), Deliver(good.clone())),
-        ("R02 from no director", ip(CLIENT, SERVER2, 4, &good), Drop("unknown_peer")),
-        ("R03 inner destination no VIP", to([172, 25, 3, 101]), Drop("inner_not_vip")),
-        ("R04 inner destination our own address", to(SERVER2.octets()), Drop("inner_not_vip")),
-        ("R05 inner destination loopback", to([127, 0, 0, 1]), Drop("inner_not_vip")),
-        ("R06 inner destination multicast", to([224, 0, 0, 1]), Drop("inner_not_vip")),
-        ("R08 inner source the VIP", from(VIP.octets()), Drop("inner_martian")),
-        ("R09 inner source ourselves", from(SERVER2.octets()), Drop("inner_martian")),
-        ("R10 inner source loopback", from([127, 0, 0, 1]), Drop("inner_martian")),
-        ("R11 inner source a director", from(DIRECTOR.octets()), Drop("inner_martian")),
-        ("R12 inner is IPIP again", w(&ip(CLIENT, VIP, 4, &good)), Drop("nested_tunnel")),
-        ("R13 inner is GRE", w(&ip(CLIENT, VIP, 47, &[0; 8])), Drop("nested_tunnel")),
-        ("R13 inner is 6in4", w(&ip(CLIENT, VIP, 41, &[0x60; 40])), Drop("nested_tunnel")),
-        ("R14 GRE to the same address", wrapped(&good, 47), Drop("wrong_encapsulation")),
-        ("R15 6in4", wrapped(&good, 41), Drop("wrong_encapsulation")),
-        ("R16 inner cut to 19 bytes", w(&good[..19]), Drop("truncated")),
-        ("R16 nothing inside", w(&[]), Drop("truncated")),
-        ("R17 inner IHL 4", w(&changed(&good, |b| b[0] = 0x44)), Drop("bad_header_length")),
-        ("R18 inner longer than the outer carries", cut, Drop("truncated")),
-        ("R19 outer carries more", padded, Deliver(good.clone())),
+        ("R12 inner is IPIP again", of_protocol(50), of_protocol(4), "nested_tunnel"),
+        ("R13 inner is GRE", of_protocol(50), of_protocol(47), "nested_tunnel"),
+        ("R13 inner is 6in4", of_protocol(50), of_protocol(41), "nested_tunnel"),
+        ("R14 GRE to the same address", w(&good), wrapped(&good, 47), "wrong_encapsulation"),
+        ("R15 6in4", w(&good), wrapped(&good, 41), "wrong_encapsulation"),
+        ("R16 inner cut to 19 bytes", w(&header_alone), w(&header_alone[..19]), "truncated"),
+        ("R16 nothing inside", w(&header_alone), w(&[]), "truncated"),
+        ("R17 inner IHL 4", w(&good), w(&changed(&good, |b| b[0] = 0x44)), "bad_header_length"),
+        ("R18, R19 the outer carries more, and less", padded, cut, "truncated"),
+        ("R01, R20 inner checksum", w(&good), w(&bad_sum), "bad_checksum"),
+        ("R21 inner version 6", w(&good), w(&changed(&good, |b| b[0] = 0x65)), "bad_version"),
+        ("inner total length under its header", of_length(20), of_length(19), "bad_total_length"),
+        ("R22, R23 inner TTL 0, and 1", with_ttl(1), with_ttl(0), "ttl_expired"),
         (
-            "R20 inner checksum",
-            w(&{
-                let mut b = good.clone();
-                b[10] ^= 1;
-                b
-            }),
-            Drop("bad_checksum"),
+            "R33 loose source route",
+            record_route.clone(),
+            w(&with_options(&good, &[131, 3, 4, 0])),
+            "source_route",
         ),
-        ("R21 inner version 6", w(&changed(&good, |b| b[0] = 0x65)), Drop("bad_version")),
-        (
-            "inner total length under its header",
-            w(&changed(&good, |b| b[2..4].fill(0))),
-            Drop("bad_total_length"),
-        ),
-        ("R22 inner TTL 0", w(&ttl(0)), Drop("ttl_expired")),
-        ("R23 inner TTL 1", w(&ttl(1)), Deliver(ttl(1))),
-        ("R30 inner fragment", w(&as_fragment(&good, 0x0010)), Deliver(as_fragment(&good, 0x0010))),
-        ("R33 loose source route", w(&with_options(&good, &[131, 3, 4, 0])), Drop("source_route")),
-        ("inner option past the header", w(&with_options(&good, &[7, 40, 0, 0])), Drop("bad_option")),
-        ("outer cut to 19 bytes", w(&good)[..19].to_vec(), Drop("truncated")),
-        ("empty read", Vec::new(), Drop("truncated")),
+        ("inner option past the header", record_route, w(&with_options(&good, &[7, 40, 0, 0])), "bad_option"),
+        ("outer cut to 19 bytes", w(&good), w(&good)[..19].to_vec(), "truncated"),
+        ("empty read", w(&good), Vec::new(), "truncated"),
+    ]
+}
+
+fn address_pairs() -> Vec<Pair> {
+    let good = tcp(ACK, b"data");
+    let to = |vip: [u8; 4]| w(&tcp_between(CLIENT, 40000, vip.into(), 80, ACK, b""));
+    let by = |director: [u8; 4]| ip(director.into(), SERVER2, 4, &good);
+    let piece = |whole: &[u8]| w(&as_fragment(&whole[20..], 0x0010));
+    let (vip, client) = (VIP.octets(), CLIENT.octets());
+    vec![
+        ("R02 from no director", by(DIRECTOR.octets()), by(client), "unknown_peer"),
+        ("R02 from beside a director's prefix", by([10, 9, 255, 255]), by([10, 10, 0, 0]), "unknown_peer"),
+        ("R03 inner destination no VIP", to(vip), to([172, 25, 3, 101]), "inner_not_vip"),
+        ("R04 inner destination our own address", to(vip), to(SERVER2.octets()), "inner_not_vip"),
+        ("R05 inner destination loopback", to(vip), to([127, 0, 0, 1]), "inner_not_vip"),
+        ("R06 inner destination multicast", to(vip), to([224, 0, 0, 1]), "inner_not_vip"),
+        ("R08 inner source the VIP", from(client), from(vip), "inner_martian"),
+        ("R09 inner source ourselves", from(SERVER3.octets()), from(SERVER2.octets()), "inner_martian"),
+        ("R10 inner source loopback", from([126, 255, 255, 255]), from([127, 0, 0, 1]), "inner_martian"),
+        ("inner source loopback's last", from([128, 0, 0, 0]), from([127, 255, 255, 255]), "inner_martian"),
+        ("inner source this network", from([1, 0, 0, 0]), from([0, 255, 255, 255]), "inner_martian"),
+        ("inner source multicast", from([223, 255, 255, 255]), from([224, 0, 0, 0]), "inner_martian"),
+        ("inner source broadcast", from([223, 0, 0, 1]), from([255, 255, 255, 255]), "inner_martian"),
+        ("R11 inner source another director", from([172, 25, 3, 4]), from([172, 25, 3, 5]), "inner_martian"),
+        ("R11 inner source a director", from([172, 25, 3, 4]), from(DIRECTOR.octets()), "inner_martian"),
+        ("R30 an inner fragment", piece(&from(client)), piece(&from(vip)), "inner_martian"),
     ]
 }
 
 /// R24 to R28, all sixteen cells: outer columns and inner rows in the order Not-ECT, ECT(1), ECT(0), CE.
 fn congestion_rows() -> Vec<(String, Vec<u8>, Fate)> {
-    // RFC 6040 figure 4, numbers as on the wire: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE.
-    const FIGURE: [[Option<u8>; 4]; 4] = [
-        [Some(0), Some(0), Some(0), None],
-        [Some(1), Some(1), Some(1), Some(3)],
-        [Some(2), Some(1), Some(2), Some(3)],
-        [Some(3), Some(3), Some(3), Some(3)],
+    // RFC 6040 figure 4, numbers as on the wire: 0 Not-ECT, 1 ECT(1), 2 ECT(0), 3 CE. True where it has "!" or "!!!".
+    const FIGURE: [[Option<(u8, bool)>; 4]; 4] = [
+        [Some((0, false)), Some((0, true)), Some((0, true)), None],
+        [Some((1, false)), Some((1, false)), Some((1, true)), Some((3, false))],
+        [Some((2, false)), Some((1, false)), Some((2, false)), Some((3, false))],
+        [Some((3, false)), Some((3, true)), Some((3, false)), Some((3, false))],
     ];
     let mut rows = Vec::new();
     for inner in 0..4u8 {
         for outer in 0..4u8 {
             // R29: another DSCP outside is left outside.
-            let packet = changed(&tcp(ACK, b""), |b| b[1] = 0x28 | inner);
-            let given = changed(&wrapped(&packet, 4), |b| b[1] = 0xb8 | outer);
-            let fate = match FIGURE[usize::from(inner)][usize::from(outer)] {
-                Some(after) => Deliver(changed(&packet, |b| b[1] = 0x28 | after)),
-                None => Drop("ecn_ce_on_not_ect"),
-            };
-            rows.push((format!("R24-R29 inner {inner:02b} outer {outer:02b}"), given, fate));
+            for (inside, outside) in [(0x28, 0xd4), (0xd4, 0x28)] {
+                let packet = changed(&tcp(ACK, b""), |b| b[1] = inside | inner);
+                let given = changed(&w(&packet), |b| b[1] = outside | outer);
+                let after = |ecn| changed(&packet, |b| b[1] = inside | ecn);
+                let fate = match FIGURE[usize::from(inner)][usize::from(outer)] {
+                    Some((ecn, false)) => Deliver(after(ecn)),
+                    Some((ecn, true)) => Surprise(after(ecn)),
+                    None => Drop("ecn_ce_on_not_ect"),
+                };
+                rows.push((format!("R24-R29 inner {inner:02b} outer {outer:02b}"), given, fate));
+            }
         }
     }
     rows
@@ -130,48 +173,60 @@ fn congestion_rows() -> Vec<(String, Vec<u8>, Fate)> {
 
 #[test]
 fn every_packet_has_its_fate() {
-    let decapsulator = decapsulator(Vec::new());
-    for (name, packet, expected) in rows() {
-        assert_eq!(fate_of(&decapsulator, &packet), expected, "{name}");
-    }
+    let decapsulator = decapsulator();
+    assert_pairs(&decapsulator, format_pairs());
+    assert_pairs(&decapsulator, address_pairs());
     for (name, packet, expected) in congestion_rows() {
         assert_eq!(fate_of(&decapsulator, &packet), expected, "{name}");
     }
+    assert_eq!(decapsulator.vip(2), None, "two VIPs");
+}
+
+/// An ICMP message of `kind` about a packet of `protocol` from `source` and `port`.
+fn error_about(kind: u8, protocol: u8, source: Ipv4Addr, port: u16) -> Vec<u8> {
+    let quoted = ip(source, CLIENT, protocol, &[&port.to_be_bytes()[..], &[0x9c, 0x40, 0, 0, 0, 1]].concat());
+    w(&icmp(kind, 0, [0; 4], &quoted))
 }
 
 #[test]
 fn only_served_ports_are_let_in() {
-    let decapsulator = decapsulator(web());
-    let w = |inner: &[u8]| wrapped(inner, 4);
+    let service = |protocol, port| Service { protocol, port };
+    let services = vec![service(Protocol::Tcp, 80), service(Protocol::Udp, 53)];
+    let decapsulator = guarded_by(GuardConfig { services, ..guard_config() });
+    let (http, dns) = (tcp(SYN, b""), udp(53, b"query"));
     let ssh = tcp_between(CLIENT, 40000, VIP, 22, SYN, b"");
-    let echo = icmp(8, 0, [0; 4], b"ping");
-    let quote = |port| icmp(3, 4, [0, 0, 5, 0x78], &tcp_between(VIP, port, CLIENT, 40000, ACK, b"")[..28]);
-    let later = as_fragment(&tcp(ACK, b"data"), 0x0010);
-    let elsewhere = tcp_between(SERVER3, 80, CLIENT, 40000, ACK, b"");
-    let about_elsewhere = icmp(3, 4, [0, 0, 5, 0x78], &elsewhere[..28]);
-    // Cut on its way: what is here of it has another checksum than the whole.
-    let mut message = quote(80)[20..].to_vec();
-    message[2] ^= 1;
-    let piece = as_fragment(&ip(CLIENT, VIP, 1, &message), 0x2000);
-    let rows = [
-        ("served", tcp(SYN, b""), Deliver(tcp(SYN, b""))),
-        ("R07 a port that is not served", ssh, Drop("inner_not_served")),
-        ("R07 another protocol", udp(80, b""), Drop("inner_not_served")),
-        ("R31 an error about a served flow", quote(80), Deliver(quote(80))),
-        ("R31 an error about another flow", quote(22), Drop("inner_not_served")),
-        ("R31 an error about another host's packet", about_elsewhere, Drop("inner_not_served")),
-        ("R31 the first piece of an error", piece.clone(), Deliver(piece)),
-        ("R32 echo", echo, Drop("inner_not_served")),
-        ("R30 a later fragment", later.clone(), Deliver(later)),
+    let of_protocol = |number: u8| w(&changed(&http, |b| b[9] = number));
+    let begun = |length: usize| w(&ip(CLIENT, VIP, 6, &http[20..20 + length]));
+    let about = |kind| error_about(kind, 6, VIP, 80);
+    let with_bad_sum = |b: &mut Vec<u8>| b[22] ^= 1;
+    let whole = changed(&about(3)[20..], with_bad_sum);
+    let later_quote = changed(&http, |b| b[6..8].copy_from_slice(&[0, 1]));
+    let reason = "inner_not_served";
+    let pairs = vec![
+        ("R07 a TCP port", w(&http), w(&ssh), reason),
+        ("R07 a UDP port", w(&dns), w(&udp(54, b"query")), reason),
+        ("R07 a port of TCP is none of UDP", w(&http), w(&udp(80, b"query")), reason),
+        ("R07 a port of UDP is none of TCP", w(&dns), w(&changed(&dns, |b| b[9] = 6)), reason),
+        ("R07 SCTP", of_protocol(6), of_protocol(132), reason),
+        ("R07 protocol 0", of_protocol(6), of_protocol(0), reason),
+        ("ports are four bytes", begun(4), begun(3), reason),
+        ("R30 a later fragment", w(&as_fragment(&ssh, 0x2001)), w(&as_fragment(&ssh, 0x2000)), reason),
+        ("R31 an error about a served flow", about(3), error_about(3, 6, VIP, 22), reason),
+        ("R31 about a datagram", error_about(3, 17, VIP, 53), error_about(3, 17, VIP, 80), reason),
+        ("R31 about another host's packet", about(11), error_about(11, 6, SERVER3, 80), reason),
+        ("R31 about a later fragment", about(12), w(&icmp(12, 0, [0; 4], &later_quote)), reason),
+        ("R31 a whole error has a checksum", w(&as_fragment(&whole, 0x2000)), w(&whole), reason),
+        ("R32 echo", about(3), w(&icmp(8, 0, [0; 4], b"ping")), reason),
+        ("R32 echo with a served flow inside", about(3), about(8), reason),
+        ("redirect", about(11), about(5), reason),
+        ("source quench", about(12), about(4), reason),
     ];
-    for (name, inner, expected) in rows {
-        assert_eq!(fate_of(&decapsulator, &w(&inner)), expected, "{name}");
-    }
+    assert_pairs(&decapsulator, pairs);
 }
 
 #[test]
 fn clients_may_live_in_a_directors_prefix() {
-    let decapsulator = decapsulator(Vec::new());
+    let decapsulator = decapsulator();
     let (director, client) = ([10, 9, 0, 1].into(), [10, 9, 0, 77].into());
     let inner = tcp_between(client, 40000, VIP, 80, SYN, b"");
     assert_eq!(fate_of(&decapsulator, &ip(director, SERVER2, 4, &inner)), Deliver(inner));
@@ -181,60 +236,103 @@ fn clients_may_live_in_a_directors_prefix() {
 
 #[test]
 fn only_our_own_outer_destination_if_one_is_configured() {
-    let config = GuardConfig {
-        vips: vec![VIP.into()],
-        directors: vec!["172.25.3.1/32".parse().unwrap()],
-        rips: vec![SERVER3.into()],
-        services: Vec::new(),
-    };
-    let decapsulator = Decapsulator::new(Guard::new(config, Vec::new()), &ipip::ROW, MTU);
-    assert_eq!(fate_of(&decapsulator, &wrapped(&tcp(ACK, b""), 4)), Drop("unknown_peer"));
+    let rips = vec![SERVER2.into(), SERVER3.into()];
+    let decapsulator =
+        Decapsulator::new(Guard::new(GuardConfig { rips, ..guard_config() }, Vec::new()), &ipip::ROW, MTU);
+    let to = |rip: [u8; 4]| ip(DIRECTOR, rip.into(), 4, &tcp(ACK, b""));
+    let (other, own) = ([172, 25, 3, 4], SERVER3.octets());
+    let pairs = vec![
+        ("to an address that is not ours", to(SERVER2.octets()), to(other), "unknown_peer"),
+        ("to another one of ours", to(own), to(VIP.octets()), "unknown_peer"),
+        ("an inner source that is ours", from(other), from(own), "inner_martian"),
+    ];
+    assert_pairs(&decapsulator, pairs);
 }
 
-/// datapath.md §3.6: what the kernel does not say is found out again.
+/// `packet` with a transport checksum that was only begun: the folded sum of the pseudo-header.
+fn begun(mut packet: Vec<u8>, field: usize) -> Vec<u8> {
+    let mut pseudo = packet[12..20].to_vec();
+    pseudo.extend([0, packet[9]]);
+    pseudo.extend(((packet.len() - 20) as u16).to_be_bytes());
+    let sum = !checksum(&pseudo);
+    // As much of the field as the packet holds.
+    for (byte, value) in packet.iter_mut().skip(field).zip(sum.to_be_bytes()) {
+        *byte = value;
+    }
+    packet
+}
+
+fn offload_of(mtu: u16, inner: &[u8]) -> (Option<PartialChecksum>, Option<Segments>) {
+    let mut frame = Frame::from_packet(&w(inner));
+    let decapsulator = Decapsulator::new(Guard::new(guard_config(), Vec::new()), &ipip::ROW, mtu);
+    assert!(matches!(decapsulator.handle_packet(&mut frame), Verdict::Deliver(_)), "{inner:?}");
+    assert_eq!(frame.packet(), inner, "bytes are left as they came");
+    (frame.offload.checksum, frame.offload.segments)
+}
+
+const TCP_CHECKSUM: Option<PartialChecksum> = Some(PartialChecksum { start: 20, field: 36 });
+const UDP_CHECKSUM: Option<PartialChecksum> = Some(PartialChecksum { start: 20, field: 26 });
+
+/// The kernel does not tell a raw socket which checksums are still to be completed.
 #[test]
-fn begun_checksums_and_coalesced_packets_are_marked_for_the_host() {
-    let pseudo_sum = |packet: &[u8]| {
-        let mut pseudo = packet[12..20].to_vec();
-        pseudo.extend([0, packet[9]]);
-        pseudo.extend(((packet.len() - 20) as u16).to_be_bytes());
-        !checksum(&pseudo)
-    };
-    let begun = |mut packet: Vec<u8>, field: usize| {
-        let sum = pseudo_sum(&packet);
-        packet[field..field + 2].copy_from_slice(&sum.to_be_bytes());
-        packet
-    };
-    let offload_of = |inner: &[u8]| {
-        let mut frame = Frame::from_packet(&wrapped(inner, 4));
-        assert!(matches!(decapsulator(Vec::new()).handle_packet(&mut frame), Verdict::Deliver(_)));
-        assert_eq!(frame.packet(), inner, "bytes are left as they came");
-        (frame.offload.checksum, frame.offload.segments)
-    };
-    let tcp_checksum = Some(PartialChecksum { start: 20, field: 36 });
+fn begun_checksums_are_marked_for_the_host() {
+    let offload_of = |inner: &[u8]| offload_of(MTU, inner);
+    let http = begun(tcp(ACK, b"data"), 36);
     assert_eq!(offload_of(&tcp(ACK, b"data")), (None, None), "finished");
-    assert_eq!(offload_of(&begun(tcp(ACK, b"data"), 36)), (tcp_checksum, None));
-    let udp_checksum = Some(PartialChecksum { start: 20, field: 26 });
-    assert_eq!(offload_of(&begun(udp(53, b"data"), 26)), (udp_checksum, None));
+    assert_eq!(offload_of(&http), (TCP_CHECKSUM, None));
+    assert_eq!(offload_of(&begun(udp(53, b"data"), 26)), (UDP_CHECKSUM, None));
     assert_eq!(offload_of(&changed(&udp(53, b""), |b| b[26..28].fill(0))), (None, None), "no checksum");
-    let big = begun(tcp(ACK, &[7; 20_000]), 36);
-    let segments = Segments { kind: SegmentKind::TcpV4, size: MTU - 20 - 44, header_length: 44 };
-    assert_eq!(offload_of(&big), (tcp_checksum, Some(segments)));
+    assert_eq!(offload_of(&changed(&http, |b| b[9] = 132)), (None, None), "no field of SCTP");
+    for word in [0x2000, 0x0001] {
+        assert_eq!(offload_of(&as_fragment(&http, word)), (None, None), "a fragment has no sum of its own");
+    }
+}
+
+/// A transport header may be cut at any byte: its checksum counts from the byte on that completes the field.
+#[test]
+fn a_cut_transport_header_has_a_checksum_from_its_fields_end_on() {
+    for (protocol, field, mark) in [(6, 16, TCP_CHECKSUM), (17, 6, UDP_CHECKSUM)] {
+        for length in 0..=24 {
+            let inner = begun(ip(CLIENT, VIP, protocol, &vec![0; length]), 20 + field);
+            let expected = if length >= field + 2 { mark } else { None };
+            assert_eq!(offload_of(MTU, &inner), (expected, None), "{length} bytes of protocol {protocol}");
+        }
+    }
+}
+
+#[test]
+fn packets_above_the_mtu_are_marked_as_several_segments() {
+    let segments = |size| Some(Segments { kind: SegmentKind::TcpV4, size, header_length: 44 });
+    let of_length = |length: u16| begun(tcp(ACK, &vec![7; usize::from(length) - 44]), 36);
+    assert_eq!(offload_of(MTU, &of_length(20_000)), (TCP_CHECKSUM, segments(MTU - 20 - 44)));
+    assert_eq!(offload_of(MTU, &of_length(MTU + 1)), (TCP_CHECKSUM, segments(MTU - 20 - 44)));
+    assert_eq!(offload_of(MTU, &of_length(MTU)), (TCP_CHECKSUM, None), "as large as the MTU");
+    assert_eq!(offload_of(65, &of_length(80)), (TCP_CHECKSUM, segments(1)), "one byte fits");
+    for mtu in [40, 64] {
+        assert_eq!(
+            offload_of(mtu, &of_length(80)),
+            (TCP_CHECKSUM, segments(1)),
+            "a segment has a byte at least"
+        );
+    }
+    assert_eq!(offload_of(MTU, &begun(udp(53, &[7; 20_000]), 26)), (UDP_CHECKSUM, None), "a datagram is one");
+    // Where TCP would say how long its header is, a datagram has data.
+    let like_tcp = begun(udp(53, &[0x50; 20_000]), 26);
+    assert_eq!(offload_of(MTU, &like_tcp), (UDP_CHECKSUM, None), "a datagram is one");
+    let no_header = changed(&of_length(20_000), |b| b[32] = 0x40);
+    assert_eq!(offload_of(MTU, &no_header), (TCP_CHECKSUM, None), "a TCP header shorter than any");
 }
 
 #[test]
 fn every_drop_reason_has_a_row() {
-    let plain = rows().into_iter().map(|(_, _, fate)| fate);
-    let congestion = congestion_rows().into_iter().map(|(_, _, fate)| fate);
-    let shown: BTreeSet<&str> = plain
-        .chain(congestion)
-        .filter_map(|fate| match fate {
-            Drop(reason) => Some(reason),
-            Deliver(_) => None,
-        })
-        // Shown by `only_served_ports_are_let_in` and by the counters' unit tests.
-        .chain(["inner_not_served", "send_error"])
-        .collect();
+    let pairs = format_pairs().into_iter().chain(address_pairs()).map(|(_, _, _, reason)| reason);
+    let congestion = congestion_rows().into_iter().filter_map(|(_, _, fate)| match fate {
+        Drop(reason) => Some(reason),
+        Deliver(_) | Surprise(_) => None,
+    });
+    // Shown by `only_served_ports_are_let_in` and by the counters' unit tests.
+    let elsewhere = ["inner_not_served", "send_error"];
+    let shown: BTreeSet<&str> = pairs.chain(congestion).chain(elsewhere).collect();
     for reason in DropReason::ALL {
         assert!(shown.contains(reason.label()), "{reason} is shown by no row");
     }

@@ -20,12 +20,17 @@ mod packets;
 
 use packets::*;
 
-/// Sound IPv4 packets of every kind, also with options and as fragments.
+/// Sound IPv4 packets of every kind, also with options and as fragments; most of them whole and of a protocol that is
+/// read further, many too short for what they are, with ports that are served and a checksum that was only begun.
 fn packet() -> impl Strategy<Value = Vec<u8>> {
-    let payload = proptest::collection::vec(any::<u8>(), 0..2000);
+    let payload = prop_oneof![0..40usize, 0..2000usize]
+        .prop_flat_map(|length| proptest::collection::vec(any::<u8>(), length));
+    let protocol = prop_oneof![Just(1u8), Just(4), Just(6), Just(6), Just(17), any::<u8>()];
+    let flags = prop_oneof![2 => Just(0u16), 2 => Just(0x4000), 1 => Just(0x2000), 1 => any::<u16>()];
     let options = prop_oneof![Just(vec![]), Just(vec![1u8, 1, 1, 0]), Just(vec![7, 7, 4, 0, 0, 0, 0, 0])];
-    (payload, options, any::<u8>(), any::<u8>(), 1u8..=255, any::<u16>()).prop_map(
-        |(payload, options, protocol, tos, ttl, flags)| {
+    (payload, options, protocol, any::<u8>(), 1u8..=255, flags, any::<u8>()).prop_map(
+        |(mut payload, options, protocol, tos, ttl, flags, wishes)| {
+            make_plausible(&mut payload, protocol, wishes);
             let packet = with_options(&ip(CLIENT, VIP, protocol, &payload), &options);
             changed(&packet, |bytes| {
                 bytes[1] = tos;
@@ -34,6 +39,50 @@ fn packet() -> impl Strategy<Value = Vec<u8>> {
             })
         },
     )
+}
+
+/// Garbage with some bytes of what is looked for; each bit of `wishes` decides on one thing.
+fn make_plausible(payload: &mut [u8], protocol: u8, wishes: u8) {
+    let mut write = |at: usize, bytes: &[u8]| {
+        for (byte, value) in payload.iter_mut().skip(at).zip(bytes) {
+            *byte = *value;
+        }
+    };
+    match protocol {
+        // The length of UDP, or the data offset and the SYN of TCP.
+        6 | 17 if wishes & 1 != 0 => {
+            write(2, &[0, 80]);
+            write(12, &[0x50, 0x02]);
+        }
+        // An error about a packet of the VIP to the client.
+        1 if wishes & 1 != 0 => {
+            write(0, &[if wishes & 2 != 0 { 3 } else { 8 }, 4]);
+            write(
+                8,
+                &ip(VIP, CLIENT, if wishes & 4 != 0 { 6 } else { 17 }, &[0, 80, 0x9c, 0x40, 0, 8, 0, 0]),
+            );
+        }
+        _ => {}
+    }
+    let length = payload.len();
+    let field = match protocol {
+        1 => 2,
+        6 => 16,
+        17 => 6,
+        _ => return,
+    };
+    if wishes & 8 == 0 || length < field + 2 {
+        return;
+    }
+    payload[field..field + 2].fill(0);
+    let pseudo = if protocol == 1 {
+        Vec::new()
+    } else {
+        [&CLIENT.octets()[..], &VIP.octets(), &[0, protocol], &(length as u16).to_be_bytes()].concat()
+    };
+    let is_begun = wishes & 16 != 0 && protocol != 1;
+    let sum = if is_begun { !checksum(&pseudo) } else { checksum(&[&pseudo[..], payload].concat()) };
+    payload[field..field + 2].copy_from_slice(&sum.to_be_bytes());
 }
 
 fn director() -> Director {
@@ -97,5 +146,13 @@ proptest! {
         let outer = wrapped(&packet, 4);
         decapsulator().handle_packet(&mut Frame::from_packet(&outer));
         decapsulator().handle_packet(&mut Frame::from_packet(&outer[..cut.index(outer.len())]));
+        // Cut by somebody who makes the lengths fit.
+        let cut = changed(&packet[..20 + cut.index(packet.len() - 19)], |bytes| {
+            let length = bytes.len() as u16;
+            bytes[2..4].copy_from_slice(&length.to_be_bytes());
+        });
+        let _ = classify(&cut);
+        director().handle_packet(&mut Frame::from_packet(&cut), Moment::ZERO);
+        decapsulator().handle_packet(&mut Frame::from_packet(&wrapped(&cut, 4)));
     }
 }

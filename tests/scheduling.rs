@@ -1,5 +1,5 @@
 //! Connections over changes of the cluster and of time: persistence, thresholds, removal, groups, one-packet
-//! scheduling, floods, stateless agreement. Rules: ipvs.md §4 to §8.
+//! scheduling, floods, stateless agreement. The rules are those of IPVS (ip_vs_conn.c, ip_vs_core.c).
 
 use std::time::Duration;
 
@@ -171,7 +171,7 @@ fn one_packet_scheduling_leaves_no_entry() {
     assert_eq!((four(&mut world), world.tables.templates.len()), ([1, 1, 1, 1], 1), "the template decides");
 }
 
-/// ipvs.md §7, the rule of 2026-07, step by step.
+/// The overload flag as IPVS keeps it since its fix "properly update the overload flag on dest edit", step by step.
 #[test]
 fn thresholds_have_their_hysteresis() {
     let mut service = web("rr", &[1]);

@@ -1,6 +1,6 @@
 //! A seeded world against a plain model: clients, real servers that come and go, weights, floods, time.
 //!
-//! The model knows the rules of ipvs.md §4 and §8 by heart, in a `BTreeMap` and a few lines; after every
+//! The model states the rules of IPVS for states and reuse (ip_vs_proto_tcp.c, ip_vs_core.c) in a `BTreeMap` and a few lines; after every
 //! step the director must agree with it. `LVS_TUND_SEEDS` sets how many seeds are tried (default 256),
 //! `LVS_TUND_SEED` replays one.
 
@@ -9,6 +9,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use lvs_tund::director::cluster::{Persistence, UnknownTcp};
+use lvs_tund::director::real_server::Slot;
 use lvs_tund::director::scheduler::SCHEDULERS;
 use lvs_tund::director::verdict::{DropReason, Memory, Verdict};
 use lvs_tund::time::Moment;
@@ -103,8 +104,10 @@ struct Model {
     servers: BTreeMap<u8, u32>,
     /// Client → where its last new connection went, and until when at least it goes there again.
     templates: BTreeMap<Ipv4Addr, (u8, Moment)>,
-    /// Flows that a flood left without an entry: where they go, and until when that is remembered.
-    flooded: BTreeMap<Flow, (u8, Moment)>,
+    /// Flows that a flood left without an entry: where they go, and until when that is remembered. A real server
+    /// that left and came back is the same one if it has the same slot.
+    flooded: BTreeMap<Flow, (u8, Slot, Moment)>,
+    connections_total: u64,
 }
 
 impl Model {
@@ -125,6 +128,7 @@ impl Model {
             deadline = deadline.min(before.deadline);
         }
         self.entries.insert(flow, Entry { server, state, deadline });
+        self.connections_total += u64::from(before.is_none());
     }
 
     fn forget_expired(&mut self, now: Moment) {
@@ -226,8 +230,8 @@ impl Simulation {
         }
         let recalled = self.model.flooded.get(&flow).copied();
         let recalled =
-            recalled.filter(|(server, until)| *until > now && self.model.servers.contains_key(server));
-        if let Some((server, _)) = recalled.filter(|_| flags != 0) {
+            recalled.filter(|(server, slot, until)| *until > now && self.slot_of(*server) == Some(*slot));
+        if let Some((server, ..)) = recalled.filter(|_| flags != 0) {
             return self.follow_flooded(flow, flags, server, &verdict);
         }
         if flags & SYN == 0 {
@@ -252,7 +256,7 @@ impl Simulation {
                         self.model.advance(flow, server, None, flags, now);
                         self.model.templates.insert(flow.0, (server, now.after(PERSISTENCE)));
                     }
-                    Memory::Flood => drop(self.model.flooded.insert(flow, (server, now.after(FLOOD_MEMORY)))),
+                    Memory::Flood => self.remember_flooded(flow, &verdict),
                     other => panic!("{other:?}: unknown_tcp is rst, so that even a hash needs an entry"),
                 }
             }
@@ -273,10 +277,24 @@ impl Simulation {
         }
         match memory_of(verdict) {
             Memory::New => self.model.advance(flow, server, None, flags, now),
-            Memory::Flood => drop(self.model.flooded.insert(flow, (server, now.after(FLOOD_MEMORY)))),
+            Memory::Flood => self.remember_flooded(flow, verdict),
             Memory::None => assert_eq!(flags & RST, RST, "a reset begins nothing"),
             Memory::Known => panic!("there was no entry"),
         }
+    }
+
+    fn remember_flooded(&mut self, flow: Flow, verdict: &Verdict) {
+        let Verdict::Transmit(route) = verdict else { panic!("{verdict:?}") };
+        let server = server_of(verdict).expect("it was transmitted");
+        let until = self.world.now.after(FLOOD_MEMORY);
+        self.model.flooded.insert(flow, (server, route.real_server, until));
+    }
+
+    /// The slot of a real server that is in the configuration.
+    fn slot_of(&self, server: u8) -> Option<Slot> {
+        let cluster = self.world.cluster.load();
+        let service = cluster.virtual_services().next().expect("a service");
+        service.real_servers.iter().find(|found| found.rip == rip(server)).map(|found| found.slot)
     }
 
     fn count(&mut self, verdict: &Verdict) {
@@ -295,8 +313,6 @@ impl Simulation {
         let server = 1 + self.luck.below(SERVERS_MAX.into()) as u8;
         if self.model.servers.contains_key(&server) && self.luck.one_in(2) {
             self.model.servers.remove(&server);
-            // Else one that comes back at once may or may not be the one that a flooded flow remembers.
-            self.world.wait(FLOOD_MEMORY.as_secs());
         } else {
             let weight = self.luck.below(4) as u32;
             self.model.servers.insert(server, weight);
@@ -324,6 +340,7 @@ impl Simulation {
         let mut listed = 0;
         self.world.tables.connections.visit(self.world.now, |_| listed += 1);
         assert_eq!(listed, self.model.entries.len(), "the listing");
+        assert_eq!(self.world.totals().0, self.model.connections_total);
         for server in self.model.servers.keys() {
             let (active, inactive, _) = self.world.counts(*server);
             assert_eq!((active, inactive), self.model.counts(*server), "server {server}");

@@ -1,4 +1,4 @@
-//! `lvs-tund check`: is a configuration valid, and is it what is meant? Touches nothing.
+//! `lvs-tund check`: is a configuration valid, and does it do what its author meant? Changes nothing.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -7,24 +7,25 @@ use serde::Serialize;
 
 use super::{Failure, Format, read};
 use crate::config::toml::Block;
+use crate::config::write::counted;
 use crate::config::{ConfigError, Source, advice, plan};
 
 #[derive(Debug, clap::Args)]
 pub struct CheckArguments {
-    /// A director's or a real server's configuration; which one, its keys tell
+    /// A director's or a real server's configuration; its keys show which
     file: PathBuf,
-    /// For people or for programs
+    /// Output for people or for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-/// What is said of a file; one object of JSON.
+/// The result for one file; one JSON object.
 #[derive(Debug, Serialize)]
 struct Report {
     file: String,
     role: &'static str,
     valid: bool,
-    /// Line, counted from 1, and what is wrong there.
+    /// The line, counted from 1, and the error there.
     error: Option<ErrorReport>,
     virtual_services: usize,
     real_servers: usize,
@@ -50,7 +51,7 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     for warning in &report.warnings {
         let _ = writeln!(std::io::stderr(), "{name}: warning: {warning}");
     }
-    // `println!` would panic where nobody listens; the exit code says it all.
+    // `println!` would panic if nobody reads the output; the exit code carries the result anyway.
     let _ = writeln!(std::io::stdout(), "{}", report.text());
     Ok(())
 }
@@ -106,21 +107,16 @@ impl Report {
     }
 
     fn text(&self) -> String {
-        let (name, vips) = (&self.file, count(self.vips, "VIP"));
-        let services = count(self.virtual_services, "virtual service");
+        let (name, vips) = (&self.file, counted(self.vips, "VIP"));
+        let services = counted(self.virtual_services, "virtual service");
         match self.role {
             "realserver" => format!("{name}: valid for a real server of {vips}"),
             _ => format!(
                 "{name}: valid for a director with {services}, {}",
-                count(self.real_servers, "real server")
+                counted(self.real_servers, "real server")
             ),
         }
     }
-}
-
-/// "1 VIP", "2 VIPs".
-fn count(number: usize, noun: &str) -> String {
-    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }
 
 /// True if the file has the keys of a real server: none that a director does not have, or, as far as can be told from a

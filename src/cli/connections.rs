@@ -1,4 +1,4 @@
-//! `lvs-tund connections`: what the connection table holds, all of it or some.
+//! `lvs-tund connections`: lists the connection table, all of it or a part.
 
 use std::net::{IpAddr, SocketAddr};
 use std::time::Duration;
@@ -12,16 +12,16 @@ use crate::packet::Protocol;
 
 #[derive(Debug, clap::Args)]
 pub struct ConnectionsArguments {
-    /// Only those of this virtual service: its name, or PROTOCOL:VIP:PORT
+    /// Only connections of this virtual service: its name, or PROTOCOL:VIP:PORT
     #[arg(long, value_name = "SERVICE")]
     virtual_service: Option<ServiceWord>,
-    /// Only those on this real server: its name or RIP
+    /// Only connections on this real server: its name or RIP
     #[arg(long, value_name = "SERVER")]
     real_server: Option<String>,
-    /// Only those of this client, or of clients with this prefix
+    /// Only connections of this client, or of all clients with this prefix
     #[arg(long, value_name = "ADDRESS|PREFIX")]
     client: Option<String>,
-    /// For people, or for programs: one object a line
+    /// Output for people, or for programs: one JSON object per line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     #[command(flatten)]
@@ -75,7 +75,7 @@ fn row(connection: &Connection) -> String {
     let place = |address: IpAddr, port: u16| SocketAddr::from((address, port)).to_string();
     let (client, state) = match connection.kind {
         Kind::Connection => (place(connection.client, connection.client_port), connection.state.as_str()),
-        // A template has no port of its own, and may stand for many clients.
+        // A template has no port of its own and may cover many clients.
         Kind::Template => (connection.client.to_string(), "persistent"),
     };
     let vip = place(connection.vip, connection.vip_port);
@@ -85,7 +85,7 @@ fn row(connection: &Connection) -> String {
     columns([Protocol::from(connection.protocol).name(), &client, &vip, state, &expires, &server])
 }
 
-/// RFC 3986 §2.1: everything but unreserved characters as its bytes.
+/// RFC 3986 §2.1: percent-encodes every byte except unreserved characters.
 fn encoded(word: &str) -> String {
     let byte = |byte: u8| match byte {
         b'a'..=b'z' | b'A'..=b'Z' | b'0'..=b'9' | b'-' | b'.' | b'_' | b'~' => char::from(byte).to_string(),

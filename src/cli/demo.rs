@@ -1,7 +1,8 @@
-//! `lvs-tund demo`: the whole thing on this machine, in namespaces, and the proof of direct return.
+//! `lvs-tund demo`: the complete setup on this machine, in namespaces, with proof of direct return.
 //!
-//! It starts the real `director` and `realserver` commands of this very program and believes only what it sees:
-//! who answered, what a capture on the director's interface holds, and what the daemons' metrics say.
+//! It starts the real `director` and `realserver` commands of this very program and relies only on
+//! observations: who answered, what a capture on the director's interface contains, and what the daemons'
+//! metrics show.
 
 mod report;
 mod text;
@@ -15,25 +16,26 @@ use crate::lab::{self, Cluster, Filter, Host, Interrupt, Lab, LabError, REAL_SER
 use report::{Answer, Report};
 use text::Text;
 
-/// Requests a demo may make; each is one line of output.
+/// Maximum number of requests; each prints one line.
 const REQUESTS_MAX: u64 = 100_000;
 
-/// A director, real servers and a client in namespaces of this machine, and requests that go round.
+/// Run a director, real servers and a client in namespaces of this machine, and balance requests between
+/// them.
 #[derive(Debug, Clone, Args)]
 pub struct DemoArguments {
-    /// How many real servers
+    /// Number of real servers
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = real_servers())]
     pub real_servers: u64,
-    /// How many requests the client makes
+    /// Number of requests the client makes
     #[arg(long, value_name = "N", default_value_t = 8, value_parser = requests())]
     pub requests: u64,
-    /// Put the client and each real server in subnets of their own, behind a router
+    /// Put the client and each real server in its own subnet, behind a router
     #[arg(long)]
     pub routed: bool,
-    /// Keep everything up until Ctrl-C, and print how to enter each namespace
+    /// Keep everything running until Ctrl-C, and print how to enter each namespace
     #[arg(long)]
     pub hold: bool,
-    /// For people or for programs
+    /// Output for people or for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     pub format: Format,
 }
@@ -46,11 +48,11 @@ fn requests() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=REQUESTS_MAX)
 }
 
-/// Runs the demo. Call it before any thread starts: an ordinary user enters a user namespace first.
+/// Runs the demo. Call it before any thread starts: for an ordinary user it first enters a user namespace.
 ///
 /// # Errors
-/// When the lab cannot stand, a daemon fails, a request is not answered, the real servers do not take turns, or
-/// a reply passed the director.
+/// When the lab cannot be set up, a daemon fails, a request gets no answer, the real servers do not take
+/// turns, or a reply passed through the director.
 pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     lab::enter().map_err(failed)?;
     lab::require_tun().map_err(failed)?;
@@ -83,7 +85,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// The requests, and what was seen of them.
+/// Makes the requests and records what happened.
 fn demonstrate(
     arguments: &DemoArguments,
     lab: &Lab,
@@ -142,7 +144,7 @@ fn hold(lab: &Lab, text: Option<&Text>, interrupt: &Interrupt) {
 
 fn go_on_unless(interrupt: &Interrupt) -> Result<(), Failure> {
     match interrupt.is_raised() {
-        true => Err(Failure::Failed("interrupted; everything is taken down again".into())),
+        true => Err(Failure::Failed("interrupted; everything was taken down".into())),
         false => Ok(()),
     }
 }

@@ -1,5 +1,5 @@
-//! `lvs-tund diff`: how a configuration file differs from what is in force. Changes nothing; `reload` keeps what was
-//! changed by hand, and its dry run says what it would take over.
+//! `lvs-tund diff`: shows how a configuration file differs from the running configuration. Changes nothing.
+//! `reload` keeps changes made by command, and its dry run shows what it would apply.
 
 use std::path::PathBuf;
 
@@ -10,9 +10,9 @@ use crate::control::{ClientError, Code, ControlError};
 
 #[derive(Debug, clap::Args)]
 pub struct DiffArguments {
-    /// A director's configuration
+    /// A director's configuration file
     file: PathBuf,
-    /// For people, or for programs
+    /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     #[command(flatten)]
@@ -27,7 +27,7 @@ pub fn run(arguments: &DiffArguments) -> Result<(), Failure> {
     report(&changed, arguments.format)
 }
 
-/// The director knows no name of what it was sent, only "request".
+/// The director does not know the name of the file that it was sent and calls it "request".
 fn named(error: ClientError, arguments: &DiffArguments) -> ClientError {
     match error {
         ClientError::Refused(error) if error.code == Code::BadConfiguration => {

@@ -16,14 +16,14 @@ pub struct DirectorArguments {
     /// Interface on which clients' packets for the VIPs arrive [default: the file's]
     #[arg(long, value_name = "IF")]
     interface: Option<String>,
-    /// Where to serve Prometheus metrics [default: the file's, else 127.0.0.1:9690]
+    /// Where to serve Prometheus metrics [default: the file's, otherwise 127.0.0.1:9690]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
-    /// Unix socket of the control API, for operators on this host [default: the file's, else
+    /// Unix socket of the control API, for operators on this host [default: the file's, otherwise
     /// /run/lvs-tund/director.sock]
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
-    /// Change nothing on this host but for the TUN device; print the commands that would be needed
+    /// Change nothing on this host except the TUN device; print the commands that would be needed
     #[arg(long)]
     no_host_changes: bool,
     /// Log lines for people or for programs
@@ -48,7 +48,7 @@ pub fn run(arguments: &DirectorArguments) -> Result<(), Failure> {
     };
     let (interface, metrics, control) =
         (arguments.interface.clone(), arguments.metrics, arguments.control.clone());
-    // The command line goes before the file, also when the file is read again.
+    // The command line takes precedence over the file, also when the file is read again.
     let read = move |source: &Source| {
         let mut plan = plan::director(source, interface.as_deref())?;
         plan.metrics = metrics.unwrap_or(plan.metrics);

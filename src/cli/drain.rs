@@ -6,20 +6,20 @@ use super::Failure;
 use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_out};
 use crate::control::model::{Operation, RealServer, Seconds, ServiceRef, Then, VirtualService};
 
-/// Between two looks at a drain that is waited for.
+/// Pause between two queries while waiting for a drain.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 pub struct DrainArguments {
     #[command(flatten)]
     server: ServerArguments,
-    /// Wait so long for its connections and no longer, such as 10m [default: as long as it takes]
+    /// Wait at most this long for its connections, such as 10m [default: no limit]
     #[arg(long, value_name = "DURATION", value_parser = humantime::parse_duration)]
     timeout: Option<Duration>,
-    /// What becomes of it afterwards
+    /// What to do with it afterwards
     #[arg(long, value_enum, default_value_t)]
     then: Afterwards,
-    /// Return when it is over, not when it has begun
+    /// Return when the drain is over, not when it has begun
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
     #[command(flatten)]
@@ -33,7 +33,7 @@ enum Afterwards {
     /// It is removed: `undrain`, `weight` and a reload of a file that lists it bring it back
     #[default]
     Remove,
-    /// It stays, quiesced
+    /// Keep it, quiesced
     Keep,
 }
 
@@ -61,7 +61,7 @@ pub fn run(arguments: &DrainArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-/// Whether the real server is waited for in one virtual service, or in any.
+/// Whether the real server is draining in one virtual service, or in any.
 fn is_draining(services: &[VirtualService], within: Option<&ServiceRef>, server: &str) -> bool {
     let is_asked = |service: &&VirtualService| match within {
         None => true,

@@ -1,5 +1,6 @@
-//! `lvs-tund explain`: what becomes of a packet, why, and what would leave. The code that forwards decides;
-//! state carries over from packet to packet. Touches nothing on the host and needs no privilege.
+//! `lvs-tund explain`: shows what happens to a packet, why, and which packets would be sent. It runs the code
+//! that forwards, and state carries over from packet to packet. It changes nothing on the host and needs no
+//! privilege.
 
 mod director;
 mod realserver;
@@ -24,9 +25,9 @@ pub struct ExplainArguments {
 
 #[derive(Debug, Subcommand)]
 enum Role {
-    /// Packets as they are read from the director's TUN device
+    /// Explain packets as the director reads them from its TUN device
     Director(Question),
-    /// Encapsulated packets as they arrive at a real server
+    /// Explain encapsulated packets as they arrive at a real server
     Realserver(Question),
 }
 
@@ -35,21 +36,21 @@ struct Question {
     /// The daemon's configuration
     #[arg(long, value_name = "FILE")]
     config: PathBuf,
-    /// Whole IP packets in hexadecimal, one after the other, 1 ms apart
+    /// Whole IP packets in hexadecimal, processed in this order, 1 ms apart
     #[arg(long, value_name = "HEX", num_args = 1.., required_unless_present = "pcap", conflicts_with = "pcap")]
     packet: Vec<String>,
-    /// Packets of a capture file, at the times it says
+    /// Packets of a capture file, at the times recorded in it
     #[arg(long, value_name = "IN")]
     pcap: Option<PathBuf>,
-    /// Writes what would leave to a capture file
+    /// Write the packets that would be sent to a capture file
     #[arg(long, value_name = "OUT")]
     write: Option<PathBuf>,
-    /// For people or for programs
+    /// Output for people or for programs
     #[arg(long, value_enum, default_value_t = Format::Text)]
     format: Format,
 }
 
-/// What became of one packet; one line of JSON.
+/// What happened to one packet; one line of JSON.
 #[derive(Debug, Serialize)]
 struct Explanation {
     index: usize,
@@ -63,11 +64,11 @@ struct Explanation {
     steps: Vec<String>,
 }
 
-/// One of the two roles, ready to be asked.
+/// One of the two roles, ready to explain packets.
 trait Explain {
     fn explain(&mut self, index: usize, packet: &[u8], now: Moment) -> (Explanation, Vec<Vec<u8>>);
 
-    /// What became, after the last packet, of those that were still held.
+    /// What happens, after the last packet, to packets that are still held.
     fn late(&mut self) -> Option<String> {
         None
     }
@@ -108,7 +109,7 @@ fn answer(question: &Question, mut role: impl Explain) -> Result<(), Failure> {
             Format::Json => serde_json::to_string(&explanation).unwrap_or_default(),
             Format::Text => explanation.text(&packet),
         };
-        // Whoever reads us may have read enough, as `head` does.
+        // The reader may have read enough, as `head` does.
         if writeln!(output, "{text}").is_err() {
             return Ok(());
         }
@@ -149,7 +150,7 @@ fn cannot_write(path: &Path, error: &io::Error) -> Failure {
     Failure::Failed(format!("{}: cannot be written: {error}", path.display()))
 }
 
-/// Where the packets come from.
+/// The source of the packets.
 enum Packets<'a> {
     Hex { words: std::slice::Iter<'a, String>, now: Moment },
     Pcap { path: &'a Path, reader: Box<Reader<BufReader<File>>> },

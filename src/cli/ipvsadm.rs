@@ -1,5 +1,5 @@
-//! `lvs-tund ipvsadm …`, also under the name ipvsadm: its grammar, its formats and its exit codes, for a
-//! running director.
+//! `lvs-tund ipvsadm …`, also available under the name ipvsadm: its grammar, its formats and its exit codes,
+//! for a running director.
 
 mod host_names;
 
@@ -18,13 +18,13 @@ use crate::control::model::{Change, Operation};
 use crate::control::{Client, ClientError};
 use host_names::HostNames;
 
-/// The names of ipvsadm's package that the program may be called by.
+/// The names in ipvsadm's package under which this program may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Name {
     Ipvsadm,
     /// `-S`.
     Save,
-    /// `-C` and `-R`. Deviation: in one step, so that no packet sees the empty table.
+    /// `-C` and `-R`. Deviation: one change, so that no packet sees an empty table.
     Restore,
 }
 
@@ -36,7 +36,7 @@ impl Name {
     }
 }
 
-/// Runs the words behind the program's name.
+/// Runs the words that follow the program's name.
 pub fn run(name: Name, words: &[OsString]) -> ExitCode {
     let words = words.iter().map(|word| word.to_string_lossy().into_owned());
     let outcome = match name {
@@ -50,7 +50,7 @@ pub fn run(name: Name, words: &[OsString]) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            // `eprintln!` would panic where nobody listens.
+            // `eprintln!` would panic if nobody reads the output.
             let _ = writeln!(std::io::stderr(), "{}", refusal.text);
             ExitCode::from(refusal.exit)
         }
@@ -74,17 +74,17 @@ fn carry_out(words: &[String]) -> Result<(), Refusal> {
     }
 }
 
-/// The grammar has no word for the socket: the environment or the default says which.
+/// ipvsadm has no option for the socket: the environment or the default determines it.
 fn open() -> Result<Client, Refusal> {
     Client::new(None).map_err(unanswered)
 }
 
-/// A question that was not answered. Where nobody is there to answer, the exit code is that of the real
-/// program on a kernel without IPVS.
+/// A query that got no answer. If no director is running, the exit code is that of the real program on a
+/// kernel without IPVS.
 fn unanswered(error: ClientError) -> Refusal {
     match error {
         ClientError::Refused(error) => kernel::refusal(Verb::List, &error),
-        // Without the option that the grammar does not have.
+        // The usual text names the option `--control`, which this grammar does not have.
         ClientError::NotRunning { path, error } => Refusal::usage(format!(
             "lvs-tund: no director is running at {path}: {error}; start one, or name its socket in {VARIABLE}"
         )),
@@ -102,7 +102,7 @@ fn list(terms: &ListTerms, names: &HostNames) -> Result<(), Refusal> {
     let text = match terms.kind {
         ListKind::Connections => return list_connections(&client, terms, names),
         ListKind::Timeouts => listing::timeouts(&status.timeouts),
-        // There is none to be listed.
+        // This director has no sync daemons.
         ListKind::Daemons => String::new(),
         _ => {
             let services = client.virtual_services().map_err(unanswered)?;
@@ -112,11 +112,11 @@ fn list(terms: &ListTerms, names: &HostNames) -> Result<(), Refusal> {
     show(&text).map(drop)
 }
 
-/// Row by row: a table of a million connections is not held in memory.
+/// Prints row by row: a table of a million connections is never held in memory.
 fn list_connections(client: &Client, terms: &ListTerms, names: &HostNames) -> Result<(), Refusal> {
     let names: &dyn Names = if terms.is_numeric { &Numeric } else { names };
     let mut pages = Pages::default();
-    // It does not break before a page is full.
+    // The first page is not full yet, so this cannot break.
     _ = pages.push(&connections::header(terms.has_persistence_engines));
     let listed = client.connections("", |connection| pages.push(&connections::row(&connection, names)));
     listed.map_err(unanswered)?;
@@ -134,13 +134,13 @@ fn save_to_output(names: &dyn Names) -> Result<(), Refusal> {
         // A note, not an answer: the exit code stays 0.
         let _ = writeln!(
             std::io::stderr(),
-            "lvs-tund: ipvsadm has no words for what is left out ({left_out}); `lvs-tund save` keeps everything"
+            "lvs-tund: left out, because ipvsadm cannot express it: {left_out}; `lvs-tund save` keeps everything"
         );
     }
     Ok(())
 }
 
-/// `is_anew`: in place of everything that is there.
+/// `is_anew`: replaces everything that exists.
 fn restore_from_input(names: &HostNames, is_anew: bool) -> Result<(), Refusal> {
     let mut text = String::new();
     std::io::stdin()
@@ -156,7 +156,7 @@ fn restore_from_input(names: &HostNames, is_anew: bool) -> Result<(), Refusal> {
     change(&open()?, lines, true)
 }
 
-/// All lines in one step.
+/// Applies all lines as one change.
 fn change(client: &Client, lines: Vec<Line>, is_restore: bool) -> Result<(), Refusal> {
     let (places, mut operations): (Vec<(usize, Verb)>, Vec<Operation>) =
         lines.into_iter().map(|line| ((line.number, line.verb), line.operation)).unzip();

@@ -12,19 +12,19 @@ pub struct RealserverArguments {
     /// Configuration file; `config/realserver.toml` explains every key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// A VIP to serve, besides the file's; may be given several times
+    /// A VIP to serve, in addition to the file's; may be given several times
     #[arg(long = "vip", value_name = "ADDR")]
     vips: Vec<String>,
-    /// A director that may send encapsulated packets, besides the file's; may be given several times
+    /// A director that may send encapsulated packets, in addition to the file's; may be given several times
     #[arg(long = "director", value_name = "ADDR|PREFIX")]
     directors: Vec<String>,
-    /// Where to serve Prometheus metrics [default: the file's, else 127.0.0.1:9691]
+    /// Where to serve Prometheus metrics [default: the file's, otherwise 127.0.0.1:9691]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
-    /// Change nothing on this host but for the TUN device; print the commands that would be needed
+    /// Change nothing on this host except the TUN device; print the commands that would be needed
     #[arg(long)]
     no_host_changes: bool,
-    /// Accept a director prefix that is everybody: anybody can then inject packets
+    /// Accept a director prefix that includes everybody: anybody can then inject packets
     #[arg(long)]
     insecure: bool,
     /// Log lines for people or for programs

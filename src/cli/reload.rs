@@ -1,4 +1,4 @@
-//! `lvs-tund reload`: the director reads its configuration file again.
+//! `lvs-tund reload`: makes the director read its configuration file again.
 
 use super::Failure;
 use super::remote::{ChangeArguments, ControlArguments};

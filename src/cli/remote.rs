@@ -1,5 +1,5 @@
-//! What the commands that talk to a running director have in common: which one, which real server, and what a
-//! change did.
+//! Shared by the commands that talk to a running director: which director, which real server, and the report
+//! of a change.
 
 use std::path::PathBuf;
 use std::str::FromStr;
@@ -16,7 +16,7 @@ use crate::packet::Protocol;
 pub struct ControlArguments {
     /// The director's control socket
     ///
-    /// Without it, the one that LVS_TUND_CONTROL names, else /run/lvs-tund/director.sock
+    /// Default: the value of LVS_TUND_CONTROL, otherwise /run/lvs-tund/director.sock
     #[arg(long, value_name = "PATH", verbatim_doc_comment)]
     control: Option<PathBuf>,
 }
@@ -27,12 +27,13 @@ impl ControlArguments {
     }
 }
 
-/// Which real server is meant.
+/// Selects a real server.
 #[derive(Debug, clap::Args)]
 pub struct ServerArguments {
     /// Its name or RIP
     pub real_server: String,
-    /// Only in this virtual service: its name, or PROTOCOL:VIP:PORT [default: in every one that has it]
+    /// Only in this virtual service: its name, or PROTOCOL:VIP:PORT [default: in every one that has the real
+    /// server]
     #[arg(long, value_name = "SERVICE")]
     virtual_service: Option<ServiceWord>,
 }
@@ -45,10 +46,10 @@ impl ServerArguments {
 
 #[derive(Debug, clap::Args)]
 pub struct ChangeArguments {
-    /// Say what would change, and change nothing
+    /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// For people, or for programs
+    /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -60,7 +61,7 @@ pub enum Format {
     Json,
 }
 
-/// "web", or "tcp:172.25.3.100:80", also with a range of ports or "all" at its end.
+/// "web", or "tcp:172.25.3.100:80", which may end in a range of ports or "all".
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceWord(pub ServiceRef);
 
@@ -87,7 +88,7 @@ impl From<ClientError> for Failure {
         let message = error.to_string();
         match error {
             ClientError::Refused(ControlError { code, .. }) => match code {
-                // Asked again, or put right on the host, it may well be done.
+                // These may succeed if tried again or after a repair on the host.
                 Code::Busy | Code::HostRefused | Code::Internal => Failure::Failed(message),
                 _ => Failure::Refused(message),
             },
@@ -96,7 +97,7 @@ impl From<ClientError> for Failure {
     }
 }
 
-/// Carries operations out and says what they did.
+/// Sends operations to the director and prints what changed.
 pub fn carry_out(
     operation: Operation,
     control: &ControlArguments,
@@ -118,7 +119,7 @@ impl ChangeArguments {
     }
 }
 
-/// Says what a change did, or would do.
+/// Prints what a change did, or would do.
 pub fn report(changed: &Changed, format: Format) -> Result<(), Failure> {
     let text = match format {
         Format::Json => format!("{}\n", json!(changed)),

@@ -1,4 +1,4 @@
-//! `lvs-tund save`: the configuration in force, as the file that would make it.
+//! `lvs-tund save`: writes the running configuration as a file.
 
 use std::io::Write;
 use std::os::unix::fs::OpenOptionsExt;
@@ -9,7 +9,7 @@ use super::{Failure, print};
 
 #[derive(Debug, clap::Args)]
 pub struct SaveArguments {
-    /// Where to write it; an existing file is replaced in one step [default: standard output]
+    /// Where to write it; an existing file is replaced atomically [default: standard output]
     file: Option<PathBuf>,
     #[command(flatten)]
     control: ControlArguments,
@@ -25,10 +25,10 @@ pub fn run(arguments: &SaveArguments) -> Result<(), Failure> {
     }
 }
 
-/// Beside the file and then in its place, so that it is never half a file. A new one is its owner's only, for
-/// it may hold the hash key.
+/// Writes a temporary file beside it and renames that, so that the file is never half written. A new file is
+/// readable by its owner only, because it may contain the hash key.
 fn write(path: &Path, text: &str) -> std::io::Result<()> {
-    // A link stays a link.
+    // Follows a symbolic link instead of replacing it.
     let path = &path.canonicalize().unwrap_or_else(|_| path.to_owned());
     let name = path.file_name().ok_or(std::io::ErrorKind::InvalidInput)?;
     let beside = path.with_file_name(format!(".{}.{}", name.to_string_lossy(), std::process::id()));
@@ -42,7 +42,7 @@ fn write(path: &Path, text: &str) -> std::io::Result<()> {
         std::fs::rename(&beside, path)
     });
     if written.is_err() {
-        // What was begun is in nobody's way if it cannot be taken away.
+        // A temporary file that cannot be removed does no harm.
         let _ = std::fs::remove_file(&beside);
     }
     written

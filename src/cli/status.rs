@@ -1,5 +1,5 @@
-//! `lvs-tund status`: services, real servers, connections and rates of a running director, once or again and
-//! again.
+//! `lvs-tund status`: virtual services, real servers, connections and rates of a running director, once or
+//! repeatedly.
 
 mod screen;
 
@@ -15,15 +15,15 @@ use super::{Failure, Reader, print};
 pub struct StatusArguments {
     #[command(flatten)]
     control: ControlArguments,
-    /// Again every so many seconds, until Ctrl-C
+    /// Repeat every SECONDS, until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = pause())]
     watch: Option<u64>,
-    /// For people, or for programs: one object a line
+    /// Output for people, or for programs: one JSON object per line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
-/// From a second to an hour.
+/// From one second to one hour.
 fn pause() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=3_600)
 }
@@ -31,7 +31,7 @@ fn pause() -> clap::builder::RangedU64ValueParser {
 pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
     let client = arguments.control.client()?;
     let is_terminal = stdout().is_terminal();
-    // no-color.org: present and not empty
+    // no-color.org: the variable is present and not empty
     let refuses_colours = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
     loop {
         let (status, services) = (client.status()?, client.virtual_services()?);

@@ -1,4 +1,4 @@
-//! `lvs-tund weight`: gives a real server another weight; 0 quiesces it.
+//! `lvs-tund weight`: changes the weight of a real server; 0 quiesces it.
 
 use super::Failure;
 use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_out};
@@ -8,7 +8,7 @@ use crate::control::model::Operation;
 pub struct WeightArguments {
     #[command(flatten)]
     server: ServerArguments,
-    /// 0 to 65535; 0: it keeps its connections and gets no new ones
+    /// 0 to 65535; with 0 it keeps its connections and gets no new ones
     #[arg(value_parser = clap::value_parser!(u32).range(0..=65_535))]
     weight: u32,
     #[command(flatten)]

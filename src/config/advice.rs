@@ -1,15 +1,15 @@
-//! What is allowed and seldom meant: the classics, said by `check`.
+//! Warnings for configurations that are valid but rarely intended, printed by `check`.
 
 use super::plan::{DirectorPlan, Mss, RealserverPlan};
 use crate::director::cluster::VirtualServiceConfig;
 use crate::director::scheduler;
 use crate::encapsulation;
 
-/// RFC 8200 §5 and RFC 791 §3.1 apart, whatever is narrower than this surprises applications: what QUIC asks of a
-/// path (RFC 9000 §14).
+/// RFC 9000 §14: QUIC needs paths that carry 1200 bytes. RFC 791 §3.1 and RFC 8200 §5 allow less, but
+/// applications do not expect it.
 const INNER_MTU_MIN: u16 = 1200;
 
-/// One sentence each, with what to do.
+/// One sentence per warning, with what to do.
 pub fn director(plan: &DirectorPlan) -> Vec<String> {
     let services = &plan.cluster.virtual_services;
     let mut advice: Vec<String> = services.iter().flat_map(of_service).collect();
@@ -18,8 +18,8 @@ pub fn director(plan: &DirectorPlan) -> Vec<String> {
     };
     if let Some(service) = services.iter().find(is_hashed).filter(|_| plan.hash_key.is_none()) {
         advice.push(format!(
-            "virtual service {}: scheduler {} without hash_key: after a restart, and at another director, clients get \
-             other real servers; set hash_key, the same on all directors",
+            "virtual service {}: scheduler {} without hash_key: after a restart, and at another director, clients are sent \
+             to other real servers; set hash_key to the same value on all directors",
             service.name, service.scheduler
         ));
     }
@@ -33,7 +33,7 @@ fn of_service(service: &VirtualServiceConfig) -> Vec<String> {
     if service.persistence.is_some() && is_hashed {
         advice.push(format!(
             "virtual service {name}: persistence with scheduler {scheduler}: both keep a client on its real server; \
-             remove one, persistence as a rule"
+             remove one of them, usually persistence"
         ));
     }
     if service.real_servers.is_empty() {
@@ -57,12 +57,12 @@ fn of_service(service: &VirtualServiceConfig) -> Vec<String> {
     advice
 }
 
-/// One sentence each, with what to do.
+/// One sentence per warning, with what to do.
 pub fn realserver(plan: &RealserverPlan) -> Vec<String> {
     let mut advice = Vec::new();
     if plan.mss == Mss::Off {
         advice.push(
-            "mss = \"off\": uploads of clients that hear no ICMP hang, unless something else announces a smaller MSS \
+            "mss = \"off\": uploads hang for clients that receive no ICMP, unless something else announces a smaller MSS \
              for the VIPs; remove the key"
                 .to_owned(),
         );

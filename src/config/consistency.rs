@@ -1,5 +1,5 @@
-//! What can only be seen across virtual services and real servers: two for the same packets, a name given
-//! twice, a VIP that is a real server.
+//! Checks across virtual services and real servers: two services for the same packets, a name used twice, a
+//! VIP that is a real server.
 
 use std::cmp::Reverse;
 use std::collections::HashSet;
@@ -8,10 +8,10 @@ use std::net::IpAddr;
 use super::clipped;
 use crate::director::cluster::{Matcher, Ports, VIRTUAL_SERVICES_MAX, VirtualServiceConfig};
 
-/// Half of the slots, for a reload may replace every service at once.
+/// Half of the slots, because a reload may replace every service at once.
 pub const SERVICES_MAX: usize = VIRTUAL_SERVICES_MAX / 2;
 
-/// Why services cannot stand side by side, and which one is in the way.
+/// Why the services conflict, and which one is in the way.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Inconsistency {
     /// Index of the service.
@@ -20,13 +20,13 @@ pub struct Inconsistency {
     pub message: String,
 }
 
-/// Where in a service.
+/// The place within a service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Place {
     Name,
     /// By index.
     Matcher(usize),
-    /// Of the real server with this index.
+    /// The RIP of the real server with this index.
     Rip(usize),
     ServerName(usize),
 }
@@ -36,7 +36,7 @@ pub fn too_many_services() -> String {
 }
 
 /// # Errors
-/// The first thing, in the services' order, that cannot be.
+/// The first conflict, in the services' order.
 pub fn check(services: &[VirtualServiceConfig]) -> Result<(), Inconsistency> {
     let at = |service, place, message| Err(Inconsistency { service, place, message });
     if services.len() > SERVICES_MAX {
@@ -51,8 +51,7 @@ pub fn check(services: &[VirtualServiceConfig]) -> Result<(), Inconsistency> {
         }
         if !names.insert(service.name.as_str()) {
             let name = clipped(&service.name);
-            let message =
-                format!("the name {name:?} is taken by another virtual service; give this one another");
+            let message = format!("the name {name:?} is taken by another virtual service; choose another");
             return at(index, Place::Name, message);
         }
         check_servers(service, &vips).or_else(|(place, message)| at(index, place, message))?;
@@ -70,8 +69,7 @@ fn check_servers(service: &VirtualServiceConfig, vips: &HashSet<IpAddr>) -> Resu
         }
         if let Some(other) = before.iter().find(|other| other.name == server.name) {
             let name = clipped(&server.name);
-            let message =
-                format!("the name {name:?} is taken by real server {}; give this one another", other.rip);
+            let message = format!("the name {name:?} is taken by real server {}; choose another", other.rip);
             return Err((Place::ServerName(index), message));
         }
         if vips.contains(&rip) {
@@ -85,7 +83,7 @@ fn check_servers(service: &VirtualServiceConfig, vips: &HashSet<IpAddr>) -> Resu
     Ok(())
 }
 
-/// The clash whose later service comes first.
+/// The conflict whose later service comes first.
 fn first_clash(services: &[VirtualServiceConfig]) -> Option<Inconsistency> {
     let place = |(service, config): (usize, &VirtualServiceConfig)| {
         let matchers: Vec<_> =
@@ -93,7 +91,7 @@ fn first_clash(services: &[VirtualServiceConfig]) -> Option<Inconsistency> {
         matchers
     };
     let mut all: Vec<(Matcher, (usize, usize))> = services.iter().enumerate().flat_map(place).collect();
-    // Each range comes before those inside it.
+    // Each range comes before the ranges inside it.
     let key =
         |matcher: &Matcher| (matcher.protocol, matcher.vip, matcher.ports.first, Reverse(matcher.ports.last));
     all.sort_by_key(|(matcher, place)| (key(matcher), *place));
@@ -115,22 +113,22 @@ fn first_clash(services: &[VirtualServiceConfig]) -> Option<Inconsistency> {
     found.map(|((service, index), message)| Inconsistency { service, place: Place::Matcher(index), message })
 }
 
-/// The outer range may hold ports of the matcher or of those behind it.
+/// Whether the outer range may contain ports of this matcher or of later ones.
 fn is_open(outer: &Matcher, matcher: &Matcher) -> bool {
     (outer.protocol, outer.vip) == (matcher.protocol, matcher.vip) && outer.ports.last >= matcher.ports.first
 }
 
-/// Why two matchers cannot stand side by side: they are the same, or their ranges overlap without one
-/// lying inside the other, so that neither is the narrower one.
+/// Why two matchers conflict: they are equal, or their ranges overlap without one containing the other, so
+/// that neither is narrower.
 fn clash(matcher: &Matcher, other: &Matcher) -> Option<String> {
     let (protocol, vip) = (matcher.protocol.name(), matcher.vip);
     let (a, b): (Ports, Ports) = (matcher.ports, other.ports);
     if a == b {
-        return Some(format!("virtual service {protocol} {vip}:{a} is there already; merge the two"));
+        return Some(format!("virtual service {protocol} {vip}:{a} exists already; merge the two"));
     }
     let is_apart = a.last < b.first || b.last < a.first;
     let is_inside = a.first >= b.first && a.last <= b.last || b.first >= a.first && b.last <= a.last;
     (!is_apart && !is_inside).then(|| {
-        format!("ports {a} and {b} of {protocol} {vip} overlap; keep them apart, or one inside the other")
+        format!("ports {a} and {b} of {protocol} {vip} overlap; separate them, or put one inside the other")
     })
 }

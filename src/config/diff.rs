@@ -1,5 +1,5 @@
-//! Plan to plan: what changes, what only a restart can change, and what a new file means for a configuration
-//! that has been changed by hand since the last one.
+//! Plan to plan: what changes, what needs a restart, and how a new file is merged into a configuration that
+//! has been changed by command since the file was last read.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -14,10 +14,11 @@ use super::keys::matchers::text_of;
 use super::keys::real_server::{self, REAL_SERVER_KEYS};
 use super::keys::service::{self, SERVICE_KEYS};
 use super::plan::{DirectorPlan, ServiceDefaults};
+use super::write::counted;
 use crate::director::cluster::identity::{predecessors, server_predecessors};
 use crate::director::cluster::{ClusterConfig, RealServerConfig, VirtualServiceConfig};
 
-/// One thing that is different.
+/// One difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -28,10 +29,10 @@ pub struct Difference {
     /// removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
-    /// The value before; absent: it is added.
+    /// The value before; absent if it is added.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub from: Option<String>,
-    /// The value after; absent: it is removed.
+    /// The value after; absent if it is removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub to: Option<String>,
 }
@@ -52,7 +53,7 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The keys of the file that are not the same and that a running director cannot change.
+/// The keys of the file that differ and that a running director cannot change.
 pub fn needs_restart(old: &DirectorPlan, new: &DirectorPlan) -> Vec<&'static str> {
     let is_other = |key: &&&dyn Key<DirectorPlan>| key.change() == Change::Restart && !key.is_same(old, new);
     HOST_KEYS.iter().filter(is_other).map(|key| key.name()).collect()
@@ -86,7 +87,7 @@ pub fn clusters(old: &ClusterConfig, new: &ClusterConfig) -> Vec<Difference> {
     found
 }
 
-/// What is different between what services added later begin with.
+/// The differences between the defaults of services added later.
 pub fn defaults(old: &ServiceDefaults, new: &ServiceDefaults) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(&mut found, &Difference::default(), DEFAULT_KEYS, old, new);
@@ -126,11 +127,11 @@ fn compare<C>(found: &mut Vec<Difference>, at: &Difference, keys: &Keys<C>, old:
 /// What a service is, in a few words.
 fn summary(service: &VirtualServiceConfig) -> String {
     let matchers: Vec<String> = service.matchers.iter().map(text_of).collect();
-    let servers = service.real_servers.len();
-    format!("{} {}, {servers} real servers", matchers.join(" "), service.scheduler)
+    let servers = counted(service.real_servers.len(), "real server");
+    format!("{} {}, {servers}", matchers.join(" "), service.scheduler)
 }
 
-/// Both without the services at their beginnings and ends that are the same: most changes are small.
+/// Both lists without the equal services at their beginnings and ends: most changes are small.
 fn without_common_ends<'a, T: PartialEq>(mut old: &'a [T], mut new: &'a [T]) -> (&'a [T], &'a [T]) {
     let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     (old, new) = (&old[same..], &new[same..]);
@@ -141,8 +142,8 @@ fn without_common_ends<'a, T: PartialEq>(mut old: &'a [T], mut new: &'a [T]) -> 
 /// Takes over what a file says otherwise than the file before it; the rest stays as it is in force, changed by
 /// hand or not.
 ///
-/// A virtual service or real server that was taken out by hand stays out while the file says the same of it
-/// as before.
+/// A virtual service or real server that was removed by command stays removed while its block in the file is
+/// unchanged.
 pub fn merge(base: &ClusterConfig, file: &ClusterConfig, in_force: &ClusterConfig) -> ClusterConfig {
     let mut next = in_force.clone();
     key::merge(CLUSTER_KEYS, base, file, &mut next);
@@ -150,7 +151,7 @@ pub fn merge(base: &ClusterConfig, file: &ClusterConfig, in_force: &ClusterConfi
     next
 }
 
-/// As [`merge`], of what services added later begin with.
+/// Like [`merge`], for the defaults of services added later.
 pub fn merge_defaults(
     base: &ServiceDefaults,
     file: &ServiceDefaults,
@@ -174,7 +175,8 @@ fn merge_services(
     let (base_places, file_places) = (places(base), places(file));
     let continues = predecessors(base, file);
     let kept: HashSet<usize> = continues.iter().flatten().copied().collect();
-    // Places of services that the file goes on with: nobody else's, whatever was changed by hand there.
+    // Places of services that are in both files. They stay with these services, whatever was changed by
+    // command.
     let held: HashSet<usize> = kept.iter().filter_map(|index| base_places[*index]).collect();
     for (index, place) in base_places.iter().enumerate() {
         if let Some(place) = place.filter(|_| !kept.contains(&index)) {
@@ -190,7 +192,7 @@ fn merge_services(
                     merge_service(before, service, in_force);
                 }
             }
-            // It was added by hand before the file had it: from here on it is as the file says.
+            // A command added it before the file did: from now on the file determines it.
             (None, Some(place)) if !held.contains(&place) => next[place] = Some(service.clone()),
             (None, _) | (_, None) => next.push(Some(service.clone())),
         }

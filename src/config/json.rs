@@ -12,7 +12,7 @@ use utoipa::{PartialSchema, ToSchema};
 use crate::director::cluster::{self, Ports};
 use crate::packet;
 
-/// A span of time as a number of seconds; written with a fraction only if it has one.
+/// A duration as a number of seconds; written with a fraction only if it has one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub struct Seconds(pub Duration);
 
@@ -46,7 +46,7 @@ impl Serialize for Seconds {
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
-        // Milliseconds are as fine as a timer is.
+        // Timers are no finer than a millisecond.
         let duration = Duration::try_from_secs_f64((seconds * 1e3).round() / 1e3);
         duration.map(Seconds).map_err(|_| de::Error::custom("expected a number of seconds, 0 or more"))
     }
@@ -117,7 +117,7 @@ impl ToSchema for Port {
     }
 }
 
-/// A value that the JSON and the director both have, word for word.
+/// Defines a value that has the same words in the JSON and in the director.
 macro_rules! words {
     ($(#[$about:meta])* $name:ident = $inner:path { $($(#[$variant_about:meta])* $variant:ident),+ }) => {
         $(#[$about])*
@@ -146,16 +146,16 @@ words! {
 }
 
 words! {
-    /// What a TCP segment that is no SYN and belongs to no connection gets.
+    /// What the director does with a TCP segment that is not a SYN and belongs to no connection.
     UnknownTcp = cluster::UnknownTcp { Rst, Drop, Schedule }
 }
 
 words! {
-    /// What becomes of a connection whose real server has left the configuration.
+    /// What happens to a connection whose real server was removed from the configuration.
     OnRemoved = cluster::OnRemoved { Reschedule, Drop, Keep }
 }
 
-/// Which packets a virtual service is for.
+/// Packets that a virtual service matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Matcher {

@@ -6,8 +6,8 @@
 mod table;
 
 use super::ConfigError;
-use super::plan::ServiceDefaults;
 use super::toml::{Block, Lines};
+use super::types::ServiceDefaults;
 
 pub use table::is_covered;
 pub(super) use table::keys;

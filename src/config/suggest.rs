@@ -1,8 +1,8 @@
-//! The nearest known word to a misspelt one.
+//! Finds the known word nearest to a misspelt one.
 
-/// The candidate within a third of the word's length in edits, if there is one.
+/// The nearest candidate, if its edit distance is at most a third of the word's length.
 pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// No known word is half as long, and the effort grows with the length.
+    /// No known word is half as long, and the cost grows with the length.
     const WORD_MAX: usize = 64;
     if word.len() > WORD_MAX {
         return None;
@@ -18,7 +18,7 @@ pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) ->
         .map(|(_, candidate)| candidate)
 }
 
-/// Edits (insert, delete, replace, swap neighbours) from one word to the other.
+/// The edit distance (insert, delete, replace, swap neighbours) between two words.
 fn distance(a: &str, b: &str) -> usize {
     let (a, b): (Vec<char>, Vec<char>) = (a.chars().collect(), b.chars().collect());
     let mut rows = vec![(0..=b.len()).collect::<Vec<usize>>()];

@@ -33,7 +33,7 @@ impl<'a> Block<'a> {
     /// What TOML objects to.
     pub fn parse(source: &'a Source<'a>) -> Result<Block<'a>, ConfigError> {
         if let Some(position) = source.text.find('\0') {
-            let message = "contains a NUL byte; a configuration is UTF-8 text";
+            let message = "contains a NUL byte; a configuration file is plain text";
             return Err(source.error(position..position + 1, message));
         }
         match DeTable::parse(source.text) {
@@ -239,7 +239,7 @@ fn line_at(text: &str, position: usize) -> &str {
 fn plain_words(message: &str, line: &str) -> String {
     let first = message.lines().next().and_then(|first| first.split(", expected ").next());
     let plain = match first.unwrap_or_default() {
-        "duplicate key" => "the key is there already; keep one of the two",
+        "duplicate key" => "this key exists already; keep one of the two",
         "invalid basic string" => "the closing quote is missing, or a \\ does not begin an escape",
         "unclosed array" => "the list's closing ] is missing",
         "unclosed array table" | "unclosed table" => "the header's closing bracket is missing",

@@ -1,4 +1,5 @@
-//! Plan → `director.toml`: a clean file that is read as the same plan. What has its default is left out.
+//! Plan → `director.toml`: a clean file that reads back as the same plan. Keys with their default value are
+//! left out.
 
 use std::fmt::Write as _;
 
@@ -10,7 +11,7 @@ use super::keys::service::SERVICE_KEYS;
 use super::plan::{DirectorPlan, ServiceDefaults};
 use super::toml::Lines;
 
-/// The text of a file that says the same as the plan.
+/// The text of a file that describes this plan.
 pub fn director(plan: &DirectorPlan) -> String {
     let (mut text, nothing) = (String::new(), ServiceDefaults::default());
     block(&mut text, HOST_KEYS, plan, &nothing);
@@ -33,4 +34,9 @@ fn block<C>(text: &mut String, keys: &Keys<C>, config: &C, defaults: &ServiceDef
     for (key, value) in lines {
         let _ = writeln!(text, "{key} = {value}");
     }
+}
+
+/// "1 VIP", "2 VIPs".
+pub fn counted(number: usize, noun: &str) -> String {
+    format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

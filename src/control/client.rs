@@ -1,4 +1,4 @@
-//! Asks a running director, over its control socket. Blocking: one request at a time, for commands.
+//! Queries a running director over its control socket. Blocking: one request at a time, for commands.
 
 use std::io;
 use std::ops::ControlFlow;
@@ -21,16 +21,16 @@ use super::model::{
 };
 use crate::config::plan::CONTROL_DEFAULT;
 
-/// For the head of an answer: a restore of a hundred thousand lines takes seconds.
+/// Until the head of an answer arrives: a restore of a hundred thousand lines takes seconds.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Names the socket where no option does.
+/// Names the socket if no option does.
 pub const VARIABLE: &str = "LVS_TUND_CONTROL";
 
 /// Why there is no answer. One sentence each: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
-    /// Nobody listens there.
+    /// No daemon listens there.
     #[error(
         "no director is running at {path}: {error}; start one, or name its socket with --control or {VARIABLE}"
     )]
@@ -39,25 +39,25 @@ pub enum ClientError {
         "no permission to use {path}; run as root, or as a member of its group (control_group in director.toml)"
     )]
     NoPermission { path: String },
-    /// The connection broke, or what came is no answer.
-    #[error("the director at {path} gave no answer: {message}")]
+    /// The connection broke, or the answer is not valid.
+    #[error("the director at {path} gave no valid answer: {message}")]
     NoAnswer { path: String, message: String },
-    /// The director says no, and why.
+    /// The director refused the request, with its reason.
     #[error("{0}")]
     Refused(ControlError),
 }
 
-/// Where a director is asked.
+/// A connection to a director's control socket, opened for each request.
 pub struct Client {
     path: PathBuf,
     runtime: Runtime,
 }
 
 impl Client {
-    /// The socket is the one `given` (by `--control`), else that of [`VARIABLE`], else the default one.
+    /// Uses the socket `given` (by `--control`), otherwise that of [`VARIABLE`], otherwise the default one.
     ///
     /// # Errors
-    /// This process cannot make what it needs to ask.
+    /// This process cannot create its runtime.
     pub fn new(given: Option<&Path>) -> Result<Client, ClientError> {
         let named = || std::env::var_os(VARIABLE).filter(|path| !path.is_empty()).map(PathBuf::from);
         let path = given.map(Path::to_owned).or_else(named).unwrap_or_else(|| CONTROL_DEFAULT.into());
@@ -78,7 +78,7 @@ impl Client {
         self.get("/api/v1/virtual_services")
     }
 
-    /// The configuration in force.
+    /// The running configuration.
     pub fn configuration(&self) -> Result<Configuration, ClientError> {
         self.get("/api/v1/config")
     }
@@ -104,7 +104,7 @@ impl Client {
         self.lines(&format!("/api/v1/connections?stream=true&{query}"), show)
     }
 
-    /// Shows every event from here on, until the director ends or `show` breaks.
+    /// Shows every event from now on, until the director ends or `show` breaks.
     pub fn events(&self, show: impl FnMut(Event) -> ControlFlow<()>) -> Result<(), ClientError> {
         self.lines("/api/v1/events", show)
     }
@@ -118,7 +118,7 @@ impl Client {
         self.runtime.block_on(async { self.read(self.ask(Method::POST, path, body).await?).await })
     }
 
-    /// A line of JSON at a time, until the last or until `show` breaks.
+    /// Reads JSON line by line, to the end or until `show` breaks.
     pub fn lines<T: DeserializeOwned>(
         &self,
         path: &str,
@@ -144,7 +144,7 @@ impl Client {
         })
     }
 
-    /// Sends the request; an answer that is no success is an error.
+    /// Sends the request; an answer without a success status is an error.
     async fn ask(&self, method: Method, path: &str, body: String) -> Result<Response<Body>, ClientError> {
         let stream = UnixStream::connect(&self.path).await.map_err(|error| {
             let path = self.path.display().to_string();
@@ -155,7 +155,7 @@ impl Client {
         })?;
         let failed = |error: hyper::Error| no_answer(&self.path, error);
         let (mut sender, connection) = http1::handshake(TokioIo::new(stream)).await.map_err(failed)?;
-        // It ends with the stream; what is wrong with it, the answer's reader finds out.
+        // The task ends with the stream; the reader of the answer notices any error.
         tokio::spawn(async move { _ = connection.await });
         let request = Request::builder()
             .method(method)
@@ -165,7 +165,7 @@ impl Client {
             .body(body)
             .map_err(|error| no_answer(&self.path, error))?;
         let response = tokio::time::timeout(ANSWER_DEADLINE, sender.send_request(request)).await;
-        let too_late = |_| no_answer(&self.path, format!("nothing within {} s", ANSWER_DEADLINE.as_secs()));
+        let too_late = |_| no_answer(&self.path, format!("no answer within {} s", ANSWER_DEADLINE.as_secs()));
         let response = response.map_err(too_late)?.map_err(failed)?.map(Body::new);
         if response.status() == StatusCode::OK {
             return Ok(response);

@@ -5,16 +5,16 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-/// Stable: programs decide by it, and a new meaning gets a new word.
+/// Stable: programs depend on it, so a new meaning gets a new code.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Code {
-    /// The request cannot be read: malformed JSON, an unknown field, a wrong type.
+    /// The request is malformed: invalid JSON, an unknown field, a wrong type.
     BadRequest,
     /// No such path.
     NotFound,
     MethodNotAllowed,
-    /// The request's body is longer than the director reads.
+    /// The request's body is longer than the director accepts.
     TooLarge,
     /// The director is at its limit of requests; try again.
     Busy,
@@ -23,33 +23,33 @@ pub enum Code {
     RealServerExists,
     NoSuchRealServer,
     NoSuchScheduler,
-    /// IPv6, which is not forwarded.
+    /// IPv6, which is not forwarded yet.
     UnsupportedAddressFamily,
     /// The real server is not draining.
     NotDraining,
-    /// A value out of range, or things that cannot stand side by side.
+    /// A value out of range, or parts of the configuration that conflict.
     Invalid,
-    /// The configuration has moved on since the generation given with the change.
+    /// The configuration has changed since the generation given with the change.
     GenerationConflict,
-    /// The configuration's text is wrong; the sentence names line and key.
+    /// The configuration's text is wrong; the message names line and key.
     BadConfiguration,
-    /// A key that only a restart changes.
+    /// A key that cannot change without a restart.
     NeedsRestart,
-    /// The director was started without a file, so that there is nothing to reload.
+    /// The director was started without a file, so there is nothing to reload.
     NoFile,
-    /// The host refused what the change needs; nothing was changed.
+    /// The host refused a change it had to make; nothing was changed.
     HostRefused,
-    /// A fault of the director itself.
+    /// An internal error of the director.
     Internal,
 }
 
-/// A refusal; nothing was changed.
+/// A refused request; nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ControlError {
     pub code: Code,
     /// One sentence: what, where, what to do.
     pub message: String,
-    /// Index of the operation it is about, in a change of several.
+    /// The index of the operation that failed, in a change of several.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub operation: Option<usize>,
 }

@@ -1,6 +1,7 @@
-//! ipvsadm's command line and its printed formats, for a director instead of a kernel (ipvs.md §16 to §18).
+//! ipvsadm's command line and its printed formats (ipvsadm(8), version 1.31), for a director instead of a
+//! kernel.
 //!
-//! Pure: words in, [`command::Command`] out; data in, text out. Names are asked of [`names::Names`].
+//! Pure: words in, [`command::Command`] out; data in, text out. [`names::Names`] resolves names.
 
 pub mod command;
 pub mod connections;
@@ -19,14 +20,14 @@ pub mod served;
 pub mod values;
 mod words;
 
-/// Why a command is not carried out: what is printed on standard error, and the exit code.
+/// Why a command is refused: the text for standard error, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Refusal {
     pub text: String,
     pub exit: u8,
 }
 
-/// Exit codes of ipvsadm (ipvs.md §16.2).
+/// Exit codes of ipvsadm: 2 for a line it cannot parse, 255 for a refusal of the kernel, 1 for a list.
 const EXIT_USAGE: u8 = 2;
 const EXIT_KERNEL: u8 = 255;
 const EXIT_LIST: u8 = 1;
@@ -37,22 +38,22 @@ impl Refusal {
         Refusal { text: text.into(), exit: EXIT_USAGE }
     }
 
-    /// A word that is no option.
+    /// A word that is not an option.
     pub fn word(text: String) -> Refusal {
         Refusal { text, exit: EXIT_KERNEL }
     }
 
-    /// The command does not stand first, or is none.
+    /// The command is not the first option, or there is none.
     pub fn try_help() -> Refusal {
         Refusal::word("Try `ipvsadm -h' or 'ipvsadm --help' for more information.".to_owned())
     }
 
-    /// What the kernel would have refused.
+    /// A refusal that ipvsadm reports from the kernel.
     pub fn kernel(text: impl Into<String>) -> Refusal {
         Refusal { text: text.into(), exit: EXIT_KERNEL }
     }
 
-    /// A list that cannot be had.
+    /// A list that cannot be printed.
     pub fn list(text: impl Into<String>) -> Refusal {
         Refusal { text: text.into(), exit: EXIT_LIST }
     }

@@ -1,7 +1,7 @@
-//! The JSON of the API: what a director tells of itself. What it is told stands in [`mod@change`].
+//! The JSON of the API: what a director reports. Requests are in [`mod@change`].
 //!
-//! The words are the configuration's. Times are seconds. Statistics count what clients send: replies go to
-//! them directly, so that nothing is known of the other direction.
+//! The words are those of the configuration. Times are in seconds. Statistics count the clients' packets
+//! only: replies go directly to the clients, so the director does not see them.
 
 pub mod change;
 
@@ -23,7 +23,7 @@ pub use change::{
     ServiceRef, Then, TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
 };
 
-/// The body of every answer that is no success.
+/// The body of every answer without a success status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
     pub error: ControlError,
@@ -33,23 +33,23 @@ pub struct ErrorBody {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
     pub version: String,
-    /// Grows by one with every change.
+    /// Increases by one with every change.
     pub generation: u64,
     /// Seconds since the start.
     pub uptime: u64,
     pub interface: String,
     pub tun: String,
-    /// The file it was started with.
+    /// The file the director was started with.
     pub config_file: Option<String>,
     pub virtual_services: usize,
     /// Without those that drains have removed.
     pub real_servers: usize,
     pub draining: usize,
-    /// Entries in the connection table, and how many it takes.
+    /// Entries in the connection table, and the maximum.
     pub connections: usize,
     pub connections_max: usize,
     pub templates: usize,
-    /// Of services that say nothing else, and of those added later.
+    /// The default of virtual services, also of those added later.
     pub timeouts: Timeouts,
     pub statistics: Statistics,
     pub rates: Rates,
@@ -69,7 +69,7 @@ pub struct VirtualService {
     pub keys: VirtualServiceKeys,
     pub statistics: Statistics,
     pub rates: Rates,
-    /// In the order they were added.
+    /// In the order in which they were added.
     pub real_servers: Vec<RealServer>,
 }
 
@@ -86,7 +86,7 @@ pub struct RealServer {
     pub inactive_connections: u32,
     /// Persistence templates.
     pub persistent_connections: u32,
-    /// Its upper threshold keeps new connections away.
+    /// It gets no new connections because of its upper threshold.
     pub overloaded: bool,
     pub drain: Option<Draining>,
     pub statistics: Statistics,
@@ -135,7 +135,7 @@ pub struct Statistics {
     pub bytes: u64,
 }
 
-/// Per second, over about eight seconds.
+/// Per second, averaged over about eight seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rates {
     pub connections: u64,
@@ -143,7 +143,7 @@ pub struct Rates {
     pub bytes: u64,
 }
 
-/// What `/statistics` answers: the numbers of the listing without the rest.
+/// The answer of `/statistics`: the numbers of the listing without the rest.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AllStatistics {
     pub generation: u64,
@@ -171,7 +171,7 @@ pub struct ServerStatistics {
 #[serde(rename_all = "snake_case")]
 pub enum Kind {
     Connection,
-    /// A client's persistence template: `client` is cleared behind the prefix, `client_port` is 0.
+    /// A client's persistence template: the bits of `client` after the prefix are 0, and so is `client_port`.
     Template,
 }
 
@@ -185,36 +185,36 @@ pub struct Connection {
     pub client_port: u16,
     #[schema(value_type = String)]
     pub vip: IpAddr,
-    /// 0: any, as for a template of a service on all ports.
+    /// 0: any port, as in a template of a service on all ports.
     pub vip_port: u16,
-    /// Name of its virtual service; `null` if it has left the configuration.
+    /// Name of its virtual service; `null` if that was removed from the configuration.
     pub virtual_service: Option<String>,
-    /// Name of its real server; `null` if nobody remembers it.
+    /// Name of its real server; `null` if that was removed and is no longer known.
     pub real_server: Option<String>,
     #[schema(value_type = Option<String>)]
     pub rip: Option<IpAddr>,
-    /// As IPVS calls it: "ESTABLISHED", "FIN_WAIT", "UDP"; of a template "NONE".
+    /// The name in IPVS: "ESTABLISHED", "FIN_WAIT", "UDP"; "NONE" for a template.
     pub state: String,
-    /// Seconds without another packet.
+    /// Seconds until it is removed, if no further packet arrives.
     pub expires_in: u64,
 }
 
-/// A page of connections, in no order that means anything.
+/// A page of connections, in arbitrary order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Connections {
     pub connections: Vec<Connection>,
-    /// Asks for what follows; absent on the last page.
+    /// Requests the next page; absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub cursor: Option<String>,
 }
 
-/// One change of the director, as `/events` tells it.
+/// One change of the director, as `/events` reports it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
     pub generation: u64,
     /// Seconds since 1970-01-01 00:00 UTC.
     pub at: f64,
-    /// Who did it: "uid 0, pid 4711", "SIGHUP", "drain".
+    /// Who made the change: "uid 0, pid 4711", "SIGHUP", "drain".
     pub by: String,
     pub what: Happened,
     /// One sentence.

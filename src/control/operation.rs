@@ -1,7 +1,7 @@
-//! Operations applied to the configuration in force: the next configuration, or why not.
+//! Applies operations to the running configuration: the result is the next configuration, or an error.
 //!
-//! Pure: a [`Running`] goes in and a [`Running`] comes out. What an operation asks of the daemon beside the
-//! configuration (zeroed counters) is told with it.
+//! Pure: a [`Running`] goes in and a [`Running`] comes out. Actions for the daemon that are not configuration
+//! (zeroed counters) are returned with it.
 
 mod draft;
 pub mod drain;
@@ -20,14 +20,14 @@ use draft::{Draft, Place};
 
 pub use draft::position_of_server;
 
-/// What changes while a director runs.
+/// Everything that changes while a director runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Running {
     /// As configured by file and commands; no drain changes it.
     pub cluster: Arc<ClusterConfig>,
-    /// Of services added later.
+    /// The defaults of services added later.
     pub defaults: ServiceDefaults,
-    /// Of services added later, too: one key for all.
+    /// Also for services added later: one key for all.
     pub hash_key: [u8; 16],
     pub states: AdminStates,
     pub file_names: Arc<FileNames>,
@@ -47,14 +47,14 @@ impl Running {
     }
 }
 
-/// What operations did.
+/// The result of operations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
     pub running: Running,
     pub zeroed: Zeroed,
 }
 
-/// Whose statistics begin at 0 again.
+/// Whose statistics are reset to 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Zeroed {
     #[default]
@@ -64,11 +64,10 @@ pub enum Zeroed {
     All,
 }
 
-/// The configuration after all `operations`, in their order.
+/// Applies all `operations` in their order.
 ///
 /// # Errors
-/// What the first impossible operation is refused for, with its index; or what cannot stand side by side in
-/// the end.
+/// The first operation that is not possible, with its index; or a conflict in the resulting configuration.
 pub fn apply(running: &Running, operations: &[Operation], now: Moment) -> Result<Applied, ControlError> {
     let mut draft = Draft::new(running, operations.len());
     for (index, operation) in operations.iter().enumerate() {
@@ -153,12 +152,12 @@ impl Draft {
         for matcher in &config.matchers {
             if self.position_of(matcher).is_some() {
                 let service = ServiceRef::Matcher((*matcher).into());
-                return exists(format!("virtual service {service} is there already; edit it instead"));
+                return exists(format!("virtual service {service} exists already; edit it instead"));
             }
         }
         if self.position_named(&config.name).is_some() {
             let name = &config.name;
-            return exists(format!("the name {name:?} is taken by another virtual service; give another"));
+            return exists(format!("the name {name:?} is taken by another virtual service; choose another"));
         }
         self.put(self.services.len(), config);
         Ok(())
@@ -174,8 +173,7 @@ impl Draft {
             return Err(ControlError::new(Code::ServiceExists, message));
         }
         if let Some(taken) = next.matchers.iter().find(|matcher| is_other(self.position_of(matcher))) {
-            let message =
-                format!("virtual service {} is there already", ServiceRef::Matcher((*taken).into()));
+            let message = format!("virtual service {} exists already", ServiceRef::Matcher((*taken).into()));
             return Err(ControlError::new(Code::ServiceExists, message));
         }
         if next.name != before.name {

@@ -14,7 +14,7 @@ use crate::director::cluster::{RealServerConfig, VirtualServiceConfig};
 use crate::director::connection::Timeouts;
 use crate::director::scheduler;
 
-/// The virtual service that is asked for.
+/// The virtual service of a specification.
 pub fn virtual_service(
     spec: &VirtualServiceSpec,
     defaults: &ServiceDefaults,
@@ -26,7 +26,7 @@ pub fn virtual_service(
     Ok(config)
 }
 
-/// The real server that is asked for.
+/// The real server of a specification.
 pub fn real_server(spec: &RealServerSpec) -> Result<RealServerConfig, ControlError> {
     check_family("rip", spec.rip)?;
     plan::real_server(spec).map_err(invalid)
@@ -59,7 +59,7 @@ pub fn edited_server(
     Ok(next)
 }
 
-/// Timeouts after those that are to change.
+/// Timeouts with an edit applied.
 pub fn edited_timeouts(before: Timeouts, edit: &TimeoutsSpec) -> Result<Timeouts, ControlError> {
     timeouts::edited(before, edit).map_err(invalid)
 }
@@ -84,7 +84,7 @@ fn check_family(key: &str, address: IpAddr) -> Result<(), ControlError> {
     if address.is_ipv4() {
         return Ok(());
     }
-    let message = format!("{key} = \"{address}\": IPv6 is not forwarded yet; give an IPv4 address");
+    let message = format!("{key} = \"{address}\": IPv6 is not forwarded yet; use an IPv4 address");
     Err(ControlError::new(Code::UnsupportedAddressFamily, message))
 }
 

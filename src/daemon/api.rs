@@ -1,6 +1,6 @@
-//! The API: `/api/v1/…`, JSON over HTTP, on the control socket; what can be read also over TCP, if asked for.
+//! The API: `/api/v1/…`, JSON over HTTP, on the control socket; read-only over TCP too, if configured.
 //!
-//! Readers look at what the control task has published and never wait for it; writers queue up for the task.
+//! Readers look at what the control task has published and never wait for it; writers queue for the task.
 
 mod connections;
 mod events;
@@ -23,29 +23,29 @@ use super::control::{Request, Shared};
 use crate::control::model::ErrorBody;
 use crate::control::{Code, ControlError};
 
-/// Bytes of a long answer that are gathered before they are sent.
+/// A long answer is sent in chunks of this many bytes.
 const CHUNK: usize = 64 << 10;
 
-/// What every handler is given.
+/// The state that every handler gets.
 #[derive(Clone)]
 pub struct Api {
     pub shared: Arc<Shared>,
     pub requests: mpsc::Sender<Request>,
-    /// Places for those who listen to events.
+    /// Limits the clients that read events.
     pub listeners: Arc<Semaphore>,
-    /// Whoever asks may see the hash key.
+    /// Whether the client may see the hash key.
     pub has_secrets: bool,
 }
 
 impl Api {
-    /// For one door of the director: each has places of its own for those who listen.
+    /// Each listening socket of the director has its own limit of event readers.
     pub fn new(shared: Arc<Shared>, requests: mpsc::Sender<Request>, has_secrets: bool) -> Api {
         let listeners = Arc::new(Semaphore::new(events::LISTENERS_MAX));
         Api { shared, requests, listeners, has_secrets }
     }
 }
 
-/// The document that describes the API; `config/openapi.json` is this, and a test holds them together.
+/// The OpenAPI document of the API; a test compares it with `config/openapi.json`.
 #[derive(OpenApi)]
 #[openapi(
     info(
@@ -69,18 +69,18 @@ impl Api {
 )]
 struct Document;
 
-/// As text, with a newline at its end.
+/// The document as text, with a newline at its end.
 pub fn document() -> String {
     let document = Document::openapi();
     document.to_pretty_json().map(|text| text + "\n").unwrap_or_else(|error| error.to_string())
 }
 
-/// What can be read.
+/// The read-only routes.
 pub fn reading(api: Api) -> Router {
     routes(false).with_state(api)
 }
 
-/// Everything.
+/// All routes.
 pub fn everything(api: Api) -> Router {
     routes(true).with_state(api)
 }
@@ -104,11 +104,11 @@ fn routes(is_writing: bool) -> Router<Api> {
         .route("/api/v1/config", configuration)
         .fallback(|| async { Refusal(ControlError::new(Code::NotFound, "there is nothing at this path")) })
         .method_not_allowed_fallback(|| async {
-            Refusal(ControlError::new(Code::MethodNotAllowed, "this path does not take this method"))
+            Refusal(ControlError::new(Code::MethodNotAllowed, "this path does not support this method"))
         })
 }
 
-/// An error as an answer.
+/// An error as a response.
 pub struct Refusal(pub ControlError);
 
 impl From<ControlError> for Refusal {
@@ -144,7 +144,7 @@ impl IntoResponse for Refusal {
     }
 }
 
-/// A value as an answer.
+/// A value as a response.
 pub fn json<T: Serialize>(value: &T) -> Response {
     match serde_json::to_vec(value) {
         Ok(mut bytes) => {
@@ -159,7 +159,7 @@ fn json_text(text: impl Into<Body>) -> Response {
     ([(header::CONTENT_TYPE, "application/json")], text.into()).into_response()
 }
 
-/// Lines of JSON as they come.
+/// A response of JSON lines, sent as they are made.
 pub fn json_lines(body: Body) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }

@@ -1,4 +1,4 @@
-//! The only place that knows "now".
+//! The only place that reads the clock.
 
 use std::time::{Instant, SystemTime, UNIX_EPOCH};
 

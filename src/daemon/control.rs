@@ -1,14 +1,14 @@
-//! The one task that changes a running director: it owns the configuration in force and its generation.
+//! The one task that changes a running director: it owns the running configuration and its generation.
 //!
 //! ```text
 //! change, configuration, reload, SIGHUP, a drain's end
-//!   └▶ next configuration ▶ what the host says of it ▶ snapshot ▶ publish ▶ capture new VIPs …▶ let old ones go
+//!   └▶ next configuration ▶ query the host ▶ snapshot ▶ publish ▶ capture new VIPs …▶ release old ones
 //! ```
 //!
-//! In this order: a packet for a new VIP finds its service, and one for a VIP that stays is never without a
-//! capture. If the host refuses a VIP, the snapshot before it is published again and nothing has changed. A VIP
-//! that is served no longer is let go a while later: its clients are told, and it may come back at once, as
-//! scripts do that clear everything before they set it up anew.
+//! In this order, a packet for a new VIP finds its service, and a VIP that stays never loses its capture. If
+//! the host refuses a VIP, the previous snapshot is published again and nothing has changed. A VIP without
+//! services is released a while later: until then the director refuses its clients, and the VIP may come back
+//! at once, as with scripts that clear everything before they set it up again.
 
 pub mod shared;
 mod told;
@@ -38,11 +38,12 @@ use crate::time::Moment;
 pub use shared::{Published, Shared};
 use told::{differences, summary, word};
 
-/// How long a VIP stays captured after its last virtual service has gone: longer than a client or a script takes to
-/// go on, shorter than it takes to make it another host's.
+/// How long a VIP stays captured after its last virtual service was removed: longer than a client or a script
+/// needs to continue, shorter than it takes to move the VIP to another host.
 const VIP_LEFT_FOR: Duration = Duration::from_secs(10);
 
-/// Where the configuration came from, and how its text becomes a plan: the command line goes before it.
+/// Where the configuration came from, and how to turn its text into a plan; the command line takes
+/// precedence.
 pub struct ConfigFile {
     pub path: Option<PathBuf>,
     pub read: ReadPlan,
@@ -50,7 +51,7 @@ pub struct ConfigFile {
 
 pub type ReadPlan = Arc<dyn Fn(&Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
 
-/// What the task is asked for.
+/// A request to the task.
 pub enum Demand {
     Change(Change),
     Configure(Configuration),
@@ -59,27 +60,27 @@ pub enum Demand {
 
 pub struct Request {
     pub demand: Demand,
-    /// Who asks.
+    /// Who sent the request.
     pub by: String,
     pub answer: oneshot::Sender<Result<Changed, ControlError>>,
 }
 
 pub struct Control {
     file: ConfigFile,
-    /// The file as it was taken over last; its hash keys are not in it.
+    /// The file as last applied, without its hash key.
     base: DirectorPlan,
     running: Running,
     generation: u64,
     clock: Clock,
     latest: Arc<ArcSwap<Cluster>>,
     shared: Arc<Shared>,
-    /// When the VIPs that are left are let go.
+    /// When to release each VIP that no longer has a service.
     left: HashMap<IpAddr, Moment>,
-    /// Snapshots that a worker may still look at: none is to be freed by a thread that forwards packets.
+    /// Snapshots that a worker may still use: a thread that forwards packets must never free one.
     retired: Vec<Arc<Cluster>>,
 }
 
-/// A configuration that is to be in force, and what is to be told about it.
+/// A configuration to apply, and how to report it.
 struct Next {
     running: Running,
     zeroed: Zeroed,
@@ -89,7 +90,7 @@ struct Next {
 }
 
 impl Control {
-    /// `running` is in force in `shared` already.
+    /// `running` is already published in `shared`.
     pub fn new(
         file: ConfigFile,
         base: DirectorPlan,
@@ -103,7 +104,7 @@ impl Control {
         Control { file, base, running, generation, clock, latest, shared, left, retired }
     }
 
-    /// Does what is asked and tells the asker, who may have gone meanwhile.
+    /// Handles a request and answers it; the client may have disconnected meanwhile.
     pub async fn answer(&mut self, request: Request, host: &mut DirectorHost) {
         let Request { demand, by, answer } = request;
         let outcome = match demand {
@@ -154,7 +155,7 @@ impl Control {
         Ok(changed)
     }
 
-    /// Takes the file over as it is now. A file that cannot be taken over changes nothing, and why is logged.
+    /// Applies the current file. A file that cannot be applied changes nothing, and the reason is logged.
     pub async fn reload(
         &mut self,
         reload: Reload,
@@ -167,7 +168,7 @@ impl Control {
             self.tell(&by, Happened::ReloadRefused, error.to_string(), Vec::new());
         }
         if outcome.as_ref().is_ok_and(|changed| changed.differences.is_empty() && !reload.dry_run) {
-            tracing::info!(by, generation = self.generation, "director: reloaded: the file says nothing new");
+            tracing::info!(by, generation = self.generation, "director: reloaded: the file has not changed");
         }
         outcome
     }
@@ -180,12 +181,12 @@ impl Control {
     ) -> Result<Changed, ControlError> {
         self.check_generation(reload.if_generation)?;
         let Some(path) = self.file.path.clone() else {
-            let message = "the director was started without --config, so that there is no file to reload";
+            let message = "the director was started without --config, so there is no file to reload";
             return Err(ControlError::new(Code::NoFile, message));
         };
         let name = path.display().to_string();
         let text = tokio::fs::read_to_string(&path).await.map_err(|error| {
-            ControlError::new(Code::BadConfiguration, format!("{name}: cannot be read: {error}"))
+            ControlError::new(Code::BadConfiguration, format!("{name}: cannot read: {error}"))
         })?;
         let plan = self.read(name, text).await?;
         self.check_restart(&plan)?;
@@ -217,12 +218,12 @@ impl Control {
         Ok(changed)
     }
 
-    /// A thousand services are milliseconds of reading: not on the thread that answers others.
+    /// Reading a thousand services takes milliseconds, so it does not run on a thread that answers others.
     async fn read(&self, name: String, text: String) -> Result<DirectorPlan, ControlError> {
-        // What an editor or a shell leaves for a moment is no wish to serve nothing.
+        // Editors and shells briefly leave an empty file; it does not mean that nothing is to be served.
         let says_something = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
         if !text.lines().any(says_something) {
-            let message = format!("{name}: says nothing at all; nothing was changed");
+            let message = format!("{name}: the configuration is empty; nothing was changed");
             return Err(ControlError::new(Code::BadConfiguration, message));
         }
         let read = self.file.read.clone();
@@ -247,7 +248,10 @@ impl Control {
         if keys.is_empty() {
             return Ok(());
         }
-        let message = format!("{}: needs a restart of the director; nothing was changed", keys.join(", "));
+        let message = format!(
+            "{}: cannot change without a restart of the director; nothing was changed",
+            keys.join(", ")
+        );
         Err(ControlError::new(Code::NeedsRestart, message))
     }
 
@@ -259,19 +263,19 @@ impl Control {
         }
         let states = self.running.states.carried_over(&self.running.cluster, &cluster, file);
         consistency::check(&cluster.virtual_services).map_err(|found| {
-            let message = format!("{}; a service added by hand is in the way", found.message);
+            let message = format!("{}; a service added by command is in the way", found.message);
             ControlError::new(Code::Invalid, message)
         })?;
         let file_names = FileNames::new(file).into();
         Ok(Running { cluster: cluster.into(), states, file_names, ..next })
     }
 
-    /// Something waits for its time.
+    /// Whether a drain or a released VIP is due later.
     pub fn has_to_tend(&self) -> bool {
         !self.left.is_empty() || self.running.states.draining() > 0
     }
 
-    /// Ends what is over; to be asked about once a second while [`Control::has_to_tend`].
+    /// Finishes what is over; call it once a second while [`Control::has_to_tend`].
     pub async fn tend(&mut self, host: &mut DirectorHost) {
         self.tend_drains(host).await;
         self.tend_vips(host).await;
@@ -287,7 +291,7 @@ impl Control {
         };
         let Some((running, ended)) = drain::finish(&self.running, is_empty, self.clock.now()) else { return };
         for drained in &ended {
-            let why = if drained.is_empty { "no connections any more" } else { "the deadline is over" };
+            let why = if drained.is_empty { "no connections left" } else { "the deadline has passed" };
             let message = format!("{} {}: drained, {why}", drained.virtual_service, drained.rip);
             tracing::info!(by = "drain", "director: {message}");
             self.tell("drain", Happened::Drained, message, Vec::new());
@@ -295,7 +299,7 @@ impl Control {
         let (by, zeroed) = ("drain".to_owned(), Zeroed::Nothing);
         let next = Next { running, zeroed, by, what: Happened::Changed, dry_run: false };
         if let Err(error) = self.advance(next, host).await {
-            tracing::warn!("director: ending a drain: {error}");
+            tracing::warn!("director: cannot end a drain: {error}");
         }
     }
 
@@ -308,7 +312,7 @@ impl Control {
         }
     }
 
-    /// Lets go the VIPs that have been without a virtual service long enough.
+    /// Releases the VIPs that have been without a virtual service long enough.
     async fn tend_vips(&mut self, host: &mut DirectorHost) {
         let now = self.clock.now();
         let due: Vec<IpAddr> =
@@ -318,8 +322,8 @@ impl Control {
         }
         self.left.retain(|vip, _| !due.contains(vip));
         if let Err(error) = host.remove_vips(&due).await {
-            // Nothing is served under them any more; the host's next notice tries again.
-            tracing::warn!("director: {error}");
+            // They serve nothing any more, and the next event of the host tries again.
+            tracing::warn!("director: cannot release a VIP: {error}");
         }
         let cluster = self.latest.load_full();
         let mut view = cluster.host().clone();
@@ -338,14 +342,16 @@ impl Control {
                     let next = cluster.succeed(self.running.in_force(), view);
                     self.install(next);
                     self.publish();
-                    tracing::info!("director: the host's addresses or routes have changed; paths renewed");
+                    tracing::info!(
+                        "director: the host's addresses or routes have changed; paths to the real servers updated"
+                    );
                 }
             }
             Err(error) => tracing::warn!("director: {error}"),
         }
     }
 
-    /// Makes the next configuration the one in force, or says what would change.
+    /// Applies the next configuration, or only reports what would change.
     async fn advance(&mut self, next: Next, host: &mut DirectorHost) -> Result<Changed, ControlError> {
         let Next { running, zeroed, by, what, dry_run } = next;
         let differences = differences(&self.running, &running);
@@ -394,7 +400,7 @@ impl Control {
         Ok(Changed { generation: self.generation, dry_run, differences })
     }
 
-    /// The workers' snapshot from here on.
+    /// Hands the workers a new snapshot.
     fn install(&mut self, cluster: Cluster) {
         let cluster = Arc::new(cluster);
         self.shared.follow(&cluster);
@@ -408,7 +414,7 @@ impl Control {
         }
     }
 
-    /// What readers see from here on.
+    /// Hands readers the new state.
     fn publish(&self) {
         self.shared.publish(Published {
             generation: self.generation,
@@ -433,7 +439,7 @@ fn addresses(config: &ClusterConfig) -> impl Iterator<Item = IpAddr> {
     config.virtual_services.iter().flat_map(of_service)
 }
 
-/// Captures VIPs that are new; those that are served no longer are let go later.
+/// Captures new VIPs; those without a service are released later.
 async fn capture_new(
     old: &ClusterConfig,
     new: &ClusterConfig,

@@ -1,4 +1,4 @@
-//! The director's daemon: device, host, workers, sweep, metrics; and the way back on exit.
+//! The director's daemon: device, host, workers, sweep, metrics; and clean-up on exit.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -19,6 +19,7 @@ use super::path_errors::{self, PathErrorsHandler};
 use super::worker::{Handler, Workers};
 use super::{Options, http, logging, no_raw_socket, process, view};
 use crate::config::plan::{Announce, Capture, DirectorPlan};
+use crate::config::write::counted;
 use crate::control::model::Reload;
 use crate::control::operation::Running;
 use crate::control::state::{AdminStates, FileNames};
@@ -38,26 +39,27 @@ use crate::metrics::{estimator, exposition};
 use crate::packet::Frame;
 use crate::time::Moment;
 
-/// Workers beyond this many found no queue of their own to be faster with on any machine measured yet.
+/// More workers than this have not been faster on any machine measured so far.
 const QUEUES_DEFAULT_MAX: usize = 4;
 
-/// Ticks of the host (2 s each) between two looks at routes that nobody announced a change of.
+/// Ticks of the host (2 s each) between two queries of routes without a change notification.
 const TICKS_PER_LOOK: u32 = 15;
 
-/// Requests for changes that wait for their turn.
+/// Requests for changes that may wait in the queue.
 const REQUESTS_MAX: usize = 64;
 
-/// Between two looks at draining real servers.
+/// Pause between two checks of draining real servers.
 const TEND_PERIOD: Duration = Duration::from_secs(1);
 
-/// The shortest time between two looks because a packet did not fit: one look serves all that wait for it.
+/// The shortest time between two route queries caused by packets that did not fit: one query serves all of
+/// them.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
 /// Runs a director until a signal ends it.
 ///
 /// # Errors
-/// `Refused` if the host contradicts the configuration, `Failed` for everything else; the host is then as
-/// it was.
+/// `Refused` if the configuration contradicts the host, `Failed` for everything else; the host is then as it
+/// was before.
 pub fn run(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
     logging::start(options.log_format);
     process::runtime()?.block_on(serve(plan, file, options))
@@ -71,11 +73,12 @@ async fn serve(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result
     let interface = netlink.interface(&plan.interface).await?;
     let listeners = Listeners::open(&plan).await?;
     let queues = plan.queues.unwrap_or_else(default_queues);
-    // One for each queue, and one for what is told about the paths.
+    // One for each queue, and one for the receiver of ICMP errors.
     let senders = (0..=queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>();
     let senders = senders.map_err(|error| no_raw_socket(&error))?;
     let ear = Receiver::icmp_errors_about(ipip::ROW.protocol).map_err(|error| no_raw_socket(&error))?;
-    // decisions.md C20: whatever the client-side interface takes in, the device takes.
+    // Equal to the client-side interface's MTU, so that the device accepts everything that the interface
+    // receives.
     let mtu = interface.mtu.min(65_535) as u16;
     let (tun, captures) = Tun::create(&plan.tun, mtu, queues)?;
     tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
@@ -95,8 +98,10 @@ async fn serve(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result
     let _control_path = listeners.serve(monitoring, Api::new(service.shared.clone(), requests, true));
     let services = plan.cluster.virtual_services.len();
     tracing::info!(
-        "director: ready on {} with {services} virtual services, {queues} queues of {}, metrics on {}",
+        "director: ready on {} with {}, {} of {}, metrics on {}",
         plan.interface,
+        counted(services, "virtual service"),
+        counted(queues, "queue"),
         tun.name(),
         plan.metrics
     );
@@ -132,20 +137,20 @@ fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
 fn print_commands(host: &DirectorHost, options: Options) {
     if !options.changes_host {
         for command in host.changes().commands() {
-            // `println!` would panic where nobody listens.
+            // `println!` would panic if nobody reads the output.
             let _ = writeln!(io::stdout(), "{command}");
         }
     }
 }
 
-/// Where wishes for another configuration come from.
+/// The sources of requests for another configuration.
 struct Inlet {
     file: ConfigFile,
     hangup: Signal,
     demands: mpsc::Receiver<Request>,
 }
 
-/// A director at work.
+/// A running director.
 struct Service {
     clock: Clock,
     cluster: Arc<ArcSwap<Cluster>>,
@@ -156,11 +161,11 @@ struct Service {
     demands: mpsc::Receiver<Request>,
     host_changes: Arc<AtomicUsize>,
     failures: mpsc::UnboundedReceiver<String>,
-    /// A packet did not fit its path, as the kernel has learned since the last look.
+    /// Signalled when a packet did not fit its path, so that the kernel may know a smaller MTU.
     narrowed: Arc<Notify>,
     path_counters: Arc<PathCounters>,
     path_events: mpsc::UnboundedReceiver<Event>,
-    /// Held for its drop, which stops them.
+    /// Held for its drop, which stops the workers.
     _workers: Workers,
 }
 
@@ -240,7 +245,7 @@ impl Service {
         })
     }
 
-    /// Until a signal comes or a worker cannot go on.
+    /// Runs until a signal arrives or a worker fails.
     async fn run(
         mut self,
         plan: &DirectorPlan,
@@ -282,7 +287,7 @@ impl Service {
                 }
                 Some(()) = self.hangup.recv() => {
                     let done = self.control.reload(Reload::default(), "SIGHUP".to_owned(), host);
-                    // Why a file is refused is logged where it is.
+                    // A refused reload has already been logged.
                     if let Err(signal) = process::unless_ended(end, done).await.map(drop) {
                         break signal;
                     }
@@ -317,12 +322,12 @@ impl Service {
         let now = self.clock.now();
         let swept = tokio::task::spawn_blocking(move || tables.sweep(&cluster, now));
         if let Err(error) = swept.await {
-            tracing::error!("director: sweeping the connection table: {error}");
+            tracing::error!("director: cannot sweep the connection table: {error}");
         }
     }
 }
 
-/// A late tick is not made up for by several at once: each of the estimator's stands for a period's packets.
+/// A missed tick is not caught up: each tick of the estimator must cover a full period's packets.
 fn every(period: Duration) -> tokio::time::Interval {
     let mut ticks = tokio::time::interval(period);
     ticks.set_missed_tick_behavior(tokio::time::MissedTickBehavior::Skip);
@@ -334,7 +339,7 @@ fn sweep_period(entries: usize) -> Duration {
     Duration::from_millis((entries as u64 / 100).clamp(1_000, 10_000))
 }
 
-/// The configuration to begin with; all its schedulers use one hash key.
+/// The initial configuration; all its schedulers use one hash key.
 fn running(plan: &DirectorPlan) -> Running {
     let hash_key = plan.hash_key.unwrap_or_else(|| {
         let (high, low) = (process::random(), process::random());
@@ -352,9 +357,9 @@ fn running(plan: &DirectorPlan) -> Running {
 struct DirectorHandler {
     director: Director,
     counters: Arc<DirectorCounters>,
-    /// By the frame's index in the batch: what is counted at its end, for a counter must not go back.
+    /// By the frame's index in the batch; counted when the batch ends, because a counter must not decrease.
     fates: Vec<(Verdict, usize)>,
-    /// The late fate of the extra frame given out last; `None` if it was a piece.
+    /// The late fate of the extra frame returned last; `None` for a fragment.
     extra: Option<(Verdict, usize)>,
     narrowed: Arc<Notify>,
 }
@@ -415,7 +420,7 @@ impl Handler for DirectorHandler {
 
 impl DirectorHandler {
     fn count_error(&self, error: &io::Error) {
-        // Netlink does not announce what the kernel learns about a path.
+        // Netlink does not announce a path MTU that the kernel has learned.
         if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
             self.narrowed.notify_one();
         }

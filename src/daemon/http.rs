@@ -1,5 +1,5 @@
-//! HTTP servers that nobody can hold up: so many connections at once, and a deadline for whoever sends or takes
-//! nothing. `/metrics`, `/healthz` and `/readyz` are answered here; the API is [`super::api`]'s.
+//! HTTP servers that no client can block: a limit of connections, and deadlines for clients that send or
+//! receive nothing. `/metrics`, `/healthz` and `/readyz` are served here, the API by [`super::api`].
 
 mod stall;
 
@@ -28,28 +28,28 @@ use crate::failure::Failure;
 use crate::metrics::exposition::CONTENT_TYPE;
 use stall::Stalling;
 
-/// Connections of one listener; further ones are told to come again.
+/// Connections per listener; further clients get status 503.
 const CONNECTIONS_MAX: usize = 256;
 
-/// For a request's header, from when the connection is ready for one.
+/// For a request's header, from the moment the connection is ready for one.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// For whom there is no place. The body is that of the API's errors.
+/// The answer to clients above the limit. The body has the form of the API's errors.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n\
-    content-length: 101\r\n\r\n\
-    {\"error\":{\"code\":\"busy\",\"message\":\"too many clients are connected; close some, or come again later\"}}";
+    content-length: 100\r\n\r\n\
+    {\"error\":{\"code\":\"busy\",\"message\":\"too many clients are connected; close some, or try again later\"}}";
 
-/// For a peer that takes nothing of what it asked for.
+/// For a peer that does not receive its answer.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Renders the metrics at the moment of the question.
+/// Renders the metrics at the time of the request.
 pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
-/// Who is at the other end of a connection.
+/// The peer of a connection.
 #[derive(Clone, Debug)]
 pub struct Peer(pub String);
 
-/// A connection that knows its other end.
+/// A connection that knows its peer.
 pub trait Known {
     fn peer(&self) -> Peer;
 }
@@ -68,35 +68,35 @@ impl Known for TcpStream {
     }
 }
 
-pub const METRICS_REMEDY: &str = "free it, or set another one with --metrics ADDRESS:PORT";
+pub const METRICS_REMEDY: &str = "free it, or choose another with --metrics ADDRESS:PORT";
 
-/// Takes the address before anything on the host is changed.
+/// Binds the address before anything on the host is changed.
 pub async fn listen(address: SocketAddr, what: &str, remedy: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .await
         .map_err(|error| Failure::Failed(format!("cannot serve {what} on {address}: {error}; {remedy}")))
 }
 
-/// A socket's path, removed with the value: nobody finds a door that no one opens.
+/// A socket's path, removed on drop, so that no client finds a socket that nobody serves.
 #[derive(Debug)]
 pub struct SocketPath(PathBuf);
 
 impl Drop for SocketPath {
     fn drop(&mut self) {
-        // Somebody may have removed it already.
+        // It may have been removed already.
         let _ = std::fs::remove_file(&self.0);
     }
 }
 
-/// Takes a Unix socket's path; a socket that nobody listens on any more is replaced, and nothing but a socket.
+/// Binds a Unix socket. A stale socket at the path is replaced; any other file is not.
 pub fn listen_unix(path: &Path, group: Option<&str>) -> Result<(UnixListener, SocketPath), Failure> {
     let failed = |error: io::Error| {
-        Failure::Failed(format!("control socket {}: {error}; set another one with --control", path.display()))
+        Failure::Failed(format!("control socket {}: {error}; choose another with --control", path.display()))
     };
     if let Some(directory) = path.parent() {
         std::fs::create_dir_all(directory).map_err(failed)?;
     }
-    // connect(2) is refused by a regular file too, which is somebody's.
+    // connect(2) fails for a regular file too, and that must not be removed.
     let is_socket = std::fs::symlink_metadata(path).is_ok_and(|found| found.file_type().is_socket());
     let is_refused = || {
         std::os::unix::net::UnixStream::connect(path)
@@ -119,14 +119,14 @@ fn give_to_group(path: &Path, name: &str) -> Result<(), Failure> {
     let group = group.map_err(|error| Failure::Failed(format!("control_group \"{name}\": {error}")))?;
     let group = group.ok_or_else(|| {
         Failure::Refused(format!(
-            "control_group = \"{name}\": this host has no such group; `groupadd {name}`"
+            "control_group = \"{name}\": this host has no such group; create it with `groupadd {name}`"
         ))
     })?;
     nix::unistd::chown(path, None, Some(group.gid))
         .map_err(|error| Failure::Failed(format!("control socket for group \"{name}\": {error}")))
 }
 
-/// `/metrics`, `/healthz`, `/readyz`: what a monitoring system asks. `is_ready` turns true when packets flow.
+/// `/metrics`, `/healthz`, `/readyz`: for a monitoring system. `is_ready` turns true when packets flow.
 pub fn monitoring(render: Render, is_ready: Arc<AtomicBool>) -> Router {
     let metrics = move || {
         let render = render.clone();
@@ -150,7 +150,7 @@ pub fn monitoring(render: Render, is_ready: Arc<AtomicBool>) -> Router {
         .route("/readyz", get(ready))
 }
 
-/// Answers until the runtime ends.
+/// Serves until the runtime ends.
 pub async fn serve<L>(mut listener: L, router: Router)
 where
     L: Listener,
@@ -160,7 +160,7 @@ where
     loop {
         let (mut stream, _) = listener.accept().await;
         let Ok(place) = places.clone().try_acquire_owned() else {
-            // So little fits the socket's buffer, or nobody is there to read it.
+            // This little fits the socket's buffer; otherwise nobody is reading.
             tokio::spawn(async move { tokio::time::timeout(HEADER_DEADLINE, stream.write_all(BUSY)).await });
             continue;
         };
@@ -169,7 +169,7 @@ where
             let stream = TokioIo::new(Stalling::new(stream, WRITE_DEADLINE));
             let mut connection = http1::Builder::new();
             connection.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
-            // A peer that goes away, or talks nonsense, is no concern of ours.
+            // A peer that disconnects or sends garbage is not the daemon's problem.
             let _ = connection.serve_connection(stream, service).await;
             drop(place);
         });
@@ -194,6 +194,6 @@ mod tests {
         let error = listen_unix(&path, Some("no-such-group")).unwrap_err();
         assert!(matches!(&error, Failure::Refused(_)), "{error}");
         assert!(error.to_string().contains("this host has no such group"), "{error}");
-        assert!(!path.exists(), "a socket that cannot be had leaves nothing");
+        assert!(!path.exists(), "a socket that cannot be created leaves nothing");
     }
 }

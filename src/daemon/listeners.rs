@@ -1,4 +1,5 @@
-//! Where a director listens: metrics, the control socket, and what can be read of the API, if asked for.
+//! The sockets on which a director listens: metrics, the control socket, and the read-only API, if
+//! configured.
 
 use std::path::Path;
 
@@ -10,7 +11,8 @@ use super::http;
 use crate::config::plan::{CONTROL_DEFAULT, DirectorPlan};
 use crate::failure::Failure;
 
-/// Taken before anything on the host is changed. The control socket is last: only about it is something said.
+/// Bound before anything on the host is changed. The control socket comes last, because only its failure is
+/// logged and tolerated.
 pub struct Listeners {
     metrics: TcpListener,
     api: Option<TcpListener>,
@@ -21,7 +23,7 @@ impl Listeners {
     pub async fn open(plan: &DirectorPlan) -> Result<Listeners, Failure> {
         let metrics = http::listen(plan.metrics, "metrics", http::METRICS_REMEDY).await?;
         let api = match plan.api {
-            Some(address) => Some(http::listen(address, "the API", "free it, or set another one").await?),
+            Some(address) => Some(http::listen(address, "the API", "free it, or choose another").await?),
             None => None,
         };
         let group = plan.control_group.as_deref();
@@ -30,9 +32,12 @@ impl Listeners {
             None => match http::listen_unix(Path::new(CONTROL_DEFAULT), group) {
                 Ok(control) => Some(control),
                 Err(error @ Failure::Refused(_)) => return Err(error),
-                // Nobody asked for it: a second director, or one without the right to make it, does without.
+                // The default socket is optional: a second director, or one without the permission to create
+                // it, runs without.
                 Err(error) => {
-                    tracing::warn!("director: no commands can reach this director: {error}");
+                    tracing::warn!(
+                        "director: running without a control socket, so no command can reach this director: {error}"
+                    );
                     None
                 }
             },
@@ -40,7 +45,7 @@ impl Listeners {
         Ok(Listeners { metrics, api, control })
     }
 
-    /// Answers from here on; the control socket's path lasts as long as the value.
+    /// Serves from now on; the control socket's path lasts as long as the returned value.
     pub fn serve(self, monitoring: Router, api: Api) -> Option<http::SocketPath> {
         if let Some(listener) = self.api {
             tokio::spawn(http::serve(

@@ -1,5 +1,5 @@
-//! The director's ear for ICMP about its own outer packets: a worker like the others, with a raw ICMP socket for its
-//! capture.
+//! The director's receiver of ICMP errors about its own outer packets: a worker like the others that captures
+//! from a raw ICMP socket.
 
 use std::io;
 use std::net::IpAddr;
@@ -16,7 +16,7 @@ use crate::time::Moment;
 pub struct PathErrorsHandler {
     pub errors: PathErrors,
     pub counters: Arc<PathCounters>,
-    /// Few: only what is news.
+    /// Rarely used: only for changes.
     pub events: mpsc::UnboundedSender<Event>,
 }
 
@@ -25,7 +25,7 @@ impl Handler for PathErrorsHandler {
         let heard = self.errors.handle_packet(frame.packet(), now);
         self.counters.count(&heard);
         if let Some(event) = heard.event {
-            // The receiver is gone only if the daemon is ending anyway.
+            // The receiver is gone only if the daemon is shutting down.
             let _ = self.events.send(event);
         }
         let (answer, to) = heard.answer?;
@@ -40,16 +40,16 @@ impl Handler for PathErrorsHandler {
     fn on_end(&mut self, _: usize) {}
 }
 
-/// One line for the operator.
+/// One log line for the operator.
 pub fn log(event: Event) {
     match event {
         Event::MtuLowered { rip, mtu } => {
             tracing::info!(
-                "director: routers say that the path to {rip} takes {mtu} bytes; so be it for 10 minutes"
+                "director: path MTU to {rip} lowered to {mtu} bytes for 10 minutes (reported by a router)"
             );
         }
         Event::Suspect { rip } => tracing::warn!(
-            "director: {rip} answers \"protocol unreachable\"; is lvs-tund realserver running there?"
+            "director: real server {rip} answers \"protocol unreachable\"; is lvs-tund realserver running there?"
         ),
     }
 }

@@ -1,4 +1,4 @@
-//! What a daemon's process needs: a runtime for everything that is no packet, signals, the lab's leash.
+//! The process of a daemon: a runtime for everything except packets, signals, and the link to the lab.
 
 use std::future::Future;
 use std::net::IpAddr;
@@ -11,7 +11,7 @@ use tokio::signal::unix::{Signal as Signals, SignalKind, signal};
 
 use crate::failure::Failure;
 
-/// Set by the lab for its children: they end with it, however it ends.
+/// Set by the lab for its child processes: they end when the lab ends, in whatever way.
 const EXIT_WITH_PARENT: &str = "LVS_TUND_EXIT_WITH_PARENT";
 
 /// Threads of tokio: control traffic only.
@@ -20,8 +20,9 @@ const CONTROL_THREADS: usize = 2;
 /// A runtime for a daemon.
 pub fn runtime() -> Result<Runtime, Failure> {
     if std::env::var_os(EXIT_WITH_PARENT).is_some() {
-        prctl::set_pdeathsig(Signal::SIGKILL)
-            .map_err(|error| Failure::Failed(format!("cannot follow the parent's end: {error}")))?;
+        prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| {
+            Failure::Failed(format!("cannot arrange to end with the parent process: {error}"))
+        })?;
     }
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
@@ -31,7 +32,7 @@ pub fn runtime() -> Result<Runtime, Failure> {
         .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))
 }
 
-/// Subscribes to the signals that end a daemon; the future says which one came.
+/// Subscribes to the signals that end a daemon; the future returns the signal's name.
 pub fn end_signal() -> Result<impl Future<Output = &'static str>, Failure> {
     let mut terminate = subscribe(SignalKind::terminate())?;
     let mut interrupt = subscribe(SignalKind::interrupt())?;
@@ -43,8 +44,8 @@ pub fn end_signal() -> Result<impl Future<Output = &'static str>, Failure> {
     })
 }
 
-/// As [`end_signal`], for a daemon that has nothing to reload: a terminal that is closed would otherwise end it
-/// like a kill, with nothing undone.
+/// As [`end_signal`], and SIGHUP too, for a daemon that has nothing to reload: otherwise closing the terminal
+/// would end it like a kill, without clean-up.
 pub fn end_signal_or_hangup() -> Result<impl Future<Output = &'static str>, Failure> {
     let end = end_signal()?;
     let mut hangup = hangup_signal()?;
@@ -62,14 +63,14 @@ pub fn hangup_signal() -> Result<Signals, Failure> {
 }
 
 fn subscribe(kind: SignalKind) -> Result<Signals, Failure> {
-    signal(kind).map_err(|error| Failure::Failed(format!("cannot await signals: {error}")))
+    signal(kind).map_err(|error| Failure::Failed(format!("cannot subscribe to signals: {error}")))
 }
 
-/// How long work that should not be cut off may go on after a signal has come.
+/// How long unfinished work may continue after a signal has arrived.
 const GRACE: Duration = Duration::from_millis(500);
 
-/// Does the work, also if a signal comes meanwhile; but work that does not end in time after one, such as an
-/// answer of netlink that never comes, does not keep the daemon from ending. `Err` says which signal came.
+/// Does the work, even if a signal arrives meanwhile; but work that does not end soon after the signal, such
+/// as a netlink request without an answer, does not keep the daemon from ending. `Err` names the signal.
 pub async fn unless_ended<T>(
     end: &mut (impl Future<Output = &'static str> + Unpin),
     work: impl Future<Output = T>,
@@ -79,7 +80,7 @@ pub async fn unless_ended<T>(
         done = &mut work => Ok(done),
         signal = end => {
             if tokio::time::timeout(GRACE, work).await.is_err() {
-                tracing::warn!("something did not end within {} ms of {signal}", GRACE.as_millis());
+                tracing::warn!("work in progress did not end within {} ms of {signal}; abandoned", GRACE.as_millis());
             }
             Err(signal)
         }
@@ -93,7 +94,7 @@ pub fn publish() {
     collector.collect();
 }
 
-/// This host's addresses, of all interfaces, loopback included.
+/// The addresses of all interfaces of this host, loopback included.
 pub fn own_addresses() -> Vec<IpAddr> {
     let Ok(addresses) = nix::ifaddrs::getifaddrs() else { return Vec::new() };
     addresses
@@ -105,7 +106,7 @@ pub fn own_addresses() -> Vec<IpAddr> {
         .collect()
 }
 
-/// From the kernel's entropy, by way of the standard library's hash keys.
+/// From the kernel's entropy, through the standard library's hash keys.
 pub fn random() -> u64 {
     use std::hash::{BuildHasher, RandomState};
     RandomState::new().hash_one(std::process::id())

@@ -1,4 +1,4 @@
-//! The real server's daemon: socket, device, host, one worker, metrics; and the way back on exit.
+//! The real server's daemon: socket, device, host, one worker, metrics; and clean-up on exit.
 
 use std::io::{self, Write};
 use std::net::IpAddr;
@@ -9,6 +9,7 @@ use super::clock::Clock;
 use super::worker::{Handler, Workers};
 use super::{Options, http, logging, no_raw_socket, process};
 use crate::config::plan::{self, RealserverPlan};
+use crate::config::write::counted;
 use crate::datapath::BATCH;
 use crate::datapath::raw_socket::Receiver;
 use crate::datapath::tun::Tun;
@@ -23,14 +24,14 @@ use crate::realserver::verdict::{DropReason, Verdict};
 use crate::realserver::{Decapsulator, mss};
 use crate::time::Moment;
 
-/// MTU of the device if the way to the directors says nothing (IEEE 802.3).
+/// MTU of the device if no route to the directors gives one (IEEE 802.3).
 const MTU_DEFAULT: u16 = 1500;
 
 /// Runs a real server until a signal ends it.
 ///
 /// # Errors
-/// `Refused` if the host contradicts the configuration, `Failed` for everything else; the host is then as
-/// it was.
+/// `Refused` if the configuration contradicts the host, `Failed` for everything else; the host is then as it
+/// was before.
 pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     logging::start(options.log_format);
     process::runtime()?.block_on(serve(plan, options))
@@ -42,7 +43,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         process::own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
     let director = plan.guard.directors.iter().map(|prefix| prefix.addr());
     if let Some(address) = director.into_iter().find(|address| own_addresses.contains(address)) {
-        let why = "a host cannot be the director and its own real server; name the other host";
+        let why = "a host cannot be the director and its own real server; use the other host's address";
         return Err(Failure::Refused(format!("director {address} is an address of this host: {why}")));
     }
     let listener = http::listen(plan.metrics, "metrics", http::METRICS_REMEDY).await?;
@@ -82,16 +83,16 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     settings.take(&host);
     if !options.changes_host {
         for command in host.changes().commands() {
-            // `println!` would panic where nobody listens.
+            // `println!` would panic if nobody reads the output.
             let _ = writeln!(io::stdout(), "{command}");
         }
     }
     let render = renderer(&plan, counters, settings.clone());
     tokio::spawn(http::serve(listener, http::monitoring(render, Arc::new(AtomicBool::new(true)))));
     tracing::info!(
-        "realserver: ready for {} VIPs from {} directors on {}, metrics on {}",
-        plan.guard.vips.len(),
-        plan.guard.directors.len(),
+        "realserver: ready for {} from {} on {}, metrics on {}",
+        counted(plan.guard.vips.len(), "VIP"),
+        counted(plan.guard.directors.len(), "director"),
         tun.name(),
         plan.metrics
     );
@@ -101,7 +102,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     outcome
 }
 
-/// Until a signal comes or the worker cannot go on.
+/// Runs until a signal arrives or the worker fails.
 async fn follow(
     host: &mut RealServerHost,
     failures: &mut tokio::sync::mpsc::UnboundedReceiver<String>,
@@ -128,7 +129,7 @@ async fn follow(
     outcome.map(drop)
 }
 
-/// What the metrics say of the host.
+/// The host's settings that the metrics show.
 #[derive(Default)]
 struct Settings {
     changes: AtomicUsize,
@@ -179,8 +180,8 @@ fn renderer(
 struct RealserverHandler {
     decapsulator: Decapsulator,
     counters: Arc<RealserverCounters>,
-    /// By the frame's index in the batch: its fate and its bytes, outer and inner; counted at the batch's end, for a
-    /// counter must not go back.
+    /// By the frame's index in the batch: its fate and its bytes, outer and inner; counted when the batch
+    /// ends, because a counter must not decrease.
     fates: Vec<(Verdict, usize, usize)>,
 }
 
@@ -190,7 +191,7 @@ impl Handler for RealserverHandler {
         let verdict = self.decapsulator.handle_packet(frame);
         self.fates[index] = (verdict, outer, frame.len());
         match verdict {
-            // The host's own stack finds the way; the device takes any packet.
+            // The host's own stack routes the packet; the device accepts any.
             Verdict::Deliver(delivery) => self.decapsulator.vip(delivery.vip),
             Verdict::Drop(_) => None,
         }

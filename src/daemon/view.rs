@@ -1,4 +1,4 @@
-//! What the host says about a cluster: own addresses, and the way to each real server.
+//! What the host knows about a cluster: its own addresses, and the route to each real server.
 
 use std::collections::{BTreeSet, HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -16,10 +16,10 @@ fn rips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
     config.virtual_services.iter().flat_map(|s| &s.real_servers).map(|server| server.rip).collect()
 }
 
-/// Asks the host about everything; `before` is what it said the last time.
+/// Queries the host about everything; `before` is the previous result.
 ///
 /// # Errors
-/// Only what contradicts the configuration; a real server without a route is logged and kept.
+/// Only a contradiction to the configuration; a real server without a route is logged and kept.
 pub async fn look(
     config: &ClusterConfig,
     outer_source: Option<Ipv4Addr>,
@@ -37,8 +37,8 @@ pub async fn look(
     Ok(HostView { own_addresses, paths, vips_left, identification_seed })
 }
 
-/// What the host says about the next configuration: asks about real servers that are new, and takes over what it
-/// said about the others. VIPs that no service is for any more are left, not yet let go.
+/// The host's view of the next configuration: queries new real servers, and keeps the previous result for the
+/// others. VIPs that no service matches any more stay in the view until they are released.
 ///
 /// # Errors
 /// As [`look`].
@@ -90,7 +90,7 @@ async fn path(
         Err(error) => {
             if is_news {
                 tracing::warn!(
-                    "director: no way to real server {rip}: {error}; it is kept, and served when there is one"
+                    "director: no route to real server {rip}: {error}; keeping it, traffic resumes when a route appears"
                 );
             }
             Ok(None)

@@ -19,9 +19,9 @@ use crate::datapath::{BATCH, Capture, Outgoing, Transmit, frames};
 use crate::packet::Frame;
 use crate::time::Moment;
 
-/// What is done with each packet of a batch.
+/// Handles the packets of a batch.
 pub trait Handler {
-    /// Handles the frame at `index` of the batch; says where it goes, if anywhere.
+    /// Handles the frame at `index` of the batch; returns its destination, if it is to be sent.
     fn handle(&mut self, index: usize, frame: &mut Frame, now: Moment) -> Option<IpAddr>;
 
     /// The frame at `index` could not be sent.
@@ -30,28 +30,28 @@ pub trait Handler {
     /// The batch of `count` frames is over, and the fate of each is final.
     fn on_end(&mut self, count: usize);
 
-    /// A further frame to be sent, or `None`. Asked after each batch, and every [`WAIT_MAX`] while
+    /// Another frame to send, or `None`. Called after each batch, and every [`WAIT_MAX`] while
     /// [`Handler::is_waiting`].
     fn poll_extra(&mut self, _: Moment) -> Option<(Frame, IpAddr)> {
         None
     }
 
-    /// The frame that [`Handler::poll_extra`] gave last has been sent, or could not be.
+    /// The frame that [`Handler::poll_extra`] returned last was sent, or failed.
     fn on_extra_end(&mut self, _: Option<&io::Error>) {}
 
-    /// True while time alone can give [`Handler::poll_extra`] something.
+    /// True while [`Handler::poll_extra`] may return a frame because of the time alone.
     fn is_waiting(&self) -> bool {
         false
     }
 }
 
-/// How long a worker sleeps at most while something waits: milliseconds.
+/// The longest sleep of a worker while it is waiting: milliseconds.
 const WAIT_MAX: u16 = 250;
 
-/// The workers of a daemon. Dropped: they are told to stop and waited for.
+/// The workers of a daemon. Dropping them stops them and waits for their threads.
 pub struct Workers {
     is_stopping: Arc<AtomicBool>,
-    /// Its closing wakes those that wait.
+    /// Closing it wakes the workers that wait.
     alarm: Option<OwnedFd>,
     alarm_heard: Arc<OwnedFd>,
     threads: Vec<JoinHandle<()>>,
@@ -59,7 +59,7 @@ pub struct Workers {
 }
 
 impl Workers {
-    /// No workers yet, and the channel on which one tells why it had to stop.
+    /// No workers yet, and the channel on which a worker reports why it stopped.
     pub fn new() -> io::Result<(Workers, mpsc::UnboundedReceiver<String>)> {
         let (alarm_heard, alarm) = pipe2(OFlag::O_CLOEXEC)?;
         let (failures, receiver) = mpsc::unbounded_channel();
@@ -91,14 +91,14 @@ impl Workers {
         let failures = self.failures.clone();
         let mut worker = Worker { capture, transmit, handler, clock };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            // A queue that nobody serves any more would swallow its share of the flows in silence.
+            // A queue that nobody serves would silently swallow its share of the flows.
             let ended = catch_unwind(AssertUnwindSafe(|| worker.run(&is_stopping, &alarm)));
             let error = match ended {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "a worker panicked".to_owned(),
             };
-            // The receiver is gone only if the daemon is ending anyway.
+            // The receiver is gone only if the daemon is shutting down.
             let _ = failures.send(error);
         })?;
         self.threads.push(thread);
@@ -111,7 +111,7 @@ impl Drop for Workers {
         self.is_stopping.store(true, Ordering::Release);
         self.alarm = None;
         for thread in self.threads.drain(..) {
-            // A panic was told already.
+            // A panic was reported already.
             let _ = thread.join();
         }
     }
@@ -152,7 +152,7 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
         Ok(())
     }
 
-    /// Sends what else is to leave, one by one: it is rare.
+    /// Sends extra frames one by one: they are rare.
     fn transmit_extra(&mut self, now: Moment) {
         while let Some((frame, to)) = self.handler.poll_extra(now) {
             let mut failure = None;
@@ -162,7 +162,7 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
         }
     }
 
-    /// Sleeps until there is a packet or the alarm.
+    /// Sleeps until a packet arrives or the alarm is closed.
     fn wait(&self, alarm: &OwnedFd) -> io::Result<()> {
         let Some(readiness) = self.capture.readiness() else {
             return Err(io::Error::other("the capture has ended"));
@@ -189,7 +189,7 @@ mod tests {
     use super::*;
     use crate::datapath::memory::{Sink, Source};
 
-    /// Sends every packet to the address its first byte names; 0 is dropped.
+    /// Sends every packet to the address that its first byte names; drops 0.
     #[derive(Default)]
     struct Echo {
         handled: usize,

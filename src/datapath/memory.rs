@@ -31,7 +31,7 @@ impl Capture for Source {
     }
 }
 
-/// Keeps what is sent; refuses destinations it was told to refuse.
+/// Keeps what is sent, except to unreachable destinations.
 #[derive(Debug, Default)]
 pub struct Sink {
     pub packets: Vec<(IpAddr, Vec<u8>)>,

@@ -1,6 +1,7 @@
-//! Capture files in the classic pcap format (draft-ietf-opsawg-pcap): 24 bytes of file header, then
-//! 16 bytes in front of each packet. Both byte orders, micro- and nanoseconds; link types raw IP, IPv4, IPv6,
-//! Ethernet, Linux cooked (both versions) and loopback, whose headers are taken off, VLAN tags with them.
+//! Capture files in the classic pcap format (draft-ietf-opsawg-pcap): 24 bytes of file header, then 16 bytes
+//! before each packet. Supported are both byte orders, micro- and nanoseconds, and the link types raw IP,
+//! IPv4, IPv6, Ethernet, Linux cooked (both versions) and loopback. Their headers are removed, VLAN tags
+//! included.
 
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
@@ -19,14 +20,14 @@ pub const ROW: Row = Row {
 
 const MAGIC_MICROS: u32 = 0xa1b2_c3d4;
 const MAGIC_NANOS: u32 = 0xa1b2_3c4d;
-/// Link types (draft-ietf-opsawg-pcaplinktype); raw IP also under its number of two BSDs.
+/// Link types (draft-ietf-opsawg-pcaplinktype); raw IP also has other numbers on two BSDs.
 const LINK_NULL: u32 = 0;
 const LINK_ETHERNET: u32 = 1;
 const LINK_RAW: [u32; 5] = [12, 14, 101, 228, 229];
 const LINK_LOOP: u32 = 108;
 const LINK_COOKED: u32 = 113;
 const LINK_COOKED_2: u32 = 276;
-/// What is written.
+/// The link type of files written here.
 const LINK_RAW_WRITTEN: u32 = 101;
 /// A packet record cannot be longer than a packet and its link header.
 const RECORD_MAX: usize = PACKET_MAX + 64;
@@ -37,11 +38,11 @@ pub struct Reader<R> {
     is_big_endian: bool,
     is_nanos: bool,
     link_header: LinkHeader,
-    /// Time of the packet read last, since the epoch.
+    /// The time of the last packet read, since the epoch.
     pub moment: Moment,
 }
 
-/// How much stands in front of the IP packet, and where its EtherType is, if there is one.
+/// The length before the IP packet, and the position of its EtherType, if there is one.
 #[derive(Clone, Copy)]
 struct LinkHeader {
     length: usize,
@@ -61,7 +62,7 @@ impl LinkHeader {
         }
     }
 
-    /// Where the IP packet begins; `None` for a frame that carries another protocol.
+    /// The start of the IP packet; `None` for a frame of another protocol.
     fn ip_at(self, frame: &[u8]) -> Option<usize> {
         let Some(mut at) = self.ethertype_at else {
             return (frame.len() >= self.length).then_some(self.length);
@@ -70,7 +71,7 @@ impl LinkHeader {
         loop {
             match frame.get(at..at + 2)? {
                 [0x08, 0x00] | [0x86, 0xdd] => return (frame.len() >= length).then_some(length),
-                // IEEE 802.1Q and 802.1ad: four bytes each, of an Ethernet header alone.
+                // IEEE 802.1Q and 802.1ad: four bytes per tag, only after an Ethernet header.
                 [0x81, 0x00] | [0x88, 0xa8] if self.length == 14 => {
                     at += 4;
                     length += 4;
@@ -89,7 +90,7 @@ impl<R: Read> Reader<R> {
     /// Reads the file header.
     ///
     /// # Errors
-    /// `InvalidData` for what is no pcap file or has a link type that is not known here.
+    /// `InvalidData` if this is not a pcap file, or has an unsupported link type.
     pub fn new(mut input: R) -> io::Result<Reader<R>> {
         let mut header = [0u8; 24];
         input.read_exact(&mut header).map_err(|_| invalid("not a pcap file: shorter than its header"))?;
@@ -97,37 +98,38 @@ impl<R: Read> Reader<R> {
         let is_big_endian = matches!(magic, MAGIC_MICROS | MAGIC_NANOS);
         let magic = if is_big_endian { magic } else { magic.swap_bytes() };
         if !matches!(magic, MAGIC_MICROS | MAGIC_NANOS) {
-            return Err(invalid("not a pcap file (pcapng is converted with `editcap -F pcap IN OUT`)"));
+            return Err(invalid("not a pcap file (convert pcapng with `editcap -F pcap IN OUT`)"));
         }
         let link = number(is_big_endian, &header[20..24]) & 0x0fff_ffff;
         let link_header = LinkHeader::of(link).ok_or_else(|| {
             invalid(&format!(
-                "link type {link} is not known here; capture on another interface, such as `-i eth0`"
+                "link type {link} is not supported; capture on another interface, such as `-i eth0`"
             ))
         })?;
         let is_nanos = magic == MAGIC_NANOS;
         Ok(Reader { input, is_big_endian, is_nanos, link_header, moment: Moment::ZERO })
     }
 
-    /// The next IP packet; frames that carry no IP are passed over. `None` at the end.
+    /// The next IP packet; frames without IP are skipped. `None` at the end.
     ///
     /// # Errors
-    /// `InvalidData` for a record that is cut or impossibly long.
+    /// `InvalidData` for a record that is truncated or too long.
     pub fn next_packet(&mut self) -> io::Result<Option<Vec<u8>>> {
         loop {
             let mut record = [0u8; 16];
             match self.input.read(&mut record[..1])? {
                 0 => return Ok(None),
-                _ => {
-                    self.input.read_exact(&mut record[1..]).map_err(|_| invalid("the last record is cut"))?
-                }
+                _ => self
+                    .input
+                    .read_exact(&mut record[1..])
+                    .map_err(|_| invalid("the last record is truncated"))?,
             }
             let length = number(self.is_big_endian, &record[8..12]) as usize;
             if length > RECORD_MAX {
                 return Err(invalid("a record is longer than any packet"));
             }
             let mut bytes = vec![0u8; length];
-            self.input.read_exact(&mut bytes).map_err(|_| invalid("the last record is cut"))?;
+            self.input.read_exact(&mut bytes).map_err(|_| invalid("the last record is truncated"))?;
             let fraction = u64::from(number(self.is_big_endian, &record[4..8]));
             let nanos = if self.is_nanos { fraction } else { fraction * 1000 };
             let seconds = u64::from(number(self.is_big_endian, &record[0..4]));
@@ -163,7 +165,7 @@ impl<R: Read> Capture for Reader<R> {
 /// Writes a capture file of raw IP packets with nanosecond times.
 pub struct Writer<W> {
     output: W,
-    /// Time of the packets written next, since the epoch.
+    /// The time of the next packets, since the epoch.
     pub moment: Moment,
 }
 
@@ -171,7 +173,7 @@ impl<W: Write> Writer<W> {
     /// Writes the file header.
     ///
     /// # Errors
-    /// Those of the output.
+    /// An error of the output.
     pub fn new(mut output: W) -> io::Result<Writer<W>> {
         output.write_all(&MAGIC_NANOS.to_be_bytes())?;
         // Version 2.4, no time zone, no accuracy.
@@ -184,7 +186,7 @@ impl<W: Write> Writer<W> {
     /// Appends one packet.
     ///
     /// # Errors
-    /// Those of the output.
+    /// An error of the output.
     pub fn write_packet(&mut self, packet: &[u8]) -> io::Result<()> {
         let nanos = self.moment.as_nanos();
         let words = [
@@ -199,10 +201,10 @@ impl<W: Write> Writer<W> {
         self.output.write_all(packet)
     }
 
-    /// Everything is written, or says why not.
+    /// Flushes the output.
     ///
     /// # Errors
-    /// Those of the output.
+    /// An error of the output.
     pub fn finish(mut self) -> io::Result<()> {
         self.output.flush()
     }
@@ -276,7 +278,7 @@ mod tests {
             let frame = [&header[..], b"ip"].concat();
             let at = LinkHeader::of(link).and_then(|link| link.ip_at(&frame));
             assert_eq!(at, Some(header.len()), "link type {link}");
-            // Cut inside the header, it is no packet and no panic.
+            // A truncated header gives no packet, and no panic.
             for length in 0..header.len() {
                 LinkHeader::of(link).and_then(|link| link.ip_at(&frame[..length]));
             }

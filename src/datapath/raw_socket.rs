@@ -1,7 +1,9 @@
-//! Raw IPv4 sockets: out with a header of our own, in behind protocol 4, both in batches.
+//! Raw IPv4 sockets: they send packets with a complete header and receive packets of one protocol, both in
+//! batches.
 //!
-//! The sender sets IP_HDRINCL: the core writes the whole outer header, and this is the cheaper way per
-//! packet (datapath.md §3.1). The kernel neither fragments nor completes checksums on it.
+//! The sender sets IP_HDRINCL, because the core writes the whole outer header; this also costs less per
+//! packet, as the kernel takes no socket lock (raw_send_hdrinc()). The kernel neither fragments such a packet
+//! nor completes its checksums.
 
 use std::io;
 use std::mem;
@@ -16,13 +18,13 @@ use crate::packet::{Frame, Offload};
 pub const ROW: Row =
     Row { name: "raw_socket", can_capture: true, can_transmit: true, summary: "raw IPv4 sockets" };
 
-/// datapath.md DT-8: what is missing here is lost packets, not speed.
+/// Enough for bursts: a packet that does not fit is lost.
 const BUFFER_BYTES: usize = 16 << 20;
 
 /// One instruction of classic BPF: "return 0", accept no byte.
 const KEEP_NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
 
-/// Whole packets of ICMP errors that quote a packet of this protocol: X = header length of the packet, then the type
+/// Whole ICMP errors that quote a packet of this protocol: X = header length of the packet, then the type
 /// (destination unreachable, time exceeded, parameter problem) and the protocol in the quoted header.
 const fn keep_errors_about(protocol: u8) -> [SockFilter; 9] {
     const LOAD_X_HEADER_LENGTH: u16 = 0xb1;
@@ -55,14 +57,14 @@ pub struct Sender {
     messages: Box<[libc::mmsghdr]>,
 }
 
-// SAFETY: the raw pointers inside `vectors` and `messages` are set anew before each system call and
-// never followed after it; the boxes they point to move with the sender.
+// SAFETY: the raw pointers inside `vectors` and `messages` are set before each system call and not followed
+// after it; the boxes they point to move with the sender.
 unsafe impl Send for Sender {}
 
 impl Sender {
-    /// The kernel learns a path MTU from a router's ICMP only if a socket has the protocol of the packet it quotes
-    /// (`raw_icmp_error`, `raw_err`). IPPROTO_RAW never has: what routers say is judged by the director, who knows
-    /// which packets were his.
+    /// The kernel learns a path MTU from a router's ICMP only if a socket has the protocol of the quoted
+    /// packet (raw_icmp_error(), raw_err()). IPPROTO_RAW never matches, so only the director acts on these
+    /// errors, after checking that they quote its own packets.
     ///
     /// # Errors
     /// Without CAP_NET_RAW: `PermissionDenied`.
@@ -92,8 +94,8 @@ impl Sender {
         header.msg_iovlen = 1;
     }
 
-    /// Sends the first `count` prepared messages; a failing one is reported and passed over, for
-    /// sendmmsg(2) stops there and tells its error only if it comes first.
+    /// Sends the first `count` prepared messages. A failing message is reported and skipped: sendmmsg(2)
+    /// stops there, and returns its error only if it is the first.
     fn flush(&mut self, count: usize, mut on_failure: impl FnMut(usize, io::Error)) {
         let mut first = 0;
         while first < count {
@@ -150,9 +152,9 @@ impl Transmit for Sender {
 /// Receives whole IP packets of one protocol that are addressed to this host.
 pub struct Receiver {
     socket: OwnedFd,
-    /// Takes part in the kernel's delivery and keeps nothing: raw sockets whose buffer is full do not
-    /// count as having taken a packet, and the kernel would answer "protocol unreachable" just when
-    /// the load is highest (datapath.md §3.6).
+    /// Takes part in the kernel's delivery and keeps nothing. A raw socket whose buffer is full does not
+    /// count as a receiver (raw_v4_input()), so without this one the kernel would answer "protocol
+    /// unreachable" just when the load is highest.
     _witness: Option<Socket>,
     vectors: Box<[libc::iovec]>,
     messages: Box<[libc::mmsghdr]>,
@@ -170,7 +172,8 @@ impl Receiver {
         Receiver::of(raw(i32::from(protocol))?, Some(witness))
     }
 
-    /// ICMP errors about packets of this protocol that were sent from here. The kernel handles them as well.
+    /// Receives ICMP errors about packets of this protocol that this host has sent. The kernel handles them
+    /// too.
     ///
     /// # Errors
     /// Without CAP_NET_RAW: `PermissionDenied`.
@@ -229,7 +232,7 @@ impl Capture for Receiver {
     }
 }
 
-/// 0 for "nothing at the moment", else the error.
+/// 0 for "nothing at the moment", otherwise the error.
 pub(super) fn nothing_or(error: io::Error) -> io::Result<usize> {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
@@ -237,7 +240,7 @@ pub(super) fn nothing_or(error: io::Error) -> io::Result<usize> {
     }
 }
 
-/// Sets a buffer beyond the system's limit if we may (CAP_NET_ADMIN), else up to it.
+/// Sets a buffer beyond the system's limit if permitted (CAP_NET_ADMIN), otherwise up to it.
 fn widen(socket: &Socket, forced: i32, limited: i32) -> io::Result<()> {
     let set = |option: i32| {
         let bytes = BUFFER_BYTES as libc::c_int;

@@ -1,4 +1,4 @@
-//! The TUN device: one queue per worker, each read and write one packet behind a virtio header.
+//! The TUN device: one queue per worker; each read and write is one packet after a virtio header.
 //!
 //! ```text
 //! ┌───────┬──────────┬─────────┬──────────┬────────────┬─────────────┬───────────┐
@@ -6,9 +6,9 @@
 //! │ 1     │ 1        │ 2       │ 2        │ 2          │ 2           │           │
 //! └───────┴──────────┴─────────┴──────────┴────────────┴─────────────┴───────────┘
 //! ```
-//! tun-rs creates the device; its batch functions are not used (crates.md §1). Towards the director no
-//! offload is asked for: the kernel hands over whole packets of at most the device's MTU with finished
-//! checksums. Towards the host the header carries on what a raw socket could not say.
+//! tun-rs creates the device; its batch functions are not used, because without offloads they cost more
+//! per packet than a plain read(2). The director requests no offload: the kernel delivers whole packets of at most the device's MTU
+//! with complete checksums. On a real server the header carries what a raw socket lost: see [`crate::packet::Offload`].
 
 use std::io;
 use std::mem;
@@ -26,7 +26,7 @@ use crate::packet::{Frame, Offload};
 
 pub const ROW: Row = Row { name: "tun", can_capture: true, can_transmit: true, summary: "the TUN device" };
 
-/// datapath.md §3.7: the default of 500 drops silently in a burst.
+/// The default of 500 (TUN_READQ_SIZE of drivers/net/tun.c) silently drops packets in a burst.
 const QUEUE_PACKETS: u32 = 10_000;
 
 const FLAG_NEEDS_CHECKSUM: u8 = 1;
@@ -38,26 +38,26 @@ const GSO_ECN: u8 = 0x80;
 
 const DRIVER: &str = "/dev/net/tun";
 
-/// A TUN device of ours and the exclusive right to its name. Gone, with its routes and addresses, when
-/// dropped together with its queues.
+/// A TUN device of this process and the exclusive right to its name. It disappears, with its routes and
+/// addresses, when it and its queues are dropped.
 pub struct Tun {
     device: SyncDevice,
     name: String,
-    /// Held by its binding: an abstract address belongs to one network namespace and vanishes with the
-    /// process, so that no stale lock can remain.
+    /// Held by binding it: an abstract address belongs to one network namespace and disappears with the
+    /// process, so no stale lock can remain.
     _lock: UnixListener,
 }
 
-/// Why there is no device.
+/// Why the device could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TunError {
-    #[error(
-        "TUN device {0} is in use by another lvs-tund; stop it, or give this one another name with `tun`"
-    )]
+    #[error("TUN device {0} is in use by another lvs-tund; stop it, or choose another name with `tun`")]
     Locked(String),
-    #[error("interface {0} exists already; remove it (`ip link delete {0}`) or set another name with `tun`")]
+    #[error(
+        "interface {0} exists already; remove it (`ip link delete {0}`) or choose another name with `tun`"
+    )]
     Exists(String),
-    #[error("/dev/net/tun is missing; load the module (`modprobe tun`), in a container pass the device")]
+    #[error("/dev/net/tun is missing; load the module (`modprobe tun`), or pass the device to the container")]
     NoDriver,
     #[error("no permission to create a TUN device; run as root or with CAP_NET_ADMIN and CAP_NET_RAW")]
     Permission,
@@ -72,7 +72,7 @@ impl Tun {
     /// [`TunError`] says what to do.
     pub fn create(name: &str, mtu: u16, queues: usize) -> Result<(Tun, Vec<Queue>), TunError> {
         let other = |cause: io::Error| TunError::Other { name: name.to_owned(), cause };
-        // tun-rs would make the node itself where it may, which is the operator's to decide.
+        // tun-rs would create the node itself, but that is for the operator to decide.
         if !Path::new(DRIVER).exists() {
             return Err(TunError::NoDriver);
         }
@@ -93,8 +93,8 @@ impl Tun {
                 io::ErrorKind::NotFound => TunError::NoDriver,
                 _ => other(cause),
             })?;
-        // SIOCSIFTXQLEN wants CAP_NET_ADMIN over the whole machine (dev_ioctl); in a user namespace the device keeps
-        // its default, which loses packets earlier and is otherwise as good.
+        // SIOCSIFTXQLEN needs CAP_NET_ADMIN over the whole machine (dev_ioctl()). In a user namespace the
+        // device keeps its default, which drops packets earlier but works otherwise.
         match device.set_tx_queue_len(QUEUE_PACKETS) {
             Err(cause) if cause.kind() != io::ErrorKind::PermissionDenied => return Err(other(cause)),
             _ => {}
@@ -102,7 +102,7 @@ impl Tun {
         let mut fds = vec![device.as_fd().try_clone_to_owned().map_err(other)?];
         for _ in 1..queues {
             let queue = device.try_clone().map_err(other)?;
-            // SAFETY: `into_raw_fd` gives the descriptor up; we are its only owner.
+            // SAFETY: `into_raw_fd` gives up the descriptor, so this is its only owner.
             fds.push(unsafe { OwnedFd::from_raw_fd(queue.into_raw_fd()) });
         }
         let queues = fds.into_iter().map(Queue::new).collect::<io::Result<Vec<_>>>().map_err(other)?;
@@ -116,7 +116,7 @@ impl Tun {
     /// Brings the device up.
     ///
     /// # Errors
-    /// Those of the ioctl.
+    /// The ioctl fails.
     pub fn up(&self) -> io::Result<()> {
         self.device.enabled(true)
     }
@@ -131,13 +131,13 @@ fn lock(name: &str) -> Result<UnixListener, TunError> {
     })
 }
 
-/// One queue: the kernel gives each flow to one of them.
+/// One queue: the kernel assigns each flow to one of them.
 pub struct Queue {
     fd: OwnedFd,
 }
 
 impl Queue {
-    /// Checks what the kernel really granted, for tun-rs does not (datapath.md LF-5).
+    /// Checks the flags that the kernel granted (TUNGETIFF), because tun-rs does not.
     fn new(fd: OwnedFd) -> io::Result<Queue> {
         // SAFETY: ifreq is a plain C struct for which all-zero bytes are a valid value.
         let mut request: libc::ifreq = unsafe { mem::zeroed() };
@@ -151,7 +151,7 @@ impl Queue {
         if flags & wanted != wanted {
             return Err(io::Error::other(format!("the kernel granted flags {flags:#x}, not {wanted:#x}")));
         }
-        // A read that waited would hold back the packets read before it in the same batch.
+        // A blocking read would hold back the packets read before it in the same batch.
         nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
         // SAFETY: TUNSETOFFLOAD takes its flags by value; 0 asks for none.
         if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, 0 as libc::c_ulong) } < 0 {
@@ -161,7 +161,7 @@ impl Queue {
     }
 
     /// # Errors
-    /// Those of dup(2).
+    /// dup(2) fails.
     pub fn try_clone(&self) -> io::Result<Queue> {
         Ok(Queue { fd: self.fd.try_clone()? })
     }

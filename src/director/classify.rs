@@ -1,7 +1,7 @@
-//! First step: what is this packet? Everything later trusts the answer.
+//! First step: what kind of packet is this? All later steps rely on the result.
 //!
-//! Bounded reads, no state, no allocation. A packet that no TCP/IP host would accept ends here; whether
-//! anybody wants an acceptable one is the cluster's question.
+//! Bounded reads, no state, no allocation. A packet that no TCP/IP host would accept is dropped here; whether
+//! a virtual service matches an acceptable one is decided in [`super::cluster`].
 
 mod v6;
 
@@ -15,10 +15,11 @@ use crate::packet::tcp::{Flags, Tcp};
 use crate::packet::udp::Udp;
 use crate::packet::{Flow, protocol};
 
-/// A packet that can be keyed.
+/// A packet whose flow is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Packet {
-    /// For an ICMP error: the flow of the connection it is about, as the client's packets show it.
+    /// For an ICMP error: the flow of the connection that it is about, in the direction of the client's
+    /// packets.
     pub flow: Flow,
     pub content: Content,
     pub source: IpAddr,
@@ -27,7 +28,7 @@ pub struct Packet {
     pub total_length: usize,
     pub ttl: u8,
     pub has_dont_fragment: bool,
-    /// Of a fragment, first or later: what it belongs to.
+    /// For a fragment, first or later: the packet that it belongs to.
     pub fragment: Option<FragmentKey>,
 }
 
@@ -38,18 +39,18 @@ pub enum Content {
     EchoRequest,
     /// An error about a packet that the VIP sent.
     IcmpError,
-    /// Any but the first: there are no ports in it.
+    /// Any fragment except the first: it has no ports.
     LaterFragment,
-    /// A packet in a packet: unwrapped once too often behind us (CVE-2020-10136).
+    /// A tunnelled packet: a host behind the director might unwrap it twice (CVE-2020-10136).
     Tunnel,
-    /// A protocol that nobody serves.
+    /// A protocol that is not served.
     Other,
 }
 
-/// Says what a packet from the TUN device is.
+/// Classifies a packet from the TUN device.
 ///
 /// # Errors
-/// The reason why it goes no further (bad-input.md §4).
+/// The reason to drop the packet.
 pub fn classify(bytes: &[u8]) -> Result<Packet, DropReason> {
     match bytes.first().map(|first| first >> 4) {
         None => Err(DropReason::Truncated),
@@ -85,7 +86,7 @@ fn classify_v4(bytes: &[u8]) -> Result<Packet, DropReason> {
     })
 }
 
-/// RFC 1812 §5.3.7: what cannot be one host's address out there.
+/// RFC 1812 §5.3.7: a source that cannot be the address of a single remote host.
 pub(super) fn is_martian_source(source: Ipv4Addr) -> bool {
     let first = source.octets()[0];
     first == 0 || first == 127 || first >= 224
@@ -102,7 +103,8 @@ fn check_fragment(ip: &Ipv4) -> Result<(), DropReason> {
     if ip.has_more_fragments() && length % 8 != 0 {
         return Err(DropReason::BadFragment);
     }
-    // RFC 1858 §3, RFC 3128: flags must be in the first fragment, and nothing may overlay them.
+    // RFC 1858 §3, RFC 3128: the flags must be in the first fragment, and no other fragment may overwrite
+    // them.
     let is_tiny = match offset {
         0 => ip.protocol() == protocol::TCP && length < crate::packet::tcp::HEADER,
         8 => ip.protocol() == protocol::TCP,

@@ -1,8 +1,8 @@
 //! The cluster: all virtual services and their real servers, as one immutable snapshot.
 //!
-//! A change makes a new snapshot from the old one ([`Cluster::succeed`]); what did not change keeps
-//! its slot and its live counts, so that connections, which name real servers by slot, are not touched.
-//! A removed real server keeps its slot while connections point to it.
+//! A change makes a new snapshot from the old one ([`Cluster::succeed`]). Unchanged parts keep their slots
+//! and live counts, so that connections, which name real servers by slot, are not affected. A removed real
+//! server keeps its slot while connections point to it.
 
 mod build;
 pub mod config;
@@ -12,32 +12,30 @@ use std::collections::{HashMap, HashSet};
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::AtomicU64;
 
 use foldhash::quality::FixedState;
 
-use super::connection::Activity;
-use super::path::SoftState;
+use super::real_server::{RealServer, Slot};
 use super::scheduler::Scheduler;
-use crate::encapsulation;
 use crate::packet::Flow;
-use crate::time::Moment;
 
+pub use super::real_server::{Path, RealServerConfig};
 pub use config::{
-    ClusterConfig, EffectiveWeights, HostView, InForce, Matcher, NoService, OnRemoved, Path, Persistence,
-    Ports, RealServerConfig, UnknownTcp, VirtualServiceConfig,
+    ClusterConfig, EffectiveWeights, HostView, InForce, Matcher, NoService, OnRemoved, Persistence, Ports,
+    UnknownTcp, VirtualServiceConfig,
 };
 
-/// MTU assumed for a path nobody has told us about (IEEE 802.3).
+/// MTU of a path about which nothing is known (IEEE 802.3).
 pub const PATH_MTU_DEFAULT: u16 = 1500;
 
-/// FTP's control port: a persistent service on it also takes the client's passive data connections
-/// (ipvs.md §2).
+/// FTP's control port: a persistent service on it also serves the client's passive data connections
+/// (ip_vs_service_find()).
 const FTP_PORT: u16 = 21;
 const FTP_DATA_PORT: u16 = 20;
 const UNPRIVILEGED_PORT_MIN: u16 = 1024;
 
-/// The three values a virtual service is found by.
+/// The three values by which a virtual service is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 struct ServiceKey {
     protocol: u8,
@@ -45,7 +43,7 @@ struct ServiceKey {
     port: u16,
 }
 
-/// Whole words: the derived one hashes an address as a slice, length first.
+/// Hashes whole words; the derived implementation would hash an address as a slice, with its length.
 impl Hash for ServiceKey {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u128(bits(self.vip));
@@ -61,14 +59,15 @@ fn bits(address: IpAddr) -> u128 {
     }
 }
 
-/// Virtual services a cluster can have: their slots are 16 bits wide, so that a connection's entry is 16 bytes.
+/// The maximum number of virtual services: slots are 16 bits wide, so that a connection's entry is 16 bytes.
 pub const VIRTUAL_SERVICES_MAX: usize = 65_535;
 
-/// A virtual service in force.
+/// A virtual service of the snapshot.
 pub struct VirtualService {
     pub slot: u16,
     pub config: VirtualServiceConfig,
-    /// Canonical order: by address, whatever the order of the configuration (decisions.md C19).
+    /// In canonical order, by address, so that ties and hash tables do not depend on the order of the
+    /// configuration.
     pub real_servers: Vec<Arc<RealServer>>,
     pub scheduler: Arc<dyn Scheduler>,
     /// The scheduler chooses by hash alone.
@@ -77,200 +76,29 @@ pub struct VirtualService {
     pub connections_total: Arc<AtomicU64>,
 }
 
-/// A place in a snapshot's list of real servers: an index and, above it, a generation. A slot that is given
-/// to another real server has another generation, so that whoever still holds the old number finds nobody.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Slot(u32);
-
-impl Slot {
-    const INDEX_BITS: u32 = 24;
-
-    pub const fn new(index: u32, generation: u8) -> Slot {
-        Slot(index & ((1 << Slot::INDEX_BITS) - 1) | (generation as u32) << Slot::INDEX_BITS)
-    }
-
-    pub const fn index(self) -> u32 {
-        self.0 & ((1 << Slot::INDEX_BITS) - 1)
-    }
-}
-
-/// A real server of one virtual service, in force.
-pub struct RealServer {
-    pub slot: Slot,
-    pub virtual_service: u16,
-    /// As configured.
-    pub config: RealServerConfig,
-    /// The weight that the schedulers see.
-    pub weight: u32,
-    /// The RIP; only IPv4 can be encapsulated to.
-    pub rip: Ipv4Addr,
-    pub path: Path,
-    /// What errors from the path have taught; one for all real servers of this RIP.
-    pub soft: Arc<SoftState>,
-    pub encapsulation: &'static encapsulation::Row,
-    /// False once it has left the configuration; its slot stays while connections point to it.
-    pub is_present: bool,
-    pub live: Arc<Live>,
-}
-
-/// What changes with every connection; shared by all snapshots.
-#[derive(Debug, Default)]
-pub struct Live {
-    active: AtomicI32,
-    inactive: AtomicI32,
-    persistent: AtomicI32,
-    pub connections_total: AtomicU64,
-    pub is_overloaded: AtomicBool,
-}
-
-impl Live {
-    /// A real server's counts in the middle of its life.
-    #[cfg(test)]
-    pub(crate) fn of(active: u32, inactive: u32) -> Live {
-        let live = Live::default();
-        live.set_active(active);
-        live.inactive.store(inactive as i32, Ordering::Relaxed);
-        live
-    }
-
-    #[cfg(test)]
-    pub(crate) fn set_active(&self, active: u32) {
-        self.active.store(active as i32, Ordering::Relaxed);
-    }
-
-    fn count(&self, activity: Activity) -> &AtomicI32 {
-        match activity {
-            Activity::Active => &self.active,
-            Activity::Inactive => &self.inactive,
-        }
-    }
-
-    /// ipvs.md §4.4.
-    pub fn active(&self) -> u32 {
-        read(&self.active)
-    }
-
-    pub fn inactive(&self) -> u32 {
-        read(&self.inactive)
-    }
-
-    /// Persistence templates.
-    pub fn persistent(&self) -> u32 {
-        read(&self.persistent)
-    }
-
-    /// Active and inactive ones; templates are none.
-    pub fn connections(&self) -> u64 {
-        u64::from(self.active()) + u64::from(self.inactive())
-    }
-
-    /// Connections or templates point to it.
-    pub fn is_referenced(&self) -> bool {
-        self.connections() > 0 || self.persistent() > 0
-    }
-}
-
-/// Below zero for the moment in which one worker has booked an end and another not yet the move before it.
-fn read(count: &AtomicI32) -> u32 {
-    count.load(Ordering::Relaxed).max(0) as u32
-}
-
-impl RealServer {
-    pub fn weight(&self) -> u32 {
-        self.weight
-    }
-
-    /// May be given new connections.
-    pub fn is_eligible(&self) -> bool {
-        self.weight > 0 && !self.live.is_overloaded.load(Ordering::Relaxed)
-    }
-
-    pub fn active(&self) -> u64 {
-        self.live.active().into()
-    }
-
-    /// ipvs.md §3.1: active × 256 + inactive.
-    pub fn overhead(&self) -> u64 {
-        self.active() * 256 + u64::from(self.live.inactive())
-    }
-
-    /// Largest outer packet that needs no fragmentation on the way, in bytes.
-    pub fn path_mtu(&self, now: Moment) -> u16 {
-        self.soft.mtu(now).map_or(self.path.mtu, |told| told.min(self.path.mtu))
-    }
-
-    /// Largest inner packet that needs no fragmentation on the way, in bytes.
-    pub fn inner_mtu(&self, now: Moment) -> u16 {
-        self.path_mtu(now).saturating_sub(self.encapsulation.overhead)
-    }
-
-    /// Books that a template came to point here, or ceased to.
-    pub fn book_template(&self, step: i32) {
-        self.live.persistent.fetch_add(step, Ordering::Relaxed);
-    }
-
-    /// Books a new connection; before it is in the table, where a sweep might meet it at once.
-    pub fn book_new(&self, activity: Activity) {
-        self.live.count(activity).fetch_add(1, Ordering::Relaxed);
-        self.judge_load();
-    }
-
-    /// Books that a connection moved to the other count.
-    pub fn book_move(&self, to: Activity) {
-        let from = if to == Activity::Active { Activity::Inactive } else { Activity::Active };
-        // In this order: counted twice for a moment, it could set another worker's overload flag, which stays.
-        self.live.count(from).fetch_sub(1, Ordering::Relaxed);
-        self.live.count(to).fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Books that a connection ended.
-    pub fn book_end(&self, activity: Activity) {
-        self.live.count(activity).fetch_sub(1, Ordering::Relaxed);
-        self.judge_load();
-    }
-
-    /// Sets or clears the overload flag (ipvs.md §7, the one rule of 2026-07): set from the upper
-    /// threshold on, cleared below the lower one, else left as it was.
-    pub fn judge_load(&self) {
-        let upper = u64::from(self.config.upper_threshold);
-        let total = self.live.connections();
-        let lower = match u64::from(self.config.lower_threshold) {
-            0 => upper - upper / 4,
-            lower => lower,
-        };
-        if upper == 0 || total < lower.min(upper) {
-            if self.live.is_overloaded.load(Ordering::Relaxed) {
-                self.live.is_overloaded.store(false, Ordering::Relaxed);
-            }
-        } else if total >= upper {
-            self.live.is_overloaded.store(true, Ordering::Relaxed);
-        }
-    }
-}
-
-/// A virtual service by one of its ranges of ports.
+/// A virtual service with one of its port ranges.
 type Ranged = (Ports, Arc<VirtualService>);
 
-/// A snapshot. Looked up by every packet, changed by none.
+/// A snapshot: every packet reads it, none changes it.
 pub struct Cluster {
     config: Arc<ClusterConfig>,
     weights: EffectiveWeights,
     host: HostView,
     by_key: HashMap<ServiceKey, Arc<VirtualService>, FixedState>,
-    /// Pieces that do not overlap, in ascending order.
+    /// Ranges that do not overlap, in ascending order.
     by_range: HashMap<(u8, IpAddr), Vec<Ranged>, FixedState>,
     vips: HashSet<u128, FixedState>,
     /// The director's addresses and the VIPs.
     own: HashSet<u128, FixedState>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
-    /// As in the configuration.
+    /// In the configuration's order.
     in_order: Vec<Arc<VirtualService>>,
     real_servers: Vec<Option<Arc<RealServer>>>,
-    /// Any real server of each RIP: they share the path and what is known about it.
+    /// Any real server of each RIP: they share the path and its state.
     by_rip: HashMap<Ipv4Addr, Arc<RealServer>, FixedState>,
-    /// By index: the generation of its last slot.
+    /// By index: the generation of the last slot there.
     generations: Vec<u8>,
-    /// Slots of services that have left and that connections still point to, by their first matcher.
+    /// The slots of removed services to which connections still point, by first matcher.
     left: HashMap<Matcher, u16>,
 }
 
@@ -297,7 +125,7 @@ impl Cluster {
         }
     }
 
-    /// The snapshot after this one. [`identity`] says which virtual services and real servers go on.
+    /// The next snapshot. [`identity`] says which virtual services and real servers go on.
     pub fn succeed(&self, in_force: impl Into<InForce>, host: HostView) -> Cluster {
         build::succeed(self, in_force.into(), host)
     }
@@ -315,13 +143,14 @@ impl Cluster {
         self.vips.contains(&bits(address))
     }
 
-    /// Ours: a director's address or a VIP. Such a source must not be tunnelled (RFC 2003 §3.2).
+    /// Whether this is a director's address or a VIP. A packet from such a source must not be tunnelled (RFC
+    /// 2003 §3.2).
     pub fn is_own(&self, address: IpAddr) -> bool {
         self.own.contains(&bits(address))
     }
 
-    /// The virtual service a flow is for: the one on its very port, else a persistent FTP service, else
-    /// the narrowest range with its port.
+    /// The virtual service for a flow: the one for exactly its port, otherwise a persistent FTP service,
+    /// otherwise the one with the narrowest range that contains its port.
     pub fn find(&self, flow: &Flow) -> Option<&VirtualService> {
         let key = ServiceKey { protocol: flow.protocol, vip: flow.vip, port: flow.vip_port };
         let exact = self.by_key.get(&key);
@@ -343,7 +172,7 @@ impl Cluster {
         ranges.get(next).filter(|(ports, _)| ports.contains(key.port)).map(|(_, service)| service)
     }
 
-    /// The virtual services, by slot.
+    /// The virtual services, in the order of their slots.
     pub fn virtual_services(&self) -> impl Iterator<Item = &Arc<VirtualService>> {
         self.virtual_services.iter().flatten()
     }
@@ -353,22 +182,22 @@ impl Cluster {
         &self.in_order
     }
 
-    /// By slot: a virtual service in force.
+    /// The virtual service with this slot, unless it was removed.
     pub fn virtual_service(&self, slot: u16) -> Option<&Arc<VirtualService>> {
         self.virtual_services.get(usize::from(slot))?.as_ref()
     }
 
-    /// By slot: also a removed real server that connections still point to.
+    /// The real server with this slot, even a removed one to which connections still point.
     pub fn real_server(&self, slot: Slot) -> Option<&Arc<RealServer>> {
         self.real_servers.get(slot.index() as usize)?.as_ref().filter(|server| server.slot == slot)
     }
 
-    /// By RIP: one of the real servers there, also a removed one that connections still point to.
+    /// A real server with this RIP, even a removed one to which connections still point.
     pub fn real_server_at(&self, rip: Ipv4Addr) -> Option<&Arc<RealServer>> {
         self.by_rip.get(&rip)
     }
 
-    /// All real servers, also removed ones that connections still point to.
+    /// All real servers, including removed ones to which connections still point.
     pub fn real_servers(&self) -> impl Iterator<Item = &Arc<RealServer>> {
         self.real_servers.iter().flatten()
     }

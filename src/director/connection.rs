@@ -1,7 +1,7 @@
-//! Connections: a flow remembered with the real server it was given to.
+//! Connections: each records the real server of a flow.
 //!
-//! [`tcp_state`] says what a TCP packet does to an entry, [`timeouts`] how long each state lasts, and
-//! [`table`] keeps the entries and lets no guard escape.
+//! [`tcp_state`] defines how a TCP packet changes an entry, [`timeouts`] how long each state lasts, and
+//! [`table`] keeps the entries and never returns a guard.
 
 pub mod entry;
 mod key;
@@ -11,9 +11,8 @@ pub mod table;
 pub mod tcp_state;
 pub mod timeouts;
 
-pub use entry::{
-    Activity, Answer, Change, Claim, Connection, Found, Inserted, NewConnection, TemplatePrefix,
-};
+pub use super::real_server::Activity;
+pub use entry::{Answer, Change, Claim, Connection, Found, Inserted, NewConnection, TemplatePrefix};
 pub use table::Table;
 pub use tcp_state::{Event, State};
 pub use timeouts::Timeouts;

@@ -1,33 +1,33 @@
-//! The flood rule: above so many new connections per second no entry is made for new flows, but they
-//! are still forwarded (peers.md F-I2). Nothing established is hurt, and nothing is culled.
+//! The flood rule: above a rate of new connections, new flows get no entry but are still forwarded.
+//! Established connections are not affected, and none is evicted.
 //!
-//! Where a hash alone decides, the hash decides again for every packet. Elsewhere a small table of fixed
-//! size remembers for a few seconds; newer flows overwrite older ones.
+//! If the scheduler decides by hash alone, it decides again for every packet. Otherwise a small table of
+//! fixed size remembers the choice for a few seconds; newer flows overwrite older ones.
 
 use std::hash::BuildHasher;
 use std::time::Duration;
 
 use foldhash::quality::SeedableRandomState;
 
-use super::cluster::Slot;
 use super::connection::table::hasher;
+use super::real_server::Slot;
 use crate::packet::Flow;
 use crate::time::Moment;
 
-/// Entries of the short-lived table: 1.5 MiB per worker, allocated with the first flood.
+/// Entries of the short-lived table: 1.5 MiB per worker, allocated in the first flood.
 const ENTRIES: usize = 65_536;
 
-/// Places each flow may be in, so that few meet while the table is half empty.
+/// Places where a flow may be stored, so that few collide while the table is half empty.
 const WAYS: usize = 4;
 
-/// As long as a client may take to answer a SYN and be a new connection once the flood is over.
+/// As long as a client may take to answer a SYN and become a normal connection after the flood.
 const LIFETIME: Duration = Duration::from_secs(10);
 
 const SECOND: Duration = Duration::from_secs(1);
 
 #[derive(Clone, Copy)]
 struct Entry {
-    /// The flow's hash: two flows of one hash share a real server for a few seconds.
+    /// The flow's hash: two flows with the same hash share a real server for a few seconds.
     tag: u64,
     deadline: Moment,
     real_server: Slot,
@@ -36,13 +36,13 @@ struct Entry {
 /// One worker's count of new connections and its short-lived table.
 pub struct Flood {
     hasher: SeedableRandomState,
-    /// Start of the second that is counted.
+    /// Start of the second being counted.
     second: Moment,
     count: u32,
     entries: Vec<Entry>,
 }
 
-/// The places a flow may be in.
+/// The places where a flow may be stored.
 fn set_of(tag: u64) -> std::ops::Range<usize> {
     let first = tag as usize % (ENTRIES / WAYS) * WAYS;
     first..first + WAYS
@@ -54,7 +54,7 @@ impl Flood {
         Flood { hasher: hasher(seed), second: Moment::ZERO, count: 0, entries: Vec::new() }
     }
 
-    /// Counts a packet that would make an entry; true if it is above the limit.
+    /// Counts a packet that would add an entry; true if the rate is above the limit.
     pub fn is_above(&mut self, max: Option<u32>, now: Moment) -> bool {
         if now.since(self.second) >= SECOND {
             self.second = now;
@@ -64,7 +64,7 @@ impl Flood {
         max.is_some_and(|max| self.count > max)
     }
 
-    /// The real server a flow was given during a flood.
+    /// The real server that a flow got during a flood.
     pub fn recall(&self, flow: &Flow, now: Moment) -> Option<Slot> {
         if self.entries.is_empty() {
             return None;
@@ -74,7 +74,7 @@ impl Flood {
         (entry.deadline > now).then_some(entry.real_server)
     }
 
-    /// Remembers for a few seconds.
+    /// Records the real server for a few seconds.
     pub fn remember(&mut self, flow: &Flow, real_server: Slot, now: Moment) {
         if self.entries.is_empty() {
             self.entries =
@@ -82,7 +82,7 @@ impl Flood {
         }
         let tag = self.hasher.hash_one(flow);
         let set = &mut self.entries[set_of(tag)];
-        // Its own place, else the one that is forgotten soonest.
+        // The flow's own place, otherwise the one that expires first.
         let own = set.iter().position(|entry| entry.tag == tag);
         let oldest = || (0..WAYS).min_by_key(|way| set[*way].deadline).unwrap_or(0);
         let way = own.unwrap_or_else(oldest);
@@ -116,5 +116,31 @@ mod tests {
         assert_eq!(flood.recall(&flow(1), Moment::from_secs(9)), Some(Slot::new(7, 0)));
         assert_eq!(flood.recall(&flow(2), Moment::from_secs(9)), None);
         assert_eq!(flood.recall(&flow(1), Moment::from_secs(10)), None);
+    }
+
+    #[test]
+    fn a_flow_is_given_no_other_flows_server_and_few_are_forgotten_early() {
+        let mut flood = Flood::new(1);
+        let flows = 0..(ENTRIES / WAYS) as u16;
+        let (server, at) =
+            (|port: u16| Slot::new(port.into(), 1), |port: u16| Moment::from_nanos(port.into()));
+        for port in flows.clone() {
+            flood.remember(&flow(port), server(port), at(port));
+            assert_eq!(flood.recall(&flow(port), at(port)), Some(server(port)));
+        }
+        let now = at(flows.end);
+        let recalled = |port: u16| flood.recall(&flow(port), now);
+        assert!(flows.clone().all(|port| recalled(port).is_none_or(|found| found == server(port))));
+        let forgotten = flows.clone().filter(|port| recalled(*port).is_none()).count();
+        // Where flows are spread evenly 0.4 % find their set full: P(k > 4) for a mean of 1.
+        assert!(forgotten < flows.len() / 100, "{forgotten} of a quarter of the table");
+        assert!((flows.end..flows.end * 2).all(|port| recalled(port).is_none()), "never remembered");
+    }
+
+    #[test]
+    fn the_sets_divide_the_table() {
+        let sets = (0..ENTRIES / WAYS).map(|tag| set_of(tag as u64));
+        assert!(sets.flatten().eq(0..ENTRIES));
+        assert_eq!(set_of(u64::MAX), ENTRIES - WAYS..ENTRIES);
     }
 }

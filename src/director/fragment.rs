@@ -1,11 +1,11 @@
-//! Fragments: the first one, which has the ports, decides; later ones follow it (decisions.md C9). Nothing is
-//! reassembled. Later ones that arrive early wait a moment for the first.
+//! Fragments: the first one, which has the ports, decides, and later ones follow it. Nothing is reassembled.
+//! A later fragment that arrives early waits briefly for the first.
 //!
-//! Each worker has its own: the kernel gives all fragments of a packet to one queue, for it hashes
-//! fragments by addresses and protocol alone.
+//! Each worker has its own: the kernel delivers all fragments of a packet to one queue, because it hashes
+//! fragments by addresses and protocol only.
 //!
-//! What is known is kept in parts, and a source always falls into the same one: whoever sends a million first
-//! fragments pushes out his own and those of few others, not everybody's.
+//! Known fragments are kept in parts, and a source always uses the same part: a source that sends a million
+//! first fragments evicts its own and those of a few others, but not everyone's.
 
 use std::collections::{HashMap, VecDeque};
 use std::hash::BuildHasher;
@@ -13,33 +13,34 @@ use std::time::Duration;
 
 use foldhash::quality::SeedableRandomState;
 
-use super::cluster::Slot;
 use super::connection::table::hasher;
+use super::real_server::Slot;
 use crate::packet::fragment::FragmentKey;
 use crate::time::Moment;
 
-/// How long a first fragment is remembered: Linux's own reassembly time (net.ipv4.ipfrag_time).
+/// How long a first fragment is remembered: Linux's reassembly time (net.ipv4.ipfrag_time).
 const KNOWN_FOR: Duration = Duration::from_secs(30);
-/// How long a later fragment waits for its first: reordering, not loss.
+/// How long a later fragment waits for its first: enough for reordering, not for loss.
 const HELD_FOR: Duration = Duration::from_secs(1);
-/// First fragments remembered at once, per worker and part: a fragment's others come within milliseconds.
+/// Maximum number of first fragments, per worker and part: the other fragments of a packet follow within
+/// milliseconds.
 const KNOWN_PER_PART_MAX: usize = 512;
 const PARTS: usize = 64;
-/// Fragments that wait at once, per worker, of one source, and their bytes together.
+/// Maximum number of waiting fragments, per worker and of one source, and of their bytes.
 const HELD_MAX: usize = 256;
 const HELD_PER_SOURCE_MAX: usize = 45;
 const HELD_BYTES_MAX: usize = 512 * 1024;
 
-/// What later fragments do, as the first one has decided.
+/// What later fragments do, as decided by the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Follow {
-    /// They go to its real server.
+    /// Go to this real server.
     RealServer(Slot),
-    /// They are pieces of an echo request and are turned round like it.
+    /// Are pieces of an echo request and are answered piece by piece.
     Echo,
 }
 
-/// One worker's memory of fragments.
+/// One worker's record of fragments.
 pub struct Fragments {
     hasher: SeedableRandomState,
     known: Box<[Known]>,
@@ -47,10 +48,10 @@ pub struct Fragments {
     held_bytes: usize,
 }
 
-/// First fragments of the sources of one part.
+/// First fragments from the sources of one part.
 struct Known {
     follow: HashMap<FragmentKey, (Follow, Moment), SeedableRandomState>,
-    /// Keys by age; each lives equally long.
+    /// Keys by age; all have the same lifetime.
     by_age: VecDeque<(FragmentKey, Moment)>,
 }
 
@@ -72,7 +73,7 @@ impl Fragments {
         }
     }
 
-    /// Fragments that wait.
+    /// The number of waiting fragments.
     pub fn held(&self) -> usize {
         self.held.len()
     }
@@ -83,7 +84,7 @@ impl Fragments {
         found.filter(|(_, deadline)| *deadline > now).map(|(follow, _)| *follow)
     }
 
-    /// A first fragment has decided; gives back the later ones that waited for it, in the order of their
+    /// Records the decision of a first fragment; returns the later ones that waited for it, in the order of
     /// arrival.
     pub fn learn(&mut self, key: FragmentKey, follow: Follow, now: Moment) -> Vec<Vec<u8>> {
         let part = self.part(&key);
@@ -100,7 +101,7 @@ impl Fragments {
         self.hasher.hash_one(key.source) as usize % PARTS
     }
 
-    /// Lets a later fragment wait for its first; false if there is no room for it.
+    /// Holds a later fragment until its first arrives; false if there is no room for it.
     pub fn hold(&mut self, key: FragmentKey, packet: &[u8], now: Moment) -> bool {
         let of_source = self.held.iter().filter(|held| held.key.source == key.source).count();
         let has_room = self.held.len() < HELD_MAX
@@ -113,7 +114,7 @@ impl Fragments {
         has_room
     }
 
-    /// Gives up a fragment that has waited long enough.
+    /// Gives up a fragment that has waited too long.
     pub fn poll_expired(&mut self, now: Moment) -> Option<Vec<u8>> {
         let is_over = self.held.front().is_some_and(|held| held.deadline <= now);
         let held = self.held.pop_front_if(|_| is_over)?;
@@ -131,7 +132,7 @@ impl Known {
         }
     }
 
-    /// Drops first fragments that are over, and the oldest if there are too many.
+    /// Removes expired first fragments, and the oldest if there are too many.
     fn forget(&mut self, now: Moment) {
         let is_full = |known: &Known| known.follow.len() >= KNOWN_PER_PART_MAX;
         while let Some((key, deadline)) = self.by_age.front().copied() {
@@ -139,7 +140,7 @@ impl Known {
                 break;
             }
             self.by_age.pop_front();
-            // One whose identification came again lives on to its own deadline.
+            // If its identification was reused, the newer one keeps its own deadline.
             let renewed =
                 self.follow.get(&key).map(|(_, renewed)| *renewed).filter(|renewed| *renewed > deadline);
             match renewed.filter(|_| !is_full(self)) {
@@ -194,7 +195,7 @@ mod tests {
         assert_eq!((0..30).filter(|source| fragments.hold(key(*source, 1), &big, Moment::ZERO)).count(), 8);
     }
 
-    /// bad-input.md §7: a million first fragments, each with an identification of its own.
+    /// An attack: a million first fragments, each with its own identification.
     #[test]
     fn one_source_with_many_first_fragments_pushes_out_its_own() {
         let mut fragments = Fragments::new(1);

@@ -1,7 +1,10 @@
-//! The steps of one packet's journey, in the order in which [`super::Director::handle_packet`] takes them: up
-//! to the choice of a real server here, what follows another packet in `follow`, the way out in `wrap`.
+//! The steps of one packet's journey, in the order in which [`super::Director::handle_packet`] takes them:
+//! here everything up to the choice of a real server; packets that follow another one in `follow`, the way
+//! out in `wrap`.
 
 mod follow;
+#[cfg(test)]
+mod races;
 mod wrap;
 
 use std::sync::atomic::Ordering;
@@ -9,11 +12,12 @@ use std::sync::atomic::Ordering;
 use arc_swap::ArcSwap;
 
 use super::classify::{Content, Packet};
-use super::cluster::{Cluster, NoService, OnRemoved, RealServer, Slot, UnknownTcp, VirtualService};
+use super::cluster::{Cluster, NoService, OnRemoved, UnknownTcp, VirtualService};
 use super::connection::{self, Claim, Event, Inserted, NewConnection, State, TemplatePrefix};
 use super::flood::Flood;
 use super::fragment::{Follow, Fragments};
 use super::persistence::{NewTemplate, TemplateKey};
+use super::real_server::{RealServer, Slot};
 use super::reply::Answer;
 use super::scheduler::Request;
 use super::tables::{Tables, View};
@@ -24,7 +28,7 @@ use crate::packet::protocol;
 use crate::packet::tcp::Flags;
 use crate::time::Moment;
 
-/// What one packet's journey reads, and the worker's own that it changes.
+/// What the journey of one packet reads, and the worker's own state that it changes.
 pub(super) struct Journey<'a> {
     pub(super) cluster: &'a Cluster,
     pub(super) latest: &'a ArcSwap<Cluster>,
@@ -36,11 +40,11 @@ pub(super) struct Journey<'a> {
     pub(super) now: Moment,
 }
 
-/// A packet that goes no further, and what its sender is told.
+/// A packet that is not forwarded, and the reply to its sender.
 pub(super) struct Refusal {
     pub(super) reason: Option<DropReason>,
     pub(super) answer: Option<Answer>,
-    /// The fragment whose first one it may wait for.
+    /// The first fragment for which it may wait.
     pub(super) waits_for: Option<FragmentKey>,
 }
 
@@ -55,8 +59,8 @@ impl Refusal {
         Refusal { reason: Some(reason), answer: Some(answer), waits_for: None }
     }
 
-    /// Answered by an ICMP error where there may be one: never about an error, and never about any but the
-    /// first fragment (RFC 1122 §3.2.2).
+    /// Answered by an ICMP error where one is allowed: never about an error, and never about a fragment other
+    /// than the first (RFC 1122 §3.2.2).
     fn error(reason: DropReason, answer: Answer, packet: &Packet) -> Refusal {
         let may_answer = !matches!(packet.content, Content::IcmpError | Content::LaterFragment);
         Refusal { reason: Some(reason), answer: may_answer.then_some(answer), waits_for: None }
@@ -67,7 +71,7 @@ impl Refusal {
     }
 }
 
-/// The real server of a packet, and whether there is an entry for it.
+/// The real server of a packet, and whether it has an entry.
 pub(super) struct Choice<'a> {
     real_server: &'a RealServer,
     memory: Memory,
@@ -91,7 +95,7 @@ impl From<Choice<'_>> for Route {
 }
 
 impl<'a> Journey<'a> {
-    /// The virtual service a packet is for, or what becomes of a packet that is for none.
+    /// The virtual service for a packet, or what to do if there is none.
     pub(super) fn find_service(&mut self, packet: &Packet) -> Result<&'a VirtualService, Refusal> {
         self.refuse_untunnelable(packet)?;
         self.cluster.find(&packet.flow).ok_or_else(|| self.refuse_unserved(packet))
@@ -116,16 +120,16 @@ impl<'a> Journey<'a> {
         Refusal { reason: Some(DropReason::NoService), answer, waits_for: None }
     }
 
-    /// RFC 2003 §3.2: a packet from one of our own addresses must not be tunnelled; §3.1: nor one whose
-    /// TTL is 0, and its sender should be told.
+    /// RFC 2003 §3.2: a packet from one of the director's own addresses must not be tunnelled; §3.1: nor one
+    /// with TTL 0, whose sender should get an error.
     fn refuse_untunnelable(&self, packet: &Packet) -> Result<(), Refusal> {
         if self.cluster.is_own(packet.source) {
-            // Ours, wrapped by us, and here again.
+            // A packet that this director wrapped and that came back.
             let is_wrapped = packet.content == Content::Tunnel;
             return Err(if is_wrapped { DropReason::Loop } else { DropReason::MartianSource }.into());
         }
         if packet.ttl <= u8::from(self.cluster.config().decrements_ttl) {
-            // An answer speaks as the address that was asked: nobody's but a VIP is ours to speak as.
+            // The source of a reply is the address that the client asked, which must be a VIP.
             let is_ours = self.cluster.has_vip(packet.destination);
             let refusal = Refusal::error(DropReason::TtlExpired, Answer::TimeExceeded, packet);
             return Err(if is_ours { refusal } else { DropReason::TtlExpired.into() });
@@ -158,16 +162,17 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// What becomes of a connection whose real server has left or been quiesced.
+    /// What to do with a connection whose real server was removed or quiesced.
     fn claim(&self, service: &VirtualService, event: Event, slot: Slot, state: State) -> Claim {
         let on_removed = service.config.on_removed;
         let Some(server) = self.cluster.real_server(slot) else {
-            // A real server added while this packet was under way: its connections are not given up.
+            // A real server added while this packet was being handled: its connections are not given up.
             return if self.view().has(slot) { Claim::Refuse } else { Claim::GiveUp };
         };
         if server.is_present {
-            // ipvs.md §8: a new connection on old ports does not go to a quiesced server. Only where the old
-            // one has ended: a forged SYN must not move a living connection.
+            // As in IPVS (`expire_nodest_conn` with `conn_reuse_mode`), a new connection on old ports does
+            // not go to a quiesced real server; here only if the old connection has ended, because a forged
+            // SYN must not move a living one.
             let is_reuse = event == Event::Syn && !state.is_active() && server.weight() == 0;
             return if is_reuse { Claim::GiveUp } else { Claim::Follow };
         }
@@ -178,7 +183,7 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// Chooses for a packet without a connection, and remembers the choice if it may.
+    /// Chooses a real server for a packet without a connection, and records the choice if allowed.
     pub(super) fn begin_connection(
         &mut self,
         service: &'a VirtualService,
@@ -198,7 +203,7 @@ impl<'a> Journey<'a> {
         if !may_remember {
             return Ok(Choice { real_server: chosen, memory: Memory::None });
         }
-        // Makes no entry, so that it neither counts towards the flood rule nor is bound by it.
+        // It adds no entry, so the flood rule neither counts nor limits it.
         if service.config.is_one_packet && packet.flow.protocol == protocol::UDP {
             let real_server = self.link_template(service, chosen, key, false).unwrap_or(chosen);
             count_new(service, real_server);
@@ -215,7 +220,7 @@ impl<'a> Journey<'a> {
         self.remember(service, packet, chosen, key)
     }
 
-    /// Persistence: the real server this client was given before (ipvs.md §5).
+    /// Persistence: the real server that this client got before.
     fn find_template(
         &self,
         service: &'a VirtualService,
@@ -226,7 +231,7 @@ impl<'a> Journey<'a> {
         self.cluster.real_server(slot).map(|server| &**server)
     }
 
-    /// The real server a flow was given during a flood, if it is still there.
+    /// The real server that a flow got during a flood, if it still exists.
     fn recall(&self, service: &VirtualService, packet: &Packet) -> Option<&'a RealServer> {
         let slot = self.flood.recall(&packet.flow, self.now)?;
         let server = self.cluster.real_server(slot)?;
@@ -254,14 +259,14 @@ impl<'a> Journey<'a> {
     ) -> Result<Choice<'a>, Refusal> {
         let config = &service.config;
         let full = || match carries_on_without_entry(service, packet) {
-            // Where the hash decides, it decides again for the next packet.
+            // A hash decides again for the next packet.
             true => Ok(Choice { real_server: chosen, memory: Memory::None }),
             false => Err(DropReason::TableFull.into()),
         };
         if self.tables.connections.is_full() {
             return full();
         }
-        // Booked before the entry is there, where a sweep may meet it at once.
+        // Booked before the entry exists, because a sweep may remove it at once.
         let linked = self.link_template(service, chosen, key, true);
         let key = key.filter(|_| linked.is_some());
         let chosen = linked.unwrap_or(chosen);
@@ -284,8 +289,8 @@ impl<'a> Journey<'a> {
         Ok(Choice { real_server, memory: Memory::Known })
     }
 
-    /// Makes or renews the client's template, if the service is persistent, and gives back the real server it
-    /// points to: another worker may have chosen for the same client in the same moment.
+    /// Adds or renews the client's template, if the service is persistent, and returns the real server to
+    /// which it points: another worker may have chosen one for the same client at the same time.
     fn link_template(
         &self,
         service: &VirtualService,
@@ -301,7 +306,8 @@ impl<'a> Journey<'a> {
         Some(self.cluster.real_server(slot).map_or(chosen, |server| server))
     }
 
-    /// A template may point to it: there, of this service, and not to be left because it is quiesced.
+    /// Whether a template may point to it: it exists, belongs to this service, and is not to be avoided
+    /// because it is quiesced.
     fn is_usable_for_template(&self, service: &VirtualService, slot: Slot) -> bool {
         let expires_quiesced =
             service.config.persistence.is_some_and(|persistence| persistence.expires_quiesced);
@@ -331,7 +337,7 @@ fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal>
     if flags.is_scan() {
         return Err(DropReason::BadTcpFlags.into());
     }
-    // A SYN with ACK is the echo of somebody's forged SYN.
+    // A SYN with ACK answers a forged SYN of somebody else.
     if flags.has(Flags::SYN | Flags::ACK) {
         return Err(DropReason::NoConnection.into());
     }
@@ -339,9 +345,9 @@ fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal>
         return Ok(true);
     }
     match service.config.unknown_tcp {
-        // Another director, or this one before its restart, chose by the same hash.
+        // Another director, or this one before a restart, chose by the same hash.
         UnknownTcp::Schedule if service.is_stateless => Ok(false),
-        // A reset begins nothing, answers nothing and is never answered.
+        // A reset begins no connection and is never answered.
         _ if flags.has(Flags::RST) => Err(DropReason::NoConnection.into()),
         UnknownTcp::Schedule => Ok(true),
         UnknownTcp::Drop => Err(DropReason::NoConnection.into()),
@@ -349,7 +355,7 @@ fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal>
     }
 }
 
-/// Whether a packet whose flow a flood left without an entry may get one.
+/// Whether a packet of a flow that a flood left without an entry may get one.
 fn may_go_on(packet: &Packet) -> Result<bool, Refusal> {
     match packet.content {
         Content::Tcp(flags) if flags.is_scan() => Err(DropReason::BadTcpFlags.into()),
@@ -358,8 +364,8 @@ fn may_go_on(packet: &Packet) -> Result<bool, Refusal> {
     }
 }
 
-/// The next packet of the flow finds the same real server by hash alone. A TCP flow only where a segment of
-/// an unknown connection is scheduled.
+/// Whether the next packet of the flow finds the same real server by hash alone. For TCP only if segments of
+/// unknown connections are scheduled.
 fn carries_on_without_entry(service: &VirtualService, packet: &Packet) -> bool {
     let is_tcp = packet.flow.protocol == protocol::TCP;
     service.is_stateless && (!is_tcp || service.config.unknown_tcp == UnknownTcp::Schedule)

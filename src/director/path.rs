@@ -1,9 +1,9 @@
-//! What is known about the path to a real server beside its route: the soft state of RFC 2003 §5.
+//! The state of the path to a real server, in addition to its route: the soft state of RFC 2003 §5.
 //!
 //! ```text
-//!              a packet reads one word; nearly always it says "nothing known"
-//!   worker ──────────────▶ ┌────────────┐ ◀────────── [`errors`]: ICMP about our outer packets
-//!                          │ SoftState  │  path MTU (10 min), an answer owed (10 s), suspicion (30 s)
+//!              a packet reads one word, which usually means "nothing known"
+//!   worker ──────────────▶ ┌────────────┐ ◀────────── [`errors`]: ICMP about the outer packets
+//!                          │ SoftState  │  path MTU (10 min), a pending error (10 s), suspicion (30 s)
 //!                          └────────────┘
 //! ```
 //! One for each RIP, shared by all virtual services it serves and by all snapshots.
@@ -15,40 +15,40 @@ use std::time::Duration;
 
 use crate::time::Moment;
 
-/// No path of IPv4 is taken to be narrower (standards.md §4): RFC 791 §3.1 has every host take 576 bytes,
-/// and whoever claims less wants to make us cut.
+/// The smallest path MTU that is believed: RFC 791 §3.1 requires every host to accept 576 bytes, and a
+/// smaller claim is an attempt to force fragmentation.
 pub const MTU_MIN: u16 = 576;
 
 /// RFC 1191 §6.3 recommends 10 minutes before a larger size is tried again.
 const MTU_FOR: Duration = Duration::from_secs(600);
 
-/// How long the next packet's sender is still told of an error: later ones have nothing to do with it.
+/// How long an error is kept for the sender of the next packet: later packets are unrelated to it.
 const OWED_FOR: Duration = Duration::from_secs(10);
 
-/// The least time between two debts: who lies about a path annoys one packet's sender a second.
+/// The shortest time between two such errors: a forger can disturb one packet's sender per second.
 const DEBT_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long one "protocol unreachable" casts suspicion.
+/// How long one "protocol unreachable" marks the real server as suspect.
 const SUSPECT_FOR: Duration = Duration::from_secs(30);
 
 const MTU: u32 = 1;
 const OWED: u32 = 2;
 
-/// What the sender of the next packet is to be told.
+/// The error for the sender of the next packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Owed {
     HostUnreachable,
     NetUnreachable,
 }
 
-/// The soft state of one path. Its parts are read and written one by one: it is a hint, and the next error mends
-/// it.
+/// The soft state of one path. Its parts are read and written separately: it is only a hint, and the next
+/// error corrects it.
 #[derive(Debug, Default)]
 pub struct SoftState {
-    /// Which of the other parts say something.
+    /// Which of the other parts are set.
     known: AtomicU32,
     mtu: AtomicU32,
-    /// Nanoseconds of a [`Moment`], as all `_until`.
+    /// Nanoseconds of a [`Moment`], like all `_until` fields.
     mtu_until: AtomicU64,
     owes_net: AtomicBool,
     owed_until: AtomicU64,
@@ -63,9 +63,9 @@ impl SoftState {
         SoftState { identification: AtomicU32::new(first.into()), ..SoftState::default() }
     }
 
-    /// The next outer identification on this path, whoever's packet it is: a repeat comes after 65,535 packets
-    /// (RFC 6864 §4.3 asks for as late as possible). Never 0, which the kernel replaces, each piece of a packet by
-    /// another one.
+    /// The next outer identification on this path, for any packet: it repeats after 65,535 packets (RFC 6864
+    /// §4.3 asks for as late as possible). Never 0, because the kernel would replace it with a different one
+    /// in each fragment of a packet.
     pub fn next_identification(&self) -> u16 {
         loop {
             let next = self.identification.fetch_add(1, Ordering::Relaxed) as u16;
@@ -79,7 +79,7 @@ impl SoftState {
         self.known.load(Ordering::Relaxed) & what != 0
     }
 
-    /// The path MTU that routers have told, outer packet included, in bytes.
+    /// The path MTU reported by routers, outer packet included, in bytes.
     pub fn mtu(&self, now: Moment) -> Option<u16> {
         if !self.knows(MTU) {
             return None;
@@ -91,7 +91,7 @@ impl SoftState {
         Some(self.mtu.load(Ordering::Relaxed) as u16)
     }
 
-    /// Takes over what a router says, but never raises what is known (RFC 1191 §3). True if it is news.
+    /// Records a router's report, but never raises the known MTU (RFC 1191 §3). True if it changed.
     pub fn lower_mtu(&self, mtu: u16, now: Moment) -> bool {
         let mtu = mtu.max(MTU_MIN);
         if self.mtu(now).is_some_and(|known| known <= mtu) {
@@ -103,7 +103,7 @@ impl SoftState {
         true
     }
 
-    /// The next packet's sender is to be told.
+    /// Records an error for the sender of the next packet.
     pub fn owe(&self, owed: Owed, now: Moment) {
         if now.as_nanos() < self.no_debt_until.load(Ordering::Relaxed) {
             return;
@@ -114,7 +114,7 @@ impl SoftState {
         self.known.fetch_or(OWED, Ordering::Relaxed);
     }
 
-    /// What a packet's sender is to be told; asked once, it is paid.
+    /// Takes the error for a packet's sender; each is returned once.
     pub fn take_owed(&self, now: Moment) -> Option<Owed> {
         if !self.knows(OWED) || self.known.fetch_and(!OWED, Ordering::Relaxed) & OWED == 0 {
             return None;
@@ -124,7 +124,7 @@ impl SoftState {
         is_due.then_some(if owes_net { Owed::NetUnreachable } else { Owed::HostUnreachable })
     }
 
-    /// The host answers that nobody there takes encapsulated packets. True if it is news.
+    /// Records that the host receives no encapsulated packets. True if this is new.
     pub fn suspect(&self, now: Moment) -> bool {
         let is_news = !self.is_suspect(now);
         self.suspect_until.store(now.after(SUSPECT_FOR).as_nanos(), Ordering::Relaxed);
@@ -147,7 +147,10 @@ mod tests {
         assert_eq!(soft.mtu(Moment::ZERO), None);
         assert!(soft.lower_mtu(1400, Moment::ZERO));
         assert!(!soft.lower_mtu(1450, Moment::from_secs(1)));
-        assert!(!soft.lower_mtu(1400, Moment::from_secs(1)), "the same is no news, and lasts no longer");
+        assert!(
+            !soft.lower_mtu(1400, Moment::from_secs(1)),
+            "the same value is not a change, and lasts no longer"
+        );
         assert!(soft.lower_mtu(68, Moment::from_secs(2)));
         assert_eq!(soft.mtu(Moment::from_secs(601)), Some(MTU_MIN));
         assert_eq!(soft.mtu(Moment::from_secs(602)), None);
@@ -166,7 +169,27 @@ mod tests {
         soft.owe(Owed::HostUnreachable, Moment::from_millis(10_999));
         assert_eq!(soft.take_owed(Moment::from_secs(11)), Some(Owed::NetUnreachable), "one a second");
         soft.owe(Owed::HostUnreachable, Moment::from_secs(11));
-        assert_eq!(soft.take_owed(Moment::from_secs(21)), None);
+        assert_eq!(soft.take_owed(Moment::from_millis(20_999)), Some(Owed::HostUnreachable));
+        soft.owe(Owed::HostUnreachable, Moment::from_secs(30));
+        assert_eq!(soft.take_owed(Moment::from_secs(40)), None);
+    }
+
+    #[test]
+    fn a_path_mtu_and_a_debt_do_not_touch_each_other() {
+        let soft = SoftState::default();
+        soft.owe(Owed::HostUnreachable, Moment::ZERO);
+        assert_eq!(soft.mtu(Moment::ZERO), None);
+        assert!(soft.lower_mtu(1400, Moment::ZERO));
+        let owed = soft.take_owed(Moment::ZERO);
+        assert_eq!(owed, Some(Owed::HostUnreachable), "not lost with a size that is learnt");
+        assert_eq!(soft.mtu(Moment::ZERO), Some(1400), "not lost with a debt that is paid");
+        assert!(soft.lower_mtu(1300, Moment::ZERO));
+        assert_eq!(soft.take_owed(Moment::ZERO), None, "not due again with a size that is learnt");
+        soft.owe(Owed::NetUnreachable, Moment::from_secs(599));
+        assert_eq!(soft.mtu(Moment::from_secs(599)), Some(1300), "not lost with a debt that is due");
+        assert_eq!(soft.mtu(Moment::from_secs(600)), None);
+        let owed = soft.take_owed(Moment::from_secs(600));
+        assert_eq!(owed, Some(Owed::NetUnreachable), "not lost with a size that is forgotten");
     }
 
     #[test]
@@ -182,5 +205,8 @@ mod tests {
         assert!(!soft.is_suspect(Moment::ZERO));
         assert!(soft.suspect(Moment::ZERO) && !soft.suspect(Moment::ZERO));
         assert!(soft.is_suspect(Moment::from_secs(29)) && !soft.is_suspect(Moment::from_secs(30)));
+        assert!(soft.suspect(Moment::from_secs(30)) && !soft.suspect(Moment::from_secs(50)));
+        assert!(soft.is_suspect(Moment::from_secs(79)), "from the last error on");
+        assert!(!soft.is_suspect(Moment::from_secs(80)));
     }
 }

@@ -1,9 +1,9 @@
-//! Persistence: a template remembers the real server of a client (or of a prefix of clients) beyond one
-//! connection (ipvs.md §5).
+//! Persistence: a template records the real server of a client (or of a prefix of clients) beyond one
+//! connection.
 //!
-//! A template's timer restarts with each new connection. While connections hang on it it does not expire,
-//! but looks again every 60 s. A template whose real server cannot be used is replaced in place and keeps
-//! the count of the connections that hang on it.
+//! A template's timer restarts with each new connection. While connections use it, it does not expire but is
+//! checked again every 60 s. A template whose real server cannot be used is replaced in place and keeps the
+//! count of its connections.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -13,21 +13,22 @@ use dashmap::DashMap;
 use dashmap::mapref::entry::Entry;
 use foldhash::quality::SeedableRandomState;
 
+use super::cluster::Persistence;
 use super::cluster::config::masked;
-use super::cluster::{Persistence, Slot};
 use super::connection::table::{hasher, shards};
+use super::real_server::Slot;
 use crate::time::Moment;
 
-/// ipvs.md §4.5.
+/// As in IPVS, where ip_vs_conn_expire() retries after 60 s.
 const RETRY: Duration = Duration::from_secs(60);
 
-/// Whose template.
+/// The key of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TemplateKey {
     pub virtual_service: u16,
-    /// Cleared behind the prefix.
+    /// With the bits after the prefix cleared.
     pub client: IpAddr,
-    /// In the key, so that templates of another prefix length are other ones.
+    /// In the key, so that templates with another prefix length are different ones.
     pub prefix: u8,
 }
 
@@ -37,7 +38,7 @@ impl TemplateKey {
         TemplateKey { virtual_service, client, prefix }
     }
 
-    /// The key of a connection that remembers only the prefix's length.
+    /// The key for a connection that records only the prefix length.
     pub fn of_connection(virtual_service: u16, client: IpAddr, prefix: u8) -> TemplateKey {
         TemplateKey { virtual_service, client: masked(client, prefix), prefix }
     }
@@ -46,7 +47,7 @@ impl TemplateKey {
 #[derive(Clone, Copy, Debug)]
 struct Template {
     real_server: Slot,
-    /// Connections that hang on it.
+    /// Connections that use it.
     connections: u32,
     deadline: Moment,
 }
@@ -56,7 +57,7 @@ impl Template {
         self.connections == 0 && self.deadline <= now
     }
 
-    /// The first look at or after `now` that finds no connection: every 60 s from the deadline on.
+    /// The first check at or after `now` that finds no connection: every 60 s after the deadline.
     fn postpone(&mut self, now: Moment) {
         if self.deadline < now {
             let late = now.since(self.deadline).as_nanos() as u64;
@@ -66,7 +67,7 @@ impl Template {
     }
 }
 
-/// What a new connection wants of its client's template.
+/// A new connection's request for its client's template.
 #[derive(Clone, Copy, Debug)]
 pub struct NewTemplate {
     pub real_server: Slot,
@@ -74,16 +75,16 @@ pub struct NewTemplate {
     pub timeout: Duration,
 }
 
-/// A template as a listing shows it.
+/// A template in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
     pub key: TemplateKey,
     pub real_server: Slot,
-    /// Zero while it is over and connections still hang on it.
+    /// Zero if it has expired but connections still use it.
     pub expires_in: Duration,
 }
 
-/// A template came to point to a real server, or ceased to.
+/// A template now points to a real server, or no longer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateChange {
     Added { real_server: Slot },
@@ -112,15 +113,16 @@ impl Templates {
         self.len() == 0
     }
 
-    /// The real server of a live template, if `is_usable` agrees.
+    /// The real server of a live template, if `is_usable` accepts it.
     pub fn find(&self, key: &TemplateKey, is_usable: impl Fn(Slot) -> bool, now: Moment) -> Option<Slot> {
         let template = self.map.get(key).map(|template| *template)?;
         (!template.is_expired(now) && is_usable(template.real_server)).then_some(template.real_server)
     }
 
-    /// Makes or renews the template for a new connection, and says where it points then: to `real_server`, or
-    /// to the one that another worker has just given the client, if `is_usable` agrees. `hangs`: the
-    /// connection has an entry, whose end [`Templates::unlink`] tells. `None` if there are too many already.
+    /// Adds or renews the template for a new connection, and returns the slot to which it points then:
+    /// `real_server`, or the one that another worker has just given the client, if `is_usable` accepts it.
+    /// `hangs`: the connection has an entry, whose end [`Templates::unlink`] must report. `None` if there are
+    /// too many templates already.
     pub fn link(
         &self,
         key: TemplateKey,
@@ -154,7 +156,7 @@ impl Templates {
         }
     }
 
-    /// A connection that hung on the template has ended.
+    /// Reports that a connection of the template has ended.
     pub fn unlink(&self, key: &TemplateKey, now: Moment) {
         if let Some(mut template) = self.map.get_mut(key) {
             template.connections = template.connections.saturating_sub(1);
@@ -164,12 +166,12 @@ impl Templates {
         }
     }
 
-    /// In how many parts a listing comes.
+    /// The number of parts of a listing.
     pub fn parts(&self) -> usize {
         self.map.shards().len()
     }
 
-    /// The live templates of one part; its lock is held for a copy, some microseconds.
+    /// The live templates of one part; the lock is held only to copy, for some microseconds.
     pub fn part(&self, index: usize, now: Moment) -> Vec<Listed> {
         let Some(shard) = self.map.shards().get(index) else { return Vec::new() };
         let copied = shard.read().clone();
@@ -208,7 +210,7 @@ mod tests {
         Slot::new(index, 0)
     }
 
-    /// Server 5 is the one that becomes unusable.
+    /// Server 5 becomes unusable.
     fn link(
         templates: &Templates,
         key: TemplateKey,
@@ -251,6 +253,10 @@ mod tests {
         link(&templates, key, 5, false, Moment::from_secs(359), |_| {});
         assert_eq!(find(&templates, &key, 718), Some(slot(5)));
         assert_eq!(find(&templates, &key, 719), None);
+        // Of the same real server: there is nothing to book.
+        let again = Moment::from_secs(719);
+        assert_eq!(link(&templates, key, 5, false, again, |change| panic!("{change:?}")), Some(slot(5)));
+        assert!(templates.len() == 1 && !templates.is_empty());
     }
 
     #[test]
@@ -269,6 +275,20 @@ mod tests {
     }
 
     #[test]
+    fn a_look_is_taken_every_minute_from_the_templates_own_end_on() {
+        for (last_ends, template_ends) in [(360, 360), (361, 420), (420, 420), (421, 480), (3600, 3600)] {
+            let templates = Templates::new(2, 1);
+            let key = key("203.0.113.7", 32);
+            link(&templates, key, 5, true, Moment::ZERO, |_| {});
+            link(&templates, key, 5, true, Moment::ZERO, |_| {});
+            templates.unlink(&key, Moment::from_secs(359));
+            templates.unlink(&key, Moment::from_secs(last_ends));
+            assert_eq!(find(&templates, &key, template_ends - 1), Some(slot(5)), "{last_ends} s");
+            assert_eq!(find(&templates, &key, template_ends), None, "{last_ends} s");
+        }
+    }
+
+    #[test]
     fn a_listing_shows_what_lives() {
         let templates = Templates::new(2, 1);
         let key = key("203.0.113.7", 24);
@@ -279,6 +299,11 @@ mod tests {
         let expires_in = Duration::from_secs(350);
         assert_eq!(listed(10), [Listed { key, real_server: slot(5), expires_in }]);
         assert!(listed(360).is_empty() && templates.part(templates.parts(), Moment::ZERO).is_empty());
+        link(&templates, key, 5, true, Moment::ZERO, |_| {});
+        link(&templates, key, 5, true, Moment::ZERO, |_| {});
+        templates.unlink(&key, Moment::from_secs(370));
+        let expires_in = Duration::ZERO;
+        assert_eq!(listed(371), [Listed { key, real_server: slot(5), expires_in }], "one hangs on it still");
     }
 
     #[test]

@@ -1,8 +1,8 @@
-//! What the director says itself to a client: echo reply, TCP reset, ICMP errors. The source is always
-//! the VIP, the address the client knows (decisions.md C10).
+//! The director's own replies to clients: echo reply, TCP reset, ICMP errors. The source is always the VIP,
+//! because the client knows no other address.
 //!
-//! A packet that must not be answered is filtered before: [`mod@super::classify`] drops every source that is
-//! not one host, and an ICMP error never gets here as something to answer (RFC 1122 §3.2.2).
+//! Packets that must not be answered are filtered earlier: [`mod@super::classify`] drops every source that is
+//! not a single host, and an ICMP error is never answered (RFC 1122 §3.2.2).
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
@@ -16,10 +16,10 @@ use crate::packet::tcp::{Flags, Tcp};
 use crate::packet::{Frame, Malformed, be16, checksum, protocol};
 use crate::time::Moment;
 
-/// TTL of what we originate (RFC 1122 §3.2.1.7 asks for a configurable value; IANA recommends 64).
+/// TTL of the director's own packets (RFC 1122 §3.2.1.7 asks for a configurable value; IANA recommends 64).
 const TTL: u8 = 64;
 
-/// What to say, before it is known whether it may be said.
+/// The kind of reply, before it is known whether it may be sent.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Answer {
     Echo,
@@ -48,10 +48,10 @@ impl Answer {
     }
 }
 
-/// Replaces the packet in `frame` by the answer to it; says to whom it goes.
+/// Replaces the packet in `frame` by the reply to it; returns the destination.
 ///
 /// # Errors
-/// `Malformed` if the packet is not what the answer presupposes.
+/// `Malformed` if the packet does not allow this reply.
 pub fn write(frame: &mut Frame, answer: Answer) -> Result<Ipv4Addr, Malformed> {
     let (reply, to) = {
         let packet = Ipv4::parse_unsummed(frame.packet())?;
@@ -67,8 +67,8 @@ pub fn write(frame: &mut Frame, answer: Answer) -> Result<Ipv4Addr, Malformed> {
     Ok(to)
 }
 
-/// An ICMP error about a packet of which only the beginning is known, and to whom it goes. `None` if `answer` is
-/// no ICMP error.
+/// An ICMP error about a packet of which only the beginning is known, and its destination. `None` if `answer`
+/// is not an ICMP error.
 pub fn error_about(quoted: &Ipv4, answer: Answer) -> Option<(Vec<u8>, Ipv4Addr)> {
     type_and_code(answer).map(|_| (icmp_error(quoted, answer), quoted.source()))
 }
@@ -85,8 +85,8 @@ fn type_and_code(answer: Answer) -> Option<(u8, u8)> {
     }
 }
 
-/// A piece of an echo request made a piece of the reply: the pieces of the request make the reply again, in
-/// whatever order they come. A wrong checksum stays as wrong as it was, and the asker sees it.
+/// Turns a piece of an echo request into a piece of the reply: together the pieces form the reply, in
+/// whatever order they arrive. A wrong checksum stays equally wrong, so that the client notices it.
 fn turned_round(piece: &Ipv4) -> Vec<u8> {
     let mut payload = piece.payload().to_vec();
     if piece.fragment_offset() == 0 {
@@ -96,9 +96,9 @@ fn turned_round(piece: &Ipv4) -> Vec<u8> {
         payload[2..4].copy_from_slice(&sum.to_be_bytes());
     }
     let mut bytes = datagram(piece, protocol::ICMP, piece.tos(), &payload);
-    // Identification, flags and offset: the pieces belong together as they did.
+    // Identification, flags and offset: the pieces belong together as before.
     bytes[4..8].copy_from_slice(&piece.header()[4..8]);
-    // The kernel replaces an identification of 0, each piece's by another one.
+    // The kernel would replace an identification of 0 by a different one in each piece.
     if piece.identification() == 0 {
         bytes[5] = 1;
     }
@@ -108,7 +108,7 @@ fn turned_round(piece: &Ipv4) -> Vec<u8> {
     bytes
 }
 
-/// RFC 1122 §3.2.2.6: identifier, sequence and data come back as they came.
+/// RFC 1122 §3.2.2.6: identifier, sequence number and data are returned unchanged.
 fn echo_reply(request: &Ipv4) -> Vec<u8> {
     let mut message = request.payload().to_vec();
     message[0] = icmp::ECHO_REPLY;
@@ -118,7 +118,7 @@ fn echo_reply(request: &Ipv4) -> Vec<u8> {
     datagram(request, protocol::ICMP, request.tos(), &message)
 }
 
-/// RFC 9293 §3.10.7.1: the reset a closed port answers with.
+/// RFC 9293 §3.10.7.1: the reset that a closed port sends.
 fn tcp_reset(packet: &Ipv4) -> Result<Vec<u8>, Malformed> {
     let segment = Tcp::parse(packet.payload())?;
     let flags = segment.flags();
@@ -145,7 +145,7 @@ fn tcp_reset(packet: &Ipv4) -> Result<Vec<u8>, Malformed> {
     Ok(datagram(packet, protocol::TCP, 0, &bytes))
 }
 
-/// RFC 792 with as much of the packet as RFC 1812 §4.3.2.3 lets fit; the MTU is RFC 1191's field.
+/// RFC 792, with as much of the packet as fits by RFC 1812 §4.3.2.3; the MTU is RFC 1191's field.
 fn icmp_error(packet: &Ipv4, answer: Answer) -> Vec<u8> {
     let (kind, code) = type_and_code(answer).unwrap_or_default();
     let mtu = if let Answer::TooBig { mtu } = answer { mtu } else { 0 };
@@ -162,7 +162,7 @@ fn icmp_error(packet: &Ipv4, answer: Answer) -> Vec<u8> {
     datagram(packet, protocol::ICMP, 0xc0, &message)
 }
 
-/// A datagram back to the sender of `packet`.
+/// A datagram to the sender of `packet`.
 fn datagram(packet: &Ipv4, protocol: u8, tos: u8, payload: &[u8]) -> Vec<u8> {
     let total_length = ipv4::HEADER + payload.len();
     let header = Header {
@@ -184,7 +184,7 @@ fn datagram(packet: &Ipv4, protocol: u8, tos: u8, payload: &[u8]) -> Vec<u8> {
 /// A token bucket: at most `rate` answers per second on average, `burst` at once.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
-    /// Time one token takes to come back.
+    /// Time one token takes to come back; never zero.
     interval: Duration,
     burst: u32,
     tokens: u32,
@@ -194,7 +194,7 @@ pub struct TokenBucket {
 impl TokenBucket {
     pub fn new(rate_per_second: u32, burst: u32) -> TokenBucket {
         TokenBucket {
-            interval: Duration::from_secs(1) / rate_per_second.max(1),
+            interval: (Duration::from_secs(1) / rate_per_second.max(1)).max(Duration::from_nanos(1)),
             burst,
             tokens: burst,
             refilled: Moment::ZERO,
@@ -203,7 +203,7 @@ impl TokenBucket {
 
     /// Takes a token if there is one.
     pub fn take(&mut self, now: Moment) -> bool {
-        let earned = (now.since(self.refilled).as_nanos() / self.interval.as_nanos().max(1)) as u64;
+        let earned = (now.since(self.refilled).as_nanos() / self.interval.as_nanos()) as u64;
         if earned > 0 {
             let earned_in_bucket = earned.min(u64::from(self.burst)) as u32;
             self.tokens = self.tokens.saturating_add(earned_in_bucket).min(self.burst);
@@ -255,48 +255,119 @@ mod tests {
         frame.packet().to_vec()
     }
 
+    /// What an independent parser reads: its header must be the one that every answer has.
+    fn read(bytes: &[u8], protocol: u8, tos: u8) -> etherparse::PacketHeaders<'_> {
+        let mut expected = etherparse::Ipv4Header {
+            dscp: (tos >> 2).try_into().unwrap(),
+            ecn: (tos & 3).try_into().unwrap(),
+            total_len: bytes.len() as u16,
+            identification: 0,
+            dont_fragment: true,
+            time_to_live: 64,
+            protocol: protocol.into(),
+            source: [172, 25, 3, 100],
+            destination: [203, 0, 113, 7],
+            ..Default::default()
+        };
+        expected.header_checksum = expected.calc_header_checksum();
+        let headers = etherparse::PacketHeaders::from_ip_slice(bytes).unwrap();
+        assert_eq!(headers.net, Some(etherparse::NetHeaders::Ipv4(expected, Default::default())));
+        headers
+    }
+
     #[test]
     fn a_reset_is_acceptable_to_the_sender() {
-        // RFC 9293 §3.10.7.1, both cases; checked by an independent parser.
-        let cases = [(Flags::ACK, 100, 700, 5, 700, None), (Flags::SYN, 100, 0, 0, 0, Some(101))];
+        // RFC 9293 §3.10.7.1: with ACK the sequence number is what is acknowledged; without, everything is acknowledged.
+        let cases = [
+            (Flags::ACK, 100, 700, 5, 700, None),
+            (Flags::ACK | Flags::SYN, 100, 700, 0, 700, None),
+            (Flags::ACK | Flags::FIN, 100, 0, 0, 0, None),
+            (Flags::SYN, 100, 700, 0, 0, Some(101)),
+            (Flags::SYN, 100, 0, 9, 0, Some(110)),
+            (Flags::SYN | Flags::FIN, 100, 0, 0, 0, Some(102)),
+            (Flags::FIN, 100, 0, 3, 0, Some(104)),
+            (0, 100, 0, 3, 0, Some(103)),
+            (Flags::SYN, u32::MAX, 0, 4, 0, Some(4)),
+        ];
         for (flags, sequence, acknowledgement, data, expected_sequence, expected_ack) in cases {
             let bytes =
                 answer(&packet(6, &segment(flags, sequence, acknowledgement, data)), Answer::TcpReset);
-            let (ip, rest) = etherparse::Ipv4Header::from_slice(&bytes).unwrap();
-            let (tcp, _) = etherparse::TcpHeader::from_slice(rest).unwrap();
-            assert_eq!(ip.source, [172, 25, 3, 100]);
-            assert_eq!((tcp.source_port, tcp.destination_port), (80, 40000));
-            assert!(tcp.rst);
-            assert_eq!(tcp.sequence_number, expected_sequence);
-            assert_eq!(tcp.ack.then_some(tcp.acknowledgment_number), expected_ack);
-            assert_eq!(tcp.checksum, tcp.calc_checksum_ipv4(&ip, &[]).unwrap());
+            let headers = read(&bytes, 6, 0);
+            let mut expected = etherparse::TcpHeader::new(80, 40000, expected_sequence, 0);
+            expected.rst = true;
+            expected.ack = expected_ack.is_some();
+            expected.acknowledgment_number = expected_ack.unwrap_or_default();
+            let addresses = ([172, 25, 3, 100], [203, 0, 113, 7]);
+            expected.checksum = expected.calc_checksum_ipv4_raw(addresses.0, addresses.1, &[]).unwrap();
+            assert_eq!(headers.transport, Some(etherparse::TransportHeader::Tcp(expected)), "{flags:#x}");
+            assert!(headers.payload.slice().is_empty());
         }
     }
 
     #[test]
     fn an_error_quotes_what_fits_into_576_bytes() {
-        let big = packet(17, &[7u8; 1400]);
-        let bytes = answer(&big, Answer::TooBig { mtu: 1480 });
-        assert_eq!(bytes.len(), 576);
-        let ip = Ipv4::parse(&bytes).unwrap();
-        let message = icmp::Icmp::parse(ip.payload()).unwrap();
-        assert_eq!((message.kind(), message.code(), message.next_hop_mtu()), (3, 4, 1480));
-        assert_eq!(message.body(), &big[..548]);
-        let small = packet(17, &[7u8; 12]);
-        assert_eq!(answer(&small, Answer::PortUnreachable).len(), 20 + 8 + 32);
+        for (data, quoted) in [(12, 32), (527, 547), (528, 548), (529, 548), (1400, 548)] {
+            let about = packet(17, &vec![7; data]);
+            let padded = [&about[..], &[0xee; 6]].concat();
+            let bytes = answer(&padded, Answer::TooBig { mtu: 1480 });
+            assert_eq!(bytes.len(), 28 + quoted);
+            assert_eq!(read(&bytes, 1, 0xc0).payload.slice(), &about[..quoted], "{data}");
+        }
+    }
+
+    #[test]
+    fn every_answer_says_what_its_kind_is_called() {
+        use etherparse::icmpv4::DestUnreachableHeader::{FragmentationNeeded, Host, Network, Port};
+        use etherparse::icmpv4::TimeExceededCode::TtlExceededInTransit;
+        use etherparse::{Icmpv4Header, Icmpv4Type, TransportHeader};
+
+        let about = packet(17, &[7; 12]);
+        let unreachable = |code| Some(Icmpv4Type::DestinationUnreachable(code));
+        let next_hop_mtu = 1480;
+        let rows = [
+            (Answer::Echo, "echo_reply", None),
+            (Answer::TcpReset, "tcp_reset", None),
+            (Answer::NetUnreachable, "net_unreachable", unreachable(Network)),
+            (Answer::HostUnreachable, "host_unreachable", unreachable(Host)),
+            (Answer::PortUnreachable, "port_unreachable", unreachable(Port)),
+            (
+                Answer::TooBig { mtu: next_hop_mtu },
+                "too_big",
+                unreachable(FragmentationNeeded { next_hop_mtu }),
+            ),
+            (Answer::TimeExceeded, "time_exceeded", Some(Icmpv4Type::TimeExceeded(TtlExceededInTransit))),
+        ];
+        for (said, label, expected) in rows {
+            assert_eq!(said.kind().label(), label);
+            let error = error_about(&Ipv4::parse_quoted(&about).unwrap(), said);
+            assert_eq!(error.is_some(), expected.is_some(), "{label}");
+            let (Some((bytes, to)), Some(expected)) = (error, expected) else { continue };
+            assert_eq!(to, Ipv4Addr::new(203, 0, 113, 7));
+            assert_eq!(answer(&about, said), bytes, "{label}: the same from the path as from here");
+            let headers = read(&bytes, 1, 0xc0);
+            let expected = Icmpv4Header::with_checksum(expected, &about);
+            assert_eq!(headers.transport, Some(TransportHeader::Icmpv4(expected)), "{label}");
+            assert_eq!(headers.payload.slice(), about, "{label}");
+        }
     }
 
     #[test]
     fn an_echo_comes_back_as_it_came() {
-        let mut message = vec![8u8, 0, 0, 0, 0x12, 0x34, 0, 1];
-        message.extend_from_slice(b"payload");
-        let sum = checksum::checksum(&message);
-        message[2..4].copy_from_slice(&sum.to_be_bytes());
-        let bytes = answer(&packet(1, &message), Answer::Echo);
-        let ip = Ipv4::parse(&bytes).unwrap();
-        let reply = icmp::Icmp::parse(ip.payload()).unwrap();
-        assert_eq!((reply.kind(), reply.identifier(), reply.body()), (0, 0x1234, &b"payload"[..]));
-        assert_eq!(ip.destination().to_string(), "203.0.113.7");
+        use etherparse::{IcmpEchoHeader, Icmpv4Header, Icmpv4Type, TransportHeader};
+
+        let echo = IcmpEchoHeader { id: 0x1234, seq: 0xfffe };
+        let request = Icmpv4Header::with_checksum(Icmpv4Type::EchoRequest(echo), b"payload");
+        let bytes = answer(&packet(1, &[&request.to_bytes()[..], b"payload"].concat()), Answer::Echo);
+        let headers = read(&bytes, 1, 0x10);
+        let expected = Icmpv4Header::with_checksum(Icmpv4Type::EchoReply(echo), b"payload");
+        assert_eq!(headers.transport, Some(TransportHeader::Icmpv4(expected)));
+        assert_eq!(headers.payload.slice(), b"payload");
+    }
+
+    #[test]
+    fn what_is_no_segment_gets_no_reset() {
+        let mut frame = Frame::from_packet(&packet(6, &segment(Flags::ACK, 1, 2, 0)[..19]));
+        assert_eq!(write(&mut frame, Answer::TcpReset), Err(Malformed::TruncatedTransport));
     }
 
     #[test]
@@ -307,5 +378,30 @@ mod tests {
         let in_a_second = (0..1000).filter(|ms| bucket.take(Moment::from_millis(*ms))).count();
         assert_eq!(in_a_second, 9);
         assert_eq!((0..10).filter(|_| bucket.take(Moment::from_secs(3600))).count(), 3);
+        assert!(bucket.take(Moment::from_secs(3601)));
+        let topped_up = (0..10).filter(|_| bucket.take(Moment::from_secs(3602))).count();
+        assert_eq!(topped_up, 3, "what is left counts towards the burst");
+    }
+
+    #[test]
+    fn a_token_comes_back_when_its_time_is_over_and_not_before() {
+        let mut bucket = TokenBucket::new(10, 1);
+        let taken = [0, 99, 100, 101, 199, 200, 350, 399, 400].map(|ms| bucket.take(Moment::from_millis(ms)));
+        assert_eq!(taken, [true, false, true, false, false, true, true, false, true]);
+    }
+
+    #[test]
+    fn any_rate_has_a_bucket() {
+        let nanos = |nanos| Moment::ZERO.after(Duration::from_nanos(nanos));
+        let mut none = TokenBucket::new(0, 1);
+        let taken = [0, 999, 1000].map(|ms| none.take(Moment::from_millis(ms)));
+        assert_eq!(taken, [true, false, true], "once a second at least");
+        for (rate, burst) in [(1_000_000_000, 1), (u32::MAX, 1)] {
+            let mut bucket = TokenBucket::new(rate, burst);
+            assert_eq!([0, 0, 1, 1].map(|at| bucket.take(nanos(at))), [true, false, true, false], "{rate}");
+        }
+        // So many tokens that their number does not fit into 32 bits.
+        let mut bucket = TokenBucket::new(1_000_000_000, 2);
+        assert_eq!([0, 0, 1 << 32, 1 << 32].map(|at| bucket.take(nanos(at))), [true; 4]);
     }
 }

@@ -1,10 +1,9 @@
-//! Schedulers: each chooses the real server of a new connection. One file each, one row in
-//! [`SCHEDULERS`]; configuration, help, `ipvsadm -s` and the tests read the table.
+//! Schedulers: each chooses the real server of a new connection. One file each, one row in [`SCHEDULERS`];
+//! configuration, help, `ipvsadm -s` and the tests read the table.
 //!
-//! A scheduler sees the real servers in canonical order (by address), so that a tie, and a hash table,
-//! do not depend on the order of the configuration (decisions.md C19; ipvs.md T1). Chance and time are
-//! handed in, never taken. What only some need (comparing loads, buckets, the memory of destinations) is
-//! in `common`.
+//! A scheduler sees the real servers in canonical order (by address), so that ties and hash tables do not
+//! depend on the order of the configuration: two directors with the same real servers agree. Chance and time
+//! are parameters. What only some need (comparing loads, buckets, the record of destinations) is in `common`.
 
 pub(crate) mod common;
 pub mod dh;
@@ -25,11 +24,11 @@ pub mod wrr;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
-use super::cluster::RealServer;
+use super::real_server::RealServer;
 use crate::packet::Flow;
 use crate::time::Moment;
 
-/// What a choice may depend on beside the real servers.
+/// What a choice may depend on in addition to the real servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
     pub flow: &'a Flow,
@@ -37,46 +36,47 @@ pub struct Request<'a> {
     /// 64 random bits, fresh for each request.
     pub chance: u64,
     /// False for a packet of a connection that began elsewhere: a hash scheduler gives it to the real server
-    /// that its first packet was given to, also if that one takes no new connections at the moment.
+    /// that got its first packet, even if that one accepts no new connections at the moment.
     pub is_new: bool,
 }
 
 /// Chooses for a new connection.
 pub trait Scheduler: Send + Sync {
-    /// Index into `real_servers` (those the scheduler was built with), or `None` if none may take it.
+    /// Index into `real_servers` (those the scheduler was built with), or `None` if none may accept the
+    /// connection.
     fn choose(&self, real_servers: &[Arc<RealServer>], request: &Request) -> Option<usize>;
 
-    /// What the successor must know so that a change of the cluster does not start a round anew.
+    /// What the successor needs, so that a change of the cluster does not restart a round.
     fn memory(&self) -> Memory {
         Memory::default()
     }
 
-    /// A number that is the same on two directors exactly if they choose alike; `None` if the choice
-    /// depends on what each director has seen.
+    /// A number that is equal on two directors exactly if they choose alike; `None` if the choice depends on
+    /// what each director has seen.
     fn fingerprint(&self) -> Option<u64> {
         None
     }
 }
 
-/// What a scheduler hands to its successor.
+/// What a scheduler passes to its successor.
 #[derive(Clone, Default)]
 pub struct Memory {
     /// RIP of the last choice.
     pub last: Option<Ipv4Addr>,
     /// `wrr`'s current weight.
     pub current_weight: u32,
-    /// What `lblc` and `lblcr` know of destinations.
+    /// The destinations of `lblc` and `lblcr`.
     pub(crate) destinations: Option<Arc<common::Destinations>>,
 }
 
-/// What an operator says about a scheduler; each reads what concerns it.
+/// The options of schedulers; each reads those that concern it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Options {
-    /// Key of the hash schedulers; the same on all directors that are to agree.
+    /// Key of the hash schedulers; equal on all directors that are to agree.
     pub hash_key: [u8; 16],
-    /// `sh-port`, `mh-port`: the client's port counts, not only its address.
+    /// `sh-port`, `mh-port`: hash the client's port too, not only its address.
     pub has_port: bool,
-    /// `sh-fallback`, `mh-fallback`: another real server where the hashed one may take nothing.
+    /// `sh-fallback`, `mh-fallback`: use another real server if the hashed one may accept nothing.
     pub has_fallback: bool,
     /// Entries of `mh`'s table, one of [`mh::TABLE_SIZES`].
     pub mh_table_size: u32,
@@ -101,7 +101,7 @@ pub struct Row {
     /// The word in configuration files and in `ipvsadm -s`.
     pub name: &'static str,
     pub summary: &'static str,
-    /// Words of `scheduler_flags` and `ipvsadm -b` that it understands.
+    /// The words of `scheduler_flags` and `ipvsadm -b` that it supports.
     pub flags: &'static [&'static str],
     /// Chooses by hash alone: any director with the same key and configuration chooses alike, so that a
     /// packet can be forwarded without an entry.
@@ -126,16 +126,16 @@ pub const SCHEDULERS: &[Row] = &[
     wrr::ROW,
 ];
 
-/// ipvsadm's default (ipvs.md §3.1).
+/// ipvsadm's default (ipvsadm(8), `--scheduler`).
 pub const DEFAULT: &Row = &wlc::ROW;
 
-/// The row called `name`.
+/// The row with this name.
 pub fn find(name: &str) -> Option<&'static Row> {
     SCHEDULERS.iter().find(|row| row.name == name)
 }
 
-/// How many real servers, from the first on, come before or at `last` in canonical order: a round
-/// goes on behind them.
+/// How many real servers, from the first on, come before or at `last` in canonical order: a round continues
+/// after them.
 fn position_behind(real_servers: &[Arc<RealServer>], last: Option<Ipv4Addr>) -> usize {
     last.map_or(0, |last| real_servers.partition_point(|server| server.rip <= last))
 }
@@ -145,7 +145,7 @@ pub(crate) mod testing {
     //! Real servers for the schedulers' own tests.
 
     use super::*;
-    use crate::director::cluster::{Live, Path, RealServerConfig, Slot};
+    use crate::director::real_server::{Live, Path, RealServerConfig, Slot};
     use crate::encapsulation;
 
     /// One real server: weight, active, inactive connections; RIPs count up from 10.0.0.1.
@@ -181,7 +181,7 @@ pub(crate) mod testing {
         }
     }
 
-    /// A request of the client in [`flow`], without luck.
+    /// A request of the client in [`flow`], with chance 0.
     pub fn request(flow: &Flow) -> Request<'_> {
         Request { flow, now: Moment::ZERO, chance: 0, is_new: true }
     }

@@ -1,11 +1,12 @@
-//! What all workers of a director share and change: connections and persistence templates, and the
-//! bookkeeping that keeps the real servers' counts true to both.
+//! The state that all workers of a director share and change: connections and persistence templates, and the
+//! bookkeeping that keeps the real servers' counts consistent with both.
 
 use arc_swap::ArcSwap;
 
-use super::cluster::{Cluster, OnRemoved, RealServer, Slot};
+use super::cluster::{Cluster, OnRemoved};
 use super::connection::{Change, Table};
 use super::persistence::{TemplateChange, TemplateKey, Templates};
+use super::real_server::{RealServer, Slot};
 use crate::time::Moment;
 
 /// Connections and templates.
@@ -15,7 +16,7 @@ pub struct Tables {
 }
 
 impl Tables {
-    /// At most `connections_max` of each. `seed` keys the hashes: clients must not be able to guess it.
+    /// At most `connections_max` of each. `seed` keys the hashes, which clients must not be able to predict.
     pub fn new(connections_max: usize, seed: u64) -> Tables {
         let templates = Templates::new(connections_max, seed);
         Tables { connections: Table::new(connections_max, seed), templates }
@@ -26,7 +27,7 @@ impl Tables {
         Tables { connections: self.connections.with_connections_per_client_max(max), ..self }
     }
 
-    /// Books what the connection table reported.
+    /// Books a change that the connection table reported.
     pub fn book(&self, view: View, change: Change) {
         match change {
             Change::Moved { real_server, to } => view.with(real_server, |server| server.book_move(to)),
@@ -40,8 +41,7 @@ impl Tables {
         }
     }
 
-    /// Removes what has expired, and the connections of real servers that have left where the service says
-    /// so.
+    /// Removes expired entries, and the connections of removed real servers if the service is configured so.
     pub fn sweep(&self, latest: &ArcSwap<Cluster>, now: Moment) {
         let snapshot = latest.load();
         let cluster = &**snapshot;
@@ -57,8 +57,8 @@ impl Tables {
     }
 }
 
-/// A snapshot, and where the latest one is: another worker may already know a real server that this
-/// snapshot does not.
+/// A snapshot, and access to the latest one: another worker may already know a real server that this snapshot
+/// does not contain.
 #[derive(Clone, Copy)]
 pub struct View<'a> {
     pub cluster: &'a Cluster,
@@ -77,12 +77,12 @@ impl View<'_> {
         }
     }
 
-    /// True if this snapshot or the latest one knows the real server.
+    /// Whether this snapshot or the latest one contains the real server.
     pub fn has(&self, slot: Slot) -> bool {
         self.cluster.real_server(slot).is_some() || self.latest.load().real_server(slot).is_some()
     }
 
-    /// Books what the template table reported.
+    /// Books a change that the template table reported.
     pub fn book_template(&self, change: TemplateChange) {
         match change {
             TemplateChange::Added { real_server } => self.with(real_server, |server| server.book_template(1)),

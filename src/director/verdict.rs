@@ -2,21 +2,21 @@
 
 use std::net::IpAddr;
 
-use super::cluster::Slot;
+use super::real_server::Slot;
 use crate::packet::Malformed;
 use crate::packet::reasons::drop_reasons;
 
-/// What becomes of a packet. After `Transmit` and `Reply` the frame holds the packet to be sent.
+/// What the director does with a packet. After `Transmit` and `Reply` the frame contains the packet to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Transmit(Route),
     Reply(Reply),
-    /// Kept until something else arrives.
+    /// Held until something else arrives.
     Hold,
     Drop(DropReason),
 }
 
-/// Where a packet goes and on whose account.
+/// The destination of a packet, and where it is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Route {
     /// Destination of the outer packet: the RIP.
@@ -32,20 +32,20 @@ pub struct Route {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Memory {
     Known,
-    /// This packet made it.
+    /// This packet added it.
     New,
     /// There is none, and none is needed.
     None,
-    /// There is none because too many new connections came at once.
+    /// There is none because of too many new connections at once.
     Flood,
 }
 
-/// An answer of our own to the packet's sender.
+/// The director's own reply to the packet's sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub to: IpAddr,
     pub kind: ReplyKind,
-    /// Why the packet itself went no further; `None` where the answer is what was asked for.
+    /// Why the packet itself was not forwarded; `None` if the reply is what the packet asked for.
     pub reason: Option<DropReason>,
 }
 
@@ -86,9 +86,8 @@ impl ReplyKind {
 }
 
 drop_reasons! {
-    /// Why a packet was not forwarded. Labels: bad-input.md §6, and four of our own: `loop`, `no_real_server`
-    /// (decisions.md C7, when the answer was held back), `rate_limited` (an echo above the limit) and
-    /// `send_error`.
+    /// Why a packet was not forwarded. `no_real_server` counts packets whose reply was withheld by the rate
+    /// limit, `rate_limited` echo requests above it.
     pub enum DropReason {
         BadChecksum = "bad_checksum",
         BadExtension = "bad_extension",
@@ -106,9 +105,9 @@ drop_reasons! {
         IcmpIgnored = "icmp_ignored",
         IcmpMismatch = "icmp_mismatch",
         Jumbogram = "jumbogram",
-        /// What the host itself says into a new device.
+        /// Packets that this host itself sends to a new device.
         LinkNoise = "link_noise",
-        /// A packet that this director has wrapped came back to it.
+        /// A packet that this director had wrapped came back to it.
         Loop = "loop",
         MartianSource = "martian_source",
         NestedTunnel = "nested_tunnel",

@@ -1,7 +1,7 @@
 //! Explicit congestion notification across an encapsulation (RFC 6040).
 //!
-//! On the way in the field is copied, all four values (normal mode, §4.1). On the way out figure 4
-//! of §4.2 decides.
+//! When a packet is wrapped, all four values are copied (normal mode, §4.1). When it is unwrapped, figure 4
+//! of §4.2 applies.
 
 /// The two low bits of TOS or traffic class (RFC 3168 §5).
 pub const MASK: u8 = 0b11;
@@ -11,8 +11,8 @@ const ECT1: u8 = 0b01;
 const ECT0: u8 = 0b10;
 const CE: u8 = 0b11;
 
-/// What the inner field becomes at the real server. `surprising` marks the combinations that figure 4
-/// flags, to be counted.
+/// The inner field after unwrapping. `surprising` marks the combinations that figure 4 calls currently
+/// unused, which are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Egress {
     Keep {
@@ -22,7 +22,7 @@ pub enum Egress {
         ecn: u8,
         surprising: bool,
     },
-    /// Congestion was marked on a packet whose ends could not hear of it: MUST drop.
+    /// Congestion was marked on a packet whose sender and receiver cannot react to it: MUST drop.
     Drop,
 }
 
@@ -46,19 +46,20 @@ mod tests {
     #[test]
     fn all_sixteen_cells_of_figure_4() {
         // Rows: inner Not-ECT, ECT(0), ECT(1), CE; columns: outer Not-ECT, ECT(0), ECT(1), CE.
-        // `None` is the drop.
+        // `None` is the drop; true where the figure has "!" or "!!!".
         let order = [NOT_ECT, ECT0, ECT1, CE];
-        let figure: [[Option<u8>; 4]; 4] = [
-            [Some(NOT_ECT), Some(NOT_ECT), Some(NOT_ECT), None],
-            [Some(ECT0), Some(ECT0), Some(ECT1), Some(CE)],
-            [Some(ECT1), Some(ECT1), Some(ECT1), Some(CE)],
-            [Some(CE), Some(CE), Some(CE), Some(CE)],
+        let figure: [[Option<(u8, bool)>; 4]; 4] = [
+            [Some((NOT_ECT, false)), Some((NOT_ECT, true)), Some((NOT_ECT, true)), None],
+            [Some((ECT0, false)), Some((ECT0, false)), Some((ECT1, false)), Some((CE, false))],
+            [Some((ECT1, false)), Some((ECT1, true)), Some((ECT1, false)), Some((CE, false))],
+            [Some((CE, false)), Some((CE, false)), Some((CE, true)), Some((CE, false))],
         ];
         for (row, inner) in order.into_iter().enumerate() {
             for (column, outer) in order.into_iter().enumerate() {
-                let after = match egress(inner, outer) {
-                    Egress::Keep { .. } => Some(inner),
-                    Egress::Set { ecn, .. } => Some(ecn),
+                // The DSCP, here other bits inside than outside, says nothing.
+                let after = match egress(0x28 | inner, 0xd4 | outer) {
+                    Egress::Keep { surprising } => Some((inner, surprising)),
+                    Egress::Set { ecn, surprising } => Some((ecn, surprising)),
                     Egress::Drop => None,
                 };
                 assert_eq!(after, figure[row][column], "inner {inner:02b} outer {outer:02b}");

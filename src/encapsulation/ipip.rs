@@ -16,10 +16,10 @@ use crate::packet::{Frame, be16, protocol};
 pub const ROW: Row =
     Row { name: "ipip", overhead: HEADER as u16, protocol: protocol::IPIP, encapsulate, decapsulate };
 
-/// Puts the outer header in front of the packet and drops link padding behind it.
+/// Writes the outer header before the packet and removes link padding after it.
 ///
 /// # Errors
-/// `Malformed` if the frame holds no sound IPv4 header, `Expired` for TTL 0, `TooBig` above 65,515 bytes.
+/// `Malformed` if the frame contains no valid IPv4 header, `Expired` for TTL 0, `TooBig` above 65,515 bytes.
 pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsulate> {
     let inner = Ipv4::parse_unsummed(frame.packet()).map_err(|_| CannotEncapsulate::Malformed)?;
     if inner.ttl() == 0 {
@@ -33,7 +33,7 @@ pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsu
     let header = Header {
         tos: inner.tos(),
         total_length: (inner_length + HEADER) as u16,
-        // decisions.md C4: 0 with DF, so that receivers may coalesce; unique without (RFC 6864).
+        // 0 with DF, so that receivers may coalesce (RFC 6864 §4.1 ignores it then); unique without.
         identification: if dont_fragment { 0 } else { outer.identification },
         dont_fragment,
         ttl: match outer.ttl {
@@ -49,22 +49,17 @@ pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsu
     Ok(())
 }
 
-/// Takes an outer packet apart. The inner packet's header is read for its length only; whether it is
-/// wanted is the guard's question.
+/// Splits an outer packet. Only the length is read from the inner packet's header; the guard checks the rest.
 ///
 /// # Errors
-/// `Malformed` with the cause for either header, `WrongEncapsulation` for another protocol than 4.
+/// `Malformed` with the cause for either header, `WrongEncapsulation` for a protocol other than 4.
 pub fn decapsulate(packet: &[u8]) -> Result<Decapsulated, CannotDecapsulate> {
     // The kernel verified the outer checksum before any raw socket saw the packet.
     let outer = Ipv4::parse_unsummed(packet)?;
     if outer.protocol() != protocol::IPIP {
         return Err(CannotDecapsulate::WrongEncapsulation);
     }
-    let payload = outer.payload();
-    if payload.is_empty() {
-        return Err(CannotDecapsulate::Malformed(crate::packet::Malformed::Truncated));
-    }
-    let inner = Ipv4::parse(payload)?;
+    let inner = Ipv4::parse(outer.payload())?;
     let start = outer.header_length();
     Ok(Decapsulated {
         outer_source: outer.source().into(),
@@ -75,8 +70,8 @@ pub fn decapsulate(packet: &[u8]) -> Result<Decapsulated, CannotDecapsulate> {
     })
 }
 
-/// Total length of the inner packet of a frame that [`encapsulate`] has wrapped: what is counted
-/// (decisions.md C18).
+/// Total length of the inner packet in a frame wrapped by [`encapsulate`]: the length that is counted, as in
+/// IPVS.
 pub fn inner_length(packet: &[u8]) -> usize {
     if packet.len() < HEADER { 0 } else { usize::from(be16(packet, 2)).saturating_sub(HEADER) }
 }
@@ -85,6 +80,7 @@ pub fn inner_length(packet: &[u8]) -> usize {
 mod tests {
     use super::*;
     use crate::packet::Malformed;
+    use crate::packet::frame::HEADROOM;
 
     fn inner(dont_fragment: bool, tos: u8, ttl: u8) -> Vec<u8> {
         let mut packet = vec![0xabu8; 40];
@@ -127,6 +123,14 @@ mod tests {
     }
 
     #[test]
+    fn the_inner_length_is_what_the_outer_header_leaves_for_it() {
+        let outer = [&[0x45, 0, 0, 60][..], &[0; 16]].concat();
+        assert_eq!([0, 3, 19, 20].map(|length| inner_length(&outer[..length])), [0, 0, 0, 40]);
+        let of = |total_length: u8| inner_length(&[&[0x45, 0, 0, total_length][..], &[0; 40]].concat());
+        assert_eq!([0, 19, 20, 21].map(of), [0, 0, 0, 1]);
+    }
+
+    #[test]
     fn fragmentable_packets_get_an_identification_and_no_df() {
         let mut frame = Frame::from_packet(&inner(false, 0, 9));
         encapsulate(&mut frame, &Outer { ttl: Ttl::Inherit, ..OUTER }).unwrap();
@@ -153,14 +157,47 @@ mod tests {
     }
 
     #[test]
-    fn ttl_zero_and_sixteen_bit_overflow_are_refused() {
-        let mut frame = Frame::from_packet(&inner(true, 0, 0));
-        assert_eq!(encapsulate(&mut frame, &OUTER), Err(CannotEncapsulate::Expired));
-        let mut big = inner(true, 0, 64);
-        big.resize(PACKET_MAX, 0);
-        big[2..4].copy_from_slice(&u16::MAX.to_be_bytes());
-        let mut frame = Frame::from_packet(&big);
-        assert_eq!(encapsulate(&mut frame, &OUTER), Err(CannotEncapsulate::TooBig));
+    fn ttl_zero_is_refused_and_ttl_one_is_not() {
+        for (ttl, expected) in [(0, Err(CannotEncapsulate::Expired)), (1, Ok(()))] {
+            assert_eq!(encapsulate(&mut Frame::from_packet(&inner(true, 0, ttl)), &OUTER), expected, "{ttl}");
+        }
+    }
+
+    #[test]
+    fn what_fits_into_sixteen_bits_with_its_outer_header_is_wrapped_and_no_more() {
+        for (length, expected) in [
+            (65_515, Ok(())),
+            (65_516, Err(CannotEncapsulate::TooBig)),
+            (PACKET_MAX, Err(CannotEncapsulate::TooBig)),
+        ] {
+            let mut big = inner(true, 0, 64);
+            big.resize(length, 0);
+            big[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+            let mut frame = Frame::from_packet(&big);
+            assert_eq!(encapsulate(&mut frame, &OUTER), expected, "{length}");
+            if expected.is_ok() {
+                assert_eq!(Ipv4::parse(frame.packet()).unwrap().total_length(), PACKET_MAX);
+            }
+        }
+    }
+
+    #[test]
+    fn what_is_no_packet_and_what_has_no_headroom_is_refused() {
+        let mut frame = Frame::from_packet(&[0x45; 19]);
+        assert_eq!(encapsulate(&mut frame, &OUTER), Err(CannotEncapsulate::Malformed));
+        for (left, expected) in [(HEADER - 1, Err(CannotEncapsulate::TooBig)), (HEADER, Ok(()))] {
+            let mut frame = Frame::from_packet(&inner(true, 0, 64));
+            let packet = inner(true, 0, 64);
+            frame.prepend(HEADROOM - left).unwrap()[..40].copy_from_slice(&packet);
+            assert_eq!(encapsulate(&mut frame, &OUTER), expected, "{left} bytes of headroom");
+        }
+    }
+
+    #[test]
+    fn nothing_inside_is_a_cut_packet() {
+        let mut alone = inner(true, 0, 64)[..HEADER].to_vec();
+        (alone[3], alone[9]) = (HEADER as u8, protocol::IPIP);
+        assert_eq!(decapsulate(&alone), Err(CannotDecapsulate::Malformed(Malformed::Truncated)));
     }
 
     #[test]
@@ -170,7 +207,21 @@ mod tests {
         encapsulate(&mut frame, &OUTER).unwrap();
         let taken = decapsulate(frame.packet()).unwrap();
         assert_eq!(&frame.packet()[taken.inner.clone()], packet);
-        assert_eq!(taken.outer_source.to_string(), "172.25.3.1");
+        assert_eq!(
+            (taken.outer_source, taken.outer_destination),
+            (OUTER.source.into(), OUTER.destination.into())
+        );
+        assert_eq!(taken.outer_tos, 3);
+    }
+
+    #[test]
+    fn the_inner_packet_begins_behind_the_options_of_the_outer_one() {
+        let mut packet = inner(true, 0xb9, 64)[..HEADER].to_vec();
+        packet.extend_from_slice(&[1, 1, 1, 0]);
+        packet.extend_from_slice(&inner(false, 0, 9));
+        (packet[0], packet[3], packet[9]) = (0x46, 64, protocol::IPIP);
+        let taken = decapsulate(&packet).unwrap();
+        assert_eq!((taken.inner, taken.outer_tos), (24..64, 0xb9));
     }
 
     #[test]

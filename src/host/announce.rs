@@ -1,4 +1,4 @@
-//! Gratuitous ARP: tells the neighbours of an interface that a VIP is found at its Ethernet address.
+//! Gratuitous ARP: announces to the neighbours of an interface that a VIP is at its Ethernet address.
 //!
 //! ```text
 //!  0            6            12   14                                        42
@@ -6,7 +6,7 @@
 //! ```
 //!
 //! The request form with sender = target = VIP (RFC 5227 §2.3, ARP Announcement): every stack updates its
-//! cache from it. IPv6 has its own form (unsolicited neighbour advertisement), which is not here.
+//! cache from it. IPv6 uses unsolicited neighbour advertisements, which are not implemented here.
 
 use std::io;
 use std::net::Ipv4Addr;
@@ -26,24 +26,24 @@ const ETHERNET_HEADER: usize = 14;
 /// RFC 826 for IPv4 over Ethernet.
 const ARP_LENGTH: usize = 28;
 
-/// `if_arp.h` ARPHRD_ETHER: the one hardware type whose frames are built here.
+/// ARPHRD_ETHER of `if_arp.h`: the only hardware type supported here.
 const HARDWARE_ETHERNET: u16 = 1;
 
-/// RFC 5227 §2.3: ANNOUNCE_NUM. The first goes out at once, the others with the ticks of `follow::TICK`
+/// ANNOUNCE_NUM of RFC 5227 §2.3. The first is sent at once, the others with the ticks of `follow::TICK`
 /// (ANNOUNCE_INTERVAL is 2 s).
 pub const ANNOUNCEMENTS: u8 = 2;
 
 /// Sends one gratuitous ARP for each VIP on the Ethernet interface named `interface`.
 ///
-/// Blocks for some milliseconds: closing a packet socket waits for the kernel's readers. Needs CAP_NET_RAW. Refuses
-/// interfaces without an Ethernet address.
+/// Blocks for some milliseconds, because closing a packet socket waits for readers in the kernel. Needs
+/// CAP_NET_RAW. Refuses interfaces without an Ethernet address.
 pub fn announce(interface: &str, vips: &[Ipv4Addr]) -> Result<(), HostError> {
     let failed = |error: io::Error| HostError::from_io(format!("announce VIPs on {interface}"), &error);
     let link = link_address(interface)?;
     let Some(mac) = link.addr().filter(|_| link.hatype() == HARDWARE_ETHERNET) else {
         return Err(HostError::NoHardwareAddress(interface.to_owned()));
     };
-    // Protocol 0: a packet socket that only sends and is handed nothing (packet(7)).
+    // Protocol 0: a packet socket that only sends and receives nothing (packet(7)).
     let socket = Socket::new(Domain::PACKET, Type::RAW, None).map_err(failed)?;
     for vip in vips {
         let frame = gratuitous_arp(mac, *vip);
@@ -52,7 +52,8 @@ pub fn announce(interface: &str, vips: &[Ipv4Addr]) -> Result<(), HostError> {
     Ok(())
 }
 
-/// Where a packet socket sends to. The kernel's own answer, since a `LinkAddr` cannot be built from parts safely.
+/// The address for a packet socket. It comes from the kernel, because a `LinkAddr` cannot be built safely
+/// from its parts.
 fn link_address(interface: &str) -> Result<LinkAddr, HostError> {
     let all = getifaddrs().map_err(|errno| HostError::from_io("list the interfaces", &errno.into()))?;
     all.filter(|entry| entry.interface_name == interface)

@@ -1,4 +1,4 @@
-//! The ledger of what was changed on the host: makes, checks, repairs and undoes.
+//! The ledger of changes on the host: makes, checks, repairs and undoes them.
 
 mod change;
 mod observed;
@@ -14,10 +14,10 @@ pub use observed::{Observed, Presence};
 use super::error::HostError;
 use super::netlink::Netlink;
 
-/// The pause after the first repair of a setting; it doubles with each further one.
+/// The pause after the first repair of a change; it doubles with each further one.
 const REPAIR_PAUSE: Duration = Duration::from_secs(10);
 
-/// The longest pause between two repairs of the same setting. One that held this long counts as settled.
+/// The longest pause between two repairs of the same change. A change that held this long counts as settled.
 const REPAIR_PAUSE_MAX: Duration = Duration::from_secs(600);
 
 /// Whether the ledger may touch the host.
@@ -25,21 +25,21 @@ const REPAIR_PAUSE_MAX: Duration = Duration::from_secs(600);
 pub enum HostChanges {
     #[default]
     Make,
-    /// `--no-host-changes`: nothing is changed; [`Changes::commands`] says what would be needed.
+    /// `--no-host-changes`: change nothing; [`Changes::commands`] returns the commands that are needed.
     Print,
 }
 
-/// One line of the ledger.
+/// One entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
     pub change: Change,
-    /// Made here (or by a killed predecessor), hence undone at the end.
+    /// Made by this daemon or a killed predecessor, hence undone at the end.
     pub is_ours: bool,
-    /// It was there before, with our protocol number.
+    /// It existed before, with this program's protocol number.
     is_adopted: bool,
-    /// The host is as the change wants it, as far as was last seen.
+    /// Whether the host was as the change wants it when last checked.
     pub is_in_force: bool,
-    /// A sysctl's value before ours.
+    /// A sysctl's previous value.
     previous: Option<i64>,
     repairs: u32,
     repaired_at: Option<Instant>,
@@ -51,7 +51,7 @@ impl Entry {
     }
 }
 
-/// What a daemon needs of its host, in the order it was made.
+/// The changes that a daemon needs on its host, in the order in which they were made.
 pub struct Changes {
     netlink: Netlink,
     mode: HostChanges,
@@ -63,12 +63,12 @@ impl Changes {
         Changes { netlink, mode, entries: Vec::new() }
     }
 
-    /// Brings the host to `wanted`: first makes what is missing, in the order given, then undoes what is
-    /// wanted no longer, newest first. What is already so is noted and left alone at the end.
+    /// Brings the host to `wanted`: first makes what is missing, in the order given, then undoes what is no
+    /// longer wanted, newest first. What exists already is recorded and left alone at the end.
     ///
-    /// Stops at the first change that fails; those before it stay in force and in the ledger.
+    /// Stops at the first change that fails; earlier ones stay in force and in the ledger.
     pub async fn settle(&mut self, wanted: &[Change]) -> Result<(), HostError> {
-        // Thousands of VIPs are twice as many changes: each is looked up, not searched for.
+        // Thousands of VIPs need twice as many changes, so each is looked up by hash.
         let made: HashSet<&Change> = self.entries.iter().map(|entry| &entry.change).collect();
         let missing: Vec<&Change> = wanted.iter().filter(|change| !made.contains(change)).collect();
         if !missing.is_empty() {
@@ -89,8 +89,8 @@ impl Changes {
         Ok(())
     }
 
-    /// Looks whether everything is still as made, warns about what is not and puts it right. A setting that
-    /// is taken away again and again is repaired at growing intervals.
+    /// Checks that every change is still in force, warns about those that are not and repairs them. A change
+    /// that is undone again and again is repaired at growing intervals.
     pub async fn audit(&mut self) {
         let changes: Vec<&Change> = self.entries.iter().map(|entry| &entry.change).collect();
         let observed = match Observed::look(&self.netlink, &changes).await {
@@ -109,7 +109,7 @@ impl Changes {
             }
             match self.mode {
                 HostChanges::Print if was_in_force => {
-                    tracing::warn!("host: {} is gone; needed: {}", entry.change, entry.change.command());
+                    tracing::warn!("host: {} is missing; run: {}", entry.change, entry.change.command());
                 }
                 HostChanges::Print => {}
                 HostChanges::Make => self.repair(index).await,
@@ -117,21 +117,21 @@ impl Changes {
         }
     }
 
-    /// Starts the pauses between repairs afresh: a device came up again, and what the kernel took from it
-    /// while it was down is to be put right at once.
+    /// Resets the pauses between repairs: after a device has come up again, everything that the kernel
+    /// removed while it was down is to be repaired at once.
     pub fn forget_repairs(&mut self) {
         for entry in &mut self.entries {
             (entry.repairs, entry.repaired_at) = (0, None);
         }
     }
 
-    /// Goes on with another connection, because the former one broke.
+    /// Continues with another connection, because the previous one broke.
     pub fn reconnect(&mut self, netlink: Netlink) {
         self.netlink = netlink;
     }
 
-    /// Undoes what was made here and leaves what was adopted: a start that fails may have met a living daemon's
-    /// settings instead of a killed one's.
+    /// Undoes what was made here and leaves what was adopted: a start that fails may have found the settings
+    /// of a running daemon, not of a killed one.
     pub async fn undo_made(&mut self) {
         self.entries.retain(|entry| !entry.is_adopted);
         self.undo_all().await;
@@ -144,7 +144,7 @@ impl Changes {
         }
     }
 
-    /// Every change the daemon depends on, in the order made.
+    /// Every change the daemon depends on, in the order in which they were made.
     pub fn entries(&self) -> &[Entry] {
         &self.entries
     }
@@ -153,7 +153,7 @@ impl Changes {
         self.entries.iter().any(|entry| entry.change == *change)
     }
 
-    /// The commands that would bring about what is not in force; with [`HostChanges::Make`] as a rule none.
+    /// The commands for every change that is not in force; with [`HostChanges::Make`] usually none.
     pub fn commands(&self) -> Vec<String> {
         self.entries.iter().filter(|entry| !entry.is_in_force).map(|entry| entry.change.command()).collect()
     }
@@ -177,13 +177,13 @@ impl Changes {
             repairs: 0,
             repaired_at: None,
         };
-        // Absent settings of an absent device cannot be read either; `Print` then still says what is needed.
+        // Settings of an absent device cannot be read either; with `Print` the commands are still needed.
         let presence = match (observed.presence(change), self.mode) {
             (Err(_), HostChanges::Print) => Presence::Absent,
             (presence, _) => presence?,
         };
         match (presence, self.mode) {
-            (Presence::Foreign, _) => tracing::info!("host: {change} was already there"),
+            (Presence::Foreign, _) => tracing::info!("host: {change} exists already"),
             (Presence::Ours, mode) => {
                 tracing::info!("host: adopted {change}");
                 entry.is_ours = mode == HostChanges::Make;
@@ -221,19 +221,20 @@ impl Changes {
         let pause = entry.pause().as_secs();
         match entry.change.apply(&self.netlink).await {
             Ok(found) => {
-                // What stood there before the daemon came is what undo restores, not what somebody set since.
+                // Undo restores the value from before the daemon started, not one that was set in the
+                // meantime.
                 if !entry.is_ours {
                     entry.previous = found;
                 }
                 (entry.is_ours, entry.is_in_force) = (true, true);
                 tracing::warn!(
-                    "host: somebody undid {}{}; put right, and again in {pause} s at the earliest",
+                    "host: {} was undone by the kernel or another program{}; restored (next attempt no sooner than {pause} s)",
                     entry.change,
                     found.map(|value| format!(" (found {value})")).unwrap_or_default()
                 );
             }
             Err(error) => {
-                tracing::warn!("host: {} is gone and cannot be put right: {error}", entry.change);
+                tracing::warn!("host: {} is missing and cannot be restored: {error}", entry.change);
             }
         }
     }
@@ -250,7 +251,7 @@ impl Changes {
             },
             Ok(Some(why)) => tracing::info!("host: left {change}: {why}"),
             Err(error) if error.is_gone() => tracing::info!("host: {change} was gone already"),
-            Err(error) => tracing::warn!("host: {change} stays behind: {error}"),
+            Err(error) => tracing::warn!("host: could not remove {change}: {error}"),
         }
     }
 }

@@ -1,4 +1,4 @@
-//! The director's host: every VIP is led to the TUN device, and ARP for it is answered.
+//! The director's host: routes every VIP to the TUN device and answers ARP for it.
 //!
 //! ```text
 //! VIP is            captured by                                        ARP answered through
@@ -6,12 +6,12 @@
 //! local             rule    iif eth0 lookup 7690; VIP/32 dev lvsd0 there  proxy neighbour
 //! ```
 //!
-//! A captured local VIP needs the proxy entry too: the kernel's ARP looks the VIP up as if it were a packet
-//! that arrived on the interface (`arp_process`), finds the TUN device, and would stay silent.
+//! A captured local VIP needs the proxy entry too: the kernel's ARP looks up the VIP like a packet that
+//! arrived on the interface (arp_process()), finds the TUN device, and would not answer.
 //!
-//! The interface becomes a forwarding one, for packets of any destination; whoever does not want a router
-//! there filters. The kernel switches its LRO off with that, and not on again (`dev_disable_lro`). Of the
-//! settings for `all`, only `send_redirects` is ever written.
+//! The interface forwards packets of any destination from then on; an operator who does not want a router
+//! there must filter. The kernel also turns its LRO off and does not turn it on again (dev_disable_lro()). Of
+//! the settings for `all`, only `send_redirects` is ever written.
 
 mod settings;
 
@@ -31,7 +31,7 @@ pub use settings::{Announce, Capture, CaptureMode};
 /// What a director needs to know about its host.
 #[derive(Debug, Clone)]
 pub struct DirectorHostOptions {
-    /// The interface where packets for the VIPs arrive.
+    /// The interface on which packets for the VIPs arrive.
     pub interface: String,
     /// The TUN device; it exists and is up.
     pub tun: String,
@@ -41,18 +41,18 @@ pub struct DirectorHostOptions {
     pub changes: HostChanges,
 }
 
-/// One VIP and how it is handled at the moment.
+/// One VIP and its present state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VipState {
     pub is_local: bool,
     pub capture: Capture,
-    /// ARP for it is answered.
+    /// Whether the host answers ARP for it.
     pub is_answered: bool,
-    /// Gratuitous ARPs still to be sent.
+    /// The number of gratuitous ARPs still to send.
     announcements: u8,
 }
 
-/// The host of a running director. Drop without [`DirectorHost::stop`] leaves the changes in place.
+/// The host of a running director. Dropping it without [`DirectorHost::stop`] leaves the changes in place.
 pub struct DirectorHost {
     options: DirectorHostOptions,
     netlink: Netlink,
@@ -61,15 +61,15 @@ pub struct DirectorHost {
     interface: Device,
     tun: Device,
     vips: BTreeMap<Ipv4Addr, VipState>,
-    /// Both devices are up, as far as was last seen.
+    /// Whether both devices were up when last checked.
     is_up: bool,
     is_interface_missing: bool,
-    /// What was last complained about, so that a lasting trouble is said once.
+    /// The last reported problem, so that a lasting one is logged only once.
     complaint: Option<String>,
 }
 
 impl DirectorHost {
-    /// Makes the host ready and follows it from then on. If anything fails, what was changed is undone again.
+    /// Prepares the host and follows it from then on. If anything fails, all changes are undone.
     ///
     /// Needs a tokio runtime with timers, CAP_NET_ADMIN, and CAP_NET_RAW for announcements.
     pub async fn start(options: DirectorHostOptions) -> Result<DirectorHost, HostError> {
@@ -79,7 +79,7 @@ impl DirectorHost {
             (Err(HostError::NoInterface(name)), HostChanges::Print) => Device { name, index: 0 },
             (tun, _) => Device::from(&tun?),
         };
-        // Subscribed before the first look, so that nothing falls between the two.
+        // Subscribed before the first query, so that no change is missed in between.
         let follower = Follower::open()?;
         let changes = Changes::new(netlink.clone(), options.changes);
         let wanted = options.vips.clone();
@@ -112,7 +112,7 @@ impl DirectorHost {
         Ok(host)
     }
 
-    /// Waits for something to look into. Cancel-safe: made for `tokio::select!`, with
+    /// Waits for a reason to check the host. Cancel-safe: made for `tokio::select!`, with
     /// [`DirectorHost::on_notice`] in the arm's body.
     pub async fn wait(&mut self) -> Notice {
         let DirectorHost { follower, vips, interface, tun, .. } = self;
@@ -130,8 +130,8 @@ impl DirectorHost {
             .await
     }
 
-    /// Follows the host: changes over between route and rule, puts right what somebody undid, repeats
-    /// announcements. Failures are logged; the next notice tries again. Not cancel-safe.
+    /// Follows the host: switches VIPs between route and rule, repairs what was undone, repeats announcements. Failures
+    /// are logged; the next notice tries again. Not cancel-safe.
     pub async fn on_notice(&mut self, notice: Notice) {
         let Err(error) = self.follow(notice).await else {
             self.complaint = None;
@@ -150,7 +150,7 @@ impl DirectorHost {
         }
     }
 
-    /// Captures further VIPs; all of them or none.
+    /// Captures more VIPs: all of them or none.
     pub async fn add_vips(&mut self, vips: &[IpAddr]) -> Result<(), HostError> {
         let mut added = Vec::new();
         for vip in vips {
@@ -165,7 +165,7 @@ impl DirectorHost {
         self.vips.extend(added.iter().copied());
         if let Err(error) = self.settle().await {
             added.iter().for_each(|(vip, _)| _ = self.vips.remove(vip));
-            // Takes back the part that did succeed.
+            // Undoes the part that succeeded.
             self.settle().await?;
             return Err(error);
         }
@@ -176,26 +176,26 @@ impl DirectorHost {
         Ok(())
     }
 
-    /// Leaves VIPs alone from here on. One that is not captured is no error.
+    /// Releases VIPs. A VIP that is not captured is not an error.
     pub async fn remove_vips(&mut self, vips: &[IpAddr]) -> Result<(), HostError> {
         let mut is_any = false;
         for vip in vips {
             if self.vips.remove(&ipv4_of(*vip)?).is_some() {
-                tracing::info!("host: VIP {vip} is captured no longer");
+                tracing::info!("host: VIP {vip} is no longer captured");
                 is_any = true;
             }
         }
         if is_any { self.settle().await } else { Ok(()) }
     }
 
-    /// The source address, device and path MTU the kernel would use towards a real server; refuses real
+    /// The source address, device and path MTU that the kernel would use for a real server; refuses real
     /// servers that cannot work on this host (see [`check_way`]).
     pub async fn outer_source(&self, rip: IpAddr) -> Result<OuterSource, HostError> {
         let vips: Vec<IpAddr> = self.vips.keys().map(|vip| IpAddr::V4(*vip)).collect();
         check_way(&self.netlink.way_to(rip).await?, &vips, &self.tun.name)
     }
 
-    /// The VIPs and how each is handled.
+    /// The VIPs and their states.
     pub fn vips(&self) -> &BTreeMap<Ipv4Addr, VipState> {
         &self.vips
     }
@@ -224,10 +224,11 @@ impl DirectorHost {
                 state.announcements = before.announcements;
             }
             if before.is_local != state.is_local {
-                let news =
-                    if state.is_local { "became a local address" } else { "ceased to be a local address" };
-                let was = before.capture;
-                tracing::info!("host: VIP {vip} {news}; captured by {} (was by {was})", state.capture);
+                let news = if state.is_local { "is now" } else { "is no longer" };
+                tracing::info!("host: VIP {vip} {news} a local address");
+            }
+            if before.capture != state.capture {
+                tracing::info!("host: VIP {vip} is now captured by {}", state.capture);
             }
             self.vips.insert(vip, state);
         }
@@ -237,13 +238,13 @@ impl DirectorHost {
         Ok(())
     }
 
-    /// Takes note of devices that were made again or came up again. False while the interface does not exist.
+    /// Detects devices that were recreated or came up again. False while the interface does not exist.
     async fn follow_devices(&mut self) -> Result<bool, HostError> {
         let interface = match self.netlink.interface(&self.options.interface).await {
             Ok(interface) => interface,
             Err(error @ HostError::NoInterface(_)) => {
                 if !std::mem::replace(&mut self.is_interface_missing, true) {
-                    tracing::warn!("host: {error}; waiting for it");
+                    tracing::warn!("host: {error}; waiting until it appears");
                 }
                 return Ok(false);
             }
@@ -255,8 +256,8 @@ impl DirectorHost {
         self.interface = Device::from(&interface);
         self.is_interface_missing = false;
         if is_new || (!was_up && self.is_up) {
-            // The kernel takes proxy neighbours from a device that goes down, and routes; the neighbours may
-            // be other ones.
+            // When a device goes down, the kernel removes its proxy neighbours and routes; the neighbours
+            // themselves may have changed.
             self.changes.forget_repairs();
             for state in self.vips.values_mut().filter(|state| state.is_answered) {
                 state.announcements = ANNOUNCEMENTS;
@@ -283,7 +284,7 @@ impl DirectorHost {
         self.changes.settle(&wanted).await
     }
 
-    /// The first announcement of a VIP goes out at once, further ones with the ticks.
+    /// The first announcement of a VIP is sent at once, the others with the ticks.
     async fn send_announcements(&mut self, notice: Notice) {
         if self.options.changes == HostChanges::Print || !self.is_up {
             return;
@@ -306,17 +307,17 @@ impl DirectorHost {
             Err(error) => tracing::warn!("host: {error}"),
         });
         if let Err(error) = announced.await {
-            tracing::error!("host: announcing VIPs: {error}");
+            tracing::error!("host: cannot announce VIPs: {error}");
         }
     }
 
-    /// Removes what a killed predecessor left for VIPs that are served no longer.
+    /// Removes what a killed predecessor left for VIPs that are no longer served.
     async fn sweep_leftovers(&mut self) {
         if self.options.changes == HostChanges::Print {
             return;
         }
         if let Err(error) = self.sweep().await {
-            tracing::warn!("host: cannot sweep up after a killed daemon: {error}");
+            tracing::warn!("host: cannot clean up after a killed daemon: {error}");
         }
     }
 
@@ -326,7 +327,7 @@ impl DirectorHost {
             let is_leftover = proxy.protocol == PROTOCOL
                 && proxy.index == interface.index
                 && !self.vips.contains_key(&proxy.address);
-            // Another director on the same interface has its route, or the VIP as an address.
+            // Another director on the same interface has a route for it, or the VIP as an address.
             if is_leftover && !self.netlink.is_captured_or_local(proxy.address).await? {
                 self.netlink.delete_proxy(proxy.address, proxy.index).await?;
                 tracing::info!("host: removed proxy neighbour {} left by a killed daemon", proxy.address);
@@ -349,7 +350,7 @@ fn ipv4_of(vip: IpAddr) -> Result<Ipv4Addr, HostError> {
     match vip {
         IpAddr::V4(vip) => Ok(vip),
         IpAddr::V6(_) => Err(HostError::Refused(format!(
-            "VIP {vip} cannot be captured: only IPv4 VIPs are supported; remove it or give an IPv4 address"
+            "VIP {vip} cannot be captured: only IPv4 VIPs are supported; remove it or use an IPv4 address"
         ))),
     }
 }

@@ -4,24 +4,24 @@ use std::io;
 
 use nix::errno::Errno;
 
-/// A failed reading or change of the host's network settings.
+/// A failed query or change of the host's network settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
     #[error("interface {0} does not exist; `ip link` lists those that do")]
     NoInterface(String),
     #[error(
-        "interface {0} has no Ethernet address, so it can announce nothing; choose the interface of the clients' network or announce = \"never\""
+        "interface {0} has no Ethernet address, so it cannot announce VIPs; choose the interface of the clients' network or announce = \"never\""
     )]
     NoHardwareAddress(String),
-    /// The kernel's answer to a netlink request; `what` says what was tried, on which object.
+    /// The kernel's answer to a netlink request; `what` names the attempt and its object.
     #[error("cannot {what}: {}{}", errno.desc(), advice(*errno))]
     Netlink { what: String, errno: Errno },
-    /// The netlink connection itself broke, or answered something that is no answer.
+    /// The netlink connection broke, or returned an invalid answer.
     #[error("cannot {what}: {why}; restart the daemon if this repeats")]
     Connection { what: String, why: String },
     #[error("cannot {what} {path}: {}{}", errno.desc(), sysctl_advice(*errno))]
     Sysctl { what: &'static str, path: String, errno: Errno },
-    /// What was asked cannot work on this host; the text says why and what to do.
+    /// The request cannot work on this host; the text says why and what to do.
     #[error("{0}")]
     Refused(String),
 }
@@ -32,7 +32,7 @@ impl HostError {
         matches!(self, HostError::Netlink { errno: Errno::EEXIST, .. })
     }
 
-    /// The object, or the device it lived on, exists no longer: nothing is left to undo.
+    /// The object, or the device it was on, no longer exists: there is nothing left to undo.
     pub fn is_gone(&self) -> bool {
         match self {
             HostError::Netlink { errno, .. } => {
@@ -47,7 +47,7 @@ impl HostError {
         }
     }
 
-    /// An error of the netlink library, with what was tried ("add route 10.0.0.1/32 dev lvsd0").
+    /// An error of the netlink library, with the attempt ("add route 10.0.0.1/32 dev lvsd0").
     pub fn from_netlink(what: impl Into<String>, error: rtnetlink::Error) -> HostError {
         let what = what.into();
         match error {
@@ -71,9 +71,9 @@ impl HostError {
 fn advice(errno: Errno) -> &'static str {
     match errno {
         Errno::EPERM | Errno::EACCES => "; run as root or with CAP_NET_ADMIN and CAP_NET_RAW",
-        Errno::EEXIST => "; another one is in its place: remove it or choose another VIP",
+        Errno::EEXIST => "; a different one exists: remove it or choose another VIP",
         Errno::ENETDOWN => "; the device is down: `ip link set DEVICE up`",
-        Errno::ENETUNREACH | Errno::EHOSTUNREACH => "; no route leads there: add one",
+        Errno::ENETUNREACH | Errno::EHOSTUNREACH => "; there is no route to it: add one",
         _ => "",
     }
 }
@@ -81,7 +81,7 @@ fn advice(errno: Errno) -> &'static str {
 fn sysctl_advice(errno: Errno) -> &'static str {
     match errno {
         Errno::EROFS | Errno::EACCES | Errno::EPERM => {
-            "; run as root, and in a container make /proc/sys/net writable or set it on the host"
+            "; run as root, and in a container make /proc/sys/net writable or set the value on the host"
         }
         _ => "",
     }

@@ -1,5 +1,5 @@
-//! What happens on the host while a daemon runs: address, link, route and rule changes as they come, and a
-//! tick for what the kernel does not announce (sysctls, proxy neighbours).
+//! Changes of the host while a daemon runs: addresses, links, routes and rules as the kernel announces them,
+//! and a tick for what it does not announce (sysctls, proxy neighbours).
 
 use std::future;
 use std::net::IpAddr;
@@ -15,10 +15,10 @@ use tokio::time::{Interval, MissedTickBehavior, interval};
 use super::error::HostError;
 use super::netlink::{Route, Task, address_of, interface_of, route_of};
 
-/// RFC 5227 §1.1 ANNOUNCE_INTERVAL: repeated announcements go out with the ticks.
+/// ANNOUNCE_INTERVAL of RFC 5227 §1.1: repeated announcements are sent with the ticks.
 pub const TICK: Duration = Duration::from_secs(2);
 
-/// Something to look into; which of them it was only decides whether repeated work is due.
+/// A reason to check the host; its kind only decides whether repeated work is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
     Changed,
@@ -28,14 +28,14 @@ pub enum Notice {
 /// One message of the kernel.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Event {
-    /// An address came or went.
+    /// An address was added or removed.
     Address(IpAddr),
-    /// A link came, went or changed its flags.
+    /// A link was added or removed, or changed its flags.
     Link(String),
     RouteCame(Route),
     RouteGone(Route),
     Rule,
-    /// The kernel had more to say than there was room for.
+    /// The socket overflowed, and messages of the kernel were lost.
     Lost,
 }
 
@@ -49,7 +49,7 @@ pub struct Follower {
 }
 
 impl Follower {
-    /// Subscribes; the task runs on the present tokio runtime.
+    /// Subscribes; the task runs on the current tokio runtime.
     pub fn open() -> Result<Follower, HostError> {
         let groups = [
             MulticastGroup::Link,
@@ -69,8 +69,8 @@ impl Follower {
         })
     }
 
-    /// Waits until something `is_relevant` happened, or a tick is due. Several events at once make one notice.
-    /// Cancel-safe.
+    /// Waits until an event that `is_relevant` occurs, or a tick is due. Several events at once make one
+    /// notice. Cancel-safe.
     pub async fn wait(&mut self, is_relevant: impl Fn(&Event) -> bool) -> Notice {
         loop {
             let message = async {
@@ -91,7 +91,7 @@ impl Follower {
         }
     }
 
-    /// The kernel's messages ended; only ticks are left. Opening another one helps.
+    /// The kernel's messages have ended, so only ticks are left; a new follower is needed.
     pub fn is_deaf(&self) -> bool {
         self.messages.is_none()
     }
@@ -103,7 +103,7 @@ impl Follower {
     ) -> bool {
         let Some(message) = message else {
             tracing::warn!(
-                "host: the kernel's change messages ended; looking every {} s instead",
+                "host: the kernel's change messages ended; checking every {} s instead",
                 TICK.as_secs()
             );
             self.messages = None;
@@ -113,7 +113,7 @@ impl Follower {
     }
 
     fn drain(&mut self) {
-        // A notice makes its receiver look at everything, so what waits behind it needs no notice of its own.
+        // The receiver of a notice checks everything, so queued messages need no notice of their own.
         while let Some(messages) = &mut self.messages
             && let Some(next) = messages.next().now_or_never()
         {

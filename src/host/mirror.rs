@@ -4,12 +4,12 @@
 //! main                                          copy
 //! default via 172.25.3.254 dev eth0             the same, advmss 1440
 //! 172.25.3.0/24 dev eth0 scope link             the same, advmss 1440
-//! blackhole 10.0.0.0/8                          throw 10.0.0.0/8: as main has it
+//! blackhole 10.0.0.0/8                          throw 10.0.0.0/8: continue in main
 //! ```
 //!
-//! A destination that main has and the copy has not would be sent the way of a shorter prefix. So what is no
-//! unicast route, or what the kernel will not take a second time, becomes a `throw` route: the lookup leaves the
-//! table there and goes on to main.
+//! A destination that main has and the copy lacks would follow a shorter prefix. So every route that is not
+//! unicast, or that the kernel would not accept a second time, becomes a `throw` route: the lookup leaves the
+//! table there and continues in main.
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
@@ -24,32 +24,32 @@ use rtnetlink::packet_route::route::{
 use super::PROTOCOL;
 use super::netlink::{Interface, ip_of};
 
-/// Devices by index, as far as they are known.
+/// The known devices by index.
 pub type Interfaces = BTreeMap<u32, Interface>;
 
-/// What the kernel allows one of in a table, if asked to replace: destination, prefix length, TOS, priority.
+/// The key of a route for replacement, unique in a table: destination, prefix length, TOS, priority.
 pub type Key = (Ipv4Addr, u8, u8, u32);
 
 /// One route of the copy.
 #[derive(Debug, Clone)]
 pub struct Copied {
-    /// In the form of [`normal`].
+    /// In the form that [`normal`] returns.
     message: RouteMessage,
     pub table: u32,
-    /// `ip route add` and this makes it.
+    /// The arguments of `ip route add` that make this route.
     pub words: String,
 }
 
 impl PartialEq for Copied {
     fn eq(&self, other: &Copied) -> bool {
-        // The words follow the devices' names, which may change while the route does not.
+        // The words contain device names, which may change while the route does not.
         self.table == other.table && self.message == other.message
     }
 }
 
 impl Eq for Copied {}
 
-/// What is equal has the same table and key.
+/// Equal routes have the same table and key.
 impl std::hash::Hash for Copied {
     fn hash<H: std::hash::Hasher>(&self, state: &mut H) {
         (self.table, self.key()).hash(state);
@@ -66,31 +66,31 @@ impl Copied {
         key(&self.message)
     }
 
-    /// Is this what a dump of the table says?
+    /// Whether a dump of the table shows this route.
     pub fn is(&self, dumped: &RouteMessage) -> bool {
         self.message == normal(dumped)
     }
 
-    /// The route as the kernel is asked to make it.
+    /// The message that asks the kernel to make the route.
     pub fn message(&self) -> RouteMessage {
         in_table(self.message.clone(), self.table)
     }
 
-    /// The `throw` route that stands in for it.
+    /// The `throw` route that replaces it.
     pub fn throw(&self) -> RouteMessage {
         in_table(throw(&self.message), self.table)
     }
 }
 
-/// A dumped route as it is deleted again from the table.
+/// The message that deletes a dumped route from the table.
 pub fn deletion(dumped: &RouteMessage, table: u32) -> RouteMessage {
     in_table(normal(dumped), table)
 }
 
-/// The copy of `main` for a table: `mss` on every route, lowered to what the route's own devices and metrics
-/// announce if `is_capped`, and never above an MSS that the route had already.
+/// The copy of `main` for a table: `mss` on every route, lowered if `is_capped` to what the kernel would
+/// announce for the route's own devices and metrics, and never above an MSS that the route already had.
 ///
-/// Routes on the link come first, as gateways are looked for there.
+/// Routes on the link come first, because gateways are resolved through them.
 pub fn copies(
     main: &[RouteMessage],
     table: u32,
@@ -100,7 +100,7 @@ pub fn copies(
 ) -> Vec<Copied> {
     let mut by_key = BTreeMap::new();
     for route in main.iter().filter(|route| !route.header.flags.contains(RouteFlags::Dead)) {
-        // Of several with one key the kernel takes the first.
+        // The kernel uses the first of several routes with the same key.
         by_key.entry(key(route)).or_insert(route);
     }
     let copy = |route: &RouteMessage| {
@@ -116,7 +116,7 @@ pub fn copies(
     copies
 }
 
-/// The indices of the devices that a route leaves by.
+/// The indices of the devices that a route uses.
 pub fn devices(route: &RouteMessage) -> impl Iterator<Item = u32> {
     route.attributes.iter().flat_map(|attribute| match attribute {
         RouteAttribute::Oif(index) => vec![*index],
@@ -138,14 +138,15 @@ pub fn key(route: &RouteMessage) -> Key {
     key
 }
 
-/// A route without what the kernel says of its state, and without its table, in one order.
+/// A route in canonical order, without its table and without the state that the kernel reports.
 fn normal(route: &RouteMessage) -> RouteMessage {
     let mut route = route.clone();
-    // The others are said, never set: with `Dead` or `Linkdown` a route is refused (fib_create_info).
+    // The kernel reports the other flags but does not accept them: it refuses a route with `Dead` or
+    // `Linkdown` (fib_create_info()).
     route.header.flags &= RouteFlags::Onlink;
     route.header.table = 0;
     route.header.protocol = PROTOCOL.into();
-    // A next hop object stands for all of these, and both together are refused (rtm_to_fib_config).
+    // A next hop object replaces all of these, and the kernel refuses both together (rtm_to_fib_config()).
     let has_object = route.attributes.iter().any(|a| matches!(a, RouteAttribute::NhId(_)));
     if has_object {
         route.header.flags = RouteFlags::empty();
@@ -196,9 +197,9 @@ fn with_mss(mut route: RouteMessage, mss: u32) -> RouteMessage {
     route
 }
 
-/// The MSS that the kernel announces along a route without the metric (`ipv4_default_advmss`).
+/// The MSS that the kernel announces on a route without the metric (ipv4_default_advmss()).
 fn announced_by_itself(route: &RouteMessage, interfaces: &Interfaces) -> u32 {
-    /// Of the IPv4 and the TCP header.
+    /// The IPv4 and the TCP header.
     const HEADERS: u32 = 40;
     let devices = devices(route).filter_map(|index| interfaces.get(&index)).map(|interface| interface.mtu);
     let metrics =
@@ -219,7 +220,7 @@ fn in_table(mut route: RouteMessage, table: u32) -> RouteMessage {
     route
 }
 
-/// A route in the words of `ip route`, as far as these matter to a reader.
+/// A route in the words of `ip route`, as far as a reader needs them.
 fn words(route: &RouteMessage, table: u32, interfaces: &Interfaces) -> String {
     let (destination, prefix_len, tos, priority) = key(route);
     let mut words = if route.header.kind == RouteType::Throw { "throw ".to_owned() } else { String::new() };

@@ -1,5 +1,5 @@
-//! The MSS that this host announces for connections to the VIPs: a table of the daemon's own, for packets that
-//! come from a VIP.
+//! The MSS that this host announces for connections to the VIPs: a routing table of the daemon's own, for
+//! packets sent from a VIP.
 //!
 //! ```text
 //! 0:     lookup local
@@ -7,16 +7,17 @@
 //! 32766: lookup main
 //! ```
 //!
-//! `iif lo` stands for packets that this host makes itself: what it forwards is not touched. The preference is the
-//! last before main, so that every other rule goes first: those with a preference of the kernel's choice are put
-//! before the first one there is behind `local` (`fib_default_rule_pref`), and among equals the older goes first.
+//! `iif lo` matches packets that this host sends itself; forwarded packets are not affected. The preference
+//! is the last one before main, so that every other rule comes first: a rule added without a preference is
+//! placed before the first rule after `local` (fib_default_rule_pref()), and of equal preferences the older
+//! comes first.
 //!
-//! The first rule of a network namespace costs a moment: see [`super::rule`].
+//! The first rule of a network namespace causes a short gap: see [`super::rule`].
 //!
-//! What a killed daemon leaves: the rules and the table. They select what comes from a VIP, which died with the TUN
-//! device, and the kernel sends nothing from an address that the host does not have (`ip_route_output_key_hash_rcu`).
-//! They carry [`PROTOCOL`], and the next start removes them, also with `mss = "off"`. Until then they are in use only
-//! if the VIP is an address of another device too.
+//! A killed daemon leaves the rules and the table. They match packets from a VIP, which disappeared with the
+//! TUN device, and the kernel sends no packet from an address that the host does not have
+//! (ip_route_output_key_hash_rcu()). They carry [`PROTOCOL`], and the next start removes them, also with `mss
+//! = "off"`. Until then they have an effect only if the VIP is an address of another device too.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -34,41 +35,41 @@ use super::mirror::{self, Interfaces};
 use super::netlink::{Netlink, TABLE_MAIN};
 use super::{PROTOCOL, rule};
 
-/// The tables, one for each real server's daemon that runs on this host. See [`super::CAPTURE_TABLE`].
+/// The tables, one for each real server daemon on this host. See [`super::CAPTURE_TABLE`].
 pub const MSS_TABLES: RangeInclusive<u32> = 7691..=7698;
 
-/// The last one before that of main, 32766 (`fib_default_rules_init`).
+/// The last preference before that of main, 32766 (fib_default_rules_init()).
 pub const MSS_PREFERENCE: u32 = 32_765;
 
-/// Routes of main that are copied at most. A host that serves has some, one with containers some hundred; one with
-/// more is a router. To copy a part of them would be wrong: see [`super::mirror`].
+/// Maximum number of copied routes. A typical server has a few, one with containers some hundred; a host with
+/// more is a router. Copying only a part would be wrong: see [`super::mirror`].
 pub const ROUTES_MAX: usize = 1024;
 
-/// IEEE 802.3; stands in while no route leads to a director.
+/// IEEE 802.3; used while there is no route to a director.
 const PATH_MTU_DEFAULT: u32 = 1500;
 
-/// Which MSS to announce.
+/// The MSS to announce.
 #[derive(Debug, Clone)]
 pub enum Mss {
     /// The host's own.
     Off,
-    /// Bytes.
+    /// A fixed number of bytes.
     Fixed(u16),
-    /// What `fitting` says of the smallest MTU on the ways to the directors; no more than the host's own.
+    /// `fitting` of the smallest path MTU to the directors; at most the host's own.
     Auto { directors: Vec<IpAddr>, fitting: fn(u32) -> u16 },
 }
 
-/// The table and what it announces.
+/// The table and the MSS that it announces.
 #[derive(Debug)]
 pub(super) struct MssTable {
     mss: Mss,
-    /// `None`: nothing is announced.
+    /// `None`: no MSS is announced.
     table: Option<u32>,
     announced: u16,
 }
 
 impl MssTable {
-    /// Removes what killed daemons left, and chooses a table that nobody uses.
+    /// Removes what killed daemons left, and chooses an unused table.
     pub async fn open(
         netlink: &Netlink,
         mss: Mss,
@@ -76,13 +77,14 @@ impl MssTable {
         mode: HostChanges,
     ) -> Result<MssTable, HostError> {
         let table = match sweep(netlink, vips, mode).await {
-            // A kernel without tables (CONFIG_IP_MULTIPLE_TABLES) would take a route for any table into main.
+            // A kernel without policy routing (CONFIG_IP_MULTIPLE_TABLES) would add a route for any table to
+            // main.
             Err(HostError::Netlink { errno: Errno::EOPNOTSUPP, .. }) => None,
             table => table?,
         };
         if table.is_none() && !matches!(mss, Mss::Off) {
             tracing::warn!(
-                "host: the MSS stays as it is: tables {} to {} are in use, or the kernel has no policy routing; free one \
+                "host: leaving the MSS unchanged: tables {} to {} are in use, or the kernel has no policy routing; free one \
                  (`ip rule`, `ip route show table all`) or set mss = \"off\"",
                 MSS_TABLES.start(),
                 MSS_TABLES.end()
@@ -96,7 +98,7 @@ impl MssTable {
         self.announced
     }
 
-    /// May this have changed what [`MssTable::wanted`] answers, or what stands in the table?
+    /// Whether this event may have changed the result of [`MssTable::wanted`] or the contents of the table.
     pub fn is_concerned(&self, event: &Event) -> bool {
         let Some(table) = self.table else { return false };
         match event {
@@ -107,7 +109,8 @@ impl MssTable {
         }
     }
 
-    /// The routes and rules as they should be at the moment, in the order to make them: a rule finds its routes.
+    /// The routes and rules that are needed now, in the order in which to make them: the routes before the
+    /// rules.
     pub async fn wanted(
         &mut self,
         netlink: &Netlink,
@@ -116,10 +119,10 @@ impl MssTable {
         let Some(table) = self.table else { return Ok(Vec::new()) };
         let Some(main) = netlink.routes_whole(TABLE_MAIN, ROUTES_MAX).await? else {
             tracing::warn!(
-                "host: the MSS stays as it is: table main has more than {ROUTES_MAX} routes, too many to copy; announce \
-                 it by a route of your own (README.md, MTU) and set mss = \"off\""
+                "host: leaving the MSS unchanged: table main has more than {ROUTES_MAX} routes, too many to copy; announce \
+                 it by a route of your own (docs/mtu.md) and set mss = \"off\""
             );
-            // For good: to look again would be to list them again.
+            // Permanently: another attempt would have to list the routes again.
             (self.table, self.announced) = (None, 0);
             return Ok(Vec::new());
         };
@@ -146,7 +149,7 @@ impl MssTable {
                 Err(_) => {}
             }
         }
-        // A way that is gone for a moment changes nothing.
+        // A route that is missing for a moment changes nothing.
         Ok(match path_mtu {
             None if self.announced > 0 => self.announced,
             path_mtu => fitting(path_mtu.unwrap_or(PATH_MTU_DEFAULT)),
@@ -193,9 +196,11 @@ async fn interfaces_of(netlink: &Netlink, routes: &[RouteMessage]) -> Result<Int
     Ok(interfaces)
 }
 
-/// Removes the rules and routes of daemons that live no longer; answers with the first table that is free then.
+/// Removes the rules and routes of daemons that no longer run; returns the first table that is free after
+/// that.
 ///
-/// A rule belongs to a living daemon if its VIP is an address of this host, and is not one of ours.
+/// A rule belongs to a running daemon if its VIP is an address of this host and not one of this daemon's
+/// VIPs.
 async fn sweep(
     netlink: &Netlink,
     vips: &BTreeSet<Ipv4Addr>,

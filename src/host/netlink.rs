@@ -1,7 +1,7 @@
-//! Questions and changes over rtnetlink: just those the two roles need.
+//! Queries and changes through rtnetlink: only those that the two roles need.
 //!
-//! Every change is acknowledged by the kernel (NLM_F_ACK), so an error is the kernel's own. Dumps are
-//! filtered by the kernel (NETLINK_GET_STRICT_CHK, Linux 4.20): a router's full table is not copied here.
+//! The kernel acknowledges every change (NLM_F_ACK), so an error is the kernel's own. The kernel filters
+//! dumps (NETLINK_GET_STRICT_CHK, Linux 4.20), so a router's full table is not copied here.
 
 mod message;
 mod table;
@@ -26,7 +26,7 @@ use super::error::HostError;
 pub(super) use message::{address_of, interface_of, ip_of, route_of};
 use message::{host_route, proxy_of, route_question};
 
-/// The kernel answers within its system call; this is for an answer that got lost.
+/// The kernel answers within its system call; this is for an answer that was lost.
 const ANSWER_MAX: Duration = Duration::from_secs(1);
 
 /// `rtnetlink.h` RT_TABLE_MAIN.
@@ -36,7 +36,7 @@ pub const TABLE_MAIN: u32 = 254;
 #[derive(Clone)]
 pub struct Netlink {
     handle: Handle,
-    // Never read: its drop ends the connection's task with the last clone.
+    // Never read: dropping the last clone ends the connection's task.
     _task: Arc<Task>,
 }
 
@@ -49,19 +49,19 @@ impl Drop for Task {
     }
 }
 
-/// A network interface as it is now.
+/// The present state of a network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
     pub name: String,
     pub index: u32,
-    /// Bytes of an IP packet.
+    /// In bytes of an IP packet.
     pub mtu: u32,
     pub mac: Option<[u8; 6]>,
-    /// Administratively up, and the other end is there (IFF_UP, IFF_LOWER_UP).
+    /// Administratively up, and the peer is present (IFF_UP, IFF_LOWER_UP).
     pub is_up: bool,
 }
 
-/// The way the kernel would send a packet of this host's own.
+/// How the kernel would route a packet of this host's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct WayTo {
     pub destination: IpAddr,
@@ -71,11 +71,11 @@ pub struct WayTo {
     pub source: Option<IpAddr>,
     pub gateway: Option<IpAddr>,
     pub interface: Interface,
-    /// Bytes: the path MTU the kernel has learned or the route prescribes, else the device's.
+    /// Bytes: the path MTU that the kernel has learned or that the route sets, otherwise the device's MTU.
     pub path_mtu: u32,
 }
 
-/// A route that leaves by a certain device.
+/// A route through a certain device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
     pub destination: Ipv4Addr,
@@ -94,7 +94,7 @@ pub struct Proxy {
 }
 
 impl Netlink {
-    /// Opens the connection; its task runs on the present tokio runtime.
+    /// Opens the connection; its task runs on the current tokio runtime.
     pub fn open() -> Result<Netlink, HostError> {
         let (connection, handle, _) = rtnetlink::new_connection_with_strict_check()
             .map_err(|error| HostError::from_io("open a netlink socket", &error))?;
@@ -159,7 +159,7 @@ impl Netlink {
         .await
     }
 
-    /// The IPv4 routes of any table that leave by the device with this index.
+    /// The IPv4 routes of any table through the device with this index.
     pub async fn routes_by(&self, index: u32) -> Result<Vec<Route>, HostError> {
         let mut question = route_question();
         question.attributes.push(RouteAttribute::Oif(index));
@@ -175,7 +175,7 @@ impl Netlink {
         existing(found.map(|routes| routes.iter().filter_map(route_of).collect()))
     }
 
-    /// Adds `destination`/32 by the device with this index, scope link, protocol [`PROTOCOL`].
+    /// Adds `destination`/32 through the device with this index, scope link, protocol [`PROTOCOL`].
     pub async fn add_route(&self, destination: Ipv4Addr, table: u32, index: u32) -> Result<(), HostError> {
         answered(
             &format!("add route {destination}/32 to table {table}"),
@@ -192,7 +192,7 @@ impl Netlink {
         .await
     }
 
-    /// How the kernel would reach `destination` (RTM_GETROUTE, as `ip route get`).
+    /// How the kernel would route a packet to `destination` (RTM_GETROUTE, as `ip route get`).
     pub async fn way_to(&self, destination: IpAddr) -> Result<WayTo, HostError> {
         let what = || format!("find a route to {destination}");
         let reply = self.lookup(destination, RouteFlags::empty()).await?;
@@ -226,7 +226,8 @@ impl Netlink {
         Ok(way)
     }
 
-    /// Would the host take a packet for `address` as its own? Also true for `local` routes without an address.
+    /// Whether the host would accept a packet for `address` as its own, also because of a `local` route
+    /// without an address.
     pub async fn is_local(&self, address: Ipv4Addr) -> Result<bool, HostError> {
         match self.lookup(address.into(), RouteFlags::empty()).await {
             Ok(reply) => Ok(reply.header.kind == RouteType::Local),
@@ -238,7 +239,7 @@ impl Netlink {
         }
     }
 
-    /// Does the route to `address` carry [`PROTOCOL`], or is it an address of this host?
+    /// Whether the route to `address` carries [`PROTOCOL`], or `address` is one of this host's.
     pub(super) async fn is_captured_or_local(&self, address: Ipv4Addr) -> Result<bool, HostError> {
         match self.lookup(address.into(), RouteFlags::FibMatch).await {
             Ok(reply) => {
@@ -266,20 +267,20 @@ impl Netlink {
         })
     }
 
-    /// The IPv4 rules in the order the kernel goes through them.
+    /// The IPv4 rules in the order in which the kernel evaluates them.
     pub async fn rules(&self) -> Result<Vec<RuleMessage>, HostError> {
         collected("list rules", self.handle.rule().get(IpVersion::V4).execute()).await
     }
 
-    /// Adds a rule behind those of its preference, even if an equal one exists.
+    /// Adds a rule after those of the same preference, even if an equal one exists.
     pub async fn add_rule(&self, rule: RuleMessage) -> Result<(), HostError> {
-        // Not the library's `rule().add()`: it refuses duplicates (NLM_F_EXCL).
+        // The library's `rule().add()` refuses duplicates (NLM_F_EXCL).
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::NewRule(rule));
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK | NLM_F_CREATE;
         self.acknowledged("add a rule", request).await
     }
 
-    /// Deletes the first rule that looks like this one.
+    /// Deletes the first rule that matches this one.
     pub async fn delete_rule(&self, rule: RuleMessage) -> Result<(), HostError> {
         let mut request = NetlinkMessage::from(RouteNetlinkMessage::DelRule(rule));
         request.header.flags = NLM_F_REQUEST | NLM_F_ACK;
@@ -313,7 +314,7 @@ impl Netlink {
         Ok(found.iter().filter_map(proxy_of).collect())
     }
 
-    /// Lets the host answer ARP for `address` on the interface with this index; protocol [`PROTOCOL`].
+    /// Makes the host answer ARP for `address` on the interface with this index; protocol [`PROTOCOL`].
     pub async fn add_proxy(&self, address: Ipv4Addr, index: u32) -> Result<(), HostError> {
         let mut request = self.handle.neighbours().add(index, address.into()).flags(NeighbourFlags::Proxy);
         request.message_mut().attributes.push(NeighbourAttribute::Protocol(PROTOCOL.into()));
@@ -338,7 +339,7 @@ async fn collected<T>(
     answered(what, answers.try_collect()).await
 }
 
-/// An answer in time. One that never comes must not hold up the daemon, which hears no signal meanwhile.
+/// Waits for an answer. One that never comes must not block the daemon, which would miss signals.
 async fn answered<T>(
     what: &str,
     answer: impl Future<Output = Result<T, rtnetlink::Error>>,
@@ -352,7 +353,7 @@ async fn answered<T>(
     }
 }
 
-/// A table or device that does not exist holds nothing.
+/// A missing table or device counts as empty.
 fn existing<T>(found: Result<Vec<T>, HostError>) -> Result<Vec<T>, HostError> {
     match found {
         Err(error) if error.is_gone() => Ok(Vec::new()),

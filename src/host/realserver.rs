@@ -1,14 +1,14 @@
-//! The real server's host: the VIPs are addresses of the TUN device, and nobody on the network hears of them.
+//! The real server's host: the VIPs are addresses of the TUN device, and ARP does not announce them.
 //!
 //! ```text
 //! director ── IPIP ──▶ eth0 ─▶ daemon ─▶ lvsr0 (VIP/32) ─▶ application ─▶ eth0 ──▶ client
 //!                                        ▲ source CIP, routed by eth0: strict rp_filter would drop it
 //! ```
 //!
-//! The MSS announced to the VIPs' clients is the affair of [`super::mss`].
+//! [`super::mss`] sets the MSS announced to the VIPs' clients.
 //!
-//! The TUN device needs the VIP as its address: a device without any drops whatever the loose rp_filter
-//! checks (`__fib_validate_source`, `last_resort`). `accept_local` is not needed.
+//! The TUN device needs the VIP as its address: loose rp_filter drops every packet that it checks on a device
+//! without an address (__fib_validate_source(), label last_resort). `accept_local` is not needed.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -30,7 +30,8 @@ pub struct RealServerHostOptions {
     pub changes: HostChanges,
 }
 
-/// The host of a running real server. Drop without [`RealServerHost::stop`] leaves the sysctls changed.
+/// The host of a running real server. Dropping it without [`RealServerHost::stop`] leaves the sysctls
+/// changed.
 pub struct RealServerHost {
     netlink: Netlink,
     changes: Changes,
@@ -38,14 +39,14 @@ pub struct RealServerHost {
     tun: Device,
     vips: BTreeSet<Ipv4Addr>,
     mss: MssTable,
-    /// What the ledger was brought to last.
+    /// The changes of the last successful settlement.
     settled: Vec<Change>,
-    /// What was last complained about, so that a lasting trouble is said once.
+    /// The last reported problem, so that a lasting one is logged only once.
     complaint: Option<String>,
 }
 
 impl RealServerHost {
-    /// Makes the host ready and follows it from then on. If anything fails, what was changed is undone again.
+    /// Prepares the host and follows it from then on. If anything fails, all changes are undone.
     ///
     /// Needs a tokio runtime with timers, and CAP_NET_ADMIN.
     pub async fn start(options: RealServerHostOptions) -> Result<RealServerHost, HostError> {
@@ -75,7 +76,7 @@ impl RealServerHost {
         Ok(host)
     }
 
-    /// Waits for something to look into. Cancel-safe: made for `tokio::select!`, with
+    /// Waits for a reason to check the host. Cancel-safe: made for `tokio::select!`, with
     /// [`RealServerHost::on_notice`] in the arm's body.
     pub async fn wait(&mut self) -> Notice {
         let RealServerHost { follower, vips, tun, mss, .. } = self;
@@ -89,7 +90,7 @@ impl RealServerHost {
             .await
     }
 
-    /// Follows the host's routes and puts right what somebody undid. Failures are logged; the next notice tries
+    /// Follows the host's routes and repairs what was undone. Failures are logged; the next notice tries
     /// again. Not cancel-safe.
     pub async fn on_notice(&mut self, _notice: Notice) {
         if self.follower.is_deaf() {
@@ -125,7 +126,7 @@ impl RealServerHost {
         settled
     }
 
-    /// Unbinds a VIP. One that is not bound is no error.
+    /// Removes a VIP. A VIP that is not bound is not an error.
     pub async fn remove_vip(&mut self, vip: IpAddr) -> Result<(), HostError> {
         self.vips.remove(&ipv4_of(vip)?);
         self.settle().await
@@ -136,7 +137,7 @@ impl RealServerHost {
         self.netlink.way_to(destination).await
     }
 
-    /// The MSS announced to the VIPs' clients, in bytes; 0 if it is the host's own.
+    /// The MSS announced to the VIPs' clients, in bytes; 0 for the host's own.
     pub fn mss(&self) -> u16 {
         self.mss.announced()
     }
@@ -148,7 +149,7 @@ impl RealServerHost {
 
     /// Undoes everything, newest first.
     pub async fn stop(mut self) {
-        // Rules before the routes they lead to, also before those that came later than the rules.
+        // Removes rules before the routes of their table, even if some routes are newer.
         self.settled.retain(|change| !matches!(change, Change::MssRule { .. }));
         if let Err(error) = self.changes.settle(&self.settled).await {
             tracing::warn!("host: {error}");
@@ -159,7 +160,7 @@ impl RealServerHost {
     async fn settle(&mut self) -> Result<(), HostError> {
         let mut wanted = wanted(&self.tun, &self.vips);
         wanted.extend(self.mss.wanted(&self.netlink, &self.vips).await?);
-        // With a thousand routes it is worth to see first that nothing has changed.
+        // With a thousand routes, a comparison first saves work.
         if wanted != self.settled {
             self.changes.settle(&wanted).await?;
             self.settled = wanted;
@@ -168,13 +169,14 @@ impl RealServerHost {
     }
 }
 
-/// Everything a real server wants of its host, in the order to make it: silence before the address.
+/// Everything a real server needs on its host, in the order in which to make it: ARP is silenced before the
+/// address is added.
 fn wanted(tun: &Device, vips: &BTreeSet<Ipv4Addr>) -> Vec<Change> {
     let sysctls = [
         Sysctl::of_interface("all", "arp_ignore", Wanted::AtLeast(1)),
         Sysctl::of_interface("all", "arp_announce", Wanted::AtLeast(2)),
         Sysctl::of_interface(&tun.name, "rp_filter", Wanted::NotStrict),
-        // A decapsulated packet ends here; it must never travel on (CVE-2020-10136).
+        // A decapsulated packet ends here and must never be forwarded (CVE-2020-10136).
         Sysctl::of_interface(&tun.name, "forwarding", Wanted::Exactly(0)),
     ];
     let addresses = vips.iter().map(|vip| Change::Address { address: *vip, device: tun.clone() });
@@ -185,7 +187,7 @@ fn ipv4_of(vip: IpAddr) -> Result<Ipv4Addr, HostError> {
     match vip {
         IpAddr::V4(vip) => Ok(vip),
         IpAddr::V6(_) => Err(HostError::Refused(format!(
-            "VIP {vip} cannot be bound: only IPv4 VIPs are supported; remove it or give an IPv4 address"
+            "VIP {vip} cannot be bound: only IPv4 VIPs are supported; remove it or use an IPv4 address"
         ))),
     }
 }

@@ -1,55 +1,56 @@
-//! Real servers that cannot work on this host, found before a packet is lost to them. Pure.
+//! Finds real servers that cannot work on this host, before packets to them are lost. Pure.
 
 use std::net::IpAddr;
 
 use super::error::HostError;
 use super::netlink::WayTo;
 
-/// How encapsulated packets for a real server leave this host, as the kernel's routes have it at the moment.
+/// How encapsulated packets for a real server leave this host, by the kernel's present routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct OuterSource {
     /// The source address of the outer header (DIP).
     pub address: IpAddr,
     pub interface: String,
-    /// Bytes of a whole outer packet: the learned path MTU or the device's.
+    /// Bytes of a whole outer packet: the learned path MTU or the device's MTU.
     pub path_mtu: u32,
 }
 
-/// Judges the way to a real server. `vips` are those captured here, `tun` is the name of our device.
+/// Checks the route to a real server. `vips` are those captured here, `tun` is the name of the daemon's own
+/// device.
 ///
-/// Refused: a RIP that is a VIP or an address of this host, and a way that leads through our own capture; in each
-/// case the packet would come back here instead of leaving.
+/// Refuses a RIP that is a VIP or an address of this host, and a route through the director's own capture; in
+/// each case the packet would come back here.
 pub fn check_way(way: &WayTo, vips: &[IpAddr], tun: &str) -> Result<OuterSource, HostError> {
     let rip = way.destination;
     let device = &way.interface.name;
     let refused = |why: String| Err(HostError::Refused(why));
     if vips.contains(&rip) {
         return refused(format!(
-            "real server {rip} is itself a VIP; give the real server's own address as rip"
+            "real server {rip} is itself a VIP; use the real server's own address as rip"
         ));
     }
     if way.is_local {
         return refused(format!(
-            "real server {rip} is an address of this host; a director does not serve: use another host's address"
+            "real server {rip} is an address of this host; a director cannot be a real server: use another host's address"
         ));
     }
     if device == tun {
         return refused(format!(
-            "the route to real server {rip} leaves by {tun}, back into the director; give it a route by a real interface (`ip route get {rip}`)"
+            "the route to real server {rip} leads through {tun}, back into the director; add a route through another interface (`ip route get {rip}`)"
         ));
     }
     if let Some(gateway) = way.gateway.filter(|gateway| vips.contains(gateway)) {
         return refused(format!(
-            "the route to real server {rip} goes by {gateway}, which is a VIP captured here; choose another gateway"
+            "the route to real server {rip} goes through {gateway}, which is a VIP captured here; choose another gateway"
         ));
     }
     match way.source {
         Some(address) if vips.contains(&address) => refused(format!(
-            "packets to real server {rip} would leave with the VIP {address} as their source; set outer_source or give {device} an address of its own"
+            "packets to real server {rip} would leave with the VIP {address} as their source; set outer_source or add another address to {device}"
         )),
         Some(address) => Ok(OuterSource { address, interface: device.clone(), path_mtu: way.path_mtu }),
         None => refused(format!(
-            "the kernel names no source address towards real server {rip}; set outer_source or give {device} an address"
+            "the kernel has no source address for real server {rip}; set outer_source or add an address to {device}"
         )),
     }
 }
@@ -89,8 +90,8 @@ mod tests {
         let cases = [
             (WayTo { destination: "172.25.3.100".parse().unwrap(), ..way() }, "is itself a VIP"),
             (WayTo { is_local: true, ..way() }, "is an address of this host"),
-            (on_tun, "leaves by lvsd0"),
-            (WayTo { gateway: "172.25.3.100".parse().ok(), ..way() }, "goes by 172.25.3.100"),
+            (on_tun, "leads through lvsd0"),
+            (WayTo { gateway: "172.25.3.100".parse().ok(), ..way() }, "goes through 172.25.3.100"),
             (WayTo { source: "172.25.3.100".parse().ok(), ..way() }, "the VIP 172.25.3.100 as their source"),
             (WayTo { source: None, ..way() }, "no source address"),
         ];

@@ -7,16 +7,16 @@
 //! 32767: lookup default         32766: lookup main …
 //! ```
 //!
-//! A VIP that is not in the table falls through to `local`: one rule serves every VIP, and the rule of a
-//! killed daemon leads to an empty table, since its routes died with the TUN device.
+//! A VIP that is not in the table is looked up in `local` next: one rule serves every VIP, and the rule of a
+//! killed daemon points to an empty table, because its routes disappeared with the TUN device.
 //!
-//! The kernel keeps rules of equal preference in the order of their insertion, and refuses a second equal
-//! one only if asked to (NLM_F_EXCL). So ours is added behind `local`, then a copy of `local` behind ours,
-//! then the first `local` is deleted: at no moment is the host without one, and deleting ours leaves the
+//! The kernel keeps rules of equal preference in the order of insertion, and refuses a duplicate only on
+//! request (NLM_F_EXCL). So the capture rule is added after `local`, then a copy of `local` after it, then
+//! the first `local` is deleted: the host always has one, and deleting the capture rule later leaves the
 //! rules as they were.
 //!
-//! One moment no order of requests avoids: until the first rule is added to a namespace, the kernel keeps
-//! `local` and `main` in one trie, and while it splits them (`fib_unmerge`) a lookup may miss a local address.
+//! One gap cannot be avoided: until the first rule is added to a namespace, the kernel keeps `local` and
+//! `main` in one trie, and while it splits them (fib_unmerge()) a lookup may miss a local address.
 
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
@@ -32,7 +32,7 @@ const TABLE_LOCAL: u32 = 255;
 pub enum Step {
     /// To be added without NLM_F_EXCL.
     Add(RuleMessage),
-    /// Deletes the first rule that looks like this one.
+    /// Deletes the first rule that matches this one.
     Delete(RuleMessage),
 }
 
@@ -50,13 +50,13 @@ pub fn capture_rule(interface: &str, preference: u32) -> RuleMessage {
     rule
 }
 
-/// Is `rule` a capture rule for packets that arrive on `interface`, whoever made it?
+/// Whether `rule` is a capture rule for packets that arrive on `interface`, whoever made it.
 pub fn is_capture_rule(rule: &RuleMessage, interface: &str) -> bool {
     table(rule) == CAPTURE_TABLE
         && rule.attributes.iter().any(|a| matches!(a, RuleAttribute::Iifname(name) if name == interface))
 }
 
-/// Does the capture rule for `interface` stand ahead of every rule for `local`?
+/// Whether the capture rule for `interface` comes before every rule for `local`.
 pub fn is_ahead_of_local(rules: &[RuleMessage], interface: &str) -> bool {
     let ours = rules.iter().position(|rule| is_capture_rule(rule, interface));
     let local = rules.iter().position(is_plain_local);
@@ -67,11 +67,11 @@ pub fn is_ahead_of_local(rules: &[RuleMessage], interface: &str) -> bool {
     }
 }
 
-/// The requests that bring a capture rule for `interface` ahead of `local`, given the host's `rules` in the
-/// kernel's order. It also finishes what a killed daemon left half done.
+/// The requests that place a capture rule for `interface` before `local`, given the host's `rules` in the
+/// kernel's order. They also complete what a killed daemon left half done.
 ///
-/// Refuses if rules of somebody else share the preference of `local` and stand behind it: they would change
-/// places with it.
+/// Refuses if other programs' rules share the preference of `local` and come after it, because they would end
+/// up before it.
 pub fn plan(rules: &[RuleMessage], interface: &str) -> Result<Vec<Step>, HostError> {
     if is_ahead_of_local(rules, interface) {
         return Ok(Vec::new());
@@ -88,8 +88,8 @@ pub fn plan(rules: &[RuleMessage], interface: &str) -> Result<Vec<Step>, HostErr
     let behind = rules[first_local..].iter().take_while(|rule| preference(rule) == local_preference);
     if let Some(stranger) = behind.clone().find(|r| !is_plain_local(r) && table(r) != CAPTURE_TABLE) {
         return Err(HostError::Refused(format!(
-            "the rule to table {} at preference {local_preference} stands behind the rule for `local`, and \
-             capturing a local VIP would put it ahead: give it a preference of its own (`ip rule`)",
+            "the rule to table {} at preference {local_preference} comes after the rule for `local`, and \
+             capturing a local VIP would move it to the front: give it another preference (`ip rule`)",
             table(stranger)
         )));
     }
@@ -107,12 +107,12 @@ pub fn plan(rules: &[RuleMessage], interface: &str) -> Result<Vec<Step>, HostErr
     Ok(steps)
 }
 
-/// The preference a capture rule for `interface` has in `rules`, needed to delete it.
+/// The preference of the capture rule for `interface` in `rules`, needed to delete it.
 pub fn find<'a>(rules: &'a [RuleMessage], interface: &str) -> Option<&'a RuleMessage> {
     rules.iter().find(|rule| is_capture_rule(rule, interface))
 }
 
-/// Was `rule` made by a daemon like this one?
+/// Whether a daemon of this program made `rule`.
 pub fn has_our_protocol(rule: &RuleMessage) -> bool {
     rule.attributes.iter().any(|a| matches!(a, RuleAttribute::Protocol(p) if u8::from(*p) == PROTOCOL))
 }
@@ -122,12 +122,12 @@ fn preference(rule: &RuleMessage) -> u32 {
         RuleAttribute::Priority(preference) => Some(*preference),
         _ => None,
     });
-    // The kernel leaves the attribute out for preference 0 (fib_nl_fill_rule).
+    // The kernel omits the attribute for preference 0 (fib_nl_fill_rule()).
     found.unwrap_or(0)
 }
 
-/// The rule with its preference written out: the kernel's dump leaves out 0, and a rule added without one
-/// gets a preference of the kernel's choice (fib_default_rule_pref).
+/// A rule with an explicit preference: the kernel's dump omits 0, and for a rule added without one the kernel
+/// chooses a preference (fib_default_rule_pref()).
 fn with_preference(rule: &RuleMessage) -> RuleMessage {
     let mut rule = rule.clone();
     if !rule.attributes.iter().any(|a| matches!(a, RuleAttribute::Priority(_))) {
@@ -136,7 +136,7 @@ fn with_preference(rule: &RuleMessage) -> RuleMessage {
     rule
 }
 
-/// The table a rule leads to.
+/// The table a rule points to.
 pub fn table(rule: &RuleMessage) -> u32 {
     let wide = rule.attributes.iter().find_map(|a| match a {
         RuleAttribute::Table(table) => Some(*table),
@@ -176,7 +176,7 @@ mod tests {
         rule
     }
 
-    /// What the kernel does with the steps.
+    /// The effect of the steps in the kernel.
     fn carried_out(mut rules: Vec<RuleMessage>, steps: Vec<Step>) -> Vec<RuleMessage> {
         for step in steps {
             match step {

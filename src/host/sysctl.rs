@@ -1,6 +1,6 @@
-//! Values under /proc/sys. A key is written as its path there: `net/ipv4/conf/eth0/rp_filter`.
+//! Values under /proc/sys. A key is its path there: `net/ipv4/conf/eth0/rp_filter`.
 //!
-//! Never written: `net/ipv4/ip_forward`, because writing it resets the forwarding of every interface
+//! `net/ipv4/ip_forward` is never written, because writing it resets the forwarding of every interface
 //! (kernel Documentation/networking/ip-sysctl.rst, ip_forward).
 
 use std::fs;
@@ -10,17 +10,18 @@ use nix::errno::Errno;
 
 use super::error::HostError;
 
-/// What a setting has to be.
+/// The required value of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wanted {
     Exactly(i64),
     /// A higher value does the same and more (arp_ignore, arp_announce).
     AtLeast(i64),
-    /// For `net/ipv4/conf/IF/rp_filter`: the greater of this and `all` is not 1 (strict); set to 2 (loose) if it is.
+    /// For `net/ipv4/conf/IF/rp_filter`: the greater of this and `all` must not be 1 (strict); set to 2
+    /// (loose) if it is.
     NotStrict,
 }
 
-/// One setting and what it has to be.
+/// One setting and its required value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sysctl {
     pub key: String,
@@ -37,7 +38,7 @@ impl Sysctl {
         Sysctl::new(format!("net/ipv4/conf/{interface}/{name}"), wanted)
     }
 
-    /// The value that is written where the present one does not do.
+    /// The value to write if the present one is not sufficient.
     pub fn value(&self) -> i64 {
         match self.wanted {
             Wanted::Exactly(value) | Wanted::AtLeast(value) => value,
@@ -45,7 +46,7 @@ impl Sysctl {
         }
     }
 
-    /// Does the host do as wanted?
+    /// Whether the present value is sufficient.
     pub fn is_satisfied(&self) -> Result<bool, HostError> {
         let own = read(&self.key)?;
         Ok(match self.wanted {
@@ -55,14 +56,14 @@ impl Sysctl {
         })
     }
 
-    /// Writes the value; the answer is the one it replaced.
+    /// Writes the value; returns the one it replaced.
     pub fn set(&self) -> Result<i64, HostError> {
         let previous = read(&self.key)?;
         write(&self.key, self.value())?;
         Ok(previous)
     }
 
-    /// The name as `sysctl` writes it: dots between, a dot inside an interface name becomes a slash.
+    /// The name as `sysctl` writes it: separated by dots; a dot inside an interface name becomes a slash.
     pub fn name(&self) -> String {
         self.key
             .chars()
@@ -79,13 +80,13 @@ impl Sysctl {
     }
 }
 
-/// What the kernel goes by where the greater of `all` and the interface counts: rp_filter, arp_ignore,
+/// The value in effect where the greater of `all` and the interface counts: rp_filter, arp_ignore,
 /// arp_announce (ip-sysctl.rst: "The max value from conf/{all,interface} is used").
 pub fn effective(interface: i64, all: i64) -> i64 {
     interface.max(all)
 }
 
-/// Reads a setting of one number.
+/// Reads a numeric setting.
 pub fn read(key: &str) -> Result<i64, HostError> {
     let text = fs::read_to_string(path(key)).map_err(|error| failure("read", key, &error))?;
     text.trim().parse().map_err(|_| HostError::Sysctl {
@@ -95,7 +96,7 @@ pub fn read(key: &str) -> Result<i64, HostError> {
     })
 }
 
-/// Writes a setting of one number.
+/// Writes a numeric setting.
 pub fn write(key: &str, value: i64) -> Result<(), HostError> {
     fs::write(path(key), value.to_string()).map_err(|error| failure("write", key, &error))
 }

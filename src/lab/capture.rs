@@ -1,8 +1,9 @@
-//! What passed an interface: IPv4 packets, both directions, kept whole enough to prove things about them.
+//! Captures the IPv4 packets on an interface, in both directions, with enough bytes of each to prove things
+//! about them.
 //!
-//! An `AF_PACKET` socket cannot be bound to an interface without a raw `sockaddr_ll`, so it listens to all of its
-//! namespace and the interface is compared per packet. The addresses are compared in the kernel, so that a
-//! capture that looks for few packets loses none in a flood of others.
+//! An `AF_PACKET` socket cannot be bound to an interface without a raw `sockaddr_ll`, so it listens to its
+//! whole namespace and the interface is compared per packet. The kernel compares the addresses, so a capture
+//! of few packets loses none in a flood of others.
 
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
@@ -26,10 +27,10 @@ const PACKET_OUTGOING: u8 = 4;
 /// Bytes kept of each packet: an outer and an inner header with options, and some payload.
 const SNAPSHOT: usize = 256;
 
-/// How long a capture that is told to stop waits for packets still in its queue.
+/// How long a capture waits for queued packets when it is stopped.
 const DRAIN: Duration = Duration::from_millis(20);
 
-// room for some thousand packets; the kernel caps it at net.core.rmem_max
+// Room for some thousand packets; the kernel caps it at net.core.rmem_max.
 const RECEIVE_BUFFER: usize = 8 << 20;
 
 /// Which packets a capture keeps; `None` means any.
@@ -45,11 +46,11 @@ pub enum Direction {
     Transmitted,
 }
 
-/// The beginning of one IPv4 packet.
+/// The first bytes of one IPv4 packet.
 #[derive(Debug, Clone)]
 pub struct CapturedPacket {
     pub direction: Direction,
-    /// From the IPv4 header on, cut at 256 bytes.
+    /// From the IPv4 header on, truncated at 256 bytes.
     pub bytes: Vec<u8>,
 }
 
@@ -66,7 +67,7 @@ impl CapturedPacket {
         self.bytes[9]
     }
 
-    /// The IPv4 total length: that of the super-packet where the kernel had not cut it yet.
+    /// The IPv4 total length: that of the super-packet if the kernel had not segmented it yet.
     pub fn length(&self) -> u64 {
         u16::from_be_bytes([self.bytes[2], self.bytes[3]]).into()
     }
@@ -74,7 +75,7 @@ impl CapturedPacket {
 
 type Seen = (Mutex<Vec<CapturedPacket>>, Condvar);
 
-/// A running capture; it ends with its value.
+/// A running capture; dropping it ends it.
 #[derive(Debug)]
 pub struct Capture {
     seen: Arc<Seen>,
@@ -104,7 +105,7 @@ impl Capture {
         std::mem::take(&mut self.seen.0.lock().unwrap_or_else(PoisonError::into_inner))
     }
 
-    /// Waits until `is_enough` of the packets seen so far; false when the time is over first.
+    /// Waits until `is_enough` accepts the packets captured so far; false if `within` elapses first.
     pub fn wait_until(&self, within: Duration, is_enough: impl Fn(&[CapturedPacket]) -> bool) -> bool {
         let deadline = Instant::now() + within;
         let mut seen = self.seen.0.lock().unwrap_or_else(PoisonError::into_inner);
@@ -141,7 +142,7 @@ fn open(filter: Filter) -> std::io::Result<Socket> {
     Ok(socket)
 }
 
-// Classic BPF; SOCK_DGRAM shows the filter the packet from its IP header on.
+// Classic BPF; with SOCK_DGRAM the filter sees the packet from its IP header on.
 fn program(filter: Filter) -> Vec<SockFilter> {
     const LOAD_WORD: u16 = 0x20;
     const JUMP_IF_EQUAL: u16 = 0x15;
@@ -168,7 +169,7 @@ fn read(socket: &Socket, index: u32, filter: Filter, seen: &Seen, stop: &AtomicB
                 }
             }
             Err(Errno::EAGAIN) if stop.load(Ordering::Relaxed) => return,
-            // ENETDOWN: an interface of the namespace went down, which the lab's users do on purpose
+            // ENETDOWN: an interface of the namespace went down, which users of the lab do on purpose.
             Ok((_, None)) | Err(Errno::EAGAIN | Errno::EINTR | Errno::ENETDOWN) => (),
             Err(_) => return,
         }
@@ -185,7 +186,7 @@ fn packet(bytes: &[u8], from: &LinkAddr, index: u32, filter: Filter) -> Option<C
         _ => Direction::Received,
     };
     let packet = CapturedPacket { direction, bytes: bytes.to_vec() };
-    // again, since packets may have come before the filter was attached
+    // Checked again, because packets may have arrived before the filter was attached.
     let wanted = filter.source.is_none_or(|source| source == packet.source())
         && filter.destination.is_none_or(|destination| destination == packet.destination());
     wanted.then_some(packet)

@@ -1,4 +1,4 @@
-//! The real programs in their places: a web server and a `realserver` on each real server, a `director`.
+//! The real programs on their hosts: a web server and a `realserver` on each real server, a `director`.
 
 use super::{Daemon, Host, Lab, LabError, http};
 
@@ -7,7 +7,7 @@ const DIRECTOR_METRICS: u16 = 9690;
 const REAL_SERVER_METRICS: u16 = 9691;
 const WEB: u16 = 80;
 
-/// Everything running; the director goes first when it is dropped.
+/// All running programs; the director is dropped first.
 #[derive(Debug)]
 pub struct Cluster {
     pub director: Daemon,
@@ -19,10 +19,10 @@ impl Cluster {
     pub const DIRECTOR_METRICS: u16 = DIRECTOR_METRICS;
     pub const REAL_SERVER_METRICS: u16 = REAL_SERVER_METRICS;
 
-    /// Starts all of it, round robin over all real servers on port 80, and waits until it is ready.
+    /// Starts all programs, round robin over all real servers on port 80, and waits until they are ready.
     ///
     /// # Errors
-    /// When a daemon does not start; the error carries its log.
+    /// A daemon does not start; the error contains its log.
     pub fn start(lab: &Lab) -> Result<Self, LabError> {
         let web_servers =
             lab.real_servers.iter().map(|host| host.serve_http(WEB)).collect::<Result<_, _>>()?;
@@ -36,7 +36,8 @@ impl Cluster {
     }
 }
 
-/// The director's file for a lab: one virtual service `web` on port 80 of the VIP, all real servers in it.
+/// The director's configuration for a lab: one virtual service `web` on port 80 of the VIP with all real
+/// servers.
 pub fn director_configuration(lab: &Lab, scheduler: &str) -> String {
     let mut file = format!(
         "interface = \"{}\"\ncontrol = \"{}\"\n\n[[virtual_service]]\nname = \"web\"\nprotocol = \"tcp\"\n\
@@ -54,10 +55,10 @@ pub fn director_configuration(lab: &Lab, scheduler: &str) -> String {
     file
 }
 
-/// Starts `director` with this file and waits until it is ready.
+/// Starts `director` with this configuration and waits until it is ready.
 ///
 /// # Errors
-/// When it does not start; the error carries its log.
+/// The daemon does not start; the error contains its log.
 pub fn start_director(lab: &Lab, configuration: &str) -> Result<Daemon, LabError> {
     let file = lab.director.write_file("director.toml", configuration)?;
     let mut daemon =
@@ -69,7 +70,7 @@ pub fn start_director(lab: &Lab, configuration: &str) -> Result<Daemon, LabError
 /// Starts `realserver` on this host and waits until it is ready.
 ///
 /// # Errors
-/// When it does not start; the error carries its log.
+/// The daemon does not start; the error contains its log.
 pub fn start_real_server(lab: &Lab, host: &Host) -> Result<Daemon, LabError> {
     let mut daemon = spawn_real_server(lab, host)?;
     daemon.wait_until_ready(host, REAL_SERVER_METRICS)?;

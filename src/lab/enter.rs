@@ -1,4 +1,4 @@
-//! What this process needs before it may have a lab, and the way there without root: a user namespace.
+//! The privileges that a process needs for a lab, and how to get them without root: a user namespace.
 
 use std::fs;
 use std::io;
@@ -10,12 +10,12 @@ use nix::unistd::{getegid, geteuid};
 
 use super::{Attempt, LabError};
 
-/// How this process comes by its network namespaces.
+/// How this process may create network namespaces.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Privilege {
     /// It had the capabilities already.
     Held,
-    /// It is root in a user namespace of its own, and nobody outside.
+    /// It is root in its own user namespace, and unprivileged outside.
     UserNamespace,
 }
 
@@ -24,16 +24,16 @@ static PRIVILEGE: OnceLock<Privilege> = OnceLock::new();
 // capabilities(7); bit numbers of linux/capability.h
 const CAPABILITIES: [(u32, &str); 3] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW"), (21, "CAP_SYS_ADMIN")];
 
-/// Sysctls with which distributions forbid user namespaces, and the value that forbids.
+/// Sysctls with which distributions forbid user namespaces, and the forbidding value.
 const FORBIDDING: [(&str, &str); 3] = [
     ("user.max_user_namespaces", "0"),
     ("kernel.unprivileged_userns_clone", "0"),
     ("kernel.apparmor_restrict_unprivileged_userns", "1"),
 ];
 
-/// Makes sure that this process may create network namespaces, entering a user namespace if it must.
+/// Ensures that this process may create network namespaces, entering a user namespace if necessary.
 ///
-/// Call it first in `main`: user_namespaces(7) refuses a process with more than one thread.
+/// Call it first in `main`: user_namespaces(7) does not allow it for a process with more than one thread.
 ///
 /// # Errors
 /// One sentence that says what is missing.
@@ -50,10 +50,10 @@ pub fn enter() -> Result<Privilege, LabError> {
     Ok(*PRIVILEGE.get_or_init(|| privilege))
 }
 
-/// Makes sure that the daemons will be able to open the TUN device.
+/// Ensures that the daemons can open the TUN device.
 ///
 /// # Errors
-/// One sentence that says what is missing. Being root in a user namespace does not open a device that only the
+/// One sentence that says what is missing. Root in a user namespace cannot open a device that only the
 /// machine's root may open.
 pub fn require_tun() -> Result<(), LabError> {
     let opened = fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");
@@ -86,11 +86,11 @@ fn enter_user_namespace() -> Result<(), LabError> {
     let threads = fs::read_dir("/proc/self/task").map(Iterator::count).unwrap_or(1);
     if threads > 1 {
         return Err(LabError::Forbidden(format!(
-            "the lab must enter a user namespace before the first thread starts, and {threads} threads run"
+            "the lab must enter a user namespace before the first thread starts, but {threads} threads are running"
         )));
     }
     unshare(CloneFlags::CLONE_NEWUSER).map_err(|errno| forbidden(errno.into()))?;
-    // user_namespaces(7): without "deny" an unprivileged process may not write gid_map
+    // user_namespaces(7): an unprivileged process may write gid_map only after "deny".
     fs::write("/proc/self/setgroups", "deny").map_err(forbidden)?;
     fs::write("/proc/self/uid_map", format!("0 {user} 1")).map_err(forbidden)?;
     fs::write("/proc/self/gid_map", format!("0 {group} 1")).map_err(forbidden)?;
@@ -107,7 +107,7 @@ fn forbidden(error: io::Error) -> LabError {
         .find(|(key, value)| sysctl_is(key, value))
         .map_or_else(|| error.to_string(), |(key, value)| format!("{key} is {value}"));
     LabError::Forbidden(format!(
-        "a lab needs root ({}) or unprivileged user namespaces, and this machine refuses those ({cause})",
+        "a lab needs root ({}) or unprivileged user namespaces, and this machine does not allow those ({cause})",
         names.join(", ")
     ))
 }

@@ -19,17 +19,17 @@ pub(super) const INTERFACE: &str = "eth0";
 /// How long a host waits for an answer.
 const PATIENCE: Duration = Duration::from_secs(2);
 
-/// What a host is there for.
+/// The role of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Role {
     Client,
     Director,
     RealServer,
-    /// Neither of them, in the director's subnet.
+    /// None of these, in the director's subnet.
     Stranger,
 }
 
-/// One machine: what it is called, where it is, and the namespace it lives in.
+/// One machine: its name, its address and its namespace.
 #[derive(Debug)]
 pub struct Host {
     pub name: String,
@@ -45,7 +45,7 @@ pub struct Host {
 }
 
 impl Host {
-    /// Does `work` inside the namespace; see [`Namespace::run`].
+    /// Runs `work` inside the namespace; see [`Namespace::run`].
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         self.namespace.run(work)
     }
@@ -64,7 +64,7 @@ impl Host {
         self.run(|| http::get(address, path, PATIENCE))
     }
 
-    /// A connection from this host that stays open.
+    /// Opens a connection from this host and keeps it open.
     ///
     /// # Errors
     /// See [`http::Connection::open`].
@@ -73,17 +73,17 @@ impl Host {
         self.run(|| http::Connection::open(address, PATIENCE))
     }
 
-    /// A UDP socket of this host, bound to a free port, that waits 2 s for answers; see [`udp::ask`].
+    /// A UDP socket of this host on a free port; it waits 2 s for answers; see [`udp::ask`].
     ///
     /// # Errors
-    /// Those of binding.
+    /// Binding the socket fails.
     pub fn udp_socket(&self) -> io::Result<std::net::UdpSocket> {
         let socket = self.run(|| std::net::UdpSocket::bind((Ipv4Addr::UNSPECIFIED, 0)))?;
         socket.set_read_timeout(Some(PATIENCE))?;
         Ok(socket)
     }
 
-    /// A web server on this host that says the host's name, on all its addresses.
+    /// A web server on this host that answers with the host's name, on all its addresses.
     ///
     /// # Errors
     /// See [`http::Server::start`].
@@ -91,7 +91,7 @@ impl Host {
         http::Server::start(&self.namespace, (Ipv4Addr::UNSPECIFIED, port).into(), &self.name)
     }
 
-    /// A UDP server on this host that says the host's name, on one address.
+    /// A UDP server on this host that answers with the host's name, on one address.
     ///
     /// # Errors
     /// See [`udp::Server::start`].
@@ -99,20 +99,20 @@ impl Host {
         udp::Server::start(&self.namespace, address, &self.name)
     }
 
-    /// Starts the lab's program (this one, unless [`Topology`](super::Topology) says otherwise) on this host.
+    /// Starts the lab's program (this one, unless [`Topology`](super::Topology) names another) on this host.
     ///
     /// # Errors
-    /// When it cannot be started.
+    /// The program cannot be started.
     pub fn spawn_daemon<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<Daemon, LabError> {
         let number = self.programs_started.fetch_add(1, Ordering::Relaxed);
         let log = self.directory.path().join(format!("{}-{number}.log", self.name));
         Daemon::spawn(self, &self.program, arguments, log)
     }
 
-    /// What `http://127.0.0.1:port/metrics` says on this host.
+    /// Reads `http://127.0.0.1:port/metrics` on this host.
     ///
     /// # Errors
-    /// When nothing answers.
+    /// There is no answer.
     pub fn scrape(&self, port: u16) -> Result<Scrape, LabError> {
         let answer = self.get((Ipv4Addr::LOCALHOST, port), "/metrics");
         let response = answer.attempt(|| format!("cannot read the metrics of {}", self.name))?;
@@ -127,10 +127,10 @@ impl Host {
         Capture::start(&self.namespace, INTERFACE, filter)
     }
 
-    /// What one of its interfaces counted.
+    /// The counters of one of its interfaces.
     ///
     /// # Errors
-    /// When there is no such interface.
+    /// The interface does not exist.
     pub fn counters(&self, interface: &str) -> Result<Counters, LabError> {
         link::counters(&self.namespace, interface)
     }
@@ -138,15 +138,15 @@ impl Host {
     /// The names of its interfaces.
     ///
     /// # Errors
-    /// Those of netlink.
+    /// An error of netlink.
     pub fn interfaces(&self) -> Result<Vec<String>, LabError> {
         link::link_names(&self.namespace)
     }
 
-    /// Pulls the host's cable, or plugs it in again; the default route is lost with the link and comes back.
+    /// Unplugs the host's cable, or plugs it in again; the default route is lost with the link and restored.
     ///
     /// # Errors
-    /// Those of netlink.
+    /// An error of netlink.
     pub fn set_connected(&self, connected: bool) -> Result<(), LabError> {
         if !connected {
             return link::set_down(&self.namespace, INTERFACE);
@@ -158,7 +158,7 @@ impl Host {
     /// Changes the MTU of the host's interface.
     ///
     /// # Errors
-    /// Those of netlink.
+    /// An error of netlink.
     pub fn set_mtu(&self, mtu: u32) -> Result<(), LabError> {
         link::set_mtu(&self.namespace, INTERFACE, mtu)
     }
@@ -166,7 +166,7 @@ impl Host {
     /// Adds an address to the host's interface, as a failover would.
     ///
     /// # Errors
-    /// Those of netlink.
+    /// An error of netlink.
     pub fn add_address(&self, address: Ipv4Addr, prefix_length: u8) -> Result<(), LabError> {
         link::add_address(&self.namespace, INTERFACE, address, prefix_length)
     }
@@ -174,7 +174,7 @@ impl Host {
     /// Writes a file into the lab's temporary directory.
     ///
     /// # Errors
-    /// When it cannot be written.
+    /// The file cannot be written.
     pub fn write_file(&self, name: &str, text: &str) -> Result<PathBuf, LabError> {
         self.directory.write(&format!("{}-{name}", self.name), text)
     }

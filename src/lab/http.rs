@@ -1,7 +1,7 @@
-//! HTTP/1.1, as little of it as a test and a demo need: a server that says its name, and a client.
+//! The part of HTTP/1.1 that a test and a demo need: a server that answers with its name, and a client.
 //!
-//! Neither does TLS, chunked bodies or redirects; both bound what they read. They work in the namespace of the
-//! thread that calls them.
+//! Neither supports TLS, chunked bodies or redirects; both limit what they read. They work in the namespace
+//! of the thread that calls them.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
 use std::net::{SocketAddr, TcpStream};
@@ -16,7 +16,7 @@ const HEAD_MAX: u64 = 16 * 1024;
 /// Longest body accepted, in bytes.
 const BODY_MAX: u64 = 1 << 30;
 
-/// What a client got.
+/// The answer that a client received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
     pub status: u16,
@@ -38,10 +38,10 @@ pub struct Connection {
 }
 
 impl Connection {
-    /// Connects; `patience` bounds the connecting and each later wait for bytes.
+    /// Connects; `patience` limits the time to connect and each later wait for bytes.
     ///
     /// # Errors
-    /// Those of connecting.
+    /// Connecting fails.
     pub fn open(address: SocketAddr, patience: Duration) -> io::Result<Self> {
         let stream = TcpStream::connect_timeout(&address, patience)?;
         stream.set_read_timeout(Some(patience))?;
@@ -50,15 +50,15 @@ impl Connection {
         Ok(Connection { stream: BufReader::new(stream), host: address })
     }
 
-    /// Asks and keeps the connection open.
+    /// Sends a request and keeps the connection open.
     ///
     /// # Errors
-    /// Those of the socket, and `InvalidData` when the answer is not HTTP.
+    /// An error of the socket, or `InvalidData` if the answer is not HTTP.
     pub fn get(&mut self, path: &str) -> io::Result<Response> {
         self.send("GET", path, "keep-alive", &[])
     }
 
-    /// Sends `body`, which the lab's server counts and throws away.
+    /// Sends `body`, which the lab's server counts and discards.
     ///
     /// # Errors
     /// As [`get`](Self::get).
@@ -82,7 +82,7 @@ impl Connection {
         self.stream.get_mut().write_all(&request)?;
         let head = read_head(&mut self.stream)?.ok_or(io::ErrorKind::UnexpectedEof)?;
         let status = head.first.split(' ').nth(1).and_then(|status| status.parse().ok());
-        let status = status.ok_or_else(|| invalid("the status line is no HTTP"))?;
+        let status = status.ok_or_else(|| invalid("the status line is not HTTP"))?;
         let mut body = Vec::new();
         match head.content_length {
             Some(length) if length > BODY_MAX => return Err(invalid("the body is too long")),
@@ -98,7 +98,7 @@ impl Connection {
     }
 }
 
-/// One request on a connection of its own.
+/// One request on its own connection.
 ///
 /// # Errors
 /// As [`Connection::open`] and [`Connection::get`].
@@ -112,7 +112,7 @@ struct Head {
     closes: bool,
 }
 
-/// Reads up to the empty line; `None` when the peer closed before the first byte.
+/// Reads up to the empty line; `None` if the peer closed the connection before the first byte.
 fn read_head(stream: &mut impl BufRead) -> io::Result<Option<Head>> {
     let mut stream = stream.take(HEAD_MAX);
     let mut head = Head { first: String::new(), content_length: None, closes: false };
@@ -132,11 +132,11 @@ fn read_head(stream: &mut impl BufRead) -> io::Result<Option<Head>> {
         let (name, value) = line.split_once(':').ok_or_else(|| invalid("a header line has no colon"))?;
         match name.to_ascii_lowercase().as_str() {
             "content-length" => {
-                let length = value.trim().parse().map_err(|_| invalid("content-length is no number"))?;
+                let length = value.trim().parse().map_err(|_| invalid("content-length is not a number"))?;
                 head.content_length = Some(length);
             }
             "connection" => head.closes = value.trim().eq_ignore_ascii_case("close"),
-            "transfer-encoding" => return Err(invalid("chunked bodies are not spoken here")),
+            "transfer-encoding" => return Err(invalid("chunked bodies are not supported")),
             _ => (),
         }
     }

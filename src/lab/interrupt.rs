@@ -1,4 +1,4 @@
-//! Ctrl-C and SIGTERM as a value that may be asked and waited for.
+//! Ctrl-C and SIGTERM as a value that can be polled and waited for.
 
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
@@ -7,9 +7,10 @@ use tokio::signal::unix::{SignalKind, signal};
 
 use super::{Attempt, LabError};
 
-/// Raised once by SIGINT, SIGTERM or SIGHUP; from then on the process ends only by its own decision.
+/// Raised once by SIGINT, SIGTERM or SIGHUP; after `listen` these signals no longer end the process.
 ///
-/// The signals are handled, not blocked: a child would inherit a blocked mask across exec and never hear its own.
+/// The signals are handled, not blocked: a child would inherit a blocked mask across exec and never receive
+/// them.
 #[derive(Debug, Clone)]
 pub struct Interrupt {
     raised: Arc<(Mutex<bool>, Condvar)>,
@@ -17,7 +18,7 @@ pub struct Interrupt {
 
 impl Interrupt {
     /// # Errors
-    /// When the handlers cannot be installed.
+    /// The handlers cannot be installed.
     pub fn listen() -> Result<Self, LabError> {
         let what = || "cannot listen for signals".to_owned();
         let interrupt = Interrupt { raised: Arc::default() };

@@ -1,7 +1,7 @@
-//! Links, addresses and routes of a namespace, over netlink; the only file of the lab that knows rtnetlink.
+//! Links, addresses and routes of a namespace, over netlink; the only file of the lab that uses rtnetlink.
 //!
 //! A netlink socket belongs to the namespace of the thread that opened it, so each request opens its own
-//! inside [`Namespace::run`]. The lab is built once; speed is no concern here.
+//! inside [`Namespace::run`]. The lab is built once, so speed does not matter here.
 
 use std::future::Future;
 use std::net::Ipv4Addr;
@@ -17,7 +17,8 @@ use rtnetlink::{Error, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkV
 
 use super::{LabError, Namespace};
 
-/// What an interface has counted, in packets and in bytes of its layer (Ethernet header included on veth).
+/// The counters of an interface, in packets and in bytes of its layer (including the Ethernet header on
+/// veth).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
     pub packets_received: u64,
@@ -50,12 +51,12 @@ pub(super) fn connect(here: End, there: End, mtu: u32) -> Result<(), LabError> {
         .build();
     let what = format!("cannot connect {} to {}", here.namespace.name(), there.namespace.name());
     request(here.namespace, what, |handle| async move { handle.link().add(message).execute().await })?;
-    // the peer cannot be born up: at its birth it has no other end yet (ENOTCONN, veth_open)
+    // The peer cannot be created up, because at that time it has no peer itself yet (ENOTCONN, veth_open()).
     set_up(there.namespace, there.name)
 }
 
 pub(super) fn add_bridge(namespace: &Namespace, name: &str, mtu: u32) -> Result<(), LabError> {
-    // a snooping bridge sends IGMP of its own, to be mistaken for traffic
+    // A snooping bridge sends its own IGMP, which could be mistaken for traffic.
     let message = LinkBridge::new(name).mcast_snooping(false).mtu(mtu).up().build();
     let what = format!("cannot create the bridge {name} in {}", namespace.name());
     request(namespace, what, |handle| async move { handle.link().add(message).execute().await })
@@ -104,8 +105,8 @@ pub(super) fn add_default_route(namespace: &Namespace, gateway: Ipv4Addr) -> Res
     request(namespace, what, |handle| async move { handle.route().add(route).execute().await })
 }
 
-/// Makes the path to one neighbour narrower than its link; the kernel obeys a route's MTU when forwarding only
-/// if it is locked (`ip_dst_mtu_maybe_forward`).
+/// Makes the path to one neighbour narrower than its link. When forwarding, the kernel obeys a route's MTU
+/// only if it is locked (ip_dst_mtu_maybe_forward()).
 pub(super) fn set_path_mtu(
     namespace: &Namespace,
     link: &str,
@@ -126,11 +127,11 @@ pub(super) fn set_path_mtu(
     })
 }
 
-/// Drops every ICMP packet that the namespace would send or forward, ahead of all other rules.
+/// Drops every ICMP packet that the namespace would send or forward, before all other rules.
 pub(super) fn eat_icmp(namespace: &Namespace) -> Result<(), LabError> {
     let what = format!("cannot filter ICMP in {}", namespace.name());
     request(namespace, what, |handle| async move {
-        // equal preferences are taken in the order of their making, and `local` must stay first
+        // Rules of equal preference are evaluated in the order of insertion, and `local` must stay first.
         let mut rule = handle.rule().add().v4().priority(1).action(RuleAction::Blackhole);
         rule.message_mut().attributes.push(RuleAttribute::IpProtocol(IpProtocol::Icmp));
         rule.execute().await

@@ -1,10 +1,11 @@
-//! A network namespace, alive as long as its owner thread.
+//! A network namespace that lives as long as its owner thread.
 //!
-//! The owner thread unshared the namespace and parents every process started in it, so that `PR_SET_PDEATHSIG`
-//! (which watches the parent *thread*, prctl(2)) ends them with the namespace. Work is done in threads that enter
-//! it, so that any number of them may run at once and borrow from their caller.
+//! The owner thread created the namespace and is the parent of every process started in it, so that
+//! `PR_SET_PDEATHSIG` (which watches the parent *thread*, prctl(2)) ends them with the namespace. Work runs
+//! in threads that enter the namespace, so that any number of them can run at once and borrow from their
+//! caller.
 //!
-//! Nothing is mounted under `/run/netns`: a killed process leaves no namespace behind.
+//! Nothing is mounted under `/run/netns`, so a killed process leaves no namespace behind.
 
 use std::fs::{self, File};
 use std::io;
@@ -41,7 +42,7 @@ impl Namespace {
     /// A new, empty namespace; `name` is for people (thread names, messages).
     ///
     /// # Errors
-    /// What [`enter`](super::enter()) would have said, as the kernel says it.
+    /// The kernel's error, for which [`enter`](super::enter()) gives an explanation.
     pub fn create(name: &str) -> Result<Self, LabError> {
         let what = || format!("cannot create the network namespace of {name}");
         let (spawns, orders) = mpsc::channel::<Spawn>();
@@ -63,12 +64,12 @@ impl Namespace {
         &self.name
     }
 
-    /// `/proc/<pid>/task/<tid>/ns/net`: for `nsenter` and for netlink.
+    /// `/proc/<pid>/task/<tid>/ns/net`, for `nsenter` and for netlink.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
-    /// The command with which a person enters the namespace from another terminal.
+    /// The command that enters the namespace from another terminal.
     pub fn command_to_enter(&self) -> String {
         let user = match is_in_user_namespace() {
             true => format!("--user=/proc/{}/ns/user --preserve-credentials ", std::process::id()),
@@ -77,7 +78,7 @@ impl Namespace {
         format!("nsenter {user}--net={} -- sh", self.path.display())
     }
 
-    /// Does `work` inside the namespace and waits for it; its panic becomes the caller's.
+    /// Runs `work` inside the namespace and waits for it; a panic is passed on to the caller.
     pub fn run<T: Send>(&self, work: impl FnOnce() -> T + Send) -> T {
         thread::scope(|scope| {
             let worker = thread::Builder::new().name(self.thread_name()).spawn_scoped(scope, || {
@@ -89,10 +90,10 @@ impl Namespace {
         })
     }
 
-    /// Starts `work` inside the namespace; for servers and for what must happen at the same time.
+    /// Starts `work` inside the namespace, for servers and for work that must run at the same time.
     ///
     /// # Errors
-    /// When the kernel refuses a thread.
+    /// The kernel refuses a thread.
     pub fn start<T: Send + 'static>(
         &self,
         work: impl FnOnce() -> T + Send + 'static,
@@ -112,7 +113,7 @@ impl Namespace {
     /// Writes a sysctl of this namespace: `net.ipv4.ip_forward`.
     ///
     /// # Errors
-    /// The key and what the kernel said; a container often mounts `/proc/sys` read-only.
+    /// The key and the kernel's error; containers often mount `/proc/sys` read-only.
     pub fn write_sysctl(&self, key: &str, value: &str) -> Result<(), LabError> {
         let path = sysctl_path(key);
         self.run(|| fs::write(path, value)).attempt(|| format!("cannot set {key}={value} in {}", self.name))
@@ -121,7 +122,7 @@ impl Namespace {
     /// Reads a sysctl of this namespace.
     ///
     /// # Errors
-    /// The key and what the kernel said.
+    /// The key and the kernel's error.
     pub fn read_sysctl(&self, key: &str) -> Result<String, LabError> {
         let path = sysctl_path(key);
         let read = self.run(|| fs::read_to_string(path));
@@ -158,7 +159,7 @@ fn unshare_network() -> io::Result<(PathBuf, File)> {
     Ok((path, file))
 }
 
-// /proc/sys/net shows the namespace of the thread that opens the file, so that no mount is needed
+// /proc/sys/net shows the namespace of the thread that opens the file, so no mount is needed.
 fn sysctl_path(key: &str) -> PathBuf {
     Path::new("/proc/sys").join(key.replace('.', "/"))
 }

@@ -1,4 +1,4 @@
-//! A program running in a namespace; stopped and reaped with its value.
+//! A program running in a namespace; it is stopped and reaped when its value is dropped.
 
 use std::ffi::OsStr;
 use std::fs::{self, File};
@@ -15,16 +15,16 @@ use nix::unistd::Pid;
 
 use super::{Attempt, Host, Interrupt, LabError, http};
 
-/// How long a daemon has to become ready.
+/// How long a daemon may take to become ready.
 const READY_MAX: Duration = Duration::from_secs(10);
-/// How long a daemon has to undo what it did to its host after SIGTERM.
+/// How long a daemon may take after SIGTERM to undo its changes on the host.
 const STOP_MAX: Duration = Duration::from_secs(2);
-/// Between two looks at something that is awaited.
+/// Pause between two polls.
 const TICK: Duration = Duration::from_millis(10);
-/// Lines of the log that an error carries.
+/// Lines of the log that an error contains.
 const LOG_LINES_MAX: usize = 20;
 
-/// One running program, its output going to a file.
+/// One running program; its output goes to a file.
 #[derive(Debug)]
 pub struct Daemon {
     name: String,
@@ -52,7 +52,8 @@ impl Daemon {
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)
-            // a group of its own: Ctrl-C in the terminal reaches the lab, which stops its daemons in order
+            // Its own process group: Ctrl-C in the terminal reaches only the lab, which stops its daemons in
+            // order.
             .process_group(0);
         let child = host.namespace.spawn(command).attempt(what)?;
         let role = arguments.first().map(|role| role.as_ref().to_string_lossy().into_owned());
@@ -60,7 +61,7 @@ impl Daemon {
         Ok(Daemon { name, child, log, status: None, interrupt: host.interrupt.clone() })
     }
 
-    /// What runs where: `director on director`.
+    /// The program and its host: `director on director`.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -70,7 +71,7 @@ impl Daemon {
         self.child.id()
     }
 
-    /// Everything it wrote so far, to standard output and error.
+    /// Everything it has written so far, to standard output and error.
     pub fn log(&self) -> String {
         fs::read_to_string(&self.log).unwrap_or_default()
     }
@@ -82,23 +83,23 @@ impl Daemon {
         lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n")
     }
 
-    /// Waits until `http://127.0.0.1:port/readyz` says 200, at most 10 s.
+    /// Waits until `http://127.0.0.1:port/readyz` returns 200, at most 10 s.
     ///
     /// # Errors
-    /// When it ends, or is not ready in time; the error carries the last log lines.
+    /// It ends, or is not ready in time; the error contains the last log lines.
     pub fn wait_until_ready(&mut self, host: &Host, port: u16) -> Result<(), LabError> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let last = self.poll_until(READY_MAX, || {
             host.run(|| match http::get(address, "/readyz", Duration::from_secs(1)) {
                 Ok(response) if response.status == 200 => Ok(()),
-                Ok(response) => Err(format!("/readyz says {} {}", response.status, response.text())),
+                Ok(response) => Err(format!("/readyz returned {} {}", response.status, response.text())),
                 Err(error) => Err(format!("{address}: {error}")),
             })
         });
         last.map_err(|reason| self.error(&format!("is not ready: {reason}")))
     }
 
-    /// Waits until its log holds `text`.
+    /// Waits until its log contains `text`.
     ///
     /// # Errors
     /// As [`wait_until_ready`](Self::wait_until_ready).
@@ -106,15 +107,15 @@ impl Daemon {
         let log = self.log.clone();
         let last = self.poll_until(within, || {
             let read = fs::read_to_string(&log).unwrap_or_default();
-            read.contains(text).then_some(()).ok_or_else(|| format!("its log does not say {text:?}"))
+            read.contains(text).then_some(()).ok_or_else(|| format!("its log does not contain {text:?}"))
         });
         last.map_err(|reason| self.error(&reason))
     }
 
-    /// Waits for its end.
+    /// Waits until it ends.
     ///
     /// # Errors
-    /// When it still runs after that time.
+    /// It still runs after that time.
     pub fn wait(&mut self, within: Duration) -> Result<ExitStatus, LabError> {
         let deadline = Instant::now() + within;
         loop {
@@ -122,7 +123,7 @@ impl Daemon {
                 return Ok(status);
             }
             if Instant::now() > deadline {
-                return Err(self.error(&format!("still runs after {within:?}")));
+                return Err(self.error(&format!("still running after {within:?}")));
             }
             thread::sleep(TICK);
         }
@@ -136,10 +137,10 @@ impl Daemon {
         self.status
     }
 
-    /// Sends a signal; one to a daemon that has ended is no error.
+    /// Sends a signal; if the daemon has ended, that is not an error.
     ///
     /// # Errors
-    /// When the kernel refuses.
+    /// The kernel refuses.
     pub fn signal(&mut self, signal: Signal) -> Result<(), LabError> {
         if self.exit_status().is_some() {
             return Ok(());
@@ -150,10 +151,10 @@ impl Daemon {
         }
     }
 
-    /// Asks it to end, and ends it if it has not after 2 s; returns how it went.
+    /// Asks it to end, and kills it after 2 s; returns its exit status.
     ///
     /// # Errors
-    /// When it could not be ended.
+    /// It could not be ended.
     pub fn stop(&mut self) -> Result<ExitStatus, LabError> {
         self.signal(Signal::SIGTERM)?;
         if let Ok(status) = self.wait(STOP_MAX) {
@@ -162,10 +163,10 @@ impl Daemon {
         self.kill()
     }
 
-    /// Ends it without a chance to undo anything, as a crash would.
+    /// Kills it without a chance to undo anything, as in a crash.
     ///
     /// # Errors
-    /// When it could not be ended.
+    /// It could not be ended.
     pub fn kill(&mut self) -> Result<ExitStatus, LabError> {
         self.signal(Signal::SIGKILL)?;
         let status = match self.status {

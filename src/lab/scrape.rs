@@ -1,4 +1,4 @@
-//! Reading what a daemon's `/metrics` said, as far as tests and the demo need.
+//! Parses a daemon's `/metrics`, as far as tests and the demo need.
 
 use serde::Serialize;
 
@@ -20,14 +20,14 @@ impl Sample {
     }
 }
 
-/// All samples of one answer, in its order.
+/// All samples of one answer, in their order.
 #[derive(Debug, Clone, Default, PartialEq)]
 pub struct Scrape {
     samples: Vec<Sample>,
 }
 
 impl Scrape {
-    /// Reads the text format; lines that are not samples are skipped, since other tools judge the format.
+    /// Reads the text format; lines that are not samples are skipped, because other tools check the format.
     pub fn parse(text: &str) -> Self {
         let lines = text.lines().map(str::trim).filter(|line| !line.is_empty() && !line.starts_with('#'));
         Scrape { samples: lines.filter_map(parse_sample).collect() }
@@ -37,12 +37,12 @@ impl Scrape {
         &self.samples
     }
 
-    /// All samples of one name.
+    /// All samples with this name.
     pub fn named<'a>(&'a self, name: &'a str) -> impl Iterator<Item = &'a Sample> {
         self.samples.iter().filter(move |sample| sample.name == name)
     }
 
-    /// The sum over all samples of a name that carry these labels; `None` when there is none.
+    /// The sum over all samples with this name and these labels; `None` if there is none.
     pub fn sum(&self, name: &str, labels: &[(&str, &str)]) -> Option<f64> {
         self.named(name).filter(|sample| sample.has(labels)).map(|sample| sample.value).reduce(|a, b| a + b)
     }

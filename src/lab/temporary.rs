@@ -1,4 +1,4 @@
-//! A directory that goes away with its owner, also when that panics.
+//! A directory that is removed with its owner, even after a panic.
 
 use std::fs;
 use std::os::unix::fs::DirBuilderExt;
@@ -17,7 +17,7 @@ static CREATED: AtomicU64 = AtomicU64::new(0);
 
 impl TemporaryDirectory {
     /// # Errors
-    /// When the directory cannot be made.
+    /// The directory cannot be created.
     pub fn create() -> Result<Self, LabError> {
         let number = CREATED.fetch_add(1, Ordering::Relaxed);
         let since = std::time::SystemTime::now().duration_since(std::time::UNIX_EPOCH).unwrap_or_default();
@@ -32,10 +32,10 @@ impl TemporaryDirectory {
         &self.path
     }
 
-    /// Writes a file and says where it is.
+    /// Writes a file and returns its path.
     ///
     /// # Errors
-    /// When the file cannot be written.
+    /// The file cannot be written.
     pub fn write(&self, name: &str, text: &str) -> Result<PathBuf, LabError> {
         let path = self.path.join(name);
         fs::write(&path, text).attempt(|| format!("cannot write {}", path.display()))?;

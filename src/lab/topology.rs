@@ -1,6 +1,6 @@
-//! Which hosts there are and how they are cabled: what to ask for ([`Topology`]) and what stands ([`Lab`]).
+//! The hosts and their cables: the request ([`Topology`]) and the result ([`Lab`]).
 //!
-//! A segment is a bridge in the namespace of a switch or router; in the router it has the address `.254`.
+//! A segment is a bridge in the namespace of a switch or router; a router has the address `.254` in it.
 
 use std::fs;
 use std::net::Ipv4Addr;
@@ -11,33 +11,33 @@ use super::host::INTERFACE;
 use super::link::{self, End};
 use super::{Attempt, Host, Interrupt, LabError, Namespace, Role, TemporaryDirectory};
 
-/// Real servers a lab may have; each is a namespace, two threads and a cable.
+/// The maximum number of real servers; each takes a namespace, two threads and a cable.
 pub const REAL_SERVERS_MAX: usize = 50;
-/// Further clients a lab may have.
+/// The maximum number of clients.
 pub const CLIENTS_MAX: usize = 50;
 
 const PREFIX_LENGTH: u8 = 24;
 const VIP: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 100);
 
-/// What every namespace begins with. A new namespace copies `net.ipv4.conf` from the machine's own
-/// (ip-sysctl, `devconf_inherit_init_net`), so that whatever matters is said.
+/// Set in every namespace. A new namespace copies `net.ipv4.conf` from the machine's own (ip-sysctl.rst,
+/// `devconf_inherit_init_net`), so every value that matters is set explicitly.
 const HOST_SYSCTLS: [(&str, &str); 9] = [
-    // first, since changing it resets others
+    // First, because changing it resets others.
     ("net.ipv4.ip_forward", "0"),
-    // strict, as distributions ship it: the daemons must cope
+    // Strict, as distributions ship it: the daemons must work with it.
     ("net.ipv4.conf.all.rp_filter", "1"),
     ("net.ipv4.conf.default.rp_filter", "1"),
     ("net.ipv4.conf.all.arp_ignore", "0"),
     ("net.ipv4.conf.default.arp_ignore", "0"),
     ("net.ipv4.conf.all.arp_announce", "0"),
     ("net.ipv4.conf.default.arp_announce", "0"),
-    // an IPv4 lab: no router solicitations in captures and counters
+    // An IPv4 lab: no router solicitations in captures and counters.
     ("net.ipv6.conf.all.disable_ipv6", "1"),
     ("net.ipv6.conf.default.disable_ipv6", "1"),
 ];
 
-/// Replies come from the VIP out of the real servers' subnets; a router that checks sources against routes
-/// would drop them, so that LVS/TUN never works behind one.
+/// Replies from the VIP come out of the real servers' subnets. A router that checks sources against its
+/// routes would drop them, so LVS/TUN never works behind one.
 const ROUTER_SYSCTLS: [(&str, &str); 3] = [
     ("net.ipv4.conf.all.rp_filter", "0"),
     ("net.ipv4.conf.default.rp_filter", "0"),
@@ -47,13 +47,13 @@ const ROUTER_SYSCTLS: [(&str, &str); 3] = [
 /// Where the real servers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Kind {
-    /// Everyone in 172.25.3.0/24.
+    /// All hosts in 172.25.3.0/24.
     SameSubnet,
-    /// Clients and each real server in subnets of their own, behind a router.
+    /// The clients and each real server in their own subnets, behind a router.
     Routed,
 }
 
-/// What kind of lab to build.
+/// The kind of lab to build.
 #[derive(Debug, Clone)]
 pub struct Topology {
     kind: Kind,
@@ -65,18 +65,18 @@ pub struct Topology {
     interrupt: Option<Interrupt>,
 }
 
-/// A small network that stands until it is dropped.
+/// A small network that exists until it is dropped.
 #[derive(Debug)]
 pub struct Lab {
     pub kind: Kind,
     pub vip: Ipv4Addr,
-    /// At least one: 172.25.3.10 or 172.25.1.10, further ones `.111`, `.112`, …
+    /// At least one: 172.25.3.10 or 172.25.1.10, further clients `.111`, `.112`, …
     pub clients: Vec<Host>,
     /// 172.25.3.1.
     pub director: Host,
-    /// `server2`, `server3`, …: the number is the last byte of the address, or that of the subnet less ten.
+    /// `server2`, `server3`, …: the number is the last byte of the address, or that of the subnet minus ten.
     pub real_servers: Vec<Host>,
-    /// A host in the director's subnet that is neither: 172.25.3.99.
+    /// A host in the director's subnet that is neither director nor real server: 172.25.3.99.
     pub stranger: Option<Host>,
     /// The switch or the router.
     pub middle: Namespace,
@@ -113,20 +113,20 @@ impl Topology {
         Topology { mtu, ..self }
     }
 
-    /// What [`Host::spawn_daemon`] starts, instead of the running program.
+    /// The program that [`Host::spawn_daemon`] starts, instead of the running one.
     pub fn with_program(self, program: impl Into<PathBuf>) -> Self {
         Topology { program: Some(program.into()), ..self }
     }
 
-    /// Lets waiting for a daemon end as soon as this is raised.
+    /// Raising this ends every wait for a daemon.
     pub fn with_interrupt(self, interrupt: Interrupt) -> Self {
         Topology { interrupt: Some(interrupt), ..self }
     }
 
-    /// Builds it; whatever stands already is gone again when a later part fails.
+    /// Builds the lab; if a part fails, the earlier parts are removed again.
     ///
     /// # Errors
-    /// What was attempted and what the kernel said.
+    /// What was attempted, and the kernel's error.
     pub fn build(&self) -> Result<Lab, LabError> {
         if !(1..=REAL_SERVERS_MAX).contains(&self.real_servers) || !(1..=CLIENTS_MAX).contains(&self.clients)
         {
@@ -170,16 +170,16 @@ impl Lab {
         self.clients.iter().chain(middle).chain(&self.stranger)
     }
 
-    /// The directory for files of this lab's programs; it goes away with the lab.
+    /// The directory for files of this lab's programs; it is removed with the lab.
     pub fn directory(&self) -> &Path {
         self.directory.path()
     }
 
-    /// Makes the router's path to one real server narrower than the links, as one link of a smaller MTU on the way would;
-    /// the router then answers longer packets that must not be fragmented with ICMP.
+    /// Makes the router's path to one real server narrower than the links, like a link with a smaller MTU on
+    /// the path; the router then answers longer packets with DF with an ICMP error.
     ///
     /// # Errors
-    /// When there is no router, and those of netlink.
+    /// There is no router, or an error of netlink.
     pub fn set_path_mtu(&self, real_server: usize, mtu: u32) -> Result<(), LabError> {
         if self.kind != Kind::Routed {
             return Err(LabError::Topology("only a router can have a narrow path".into()));
@@ -188,14 +188,14 @@ impl Lab {
         link::set_path_mtu(&self.middle, &bridge(address), address, mtu)
     }
 
-    /// Lets the router drop ICMP, its own and what passes it, as a firewall does that means it too well: nobody behind
-    /// it hears that a packet was too big.
+    /// Makes the router drop ICMP, both its own and forwarded, like an overzealous firewall: no host behind
+    /// it learns that a packet was too big.
     ///
     /// # Errors
-    /// When there is no router, and those of netlink.
+    /// There is no router, or an error of netlink.
     pub fn eat_icmp(&self) -> Result<(), LabError> {
         if self.kind != Kind::Routed {
-            return Err(LabError::Topology("only a router can eat ICMP".into()));
+            return Err(LabError::Topology("only a router can drop ICMP".into()));
         }
         link::eat_icmp(&self.middle)
     }
@@ -228,7 +228,7 @@ impl Builder<'_> {
             self.host(Role::Client, &name, Ipv4Addr::new(172, 25, client_subnet, last))
         });
         let clients = clients.collect::<Result<_, _>>()?;
-        // 10 is the client's
+        // 10 is the client's number.
         let numbers = (2..).filter(|number| *number != 10).take(self.topology.real_servers);
         let real_servers = numbers.map(|number: u8| self.real_server(number)).collect::<Result<_, _>>()?;
         let stranger = match self.topology.stranger {
@@ -250,7 +250,7 @@ impl Builder<'_> {
         self.host(Role::RealServer, &format!("server{number}"), address)
     }
 
-    /// The bridge of the subnet that `member` is in.
+    /// The bridge of the subnet of `member`.
     fn segment(&self, member: Ipv4Addr) -> Result<(), LabError> {
         let bridge = bridge(member);
         link::add_bridge(&self.middle, &bridge, self.topology.mtu)?;
@@ -295,7 +295,8 @@ fn bridge(member: Ipv4Addr) -> String {
     format!("net{}", member.octets()[2])
 }
 
-/// The loopback and the sysctls, before there is any other link: `default` counts for links made later.
+/// The loopback device and the sysctls, before there is any other link: `default` applies to links created
+/// later.
 fn prepare(namespace: &Namespace, sysctls: &[(&str, &str)]) -> Result<(), LabError> {
     let has_ipv6 = namespace.run(|| fs::exists("/proc/sys/net/ipv6").unwrap_or(false));
     for (key, value) in sysctls {

@@ -1,4 +1,4 @@
-//! A UDP server that answers each datagram with its own name and what was sent.
+//! A UDP server that answers each datagram with its own name and the datagram's payload.
 
 use std::io;
 use std::net::{SocketAddrV4, UdpSocket};
@@ -11,7 +11,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use super::{Attempt, LabError, Namespace};
 
-/// How often a server looks whether it is to stop.
+/// How often a server checks whether it has to stop.
 const TICK: Duration = Duration::from_millis(20);
 
 /// Listens in a namespace until it is dropped.
@@ -22,11 +22,11 @@ pub struct Server {
 }
 
 impl Server {
-    /// Binds `address` even while the host does not hold it yet: bound to any address, the server would answer
-    /// from the real server's own instead of the VIP.
+    /// Binds `address` even before the host has it. Bound to any address, the server would answer from the
+    /// real server's own address instead of the VIP.
     ///
     /// # Errors
-    /// When the address cannot be bound.
+    /// The address cannot be bound.
     pub fn start(namespace: &Namespace, address: SocketAddrV4, name: &str) -> Result<Self, LabError> {
         let what = || format!("cannot serve UDP on {address} in {}", namespace.name());
         let socket = namespace.run(|| bind(address)).attempt(what)?;
@@ -49,7 +49,7 @@ impl Drop for Server {
 /// Sends `message` from `socket` and returns the answer.
 ///
 /// # Errors
-/// Those of the socket; `WouldBlock` when nothing came within its read timeout.
+/// An error of the socket; `WouldBlock` if nothing arrives within its read timeout.
 pub fn ask(socket: &UdpSocket, to: SocketAddrV4, message: &str) -> io::Result<String> {
     socket.send_to(message.as_bytes(), to)?;
     let mut buffer = vec![0; 65_535];

@@ -1,5 +1,5 @@
-//! Counters of one worker. Only its owner writes, so that a count is a load and a store without a
-//! locked instruction (datapath.md LF-8); anybody may read.
+//! Counters of one worker. Only its owner writes, so that a count is a load and a store without a locked
+//! instruction; any thread may read.
 
 use std::io;
 use std::ops::Deref;
@@ -24,7 +24,7 @@ impl Count {
     }
 }
 
-/// One count per value of an enumeration. The standard arrays have a default only up to 32.
+/// One count per value of an enumeration. `Default` of arrays ends at length 32.
 #[derive(Debug)]
 pub struct Counts<const N: usize>([Count; N]);
 
@@ -56,7 +56,7 @@ impl Traffic {
     }
 }
 
-/// Traffic by slot, growing in chunks that never move: a reader needs no lock.
+/// Traffic by slot, growing in chunks that never move, so that a reader needs no lock.
 pub struct BySlot {
     chunks: Box<[OnceLock<Box<[Traffic]>>]>,
 }
@@ -72,7 +72,7 @@ impl Default for BySlot {
 }
 
 impl BySlot {
-    /// The traffic of a slot. Beyond the last chunk, slots share one entry rather than fail.
+    /// The traffic of a slot. Beyond the last chunk, slots share one entry instead of failing.
     pub fn slot(&self, slot: u32) -> &Traffic {
         let slot = (slot as usize).min(CHUNK * CHUNKS - 1);
         let chunk =
@@ -80,7 +80,7 @@ impl BySlot {
         &chunk[slot % CHUNK]
     }
 
-    /// Packets and bytes of a slot; zero if it was never used.
+    /// Packets and bytes of a slot; zero for a slot that was never used.
     pub fn read(&self, slot: u32) -> (u64, u64) {
         let slot = slot as usize;
         let chunk = self.chunks.get(slot / CHUNK).and_then(OnceLock::get);
@@ -88,7 +88,7 @@ impl BySlot {
     }
 }
 
-/// Why the kernel refused a packet, by the causes worth telling apart.
+/// Why the kernel refused a packet, by the causes that an operator needs to distinguish.
 pub const CAUSES: &[(&str, i32)] = &[
     ("message_too_long", libc_errno::EMSGSIZE),
     ("no_buffer", libc_errno::ENOBUFS),
@@ -125,19 +125,19 @@ impl Errors {
     }
 }
 
-/// What one worker of a director counts.
+/// The counters of one worker of a director.
 #[derive(Default)]
 pub struct DirectorCounters {
     pub received: Traffic,
     pub transmitted: Count,
-    /// Of those, without an entry.
+    /// Of the transmitted packets, those without an entry.
     pub stateless: Count,
     pub flood: Count,
     pub held: Count,
     pub replied: Counts<{ ReplyKind::ALL.len() }>,
     pub dropped: Counts<{ DropReason::ALL.len() }>,
     pub errors: Errors,
-    /// Senders told about the path while their packets went on.
+    /// Senders that got an error about the path while their packets were forwarded.
     pub told: Count,
     pub virtual_services: BySlot,
     pub real_servers: BySlot,
@@ -150,7 +150,7 @@ impl DirectorCounters {
         self.count_fate(verdict, bytes);
     }
 
-    /// Counts the late fate of a packet that was held.
+    /// Counts the late fate of a held packet.
     pub fn count_late(&self, verdict: &Verdict, bytes: usize) {
         self.held.add(u64::MAX);
         self.count_fate(verdict, bytes);
@@ -172,11 +172,11 @@ impl DirectorCounters {
     }
 }
 
-/// What a director counts of the ICMP errors about its outer packets.
+/// Counters of the ICMP errors about a director's outer packets.
 #[derive(Default)]
 pub struct PathCounters {
     heard: [[Count; Outcome::ALL.len()]; Kind::ALL.len()],
-    /// Clients that could not be told.
+    /// Errors that could not be sent to clients.
     pub errors: Errors,
 }
 
@@ -190,7 +190,7 @@ impl PathCounters {
     }
 }
 
-/// What the worker of a real server counts.
+/// The counters of a real server's worker.
 #[derive(Default)]
 pub struct RealserverCounters {
     pub received: Traffic,
@@ -202,7 +202,7 @@ pub struct RealserverCounters {
 }
 
 impl RealserverCounters {
-    /// Counts one packet: `outer` bytes came, `inner` were delivered if it was.
+    /// Counts one packet: `outer` bytes received, `inner` bytes delivered if it was.
     pub fn count(&self, verdict: &RealserverVerdict, outer: usize, inner: usize) {
         self.received.add(outer);
         match verdict {
@@ -218,7 +218,7 @@ impl RealserverCounters {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::director::cluster::Slot;
+    use crate::director::real_server::Slot;
     use crate::director::verdict::Route;
     use crate::realserver::verdict::Delivery;
 
@@ -241,7 +241,7 @@ mod tests {
         assert!(counters.errors.read().any(|cause| cause == ("no_buffer", 1)));
     }
 
-    /// 6040-4.
+    /// RFC 6040 §4.2, the combinations of figure 4 that are currently unused or dangerous.
     #[test]
     fn surprising_marks_are_counted() {
         let counters = RealserverCounters::default();

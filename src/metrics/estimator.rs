@@ -1,4 +1,5 @@
-//! Rates as the kernel estimates them: every 2 s a quarter of the way to the newest rate (ipvs.md §14).
+//! Rates as the kernel estimates them (net/netfilter/ipvs/ip_vs_est.c): every 2 s the average moves a quarter
+//! of the way to the newest rate.
 
 use super::ledger::Totals;
 
@@ -13,12 +14,12 @@ pub struct Estimator {
 }
 
 impl Estimator {
-    /// Begins at rates of 0, with `totals` as what has been so far.
+    /// Starts with rates of 0; `totals` are the counts so far.
     pub fn starting_at(totals: Totals) -> Estimator {
         Estimator { last: totals, average: Totals::default() }
     }
 
-    /// Takes the totals of one more period in.
+    /// Adds the totals of one more period.
     pub fn tick(&mut self, totals: Totals) {
         let step = |average: u64, delta: u64, shift: u32| {
             let newest = (delta << shift) as i64;

@@ -1,5 +1,5 @@
-//! Counters as Prometheus text. Each rendering starts from an empty registry: a real server that has
-//! left leaves no stale series, and no handle can outlive its series (crates.md §4).
+//! Counters as Prometheus text. Each rendering starts from an empty registry: a removed real server leaves no
+//! stale series, and no handle can outlive its series.
 
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
@@ -10,8 +10,9 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 use super::counters::{DirectorCounters, PathCounters, RealserverCounters};
 use super::ledger::{Ledger, Totals};
 use super::names::{self, Kind, NAMES};
-use crate::director::cluster::{Cluster, RealServer, VirtualService};
+use crate::director::cluster::{Cluster, VirtualService};
 use crate::director::path::errors::{Kind as PathErrorKind, Outcome};
+use crate::director::real_server::RealServer;
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, ReplyKind};
 use crate::realserver::guard::GuardConfig;
@@ -21,12 +22,12 @@ use crate::time::Moment;
 /// Content type of the text format.
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
-/// What both daemons say of themselves.
+/// What both daemons report about themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
     pub role: &'static str,
     pub host_changes: usize,
-    /// Publishes what the process says of itself (`process_*`) to the recorder in scope.
+    /// Publishes the metrics of the process (`process_*`) to the recorder in scope.
     pub publish_own: fn(),
 }
 
@@ -99,7 +100,7 @@ fn virtual_service(
         .set(1.0);
     }
     if let Some(fingerprint) = service.scheduler.fingerprint() {
-        // 48 bits, which a floating-point sample holds exactly.
+        // 48 bits, which the floating-point value of a sample represents exactly.
         gauge!(names::SERVICE_FINGERPRINT, "virtual_service" => name()).set((fingerprint >> 16) as f64);
     }
     let (Totals { connections, packets, bytes }, servers) = totals(service, workers, ledger);
@@ -111,7 +112,7 @@ fn virtual_service(
     }
 }
 
-/// What a service and its real servers have counted since they have their slots.
+/// The counts of a service and its real servers since they were given their slots.
 fn totals(
     service: &VirtualService,
     workers: &[Arc<DirectorCounters>],
@@ -164,7 +165,7 @@ pub fn realserver(process: Process, counters: &RealserverCounters, guard: &Guard
     })
 }
 
-/// Renders what `publish` says, with the families whose names begin with `prefix` and the common ones.
+/// Renders what `publish` records, limited to families whose names begin with `prefix` and common ones.
 fn render(prefix: &str, process: Process, publish: impl FnOnce()) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();

@@ -1,12 +1,14 @@
-//! Whose traffic a slot's counters count. Counters are by slot and never go back; a slot that is given to another
-//! virtual service or real server begins at 0 for it, and an operator's zero begins anew for listings alone.
+//! Records whose traffic a slot's counters count. Counters belong to a slot and never decrease. A slot that
+//! is given to another virtual service or real server starts at 0 for its new owner; an operator's zero
+//! resets the listings only.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use super::counters::{BySlot, DirectorCounters};
 use super::estimator::Estimator;
-use crate::director::cluster::{Cluster, Live, RealServer, VirtualService};
+use crate::director::cluster::{Cluster, VirtualService};
+use crate::director::real_server::{Live, RealServer};
 
 /// Connections, packets and bytes; or as many per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -43,17 +45,17 @@ impl Totals {
     }
 }
 
-/// What is known of one holder.
+/// The counts of one holder.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Reading {
-    /// Since it was given its slot; it only grows.
+    /// Since it was given its slot; never decreases.
     pub total: Totals,
-    /// Since then, or since an operator's zero.
+    /// Since it was given its slot, or since an operator's zero.
     pub since_zero: Totals,
     pub rates: Totals,
 }
 
-/// One slot and who holds it.
+/// One slot and its holder.
 struct Account<H> {
     holder: Arc<H>,
     /// The slot's counters when it was given to the holder.
@@ -72,8 +74,8 @@ impl<H> Default for Accounts<H> {
 }
 
 impl<H> Accounts<H> {
-    /// Opens an account for the slot's holder unless it has one; `now` are the slot's counters, without
-    /// connections, which belong to the holder.
+    /// Opens an account for the slot's holder unless it has one. `now` are the slot's counters, without
+    /// connections, which are counted by holder.
     fn open(&mut self, index: usize, holder: &Arc<H>, now: impl FnOnce() -> Totals) {
         if self.0.len() <= index {
             self.0.resize_with(index + 1, || None);
@@ -115,8 +117,8 @@ pub struct Ledger {
 }
 
 impl Ledger {
-    /// Takes note of who holds which slot; before the snapshot is published, so that no packet of a new
-    /// holder is counted to it too early.
+    /// Records the holder of each slot. Call it before the snapshot is published: otherwise the first packets
+    /// of a new holder would be counted for the previous one.
     pub fn follow(&mut self, cluster: &Cluster, workers: &[Arc<DirectorCounters>]) {
         for service in cluster.virtual_services() {
             let now = || of_service(service, workers);
@@ -128,19 +130,19 @@ impl Ledger {
         }
     }
 
-    /// Of a service in the snapshot that was followed last.
+    /// The counts of a service in the snapshot followed last.
     pub fn service(&mut self, service: &VirtualService, workers: &[Arc<DirectorCounters>]) -> Reading {
         let account = self.virtual_services.of(service.slot.into(), &service.connections_total);
         account.map(|account| account.reading(of_service(service, workers))).unwrap_or_default()
     }
 
-    /// Of a real server in the snapshot that was followed last.
+    /// The counts of a real server in the snapshot followed last.
     pub fn server(&mut self, server: &RealServer, workers: &[Arc<DirectorCounters>]) -> Reading {
         let account = self.real_servers.of(server.slot.index() as usize, &server.live);
         account.map(|account| account.reading(of_server(server, workers))).unwrap_or_default()
     }
 
-    /// The service's listings, and those of its real servers, begin at 0 again.
+    /// Resets the listings of a service and of its real servers to 0.
     pub fn zero(&mut self, service: &VirtualService, workers: &[Arc<DirectorCounters>]) {
         if let Some(account) = self.virtual_services.of(service.slot.into(), &service.connections_total) {
             account.zero(of_service(service, workers));
@@ -152,7 +154,7 @@ impl Ledger {
         }
     }
 
-    /// Every [`super::estimator::PERIOD`].
+    /// Call it every [`super::estimator::PERIOD`].
     pub fn tick(&mut self, cluster: &Cluster, workers: &[Arc<DirectorCounters>]) {
         for service in cluster.virtual_services() {
             let account = self.virtual_services.of(service.slot.into(), &service.connections_total);
@@ -228,7 +230,7 @@ mod tests {
         forward(&before, &workers);
         assert_eq!(ledger.service(first(&before), &workers).total, ONE);
         let (service, server) = (first(&before).slot, first(&before).real_servers[0].slot);
-        // A slot rests for one snapshot.
+        // A slot stays unused for one snapshot.
         for ports in [&[][..], &[443][..]] {
             before = cluster(Some(&before), ports);
             ledger.follow(&before, &workers);
@@ -257,7 +259,7 @@ mod tests {
         ledger.tick(&cluster, &workers);
         let server = ledger.server(&first(&cluster).real_servers[0], &workers);
         assert_eq!((server.total, server.since_zero), (ONE.plus(&ONE), ONE));
-        // 100 bytes in 2 s are 50 per second, of which a quarter is believed; rounded down, as the kernel does.
+        // 100 bytes in 2 s are 50 per second; a quarter of that, rounded down, as the kernel does.
         assert_eq!(server.rates.bytes, 12);
     }
 }

@@ -1,5 +1,5 @@
-//! Every metric's name, kind and help, once. Labels carry glossary words (decisions.md C16); no label
-//! ever carries a client's address.
+//! Every metric's name, kind and help, in one place. Labels use the words of the glossary; no label contains
+//! a client's address.
 
 use metrics::Unit;
 
@@ -9,7 +9,7 @@ pub enum Kind {
     Gauge,
 }
 
-/// One family.
+/// One metric family.
 #[derive(Clone, Copy, Debug)]
 pub struct Name {
     pub name: &'static str,
@@ -38,7 +38,7 @@ macro_rules! names {
 
 names! {
     BUILD_INFO = Gauge "lvs_tund_build_info" ["version", "role"]:
-        "Always 1; the labels say what is running.";
+        "Always 1; the labels describe the running program.";
     HOST_CHANGES = Gauge "lvs_tund_host_changes" []:
         "Changes to the host's addresses, routes, rules and settings in force; undone on exit.";
 
@@ -49,33 +49,33 @@ names! {
     TRANSMITTED_PACKETS = Counter "lvs_tund_director_packets_transmitted_total" []:
         "Packets encapsulated and sent to a real server.";
     STATELESS_PACKETS = Counter "lvs_tund_director_packets_stateless_total" []:
-        "Packets forwarded by hash or by themselves, without an entry in the connection table.";
+        "Packets forwarded by hash or one by one, without an entry in the connection table.";
     FLOOD_PACKETS = Counter "lvs_tund_director_packets_flood_total" []:
-        "Packets forwarded without an entry because of new_connections_per_second_max; it grows while the rule is on.";
+        "Packets forwarded without an entry because of new_connections_per_second_max; it grows while the limit is exceeded.";
     REPLIED_PACKETS = Counter "lvs_tund_director_packets_replied_total" ["kind"]:
         "Packets answered by the director itself.";
     HELD_PACKETS = Gauge "lvs_tund_director_packets_held" []:
-        "Packets waiting for another one.";
+        "Packets held until another one arrives.";
     DROPPED_PACKETS = Counter "lvs_tund_director_packets_dropped_total" ["reason"]:
-        "Packets that ended at the director, by reason.";
+        "Packets dropped by the director, by reason.";
     TRANSMIT_ERRORS = Counter "lvs_tund_director_transmit_errors_total" ["cause"]:
-        "Packets the kernel refused to send, by cause; one read from the TUN device also counts as dropped with reason send_error.";
+        "Packets that the kernel refused to send, by cause; one read from the TUN device also counts as dropped with reason send_error.";
     PATH_ERRORS = Counter "lvs_tund_director_path_errors_total" ["kind", "outcome"]:
-        "ICMP errors about our own outer packets, by what they said and what came of them.";
+        "ICMP errors about the director's own outer packets, by kind and outcome.";
     PATH_ERRORS_TOLD = Counter "lvs_tund_director_path_errors_told_total" []:
-        "Senders told late of an error from the path that quoted too little of the packet it was about.";
+        "Errors from the path that were sent to clients late, because the original error quoted too little of the packet.";
     CONNECTIONS = Gauge "lvs_tund_director_connections" []:
         "Entries in the connection table.";
     CONNECTIONS_MAX = Gauge "lvs_tund_director_connections_max" []:
-        "Entries the connection table takes at most.";
+        "Maximum number of entries in the connection table.";
     CONNECTIONS_CREATED = Counter "lvs_tund_director_connections_created_total" []:
-        "Entries made in the connection table.";
+        "Entries added to the connection table.";
     CONNECTIONS_REMOVED = Counter "lvs_tund_director_connections_removed_total" []:
         "Entries that expired or were replaced.";
     TEMPLATES = Gauge "lvs_tund_director_templates" []:
         "Persistence templates.";
     SERVICE_FINGERPRINT = Gauge "lvs_tund_director_virtual_service_fingerprint" ["virtual_service"]:
-        "Of the scheduler's hash table; two directors that disagree on it send the same client to different real servers.";
+        "Fingerprint of the scheduler's hash table; two directors with different values send the same client to different real servers.";
     SERVICE_INFO = Gauge "lvs_tund_director_virtual_service_info"
         ["virtual_service", "protocol", "vip", "port", "scheduler"]:
         "Always 1; the labels describe a virtual service.";
@@ -94,7 +94,7 @@ names! {
         "Connections given to a real server.";
     SERVER_CONNECTIONS_NOW = Gauge "lvs_tund_director_real_server_connections"
         ["virtual_service", "real_server", "state"]:
-        "Connections of a real server at the moment, active or inactive as IPVS counts them.";
+        "Current connections of a real server, active or inactive as IPVS counts them.";
     SERVER_TEMPLATES = Gauge "lvs_tund_director_real_server_templates" ["virtual_service", "real_server"]:
         "Persistence templates of a real server.";
     SERVER_OVERLOADED = Gauge "lvs_tund_director_real_server_overloaded" ["virtual_service", "real_server"]:
@@ -107,27 +107,27 @@ names! {
     SERVER_MTU = Gauge "lvs_tund_director_real_server_path_mtu_bytes" ["virtual_service", "real_server"] Bytes:
         "MTU of the path to a real server, outer header included.";
     SERVER_SUSPECT = Gauge "lvs_tund_director_real_server_suspect" ["virtual_service", "real_server"]:
-        "1 for half a minute after its host has answered that nobody there takes encapsulated packets.";
+        "1 for half a minute after its host has answered that no program there receives encapsulated packets.";
 
     ENCAPSULATED_PACKETS = Counter "lvs_tund_realserver_packets_received_total" []:
         "Encapsulated packets received; each is delivered or dropped.";
     ENCAPSULATED_BYTES = Counter "lvs_tund_realserver_received_bytes_total" [] Bytes:
         "IP length of the encapsulated packets received, outer header included.";
     DELIVERED_PACKETS = Counter "lvs_tund_realserver_packets_delivered_total" ["vip"]:
-        "Packets unwrapped and handed to the host.";
+        "Packets unwrapped and delivered to the host.";
     DELIVERED_BYTES = Counter "lvs_tund_realserver_delivered_bytes_total" ["vip"] Bytes:
-        "IP length of the packets handed to the host, without the outer header.";
+        "IP length of the packets delivered to the host, without the outer header.";
     REFUSED_PACKETS = Counter "lvs_tund_realserver_packets_dropped_total" ["reason"]:
-        "Packets that ended at the real server, by reason.";
+        "Packets dropped by the real server, by reason.";
     DELIVER_ERRORS = Counter "lvs_tund_realserver_transmit_errors_total" ["cause"]:
-        "Packets the kernel refused to take, by cause; each also counts as dropped with reason send_error.";
+        "Packets that the kernel refused to accept, by cause; each also counts as dropped with reason send_error.";
     MSS = Gauge "lvs_tund_realserver_mss_bytes" [] Bytes:
         "Maximum segment size announced to the VIPs' clients; 0 if it is the host's own.";
     SURPRISING_ECN = Counter "lvs_tund_realserver_ecn_surprising_total" []:
-        "Packets whose congestion marks met in a combination that RFC 6040 calls surprising.";
+        "Packets whose inner and outer ECN marks form a combination that RFC 6040 calls currently unused.";
 }
 
-/// The entry of a name.
+/// The table's entry for a name.
 pub fn find(name: &str) -> Option<&'static Name> {
     NAMES.iter().find(|entry| entry.name == name)
 }

@@ -1,5 +1,5 @@
-//! The Internet checksum: whole (RFC 1071), incremental (RFC 1624), and the pseudo-header sum that
-//! a partial checksum starts from.
+//! The Internet checksum: complete (RFC 1071), incremental (RFC 1624), and the pseudo-header sum with which a
+//! partial checksum starts.
 
 use std::net::IpAddr;
 
@@ -19,7 +19,7 @@ pub fn sum(bytes: &[u8], start: u64) -> u64 {
     total + u64::from(u32::from_be_bytes(word))
 }
 
-/// Folds carries until 16 bits remain. Not complemented.
+/// Folds the carries until 16 bits remain. Not complemented.
 pub fn fold(mut total: u64) -> u16 {
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);
@@ -27,7 +27,7 @@ pub fn fold(mut total: u64) -> u16 {
     total as u16
 }
 
-/// The checksum of `bytes`, to be written into (or compared with) the field.
+/// The checksum of `bytes`, to write into the field or compare with it.
 pub fn checksum(bytes: &[u8]) -> u16 {
     !fold(sum(bytes, 0))
 }
@@ -37,8 +37,8 @@ pub fn is_valid(bytes: &[u8]) -> bool {
     fold(sum(bytes, 0)) == 0xffff
 }
 
-/// Sum of the pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1); not folded. Addresses of
-/// different families have no pseudo-header: the caller never mixes them.
+/// Sum of the pseudo-header (RFC 9293 §3.1, RFC 768, RFC 8200 §8.1); not folded. Addresses of different
+/// families have no pseudo-header, so the caller must not mix them.
 pub fn pseudo_header(source: IpAddr, destination: IpAddr, protocol: u8, length: usize) -> u64 {
     let addresses = match (source, destination) {
         (IpAddr::V4(s), IpAddr::V4(d)) => sum(&s.octets(), sum(&d.octets(), 0)),
@@ -82,9 +82,30 @@ mod tests {
     }
 
     #[test]
+    fn carries_are_added_until_there_are_none() {
+        let rows =
+            [(0, 0), (0xffff, 0xffff), (0x1_0000, 1), (0x1_fffe, 0xffff), (0x1_ffff, 1), (u64::MAX, 0xffff)];
+        for (total, expected) in rows {
+            assert_eq!(fold(total), expected, "{total:x}");
+        }
+    }
+
+    #[test]
     fn example_of_rfc_1624() {
         // RFC 1624 §4: checksum dd2f, word 5555 becomes 3285, new checksum 0000.
         assert_eq!(update(0xdd2f, 0x5555, 0x3285), 0x0000);
+    }
+
+    #[test]
+    fn an_independent_parser_agrees_about_the_pseudo_header_of_ipv6() {
+        let (source, destination) = ([0x20u8; 16], [0xfd, 1, 2, 3, 4, 5, 6, 7, 8, 9, 10, 11, 12, 13, 14, 15]);
+        let mut datagram = [0x9c, 0x40, 0, 53, 0, 11, 0, 0, b'a', b'b', b'c'];
+        let pseudo = pseudo_header(source.into(), destination.into(), 17, datagram.len());
+        let ours = !fold(sum(&datagram, pseudo));
+        let (header, data) = etherparse::UdpHeader::from_slice(&datagram).unwrap();
+        assert_eq!(ours, header.calc_checksum_ipv6_raw(source, destination, data).unwrap());
+        datagram[6..8].copy_from_slice(&ours.to_be_bytes());
+        assert_eq!(fold(sum(&datagram, pseudo)), 0xffff);
     }
 
     proptest! {

@@ -1,4 +1,4 @@
-//! A flow: what makes two packets belong together.
+//! A flow: the fields that packets of one connection share.
 
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
@@ -15,7 +15,7 @@ pub struct Flow {
 }
 
 impl Flow {
-    /// The flow of the opposite direction: what a packet quoted in an ICMP error about a reply shows.
+    /// The flow of the opposite direction, as in a packet quoted by an ICMP error about a reply.
     pub fn reversed(self) -> Flow {
         Flow {
             protocol: self.protocol,

@@ -1,15 +1,15 @@
-//! Cutting an IPv4 packet into fragments (RFC 791 §3.2).
+//! Splitting an IPv4 packet into fragments (RFC 791 §3.2).
 
 use super::ipv4::{HEADER, Ipv4, MORE_FRAGMENTS};
 use super::{be16, checksum};
 
-/// Options whose copied flag says that every fragment carries them (RFC 791 §3.1).
+/// Options with the copied flag are repeated in every fragment (RFC 791 §3.1).
 const COPIED: u8 = 0x80;
 const END: u8 = 0;
 const NO_OPERATION: u8 = 1;
 
-/// Fragments of `packet` of at most `mtu` bytes each, in order. A fragment may be cut again. DF is cleared:
-/// whoever calls has decided that. `None` if not even eight bytes of payload fit.
+/// Splits `packet` into fragments of at most `mtu` bytes each, in order. A fragment may be split again. DF is
+/// cleared: the caller has decided that. `None` if not even eight bytes of payload fit.
 pub fn split(packet: &Ipv4, mtu: usize) -> Option<Vec<Vec<u8>>> {
     let later_header = later_header(packet);
     let room = |header_length: usize| {
@@ -43,7 +43,7 @@ fn fragment(header: &[u8], payload: &[u8], offset: usize, has_more: bool) -> Vec
     bytes
 }
 
-/// The header of all fragments but the first: only options with the copied flag.
+/// The header of all fragments except the first: only options with the copied flag.
 fn later_header(packet: &Ipv4) -> Vec<u8> {
     let mut header = packet.header()[..HEADER].to_vec();
     let mut options = &packet.header()[HEADER..];
@@ -51,7 +51,7 @@ fn later_header(packet: &Ipv4) -> Vec<u8> {
         let length = match kind {
             END => break,
             NO_OPERATION => 1,
-            // Lengths were checked when the packet was classified; a wrong one ends the copy.
+            // Lengths were checked during classification; a wrong one ends the copy.
             _ => usize::from(*options.get(1).unwrap_or(&0)),
         };
         if length == 0 || length > options.len() {
@@ -67,7 +67,7 @@ fn later_header(packet: &Ipv4) -> Vec<u8> {
     header
 }
 
-/// What makes fragments belong together (RFC 791 §3.2).
+/// The fields that fragments of one packet share (RFC 791 §3.2).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FragmentKey {
     pub source: [u8; 4],
@@ -114,7 +114,7 @@ mod tests {
         bytes
     }
 
-    /// Puts fragments together again, checking each header on the way.
+    /// Reassembles fragments, checking each header.
     fn reassembled(fragments: &[Vec<u8>], mtu: usize) -> (Vec<u8>, usize, bool) {
         let mut payload = Vec::new();
         let first = Ipv4::parse(&fragments[0]).unwrap().fragment_offset();
@@ -139,7 +139,43 @@ mod tests {
             let view = Ipv4::parse_unsummed(&bytes).unwrap();
             let fragments = split(&view, mtu).unwrap();
             prop_assert_eq!(reassembled(&fragments, mtu), (view.payload().to_vec(), offset * 8, more));
+            let (room, before_last) = ((mtu - HEADER) / 8 * 8, payload.saturating_sub(mtu - HEADER));
+            prop_assert_eq!(fragments.len(), 1 + before_last.div_ceil(room), "no more than it takes");
         }
+    }
+
+    #[test]
+    fn what_fits_exactly_is_not_cut() {
+        for (payload, mtu, expected) in [
+            (81, 101, &[101][..]),
+            (81, 100, &[100, 21]),
+            (88, 108, &[108]),
+            (88, 107, &[100, 28]),
+            (161, 101, &[100, 101]),
+            (162, 101, &[100, 100, 22]),
+        ] {
+            let bytes = packet(&[], payload);
+            let fragments = split(&Ipv4::parse_unsummed(&bytes).unwrap(), mtu).unwrap();
+            let lengths: Vec<usize> = fragments.iter().map(Vec::len).collect();
+            assert_eq!(lengths, expected, "{payload} bytes into {mtu}");
+        }
+    }
+
+    #[test]
+    fn a_fragment_carries_eight_bytes_or_none() {
+        let bytes = packet(&[], 100);
+        let view = Ipv4::parse_unsummed(&bytes).unwrap();
+        assert_eq!([19, 20, 27].map(|mtu| split(&view, mtu)), [None, None, None]);
+        assert_eq!(split(&view, 28).unwrap().len(), 13);
+    }
+
+    #[test]
+    fn every_fragment_loses_df_and_the_reserved_bit() {
+        let mut bytes = packet(&[], 100);
+        bytes[6] = 0xc0;
+        let fragments = split(&Ipv4::parse_unsummed(&bytes).unwrap(), 68).unwrap();
+        let words: Vec<u16> = fragments.iter().map(|fragment| be16(fragment, 6)).collect();
+        assert_eq!(words, [MORE_FRAGMENTS, MORE_FRAGMENTS | 6, 12]);
     }
 
     #[test]
@@ -151,5 +187,57 @@ mod tests {
         assert_eq!(fragments[1][20..24], [130, 4, 9, 9]);
         assert_eq!(fragments[1][0], 0x46);
         assert!(split(&Ipv4::parse_unsummed(&bytes).unwrap(), 35).is_none(), "no room for eight bytes");
+    }
+
+    #[test]
+    fn options_of_later_fragments_are_whole_words_and_end_where_the_list_ends() {
+        let rows: [(&str, &[u8], &[u8]); 9] = [
+            ("nothing copied", &[7, 3, 4, 1], &[]),
+            ("an odd length is padded", &[130, 3, 9, 1], &[130, 3, 9, 0]),
+            (
+                "padding between options goes",
+                &[1, 130, 4, 9, 9, 1, 134, 3, 5, 1, 1, 0],
+                &[130, 4, 9, 9, 134, 3, 5, 0],
+            ),
+            (
+                "what lies behind the end is no option",
+                &[130, 4, 9, 9, 0, 4, 9, 9, 134, 4, 5, 5],
+                &[130, 4, 9, 9],
+            ),
+            ("the last one fills the header", &[7, 4, 4, 1, 136, 4, 0, 1], &[136, 4, 0, 1]),
+            ("length 0 ends the copy", &[130, 0, 134, 2], &[]),
+            ("length 1 is what it says", &[130, 1, 0, 0], &[130, 0, 0, 0]),
+            ("a length past the header ends the copy", &[134, 2, 130, 3], &[134, 2, 0, 0]),
+            ("no length at all ends the copy", &[1, 1, 1, 130], &[]),
+        ];
+        for (name, options, expected) in rows {
+            let bytes = packet(options, 100);
+            let fragments = split(&Ipv4::parse_unsummed(&bytes).unwrap(), 68).unwrap();
+            assert_eq!(reassembled(&fragments, 68).0, bytes[HEADER + options.len()..], "{name}");
+            assert_eq!(Ipv4::parse(&fragments[0]).unwrap().header()[HEADER..], *options, "{name}");
+            for later in &fragments[1..] {
+                assert_eq!(Ipv4::parse(later).unwrap().header()[HEADER..], *expected, "{name}");
+            }
+        }
+    }
+
+    #[test]
+    fn fragments_belong_together_by_addresses_protocol_and_identification() {
+        let bytes = packet(&[], 8);
+        let key = |bytes: &[u8]| FragmentKey::of(&Ipv4::parse_unsummed(bytes).unwrap());
+        let whole = FragmentKey {
+            source: [203, 0, 113, 7],
+            destination: [172, 25, 3, 100],
+            protocol: 17,
+            identification: 0x1234,
+        };
+        assert_eq!(key(&bytes), whole);
+        for (at, is_other) in
+            [(1, false), (4, true), (5, true), (6, false), (8, false), (9, true), (12, true), (19, true)]
+        {
+            let mut changed = bytes.clone();
+            changed[at] ^= 0x10;
+            assert_eq!(key(&changed) != whole, is_other, "byte {at}");
+        }
     }
 }

@@ -1,40 +1,40 @@
-//! A frame: one packet in a buffer of its own, with headroom in front so that an outer header is
-//! written without moving the packet.
+//! A frame: one packet in its own buffer, with headroom before it, so that an outer header can be written
+//! without moving the packet.
 //!
 //! ```text
 //! 0            start                     end            capacity
 //! ├─ headroom ──┼──────── packet ─────────┼─── tailroom ────┤
 //! ```
 //!
-//! A frame may be a super-packet of up to 64 KiB that is cut into segments on its way out
-//! (datapath.md §3.2); [`Offload`] carries what the device said about that.
+//! A frame may be a super-packet of up to 64 KiB that is segmented on its way out, because virtio_net_hdr
+//! cannot describe segments inside IP-in-IP; [`Offload`] contains what the device reported about it.
 
 use super::{Malformed, be16, checksum};
 
-/// Room for the largest outer header we write (IPv6 40 + UDP 8 + GUE 4, IPv6 6in6 40) and for a
-/// virtio header in front of the packet, rounded up to a cache line.
+/// Room for the largest outer header written here (IPv6 40 + UDP 8 + GUE 4, IPv6 6in6 40) and for a virtio
+/// header before the packet, rounded up to a cache line.
 pub const HEADROOM: usize = 128;
 
 /// RFC 791 §3.1: total length is 16 bits wide.
 pub const PACKET_MAX: usize = 65_535;
 
-/// What a device says about a packet beside its bytes (virtio_net_hdr, without its encoding).
+/// What a device reports about a packet in addition to its bytes (virtio_net_hdr, decoded).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Offload {
-    /// The transport checksum holds only the pseudo-header sum and is still to be completed.
+    /// The transport checksum contains only the pseudo-header sum and must still be completed.
     pub checksum: Option<PartialChecksum>,
-    /// The packet stands for several segments.
+    /// The packet represents several segments.
     pub segments: Option<Segments>,
 }
 
-/// Where a partial checksum is summed from, and where its field is, counted from the packet's start.
+/// Where the sum of a partial checksum starts and where its field is, counted from the packet's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartialChecksum {
     pub start: u16,
     pub field: u16,
 }
 
-/// A super-packet: `size` payload bytes per segment behind `header_length` bytes of headers.
+/// A super-packet: `size` payload bytes per segment after `header_length` bytes of headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segments {
     pub kind: SegmentKind,
@@ -49,7 +49,7 @@ pub enum SegmentKind {
     Udp,
 }
 
-/// One packet with room in front.
+/// One packet with headroom.
 #[derive(Clone, Debug)]
 pub struct Frame {
     buffer: Box<[u8]>,
@@ -59,7 +59,7 @@ pub struct Frame {
 }
 
 impl Frame {
-    /// An empty frame that can hold `capacity` bytes of packet behind the headroom.
+    /// An empty frame that can hold `capacity` bytes of packet after the headroom.
     pub fn with_capacity(capacity: usize) -> Frame {
         Frame {
             buffer: vec![0; HEADROOM + capacity].into_boxed_slice(),
@@ -69,7 +69,7 @@ impl Frame {
         }
     }
 
-    /// A frame that holds a copy of `packet`.
+    /// A frame with a copy of `packet`.
     pub fn from_packet(packet: &[u8]) -> Frame {
         let mut frame = Frame::with_capacity(packet.len());
         frame.replace(packet);
@@ -92,19 +92,19 @@ impl Frame {
         self.start == self.end
     }
 
-    /// Everything behind the headroom, for a device to write a packet into; [`Frame::filled`] says
-    /// how much it wrote.
+    /// Everything after the headroom, for a device to write a packet into; report the length with
+    /// [`Frame::filled`].
     pub fn space(&mut self) -> &mut [u8] {
         self.space_behind(0)
     }
 
-    /// Like [`Frame::space`], but begins `lead` bytes inside the headroom, for a device that writes a
-    /// header of its own in front of the packet. `lead` is at most [`HEADROOM`].
+    /// Like [`Frame::space`], but starts `lead` bytes inside the headroom, for a device that writes its own
+    /// header before the packet. `lead` is at most [`HEADROOM`].
     pub fn space_behind(&mut self, lead: usize) -> &mut [u8] {
         &mut self.buffer[HEADROOM - lead..]
     }
 
-    /// Declares that a packet of `length` bytes lies behind the headroom.
+    /// Declares that a packet of `length` bytes starts after the headroom.
     pub fn filled(&mut self, length: usize, offload: Offload) {
         self.start = HEADROOM;
         self.end = (HEADROOM + length).min(self.buffer.len());
@@ -120,19 +120,19 @@ impl Frame {
         self.filled(packet.len(), Offload::default());
     }
 
-    /// Makes the packet `length` bytes longer at its front and returns it whole; the new bytes hold
-    /// whatever lay there. `None` if the headroom is used up.
+    /// Extends the packet by `length` bytes at its front and returns the whole packet; the new bytes are
+    /// undefined. `None` if the headroom is used up.
     pub fn prepend(&mut self, length: usize) -> Option<&mut [u8]> {
         self.start = self.start.checked_sub(length)?;
         Some(self.packet_mut())
     }
 
-    /// Cuts bytes off the front. More than there are leaves an empty packet.
+    /// Removes bytes from the front. More than there are leaves an empty packet.
     pub fn strip_front(&mut self, length: usize) {
         self.start = (self.start + length).min(self.end);
     }
 
-    /// Cuts the packet to its first `length` bytes.
+    /// Shortens the packet to its first `length` bytes.
     pub fn truncate(&mut self, length: usize) {
         self.end = self.end.min(self.start + length);
     }
@@ -140,7 +140,7 @@ impl Frame {
     /// Completes a partial transport checksum in place, as every sender without checksum offload must.
     ///
     /// # Errors
-    /// `Checksum` if the offload's positions lie outside the packet.
+    /// `Checksum` if the offload's positions are outside the packet.
     pub fn complete_checksum(&mut self) -> Result<(), Malformed> {
         let Some(PartialChecksum { start, field }) = self.offload.checksum.take() else { return Ok(()) };
         let (start, field) = (usize::from(start), usize::from(field));
@@ -149,13 +149,13 @@ impl Frame {
             return Err(Malformed::Checksum);
         }
         let sum = checksum::checksum(&packet[start..]);
-        // RFC 768: a computed zero is sent as all ones, for zero means "no checksum" (datapath.md LF-2).
+        // RFC 768: a computed zero is sent as all ones, because zero means "no checksum".
         let sum = if sum == 0 { 0xffff } else { sum };
         packet[field..field + 2].copy_from_slice(&sum.to_be_bytes());
         Ok(())
     }
 
-    /// The 16-bit field at `at`, if it lies inside the packet.
+    /// The 16-bit field at `at`, if it is inside the packet.
     pub fn field16(&self, at: usize) -> Option<u16> {
         (at + 2 <= self.len()).then(|| be16(self.packet(), at))
     }
@@ -186,7 +186,7 @@ mod tests {
 
     #[test]
     fn a_udp_checksum_of_zero_is_completed_as_all_ones() {
-        // LF-2: find the payload whose checksum is zero; it must leave as ffff.
+        // Searches for the payload whose checksum is zero; it must be sent as ffff (RFC 768).
         let mut frame = Frame::from_packet(&[0u8; 8]);
         frame.packet_mut()[0] = 0xff;
         frame.packet_mut()[1] = 0xff;

@@ -27,7 +27,7 @@ pub const PORT_UNREACHABLE: u8 = 3;
 pub const FRAGMENTATION_NEEDED: u8 = 4;
 pub const SOURCE_ROUTE_FAILED: u8 = 5;
 
-/// RFC 1812 §4.3.2.3: an error carries as much of the packet as fits into 576 bytes of datagram.
+/// RFC 1812 §4.3.2.3: an error contains as much of the packet as fits into a datagram of 576 bytes.
 pub const ERROR_DATAGRAM_MAX: usize = 576;
 
 /// An ICMP message with a correct checksum, or the first piece of one.
@@ -50,7 +50,7 @@ impl<'a> Icmp<'a> {
         Ok(Icmp { message })
     }
 
-    /// The first fragment of a message: its checksum covers what is still to come.
+    /// The first fragment of a message, whose checksum also covers the later fragments.
     ///
     /// # Errors
     /// `TruncatedIcmp` below 8 bytes.
@@ -71,8 +71,8 @@ impl<'a> Icmp<'a> {
         be16(self.message, 6)
     }
 
-    /// True for the errors that quote a packet and are worth passing on: never redirect, never source
-    /// quench (RFC 6633).
+    /// True for the errors that quote a packet and are worth forwarding: never redirect, never source quench
+    /// (RFC 6633).
     pub fn is_error(&self) -> bool {
         matches!(self.kind(), DESTINATION_UNREACHABLE | TIME_EXCEEDED | PARAMETER_PROBLEM)
     }
@@ -82,15 +82,15 @@ impl<'a> Icmp<'a> {
         be16(self.message, 4)
     }
 
-    /// Bytes behind the header.
+    /// Bytes after the header.
     pub fn body(&self) -> &'a [u8] {
         &self.message[HEADER..]
     }
 
-    /// The packet an error is about: its header and its flow as it was sent.
+    /// The packet that an error quotes: its header, and its flow in the direction in which it was sent.
     ///
     /// # Errors
-    /// [`QuoteError`] says whether too little was quoted or something that has no flow.
+    /// [`QuoteError`] says whether too little was quoted, or a packet without a flow.
     pub fn quoted(&self) -> Result<Quoted<'a>, QuoteError> {
         let header = Ipv4::parse_quoted(self.body()).map_err(|_| QuoteError::Truncated)?;
         if header.fragment_offset() != 0 {
@@ -99,7 +99,7 @@ impl<'a> Icmp<'a> {
         if !matches!(header.protocol(), protocol::TCP | protocol::UDP) {
             return Err(QuoteError::NoFlow);
         }
-        // RFC 792: header plus 64 bits of data, which hold the ports.
+        // RFC 792: header plus 64 bits of data, which contain the ports.
         let payload = header.payload();
         if payload.len() < 8 {
             return Err(QuoteError::Truncated);
@@ -115,7 +115,7 @@ impl<'a> Icmp<'a> {
     }
 }
 
-/// A quoted packet; in `flow` the packet's source stands in the client's place.
+/// A quoted packet; `flow` has the packet's source in the client's place.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a> {
     pub header: Ipv4<'a>,

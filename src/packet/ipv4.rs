@@ -1,4 +1,4 @@
-//! IPv4 header (RFC 791 §3.1), read once and then trusted.
+//! IPv4 header (RFC 791 §3.1), checked once and then relied on.
 //!
 //! ```text
 //!  0      4      8             16    19               32
@@ -28,7 +28,7 @@ pub const DONT_FRAGMENT: u16 = 0x4000;
 pub const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
-/// A packet whose header is sound: version 4, IHL and total length fit the bytes, checksum correct.
+/// A packet with a valid header: version 4, IHL and total length fit the bytes, checksum correct.
 #[derive(Clone, Copy, Debug)]
 pub struct Ipv4<'a> {
     /// Exactly `total length` bytes.
@@ -36,7 +36,7 @@ pub struct Ipv4<'a> {
     header_length: usize,
 }
 
-/// Length of the header with its options; all of it is there.
+/// Length of the header with its options, all of which are present.
 fn header_length(bytes: &[u8]) -> Result<usize, Malformed> {
     if bytes.len() < HEADER {
         return Err(Malformed::Truncated);
@@ -52,7 +52,7 @@ fn header_length(bytes: &[u8]) -> Result<usize, Malformed> {
 }
 
 impl<'a> Ipv4<'a> {
-    /// Reads the header; bytes behind the total length (link padding) are left out of the view.
+    /// Reads the header; bytes after the total length (link padding) are excluded from the view.
     ///
     /// # Errors
     /// RFC 1812 §5.2.2, its five checks: `Truncated`, `Version`, `HeaderLength`, `TotalLength`, `Checksum`.
@@ -64,7 +64,7 @@ impl<'a> Ipv4<'a> {
         Ok(view)
     }
 
-    /// Like [`Ipv4::parse`] without the header checksum, for a header the kernel has just verified.
+    /// Like [`Ipv4::parse`] without the header checksum, for a header that the kernel has just verified.
     ///
     /// # Errors
     /// `Truncated`, `Version`, `HeaderLength`, `TotalLength`.
@@ -80,8 +80,8 @@ impl<'a> Ipv4<'a> {
         Ok(Ipv4 { packet: &bytes[..total_length], header_length })
     }
 
-    /// Reads a header that may be followed by less than its total length: what an ICMP error quotes.
-    /// The view ends where the bytes end.
+    /// Reads a header that may be followed by less than its total length, as in an ICMP error. The view ends
+    /// where the bytes end.
     ///
     /// # Errors
     /// `Truncated`, `Version`, `HeaderLength`.
@@ -152,11 +152,11 @@ impl<'a> Ipv4<'a> {
         Ipv4Addr::new(self.packet[16], self.packet[17], self.packet[18], self.packet[19])
     }
 
-    /// Walks the options. Terminates: every step goes at least one byte forward.
+    /// Walks the options. Terminates: every step advances by at least one byte.
     ///
     /// # Errors
-    /// `Option` for a length that is too small or runs past the header, `SourceRoute` for a loose or
-    /// strict source route (RFC 7126 §4.3, §4.4).
+    /// `Option` for a length that is too small or exceeds the header, `SourceRoute` for a loose or strict
+    /// source route (RFC 7126 §4.3, §4.4).
     pub fn check_options(&self) -> Result<(), Malformed> {
         const END: u8 = 0;
         const NO_OPERATION: u8 = 1;
@@ -181,7 +181,7 @@ impl<'a> Ipv4<'a> {
     }
 }
 
-/// What a header without options says; [`Header::write`] lays it out.
+/// The fields of a header without options; [`Header::write`] encodes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
     pub tos: u8,
@@ -196,7 +196,7 @@ pub struct Header {
 }
 
 impl Header {
-    /// Writes the 20 bytes, checksum included, to the front of `bytes` (at least [`HEADER`] long).
+    /// Writes the 20 bytes, including the checksum, to the front of `bytes` (at least [`HEADER`] long).
     pub fn write(&self, bytes: &mut [u8]) {
         let bytes = &mut bytes[..HEADER];
         bytes[0] = 0x45;
@@ -215,12 +215,12 @@ impl Header {
     }
 }
 
-/// Replaces the TOS byte of a sound header and mends its checksum (RFC 1624).
+/// Replaces the TOS byte of a valid header and updates its checksum (RFC 1624).
 pub fn set_tos(packet: &mut [u8], tos: u8) {
     set_byte(packet, 1, tos);
 }
 
-/// Replaces the TTL of a sound header and mends its checksum (RFC 1624).
+/// Replaces the TTL of a valid header and updates its checksum (RFC 1624).
 pub fn set_ttl(packet: &mut [u8], ttl: u8) {
     set_byte(packet, 8, ttl);
 }
@@ -271,17 +271,21 @@ mod tests {
     #[test]
     fn the_five_checks_of_rfc_1812() {
         let good = sample();
-        let cases: [(&str, usize, u8, Malformed); 5] = [
-            ("version 5", 0, 0x55, Malformed::Version),
-            ("IHL 4", 0, 0x44, Malformed::HeaderLength),
-            ("IHL past the end", 0, 0x4f, Malformed::HeaderLength),
-            ("total length below the header", 3, 19, Malformed::TotalLength),
-            ("total length past the end", 3, 29, Malformed::Truncated),
+        let cases: [(&str, usize, u8, Result<usize, Malformed>); 8] = [
+            ("version 5", 0, 0x55, Err(Malformed::Version)),
+            ("IHL 4", 0, 0x44, Err(Malformed::HeaderLength)),
+            ("IHL to the end", 0, 0x47, Ok(0)),
+            ("IHL past the end", 0, 0x48, Err(Malformed::HeaderLength)),
+            ("total length below the header", 3, 19, Err(Malformed::TotalLength)),
+            ("total length of the header", 3, 20, Ok(0)),
+            ("total length to the end", 3, 28, Ok(8)),
+            ("total length past the end", 3, 29, Err(Malformed::Truncated)),
         ];
         for (name, at, value, expected) in cases {
             let mut bytes = good.clone();
             bytes[at] = value;
-            assert_eq!(Ipv4::parse(&bytes).unwrap_err(), expected, "{name}");
+            let payload = Ipv4::parse_unsummed(&bytes).map(|view| view.payload().len());
+            assert_eq!(payload, expected, "{name}");
         }
         let mut bytes = good.clone();
         bytes[10] ^= 1;
@@ -299,6 +303,86 @@ mod tests {
             set_ttl(&mut bytes, !value);
             let view = Ipv4::parse(&bytes).unwrap();
             assert_eq!((view.tos(), view.ttl()), (value, !value));
+            assert_eq!(view.packet()[2..8], sample()[2..8]);
+            assert_eq!((view.packet()[9], &view.packet()[12..]), (17, &sample()[12..]));
+        }
+    }
+
+    #[test]
+    fn a_quote_ends_with_its_packet_or_its_bytes_whichever_is_first() {
+        let quoted = |total_length: u16, bytes: usize| {
+            let mut packet = sample();
+            packet.resize(bytes, 0xee);
+            packet[2..4].copy_from_slice(&total_length.to_be_bytes());
+            let view = Ipv4::parse_quoted(&packet).unwrap();
+            assert_eq!((view.packet(), view.header()), (&packet[..view.total_length()], &packet[..HEADER]));
+            view.payload().len()
+        };
+        let rows = [
+            ("cut", 1500, 28, 8),
+            ("cut behind the header", 1500, 20, 0),
+            ("whole", 28, 28, 8),
+            ("padding behind it", 28, 40, 8),
+            ("a length of 256 and more", 0x0104, 600, 240),
+            ("of a header alone", 20, 28, 0),
+            ("a length under the header", 19, 28, 0),
+            ("a length of nothing", 0, 28, 0),
+        ];
+        for (name, total_length, bytes, expected) in rows {
+            assert_eq!(quoted(total_length, bytes), expected, "{name}");
+        }
+        assert_eq!(Ipv4::parse_quoted(&sample()[..19]).unwrap_err(), Malformed::Truncated);
+    }
+
+    #[test]
+    fn options_are_walked_to_their_end() {
+        let rows: [(&str, &[u8], Result<(), Malformed>); 14] = [
+            ("none", &[], Ok(())),
+            ("padding alone", &[1, 1, 1, 1], Ok(())),
+            ("padding, then one that fills the header", &[1, 7, 3, 4], Ok(())),
+            ("router alert fills the header", &[148, 4, 0, 0], Ok(())),
+            ("length 2", &[30, 2, 30, 2], Ok(())),
+            ("length 1", &[30, 1, 0, 0], Err(Malformed::Option)),
+            ("length 0", &[30, 0, 0, 0], Err(Malformed::Option)),
+            ("one byte past the header", &[30, 5, 0, 0], Err(Malformed::Option)),
+            ("the second one past the header", &[30, 2, 30, 3], Err(Malformed::Option)),
+            ("the last byte has no length", &[1, 1, 1, 30], Err(Malformed::Option)),
+            ("nothing behind the end is read", &[0, 131, 30, 0], Ok(())),
+            ("loose source route behind another", &[148, 4, 0, 0, 131, 3, 4, 0], Err(Malformed::SourceRoute)),
+            ("strict source route behind padding", &[1, 137, 3, 4], Err(Malformed::SourceRoute)),
+            ("a source route inside another option", &[30, 4, 131, 137], Ok(())),
+        ];
+        for (name, options, expected) in rows {
+            let mut bytes = [&sample()[..HEADER], options, &[131; 8]].concat();
+            bytes[0] = 0x45 + (options.len() / 4) as u8;
+            assert_eq!(Ipv4::parse_unsummed(&bytes).unwrap().check_options(), expected, "{name}");
+        }
+    }
+
+    #[test]
+    fn an_independent_parser_reads_the_same_of_any_header() {
+        // Fields unlike each other; in the first headers, each bit of the flags and offset word alone.
+        for seed in 0..2000u32 {
+            let byte = |at: u32| (seed.wrapping_mul(0x9e37_79b1) >> (at % 23)) as u8 ^ at as u8;
+            let mut bytes: Vec<u8> = (0..28).map(byte).collect();
+            if let Some(alone) = 1u16.checked_shl(seed) {
+                bytes[6..8].copy_from_slice(&alone.to_be_bytes());
+            }
+            (bytes[0], bytes[2], bytes[3]) = (0x45, 0, 28);
+            let view = Ipv4::parse_unsummed(&bytes).unwrap();
+            let (other, rest) = etherparse::Ipv4Header::from_slice(&bytes).unwrap();
+            assert_eq!(view.tos(), other.dscp.value() << 2 | other.ecn.value());
+            assert_eq!((view.identification(), view.ttl()), (other.identification, other.time_to_live));
+            let flags = (view.has_dont_fragment(), view.has_more_fragments());
+            assert_eq!(flags, (other.dont_fragment, other.more_fragments));
+            assert_eq!(view.fragment_offset(), usize::from(other.fragment_offset.value()) * 8);
+            assert_eq!(view.is_fragment(), other.is_fragmenting_payload());
+            assert_eq!(view.protocol(), other.protocol.0);
+            assert_eq!(
+                (view.source().octets(), view.destination().octets()),
+                (other.source, other.destination)
+            );
+            assert_eq!((view.header_length(), view.payload()), (HEADER, rest));
         }
     }
 }

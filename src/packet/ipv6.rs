@@ -1,4 +1,4 @@
-//! IPv6 header (RFC 8200 §3) and the chain of extension headers behind it, walked once within limits.
+//! IPv6 header (RFC 8200 §3) and its chain of extension headers, walked once within limits.
 //!
 //! ```text
 //!  0      4         12        16                      32
@@ -29,13 +29,13 @@ use super::{Malformed, be16, be32, protocol};
 /// Length of the fixed header.
 pub const HEADER: usize = 40;
 
-/// A walk ends after so many extension headers, or bytes of them: standards.md has no number, and no
-/// sender needs more (bad-input.md D100).
+/// A walk ends after this many extension headers, or bytes of them. RFC 8200 sets no limit, but no sender
+/// needs more, and RFC 8504 §5.3 allows a receiver to set one.
 pub const EXTENSIONS_MAX: usize = 8;
 pub const EXTENSION_BYTES_MAX: usize = 256;
 
-/// Next header values that are extension headers to be walked (RFC 8200 §4.1, RFC 4302 §2). Of what
-/// is behind ESP nothing can be read, and mobility, HIP and shim6 carry nothing that is balanced.
+/// Next header values of extension headers that are walked (RFC 8200 §4.1, RFC 4302 §2). The content of ESP
+/// cannot be read, and mobility, HIP and shim6 carry nothing that is served.
 mod extension {
     pub const HOP_BY_HOP: u8 = 0;
     pub const ROUTING: u8 = 43;
@@ -44,40 +44,41 @@ mod extension {
     pub const DESTINATION_OPTIONS: u8 = 60;
 }
 
-/// A packet whose fixed header is sound: its payload length fits the bytes.
+/// A packet with a valid fixed header: its payload length fits the bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Ipv6<'a> {
     /// Exactly the header and `payload length` bytes.
     packet: &'a [u8],
 }
 
-/// Where the walk ended.
+/// The end of the walk.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Chain<'a> {
-    /// Of what is in `payload`. Of a later fragment: what its packet holds behind the fragment header.
+    /// The protocol of `payload`. For a later fragment: of what its packet contains after the fragment
+    /// header.
     pub protocol: u8,
     pub payload: &'a [u8],
-    /// `None` for a whole packet; an atomic fragment is one (RFC 6946 §4).
+    /// `None` for a whole packet, such as an atomic fragment (RFC 6946 §4).
     pub fragment: Option<Fragment>,
 }
 
-/// What a fragment header says (RFC 8200 §4.5).
+/// A fragment header (RFC 8200 §4.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Fragment {
     /// In bytes.
     pub offset: usize,
     pub has_more: bool,
     pub identification: u32,
-    /// Bytes behind the fragment header.
+    /// Number of bytes after the fragment header.
     pub length: usize,
 }
 
 impl<'a> Ipv6<'a> {
-    /// Reads the fixed header; bytes behind the payload length (link padding) are left out of the view.
+    /// Reads the fixed header; bytes after the payload length (link padding) are excluded from the view.
     ///
     /// # Errors
-    /// `Truncated`, `Version`; `Jumbogram` (RFC 2675 §3) or `TotalLength` where the payload length is 0
-    /// and something is to follow.
+    /// `Truncated`, `Version`; `Jumbogram` (RFC 2675 §3) or `TotalLength` if the payload length is 0 but a
+    /// header should follow.
     pub fn parse(bytes: &'a [u8]) -> Result<Ipv6<'a>, Malformed> {
         if bytes.len() < HEADER {
             return Err(Malformed::Truncated);
@@ -94,7 +95,7 @@ impl<'a> Ipv6<'a> {
         match view.next_header() {
             protocol::NONE => Ok(view),
             _ if length > 0 => Ok(view),
-            // What is no jumbogram either has a length that cannot be true, whatever its options say.
+            // If it is not a jumbogram either, its length is wrong, whatever its options contain.
             extension::HOP_BY_HOP => match check_hop_by_hop(rest) {
                 Err(Malformed::Jumbogram) => Err(Malformed::Jumbogram),
                 _ => Err(Malformed::TotalLength),
@@ -107,7 +108,7 @@ impl<'a> Ipv6<'a> {
         self.packet
     }
 
-    /// Everything behind the fixed header, extension headers included.
+    /// Everything after the fixed header, including extension headers.
     pub fn payload(&self) -> &'a [u8] {
         &self.packet[HEADER..]
     }
@@ -138,13 +139,13 @@ impl<'a> Ipv6<'a> {
         octets.into()
     }
 
-    /// Walks the extension headers to what they are in front of. Terminates: at most [`EXTENSIONS_MAX`]
-    /// steps of at least eight bytes.
+    /// Walks the extension headers up to the payload. Terminates: at most [`EXTENSIONS_MAX`] steps of at
+    /// least eight bytes.
     ///
     /// # Errors
-    /// `Truncated` if a header runs past the end, or `HeaderChain` if it does so in a first fragment
-    /// (RFC 7112 §5); `ExtensionLimit`, `SourceRoute`, `Jumbogram`; `Extension` for a hop-by-hop header
-    /// that is not first and for a fragment of a fragment; `Option` for a hop-by-hop option past its header.
+    /// `Truncated` if a header exceeds the packet, or `HeaderChain` if it does so in a first fragment (RFC
+    /// 7112 §5); `ExtensionLimit`, `SourceRoute`, `Jumbogram`; `Extension` for a hop-by-hop header that is
+    /// not first and for a fragment of a fragment; `Option` for a hop-by-hop option that exceeds its header.
     pub fn chain(&self) -> Result<Chain<'a>, Malformed> {
         let mut at = Chain { protocol: self.next_header(), payload: self.payload(), fragment: None };
         let mut has_fragment_header = false;
@@ -168,7 +169,7 @@ impl<'a> Ipv6<'a> {
                 extension::HOP_BY_HOP if walked > 0 => return Err(Malformed::Extension),
                 extension::HOP_BY_HOP => check_hop_by_hop(header)?,
                 extension::ROUTING => check_routing(header)?,
-                // Which of two fragments it is could not be said.
+                // It would be ambiguous to which of two packets it belongs.
                 extension::FRAGMENT if has_fragment_header => return Err(Malformed::Extension),
                 extension::FRAGMENT => {
                     has_fragment_header = true;
@@ -185,22 +186,22 @@ impl<'a> Ipv6<'a> {
     }
 }
 
-/// Length of the extension header `kind` at the front of `bytes`, which may be more than is there; `None`
-/// if it is no extension header.
+/// Length of the extension header `kind` at the front of `bytes`, which may exceed them; `None` if it is not
+/// an extension header.
 fn extension_length(kind: u8, bytes: &[u8]) -> Option<usize> {
-    // The length field of a header that is not there says nothing; eight bytes is the least.
+    // Without a length field, eight bytes is the minimum.
     let units = usize::from(bytes.get(1).copied().unwrap_or(0));
     match kind {
         extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION_OPTIONS => Some(8 + units * 8),
         extension::FRAGMENT => Some(8),
-        // RFC 4302 §2.2: in 4-byte units, less two.
+        // RFC 4302 §2.2: in 4-byte units, minus two.
         extension::AUTHENTICATION => Some(8 + units * 4),
         _ => None,
     }
 }
 
-/// RFC 8200 §4.2: type, length, value; a padding of one byte has neither length nor value. RFC 2675 §3 has
-/// the jumbo payload's option.
+/// RFC 8200 §4.2: type, length, value; a one-byte padding has neither length nor value. RFC 2675 §3 defines
+/// the jumbo payload option.
 fn check_hop_by_hop(header: &[u8]) -> Result<(), Malformed> {
     const PAD_ONE: u8 = 0;
     const JUMBO_PAYLOAD: u8 = 0xc2;
@@ -216,8 +217,8 @@ fn check_hop_by_hop(header: &[u8]) -> Result<(), Malformed> {
     Ok(())
 }
 
-/// RFC 5095 §3: type 0 is not to be used. Of any other type, a segment left says that the packet is to go
-/// on from here: not to the address it names.
+/// RFC 5095 §3: type 0 must not be used. With any other type, segments left mean that the packet is to be
+/// forwarded from here, so its destination is not final.
 fn check_routing(header: &[u8]) -> Result<(), Malformed> {
     let (kind, segments_left) = (header[2], header[3]);
     if kind == 0 || segments_left > 0 { Err(Malformed::SourceRoute) } else { Ok(()) }
@@ -237,7 +238,7 @@ mod tests {
 
     use super::*;
 
-    /// A packet of these extension headers, each with the kind of the next one put into its first byte.
+    /// A packet with these extension headers; the first byte of each is set to the kind of the next.
     fn packet(extensions: &[(u8, Vec<u8>)], protocol: u8, payload: &[u8]) -> Vec<u8> {
         let mut bytes = vec![0; HEADER];
         bytes[0] = 0x60;
@@ -256,7 +257,7 @@ mod tests {
         bytes
     }
 
-    /// Padding options of `units` times eight bytes more than the least.
+    /// Padding options, `units` times eight bytes longer than the minimum.
     fn options(units: u8) -> Vec<u8> {
         let mut header = vec![0; 8 + usize::from(units) * 8];
         header[1] = units;
@@ -305,7 +306,7 @@ mod tests {
             for rest in [&[][..], &[6], &[6, 0, 0, 0, 0, 0, 0], &[6, 1, 0, 0, 0, 0, 0, 0]] {
                 let mut bytes = packet(&before, kind, rest);
                 if bytes.len() == HEADER {
-                    // A length of 0 is another row: pad by a header that is there.
+                    // A length of 0 is another row: pad with a header that is present.
                     bytes = packet(&[(kind, options(0))], kind, rest);
                 }
                 assert_eq!(chain_of(&bytes), Err(cut), "{rest:?}");
@@ -332,7 +333,7 @@ mod tests {
         }
         let twice = vec![(extension::FRAGMENT, FRAGMENT_HEADER.to_vec()); 2];
         assert_eq!(chain_of(&packet(&twice, 6, &[0; 20])), Err(Malformed::Extension));
-        // What is behind a later fragment's header is data, whatever it looks like.
+        // After a later fragment's header there is only data, whatever it looks like.
         let later = vec![0, 0, 0, 8, 0, 0, 0, 9];
         let bytes = packet(&[(extension::FRAGMENT, later)], extension::HOP_BY_HOP, &[0xff; 8]);
         assert_eq!(chain_of(&bytes).unwrap().protocol, extension::HOP_BY_HOP);
@@ -381,10 +382,10 @@ mod tests {
     }
 
     proptest! {
-        /// Whatever the bytes: no panic, an end, and what is left lies inside the packet.
+        /// For any bytes: no panic, the walk ends, and the payload is inside the packet.
         #[test]
         fn the_walk_ends_inside_the_packet(mut bytes in proptest::collection::vec(any::<u8>(), 40..400), kinds in proptest::collection::vec(0usize..6, 0..50)) {
-            // Headers where a walk may come by, so that it gets far.
+            // Headers that the walk supports, so that it gets far.
             const KINDS: [u8; 6] = [0, 43, 44, 51, 60, 6];
             bytes[0] = 0x60;
             let length = (bytes.len() - HEADER) as u16;

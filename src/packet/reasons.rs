@@ -1,5 +1,5 @@
-//! Lays out a set of drop reasons: each is a value without payload, and its label is at once the
-//! metric's `reason` label and the word that `explain` prints.
+//! Defines a set of drop reasons: each is a value without payload, and its label is both the metric's
+//! `reason` label and the word that `explain` prints.
 
 /// `drop_reasons! { /// docs  pub enum DropReason { Truncated = "truncated", … } }`
 macro_rules! drop_reasons {
@@ -12,7 +12,7 @@ macro_rules! drop_reasons {
             /// Every reason, in the order of the counters.
             pub const ALL: &'static [$name] = &[$($name::$variant,)+];
 
-            /// The metric's label and `explain`'s word.
+            /// The metric's label and the word of `explain`.
             pub const fn label(self) -> &'static str {
                 match self { $($name::$variant => $label,)+ }
             }

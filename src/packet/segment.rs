@@ -1,4 +1,4 @@
-//! Cutting a super-packet into the segments it stands for, as a network card would have (datapath.md §3.2).
+//! Splits a super-packet into the segments it represents, as a network card would.
 //!
 //! ```text
 //! ┌────────┬─────────┬───────────────────────────────┐      ┌────────┬─────────┬──────┐
@@ -18,10 +18,10 @@ const TCP_FIN: u8 = 0x01;
 const TCP_PSH: u8 = 0x08;
 const TCP_CWR: u8 = 0x80;
 
-/// The segments of `packet`, in order, each a whole packet with finished checksums.
+/// The segments of `packet`, in order, each a whole packet with complete checksums.
 ///
 /// # Errors
-/// `Truncated` if the packet is not what the offload says: another protocol, or a size of zero.
+/// `Truncated` if the packet does not match the offload: another protocol, or a size of zero.
 pub fn split(packet: &Ipv4, segments: Segments) -> Result<Vec<Vec<u8>>, Malformed> {
     let transport = match (segments.kind, packet.protocol()) {
         (SegmentKind::TcpV4, protocol::TCP) => Tcp::parse(packet.payload())?.header_length(),
@@ -94,6 +94,7 @@ fn finish_checksum(transport: &mut [u8], packet: &Ipv4, field: usize) {
 mod tests {
     use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 
+    use super::super::be16;
     use super::*;
 
     fn tcp(payload: usize) -> Vec<u8> {
@@ -117,8 +118,8 @@ mod tests {
         let mut payload = Vec::new();
         for (index, piece) in pieces.iter().enumerate() {
             let sliced = SlicedPacket::from_ip(piece).unwrap();
+            assert_eq!(header_of(piece), segment_header(&whole, index, piece.len()));
             let Some(etherparse::NetSlice::Ipv4(ip)) = &sliced.net else { panic!("IPv4") };
-            assert_eq!(ip.header().header_checksum(), ip.header().to_header().calc_header_checksum());
             let Some(TransportSlice::Tcp(segment)) = &sliced.transport else { panic!("TCP") };
             let sum = segment.calc_checksum_ipv4(ip.header().source(), ip.header().destination()).unwrap();
             assert_eq!(segment.checksum(), sum);
@@ -130,28 +131,93 @@ mod tests {
         assert_eq!(payload, whole[40..]);
     }
 
+    fn udp(data: &[u8]) -> Vec<u8> {
+        let header = etherparse::Ipv4Header {
+            identification: 0xfffe,
+            dont_fragment: true,
+            dscp: 46.try_into().unwrap(),
+            source: [203, 0, 113, 7],
+            destination: [172, 25, 3, 100],
+            time_to_live: 63,
+            ..Default::default()
+        };
+        let builder =
+            PacketBuilder::ip(etherparse::IpHeaders::Ipv4(header, Default::default())).udp(40000, 53);
+        let mut bytes = Vec::new();
+        builder.write(&mut bytes, data).unwrap();
+        bytes
+    }
+
+    fn header_of(packet: &[u8]) -> etherparse::Ipv4Header {
+        etherparse::Ipv4Header::from_slice(packet).unwrap().0
+    }
+
+    /// The super-packet's header but for what each segment has of its own.
+    fn segment_header(whole: &[u8], index: usize, length: usize) -> etherparse::Ipv4Header {
+        let mut header = header_of(whole);
+        header.total_len = length as u16;
+        header.identification = header.identification.wrapping_add(index as u16);
+        header.header_checksum = header.calc_header_checksum();
+        header
+    }
+
+    const DATAGRAMS: Segments = Segments { kind: SegmentKind::Udp, size: 1000, header_length: 28 };
+
     #[test]
     fn datagrams_get_lengths_and_checksums_of_their_own() {
-        let mut whole = Vec::new();
-        let builder = PacketBuilder::ipv4([203, 0, 113, 7], [172, 25, 3, 100], 63).udp(40000, 53);
-        builder.write(&mut whole, &[9; 2500]).unwrap();
-        let segments = Segments { kind: SegmentKind::Udp, size: 1000, header_length: 28 };
-        let pieces = split(&Ipv4::parse(&whole).unwrap(), segments).unwrap();
-        let lengths: Vec<_> = pieces
-            .iter()
-            .map(|piece| {
-                let sliced = SlicedPacket::from_ip(piece).unwrap();
-                let Some(TransportSlice::Udp(datagram)) = &sliced.transport else { panic!("UDP") };
-                let sum = datagram.to_header().calc_checksum_ipv4_raw(
-                    [203, 0, 113, 7],
-                    [172, 25, 3, 100],
-                    datagram.payload(),
-                );
-                assert_eq!(datagram.checksum(), sum.unwrap());
-                datagram.length()
-            })
-            .collect();
-        assert_eq!(lengths, [1008, 1008, 508]);
+        let whole = udp(&(0..2500).map(|index| (index / 7) as u8).collect::<Vec<_>>());
+        let pieces = split(&Ipv4::parse(&whole).unwrap(), DATAGRAMS).unwrap();
+        let mut payload = Vec::new();
+        for (index, piece) in pieces.iter().enumerate() {
+            let header = header_of(piece);
+            assert_eq!(header, segment_header(&whole, index, piece.len()));
+            let sliced = SlicedPacket::from_ip(piece).unwrap();
+            let Some(TransportSlice::Udp(datagram)) = &sliced.transport else { panic!("UDP") };
+            assert_eq!((datagram.source_port(), datagram.destination_port()), (40000, 53));
+            assert_eq!(usize::from(datagram.length()), piece.len() - 20);
+            let sum = datagram.to_header().calc_checksum_ipv4(&header, datagram.payload());
+            assert_eq!(datagram.checksum(), sum.unwrap());
+            payload.extend_from_slice(datagram.payload());
+        }
+        assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), [1028, 1028, 528]);
+        assert_eq!(payload, whole[28..]);
+        let identifications: Vec<u16> = pieces.iter().map(|piece| header_of(piece).identification).collect();
+        assert_eq!(identifications, [0xfffe, 0xffff, 0]);
+    }
+
+    /// RFC 768, RFC 9293 §3.1: only in UDP does a checksum of zero mean that there is none.
+    #[test]
+    fn a_checksum_of_zero_is_sent_as_all_ones_in_udp_and_as_it_is_in_tcp() {
+        let rows = [
+            (udp(&[0; 2]), DATAGRAMS, 26, 28, 0xffff),
+            (tcp(2), Segments { kind: SegmentKind::TcpV4, ..DATAGRAMS }, 36, 40, 0),
+        ];
+        for (mut whole, segments, field, data, expected) in rows {
+            whole[data..].fill(0);
+            let sum_of =
+                |whole: &[u8]| be16(&split(&Ipv4::parse(whole).unwrap(), segments).unwrap()[0], field);
+            // What is written over a word of zeros is added to the sum: the checksum itself makes it all ones.
+            let sum = sum_of(&whole);
+            assert!(sum != 0 && sum != 0xffff, "{sum:x}");
+            whole[data..].copy_from_slice(&sum.to_be_bytes());
+            assert_eq!(sum_of(&whole), expected);
+        }
+    }
+
+    #[test]
+    fn options_of_both_headers_are_repeated_in_every_segment() {
+        let plain = tcp(30);
+        let mut whole = [&plain[..20], &[148, 4, 0, 0], &plain[20..40], &[1, 1, 1, 0], &plain[40..]].concat();
+        (whole[0], whole[3], whole[24 + 12]) = (0x46, whole.len() as u8, 0x60);
+        let segments = Segments { kind: SegmentKind::TcpV4, size: 16, header_length: 48 };
+        let pieces = split(&Ipv4::parse_unsummed(&whole).unwrap(), segments).unwrap();
+        for (index, piece) in pieces.iter().enumerate() {
+            assert_eq!(header_of(piece), segment_header(&whole, index, piece.len()));
+            assert_eq!(piece[44..48], [1, 1, 1, 0]);
+            let (segment, data) = etherparse::TcpHeader::from_slice(&piece[24..]).unwrap();
+            assert_eq!(segment.checksum, segment.calc_checksum_ipv4(&header_of(piece), data).unwrap());
+        }
+        assert_eq!([&pieces[0][48..], &pieces[1][48..]], [&whole[48..64], &whole[64..]]);
     }
 
     #[test]
@@ -159,8 +225,17 @@ mod tests {
         let whole = tcp(100);
         let view = Ipv4::parse(&whole).unwrap();
         for (kind, size) in [(SegmentKind::Udp, 10), (SegmentKind::TcpV6, 10), (SegmentKind::TcpV4, 0)] {
-            assert!(split(&view, Segments { kind, size, header_length: 40 }).is_err());
+            let refused = split(&view, Segments { kind, size, header_length: 40 });
+            assert_eq!(refused, Err(Malformed::Truncated), "{kind:?} of {size}");
         }
+        let datagram = udp(b"");
+        let of = |length: usize| {
+            let mut bytes = datagram[..length].to_vec();
+            bytes[3] = length as u8;
+            split(&Ipv4::parse_unsummed(&bytes).unwrap(), DATAGRAMS)
+        };
+        assert_eq!([20, 21, 27].map(of), [const { Err(Malformed::Truncated) }; 3], "no whole UDP header");
+        assert_eq!(of(28), Ok(vec![datagram.clone()]), "an empty datagram");
         let empty = tcp(0);
         let one = Segments { kind: SegmentKind::TcpV4, size: 10, header_length: 40 };
         assert_eq!(split(&Ipv4::parse(&empty).unwrap(), one).unwrap(), std::slice::from_ref(&empty));

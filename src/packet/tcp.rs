@@ -21,13 +21,13 @@ impl Flags {
         self.0 & mask == mask
     }
 
-    /// None of SYN, ACK, RST: no TCP sends that (FIN always comes with ACK).
+    /// None of SYN, ACK, RST: no TCP implementation sends that (FIN always comes with ACK).
     pub const fn is_scan(self) -> bool {
         self.0 & (Flags::SYN | Flags::ACK | Flags::RST) == 0
     }
 }
 
-/// A segment whose header lies wholly inside the bytes.
+/// A segment whose header is entirely inside the bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Tcp<'a> {
     segment: &'a [u8],
@@ -36,7 +36,7 @@ pub struct Tcp<'a> {
 
 impl<'a> Tcp<'a> {
     /// # Errors
-    /// `TruncatedTransport` below 20 bytes, `TcpHeader` for a data offset under 5 or past the end.
+    /// `TruncatedTransport` below 20 bytes, `TcpHeader` for a data offset below 5 or past the end.
     pub fn parse(segment: &'a [u8]) -> Result<Tcp<'a>, Malformed> {
         if segment.len() < HEADER {
             return Err(Malformed::TruncatedTransport);

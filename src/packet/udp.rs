@@ -4,18 +4,18 @@ use super::{Malformed, be16};
 
 pub const HEADER: usize = 8;
 
-/// A datagram whose header is inside the bytes and whose length field is plausible.
+/// A datagram whose header is inside the bytes and whose length field is valid.
 #[derive(Clone, Copy, Debug)]
 pub struct Udp<'a> {
     datagram: &'a [u8],
 }
 
 impl<'a> Udp<'a> {
-    /// Reads a whole datagram. A length short of the bytes is allowed: the surplus carries UDP options
-    /// (RFC 9868).
+    /// Reads a whole datagram. Its length may be less than the bytes: the surplus contains UDP options (RFC
+    /// 9868).
     ///
     /// # Errors
-    /// `TruncatedTransport` below 8 bytes, `UdpLength` for a length under 8 or past the end.
+    /// `TruncatedTransport` below 8 bytes, `UdpLength` for a length below 8 or past the end.
     pub fn parse(datagram: &'a [u8]) -> Result<Udp<'a>, Malformed> {
         let udp = Udp::parse_first(datagram)?;
         if usize::from(be16(datagram, 4)) > datagram.len() {
@@ -24,10 +24,10 @@ impl<'a> Udp<'a> {
         Ok(udp)
     }
 
-    /// Reads the first fragment of a datagram, whose length field speaks of bytes still to come.
+    /// Reads the first fragment of a datagram, whose length field includes the later fragments.
     ///
     /// # Errors
-    /// `TruncatedTransport` below 8 bytes, `UdpLength` for a length under 8.
+    /// `TruncatedTransport` below 8 bytes, `UdpLength` for a length below 8.
     pub fn parse_first(datagram: &'a [u8]) -> Result<Udp<'a>, Malformed> {
         if datagram.len() < HEADER {
             return Err(Malformed::TruncatedTransport);

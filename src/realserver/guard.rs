@@ -1,7 +1,8 @@
-//! The guard: which decapsulated packets this host admits. Without it a decapsulator is an open relay
-//! (CVE-2020-10136): exact outer source, inner destination a VIP, a served port, one level only.
+//! The guard: which decapsulated packets this host accepts. Without it a decapsulator is an open relay
+//! (CVE-2020-10136). It requires an exact outer source, a VIP as inner destination, a served port, and a
+//! single level of encapsulation.
 //!
-//! An outer source can be forged: the check needs a network that filters, or IPsec or WireGuard below.
+//! An outer source can be forged: the check needs a network that filters, or IPsec or WireGuard below it.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -12,25 +13,25 @@ use crate::packet::icmp::Icmp;
 use crate::packet::ipv4::Ipv4;
 use crate::packet::{Protocol, be16, protocol};
 
-/// A port that may be inside, as in `services = ["tcp/80"]`.
+/// An accepted protocol and port of inner packets, as in `services = ["tcp/80"]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
     pub protocol: Protocol,
     pub port: u16,
 }
 
-/// What an operator says about a real server; every list but `vips` and `directors` may be empty.
+/// The configuration of a real server; every list except `vips` and `directors` may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardConfig {
     pub vips: Vec<IpAddr>,
     pub directors: Vec<IpNet>,
-    /// Outer destinations accepted; empty: any address of this host.
+    /// Accepted outer destinations; empty: any address of this host.
     pub rips: Vec<IpAddr>,
-    /// What may be inside; empty: anything for the VIPs.
+    /// Accepted inner protocols and ports; empty: anything for the VIPs.
     pub services: Vec<Service>,
 }
 
-/// The configuration and the host's own addresses, asked in the order of standards.md §9.2.
+/// The configuration and the host's own addresses. The outer header is checked before the inner one.
 #[derive(Clone, Debug)]
 pub struct Guard {
     config: GuardConfig,
@@ -47,17 +48,18 @@ impl Guard {
         &self.config
     }
 
-    /// RS-CHK-2 and RS-CHK-3.
+    /// Checks the outer header: its destination and its sender.
     ///
     /// # Errors
-    /// `UnknownPeer` for an outer source that is no director or an outer destination that is not ours.
+    /// `UnknownPeer` for an outer source that is not a director, or an outer destination that is not
+    /// accepted.
     pub fn admit_outer(&self, source: IpAddr, destination: IpAddr) -> Result<(), DropReason> {
         let is_ours = self.config.rips.is_empty() || self.config.rips.contains(&destination);
         if is_ours && self.is_director(source) { Ok(()) } else { Err(DropReason::UnknownPeer) }
     }
 
-    /// RS-CHK-6 to RS-CHK-10. `peer` is the director that sent it. Says which VIP it is for, by its index
-    /// in the configuration.
+    /// Checks the inner packet: VIP, port, source, nested tunnel, source route and TTL. `peer` is the
+    /// director that sent it. Returns the index of the VIP in the configuration.
     ///
     /// # Errors
     /// The first check that fails.
@@ -85,8 +87,8 @@ impl Guard {
         self.config.directors.iter().any(|prefix| prefix.contains(&address))
     }
 
-    /// Later fragments carry no ports: the host's own reassembly drops them if their first one was not
-    /// admitted. ICMP is served if it is an error about a served flow.
+    /// Later fragments have no ports: the host's own reassembly drops them if their first fragment was not
+    /// accepted. ICMP is accepted if it is an error about a served flow.
     fn is_served(&self, inner: &Ipv4) -> bool {
         if self.config.services.is_empty() || inner.fragment_offset() != 0 {
             return true;
@@ -101,7 +103,7 @@ impl Guard {
         }
     }
 
-    /// An error about what the VIP has sent from a served port.
+    /// Whether this is an error about a packet that the VIP has sent from a served port.
     fn is_served_error(&self, inner: &Ipv4) -> bool {
         let payload = inner.payload();
         let message = if inner.is_fragment() { Icmp::parse_first(payload) } else { Icmp::parse(payload) };
@@ -119,9 +121,9 @@ impl Guard {
             .any(|service| service.protocol.number() == protocol && service.port == port)
     }
 
-    /// No client has such an address: a VIP, our own, a director's (ping-pong between tunnel ends), or
-    /// what is not one host. A director known only by a prefix is met as the sender of this very packet:
-    /// clients may live in the prefix too.
+    /// Whether no client can have this source: a VIP, an own address, a director's (a loop between tunnel
+    /// ends), or an address that is not a single host's. Of a director configured by prefix, only the sender
+    /// of this packet is known: clients may be in the prefix too.
     fn is_martian(&self, source: Ipv4Addr, peer: IpAddr) -> bool {
         let first = source.octets()[0];
         let address = IpAddr::V4(source);

@@ -1,16 +1,17 @@
 //! The maximum segment size that a real server announces for its VIPs. The client sizes its segments by the
-//! SYN-ACK, which never passes the director: only here can it be said that they travel wrapped.
+//! SYN-ACK, which does not pass through the director, so only the real server can take the encapsulation into
+//! account.
 
-/// `include/net/tcp.h` TCP_MIN_MSS, 60 + 60 + 8 - 40: the smallest that Linux takes from its peer.
+/// TCP_MIN_MSS of `include/net/tcp.h`, 60 + 60 + 8 - 40: the smallest MSS that Linux accepts from its peer.
 pub const MSS_MIN: u16 = 88;
 
-/// `ip_metrics_convert` cuts a larger RTAX_ADVMSS down to this: 65,535 less both headers.
+/// ip_metrics_convert() reduces a larger RTAX_ADVMSS to this: 65,535 minus both headers.
 pub const MSS_MAX: u16 = 65_535 - HEADERS;
 
-/// RFC 9293 §3.7.1: an MSS counts neither the fixed IPv4 header nor the fixed TCP header.
+/// RFC 9293 §3.7.1: an MSS includes neither the fixed IPv4 header nor the fixed TCP header.
 const HEADERS: u16 = 40;
 
-/// The largest segment whose packet fits the path after an encapsulation has added `overhead` bytes to it.
+/// The largest segment that fits the path after encapsulation has added `overhead` bytes to its packet.
 pub fn fitting(path_mtu: u32, overhead: u16) -> u16 {
     let mss = path_mtu.saturating_sub(u32::from(overhead) + u32::from(HEADERS));
     mss.clamp(MSS_MIN.into(), MSS_MAX.into()) as u16

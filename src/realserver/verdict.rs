@@ -1,27 +1,27 @@
-//! A packet's fate at the real server. It never answers anything: every failure is a silent drop.
+//! A packet's fate at the real server. A real server never answers: every failure is a silent drop.
 
 use crate::encapsulation::CannotDecapsulate;
 use crate::packet::Malformed;
 use crate::packet::reasons::drop_reasons;
 
-/// What becomes of a packet. After `Deliver` the frame holds the inner packet.
+/// What the real server does with a packet. After `Deliver` the frame contains the inner packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
     Deliver(Delivery),
     Drop(DropReason),
 }
 
-/// On whose account a delivery goes.
+/// Where a delivery is counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Delivery {
     /// Index of the VIP in the guard's list.
     pub vip: usize,
-    /// Congestion marks met in a combination that RFC 6040 §4.2 calls surprising.
+    /// The ECN marks form a combination that RFC 6040 §4.2 calls currently unused.
     pub has_surprising_ecn: bool,
 }
 
 drop_reasons! {
-    /// Why a packet was not delivered. Labels: bad-input.md §6.
+    /// Why a packet was not delivered.
     pub enum DropReason {
         BadChecksum = "bad_checksum",
         BadHeaderLength = "bad_header_length",
@@ -51,7 +51,7 @@ impl From<Malformed> for DropReason {
             Malformed::Checksum => DropReason::BadChecksum,
             Malformed::Option => DropReason::BadOption,
             Malformed::SourceRoute => DropReason::SourceRoute,
-            // IPv6 is not unwrapped: its causes cannot come up.
+            // IPv6 is not unwrapped, so these causes cannot occur.
             Malformed::Jumbogram
             | Malformed::Extension
             | Malformed::ExtensionLimit

@@ -92,6 +92,7 @@ fn two_real_servers_on_one_host_keep_to_their_own_tables() {
         assert_eq!(way(&bed, Some(VIP), FAR_CLIENT).await, (COPY, Some(CLIENT), Some(1440)));
         assert_eq!(way(&bed, Some(other), FAR_CLIENT).await, (COPY + 1, Some(CLIENT), Some(1000)));
         first.stop().await;
+        assert_eq!(copied(COPY).await, []);
         assert_eq!(way(&bed, Some(other), FAR_CLIENT).await, (COPY + 1, Some(CLIENT), Some(1000)));
         second.stop().await;
         assert_eq!((rules(&bed).await.len(), copied(COPY + 1).await.len()), (3, 0));
@@ -176,6 +177,8 @@ fn a_lost_uplink_takes_no_other_route_with_it() {
         add(&bed, RouteMessageBuilder::<Ipv4Addr>::new().gateway(CLIENT).priority(200).build()).await;
         let _tun = tun("lvsr0");
         let mut host = start(auto()).await;
+        let uplink = Some(Ipv4Addr::new(10, 9, 0, 2));
+        assert_eq!(way(&bed, Some(VIP), FAR_CLIENT).await, (COPY, uplink, Some(1440)));
         bed.set_down("eth1").await;
         // Down is more than one message.
         while host.changes().entries().iter().any(|entry| entry.change.command().contains("10.9.0.2")) {

@@ -80,6 +80,9 @@ fn a_setting_changed_by_somebody_else_since_is_left_to_him() {
             changes: HostChanges::Make,
         };
         let host = RealServerHost::start(options).await.unwrap();
+        let settings =
+            ["arp_ignore", "arp_announce"].map(|key| read_sysctl(&format!("net/ipv4/conf/all/{key}")));
+        assert_eq!(settings, [1, 2]);
         write_sysctl("net/ipv4/conf/all/arp_ignore", 2);
         host.stop().await;
         assert_eq!(read_sysctl("net/ipv4/conf/all/arp_ignore"), 2);

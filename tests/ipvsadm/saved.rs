@@ -177,10 +177,10 @@ fn what_commands_cannot_say_is_refused_or_named() {
     Arc::make_mut(&mut desk.running.cluster).virtual_services[0].matchers.push(second);
     let refusal = saved(&desk).unwrap_err();
     assert_eq!(refusal.exit, 1);
-    assert!(refusal.text.contains("\"web\" is for several addresses or ports"), "{}", refusal.text);
+    assert!(refusal.text.contains("\"web\" matches several addresses or ports"), "{}", refusal.text);
     let mut operations = operations_of("-D -t 10.0.0.1:80\n");
     let refusal = served::fit(&mut operations, &desk.services()).unwrap_err();
-    assert!(refusal.text.contains("\"web\" is for 2 addresses and ports at once"), "{}", refusal.text);
+    assert!(refusal.text.contains("\"web\" matches 2 addresses and ports"), "{}", refusal.text);
     assert_eq!(served::fit(&mut operations, &[]), Ok(()));
 }
 

@@ -162,7 +162,11 @@ pub fn real_server_without_route() -> Outcome {
     assert!(answer.is_err(), "{answer:?}");
     poll_until("the drop", || (dropped(&lab, "send_error") > 0).then_some(()));
     assert!(director_count(&lab, "transmit_errors_total", &[("cause", "network_unreachable")]) > 0);
-    assert!(director.log().contains("WARN director: no way to real server 192.0.2.2"), "{}", director.log());
+    assert!(
+        director.log().contains("WARN director: no route to real server 192.0.2.2"),
+        "{}",
+        director.log()
+    );
     assert_conserved(&lab)
 }
 

@@ -190,9 +190,13 @@ pub fn bad_files() -> Outcome {
     let bad = [
         (good.replace("rr", "best"), Code::BadConfiguration, "scheduler = \"best\""),
         (good[..good.len() - 3].to_owned(), Code::BadConfiguration, "director.toml:"),
-        (String::new(), Code::BadConfiguration, "says nothing at all"),
-        ("# to be written\n\n".to_owned(), Code::BadConfiguration, "says nothing at all"),
-        (format!("queues = 3\n{good}"), Code::NeedsRestart, "queues: needs a restart of the director"),
+        (String::new(), Code::BadConfiguration, "the configuration is empty"),
+        ("# to be written\n\n".to_owned(), Code::BadConfiguration, "the configuration is empty"),
+        (
+            format!("queues = 3\n{good}"),
+            Code::NeedsRestart,
+            "queues: cannot change without a restart of the director",
+        ),
         (
             good.replace(&lab.real_servers[0].address.to_string(), &lab.vip.to_string()),
             Code::BadConfiguration,
@@ -209,7 +213,7 @@ pub fn bad_files() -> Outcome {
     let path = lab.director.write_file("director.toml", &good)?;
     std::fs::remove_file(path).expect("the file");
     let error = refused(client(&lab).reload(&Reload::default()));
-    assert!(error.code == Code::BadConfiguration && error.message.contains("cannot be read"), "{error:?}");
+    assert!(error.code == Code::BadConfiguration && error.message.contains("cannot read"), "{error:?}");
     assert_eq!(client(&lab).status().expect("the status").generation, 1);
     assert_eq!(web_service(&lab).real_servers[0].rip, before.real_servers[0].rip);
     assert_eq!(ask(&lab)?, "server2");
@@ -305,7 +309,14 @@ pub fn drains() -> Outcome {
 pub fn listings() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
-    let _director = lab::start_director(&lab, &web(&lab, &head(&lab)))?;
+    let _director = lab::start_director(
+        &lab,
+        &configuration(
+            &lab,
+            &head(&lab),
+            &[service(&lab, "web", "tcp", 80, 1), service(&lab, "dns", "udp", 53, 1)],
+        ),
+    )?;
     let mut kept = lab.client().connect(web_address(&lab))?;
     kept.get("/")?;
     ask_times(&lab, 5)?;
@@ -314,20 +325,27 @@ pub fn listings() -> Outcome {
         |lab: &Lab| director_count(lab, "virtual_service_packets_total", &[("virtual_service", "web")]);
     assert!(before.statistics.connections == 6 && before.statistics.packets >= 18, "{:?}", before.statistics);
     let packets = counted(&lab);
+    assert!(packets >= 18, "{packets} packets");
     change(&lab, vec![Operation::Zero { virtual_service: None }]);
     let zeroed = web_service(&lab);
     assert_eq!(zeroed.statistics, Default::default());
     assert!(zeroed.real_servers.iter().all(|server| server.statistics == Default::default()));
     assert!(counted(&lab) >= packets, "a Prometheus counter went back");
-    let mut listed = Vec::new();
-    let query = format!("client={}&virtual_service=web", lab.client().address);
-    client(&lab)
-        .connections(&query, |connection| {
+    let list = |query: &str| {
+        let mut listed = Vec::new();
+        let stream = client(&lab).connections(query, |connection| {
             listed.push(connection);
             ControlFlow::Continue(())
-        })
-        .expect("a stream");
+        });
+        stream.expect("a stream");
+        listed
+    };
+    let listed = list(&format!("client={}&virtual_service=web", lab.client().address));
     assert_eq!(listed.len(), 6);
+    for (query, count) in [("client=192.0.2.0/24", 0), ("virtual_service=dns", 0), ("real_server=server2", 3)]
+    {
+        assert_eq!(list(query).len(), count, "{query}");
+    }
     assert!(listed.iter().all(|c| c.kind == Kind::Connection && c.vip == lab.vip && c.vip_port == 80));
     assert_eq!(listed.iter().filter(|c| c.state == "ESTABLISHED").count(), 1, "{listed:?}");
     let mut paged = 0;

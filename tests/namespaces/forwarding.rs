@@ -83,14 +83,14 @@ pub fn outer_packets() -> Outcome {
             (lab.director.address, lab.real_servers[0].address)
         );
         assert_eq!((header.protocol().0, header.ttl(), header.ihl()), (4, 64, 5));
-        // the client's TCP sets DF; decisions.md C4
+        // the client's TCP sets DF, and a packet with DF needs no identification (RFC 6864 §4.1)
         assert_eq!((header.dont_fragment(), header.identification()), (true, 0));
         assert_eq!(header.header_checksum(), header.to_header().calc_header_checksum());
         let carried = Ipv4HeaderSlice::from_slice(&packet.bytes[OUTER..])?;
         assert_eq!(header.total_len(), carried.total_len() + OUTER as u16);
         assert_eq!((header.dcp(), header.ecn()), (carried.dcp(), carried.ecn()));
         assert_eq!(carried.header_checksum(), carried.to_header().calc_header_checksum());
-        // decisions.md C6: forwarding into the device has taken one hop
+        // the kernel's forwarding into the device has taken one hop
         assert_eq!((carried.ttl(), carried.destination_addr()), (63, lab.vip));
         assert!(inner.iter().any(|sent| is_one_hop_before(sent, &packet.bytes[OUTER..])), "{packet:?}");
     }

@@ -10,6 +10,7 @@ use futures_util::TryStreamExt;
 use lvs_tund::lab::Host;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressAttribute;
+use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{RouteFlags, RouteMessage};
 use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
 
@@ -128,6 +129,28 @@ pub fn add_route_dev(host: &Host, destination: Ipv4Addr, interface: &str) {
         let route = RouteMessageBuilder::<Ipv4Addr>::new().destination_prefix(destination, 32);
         let route = route.output_interface(index).build();
         handle.route().add(route).execute().await.expect("a new route");
+    });
+}
+
+/// The Ethernet address of an interface.
+pub fn mac_of(host: &Host, interface: &str) -> Vec<u8> {
+    netlink(host, |handle| async move {
+        let mut found = handle.link().get().match_name(interface.to_owned()).execute();
+        let link = found.try_next().await.expect("links").expect("the interface");
+        let mac = link.attributes.into_iter().find_map(|attribute| match attribute {
+            LinkAttribute::Address(mac) => Some(mac),
+            _ => None,
+        });
+        mac.expect("an Ethernet address")
+    })
+}
+
+/// Makes a host send to an address without asking who has it.
+pub fn add_neighbour(host: &Host, interface: &str, address: Ipv4Addr, mac: &[u8]) {
+    netlink(host, |handle| async move {
+        let index = index_of(&handle, interface).await;
+        let neighbour = handle.neighbours().add(index, address.into()).link_layer_address(mac);
+        neighbour.replace().execute().await.expect("a new neighbour");
     });
 }
 

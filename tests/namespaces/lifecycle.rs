@@ -125,8 +125,8 @@ fn flood(lab: &Lab, client: &lab::Host, is_over: &AtomicBool) {
     }
 }
 
-/// The table of connections dies with its director: what goes on is reset, so that the client learns of it at
-/// once (decisions.md C8), and a new connection is served.
+/// The connection table dies with its director: an established connection is reset, so that the client notices at
+/// once, and a new connection is served.
 pub fn director_restarted() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -232,7 +232,7 @@ pub fn interface_down_and_up() -> Outcome {
     for flap in 1..=2 {
         lab.director.set_connected(false)?;
         // a flap that it cannot see counts as somebody's interference, which is put right at growing intervals
-        let renewed = || director.log().matches("paths renewed").count();
+        let renewed = || director.log().matches("paths to the real servers updated").count();
         poll_until("its notice of the loss", || (renewed() == 2 * flap - 1).then_some(()));
         lab.director.set_connected(true)?;
         poll_until("its notice of the return", || (renewed() == 2 * flap).then_some(()));

@@ -62,7 +62,7 @@ pub fn configuration() -> Outcome {
     let director =
         |arguments: &[&str], expected: &[&str]| assert_ends(&lab.director, arguments, REFUSED, expected);
     director(&["director"], &["--config FILE", "--interface IF"])?;
-    director(&["director", "--config", "/no/such/file"], &["/no/such/file: cannot be read: "])?;
+    director(&["director", "--config", "/no/such/file"], &["/no/such/file: cannot read: "])?;
     director(&["realserver", "--director", "172.25.3.1"], &["no VIP given", "--vip"])?;
     director(&["realserver", "--vip", "172.25.3.100"], &["no director given", "--director"])?;
     let everybody = ["realserver", "--vip", "172.25.3.100", "--director", "0.0.0.0/0"];
@@ -86,7 +86,7 @@ pub fn host() -> Outcome {
         (
             Ipv4Addr::new(192, 0, 2, 2),
             [
-                "the route to real server 192.0.2.2 goes by 172.25.3.100, which is a VIP",
+                "the route to real server 192.0.2.2 goes through 172.25.3.100, which is a VIP",
                 "choose another gateway",
             ],
         ),
@@ -103,7 +103,7 @@ pub fn host() -> Outcome {
     let host = &lab.real_servers[0];
     let before = state(host);
     let arguments = ["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.2"];
-    let expected = ["director 172.25.3.2 is an address of this host", "name the other host"];
+    let expected = ["director 172.25.3.2 is an address of this host", "use the other host's address"];
     assert_ends(host, &arguments, REFUSED, &expected)?;
     assert_same(&before, &state(host), "the real server's host");
     Ok(())
@@ -191,7 +191,7 @@ pub fn user_namespace() -> Outcome {
     let said = [output.stdout, output.stderr].concat();
     let said = String::from_utf8_lossy(&said);
     assert!(output.status.success(), "{said}");
-    assert!(said.contains("0 bytes of replies passed the director"), "{said}");
+    assert!(said.contains("0 bytes of replies passed through the director"), "{said}");
     Ok(())
 }
 

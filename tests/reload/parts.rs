@@ -344,7 +344,7 @@ fn what_comes_and_goes_is_told_with_what_it_is() {
         &service("same", 83, "", &[]),
     ]));
     let told = differences(&old, &new);
-    let (gone, come) = ("tcp 192.0.2.1:81 wlc, 1 real servers", "tcp 192.0.2.1:82 rr, 2 real servers");
+    let (gone, come) = ("tcp 192.0.2.1:81 wlc, 1 real server", "tcp 192.0.2.1:82 rr, 2 real servers");
     let expected = json!([
         {"virtual_service": "api", "from": gone},
         {"virtual_service": "web", "real_server": "server1", "from": "10.0.0.1"},

@@ -2,6 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
+use std::sync::atomic::Ordering::Relaxed;
 
 use arc_swap::ArcSwap;
 use lvs_tund::director::Director;
@@ -61,6 +62,13 @@ impl World {
         World { config, cluster, tables, director, now: Moment::from_secs(1) }
     }
 
+    /// The same with other tables, empty ones.
+    pub fn with_tables(self, tables: Tables) -> World {
+        let tables = Arc::new(tables);
+        let director = Director::new(self.cluster.clone(), tables.clone(), 7);
+        World { tables, director, ..self }
+    }
+
     /// Changes the configuration and puts it in force.
     pub fn change(&mut self, change: impl FnOnce(&mut ClusterConfig)) {
         change(&mut self.config);
@@ -100,6 +108,15 @@ impl World {
         let service = cluster.virtual_services().next().expect("a service");
         let server = service.real_servers.iter().find(|server| server.rip == rip(n)).expect("a server");
         (server.live.active(), server.live.inactive(), server.live.persistent())
+    }
+
+    /// New connections ever of the first virtual service, and of each of its real servers.
+    pub fn totals(&self) -> (u64, Vec<u64>) {
+        let cluster = self.cluster.load();
+        let service = cluster.virtual_services().next().expect("a service");
+        let of_servers =
+            service.real_servers.iter().map(|server| server.live.connections_total.load(Relaxed));
+        (service.connections_total.load(Relaxed), of_servers.collect())
     }
 }
 

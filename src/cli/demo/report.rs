@@ -1,4 +1,4 @@
-//! What a demo saw, what to make of it, and its JSON.
+//! The observations of a demo, their evaluation, and their JSON.
 
 use std::collections::BTreeMap;
 
@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::lab::{Host, Kind, Lab, Role, Sample, Scrape};
 
-/// The name a real server gave, or why there was no answer.
+/// The name of the real server that answered, or why there was no answer.
 pub(super) type Answer = Result<String, String>;
 
 pub(super) struct Report {
@@ -14,14 +14,14 @@ pub(super) struct Report {
     pub real_servers: usize,
     /// IP bytes from the VIP that reached the client.
     pub bytes_to_client: u64,
-    /// IP bytes from the VIP to the client on the director's interface, either way.
+    /// IP bytes from the VIP to the client on the director's interface, in either direction.
     pub reply_bytes_through_director: u64,
     pub director: Scrape,
     pub real_server_metrics: Vec<(String, Scrape)>,
 }
 
 impl Report {
-    /// Whether all real servers took turns, in one order.
+    /// Whether all real servers took turns in a fixed order.
     pub fn is_round_robin(&self) -> bool {
         self.answers.iter().enumerate().all(|(turn, answer)| match turn.checked_sub(self.real_servers) {
             Some(before) => answer.is_ok() && *answer == self.answers[before],
@@ -38,18 +38,18 @@ impl Report {
         counts
     }
 
-    /// What was promised and not seen, in one line; `None` when all is well.
+    /// What went wrong, in one line; `None` if everything is as promised.
     pub fn problem(&self) -> Option<String> {
         let silent = self.answers.iter().filter(|answer| answer.is_err()).count();
         if silent > 0 {
-            return Some(format!("{silent} of {} requests were not answered", self.answers.len()));
+            return Some(format!("{silent} of {} requests got no answer", self.answers.len()));
         }
         if self.reply_bytes_through_director > 0 {
             let bytes = self.reply_bytes_through_director;
-            return Some(format!("{bytes} bytes of replies passed the director"));
+            return Some(format!("{bytes} bytes of replies passed through the director"));
         }
         if self.bytes_to_client == 0 {
-            return Some("the capture saw no reply at all, so it proves nothing".into());
+            return Some("the capture contains no reply, so it proves nothing".into());
         }
         (!self.is_round_robin()).then(|| "the real servers did not take turns".into())
     }
@@ -80,7 +80,7 @@ pub(super) fn series_name(sample: &Sample) -> String {
     format!("{}{{{}}}", sample.name, labels.join(","))
 }
 
-/// The samples that are about lvs-tund.
+/// The samples of lvs-tund's own metrics.
 pub(super) fn own_samples(scrape: &Scrape) -> impl Iterator<Item = &Sample> {
     scrape.samples().iter().filter(|sample| sample.name.starts_with("lvs_tund_"))
 }
@@ -113,7 +113,7 @@ fn series(scrape: &Scrape) -> Value {
         .into()
 }
 
-// JSON has one kind of number, but a counter written "8.0" surprises
+// JSON has only one kind of number, but a counter written as "8.0" would surprise.
 fn number(value: f64) -> Value {
     match value.fract() == 0.0 && value.abs() < 2_f64.powi(53) {
         true => (value as i64).into(),
@@ -157,10 +157,10 @@ mod tests {
     #[test]
     fn what_went_wrong_is_said_in_one_line() {
         assert_eq!(report(2, "2 3").problem(), None);
-        assert_eq!(report(2, "2 - 2").problem().unwrap(), "1 of 3 requests were not answered");
+        assert_eq!(report(2, "2 - 2").problem().unwrap(), "1 of 3 requests got no answer");
         assert_eq!(report(2, "2 2").problem().unwrap(), "the real servers did not take turns");
         let seen = Report { reply_bytes_through_director: 60, ..report(2, "2 3") };
-        assert_eq!(seen.problem().unwrap(), "60 bytes of replies passed the director");
+        assert_eq!(seen.problem().unwrap(), "60 bytes of replies passed through the director");
     }
 
     #[test]

@@ -1,4 +1,4 @@
-//! The demo as people read it.
+//! The demo's output for people.
 
 use std::io::{IsTerminal, Write, stdout};
 
@@ -16,7 +16,7 @@ const GREEN: &str = "32";
 const RED: &str = "31";
 const DIM: &str = "2";
 
-/// Metrics that the table shows, so that the list of counters need not.
+/// Metrics that the table shows and the list of counters therefore leaves out.
 const SERVICE_CONNECTIONS: &str = "lvs_tund_director_virtual_service_connections_total";
 const CONNECTIONS: &str = "lvs_tund_director_real_server_connections_total";
 const CONNECTIONS_NOW: &str = "lvs_tund_director_real_server_connections";
@@ -24,7 +24,7 @@ const PACKETS: &str = "lvs_tund_director_real_server_packets_total";
 
 impl Text {
     pub fn for_standard_output() -> Self {
-        // no-color.org: present and not empty
+        // no-color.org: the variable is present and not empty
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         Text { colours: stdout().is_terminal() && !refused }
     }
@@ -34,7 +34,7 @@ impl Text {
         let servers = if count == 1 { "1 real server".into() } else { format!("{count} real servers") };
         let place = match lab.kind {
             Kind::SameSubnet => "in the director's subnet",
-            Kind::Routed => "in subnets of their own, behind a router",
+            Kind::Routed => "in their own subnets, behind a router",
         };
         self.heading(&format!("{servers} {place}"));
         say(format!("  {}", lab.middle.name()));
@@ -69,11 +69,11 @@ impl Text {
         say(format!("\n  {}: {}", self.verdict(report.is_round_robin(), "round robin"), counts.join(", ")));
         self.heading("the director's table");
         self.table(lab, &report.director);
-        self.heading("the director's counters (those that are not 0)");
+        self.heading("the director's counters (other than 0)");
         print_counters(&report.director);
         self.heading("direct return");
         say(format!(
-            "  {}: {} bytes of replies passed the director; the client received {} bytes directly",
+            "  {}: {} bytes of replies passed through the director; the client received {} bytes directly",
             self.verdict(report.reply_bytes_through_director == 0, "proof"),
             report.reply_bytes_through_director,
             report.bytes_to_client
@@ -118,10 +118,10 @@ impl Text {
     }
 }
 
-/// How to look around while it is held.
+/// How to look around while the demo is held.
 pub(super) fn commands_to_enter(lab: &Lab) -> String {
     let namespaces = lab.hosts().map(|host| &host.namespace).chain([&lab.middle]);
-    let mut text = String::from("\nheld until Ctrl-C; enter a namespace with\n\n");
+    let mut text = String::from("\nrunning until Ctrl-C; enter a namespace with\n\n");
     for namespace in namespaces {
         text.push_str(&format!("  {:9} {}\n", namespace.name(), namespace.command_to_enter()));
     }
@@ -130,13 +130,13 @@ pub(super) fn commands_to_enter(lab: &Lab) -> String {
 
 fn purpose(lab: &Lab, host: &Host) -> String {
     match host.role {
-        Role::Director => format!("takes what comes for the VIP {}", lab.vip),
+        Role::Director => format!("receives packets for the VIP {}", lab.vip),
         Role::RealServer => "holds the VIP, serves on port 80".into(),
         Role::Client | Role::Stranger => String::new(),
     }
 }
 
-/// Prints this and ends the line; that nobody reads it any more (`lvs-tund demo | head`) is no reason to stop half-way.
+/// Prints one line. If nobody reads it (`lvs-tund demo | head`), the demo still continues to its end.
 pub(super) fn say(line: impl AsRef<str>) {
     let _ = writeln!(stdout(), "{}", line.as_ref().trim_end_matches(' '));
 }

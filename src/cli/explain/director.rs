@@ -20,10 +20,10 @@ use crate::packet::tcp::Flags;
 use crate::packet::{Frame, protocol};
 use crate::time::Moment;
 
-/// The same input always has the same answer.
+/// A fixed seed, so that the same input always gives the same output.
 const SEED: u64 = 1;
 
-/// How long an expired connection may go on being counted.
+/// How long an expired connection may still be counted.
 const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
 pub struct Director {
@@ -33,13 +33,13 @@ pub struct Director {
     tables: Arc<Tables>,
     swept: Moment,
     last: Moment,
-    /// Index and bytes of the packets that wait.
+    /// Index and bytes of the packets that are held.
     held: Vec<(usize, Vec<u8>)>,
 }
 
 impl Director {
-    /// `outer_source`, if the file has one, stands for the host: our address and the source of every outer
-    /// packet. Interfaces play no part.
+    /// `outer_source`, if the file has it, replaces what the host would supply: the director's address and
+    /// the source of every outer packet. Interfaces are ignored.
     pub fn new(source: &Source) -> Result<Director, Failure> {
         let plan =
             plan::director(source, Some("any")).map_err(|error| Failure::Refused(error.to_string()))?;
@@ -91,7 +91,7 @@ impl Explain for Director {
                     leaving.push(frame.packet().to_vec());
                 }
                 Extra::Told { frame, to } => {
-                    steps.push(format!("path: {to} is told of an error that the path has said before"));
+                    steps.push(format!("path: {to} gets an error that the path reported earlier"));
                     leaving.push(frame.packet().to_vec());
                 }
                 Extra::Late { frame, verdict, .. } => {
@@ -115,13 +115,15 @@ impl Explain for Director {
         describe_packet(&mut explanation, packet, &cluster);
         describe_verdict(&mut explanation, &verdict, &cluster, leaving.first(), now);
         if pieces > 1 {
-            explanation.steps.push(format!("encapsulation: cut into {pieces} pieces that fit the way"));
+            explanation
+                .steps
+                .push(format!("encapsulation: fragmented into {pieces} pieces that fit the path"));
         }
         explanation.steps.extend(steps);
         (explanation, leaving)
     }
 
-    /// A second after the last packet nobody waits any more.
+    /// A second after the last packet no packet is held any longer.
     fn late(&mut self) -> Option<String> {
         let mut text = String::new();
         let end = self.last.after(Duration::from_secs(60));
@@ -136,26 +138,27 @@ impl Explain for Director {
 }
 
 impl Director {
-    /// The late fate of a packet that was held, and which one it was.
+    /// The late fate of a packet that was held, and which packet it was.
     fn late_step(&mut self, frame: &Frame, verdict: &Verdict) -> String {
-        // What is forwarded has an outer header in front; what is answered is another packet, of the oldest.
+        // A forwarded packet ends with the held bytes, behind an outer header. A reply is a different packet,
+        // so it is attributed to the oldest one held.
         let is_it = |packet: &[u8]| frame.packet().ends_with(packet);
         let place = self.held.iter().position(|(_, packet)| is_it(packet)).unwrap_or(0);
         let which = match self.held.is_empty() {
-            true => "a packet held".to_owned(),
-            false => format!("packet {}, held", self.held.remove(place).0),
+            true => "a held packet".to_owned(),
+            false => format!("held packet {}", self.held.remove(place).0),
         };
         match verdict {
             Verdict::Transmit(_) => format!("{which}: transmit"),
             Verdict::Reply(reply) => format!("{which}: reply, {}", reply.kind.label()),
-            Verdict::Hold => format!("{which}: goes on waiting"),
+            Verdict::Hold => format!("{which}: still held"),
             Verdict::Drop(reason) => format!("{which}: drop ({reason})"),
         }
     }
 }
 
 impl Director {
-    /// ICMP to our own address never enters the device: it is about our outer packets.
+    /// ICMP to the director's own address never enters the device; it is about outer packets.
     fn is_for_us(&self, packet: &[u8]) -> bool {
         let cluster = self.cluster.load();
         Ipv4::parse_unsummed(packet).is_ok_and(|ip| {
@@ -173,22 +176,24 @@ impl Director {
         let Heard { kind, outcome, event, answer } = self.path_errors.handle_packet(packet, now);
         let mut steps = vec![match outcome {
             Outcome::Mismatch | Outcome::Malformed => {
-                "path: no error about an outer packet of ours".to_owned()
+                "path: not an error about one of this director's outer packets".to_owned()
             }
-            _ => format!("path: an error about an outer packet of ours, {}", kind.label()),
+            _ => format!("path: an error about one of this director's outer packets, {}", kind.label()),
         }];
         match event {
             Some(Event::MtuLowered { rip, mtu }) => {
-                steps.push(format!("path: from now on {rip} takes {mtu} bytes, outer header included"));
+                steps.push(format!(
+                    "path: path MTU to {rip} lowered to {mtu} bytes, including the outer header"
+                ));
             }
             Some(Event::Suspect { rip }) => {
-                steps.push(format!("path: nobody takes encapsulated packets at {rip}"));
+                steps.push(format!("path: no daemon receives encapsulated packets at {rip}"));
             }
             None => {}
         }
         let leaving: Vec<Vec<u8>> = answer.iter().map(|(packet, _)| packet.clone()).collect();
         if let Some((_, to)) = answer {
-            steps.push(format!("reply: the error, about its own packet, to {to}"));
+            steps.push(format!("reply: the error, rewritten to quote the client's packet, to {to}"));
         }
         let explanation = Explanation {
             index,
@@ -207,7 +212,7 @@ fn describe_packet(explanation: &mut Explanation, packet: &[u8], cluster: &Clust
     let steps = &mut explanation.steps;
     let packet = match classify(packet) {
         Ok(packet) => packet,
-        Err(reason) => return steps.push(format!("classify: cannot be keyed, {reason}")),
+        Err(reason) => return steps.push(format!("classify: refused, {reason}")),
     };
     let (flow, length) = (&packet.flow, packet.total_length);
     steps.push(format!("classify: {flow}, {}, {length} bytes", describe_content(&packet.content)));
@@ -220,12 +225,12 @@ fn describe_packet(explanation: &mut Explanation, packet: &[u8], cluster: &Clust
             explanation.virtual_service = Some(service.config.name.clone());
         }
         None if packet.content == Content::EchoRequest && cluster.has_vip(packet.destination) => {
-            steps.push("cluster: a VIP of ours, which answers itself".to_owned());
+            steps.push("cluster: a VIP, answered by the director itself".to_owned());
         }
         None if cluster.has_vip(packet.destination) => {
-            steps.push("cluster: a VIP of ours, no virtual service there".to_owned());
+            steps.push("cluster: a VIP, but no virtual service for this packet".to_owned());
         }
-        None => steps.push("cluster: no VIP of ours".to_owned()),
+        None => steps.push("cluster: not a VIP".to_owned()),
     }
 }
 
@@ -236,14 +241,14 @@ fn describe_content(content: &Content) -> String {
                 [(Flags::SYN, "SYN"), (Flags::ACK, "ACK"), (Flags::FIN, "FIN"), (Flags::RST, "RST")];
             let names: Vec<_> =
                 NAMES.iter().filter(|(flag, _)| flags.has(*flag)).map(|(_, name)| *name).collect();
-            return if names.is_empty() { "no flag that counts".to_owned() } else { names.join(" ") };
+            return if names.is_empty() { "none of SYN, ACK, FIN, RST".to_owned() } else { names.join(" ") };
         }
         Content::Udp => "a datagram",
         Content::EchoRequest => "an echo request",
         Content::IcmpError => "an ICMP error about this connection",
         Content::LaterFragment => "a later fragment, without ports",
-        Content::Tunnel => "a packet in a packet",
-        Content::Other => "a protocol that is not balanced",
+        Content::Tunnel => "a tunnelled packet",
+        Content::Other => "a protocol that is not served",
     };
     said.to_owned()
 }
@@ -269,11 +274,13 @@ fn describe_verdict(
             steps.push(match route.memory {
                 Memory::Known => format!("connection: known, real server {name}"),
                 Memory::New => format!("connection: new; {chosen}: real server {name}"),
-                Memory::None => format!("connection: none is kept; {chosen}: real server {name}"),
-                Memory::Flood => format!("connection: too many new ones; {chosen}: real server {name}"),
+                Memory::None => format!("connection: no entry; {chosen}: real server {name}"),
+                Memory::Flood => {
+                    format!("connection: no entry, too many new connections; {chosen}: real server {name}")
+                }
             });
             let source = match server.path.source {
-                Ipv4Addr::UNSPECIFIED => "the kernel's choice".to_owned(),
+                Ipv4Addr::UNSPECIFIED => "(source chosen by the kernel)".to_owned(),
                 source => source.to_string(),
             };
             let (kind, mtu) = (server.encapsulation.name, server.path_mtu(now));
@@ -285,17 +292,17 @@ fn describe_verdict(
             explanation.verdict = "reply";
             explanation.reason = reply.reason.map(|reason| reason.label());
             steps.push(format!("reply: {} to {}", reply.kind.label(), reply.to));
-            // RFC 1191 §4: the MTU's place in the ICMP header, behind 20 bytes of our own IPv4 header.
+            // RFC 1191 §4: the MTU field of the ICMP header, which follows the reply's 20-byte IPv4 header.
             if let Some([high, low]) = first.and_then(|packet| packet.get(26..28))
                 && reply.kind == ReplyKind::TooBig
             {
                 let mtu = u16::from_be_bytes([*high, *low]);
-                steps.push(format!("reply: {mtu} bytes fit the way to its real server"));
+                steps.push(format!("reply: packets of up to {mtu} bytes fit the path to the real server"));
             }
         }
         Verdict::Hold => {
             explanation.verdict = "hold";
-            steps.push("fragment: waits for its first one, a second at most".to_owned());
+            steps.push("fragment: held until its first fragment arrives, at most a second".to_owned());
         }
         Verdict::Drop(reason) => explanation.reason = Some(reason.label()),
     }

@@ -17,7 +17,7 @@ pub struct Realserver {
 }
 
 impl Realserver {
-    /// `rips`, if the file has them, stand for the host's own addresses.
+    /// `rips`, if the file has it, replaces the host's own addresses.
     pub fn new(source: &Source) -> Result<Realserver, Failure> {
         let plan =
             plan::realserver(source, &[], &[], false).map_err(|error| Failure::Refused(error.to_string()))?;

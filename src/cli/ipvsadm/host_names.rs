@@ -1,4 +1,5 @@
-//! Names as this host knows them: its files, its name servers, in its own order. Each is asked for once.
+//! Names as this host resolves them: its files, its name servers, in its configured order. Each name is
+//! looked up once.
 
 use std::cell::RefCell;
 use std::collections::HashMap;
@@ -18,7 +19,7 @@ pub struct HostNames {
 
 impl Names for HostNames {
     fn address(&self, host: &str) -> Option<Ipv4Addr> {
-        // Whatever goes wrong, there is no address; the grammar says which word it is about.
+        // Any failure means that there is no address; the grammar reports which word is wrong.
         dns_lookup::lookup_host(host).ok()?.find_map(|address| match address {
             IpAddr::V4(v4) => Some(v4),
             IpAddr::V6(_) => None,
@@ -29,10 +30,10 @@ impl Names for HostNames {
         let socktype = match transport {
             Transport::Tcp => SockType::Stream,
             Transport::Udp => SockType::DGram,
-            // The resolver knows SCTP's services by no socket type.
+            // The resolver has no socket type for SCTP services.
             Transport::Sctp => return None,
         };
-        // getaddrinfo(3) takes any number for a port and cuts it to 16 bits.
+        // getaddrinfo(3) accepts any number as a port and truncates it to 16 bits.
         let digits = service.trim_start().trim_start_matches(['+', '-']);
         if digits.bytes().all(|byte| byte.is_ascii_digit()) {
             return None;
@@ -63,7 +64,7 @@ impl Names for HostNames {
     }
 }
 
-/// A name server that does not answer is waited for once, not for every row.
+/// Remembers failures too, so that a silent name server costs one time-out, not one per row.
 fn remembered<K: Hash + Eq>(
     memory: &RefCell<HashMap<K, Option<String>>>,
     key: K,

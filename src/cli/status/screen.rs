@@ -1,5 +1,5 @@
-//! The state of a director as people read it: one line for the whole, one for each virtual service, one for
-//! each of its real servers.
+//! The state of a director for people: one line for the whole, one for each virtual service, one for each of
+//! its real servers.
 
 use std::fmt::Write;
 use std::time::Duration;
@@ -14,7 +14,7 @@ const DIM: &str = "2";
 const RED: &str = "31";
 const YELLOW: &str = "33";
 
-/// Renders it; `has_colours` is for a terminal.
+/// Renders the state; `has_colours` is set for a terminal.
 pub fn render(status: &Status, services: &VirtualServices, has_colours: bool) -> String {
     let screen = Screen { has_colours };
     let mut text = screen.head(status);
@@ -41,7 +41,7 @@ struct Screen {
 
 struct Row {
     name: String,
-    /// Of a real server; a virtual service has none.
+    /// Empty for a virtual service, which has no weight.
     weight: String,
     active: u64,
     inactive: u64,
@@ -115,7 +115,8 @@ impl Screen {
     }
 }
 
-/// "web: tcp 172.25.3.100:80, tcp 172.25.3.100:443"; a name that only repeats the address is left out.
+/// "web: tcp 172.25.3.100:80, tcp 172.25.3.100:443"; a default name, which only repeats the address, is left
+/// out.
 fn service_name(service: &VirtualService) -> String {
     let matchers = service.matchers.iter().map(|matcher| {
         let matcher = crate::director::cluster::Matcher::from(*matcher);
@@ -136,10 +137,10 @@ fn terms(service: &VirtualService, is_served: bool) -> String {
         terms.push(format!("persistent {}{by}", humantime::format_duration(timeout.0)));
     }
     if service.one_packet {
-        terms.push("each packet by itself".to_owned());
+        terms.push("one-packet scheduling".to_owned());
     }
     if !is_served {
-        terms.push("no real server takes new connections".to_owned());
+        terms.push("no real server accepts new connections".to_owned());
     }
     terms.join(", ")
 }
@@ -186,7 +187,7 @@ fn drain_text(drain: &Draining, weight: u32) -> String {
     }
 }
 
-/// Four digits and a letter at most: 950, 12.3k, 123k, 1.2M.
+/// At most four digits and a letter: 950, 12.3k, 123k, 1.2M.
 fn scaled(value: u64) -> String {
     const LETTERS: [&str; 6] = ["k", "M", "G", "T", "P", "E"];
     if value < 1_000 {
@@ -296,7 +297,7 @@ web: tcp 172.25.3.100:80               60        15        0         0         0
   172.25.3.5                  0        12         3        2      1.5k      8.0M  quiesced by a drain; `undrain` gives it weight 5
   172.25.3.6                  0        12         3        2      1.5k      8.0M  removed by a drain; `undrain` brings it back with weight 5
   server4 172.25.3.4          1        12         3        2      1.5k      8.0M  overloaded: its limit is 15 connections
-tcp 172.25.3.100:443                   12         3        0         0         0  sh, sh-port, persistent 10m by /24, no real server takes new connections
+tcp 172.25.3.100:443                   12         3        0         0         0  sh, sh-port, persistent 10m by /24, no real server accepts new connections
   172.25.3.2                  0        12         3        2      1.5k      8.0M  quiesced
 ";
         assert_eq!(render(&status(), &services(), false), expected);

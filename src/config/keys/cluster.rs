@@ -5,7 +5,7 @@ use crate::config::keys::service::{ON_REMOVED, UNKNOWN_TCP};
 use crate::config::keys::timeouts;
 use crate::config::keys::timeouts::HasTimeouts;
 use crate::config::kinds::{Flag, Number, NumberOr, Optional, OuterTtl, Words};
-use crate::config::plan::ServiceDefaults;
+use crate::config::types::ServiceDefaults;
 use crate::director::cluster::{ClusterConfig, NoService, OnRemoved};
 use crate::director::connection::Timeouts;
 use crate::encapsulation::Ttl;

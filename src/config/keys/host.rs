@@ -4,7 +4,7 @@ use crate::config::key::keys;
 use crate::config::kinds::{
     Group, HashKey, Interface, Listen, Number, Optional, OuterSource, SocketPath, Words,
 };
-use crate::config::plan::{
+use crate::config::types::{
     Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR,
 };
 

@@ -23,7 +23,7 @@ impl Takes<VirtualServiceConfig> for Matchers {
         if !listed.is_empty() {
             let single = ["protocol", "vip", "port"].into_iter().find_map(|key| block.get(key));
             if let Some(value) = single {
-                let message = "`match` says what the service is for; leave out protocol, vip and port";
+                let message = "`match` replaces protocol, vip and port; remove these keys";
                 return Err(block.error(value.span(), message));
             }
             let read = |item: &Value| {

@@ -6,7 +6,7 @@ use ipnet::IpNet;
 
 use crate::config::key::keys;
 use crate::config::kinds::{Address, Interface, List, Listen, NumberOr, Word, escaped};
-use crate::config::plan::{METRICS_REALSERVER, Mss, RealserverPlan, TUN_REALSERVER};
+use crate::config::types::{METRICS_REALSERVER, Mss, RealserverPlan, TUN_REALSERVER};
 use crate::packet::Protocol;
 use crate::realserver::guard::{GuardConfig, Service};
 use crate::realserver::mss::{MSS_MAX, MSS_MIN};
@@ -68,7 +68,9 @@ impl Word for Prefix {
         let prefix = prefix.trunc();
         if prefix.prefix_len() >= PREFIX_LENGTH_MIN && Address.parse(key, &prefix.addr().to_string()).is_err()
         {
-            return Err(refuse("no director can be in this prefix; expected unicast IPv4 addresses"));
+            return Err(refuse(
+                "no director can have an address in this prefix; expected unicast IPv4 addresses",
+            ));
         }
         Ok(prefix)
     }

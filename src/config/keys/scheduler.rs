@@ -103,7 +103,7 @@ pub struct MhTableSize;
 
 fn known_size(key: &str, service: &VirtualServiceConfig, size: i64) -> Result<Option<u32>, String> {
     if !is_mh(service) {
-        return Err(format!("{key} is for scheduler mh, not {}; leave it out", service.scheduler));
+        return Err(format!("{key} is for scheduler mh, not {}; remove it", service.scheduler));
     }
     let sizes = mh::TABLE_SIZES;
     let known = u32::try_from(size).ok().filter(|size| sizes.contains(size));

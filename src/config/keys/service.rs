@@ -10,7 +10,7 @@ use super::timeouts::{self, HasTimeouts, Timeouts, TimeoutsSpec};
 use crate::config::json::{Matcher as JsonMatcher, OnRemoved as JsonOnRemoved, UnknownTcp as JsonUnknownTcp};
 use crate::config::key::keys;
 use crate::config::kinds::{Flag, Name, Words};
-use crate::config::plan::name_of;
+use crate::config::types::name_of;
 use crate::director::cluster::{OnRemoved, UnknownTcp, VirtualServiceConfig};
 use crate::director::connection;
 use crate::director::scheduler;
@@ -88,7 +88,7 @@ fn suggested_unknown_tcp(service: &VirtualServiceConfig) -> UnknownTcp {
 /// The first of them.
 pub fn check(service: &VirtualServiceConfig) -> Result<(), (&'static str, String)> {
     if service.is_one_packet && !has_udp(service) {
-        let message = "one_packet = true: one-packet scheduling is only for UDP; leave it out";
+        let message = "one_packet = true: one-packet scheduling is only for UDP; remove it";
         return Err(("one_packet", message.to_owned()));
     }
     Ok(())

@@ -49,7 +49,7 @@ impl ServedLeaf for Address {
             _ if address.is_loopback() => {
                 "a loopback address cannot be reached from outside; expected a unicast address"
             }
-            IpAddr::V6(_) => "IPv6 is not forwarded yet; give an IPv4 address",
+            IpAddr::V6(_) => "IPv6 is not forwarded yet; use an IPv4 address",
             IpAddr::V4(_) => return Ok(address),
         };
         Err(format!("{key} = \"{address}\": {what}"))
@@ -108,7 +108,7 @@ impl Word for Interface {
         const NAME_MAX: usize = 15;
         if word == "lo" {
             return Err(format!(
-                "{key} = \"lo\": no client's packet comes in by the loopback interface; give the one that faces them"
+                "{key} = \"lo\": clients' packets do not arrive on the loopback interface; name the interface that faces the clients"
             ));
         }
         let is_name = (1..=NAME_MAX).contains(&word.len())

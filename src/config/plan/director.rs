@@ -19,10 +19,10 @@ use crate::packet::Protocol;
 const SERVICE: &str = "virtual_service";
 const SERVER: &str = "real_server";
 
-/// Reads a director's configuration. `interface` (from the command line) goes before the file's.
+/// Reads a director's configuration. `interface` (from the command line) takes precedence over the file's.
 ///
 /// # Errors
-/// The first thing that is wrong, with its line.
+/// The first error, with its line.
 pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan, ConfigError> {
     let block = Block::parse(source)?;
     let nothing = ServiceDefaults::default();
@@ -95,7 +95,7 @@ fn check(plan: &DirectorPlan, source: &Source, block: &Block) -> Result<(), Conf
     }
     if plan.tun == plan.interface {
         let message =
-            format!("tun and interface are both \"{}\"; give tun a name that no device has", plan.tun);
+            format!("tun and interface are both \"{}\"; give tun a name that no other device has", plan.tun);
         let place = ["tun", "interface"].into_iter().find(|key| block.get(key).is_some());
         return Err(match place {
             Some(key) => block.error(block.span_of(key), message),

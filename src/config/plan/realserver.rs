@@ -13,10 +13,10 @@ use super::{METRICS_REALSERVER, Mss, RealserverPlan, ServiceDefaults};
 use crate::realserver::guard::GuardConfig;
 
 /// Reads a real server's configuration. `vips` and `directors` (from the command line) are added to the
-/// file's; `is_insecure` allows a prefix that is everybody.
+/// file's; `is_insecure` allows a prefix that includes everybody.
 ///
 /// # Errors
-/// The first thing that is wrong, with its line.
+/// The first error, with its line.
 pub fn realserver(
     source: &Source,
     vips: &[String],
@@ -86,8 +86,8 @@ fn check_prefix(key: &str, prefix: &IpNet, word: &str, is_insecure: bool) -> Res
         return Ok(());
     }
     Err(format!(
-        "{key} = {}: lets anybody inject packets (CVE-2020-10136); name the directors, or add --insecure if the network \
-         below is trusted",
+        "{key} = {}: lets anybody inject packets (CVE-2020-10136); list the directors, or add --insecure if the network \
+         is trusted",
         escaped(word)
     ))
 }
@@ -97,11 +97,11 @@ fn check(guard: &GuardConfig) -> Result<(), String> {
     let GuardConfig { vips, directors, rips, services: _ } = guard;
     if vips.is_empty() {
         let message =
-            "no VIP given; a real server serves only the VIPs it is told: vips = [\"172.25.3.100\"] or --vip";
+            "no VIP given; a real server serves only the VIPs listed: vips = [\"172.25.3.100\"] or --vip";
         return Err(message.to_owned());
     }
     if directors.is_empty() {
-        let message = "no director given; only directors may send encapsulated packets and there is no open \
+        let message = "no director given; only directors may send encapsulated packets and there is no \
                        default: directors = [\"172.25.3.1\"] or --director";
         return Err(message.to_owned());
     }

@@ -1,10 +1,10 @@
-//! What a command line says once it is legal: values, no words.
+//! The values of a legal command line.
 
 use super::legality::TunnelType;
 use super::options::{Forwarding, Transport, Verb};
 use super::values::{Mask, Place};
 
-/// A legal command. Whether a director can do it is not said here.
+/// A legal command. [`super::served`] decides whether a director supports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     AddService(ServiceTerms),
@@ -16,7 +16,7 @@ pub enum Command {
     DeleteServer(ServiceAddress, Place),
     List(ListTerms),
     Zero(Option<ServiceAddress>),
-    /// tcp, tcpfin, udp, in seconds; 0 leaves the one that is.
+    /// tcp, tcpfin, udp, in seconds; 0 leaves the timeout unchanged.
     SetTimeouts([u32; 3]),
     StartDaemon,
     StopDaemon,
@@ -29,7 +29,7 @@ pub enum Command {
 }
 
 impl Command {
-    /// What kind of change it is; `None` for what changes nothing.
+    /// The kind of change; `None` for a command that changes nothing.
     pub const fn change(&self) -> Option<Verb> {
         Some(match self {
             Command::AddService(_) => Verb::AddService,
@@ -50,7 +50,7 @@ impl Command {
     }
 }
 
-/// Which virtual service is meant.
+/// Selects a virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceAddress {
     Place(Transport, Place),
@@ -65,7 +65,7 @@ impl ServiceAddress {
         }
     }
 
-    /// Of the names of ports; with a firewall mark they are TCP's.
+    /// The transport for the names of ports; with a firewall mark it is TCP.
     pub const fn transport(&self) -> Transport {
         match self {
             ServiceAddress::Place(transport, _) => *transport,
@@ -74,7 +74,7 @@ impl ServiceAddress {
     }
 }
 
-/// A virtual service as `-A` and `-E` describe it: whole, with defaults where nothing is said.
+/// A virtual service as `-A` and `-E` describe it: complete, with defaults for options that are not given.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceTerms {
     pub address: ServiceAddress,
@@ -92,7 +92,7 @@ pub struct ServiceTerms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerTerms {
     pub place: Place,
-    /// `None`: nothing is said, which means direct routing.
+    /// `None`: not given, which means direct routing.
     pub forwarding: Option<Forwarding>,
     pub tunnel: TunnelType,
     pub weight: u32,
@@ -100,7 +100,7 @@ pub struct ServerTerms {
     pub lower_threshold: u32,
 }
 
-/// What a list shows (ipvs.md §16.1).
+/// What a list shows: the modifiers of `-L` (ipvsadm(8)).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct ListTerms {
     pub service: Option<ServiceAddress>,

@@ -1,4 +1,4 @@
-//! `-L -c`: connections and templates, a row each (ipvs.md §17.1).
+//! `-L -c`: connections and templates, one row each (print_conn() in ipvsadm.c).
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -6,8 +6,7 @@ use super::names::{Names, place_text, port_text};
 use super::served::transport_of;
 use crate::control::model::{Connection, Protocol};
 
-/// What stands above the rows. There are no persistence engines; `--persistent-conn` shows their columns all
-/// the same.
+/// The header lines. There are no persistence engines; `--persistent-conn` shows their columns anyway.
 pub fn header(has_persistence_engines: bool) -> String {
     let engines = if has_persistence_engines {
         format!(" {:<18} {:<16} {}", "destination", "pe name", "pe_data")
@@ -29,7 +28,7 @@ pub fn row(connection: &Connection, names: &dyn Names) -> String {
     let expire = format!("{:02}:{:02}", connection.expires_in / 60, connection.expires_in % 60);
     let source = place(connection.client, connection.client_port);
     let vip = place(connection.vip, connection.vip_port);
-    // A real server that nobody remembers has no address.
+    // A removed real server that is no longer known has no address.
     let rip = connection.rip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let destination = place(rip, connection.vip_port);
     format!("{protocol:<3} {expire:<6} {:<11} {source:<18} {vip:<18} {destination}\n", connection.state)

@@ -1,6 +1,6 @@
-//! A command line → [`Command`]: values are read where they stand, then what stands together is judged.
+//! A command line → [`Command`]: reads each value on its own, then checks the combination.
 //!
-//! The order of the checks is the real program's (ipvs.md §16.2), so that a line with two mistakes gets the
+//! The checks run in the order of parse_options() in ipvsadm.c, so that a line with two mistakes gets the
 //! same answer.
 
 use std::collections::BTreeSet;
@@ -14,14 +14,14 @@ use super::options::{Forwarding, Item, Meaning, Transport, Verb};
 use super::values::{self, Mask, Place};
 use super::words::{Found, Words};
 
-/// decisions.md C17: `-p` without a number, in seconds.
+/// `-p` without a number, in seconds: IPVS_SVC_PERSISTENT_TIMEOUT of ip_vs.h, as parse_timeout() of ipvsadm.c has it.
 const PERSISTENCE_DEFAULT: u32 = 360;
 const SCHEDULER_DEFAULT: &str = "wlc";
 
 /// Reads a command line without the program's name.
 ///
 /// # Errors
-/// The text and the exit code of ipvsadm 1.31 (ipvs.md §16).
+/// The text and the exit code of ipvsadm 1.31.
 pub fn parse(words: &[String], names: &dyn Names) -> Result<Command, Refusal> {
     let mut reader = Words::new(words);
     let verb = match reader.next_option() {
@@ -65,7 +65,7 @@ fn check_daemon_state(verb: Verb, state: Option<&str>) -> Result<(), Refusal> {
     }
 }
 
-/// The three numbers behind `--set`, wherever they stand.
+/// The three numbers of `--set`, wherever they are on the line.
 fn take_timeouts(plain: &mut Vec<&str>) -> Result<[u32; 3], Refusal> {
     if plain.len() < 3 {
         return Err(Refusal::usage("--set option requires 3 timeout values"));
@@ -77,7 +77,7 @@ fn take_timeouts(plain: &mut Vec<&str>) -> Result<[u32; 3], Refusal> {
     Ok(timeouts)
 }
 
-/// What has been read so far.
+/// The options read so far.
 struct Given<'a> {
     names: &'a dyn Names,
     items: BTreeSet<Item>,
@@ -142,7 +142,7 @@ impl<'a> Given<'a> {
                     *is_ipv6 = true;
                     Ok(())
                 }
-                // The empty line behind it is the real program's (ipvs.md §16.6).
+                // ipvsadm prints the empty line that follows too.
                 _ => Err(Refusal::usage("-6 used before -f\n")),
             },
             Meaning::Forwarding(forwarding) => {
@@ -209,7 +209,7 @@ impl<'a> Given<'a> {
         self.items.contains(&item)
     }
 
-    /// The command, of options that the table allows with it.
+    /// Builds the command from options that the table allows with it.
     fn command(self, verb: Verb, scheduler_flags: u8, timeouts: [u32; 3]) -> Result<Command, Refusal> {
         Ok(match (verb, self.service) {
             (Verb::AddService, Some(address)) => {
@@ -279,7 +279,7 @@ impl<'a> Given<'a> {
         })
     }
 
-    /// Without a port of its own it has the service's; so it has in a tunnel (ipvs.md §16.4).
+    /// The default is the service's port, which tunnels use in any case: a packet in a tunnel keeps its port.
     fn server_place(&self, address: &ServiceAddress) -> Result<Place, Refusal> {
         let place = self.real_server.ok_or_else(Refusal::try_help)?;
         let keeps_port = place.port != 0 && self.forwarding == Some(Forwarding::Masquerading);
@@ -290,7 +290,7 @@ impl<'a> Given<'a> {
     }
 
     fn list_terms(&self, service: Option<ServiceAddress>) -> ListTerms {
-        // ipvs.md §16.6: of several kinds the first of these is printed.
+        // Of several kinds, ipvsadm prints the first in this order.
         let kinds = [
             (Item::Connection, ListKind::Connections),
             (Item::Timeout, ListKind::Timeouts),

@@ -4,12 +4,12 @@ use std::fmt::Write;
 
 use crate::director::scheduler::SCHEDULERS;
 
-/// Scripts look for the number of ipvsadm; it is that of the behaviour.
+/// Scripts look for ipvsadm's version number; this is the version whose behaviour is reproduced.
 pub fn version() -> String {
     format!("ipvsadm v1.31 (lvs-tund {}, as IPVS v1.2.1)\n", env!("CARGO_PKG_VERSION"))
 }
 
-/// The commands, and what may stand with each.
+/// The commands and their options.
 pub fn help() -> String {
     let mut text = version();
     text.push_str(COMMANDS);
@@ -22,7 +22,7 @@ pub fn help() -> String {
 }
 
 const COMMANDS: &str = "\
-Commands (one, and it stands first):
+Commands (exactly one, as the first option):
   -A|-E  --add-service|--edit-service SERVICE [-s SCHEDULER] [-b FLAGS] [-p [SECONDS]] [-M NETMASK] [-o]
   -D     --delete-service SERVICE
   -C     --clear
@@ -31,12 +31,12 @@ Commands (one, and it stands first):
   -L|-l  --list [SERVICE] [-n] [LIST] [-X] [--nosort]
   -Z     --zero [SERVICE]
   -S     --save [-n]
-  -R     --restore, reads what -S wrote from standard input; all of it is in force at once, or nothing
-         --set TCP TCPFIN UDP, timeouts in seconds; 0 leaves one as it is
+  -R     --restore, reads the output of -S from standard input and applies all of it or nothing
+         --set TCP TCPFIN UDP, timeouts in seconds; 0 leaves one unchanged
   -h     --help
   -v     --version
 
-SERVICE: -t|--tcp-service VIP[:PORT] or -u|--udp-service VIP[:PORT]; without a port it is for all of them and needs -p
+SERVICE: -t|--tcp-service VIP[:PORT] or -u|--udp-service VIP[:PORT]; without a port it matches all ports and needs -p
 
 LIST: --stats --rate --thresholds --persistent-conn --tun-info -c|--connection --timeout --daemon
 

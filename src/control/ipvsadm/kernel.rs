@@ -1,15 +1,16 @@
-//! What the director refuses, in the words in which the kernel's refusals are printed (ipvs.md §16.5).
+//! The director's refusals, in the words in which ipvsadm prints those of the kernel (ipvs_strerror() in
+//! libipvs.c).
 
 use super::Refusal;
 use super::options::Verb;
 use super::served::{NO_SUCH_SERVICE, SERVICE_NOT_DEFINED};
 use crate::control::{Code, ControlError};
 
-/// ENOMEM, EINVAL and the like.
+/// EINVAL, which covers every other refusal of a value.
 const INVALID: &str = "Invalid operation.  Possibly wrong module version, address not unicast, ...";
 const FAMILY: &str = "Operation not supported with specified address family";
 
-/// The refusal of `error`, which is about an operation of this kind.
+/// The refusal that `error` means for a command of this kind.
 pub fn refusal(verb: Verb, error: &ControlError) -> Refusal {
     let is_about_server = matches!(verb, Verb::AddServer | Verb::EditServer | Verb::DeleteServer);
     let with_sentence = |text: &str| format!("{text}\nlvs-tund: {}", error.message);

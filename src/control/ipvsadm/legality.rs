@@ -1,14 +1,14 @@
-//! Which option may stand with which command, and with which tunnel type: tables, and the texts where they
-//! are broken.
+//! Which options are legal with which command and with which tunnel type: tables, and the texts printed when
+//! a line breaks them.
 
 use std::collections::BTreeSet;
 
 use super::Refusal;
 use super::options::{ITEMS, Item, Verb};
 
-/// `+` required, `o` allowed, `!` allowed but at most one of these, `.` illegal. The columns are those of
-/// [`ITEMS`], in groups: what several have, the service, the real server, kinds of lists, the rest of lists and
-/// services, the sync daemon, tunnels.
+/// commands_v_options of ipvsadm.c: `+` required, `o` allowed, `!` allowed but at most one of these, `.`
+/// illegal. The columns are those of [`ITEMS`], in groups: shared options, the service, the real server,
+/// kinds of lists, other options of lists and services, the sync daemon, tunnels.
 #[rustfmt::skip]
 const MATRIX: [(Verb, &str); 14] = [
     //                      all svc rip   lists    rest  sync tun
@@ -59,7 +59,8 @@ impl TunnelType {
 /// Checks the options given with a command.
 ///
 /// # Errors
-/// The first column that breaks the table (ipvs.md §16.2), or a list asked for two kinds of itself (§16.4).
+/// The first column that breaks the table, as generic_opt_check() in ipvsadm.c reports it, or a list of two
+/// kinds at once.
 pub fn check(verb: Verb, given: &BTreeSet<Item>) -> Result<(), Refusal> {
     let signs = MATRIX.iter().find(|(row, _)| *row == verb).map_or("", |(_, signs)| *signs);
     check_row(signs, ITEMS.iter().map(|(item, _)| *item), given, verb.name(), "command")?;

@@ -1,4 +1,4 @@
-//! The printed lists, column by column (ipvs.md §17). Trailing blanks are the format's.
+//! The printed lists, column by column, as ipvsadm.c prints them. Trailing blanks belong to the format.
 
 use std::cmp::Ordering;
 use std::fmt::Write;
@@ -11,19 +11,19 @@ use super::order::{compare_addresses, merge_sort};
 use super::served::{self, NO_SUCH_SERVICE};
 use crate::control::model::{Matcher, Persistence, Port, RealServer, Timeouts, VirtualService};
 
-/// Of what a name may take of a row.
+/// The part of a row that a name can use.
 const NAME_MAX: usize = 28;
 
-/// A virtual service as one row: one that is for several addresses has a row for each.
+/// A virtual service as one row: one with several addresses has a row for each.
 struct Row<'a> {
     matcher: Matcher,
     service: &'a VirtualService,
 }
 
-/// The list of virtual services. `connections_max` stands for the size of the kernel's table.
+/// The list of virtual services. `connections_max` takes the place of the size of the kernel's table.
 ///
 /// # Errors
-/// The service that was asked for does not exist.
+/// The requested service does not exist.
 pub fn services(
     list: &[VirtualService],
     connections_max: usize,
@@ -32,7 +32,7 @@ pub fn services(
 ) -> Result<String, Refusal> {
     let names = if terms.is_numeric { &Numeric } else { names };
     let layout = Layout { kind: terms.kind, is_exact: terms.is_exact, names };
-    // decisions.md C19: the kernel puts what is new in front.
+    // The kernel inserts new entries at the head of its lists (list_add_rcu() in __ip_vs_update_dest()).
     let rows: Vec<Row> = list.iter().rev().flat_map(rows_of).collect();
     let mut text = String::new();
     let rows = match &terms.service {
@@ -71,7 +71,7 @@ fn rows_of(service: &VirtualService) -> impl Iterator<Item = Row<'_>> {
     service.matchers.iter().map(move |matcher| Row { matcher: *matcher, service })
 }
 
-/// Virtual services as a list shows them, each once.
+/// Virtual services in the order of a list, each once.
 pub(super) fn sorted_services(list: &[VirtualService]) -> Vec<&VirtualService> {
     let rows = list.iter().rev().filter_map(|service| rows_of(service).next()).collect();
     sorted(rows).into_iter().map(|row| row.service).collect()
@@ -135,7 +135,8 @@ impl Layout<'_> {
         let protocol = protocol_text(&row.matcher);
         let name = self.name(&row.matcher, row.matcher.vip);
         let (statistics, rates) = (&row.service.statistics, &row.service.rates);
-        // ipvs.md §9: nothing goes back through a director in TUN mode.
+        // Replies do not pass through a director in tunnel mode, so the columns for the other direction are
+        // 0.
         let numbers = match self.kind {
             ListKind::Statistics => [statistics.connections, statistics.packets, 0, statistics.bytes, 0],
             ListKind::Rates => [rates.connections, rates.packets, 0, rates.bytes, 0],
@@ -179,7 +180,7 @@ impl Layout<'_> {
         _ = writeln!(text, "  -> {name:<28}{columns}");
     }
 
-    /// An address of a row, cut where a name is too long.
+    /// An address in a row, truncated if a name is too long.
     fn name(&self, matcher: &Matcher, address: std::net::IpAddr) -> String {
         let transport = served::transport_of(matcher.protocol);
         let port = match matcher.port {
@@ -199,7 +200,7 @@ fn protocol_text(matcher: &Matcher) -> &'static str {
     }
 }
 
-/// Scheduler, flags, persistence, one-packet: what stands behind a service's address.
+/// Scheduler, flags, persistence, one-packet: the text after a service's address.
 fn terms_text(service: &VirtualService) -> String {
     let mut text = service.scheduler.clone();
     if !service.scheduler_flags.is_empty() {
@@ -224,7 +225,7 @@ pub(super) fn flags_text(service: &VirtualService) -> String {
     flags.join(",")
 }
 
-/// The mask of a prefix; none if every client is one of its own.
+/// The mask of a prefix; `None` if every client counts by itself.
 pub(super) fn mask_text(persistence: &Persistence) -> Option<String> {
     let prefix = u32::from(persistence.prefix);
     let mask = u32::MAX.checked_shl(32u32.saturating_sub(prefix)).unwrap_or(0);

@@ -1,10 +1,10 @@
-//! Names for addresses and ports: asked of the host, or not at all (`-n`).
+//! Names for addresses and ports: looked up on the host, or not at all (`-n`).
 
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::options::Transport;
 
-/// Who is asked for names. What stands behind it may look into files and ask servers.
+/// Resolves names. An implementation may read files and query servers.
 pub trait Names {
     fn address(&self, host: &str) -> Option<Ipv4Addr>;
     fn port(&self, service: &str, transport: Transport) -> Option<u16>;
@@ -12,7 +12,7 @@ pub trait Names {
     fn service_of(&self, port: u16, transport: Transport) -> Option<String>;
 }
 
-/// Knows no name: lists are numeric, and words on the command line must be.
+/// Knows no names: lists are numeric, and words on the command line must be numbers too.
 pub struct Numeric;
 
 impl Names for Numeric {
@@ -33,7 +33,8 @@ impl Names for Numeric {
     }
 }
 
-/// `host:port`, an IPv6 address in brackets; IPv6 addresses and port 0 have no names (ipvs.md §17.3).
+/// `host:port`, an IPv6 address in brackets. IPv6 addresses and port 0 have no names, as in
+/// addrport_to_anyname() of ipvsadm.c.
 pub fn place_text(address: IpAddr, port: &str, names: &dyn Names) -> String {
     match address {
         IpAddr::V4(v4) => {

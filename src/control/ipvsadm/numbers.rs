@@ -1,8 +1,8 @@
-//! Numbers in columns: large ones are shortened (ipvs.md §17.2).
+//! Numbers in columns: large ones are shortened, as print_largenum() of ipvsadm.c does.
 
 /// Nine columns.
 pub fn large(value: u64, is_exact: bool) -> String {
-    /// Below the first number: divided by the second, with the letter behind it.
+    /// From the first number on: divided by the second, followed by the letter.
     const STEPS: [(u64, u64, char); 3] = [
         (1_000_000_000, 1_000, 'K'),
         (100_000_000_000, 1_000_000, 'M'),

@@ -1,6 +1,6 @@
-//! The words of the command line: every option with its long and short name, and what it means.
+//! The words of the command line: every option with its long and short name and its meaning.
 
-/// What a command line asks for; at most one, and it stands first (ipvs.md §16.1).
+/// A command; a line has exactly one, and it comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verb {
     AddService,
@@ -37,7 +37,7 @@ impl Verb {
         Verb::Zero,
     ];
 
-    /// The word in error texts (ipvs.md §16.6).
+    /// The word in error texts (cmdnames of ipvsadm.c).
     pub const fn name(self) -> &'static str {
         match self {
             Verb::AddService => "add-service",
@@ -58,7 +58,8 @@ impl Verb {
     }
 }
 
-/// An option as the error texts know it; the order is that of ipvs.md §16.3, and of the checks.
+/// An option as the error texts name it, in the order of optnames in ipvsadm.c, which is also that of the
+/// checks.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum Item {
@@ -142,7 +143,7 @@ impl Item {
     }
 }
 
-/// A protocol that ipvsadm has a word for.
+/// A protocol that ipvsadm has an option for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
     Tcp,
@@ -157,7 +158,7 @@ pub enum Forwarding {
     DirectRouting,
 }
 
-/// What a word of the command line means.
+/// The meaning of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
     Verb(Verb),
@@ -166,13 +167,13 @@ pub enum Meaning {
     FirewallMark,
     Forwarding(Forwarding),
     Ipv6,
-    /// Nothing; for scripts of older versions.
+    /// No effect; accepted for scripts written for older versions.
     Sort,
     Help,
     Version,
 }
 
-/// What follows a word.
+/// What may follow an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Takes {
     Nothing,

@@ -1,12 +1,12 @@
-//! The order of lists, which is ipvsadm's to the last oddity: addresses are compared by a difference that
-//! wraps, so that 200.0.0.1 stands before 10.0.0.1 (ipvs.md §17.4), and no order that the standard library
-//! accepts is left.
+//! The order of lists, exactly as in ipvsadm (ipvs_cmp_services() and ipvs_cmp_dests() in libipvs.c):
+//! addresses are compared by a difference that overflows, so that 200.0.0.1 comes before 10.0.0.1. This is
+//! not a total order, so the standard library's sort functions cannot be used.
 
 use std::cmp::Ordering;
 use std::net::IpAddr;
 
-/// Sorts halves and merges them, as glibc's qsort(3) does: what a comparison that contradicts itself ends in
-/// depends on which pairs are compared.
+/// Merge sort in the way of glibc's qsort(3): with a comparison that contradicts itself, the result depends
+/// on which pairs are compared.
 pub fn merge_sort<T: Clone>(items: &[T], compare: &dyn Fn(&T, &T) -> Ordering) -> Vec<T> {
     if items.len() < 2 {
         return items.to_vec();
@@ -23,7 +23,8 @@ pub fn merge_sort<T: Clone>(items: &[T], compare: &dyn Fn(&T, &T) -> Ordering) -
     merged
 }
 
-/// By the difference of words of 32 bits as a signed number. An IPv4 address is one word and zeros.
+/// Compares 32-bit words by their difference as a signed number. An IPv4 address is one word followed by
+/// zeros.
 pub fn compare_addresses(a: IpAddr, b: IpAddr) -> Ordering {
     let differences = words(a).into_iter().zip(words(b)).map(|(a, b)| a.wrapping_sub(b) as i32);
     differences.map(|difference| difference.cmp(&0)).find(|order| order.is_ne()).unwrap_or(Ordering::Equal)
@@ -54,7 +55,7 @@ mod tests {
         assert_eq!(sorted(&["10.0.0.2", "10.0.0.1", "9.9.9.9"]), ["9.9.9.9", "10.0.0.1", "10.0.0.2"]);
     }
 
-    /// The order of ipvsadm 1.31 for the same addresses, handed over in the same order.
+    /// The order that ipvsadm 1.31 prints for the same addresses, given in the same order.
     #[test]
     fn an_order_that_contradicts_itself_ends_as_in_the_real_program() {
         let given = ["2001:db8::1", "8000::1", "255.0.0.1", "8.8.8.8", "172.25.3.3", "10.0.0.1", "200.0.0.1"];

@@ -1,7 +1,7 @@
-//! `-R`: saved commands as one change (ipvs.md §18.2).
+//! `-R`: saved commands as one change.
 //!
-//! Deviation: the real program carries lines out one by one, so that an error leaves half of them done. Here
-//! all lines are read first, and the director takes all of them over in one step, or none.
+//! Deviation: the real program applies one line after the other, so that an error leaves half of them
+//! applied. Here all lines are read first, and the director applies all of them in one step, or none.
 
 use super::Refusal;
 use super::grammar;
@@ -19,10 +19,10 @@ pub struct Line {
     pub operation: Operation,
 }
 
-/// Reads all lines. A line may begin with `ipvsadm`; empty ones and those that begin with `#` say nothing.
+/// Reads all lines. A line may begin with `ipvsadm`; empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
-/// What the first wrong line is refused for, and which one it is.
+/// The refusal of the first wrong line, with its number.
 pub fn parse(text: &str, names: &dyn Names) -> Result<Vec<Line>, Refusal> {
     let mut lines = Vec::new();
     for (index, line) in text.lines().enumerate() {
@@ -45,7 +45,7 @@ pub fn parse(text: &str, names: &dyn Names) -> Result<Vec<Line>, Refusal> {
     Ok(lines)
 }
 
-/// The refusal with the line it is about.
+/// The refusal together with the number of its line.
 pub fn at_line(refusal: Refusal, number: usize) -> Refusal {
     let text = format!("{}\nlvs-tund: line {number} of the restore; nothing was changed", refusal.text);
     Refusal { text, ..refusal }

@@ -1,4 +1,4 @@
-//! `-S`: the configuration as commands, which [`super::restore`] reads again (ipvs.md §18.1).
+//! `-S`: the configuration as commands that [`super::restore`] can read.
 
 use std::fmt::Write;
 
@@ -17,16 +17,16 @@ use crate::director::scheduler;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     pub text: String,
-    /// What ipvsadm has no words for, and whose it is: "web: name".
+    /// What ipvsadm cannot express, and where: "web: name".
     pub left_out: Vec<String>,
 }
 
-/// The commands that make these services, in the order of lists.
+/// The commands that create these services, in the order of lists.
 ///
-/// Deviation: thresholds are saved (ipvs.md T7), behind what ipvsadm saves.
+/// Deviation: thresholds are saved too, after everything that ipvsadm saves. ipvsadm drops them.
 ///
 /// # Errors
-/// A virtual service for other packets than commands can name.
+/// A virtual service whose packets no command can describe.
 pub fn save(services: &[VirtualService], defaults: &Timeouts, names: &dyn Names) -> Result<Saved, Refusal> {
     let mut saved = Saved::default();
     for service in sorted_services(services) {
@@ -51,14 +51,14 @@ pub fn save(services: &[VirtualService], defaults: &Timeouts, names: &dyn Names)
 fn address(service: &VirtualService) -> Result<(Transport, Place), Refusal> {
     let refused = |why: &str| {
         let text = format!(
-            "lvs-tund: virtual service {:?} {why}, which no ipvsadm command can say; `lvs-tund save` writes all \
-             of the configuration",
+            "lvs-tund: virtual service {:?} {why}, which no ipvsadm command can express; `lvs-tund save` writes the \
+             whole configuration",
             service.name
         );
         Refusal::list(text)
     };
     let [matcher] = service.matchers.as_slice() else {
-        return Err(refused("is for several addresses or ports"));
+        return Err(refused("matches several addresses or ports"));
     };
     let place = place_of(matcher).ok_or_else(|| refused("has a range of ports"))?;
     if place.1.port == 0 && service.persistence.is_none() {

@@ -1,5 +1,5 @@
-//! A legal command → what a running director is told; or one sentence why lvs-tund does not do it, and what
-//! to do instead.
+//! A legal command → the operation for a running director; or one sentence that says why lvs-tund does not
+//! support it and what to do instead.
 
 use super::Refusal;
 use super::command::{Command, ServerTerms, ServiceAddress, ServiceTerms};
@@ -11,10 +11,10 @@ use crate::control::model::{
     TimeoutsSpec, VirtualService, VirtualServiceEdit, VirtualServiceSpec,
 };
 
-/// The change that a command stands for.
+/// The operation for a command.
 ///
 /// # Errors
-/// What lvs-tund does not serve, and what cannot exist in it; nothing is accepted and ignored.
+/// Anything that lvs-tund does not support. No option is silently ignored.
 pub fn operation(command: &Command) -> Result<Operation, Refusal> {
     Ok(match command {
         Command::AddService(terms) => Operation::AddVirtualService { virtual_service: service_spec(terms)? },
@@ -49,26 +49,26 @@ pub fn operation(command: &Command) -> Result<Operation, Refusal> {
             Operation::SetTimeouts { timeouts }
         }
         Command::StartDaemon | Command::StopDaemon => {
-            let text = "connections are not synchronized between directors; directors with scheduler mh and \
-                        the same hash_key choose alike without it";
+            let text = "connections are not synchronized between directors; use scheduler mh with the same \
+                        hash_key on all directors, so that they choose the same real servers";
             return Err(unserved(text));
         }
         Command::List(_) | Command::Save { .. } | Command::Restore | Command::Help | Command::Version => {
-            return Err(unserved("this command changes nothing; give it by itself"));
+            return Err(unserved("this command changes nothing; run it on its own"));
         }
     })
 }
 
-/// ipvs.md §16.5.
+/// ESRCH in ipvs_strerror() of libipvs.c.
 pub(super) const NO_SUCH_SERVICE: &str = "No such service";
 pub(super) const SERVICE_NOT_DEFINED: &str = "Service not defined";
 
-/// A sentence of our own; the real program has none, for it serves it.
+/// A sentence of lvs-tund's own; the real program supports the option and has no text for this.
 fn unserved(text: impl AsRef<str>) -> Refusal {
     Refusal::usage(format!("lvs-tund: {}", text.as_ref()))
 }
 
-/// The packets of an address; `None` if no virtual service here can be for them.
+/// The packets of an address; `None` if no virtual service here can match them.
 pub fn matcher(address: &ServiceAddress) -> Option<Matcher> {
     let ServiceAddress::Place(transport, place) = address else { return None };
     let protocol = match transport {
@@ -88,11 +88,11 @@ fn service_spec(terms: &ServiceTerms) -> Result<VirtualServiceSpec, Refusal> {
     let Some(matcher) = matcher(&terms.address) else {
         return Err(unserved(match terms.address {
             ServiceAddress::FirewallMark { .. } => {
-                "firewall marks are not served; a virtual service with several VIPs, ports and protocols is \
-                 written in the configuration: match = [\"tcp VIP:80\", \"tcp VIP:443\"]"
+                "firewall marks are not served; write a virtual service with several VIPs, ports and protocols \
+                 in the configuration: match = [\"tcp VIP:80\", \"tcp VIP:443\"]"
             }
-            ServiceAddress::Place(Transport::Sctp, _) => "SCTP is not served; give -t or -u",
-            ServiceAddress::Place(..) => "IPv6 is not forwarded yet; give an IPv4 address",
+            ServiceAddress::Place(Transport::Sctp, _) => "SCTP is not served; use -t or -u",
+            ServiceAddress::Place(..) => "IPv6 is not forwarded yet; use an IPv4 address",
         }));
     };
     Ok(VirtualServiceSpec {
@@ -105,7 +105,7 @@ fn service_spec(terms: &ServiceTerms) -> Result<VirtualServiceSpec, Refusal> {
     })
 }
 
-/// `-E` says everything anew: what it does not name goes back to its default (as the real program does).
+/// `-E` replaces every setting: options that are not given return to their defaults (as in the real program).
 fn service_edit(terms: &ServiceTerms) -> Result<VirtualServiceEdit, Refusal> {
     Ok(VirtualServiceEdit {
         scheduler: Some(terms.scheduler.clone()),
@@ -133,7 +133,7 @@ fn scheduler_flags(terms: &ServiceTerms) -> Result<Vec<String>, Refusal> {
 fn persistence(terms: &ServiceTerms) -> Result<Option<Persistence>, Refusal> {
     if let Some(engine) = &terms.persistence_engine {
         let text =
-            format!("--pe {engine}: there are no persistence engines; leave it out to go by client address");
+            format!("--pe {engine}: there are no persistence engines; remove it to use the client's address");
         return Err(unserved(text));
     }
     let Some(timeout) = terms.persistence else { return Ok(None) };
@@ -145,24 +145,24 @@ fn persistence(terms: &ServiceTerms) -> Result<Option<Persistence>, Refusal> {
                 Mask::V6(prefix) => prefix.to_string(),
             };
             unserved(format!(
-                "-M {shown}: clients are put together by prefix; give a mask from 128.0.0.0 to \
-                 255.255.255.255 without holes"
+                "-M {shown}: clients are grouped by prefix; use a mask from 128.0.0.0 to \
+                 255.255.255.255 with contiguous ones"
             ))
         })?,
     };
     Ok(Some(Persistence { timeout: Seconds::new(timeout.into()), prefix, expire_quiesced: false }))
 }
 
-/// Whether lvs-tund forwards as it is asked to.
+/// Refuses every forwarding method except tunnelling.
 fn check_forwarding(terms: &ServerTerms) -> Result<(), Refusal> {
     let what = match terms.forwarding {
         Some(Forwarding::Tunnel) => return check_tunnel(terms),
-        // ipvs.md T12.
+        // ipvsadm(8): without a forwarding option, ipvsadm uses direct routing.
         None => {
             "without -i ipvsadm means -g (direct routing), which lvs-tund does not do; add -i (tunneling)"
         }
-        Some(Forwarding::DirectRouting) => "-g (direct routing) is not served; give -i (tunneling) instead",
-        Some(Forwarding::Masquerading) => "-m (masquerading) is not served; give -i (tunneling) instead",
+        Some(Forwarding::DirectRouting) => "-g (direct routing) is not served; use -i (tunneling) instead",
+        Some(Forwarding::Masquerading) => "-m (masquerading) is not served; use -i (tunneling) instead",
     };
     Err(unserved(format!("{what}, and run `lvs-tund realserver` on {}", terms.place.address)))
 }
@@ -170,15 +170,15 @@ fn check_forwarding(terms: &ServerTerms) -> Result<(), Refusal> {
 fn check_tunnel(terms: &ServerTerms) -> Result<(), Refusal> {
     if terms.tunnel != TunnelType::Ipip {
         let name = terms.tunnel.name();
-        return Err(unserved(format!("--tun-type {name} is not served yet; leave it out for ipip")));
+        return Err(unserved(format!("--tun-type {name} is not served yet; remove it to use ipip")));
     }
     if terms.place.address.is_ipv6() {
-        return Err(unserved("IPv6 is not forwarded yet; give the real server's IPv4 address"));
+        return Err(unserved("IPv6 is not forwarded yet; use the real server's IPv4 address"));
     }
     if terms.lower_threshold > terms.upper_threshold {
-        // strerror(ERANGE), which the kernel answers.
+        // strerror(ERANGE), the kernel's answer.
         let text = format!(
-            "Numerical result out of range\nlvs-tund: -y {} is above -x {}; give -y at most what -x is",
+            "Numerical result out of range\nlvs-tund: -y {} is above -x {}; use a value of at most -x",
             terms.lower_threshold, terms.upper_threshold
         );
         return Err(Refusal::kernel(text));
@@ -197,7 +197,7 @@ fn server_spec(terms: &ServerTerms) -> Result<RealServerSpec, Refusal> {
     })
 }
 
-/// `-e` says everything anew, as `-E`.
+/// `-e` replaces every setting, as `-E` does.
 fn server_edit(terms: &ServerTerms) -> Result<RealServerEdit, Refusal> {
     check_forwarding(terms)?;
     Ok(RealServerEdit {
@@ -209,8 +209,9 @@ fn server_edit(terms: &ServerTerms) -> Result<RealServerEdit, Refusal> {
     })
 }
 
-/// Fits operations to the virtual services that are there, which may be more than ipvsadm has words for: one
-/// that is for several addresses is not changed by one of them, and an edit leaves what ipvsadm cannot say.
+/// Adapts operations to the existing virtual services, which may have properties that ipvsadm cannot express:
+/// a service with several addresses cannot be changed through one of them, and an edit keeps the settings
+/// that ipvsadm cannot express.
 ///
 /// # Errors
 /// A sentence that names the service.
@@ -227,7 +228,7 @@ pub fn fit(operations: &mut [Operation], services: &[VirtualService]) -> Result<
         let Some(service) = odd.iter().find(|service| service.matchers.contains(matcher)) else { continue };
         if service.matchers.len() > 1 {
             let text = format!(
-                "lvs-tund: virtual service {:?} is for {} addresses and ports at once; change it in the \
+                "lvs-tund: virtual service {:?} matches {} addresses and ports; change it in the \
                  configuration and `lvs-tund reload`",
                 service.name,
                 service.matchers.len()

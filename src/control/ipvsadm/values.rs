@@ -7,19 +7,19 @@ use super::Refusal;
 use super::names::Names;
 use super::options::Transport;
 
-/// 31 days (ipvs.md §16.4).
+/// 31 days (MAX_TIMEOUT of ipvsadm.c).
 pub const TIMEOUT_MAX: u32 = 2_678_400;
-/// ipvs.md §3.1; a larger one is refused with the text of §16.6.
+/// ipvsadm(8), `--weight`; a larger value gets ipvsadm's text for an illegal one.
 pub const WEIGHT_MAX: u32 = 65_535;
 
-/// An address and a port; port 0 stands for all.
+/// An address and a port; port 0 means all ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Place {
     pub address: IpAddr,
     pub port: u16,
 }
 
-/// A whole number in decimal, as strtol(3) takes it: blanks and a sign may stand in front.
+/// A whole number in decimal, as strtol(3) accepts it: with leading blanks and a sign.
 pub fn number(word: &str, range: RangeInclusive<u32>) -> Option<u32> {
     let word = word.trim_start();
     let (is_negative, digits) = match word.strip_prefix('-') {
@@ -39,8 +39,8 @@ pub fn timeout(word: &str, min: u32) -> Result<u32, Refusal> {
         .ok_or_else(|| Refusal::usage(format!("invalid timeout value `{word}' specified")))
 }
 
-/// `host[:port]`, `[v6]:port` or a bare IPv6 address (ipvs.md §16.4); names are looked up.
-/// Without a transport the port must be a number.
+/// `host[:port]`, `[v6]:port` or a bare IPv6 address, as in parse_service() of ipvsadm.c; names are looked
+/// up. Without a transport the port must be a number.
 pub fn place(word: &str, transport: Option<Transport>, names: &dyn Names) -> Option<Place> {
     let port = |word: &str| {
         let number = number(word, 0..=65_535).map(|port| port as u16);
@@ -61,7 +61,8 @@ pub fn place(word: &str, transport: Option<Transport>, names: &dyn Names) -> Opt
     Some(Place { address: host_v4(host, names)?.into(), port })
 }
 
-/// An IPv4 address in any form inet_aton(3) knows but that of one number without a point, or a host's name.
+/// An IPv4 address in any form that inet_aton(3) accepts, except a single number without a dot, or a host's
+/// name.
 fn host_v4(host: &str, names: &dyn Names) -> Option<Ipv4Addr> {
     if host.bytes().all(|byte| byte.is_ascii_digit()) {
         return None;
@@ -70,7 +71,7 @@ fn host_v4(host: &str, names: &dyn Names) -> Option<Ipv4Addr> {
 }
 
 /// The forms of inet_aton(3): up to four numbers, each in decimal, octal or hexadecimal; the last one fills
-/// what is left.
+/// the remaining bytes.
 fn aton(word: &str) -> Option<Ipv4Addr> {
     let part = |word: &str| match word.strip_prefix("0x").or_else(|| word.strip_prefix("0X")) {
         Some(digits) => parse_digits(digits, 16),
@@ -87,22 +88,22 @@ fn aton(word: &str) -> Option<Ipv4Addr> {
     Some(Ipv4Addr::from(head | last))
 }
 
-/// `from_str_radix` without the sign it allows.
+/// `from_str_radix` without the sign it would accept.
 fn parse_digits(word: &str, radix: u32) -> Option<u32> {
     let is_number = !word.is_empty() && word.chars().all(|digit| digit.is_digit(radix));
     is_number.then(|| u32::from_str_radix(word, radix).ok()).flatten()
 }
 
-/// How clients are put together for persistence.
+/// How clients are grouped for persistence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mask {
     V4(Ipv4Addr),
-    /// The length of a prefix.
+    /// A prefix length.
     V6(u8),
 }
 
 impl Mask {
-    /// The length of the prefix; `None` if the mask has a hole, or nothing but holes.
+    /// The prefix length; `None` if the ones are not contiguous or there are none.
     pub fn prefix(self) -> Option<u8> {
         match self {
             Mask::V4(mask) => {
@@ -127,7 +128,7 @@ pub fn mask(word: &str, is_ipv6: bool, names: &dyn Names) -> Result<Mask, Refusa
     mask.map(Mask::V4).ok_or_else(|| Refusal::usage("illegal virtual server persistent mask specified"))
 }
 
-/// The words of `-b`, as they are printed again.
+/// The words of `-b`, in the spelling in which they are printed.
 pub const SCHEDULER_FLAGS: [&str; 7] =
     ["flag-1", "flag-2", "flag-3", "sh-fallback", "sh-port", "mh-fallback", "mh-port"];
 

@@ -1,5 +1,5 @@
-//! A command line as a row of options: clusters of letters, values behind a letter or an equals sign, words
-//! that are no options. The rules are those of the popt library, which ipvsadm users have in their fingers.
+//! A command line as a sequence of options: clusters of letters, values after a letter or an equals sign,
+//! words that are not options. The rules are those of the popt library, which ipvsadm uses.
 
 use super::options::{OPTIONS, Row, Takes};
 
@@ -7,7 +7,7 @@ use super::options::{OPTIONS, Row, Takes};
 pub struct Words<'a> {
     words: &'a [String],
     next: usize,
-    /// Letters of a cluster that are not read yet: byte position in the word before `next`.
+    /// Unread letters of a cluster: the byte position in the word before `next`.
     cluster: Option<usize>,
     only_plain: bool,
     plain: Vec<&'a str>,
@@ -19,7 +19,7 @@ pub struct Found<'a> {
     pub value: Option<&'a str>,
 }
 
-/// Why a word is no option; each with the word as it was written.
+/// Why a word is not an option; each with the word as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WordError {
     Unknown(String),
@@ -28,7 +28,7 @@ pub enum WordError {
 }
 
 impl WordError {
-    /// The text behind the word.
+    /// The text that follows the word.
     pub fn text(&self) -> String {
         match self {
             WordError::Unknown(word) => format!("{word}: unknown option"),
@@ -43,12 +43,12 @@ impl<'a> Words<'a> {
         Words { words, next: 0, cluster: None, only_plain: false, plain: Vec::new() }
     }
 
-    /// The last word that was read, option or value.
+    /// The last word read, option or value.
     pub fn last(&self) -> &'a str {
         self.next.checked_sub(1).and_then(|index| self.words.get(index)).map_or("", String::as_str)
     }
 
-    /// The words that were no options, in their order.
+    /// The words that are not options, in their order.
     pub fn into_plain(self) -> Vec<&'a str> {
         self.plain
     }
@@ -105,7 +105,7 @@ impl<'a> Words<'a> {
         self.found(row, word, value)
     }
 
-    /// An option with its value: the one that stands in the word, or the next word.
+    /// An option with its value, which is part of the word or the next word.
     fn found(
         &mut self,
         row: &'static Row,

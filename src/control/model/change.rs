@@ -1,4 +1,4 @@
-//! What a director is told: operations, bundled into a [`Change`]. Unknown fields are refused.
+//! Requests to a director: operations, bundled into a [`Change`]. Unknown fields are refused.
 
 use std::fmt;
 
@@ -12,7 +12,7 @@ pub use crate::config::keys::timeouts::TimeoutsSpec;
 
 use crate::config::json::{Matcher, Seconds};
 
-/// Operations that are carried out together or not at all; together they are one generation.
+/// Operations that are applied together or not at all; together they make one generation.
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
@@ -20,7 +20,7 @@ pub struct Change {
     /// Refuse the change unless the director is at this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_generation: Option<u64>,
-    /// Say what would change, and change nothing.
+    /// Report what would change, and change nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -31,7 +31,7 @@ impl From<Vec<Operation>> for Change {
     }
 }
 
-/// One thing to be done.
+/// One operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operation {
@@ -60,7 +60,7 @@ pub enum Operation {
         /// RIP or name.
         real_server: String,
     },
-    /// In one virtual service, or in every one that has the real server. It ends a drain.
+    /// In one virtual service, or in every one that has the real server. This ends a drain.
     SetWeight {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
@@ -70,29 +70,29 @@ pub enum Operation {
     },
     /// Removes every virtual service.
     Flush {},
-    /// Statistics and rates of one virtual service, or of all, begin at 0 again.
+    /// Resets the statistics and rates of one virtual service, or of all, to 0.
     Zero {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
     },
-    /// For every virtual service, and for those added later, as `ipvsadm --set` does.
+    /// For every virtual service, and for services added later, as `ipvsadm --set` does.
     SetTimeouts {
         timeouts: TimeoutsSpec,
     },
-    /// Quiesces a real server and waits until its connections are gone; in one virtual service, or in every one
-    /// that has it.
+    /// Quiesces a real server and waits until its connections are gone; in one virtual service, or in every
+    /// one that has it.
     Drain {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
         /// RIP or name.
         real_server: String,
-        /// Seconds after which they are waited for no longer; left out: as long as it takes.
+        /// Seconds after which the drain ends even if connections are left; if absent, there is no limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout: Option<Seconds>,
         #[serde(default)]
         then: Then,
     },
-    /// Gives a draining real server its weight back.
+    /// Ends the drain of a real server and restores its weight.
     Undrain {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
@@ -101,7 +101,7 @@ pub enum Operation {
     },
 }
 
-/// What becomes of a drained real server.
+/// What happens to a drained real server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Then {
@@ -133,13 +133,13 @@ impl fmt::Display for ServiceRef {
 /// What a change did, or would do.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Changed {
-    /// The one that is in force with it; of a dry run, the one it would be made to.
+    /// The generation after the change; for a dry run, the generation it would apply to.
     pub generation: u64,
     pub dry_run: bool,
     pub differences: Vec<Difference>,
 }
 
-/// A whole configuration to take the place of the one in force.
+/// A whole configuration that replaces the running one.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Configuration {
@@ -165,16 +165,16 @@ pub struct Reload {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
 pub enum Happened {
-    /// Operations were carried out.
+    /// Operations were applied.
     Changed,
-    /// A whole configuration took the place of the one before.
+    /// A whole configuration replaced the previous one.
     Replaced,
     /// The file was read again.
     Reloaded,
-    /// The file could not be taken over; the director goes on as before.
+    /// The reload was refused; the director continues as before.
     ReloadRefused,
-    /// A drained real server has no connections any more, or its deadline is over.
+    /// A drained real server has no connections left, or its deadline has passed.
     Drained,
-    /// This reader was too slow and has missed events; it is the last line.
+    /// This reader was too slow and has missed events; this is the last line.
     Lagged,
 }

@@ -1,4 +1,4 @@
-//! A configuration in the making, and how its parts are found.
+//! A configuration that is being changed, and look-up of its parts.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -10,18 +10,18 @@ use super::{Applied, Running, Zeroed};
 use crate::config::consistency;
 use crate::director::cluster::{ClusterConfig, Matcher, RealServerConfig, VirtualServiceConfig};
 
-/// Operations of one change from which on an index pays.
+/// From this many operations in one change, an index is faster.
 const INDEX_MIN: usize = 16;
 
-/// A configuration in the making. Removed services leave a hole, so that indices stay.
+/// A configuration that is being changed. Removed services leave a hole, so that indices stay valid.
 pub(super) struct Draft {
     pub(super) running: Running,
     pub(super) services: Vec<Option<VirtualServiceConfig>>,
     pub(super) index: Option<Index>,
-    /// Indices of services.
+    /// The indices of zeroed services.
     pub(super) zeroed: Vec<usize>,
     pub(super) is_all_zeroed: bool,
-    /// Something changed that [`consistency::check`] looks at.
+    /// Set if something changed that [`consistency::check`] examines.
     pub(super) is_rebuilt: bool,
 }
 
@@ -107,7 +107,7 @@ impl Draft {
             ServiceRef::Name(name) => self.position_named(name),
             ServiceRef::Matcher(matcher) => self.position_of(&(*matcher).into()),
         };
-        let message = || format!("there is no virtual service {service}; `status` lists them");
+        let message = || format!("there is no virtual service {service}; `lvs-tund status` lists them");
         found.ok_or_else(|| ControlError::new(Code::NoSuchService, message()))
     }
 
@@ -118,7 +118,7 @@ impl Draft {
         found.map(|index| (at, index)).ok_or_else(|| ControlError::new(Code::NoSuchRealServer, message()))
     }
 
-    /// In one virtual service, or in all that have it; at least one.
+    /// The real server in one virtual service, or in all that have it; at least one.
     pub(super) fn find_servers(
         &self,
         service: Option<&ServiceRef>,
@@ -142,7 +142,7 @@ impl Draft {
 /// Indices of a service and of a real server in it.
 pub(super) type Place = (usize, usize);
 
-/// By RIP if the word is an address, else by name.
+/// By RIP if the word is an address, otherwise by name.
 pub fn position_of_server(servers: &[RealServerConfig], word: &str) -> Option<usize> {
     match word.parse::<IpAddr>() {
         Ok(rip) => servers.iter().position(|server| server.rip == rip),

@@ -7,13 +7,13 @@ use crate::control::model::Then;
 use crate::control::state::AdminState;
 use crate::time::Moment;
 
-/// A drain that came to its end.
+/// A drain that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drained {
     pub virtual_service: String,
     pub rip: IpAddr,
     pub then: Then,
-    /// It has no connections any more; else its deadline is over.
+    /// It has no connections left; otherwise its deadline has passed.
     pub is_empty: bool,
 }
 

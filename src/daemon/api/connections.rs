@@ -1,7 +1,8 @@
-//! Connections and persistence templates: filtered, by pages, or as a stream of any length.
+//! Connections and persistence templates: filtered, in pages, or as a stream of any length.
 //!
-//! A listing goes through the tables part by part; a part is copied in microseconds and nothing is held while
-//! the client reads. What begins or ends meanwhile may or may not be shown; what lasts is shown once.
+//! A listing goes through the tables part by part; copying a part takes microseconds, and no lock is held
+//! while the client reads. A connection that begins or ends in the meantime may or may not be listed; one
+//! that lasts is listed exactly once.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -19,7 +20,8 @@ use super::{Api, CHUNK, Refusal, json, json_lines};
 use crate::control::model::{Connection, Connections, ErrorBody, Kind};
 use crate::control::{Code, ControlError};
 use crate::daemon::control::Shared;
-use crate::director::cluster::{Cluster, RealServer, Slot};
+use crate::director::cluster::Cluster;
+use crate::director::real_server::{RealServer, Slot};
 use crate::director::{connection, persistence};
 
 const PAGE_DEFAULT: usize = 1_000;
@@ -30,17 +32,18 @@ const PAGE_MAX: usize = 10_000;
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
 pub struct Wanted {
-    /// Of this virtual service, by name.
+    /// Only connections of this virtual service, by name.
     virtual_service: Option<String>,
-    /// Of this real server, by RIP or name.
+    /// Only connections on this real server, by RIP or name.
     real_server: Option<String>,
-    /// Of this client, or of a prefix of clients.
+    /// Only connections of this client, or of all clients with this prefix.
     client: Option<String>,
-    /// Connections in a page: 1 to 10000; left out: 1000.
+    /// Connections per page: 1 to 10000; if absent: 1000.
     limit: Option<usize>,
-    /// From the page before.
+    /// The cursor of the previous page.
     cursor: Option<String>,
-    /// Everything, a line of JSON each, instead of a page; as is `Accept: application/x-ndjson`.
+    /// Sends all connections, one JSON line each, instead of a page; the same as `Accept:
+    /// application/x-ndjson`.
     stream: Option<bool>,
 }
 
@@ -79,7 +82,7 @@ pub async fn connections(
     Ok(json(&listing.page(cursor, limit)))
 }
 
-/// Where a page begins: a part, and how many of it were shown.
+/// Where a page begins: a part, and how many entries of it were shown.
 #[derive(Clone, Copy, Default)]
 struct Cursor {
     part: usize,
@@ -92,12 +95,12 @@ impl Cursor {
             let (part, shown) = written.split_once('-')?;
             Some(Cursor { part: part.parse().ok()?, shown: shown.parse().ok()? })
         };
-        let message = "cursor: give back what the page before had, unchanged";
+        let message = "cursor: send the cursor of the previous page unchanged";
         read().ok_or_else(|| ControlError::new(Code::BadRequest, message))
     }
 }
 
-/// What is wanted, by slots: names are looked up once.
+/// The filter by slots: names are looked up once.
 struct Filter {
     virtual_service: Option<u16>,
     real_servers: Option<HashSet<Slot>>,
@@ -148,7 +151,7 @@ impl Filter {
 struct Listing {
     shared: Arc<Shared>,
     filter: Filter,
-    /// The next part of the connections or, behind them, of the templates.
+    /// The next part of the connections or, after them, of the templates.
     part: usize,
 }
 
@@ -195,10 +198,10 @@ impl Listing {
         Connections { connections, cursor: None }
     }
 
-    /// The next lines, as many as make a chunk; `None` behind the last.
+    /// The next lines, enough for a chunk; `None` at the end.
     async fn chunk(mut self) -> Option<(std::io::Result<Bytes>, Listing)> {
         let mut lines = Vec::with_capacity(CHUNK + CHUNK / 4);
-        // Others of this thread have their turn.
+        // Lets other tasks of this thread run.
         tokio::task::yield_now().await;
         while lines.len() < CHUNK && self.part < self.parts() {
             for connection in self.part(self.part) {
@@ -231,7 +234,8 @@ fn of_connection(found: connection::Connection, cluster: &Cluster) -> Option<Con
     })
 }
 
-/// A template belongs to a service; one without cannot be shown, and no packet finds it.
+/// A template belongs to a virtual service; one whose service was removed cannot be shown, and no packet
+/// finds it.
 fn of_template(found: &persistence::Listed, cluster: &Cluster) -> Option<Connection> {
     let service = cluster.virtual_service(found.key.virtual_service)?;
     let matcher = service.config.matchers.first()?;

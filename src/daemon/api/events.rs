@@ -1,4 +1,4 @@
-//! What happens, as it happens: one line of JSON per event.
+//! Events as they happen: one line of JSON per event.
 
 use std::sync::Arc;
 
@@ -13,7 +13,7 @@ use super::{Api, Refusal, json_lines};
 use crate::control::model::{Event, Happened};
 use crate::control::{Code, ControlError};
 
-/// Every change from here on, a line each. A reader that is too slow is told so and let go.
+/// Every change from now on, one line each. A reader that is too slow gets a last line that says so.
 #[utoipa::path(
     get,
     path = "/api/v1/events",
@@ -21,19 +21,19 @@ use crate::control::{Code, ControlError};
 )]
 pub async fn events(State(api): State<Api>) -> Result<Response, Refusal> {
     let place = api.listeners.clone().try_acquire_owned().map_err(|_| {
-        ControlError::new(Code::Busy, format!("{LISTENERS_MAX} clients listen to events already; end one"))
+        ControlError::new(Code::Busy, format!("{LISTENERS_MAX} clients already read events; disconnect one"))
     })?;
     let generation = api.shared.published().generation;
     let events = Some((api.shared.events(), generation, place));
     Ok(json_lines(Body::from_stream(futures_util::stream::unfold(events, next))))
 }
 
-/// Clients that listen at once: the others find a connection still.
+/// Clients that may read events at once; this leaves connections for others.
 pub const LISTENERS_MAX: usize = 64;
 
 type Listener = (Receiver<Arc<Event>>, u64, OwnedSemaphorePermit);
 
-/// The next line, and who waits for the one behind it.
+/// The next line, and the listener for the line after it.
 async fn next(listener: Option<Listener>) -> Option<(std::io::Result<Bytes>, Option<Listener>)> {
     let (mut events, generation, place) = listener?;
     match events.recv().await {
@@ -47,7 +47,7 @@ async fn next(listener: Option<Listener>) -> Option<(std::io::Result<Bytes>, Opt
                 at: crate::daemon::clock::since_epoch(),
                 by: "lvs-tund".to_owned(),
                 what: Happened::Lagged,
-                message: format!("{missed} events were missed; read the state again, then listen again"),
+                message: format!("{missed} events were missed; read the state again, then reconnect"),
                 differences: Vec::new(),
             };
             Some((line(&event), None))

@@ -1,4 +1,4 @@
-//! A generation as the JSON tells it.
+//! The JSON of a generation.
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
@@ -9,7 +9,8 @@ use crate::control::model::{
 };
 use crate::control::state::{AdminState, effective_weight};
 use crate::daemon::control::{Published, Shared};
-use crate::director::cluster::{self, Live, PATH_MTU_DEFAULT, RealServerConfig};
+use crate::director::cluster::{self, PATH_MTU_DEFAULT, RealServerConfig};
+use crate::director::real_server::{self, Live};
 use crate::metrics::ledger::{Reading, Totals};
 use crate::time::Moment;
 
@@ -41,7 +42,7 @@ pub fn virtual_service(
 
 fn of_server(
     config: &RealServerConfig,
-    server: Option<&cluster::RealServer>,
+    server: Option<&real_server::RealServer>,
     reading: Reading,
     state: AdminState,
     published: &Published,
@@ -86,7 +87,7 @@ pub fn all_statistics(published: &Published, shared: &Shared) -> AllStatistics {
         let (own, servers) = readings(service, shared);
         sum = sum.plus(&own.since_zero);
         sum_rates = sum_rates.plus(&own.rates);
-        let numbers = |(server, reading): (&Arc<cluster::RealServer>, Reading)| ServerStatistics {
+        let numbers = |(server, reading): (&Arc<real_server::RealServer>, Reading)| ServerStatistics {
             name: server.config.name.clone(),
             statistics: statistics(reading.since_zero),
             rates: rates(reading.rates),
@@ -135,7 +136,7 @@ pub fn status(published: &Published, shared: &Shared) -> Status {
     }
 }
 
-/// Of a service and of its real servers.
+/// The counters of a service and of its real servers.
 fn readings(service: &cluster::VirtualService, shared: &Shared) -> (Reading, Vec<Reading>) {
     let mut ledger = shared.ledger();
     let servers = service.real_servers.iter().map(|server| ledger.server(server, &shared.workers)).collect();

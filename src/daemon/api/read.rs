@@ -1,4 +1,4 @@
-//! What can be read at once.
+//! The read-only requests with a single answer.
 
 use std::io::{self, Write};
 use std::sync::Arc;
@@ -30,7 +30,7 @@ pub async fn virtual_services(State(api): State<Api>) -> Response {
     json_text(Body::from_stream(futures_util::stream::unfold(Some(listing), Listing::chunk)))
 }
 
-/// [`VirtualServices`] in the making: written while the client reads, so that thousands take no memory.
+/// [`VirtualServices`], written while the client reads, so that thousands of services take no memory.
 struct Listing {
     published: Arc<Published>,
     shared: Arc<Shared>,
@@ -41,7 +41,7 @@ struct Listing {
 impl Listing {
     async fn chunk(listing: Option<Listing>) -> Option<(io::Result<Bytes>, Option<Listing>)> {
         let mut listing = listing?;
-        // Others of this thread have their turn.
+        // Lets other tasks of this thread run.
         tokio::task::yield_now().await;
         match listing.write() {
             Ok((text, true)) => Some((Ok(text), Some(listing))),
@@ -50,7 +50,7 @@ impl Listing {
         }
     }
 
-    /// The next piece of text, and whether there is more.
+    /// The next piece of text, and whether more follows.
     fn write(&mut self) -> io::Result<(Bytes, bool)> {
         let services = self.published.cluster.in_order();
         let mut text = Vec::with_capacity(CHUNK + CHUNK / 4);
@@ -93,7 +93,7 @@ pub async fn virtual_service(
     Ok(json(&listing::virtual_service(service, &published, &api.shared)))
 }
 
-/// Numbers of all virtual services and real servers, without the rest.
+/// Counters and rates of all virtual services and real servers, without the rest.
 #[utoipa::path(get, path = "/api/v1/statistics", responses((status = 200, body = AllStatistics)))]
 pub async fn statistics(State(api): State<Api>) -> Response {
     blocking(move || json(&listing::all_statistics(&api.shared.published(), &api.shared))).await

@@ -1,4 +1,4 @@
-//! What changes the director: each request is one turn of the control task.
+//! Requests that change the director: each is one turn of the control task.
 
 use std::time::Duration;
 
@@ -15,13 +15,13 @@ use crate::control::{Code, ControlError};
 use crate::daemon::control::{Demand, Request};
 use crate::daemon::http::Peer;
 
-/// 32,000 services with four real servers each, as operations.
+/// Enough for 32,000 services with four real servers each, as operations.
 const BODY_MAX: usize = 32 << 20;
 
-/// For a body to arrive, from its header on.
+/// Until a body has arrived, counted from its header.
 const BODY_DEADLINE: Duration = Duration::from_secs(30);
 
-/// Operations, carried out together or not at all.
+/// Applies operations, together or not at all.
 #[utoipa::path(
     post,
     path = "/api/v1/changes",
@@ -36,7 +36,7 @@ pub async fn change(
     demand(&api, peer, Demand::Change(read(body).await?)).await
 }
 
-/// A whole configuration in place of the one in force.
+/// Replaces the whole configuration.
 #[utoipa::path(
     post,
     path = "/api/v1/config",
@@ -51,7 +51,7 @@ pub async fn configure(
     demand(&api, peer, Demand::Configure(read(body).await?)).await
 }
 
-/// The file again; what it says otherwise than before is taken over.
+/// Reads the configuration file again and applies what changed in it.
 #[utoipa::path(
     post,
     path = "/api/v1/reload",
@@ -68,13 +68,13 @@ pub async fn reload(
 
 async fn demand(api: &Api, peer: Peer, demand: Demand) -> Result<Response, Refusal> {
     let (answer, answered) = oneshot::channel();
-    let ending = || ControlError::new(Code::Busy, "the director is ending");
+    let ending = || ControlError::new(Code::Busy, "the director is shutting down");
     api.requests.send(Request { demand, by: peer.0, answer }).await.map_err(|_| ending())?;
     let changed: Changed = answered.await.map_err(|_| ending())??;
     Ok(json(&changed))
 }
 
-/// A body as what it should be; an empty one as `{}`.
+/// Parses a body; an empty one counts as `{}`.
 async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ControlError> {
     let bad = |message: String| ControlError::new(Code::BadRequest, message);
     let too_large =
@@ -86,16 +86,16 @@ async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ControlError> {
     let bytes =
         bytes.map_err(|_| bad(format!("the body did not arrive within {} s", BODY_DEADLINE.as_secs())))?;
     let bytes = bytes.map_err(|error| {
-        // axum tells a limit and a connection that broke alike; the second has nobody to hear it.
+        // axum reports an exceeded limit and a broken connection alike; after the latter nobody reads the
+        // answer.
         ControlError::new(
             Code::TooLarge,
-            format!("the body cannot be read: {error}; at most {BODY_MAX} bytes"),
+            format!("cannot read the body: {error}; expected at most {BODY_MAX} bytes"),
         )
     })?;
     let text: &[u8] = if bytes.is_empty() { b"{}" } else { &bytes };
     if text.iter().find(|byte| !byte.is_ascii_whitespace()) != Some(&b'{') {
-        return Err(bad("the body is not what this path takes: expected a JSON object".to_owned()));
+        return Err(bad("the body is not valid for this path: expected a JSON object".to_owned()));
     }
-    serde_json::from_slice(text)
-        .map_err(|error| bad(format!("the body is not what this path takes: {error}")))
+    serde_json::from_slice(text).map_err(|error| bad(format!("the body is not valid for this path: {error}")))
 }

@@ -1,4 +1,4 @@
-//! What the control task publishes and anybody may read: never a lock for longer than a service takes.
+//! What the control task publishes and anyone may read; no lock is held for longer than one service takes.
 
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
@@ -15,13 +15,13 @@ use crate::director::tables::Tables;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
 
-/// Of the configuration a director starts with.
+/// The generation of the configuration a director starts with.
 pub const FIRST_GENERATION: u64 = 1;
 
-/// Events that a slow reader may be behind.
+/// Events that a slow reader may lag behind.
 const EVENTS_MAX: usize = 256;
 
-/// One generation.
+/// One generation of the configuration.
 pub struct Published {
     pub generation: u64,
     pub cluster: Arc<Cluster>,
@@ -31,9 +31,10 @@ pub struct Published {
     pub hash_key: Option<[u8; 16]>,
 }
 
-/// Everything a reader may want to know.
+/// Everything that readers need.
 pub struct Shared {
-    /// What was said at the start and only a restart changes; its cluster is the first one.
+    /// The start-up configuration of keys that need a restart; its cluster is the first one, not the running
+    /// one.
     pub plan: DirectorPlan,
     pub config_file: Option<String>,
     pub clock: Clock,
@@ -78,7 +79,7 @@ impl Shared {
         self.published.load_full()
     }
 
-    /// Its holder panics only with a fault of its own; the numbers are still the best there are.
+    /// A poisoned lock is used anyway: its holder panicked, but the counters are still the best available.
     pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
@@ -91,7 +92,7 @@ impl Shared {
         self.events.subscribe()
     }
 
-    /// Before the snapshot is published.
+    /// Must be called before the snapshot is published.
     pub(super) fn follow(&self, cluster: &Cluster) {
         self.ledger().follow(cluster, &self.workers);
     }
@@ -111,12 +112,12 @@ impl Shared {
         services.into_iter().for_each(|service| ledger.zero(service, &self.workers));
     }
 
-    /// Tells everybody who listens; nobody has to.
+    /// Sends an event to all listeners, if there are any.
     pub(super) fn tell(&self, event: Event) {
         let _ = self.events.send(Arc::new(event));
     }
 
-    /// Every [`crate::metrics::estimator::PERIOD`].
+    /// Must be called every [`crate::metrics::estimator::PERIOD`].
     pub fn tick(&self) {
         let published = self.published();
         self.ledger().tick(&published.cluster, &self.workers);

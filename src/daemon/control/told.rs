@@ -1,11 +1,11 @@
-//! What is told about a change: what is different, and in one sentence.
+//! The report of a change: the differences, and one sentence.
 
 use crate::config::diff::{self, Difference};
 use crate::control::model::Happened;
 use crate::control::operation::{Running, Zeroed};
 use crate::director::cluster::identity::predecessors;
 
-/// Differences named in a log line.
+/// The most differences that one log line names.
 const LOGGED_MAX: usize = 8;
 
 /// What is different between two configurations, administrative states included.
@@ -55,7 +55,7 @@ pub fn summary(differences: &[Difference], zeroed: &Zeroed) -> String {
     parts.join("; ")
 }
 
-/// The change, in the log.
+/// The kind of change, in the log.
 pub fn word(what: Happened) -> &'static str {
     match what {
         Happened::Replaced => "configuration replaced",

@@ -1,5 +1,5 @@
-//! IPv6 packets: none is forwarded or answered, for no virtual service can have an IPv6 VIP; but why not
-//! is said as exactly as for IPv4, within the same bounds.
+//! IPv6 packets: none is forwarded or answered, because no virtual service can have an IPv6 VIP. The drop
+//! reason is as exact as for IPv4, with the same bounds.
 
 use std::convert::Infallible;
 use std::net::Ipv6Addr;
@@ -10,10 +10,10 @@ use crate::packet::frame::PACKET_MAX;
 use crate::packet::ipv6::{Chain, Fragment, Ipv6};
 use crate::packet::{Malformed, protocol, tcp, udp};
 
-/// Least of an ICMPv6 message: type, code, checksum (RFC 4443 §2.1).
+/// The shortest ICMPv6 message: type, code, checksum (RFC 4443 §2.1).
 const ICMPV6_HEADER: usize = 4;
 
-/// Says why an IPv6 packet goes no further (bad-input.md D87 to D109).
+/// The reason to drop an IPv6 packet.
 pub(super) fn refuse(bytes: &[u8]) -> DropReason {
     let Err(reason) = examine(bytes);
     reason
@@ -22,15 +22,16 @@ pub(super) fn refuse(bytes: &[u8]) -> DropReason {
 fn examine(bytes: &[u8]) -> Result<Infallible, DropReason> {
     let ip = Ipv6::parse(bytes)?;
     let chain = ip.chain();
-    // Before everything a greeting lacks: its source is :: or link-local, its hop limit may be 1.
+    // Checked first, because these packets fail other checks: their source may be :: or link-local, their hop
+    // limit 1.
     if is_link_noise(&ip, &chain) {
         return Err(DropReason::LinkNoise);
     }
     if is_martian_source(ip.source()) || ip.source() == ip.destination() {
         return Err(DropReason::MartianSource);
     }
-    // bad-input.md D91. One that the kernel has routed here and decremented to 1 would have a hop left, but
-    // nowhere to take it.
+    // A packet that the kernel routed here with a hop limit decremented to 1 would have one hop left, but it
+    // is not forwarded anyway.
     if ip.hop_limit() <= 1 {
         return Err(DropReason::TtlExpired);
     }
@@ -42,8 +43,8 @@ fn examine(bytes: &[u8]) -> Result<Infallible, DropReason> {
     Err(DropReason::NoService)
 }
 
-/// Router solicitation, MLD, duplicate address detection, and all that cannot have come from another link:
-/// what this host says into its new device.
+/// Router solicitation, MLD, duplicate address detection, and everything else that cannot come from another
+/// link: packets that this host itself sends to its new device.
 fn is_link_noise(ip: &Ipv6, chain: &Result<Chain, Malformed>) -> bool {
     /// RFC 4291 §2.7: the scope of a multicast address; 1 is the interface, 2 the link.
     const LINK_SCOPE: u8 = 2;
@@ -54,8 +55,8 @@ fn is_link_noise(ip: &Ipv6, chain: &Result<Chain, Malformed>) -> bool {
         && chain.as_ref().is_ok_and(|chain| is_control(chain) || (1..=LINK_SCOPE).contains(&scope))
 }
 
-/// What cannot be one host's address beyond its own link: multicast (RFC 4291 §2.7), link-local (§2.5.6),
-/// unspecified, loopback and all of ::/96, and v4-mapped (RFC 4213 §3.6).
+/// A source that cannot be the address of a single host beyond its own link: multicast (RFC 4291 §2.7),
+/// link-local (§2.5.6), unspecified, loopback and all of ::/96, and v4-mapped (RFC 4213 §3.6).
 fn is_martian_source(source: Ipv6Addr) -> bool {
     let is_v4_compatible = source.segments()[..6] == [0; 6];
     source.is_multicast()
@@ -64,7 +65,8 @@ fn is_martian_source(source: Ipv6Addr) -> bool {
         || source.to_ipv4_mapped().is_some()
 }
 
-/// RFC 8200 §4.5. A first fragment is nobody's; a later one would follow a first one that cannot be known.
+/// RFC 8200 §4.5. A first fragment matches no virtual service; a later one would need its first fragment,
+/// which is never recorded.
 fn check_fragment(chain: &Chain, fragment: &Fragment) -> Result<(), DropReason> {
     if fragment.offset + fragment.length > PACKET_MAX {
         return Err(DropReason::FragmentOverflow);
@@ -75,7 +77,7 @@ fn check_fragment(chain: &Chain, fragment: &Fragment) -> Result<(), DropReason> 
     if fragment.offset > 0 {
         return Err(DropReason::FragmentUnknown);
     }
-    // RFC 7112 §5: the whole chain, the upper-layer header included, is in the first fragment.
+    // RFC 7112 §5: the first fragment contains the whole chain, including the upper-layer header.
     let header_length = match chain.protocol {
         protocol::TCP => tcp::HEADER,
         protocol::UDP => udp::HEADER,
@@ -152,7 +154,7 @@ mod tests {
         }
     }
 
-    /// A fragment written by an independent hand.
+    /// A fragment built without the code under test.
     fn fragment(protocol: u8, offset: u16, has_more: bool, payload: &[u8]) -> Vec<u8> {
         let units = etherparse::IpFragOffset::try_new(offset / 8).unwrap();
         let extension = Ipv6FragmentHeader::new(protocol.into(), units, has_more, 9);

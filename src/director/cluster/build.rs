@@ -1,4 +1,4 @@
-//! One snapshot after another: what did not change keeps its slot and its live counts.
+//! Builds the next snapshot: unchanged parts keep their slots and live counts.
 
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
@@ -13,8 +13,8 @@ use crate::director::path::SoftState;
 use crate::director::scheduler::{self, Scheduler};
 use crate::encapsulation;
 
-/// The snapshot after `old`. Which virtual services and real servers go on, [`identity`] says. What is as it was is
-/// taken over as it is: a change of one service among thousands costs a look at each.
+/// The snapshot after `old`. [`identity`] decides which virtual services and real servers go on. Unchanged services are shared with `old`, so a change of one
+/// service among thousands costs one comparison for each.
 pub(super) fn succeed(old: &Cluster, in_force: InForce, host: HostView) -> Cluster {
     let InForce { config, weights } = in_force;
     let mut builder = Builder::new(old, &weights);
@@ -59,13 +59,13 @@ struct Builder<'a> {
     real_servers: Vec<Option<Arc<RealServer>>>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
     generations: Vec<u8>,
-    /// Slots below these are taken, here or in the old snapshot: none becomes free while one is built.
+    /// Slots below these are used, here or in the old snapshot: no slot becomes free during a build.
     service_from: usize,
     server_from: usize,
     soft: HashMap<Ipv4Addr, Arc<SoftState>>,
-    /// Real servers that have left before and that connections still point to.
+    /// Real servers that were removed earlier and to which connections still point.
     removed: HashMap<(u16, Ipv4Addr), &'a Arc<RealServer>>,
-    /// Slots of services that have left, by the first matcher, as long as such real servers are theirs.
+    /// The slots of removed services that still have such real servers, by first matcher.
     left: HashMap<Matcher, u16>,
     reserved: HashSet<u16>,
 }
@@ -88,8 +88,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// Every old real server that connections or templates point to stays in its slot as "not present",
-    /// until the configuration claims it again.
+    /// Every old real server to which connections or templates point stays in its slot as "not present",
+    /// until the configuration has it again.
     fn keep_removed(&mut self, host: &HostView) {
         for (slot, old) in self.real_servers.iter_mut().zip(&self.old.real_servers) {
             let Some(server) = old.as_ref().filter(|_| slot.is_none()) else { continue };
@@ -106,8 +106,8 @@ impl<'a> Builder<'a> {
         }
     }
 
-    /// The slots of services that have left and whose real servers are still pointed to: the service gets its
-    /// slot, and them, back if it returns; no other one does.
+    /// The slots of removed services to whose real servers connections still point. If such a service
+    /// returns, it gets its slot and its real servers back; no other service gets them.
     fn left(&mut self) -> HashMap<Matcher, u16> {
         for service in self.old.virtual_services() {
             if self.virtual_services[usize::from(service.slot)].is_none() {
@@ -201,8 +201,8 @@ impl<'a> Builder<'a> {
         Some(server)
     }
 
-    /// A slot for a service that continues none: the one it had before it left, else one that nothing points to.
-    /// The configuration has no more services than there are slots.
+    /// A slot for a service without a predecessor: the one it had before it was removed, otherwise one to
+    /// which nothing points. A configuration never has more services than there are slots.
     fn free_service_slot(&mut self, config: &VirtualServiceConfig) -> u16 {
         let own = config.matchers.first().and_then(|matcher| self.left.remove(matcher));
         let is_free = |slot: &u16| self.virtual_services.get(usize::from(*slot)).is_none_or(Option::is_none);
@@ -224,7 +224,7 @@ impl<'a> Builder<'a> {
         soft.clone()
     }
 
-    /// A slot for a real server that had none.
+    /// A slot for a new real server.
     fn free_slot(&mut self) -> Slot {
         let index = free_slot(&mut self.real_servers, &self.old.real_servers, &mut self.server_from);
         self.generations.resize(self.real_servers.len(), 0);
@@ -234,18 +234,18 @@ impl<'a> Builder<'a> {
     }
 }
 
-/// The host says of each of its real servers what it said before.
+/// Whether the host's view of all its real servers is unchanged.
 fn has_its_paths(service: &VirtualService, host: &HostView) -> bool {
     service.real_servers.iter().all(|server| path_of(&server.config, host) == server.path)
 }
 
-/// Ranges that lie apart or one inside the other, cut so that none covers another: each piece belongs to the
-/// narrowest that holds it. In ascending order.
+/// Splits ranges that are disjoint or nested so that they no longer overlap: each piece belongs to the
+/// narrowest range that contains it. In ascending order.
 fn flattened(mut ranges: Vec<Ranged>) -> Vec<Ranged> {
     ranges.sort_by_key(|(ports, _)| (ports.first, Reverse(ports.last)));
     let mut pieces = Vec::new();
     let mut open: Vec<Ranged> = Vec::new();
-    // Up to where, not included, everything is given away.
+    // Ports below this one are assigned.
     let mut given = 0u32;
     let mut give = |until: u32, given: &mut u32, service: &Arc<VirtualService>| {
         if *given < until {
@@ -270,15 +270,15 @@ fn flattened(mut ranges: Vec<Ranged>) -> Vec<Ranged> {
     pieces
 }
 
-/// What is configured or known about the way to a real server.
+/// The configured or known path to a real server.
 fn path_of(config: &RealServerConfig, host: &HostView) -> Path {
     let unknown = Path { source: Ipv4Addr::UNSPECIFIED, mtu: PATH_MTU_DEFAULT };
     let path = host.paths.get(&config.rip).copied().unwrap_or(unknown);
     Path { mtu: config.path_mtu.unwrap_or(path.mtu), ..path }
 }
 
-/// The scheduler goes on as it is while nothing it chooses by has changed; else it hands its memory to the
-/// next one of its kind.
+/// The scheduler is kept while its inputs are unchanged; otherwise it passes its state to the next scheduler
+/// of the same kind.
 fn scheduler_of(
     row: &scheduler::Row,
     config: &VirtualServiceConfig,
@@ -297,8 +297,8 @@ fn scheduler_of(
     (row.build)(real_servers, &config.scheduler_options, old.scheduler.memory()).into()
 }
 
-/// The first slot at or behind `from` that neither the new snapshot nor the old one uses (a packet in flight may
-/// still carry an old slot's number); `from` moves behind it.
+/// The first slot from `from` on that neither the new snapshot nor the old one uses (a packet in flight may
+/// still have an old slot's number); advances `from` past it.
 fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>], from: &mut usize) -> u32 {
     let is_free = |index: &usize| new[*index].is_none() && old.get(*index).is_none_or(Option::is_none);
     let index = (*from..new.len()).find(is_free).unwrap_or(new.len());
@@ -311,11 +311,12 @@ fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>], from: &mut usize) -
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+
     use super::super::ClusterConfig;
     use super::*;
     use crate::director::connection::Activity;
     use crate::packet::Protocol;
-    use std::collections::BTreeMap;
 
     fn service(port: u16, rips: &[u8]) -> VirtualServiceConfig {
         let vip = "172.25.3.100".parse().unwrap();

@@ -1,4 +1,4 @@
-//! What an operator says about a cluster, as values that cannot be wrong. Words and files are `config`'s.
+//! The operator's configuration of a cluster, as valid values. Words and files belong to `config`.
 
 use std::collections::{BTreeMap, HashMap, HashSet};
 use std::fmt;
@@ -7,27 +7,28 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use crate::director::connection::Timeouts;
+use crate::director::real_server::{Path, RealServerConfig};
 use crate::director::scheduler;
-use crate::encapsulation::{self, Ttl};
+use crate::encapsulation::Ttl;
 use crate::packet::Protocol;
 
-/// What a TCP segment that is no SYN and belongs to no connection gets.
+/// What the director does with a TCP segment that is not a SYN and belongs to no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownTcp {
     Rst,
     Drop,
-    /// Scheduled like a SYN; by `sh` and `mh` forwarded without an entry.
+    /// Schedules it like a SYN; `sh` and `mh` forward it without an entry.
     Schedule,
 }
 
 impl UnknownTcp {
-    /// decisions.md C8: by hash where the hash alone decides, else a reset.
+    /// Forward by hash if the scheduler decides by hash alone, otherwise reset.
     pub const fn default_for(scheduler: &scheduler::Row) -> UnknownTcp {
         if scheduler.is_stateless { UnknownTcp::Schedule } else { UnknownTcp::Rst }
     }
 }
 
-/// What a packet for a VIP gets where no virtual service is.
+/// What the director does with a packet for a VIP that no virtual service matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum NoService {
     /// TCP: RST; UDP: ICMP port unreachable.
@@ -35,27 +36,28 @@ pub enum NoService {
     Drop,
 }
 
-/// What becomes of a connection whose real server has left the configuration.
+/// What happens to a connection whose real server was removed from the configuration.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum OnRemoved {
-    /// Its next packet is scheduled like a new connection's (IPVS `expire_nodest_conn` = 1).
+    /// Its next packet is scheduled like that of a new connection (IPVS `expire_nodest_conn` = 1).
     Reschedule,
     /// Its packets are dropped until it expires (IPVS's default).
     Drop,
-    /// It goes on as before until it ends.
+    /// It continues as before until it ends.
     Keep,
 }
 
-/// Everything an operator says about a cluster.
+/// The configuration of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterConfig {
     pub no_service: NoService,
     pub ttl: Ttl,
-    /// Too big packets with DF are sent in pieces, instead of telling their sender: for networks that eat ICMP.
+    /// Sends packets that are too big in pieces even if they have DF set, instead of an error to their
+    /// sender: for networks that filter ICMP.
     pub ignores_df: bool,
-    /// The capture bypasses the kernel's forwarding, which would have decremented the TTL (decisions.md C6).
+    /// Decrements the TTL, because the capture bypasses the kernel's forwarding, which otherwise does it.
     pub decrements_ttl: bool,
-    /// Per worker; above it new connections are forwarded without an entry. `None`: no limit.
+    /// Per worker; above it, new connections are forwarded without an entry. `None`: no limit.
     pub new_connections_per_second_max: Option<u32>,
     pub virtual_services: Vec<VirtualServiceConfig>,
 }
@@ -76,7 +78,7 @@ impl Default for ClusterConfig {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualServiceConfig {
     pub name: String,
-    /// At least one; several make a group served as one, persistence included.
+    /// At least one. Several form a group that is served as one, including persistence.
     pub matchers: Vec<Matcher>,
     /// A name of [`scheduler::SCHEDULERS`].
     pub scheduler: &'static str,
@@ -108,13 +110,13 @@ impl VirtualServiceConfig {
         }
     }
 
-    /// The VIPs it is served under.
+    /// Its VIPs.
     pub fn vips(&self) -> impl Iterator<Item = IpAddr> {
         self.matchers.iter().map(|matcher| matcher.vip)
     }
 }
 
-/// Which packets a virtual service is for.
+/// The packets that a virtual service matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Matcher {
     pub protocol: Protocol,
@@ -130,7 +132,7 @@ pub struct Ports {
 }
 
 impl Ports {
-    /// What IPVS calls port 0.
+    /// Port 0 of IPVS.
     pub const ALL: Ports = Ports { first: 1, last: u16::MAX };
 
     pub const fn one(port: u16) -> Ports {
@@ -146,7 +148,7 @@ impl Ports {
     }
 }
 
-/// "80", "8000-8099" or "all", as it is displayed.
+/// "80", "8000-8099" or "all", as displayed.
 impl std::str::FromStr for Ports {
     type Err = NoPorts;
 
@@ -165,7 +167,7 @@ impl std::str::FromStr for Ports {
     }
 }
 
-/// The word says no ports.
+/// The word is not a valid range of ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct NoPorts;
 
@@ -179,27 +181,27 @@ impl fmt::Display for Ports {
     }
 }
 
-/// A client's later connections go where its first one went (ipvs.md §5).
+/// A client's later connections go to the real server of its first one, as in IPVS (ip_vs_sched_persist()).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Persistence {
-    /// How long after the last new connection.
+    /// Counted from the last new connection.
     pub timeout: Duration,
-    /// Clients that share this many leading bits are one client.
+    /// Clients that share this many leading bits count as one client.
     pub prefix_v4: u8,
     pub prefix_v6: u8,
-    /// A template of a quiesced real server is given up (IPVS `expire_quiescent_template`).
+    /// Gives up a template of a quiesced real server (IPVS `expire_quiescent_template`).
     pub expires_quiesced: bool,
 }
 
 impl Persistence {
-    /// ipvsadm 1.31's default for `-p` (decisions.md C17).
+    /// As `ipvsadm -p` without a number.
     pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(360);
 
     pub const fn new(timeout: Duration) -> Persistence {
         Persistence { timeout, prefix_v4: 32, prefix_v6: 128, expires_quiesced: false }
     }
 
-    /// The client's address with everything behind the prefix cleared, and the prefix's length.
+    /// The client's address with all bits after the prefix cleared, and the prefix length.
     pub fn mask(&self, client: IpAddr) -> (IpAddr, u8) {
         match client {
             IpAddr::V4(_) => (masked(client, self.prefix_v4), self.prefix_v4),
@@ -211,51 +213,6 @@ impl Persistence {
 impl Default for Persistence {
     fn default() -> Persistence {
         Persistence::new(Persistence::TIMEOUT_DEFAULT)
-    }
-}
-
-/// An address with everything behind its first `prefix` bits cleared.
-pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
-    match address {
-        IpAddr::V4(v4) => {
-            let mask = u32::MAX.checked_shl(32u32.saturating_sub(prefix.into())).unwrap_or(0);
-            Ipv4Addr::from(u32::from(v4) & mask).into()
-        }
-        IpAddr::V6(v6) => {
-            let mask = u128::MAX.checked_shl(128u32.saturating_sub(prefix.into())).unwrap_or(0);
-            Ipv6Addr::from(u128::from(v6) & mask).into()
-        }
-    }
-}
-
-#[derive(Clone, Debug, PartialEq, Eq)]
-pub struct RealServerConfig {
-    pub name: String,
-    pub rip: IpAddr,
-    /// As configured, 0 to 65535; 0 is quiesced.
-    pub weight: u32,
-    /// From this many connections on it gets no new ones; 0: no limit (`ipvsadm -x`).
-    pub upper_threshold: u32,
-    /// Below this many it gets new ones again; 0: three quarters of the upper one (`ipvsadm -y`).
-    pub lower_threshold: u32,
-    /// `None`: what the host's routes say.
-    pub path_mtu: Option<u16>,
-    /// A name of [`ENCAPSULATIONS`](encapsulation::ENCAPSULATIONS).
-    pub encapsulation: &'static str,
-}
-
-impl RealServerConfig {
-    /// A real server with every default, called by its address.
-    pub fn new(rip: IpAddr, weight: u32) -> RealServerConfig {
-        RealServerConfig {
-            name: rip.to_string(),
-            rip,
-            weight,
-            upper_threshold: 0,
-            lower_threshold: 0,
-            path_mtu: None,
-            encapsulation: encapsulation::ipip::ROW.name,
-        }
     }
 }
 
@@ -282,13 +239,18 @@ impl From<ClusterConfig> for InForce {
     }
 }
 
-/// What the host's routes say about the way to one real server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Path {
-    /// Our address on that way (DIP).
-    pub source: Ipv4Addr,
-    /// In bytes, outer packet included.
-    pub mtu: u16,
+/// An address with all bits after the first `prefix` cleared.
+pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
+    match address {
+        IpAddr::V4(v4) => {
+            let mask = u32::MAX.checked_shl(32u32.saturating_sub(prefix.into())).unwrap_or(0);
+            Ipv4Addr::from(u32::from(v4) & mask).into()
+        }
+        IpAddr::V6(v6) => {
+            let mask = u128::MAX.checked_shl(128u32.saturating_sub(prefix.into())).unwrap_or(0);
+            Ipv6Addr::from(u128::from(v6) & mask).into()
+        }
+    }
 }
 
 /// What only the host knows; everything may be missing, as in `explain`.
@@ -297,9 +259,10 @@ pub struct HostView {
     /// The director's own addresses, without the VIPs.
     pub own_addresses: HashSet<IpAddr>,
     pub paths: HashMap<IpAddr, Path>,
-    /// VIPs still captured that no virtual service is for any more: their clients are told so.
+    /// VIPs that are still captured although no virtual service has them: their clients are refused.
     pub vips_left: HashSet<IpAddr>,
-    /// Where outer identifications begin: another place after each start, for fragments may still be under way.
+    /// Where outer identifications start: different after each start, because fragments may still be on the
+    /// way.
     pub identification_seed: u64,
 }
 

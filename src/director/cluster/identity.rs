@@ -6,7 +6,8 @@
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
 
-use super::config::{RealServerConfig, VirtualServiceConfig};
+use super::config::VirtualServiceConfig;
+use crate::director::real_server::RealServerConfig;
 
 /// For each new virtual service the index of the old one it continues: the one with the same first matcher, else the
 /// one of the same name, else one with any matcher in common. None is continued twice.

@@ -1,11 +1,11 @@
-//! One connection: what the table keeps of it, what a packet does to it, and what is told about it.
+//! One connection: its entry in the table, how a packet changes it, and how it is reported.
 
 use std::net::IpAddr;
 use std::time::Duration;
 
 use super::key::KeyV4;
 use super::{Event, State, Timeouts};
-use crate::director::cluster::Slot;
+use crate::director::real_server::{Activity, Slot};
 use crate::packet::Flow;
 use crate::time::Moment;
 
@@ -24,12 +24,12 @@ impl Entry {
     }
 
     pub(super) fn activity(&self) -> Activity {
-        Activity::of(self.state)
+        self.state.activity()
     }
 }
 
-/// A connection that hangs on a persistence template remembers the length of the client prefix only, in
-/// one byte: its template's key follows from it.
+/// A connection with a persistence template records only the length of the client prefix, in one byte: this
+/// determines the template's key.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct TemplatePrefix(std::num::NonZeroU8);
 
@@ -44,27 +44,14 @@ impl TemplatePrefix {
     }
 }
 
-/// In which of a real server's two counts a connection stands (ipvs.md §4.4).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Activity {
-    Active,
-    Inactive,
-}
-
-impl Activity {
-    pub const fn of(state: State) -> Activity {
-        if state.is_active() { Activity::Active } else { Activity::Inactive }
-    }
-}
-
-/// What happened to one connection; the caller books it.
+/// A change of one connection, which the caller must book.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
     Moved {
         real_server: Slot,
         to: Activity,
     },
-    /// `ended` is when it expired, which may be a while ago.
+    /// `ended` is when it expired, possibly a while ago.
     Removed {
         real_server: Slot,
         from: Activity,
@@ -75,18 +62,18 @@ pub enum Change {
     },
 }
 
-/// What a lookup may do with an entry, by its real server.
+/// What a lookup does with an entry, depending on its real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Claim {
-    /// It is followed.
+    /// Follow the entry.
     Follow,
-    /// It is given up, and the packet is scheduled like a new connection's.
+    /// Remove the entry and schedule the packet like that of a new connection.
     GiveUp,
-    /// Its packets go nowhere, and it is left to expire.
+    /// Drop its packets and let it expire.
     Refuse,
 }
 
-/// What a lookup found, and what it changed.
+/// The result of a lookup, and the change it made.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Found {
     pub answer: Answer,
@@ -101,7 +88,7 @@ pub enum Answer {
     Refused,
 }
 
-/// A connection to be remembered.
+/// A connection to add.
 #[derive(Clone, Copy, Debug)]
 pub struct NewConnection {
     pub virtual_service: u16,
@@ -112,35 +99,35 @@ pub struct NewConnection {
 }
 
 impl NewConnection {
-    /// In which of its real server's counts it will stand.
+    /// The count of its real server that will include it.
     pub const fn activity(&self, protocol: u8) -> Activity {
-        Activity::of(State::born(protocol).next(self.event))
+        State::born(protocol).next(self.event).activity()
     }
 }
 
-/// A connection as a listing shows it.
+/// A connection in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
     pub flow: Flow,
     pub virtual_service: u16,
     pub real_server: Slot,
     pub state: State,
-    /// Time until it expires without another packet.
+    /// Time until it expires if no further packet arrives.
     pub expires_in: Duration,
 }
 
-/// What became of a new entry.
+/// The result of adding an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
     New,
-    /// Another worker was faster; its choice stands.
+    /// Another worker added one first; its choice stands.
     Existing {
         real_server: Slot,
     },
     Full,
 }
-/// Applies `event` and restarts the timer; says whether the entry moved between the two counts. A reset
-/// can only bring the end nearer: anybody can forge one (RFC 5961).
+/// Applies `event` and restarts the timer; returns whether the entry moved between the two counts. A reset
+/// can only shorten the remaining time, because anyone can forge one (RFC 5961).
 pub(super) fn advance(entry: &mut Entry, event: Event, timeouts: &Timeouts, now: Moment) -> Option<Change> {
     let before = entry.activity();
     entry.state = entry.state.next(event);
@@ -150,5 +137,5 @@ pub(super) fn advance(entry: &mut Entry, event: Event, timeouts: &Timeouts, now:
     let to = entry.activity();
     (before != to).then_some(Change::Moved { real_server: entry.real_server, to })
 }
-/// 32 bytes at the map's mean load of 0.48 (crates.md §3) are 69 per connection; the bar is 112.
+/// 32 bytes at the map's average load of 0.48 are 69 bytes per connection; the bar is 112.
 const _: () = assert!(size_of::<(KeyV4, Entry)>() == 32);

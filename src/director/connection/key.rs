@@ -1,4 +1,4 @@
-//! Flows as keys: in as few bytes as their family needs.
+//! Flows as keys, in as few bytes as their address family needs.
 
 use std::hash::{Hash, Hasher};
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
@@ -23,7 +23,7 @@ pub(super) struct KeyV6 {
     protocol: u8,
 }
 
-/// Whole words: the derived one hashes each address as a slice, length first.
+/// Hashes whole words; the derived implementation would hash each address as a slice, with its length.
 impl Hash for KeyV4 {
     fn hash<H: Hasher>(&self, state: &mut H) {
         state.write_u64(u64::from(u32::from(self.client)) << 32 | u64::from(u32::from(self.vip)));
@@ -62,7 +62,7 @@ impl Key {
     }
 }
 
-/// A key is a flow in fewer bytes.
+/// A flow packed into a key.
 pub(super) trait FlowKey: Eq + Hash {
     fn flow(&self) -> Flow;
 }

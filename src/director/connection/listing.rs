@@ -1,4 +1,4 @@
-//! The table as listings see it: part by part, each a copy, so that nobody who reads slowly holds a lock.
+//! Listings of the table: part by part, each a copy, so that a slow reader holds no lock.
 
 use dashmap::DashMap;
 use foldhash::quality::SeedableRandomState;
@@ -9,13 +9,13 @@ use super::table::Table;
 use crate::time::Moment;
 
 impl Table {
-    /// In how many parts a listing comes.
+    /// The number of parts of a listing.
     pub fn parts(&self) -> usize {
         self.v4.shards().len() + self.v6.shards().len()
     }
 
-    /// The live connections of one part, in an order that lasts while the part does not change. Its lock is held
-    /// for a copy, some microseconds.
+    /// The live connections of one part, in an order that is stable while the part does not change. The lock
+    /// is held only to copy, for some microseconds.
     pub fn part(&self, index: usize, now: Moment) -> Vec<Connection> {
         match index.checked_sub(self.v4.shards().len()) {
             None => live(&self.v4, index, now),
@@ -23,7 +23,7 @@ impl Table {
         }
     }
 
-    /// Shows every live connection, in no order.
+    /// Calls `visit` for every live connection, in arbitrary order.
     pub fn visit(&self, now: Moment, visit: impl FnMut(Connection)) {
         (0..self.parts()).flat_map(|part| self.part(part, now)).for_each(visit);
     }

@@ -1,7 +1,7 @@
-//! What share of the table one client may have: a stranger must not be able to fill it alone.
+//! Limits one client's share of the table, so that no client can fill it alone.
 //!
-//! Clients are counted in parts by a keyed hash, so that nobody knows with whom he shares one. The limit is far
-//! above what a part holds by chance.
+//! Clients are counted in parts by a keyed hash, so that no client knows which others share its part. The
+//! limit is far above what a part contains by chance.
 
 use std::hash::BuildHasher;
 use std::net::IpAddr;
@@ -9,14 +9,14 @@ use std::sync::atomic::{AtomicU32, Ordering};
 
 use foldhash::quality::SeedableRandomState;
 
-/// Counts of a table of a million entries, 256 KiB; a smaller one has fewer, down to the least.
+/// Counters of a table of a million entries, 256 KiB; a smaller table has fewer, down to a minimum.
 const PARTS_MAX: usize = 1 << 16;
 const PARTS_MIN: usize = 64;
-/// Entries of a full table for each part.
+/// Entries per part in a full table.
 const ENTRIES_PER_PART: usize = 16;
 
-/// While a table has room, one client may take it: many people may be behind one address. The last 32nd is kept for
-/// clients that have less than an eighth; of a small table nothing is kept.
+/// While a table has room, one client may use it: many people may be behind one address. The last 1/32 is
+/// reserved for clients that hold less than 1/8; a small table reserves nothing.
 const SHARE: usize = 8;
 const KEPT: usize = 32;
 const KEPT_FROM: usize = 1 << 16;
@@ -24,7 +24,7 @@ const KEPT_FROM: usize = 1 << 16;
 pub(super) struct Shares {
     hasher: SeedableRandomState,
     counts: Box<[AtomicU32]>,
-    /// What one client has at most, in any case and when the table is nearly full.
+    /// The most that one client may hold, in any case and when the table is nearly full.
     entries_max: u32,
     share: u32,
     /// From this many entries on the table is nearly full.
@@ -49,8 +49,8 @@ impl Shares {
         self.entries_max = entries_max;
     }
 
-    /// One more entry of this client, where there are `entries` already; false, and nothing is counted, if he has too
-    /// many.
+    /// Counts one more entry of this client in a table of `entries`; returns false, and counts nothing, if
+    /// the client has too many.
     pub(super) fn claim(&self, client: IpAddr, entries: usize) -> bool {
         let count = self.count(client);
         let max =
@@ -62,12 +62,12 @@ impl Shares {
         is_free
     }
 
-    /// One entry less.
+    /// Counts one entry less.
     pub(super) fn release(&self, client: IpAddr) {
         self.count(client).fetch_sub(1, Ordering::Relaxed);
     }
 
-    /// A client of IPv6 has a whole /64 (RFC 4291 §2.5.4).
+    /// An IPv6 client has a whole /64 (RFC 4291 §2.5.4).
     fn count(&self, client: IpAddr) -> &AtomicU32 {
         let bits = match client {
             IpAddr::V4(v4) => u64::from(u32::from(v4)),
@@ -79,53 +79,107 @@ impl Shares {
 
 #[cfg(test)]
 mod tests {
+    use super::super::table::hasher;
     use super::super::{Event, Inserted, NewConnection, Table, Timeouts};
-    use crate::director::cluster::Slot;
+    use super::Shares;
+    use crate::director::real_server::Slot;
     use crate::packet::Flow;
     use crate::time::Moment;
+
+    const NEW: NewConnection =
+        NewConnection { virtual_service: 0, real_server: Slot::new(1, 1), event: Event::Syn, template: None };
+
+    fn insert(table: &Table, client: u32, port: u32) -> Inserted {
+        let flow = Flow {
+            protocol: 6,
+            client: std::net::Ipv4Addr::from(0xcb00_7100 + client).into(),
+            client_port: port as u16,
+            vip: "172.25.3.100".parse().unwrap(),
+            vip_port: 80 + (port >> 16) as u16,
+        };
+        table.insert(&flow, NEW, &Timeouts::default(), Moment::ZERO)
+    }
+
+    fn made(table: &Table, client: u32, ports: std::ops::Range<u32>) -> usize {
+        ports.filter(|port| insert(table, client, *port) == Inserted::New).count()
+    }
 
     #[test]
     fn the_last_of_a_nearly_full_table_is_kept_for_others() {
         let table = Table::new(1 << 16, 7);
-        let insert = |client: u32, port: u32| {
-            let flow = Flow {
-                protocol: 6,
-                client: std::net::Ipv4Addr::from(0xcb00_7100 + client).into(),
-                client_port: port as u16,
-                vip: "172.25.3.100".parse().unwrap(),
-                vip_port: 80 + (port >> 16) as u16,
-            };
-            let (virtual_service, real_server) = (0, Slot::new(1, 1));
-            let new = NewConnection { virtual_service, real_server, event: Event::Syn, template: None };
-            table.insert(&flow, new, &Timeouts::default(), Moment::ZERO) == Inserted::New
-        };
+        let insert = |client, port| insert(&table, client, port) == Inserted::New;
         let alone = (0..100_000).filter(|port| insert(1, *port)).count();
         assert_eq!(alone, (1 << 16) - (1 << 11));
         assert!((2..1000).all(|client| insert(client, 1)), "others are served");
         assert!(!insert(1, 99_999));
+        let share = (0..1 << 14).filter(|port| insert(1000, *port)).count();
+        assert_eq!(share, (1 << 11) - 998, "what is kept is for all that have less than their share");
+    }
+
+    #[test]
+    fn the_last_is_for_clients_with_less_than_an_eighth() {
+        let table = Table::new(1 << 16, 7);
+        let (share, kept) = (1 << 13, 1 << 11);
+        let made = |client, ports| made(&table, client, ports);
+        assert_eq!(made(1, 0..share - 10), share as usize - 10);
+        let rest = (1 << 16) - kept - (share - 10);
+        assert_eq!(made(2, 0..rest), rest as usize, "there was room");
+        assert_eq!(made(1, 40_000..40_100), 10);
+        assert_eq!((made(2, 60_000..60_100), made(3, 0..100)), (0, 100));
+    }
+
+    #[test]
+    fn a_client_with_a_limit_has_no_more_of_a_nearly_full_table() {
+        let table = Table::new(1 << 16, 7).with_connections_per_client_max(100);
+        let nearly_full = (1 << 16) - 1000;
+        let mut clients = 0..;
+        while table.len() < nearly_full {
+            made(&table, clients.next().unwrap(), 0..100);
+        }
+        let made = clients.take(50).map(|client| made(&table, client, 0..200));
+        assert_eq!(made.max(), Some(100));
+    }
+
+    #[test]
+    fn of_a_small_table_nothing_is_kept() {
+        assert_eq!(made(&Table::new(1000, 7), 1, 0..2000), 1000);
+        let table = Table::new((1 << 16) - 1, 7);
+        assert_eq!(made(&table, 1, 0..1 << 17), (1 << 16) - 1);
+    }
+
+    #[test]
+    fn a_clients_share_is_that_of_its_address_or_of_its_64_bits() {
+        let limited = |clients: [&str; 2]| {
+            let table = Table::new(100, 7).with_connections_per_client_max(1);
+            clients.map(|client| {
+                let vip = "2001:db8::1".parse().unwrap();
+                let flow =
+                    Flow { protocol: 6, client: client.parse().unwrap(), client_port: 1, vip, vip_port: 80 };
+                table.insert(&flow, NEW, &Timeouts::default(), Moment::ZERO)
+            })
+        };
+        for clients in [["2001:db8::1", "2001:db8::2"], ["2001:db8::1", "2001:db8:0:0:8000::1"]] {
+            assert_eq!(limited(clients), [Inserted::New, Inserted::Full], "{clients:?}");
+        }
+        for clients in [["2001:db8::1", "2001:db8:0:1::1"], ["2001:db8::1", "a001:db8::1"]] {
+            assert_eq!(limited(clients), [Inserted::New; 2], "{clients:?}");
+        }
+    }
+
+    #[test]
+    fn the_counts_of_a_large_table_take_256_kibibytes() {
+        let parts = |connections_max| Shares::new(connections_max, hasher(7)).counts.len();
+        assert_eq!([0, 1024, 1 << 14, 1 << 20, 1 << 30].map(parts), [64, 64, 1024, 1 << 16, 1 << 16]);
     }
 
     #[test]
     fn one_client_cannot_fill_the_table() {
         let table = Table::new(100, 7).with_connections_per_client_max(10);
-        let flow = |client: u8, port: u16| Flow {
-            protocol: 6,
-            client: std::net::IpAddr::from([203, 0, 113, client]),
-            client_port: port,
-            vip: "172.25.3.100".parse().unwrap(),
-            vip_port: 80,
-        };
-        let new = NewConnection {
-            virtual_service: 0,
-            real_server: Slot::new(1, 1),
-            event: Event::Syn,
-            template: None,
-        };
-        let insert = |flow: &Flow| table.insert(flow, new, &Timeouts::default(), Moment::ZERO);
-        let made = (0..100).filter(|port| insert(&flow(1, *port)) == Inserted::New).count();
-        assert_eq!((made, insert(&flow(1, 100)), insert(&flow(2, 1))), (10, Inserted::Full, Inserted::New));
+        let insert = |client, port| insert(&table, client, port);
+        let made = (0..100).filter(|port| insert(1, *port) == Inserted::New).count();
+        assert_eq!((made, insert(1, 100), insert(2, 1)), (10, Inserted::Full, Inserted::New));
         assert_eq!(table.len(), 11);
         table.sweep(Moment::from_secs(3600), |_| false, |_| {});
-        assert_eq!((table.len(), insert(&flow(1, 100))), (0, Inserted::New), "what has ended counts no more");
+        assert_eq!((table.len(), insert(1, 100)), (0, Inserted::New), "what has ended counts no more");
     }
 }

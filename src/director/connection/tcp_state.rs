@@ -1,8 +1,9 @@
-//! The one-way TCP state machine: the director sees only what the client sends.
+//! The one-way TCP state machine: the director sees only the client's packets.
 //!
-//! The table is IPVS's INPUT-ONLY table (ipvs.md §4.2). States that cannot arise from one-way traffic
-//! are kept, so that the table stays whole.
+//! The table is IPVS's INPUT-ONLY table (tcp_states in net/netfilter/ipvs/ip_vs_proto_tcp.c). States that
+//! cannot occur with one-way traffic are kept, so that the table is complete.
 
+use crate::director::real_server::Activity;
 use crate::packet::protocol;
 use crate::packet::tcp::Flags;
 
@@ -25,12 +26,12 @@ pub enum State {
 }
 
 impl State {
-    /// Before the first packet.
+    /// The state before the first packet.
     pub const fn born(protocol: u8) -> State {
         if protocol == protocol::UDP { State::Udp } else { State::None }
     }
 
-    /// The word in listings (ipvs.md §17.1).
+    /// The word in listings (tcp_state_name_table of IPVS).
     pub const fn name(self) -> &'static str {
         match self {
             State::None => "NONE",
@@ -48,12 +49,19 @@ impl State {
         }
     }
 
-    /// Counted as an active connection of its real server (ipvs.md §4.4). UDP never is.
+    /// Whether it counts as an active connection of its real server (tcp_state_active_table of IPVS). UDP
+    /// never does.
     pub const fn is_active(self) -> bool {
         matches!(self, State::Established | State::SynSent | State::SynRecv | State::SynAck)
     }
 
-    /// The client has closed: a new SYN on the same ports is a new connection (ipvs.md §8, reuse mode 3).
+    /// In which of its real server's two counts a connection in this state is counted.
+    pub const fn activity(self) -> Activity {
+        if self.is_active() { Activity::Active } else { Activity::Inactive }
+    }
+
+    /// Whether the client has closed the connection: a new SYN on the same ports then begins a new one (IPVS,
+    /// `conn_reuse_mode` = 3).
     pub const fn is_closing(self) -> bool {
         matches!(self, State::FinWait | State::TimeWait)
     }
@@ -67,7 +75,7 @@ impl State {
             None        => [SynRecv,     Close,     Established, Close],
             Established => [Established, FinWait,   Established, Close],
             SynSent     => [Established, SynSent,   SynSent,     Close],
-            // A RST does not kill a half-open entry: anybody can forge it.
+            // A RST does not end a half-open entry, because anyone can forge it.
             SynRecv     => [SynRecv,     TimeWait,  Established, SynRecv],
             FinWait     => [SynRecv,     FinWait,   FinWait,     Close],
             TimeWait    => [SynRecv,     TimeWait,  TimeWait,    Close],
@@ -88,20 +96,20 @@ impl State {
     }
 }
 
-/// What a packet means to its connection.
+/// The effect of a packet on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     Syn,
     Fin,
     Ack,
     Rst,
-    /// A UDP datagram, or a segment that carries none of the four flags.
-    /// Deviation: IPVS takes such a segment for a close; it is a scan and changes nothing (bad-input.md D51).
+    /// A UDP datagram, or a segment with none of the four flags. Deviation: IPVS treats such a segment as a
+    /// close; here it counts as a scan and changes nothing.
     Datagram,
 }
 
 impl Event {
-    /// First match of RST, SYN, FIN, ACK (ipvs.md §4.1).
+    /// The first match of RST, SYN, FIN, ACK, in the order of tcp_state_idx() of IPVS.
     pub const fn of(flags: Flags) -> Event {
         if flags.has(Flags::RST) {
             Event::Rst
@@ -145,7 +153,9 @@ mod tests {
         assert_eq!(Event::of(Flags(Flags::RST | Flags::ACK)), Event::Rst);
         assert_eq!(Event::of(Flags(Flags::SYN | 0xc0)), Event::Syn);
         assert_eq!(Event::of(Flags(Flags::FIN | Flags::ACK)), Event::Fin);
-        assert_eq!(after(&[Event::Syn, Event::Ack, Event::of(Flags(Flags::PSH))]), State::Established);
+        let scan = Event::of(Flags(Flags::PSH | Flags::URG));
+        assert_eq!(after(&[Event::Syn, scan]), State::SynRecv);
+        assert_eq!(after(&[Event::Syn, Event::Ack, scan]), State::Established);
         assert_eq!(State::Udp.next(Event::Datagram), State::Udp);
     }
 }

@@ -1,10 +1,11 @@
-//! How long a connection lives without a packet, by state (ipvs.md §4.3).
+//! How long a connection lasts without a packet, by state. The defaults are those of IPVS (tcp_timeouts in
+//! ip_vs_proto_tcp.c).
 
 use std::time::Duration;
 
 use super::State;
 
-/// The three that operators set (`ipvsadm --set tcp tcpfin udp`); the others are fixed.
+/// The three that operators can set (`ipvsadm --set tcp tcpfin udp`); the others are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
     pub established: Duration,
@@ -13,7 +14,7 @@ pub struct Timeouts {
 }
 
 impl Default for Timeouts {
-    /// IPVS's defaults.
+    /// The defaults of IPVS.
     fn default() -> Timeouts {
         Timeouts {
             established: Duration::from_secs(900),

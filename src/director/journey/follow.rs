@@ -1,4 +1,5 @@
-//! Packets that follow another one: ICMP errors the connection they are about, later fragments their first.
+//! Packets that follow another one: ICMP errors follow the connection they are about, later fragments their
+//! first.
 
 use super::super::classify::{Content, Packet};
 use super::super::cluster::OnRemoved;
@@ -8,8 +9,8 @@ use super::super::verdict::{DropReason, Memory};
 use super::{Choice, Journey, Refusal, carries_on_without_entry, refuse_exit};
 
 impl<'a> Journey<'a> {
-    /// A connection's error from the world goes to the real server that holds the connection: only it
-    /// can act on it (RFC 7690 §3). Without an entry it goes where the hash sends the connection's packets.
+    /// An ICMP error about a connection goes to the connection's real server, because only that can act on it
+    /// (RFC 7690 §3). Without an entry it goes where the hash sends the connection's packets.
     pub(in crate::director) fn follow_error(&mut self, packet: &Packet) -> Result<Choice<'a>, Refusal> {
         self.refuse_untunnelable(packet)?;
         let Some(slot) = self.tables.connections.peek(&packet.flow, self.now) else {
@@ -59,7 +60,7 @@ impl<'a> Journey<'a> {
         }
     }
 
-    /// Lets later fragments of a first one follow it, and those that are here already go now.
+    /// Makes later fragments follow a first one, and releases those that are waiting already.
     pub(in crate::director) fn remember_fragment(&mut self, packet: &Packet, follow: Follow) {
         if let Some(key) = packet.fragment.filter(|_| packet.content != Content::LaterFragment) {
             let released = self.fragments.learn(key, follow, self.now);

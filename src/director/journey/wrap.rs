@@ -1,11 +1,11 @@
-//! The way out: a packet is wrapped for the way to its real server, cut if it must and may be, or its sender
-//! told why not.
+//! The way out: wraps a packet for the path to its real server, fragments it if necessary and allowed, or
+//! answers its sender.
 
 use std::collections::VecDeque;
 
 use super::super::classify::{Content, Packet};
-use super::super::cluster::RealServer;
 use super::super::path::Owed;
+use super::super::real_server::RealServer;
 use super::super::reply::Answer;
 use super::super::verdict::{DropReason, Memory};
 use super::{Choice, Journey, Refusal};
@@ -18,10 +18,10 @@ use crate::packet::segment;
 use crate::packet::tcp::Flags;
 
 impl Journey<'_> {
-    /// Wraps the packet for the way to its real server. One that is too big is cut before it is wrapped,
-    /// where it may be (RFC 2003 §5.1: better than cutting the outer one); else its sender is told, unless
-    /// the operator has said that nobody hears it: then the outer packet is cut. A super-packet is judged by
-    /// the size of its segments, and leaves as such.
+    /// Wraps the packet for the path to its real server. One that is too big is fragmented before it is
+    /// wrapped, if it may be (RFC 2003 §5.1 prefers this to fragmenting the outer packet). Otherwise its
+    /// sender gets an error, unless `ignore_df` is configured: then the outer packet is fragmented. A
+    /// super-packet is judged by the size of its segments, and leaves as segments.
     pub(in crate::director) fn encapsulate(
         &mut self,
         frame: &mut Frame,
@@ -58,14 +58,15 @@ impl Journey<'_> {
                 }
             }
         }
-        // The first takes the packet's place, in the same buffer: the next capture needs all of it.
+        // The first takes the packet's place in the same buffer, because the next capture needs the whole
+        // buffer.
         frame.replace(leaving.pop_front().ok_or(DropReason::Truncated)?.packet());
         let to = real_server.rip.into();
         self.outbox.pieces.extend(leaving.into_iter().map(|piece| (piece, to)));
         Ok(())
     }
 
-    /// One packet, as large as it may be, wrapped whole or in pieces.
+    /// Wraps one packet of the largest allowed size, whole or in pieces.
     fn cut(
         &self,
         whole: &Ipv4,
@@ -81,7 +82,8 @@ impl Journey<'_> {
         if whole.total_length() <= usize::from(mtu) {
             leaving.push_back(wrapped(whole.packet())?);
         } else if has_dont_fragment {
-            // The inner packet must stay whole, for its identification need not be unique (RFC 6864 §4.1).
+            // The inner packet must stay whole, because its identification need not be unique (RFC 6864
+            // §4.1).
             let frame = wrapped(whole.packet())?;
             let outer = Ipv4::parse_unsummed(frame.packet()).map_err(DropReason::from)?;
             let pieces = fragment::split(&outer, real_server.path_mtu(self.now).into());
@@ -94,9 +96,9 @@ impl Journey<'_> {
         Ok(())
     }
 
-    /// RFC 2003 §5: an error from the path quoted too little to say whose packet it was about, so the next
-    /// packet's sender is told, and that packet goes its way all the same.
-    /// Only on a known connection: a first packet's sender would give up at once on what may be forged.
+    /// RFC 2003 §5: an error from the path quoted too little to identify the packet it was about, so the
+    /// sender of the next packet gets it, and that packet is forwarded anyway. Only for a known connection:
+    /// the sender of a first packet would give up at once because of an error that may be forged.
     fn pay_debt(&mut self, frame: &Frame, packet: &Packet, choice: &Choice) {
         let is_due = choice.memory == Memory::Known
             && match packet.content {

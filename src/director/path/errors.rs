@@ -1,21 +1,21 @@
-//! ICMP errors from inside the path to a real server, about our own outer packets (RFC 2003 §4): what they teach
-//! and whom we tell.
+//! ICMP errors from the path to a real server, about the director's outer packets (RFC 2003 §4): what they
+//! change, and who gets an error.
 //!
 //! ```text
 //! client ─▶ director ══════ outer ══════▶ router ─✗ real server
 //!    ▲         │  ◀── ICMP ⟨outer header ⟨inner header, 8 B or more⟩⟩
 //!    └── ICMP ─┘        about the inner packet, as the VIP
 //! ```
-//! | from the path | the client is told | remembered |
+//! | from the path | sent to the client | recorded |
 //! |---|---|---|
-//! | too big (3/4) | too big, less our overhead | path MTU |
+//! | too big (3/4) | too big, minus the overhead | path MTU |
 //! | net unreachable (3/0, 3/6, 3/11) | net unreachable | |
-//! | host unreachable and its kin (other codes of 3) | host unreachable | |
+//! | host unreachable and similar (other codes of 3) | host unreachable | |
 //! | time exceeded (11) | host unreachable | |
-//! | protocol unreachable (3/2) | nothing | suspicion: no real server's daemon there |
+//! | protocol unreachable (3/2) | nothing | suspicion: the real server's daemon is not running |
 //! | port unreachable (3/3), source route failed (3/5), quench, redirect, parameter problem | nothing | |
 //!
-//! Where too little is quoted to tell anybody, the next packet's sender is told.
+//! If too little is quoted to identify the sender, the sender of the next packet gets the error.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -23,7 +23,8 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 
 use super::super::classify::is_martian_source;
-use super::super::cluster::{Cluster, RealServer, VirtualService};
+use super::super::cluster::{Cluster, VirtualService};
+use super::super::real_server::RealServer;
 use super::super::reply::{self, Answer, TokenBucket};
 use super::super::tables::Tables;
 use super::{MTU_MIN, Owed};
@@ -32,17 +33,17 @@ use crate::packet::ipv4::{self, Ipv4};
 use crate::packet::{Flow, be16, protocol};
 use crate::time::Moment;
 
-/// Messages looked into per second; a storm of them is counted and passed over.
+/// Messages examined per second; the rest of a storm is only counted.
 const MESSAGES_PER_SECOND: u32 = 1000;
 const MESSAGES_BURST: u32 = 50;
 
-/// What is quoted of an inner packet must hold its ports to be of use to its sender (RFC 792).
+/// The quoted part of an inner packet must contain its ports to be of use to its sender (RFC 792).
 const QUOTED_PAYLOAD_MIN: usize = 8;
 
-/// RFC 1191 §7: the sizes that networks have, for routers that do not say theirs.
+/// RFC 1191 §7: the MTUs of common networks, for routers that do not report theirs.
 const PLATEAUS: [u16; 10] = [65_535, 32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296];
 
-/// What an error from the path says.
+/// The kind of an error from the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Kind {
     TooBig,
@@ -68,16 +69,16 @@ impl Kind {
     }
 }
 
-/// What becomes of an error from the path.
+/// What the director does with an error from the path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Outcome {
-    /// The client is told.
+    /// The client gets an error.
     Relayed,
-    /// Remembered for the packets to come.
+    /// Recorded for later packets.
     Noted,
-    /// Says nothing that we did not know or could use.
+    /// Contains nothing new or useful.
     Ignored,
-    /// Not about a packet of ours: forged, or somebody else's.
+    /// Not about one of the director's packets: forged, or another program's.
     Mismatch,
     Malformed,
     RateLimited,
@@ -106,16 +107,16 @@ impl Outcome {
     }
 }
 
-/// What an operator, or a health check, wants to hear of.
+/// A change that an operator or a health check needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// In bytes, outer packet included.
     MtuLowered { rip: Ipv4Addr, mtu: u16 },
-    /// Its host knows nobody who takes encapsulated packets: the real server's daemon is not running.
+    /// Its host does not accept encapsulated packets: the real server's daemon is not running.
     Suspect { rip: Ipv4Addr },
 }
 
-/// One error's fate.
+/// The fate of one error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
     pub kind: Kind,
@@ -125,28 +126,28 @@ pub struct Heard {
     pub answer: Option<(Vec<u8>, Ipv4Addr)>,
 }
 
-/// Judges errors from the paths. One for a director, whatever the number of its workers.
+/// Handles errors from the paths. One per director, whatever its number of workers.
 pub struct PathErrors {
     cluster: Arc<ArcSwap<Cluster>>,
     tables: Arc<Tables>,
     budget: TokenBucket,
 }
 
-/// What an error says, once it is known to be about a packet of ours.
+/// The content of an error that is about one of the director's packets.
 struct About<'a> {
     real_server: Arc<RealServer>,
     outer: Ipv4<'a>,
     inner: Inner<'a>,
 }
 
-/// What is quoted of the inner packet.
+/// The quoted part of the inner packet.
 enum Inner<'a> {
-    /// As much as its sender needs, and he may be told.
+    /// Enough for its sender, who may get an error.
     Whole(Ipv4<'a>),
-    /// Too little to say whose it is.
+    /// Too little to identify its sender.
     Cut,
-    /// Of somebody who must not be told, the sender of an error or of a later fragment; or who may not be there at
-    /// all, for no entry says so.
+    /// Its sender must not get an error (the packet was an error or a later fragment), or may not exist,
+    /// because there is no entry for it.
     Untold,
 }
 
@@ -155,7 +156,7 @@ impl PathErrors {
         PathErrors { cluster, tables, budget: TokenBucket::new(MESSAGES_PER_SECOND, MESSAGES_BURST) }
     }
 
-    /// Judges one ICMP message that was sent to this host.
+    /// Handles one ICMP message that was sent to this host.
     pub fn handle_packet(&mut self, packet: &[u8], now: Moment) -> Heard {
         let heard = |kind, outcome| Heard { kind, outcome, event: None, answer: None };
         let Some(message) = message_of(packet) else { return heard(Kind::Other, Outcome::Malformed) };
@@ -163,14 +164,14 @@ impl PathErrors {
         let cluster = self.cluster.load_full();
         match self.about(&cluster, packet, &message, now) {
             Err(outcome) => heard(kind, outcome),
-            // What is somebody else's must not use up the budget of what is ours.
+            // Errors about other programs' packets must not use up the budget.
             Ok(_) if !self.budget.take(now) => heard(kind, Outcome::RateLimited),
             Ok(about) => act(kind, &message, &about, now),
         }
     }
 
-    /// Whose packet it is about: quoted source, destination and protocol are ours, and so is the connection,
-    /// where so much is quoted (RFC 5927 §4).
+    /// Which packet it is about: the quoted source, destination and protocol must be the director's, and so
+    /// must the connection, if enough is quoted (RFC 5927 §4).
     fn about<'a>(
         &self,
         cluster: &Cluster,
@@ -221,7 +222,7 @@ impl PathErrors {
         }
     }
 
-    /// Whether the flow is a connection of this real server, or one that needs no entry to get there.
+    /// Whether the flow is a connection of this real server, or needs no entry to be forwarded there.
     fn life(&self, cluster: &Cluster, flow: &Flow, rip: Ipv4Addr, now: Moment) -> Life {
         if let Some(slot) = self.tables.connections.peek(flow, now) {
             let is_its = cluster.real_server(slot).is_some_and(|server| server.rip == rip);
@@ -231,7 +232,7 @@ impl PathErrors {
             |service: &&VirtualService| service.real_servers.iter().any(|server| server.rip == rip);
         match cluster.find(flow).filter(is_there) {
             Some(service) if service.is_stateless || service.config.is_one_packet => Life::Possible,
-            // The flood rule leaves connections without an entry; which ones, only their worker knows.
+            // The flood rule leaves connections without an entry; only their worker knows which ones.
             Some(_) if cluster.config().new_connections_per_second_max.is_some() => Life::Possible,
             _ => Life::None,
         }
@@ -240,7 +241,7 @@ impl PathErrors {
 
 enum Life {
     Lives,
-    /// It needs no entry to be forwarded; whoever names it may have made it up.
+    /// It needs no entry to be forwarded, so the sender of the error may have invented it.
     Possible,
     None,
 }
@@ -281,7 +282,7 @@ fn act(kind: Kind, message: &Icmp, about: &About, now: Moment) -> Heard {
         Kind::Unreachable if is_net_unreachable(message.code()) => {
             tell(kind, about, Owed::NetUnreachable, now)
         }
-        // RFC 2003 §4.4: a loop in the path is nothing that the client could know or mend.
+        // RFC 2003 §4.4: the client can neither know about a loop in the path nor repair it.
         Kind::Unreachable | Kind::TimeExceeded => tell(kind, about, Owed::HostUnreachable, now),
         Kind::ProtocolUnreachable => {
             let is_news = about.real_server.soft.suspect(now);
@@ -304,7 +305,7 @@ fn on_too_big(message: &Icmp, about: &About, now: Moment) -> Heard {
         mtu => mtu,
     };
     let ignored = Heard { kind: Kind::TooBig, outcome: Outcome::Ignored, event: None, answer: None };
-    // What may be cut is cut, and what would have fitted was not too big.
+    // A packet without DF is fragmented, and one that would have fitted was not too big.
     if !about.outer.has_dont_fragment() || told >= quoted {
         return ignored;
     }

@@ -1,5 +1,5 @@
-//! What several schedulers share: the least loaded of some real servers, buckets found by a keyed hash,
-//! and the memory of destinations that `lblc` and `lblcr` keep.
+//! Code shared by several schedulers: the least loaded real server, buckets found by a keyed hash, and the
+//! record of destinations for `lblc` and `lblcr`.
 
 use std::collections::HashMap;
 use std::hash::Hasher;
@@ -10,12 +10,12 @@ use std::time::Duration;
 use siphasher::sip::SipHasher13;
 
 use super::{Options, Request};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 use crate::packet::Flow;
 use crate::time::Moment;
 
-/// The eligible real server with the least `load` for its weight; the first in canonical order wins a
-/// tie. Loads are compared without dividing: at most 2^40 × 2^16.
+/// The eligible real server with the least `load` in proportion to its weight; the first in canonical order
+/// wins a tie. Loads are compared without division: at most 2^40 × 2^16.
 pub fn least_loaded<'a>(
     real_servers: impl IntoIterator<Item = (usize, &'a Arc<RealServer>)>,
     load: impl Fn(&RealServer) -> u64,
@@ -33,8 +33,8 @@ pub fn least_loaded<'a>(
     best.map(|(index, ..)| index)
 }
 
-/// SipHash-1-3 of several fields, each of fixed length or alone: the fields are hashed one after the
-/// other, never added up (ipvs.md T3, T5).
+/// SipHash-1-3 of several fields, each of fixed length or alone. The fields are hashed one after the other:
+/// IPVS adds port and address, and folds IPv6 addresses, so that clients can aim at one real server.
 #[derive(Clone, Copy)]
 pub struct KeyedHash {
     hasher: SipHasher13,
@@ -53,7 +53,7 @@ impl KeyedHash {
         hasher.finish()
     }
 
-    /// Of an address, and of a port if one is given; `try_number` tells repeated tries apart.
+    /// The hash of an address, and of a port if one is given; `try_number` distinguishes repeated tries.
     pub fn of_client(&self, address: IpAddr, port: Option<u16>, try_number: u32) -> u64 {
         let port = port.unwrap_or(0).to_be_bytes();
         let try_number = try_number.to_be_bytes();
@@ -64,19 +64,20 @@ impl KeyedHash {
     }
 }
 
-/// A table of buckets, each with the index of a real server; empty if none may have a bucket.
+/// A table of buckets, each with the index of a real server; empty if no real server may have one.
 pub struct Buckets {
     pub table: Vec<u32>,
     pub hash: KeyedHash,
     pub options: Options,
 }
 
-/// Tries of a scheduler with fallback before it walks the table: as many as IPVS makes (ipvs.md §3.6).
+/// Tries of a scheduler with fallback before it walks the table: as many as ip_vs_sh_get_fallback() of IPVS
+/// makes.
 const FALLBACK_TRIES: u32 = 256;
 
 impl Buckets {
-    /// The real server of the client's bucket. With fallback, and if that one may take nothing, further
-    /// buckets are tried.
+    /// The real server of the client's bucket. With fallback, further buckets are tried if that one may
+    /// accept nothing.
     pub fn choose_for_client(&self, real_servers: &[Arc<RealServer>], request: &Request) -> Option<usize> {
         let Flow { client, client_port, .. } = *request.flow;
         self.choose(real_servers, client, self.options.has_port.then_some(client_port), request.is_new)
@@ -97,11 +98,11 @@ impl Buckets {
             |number| (self.hash.of_client(address, port, number) % self.table.len() as u64) as usize;
         let taker = |bucket: usize| {
             let index = self.table[bucket] as usize;
-            // Whoever has a bucket has weight.
+            // A real server with a bucket has weight.
             real_servers.get(index).filter(|server| !is_new || server.is_eligible()).map(|_| index)
         };
         let found = (0..tries).find_map(|number| taker(bucket_of(number)));
-        // So many tries may all miss the one server that is left.
+        // All these tries may miss the only real server that is left.
         let is_anybody_left = || real_servers.iter().any(|server| server.is_eligible());
         if found.is_some() || !self.options.has_fallback || !is_anybody_left() {
             return found;
@@ -110,7 +111,7 @@ impl Buckets {
         (0..self.table.len()).find_map(|step| taker((first + step) % self.table.len()))
     }
 
-    /// The same on two directors exactly if key, flags, real servers and weights are.
+    /// Equal on two directors exactly if key, flags, real servers and weights are.
     pub fn fingerprint(&self, real_servers: &[Arc<RealServer>]) -> u64 {
         let mut hasher = self.hash.hasher;
         hasher.write(&[u8::from(self.options.has_port), u8::from(self.options.has_fallback)]);
@@ -124,13 +125,14 @@ impl Buckets {
     }
 }
 
-/// `lblc` and `lblcr`: how long a destination is remembered without a packet (ipvs.md §3.11).
+/// `lblc` and `lblcr`: how long a destination is remembered without a packet (IPVS: `lblc_expiration`,
+/// `lblcr_expiration`).
 pub const DESTINATION_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
-/// ipvs.md §3.11: 16 × 1024.
+/// 16 × 1024, as in ip_vs_lblc.c.
 const DESTINATIONS_MAX: usize = 16_384;
 
-/// What `lblc` and `lblcr` know of VIPs; outlives changes of the cluster.
+/// The destinations of `lblc` and `lblcr`; they outlive changes of the cluster.
 #[derive(Default)]
 pub struct Destinations {
     by_vip: Mutex<HashMap<IpAddr, Destination>>,
@@ -144,7 +146,7 @@ pub struct Destination {
 }
 
 impl Destinations {
-    /// Lets `choose` choose for a VIP that is known, and `first` for one that is not.
+    /// Calls `choose` for a known VIP, and `first` for an unknown one.
     pub fn choose(
         &self,
         vip: IpAddr,
@@ -174,8 +176,8 @@ pub fn index_of(real_servers: &[Arc<RealServer>], rip: Ipv4Addr) -> Option<usize
     real_servers.binary_search_by_key(&rip, |server| server.rip).ok()
 }
 
-/// `lblc` and `lblcr` leave a real server whose active connections exceed its weight, if another one has
-/// less than half of its own.
+/// `lblc` and `lblcr` leave a real server whose active connections exceed its weight, if those of another one
+/// are less than half of its own weight.
 pub fn is_overworked(server: &RealServer, real_servers: &[Arc<RealServer>]) -> bool {
     let is_idle = |other: &Arc<RealServer>| other.active() * 2 < u64::from(other.weight());
     server.active() > u64::from(server.weight()) && real_servers.iter().any(is_idle)
@@ -226,7 +228,7 @@ mod tests {
         }
     }
 
-    /// T5: each of the sixteen bytes spreads clients.
+    /// Each of the sixteen bytes spreads clients. IPVS folds the address to 32 bits.
     #[test]
     fn an_ipv6_clients_whole_address_counts() {
         let servers = servers(&[(1, 0, 0); 5]);

@@ -1,16 +1,16 @@
-//! `dh`, destination hashing: packets for one VIP always find the same real server; weights ignored but for 0
-//! (ipvs.md §3.7). Of use where one virtual service matches several VIPs.
+//! `dh`, destination hashing: packets for one VIP always go to the same real server, ignoring weights except
+//! 0 (ip_vs_dh.c). Useful if one virtual service matches several VIPs.
 
 use std::net::IpAddr;
 use std::sync::Arc;
 
 use super::common::{Buckets, KeyedHash};
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row { name: "dh", summary: "by the VIP", flags: &[], is_stateless: false, build };
 
-/// ipvs.md §3.7.
+/// IP_VS_DH_TAB_SIZE of IPVS.
 const BUCKETS: usize = 256;
 
 struct DestinationHashing {

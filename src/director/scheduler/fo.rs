@@ -1,9 +1,9 @@
-//! `fo`, failover: the heaviest real server that is not overloaded (ipvs.md §3.9).
+//! `fo`, failover: the real server with the highest weight that is not overloaded (ip_vs_fo.c).
 
 use std::sync::Arc;
 
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row {
     name: "fo",
@@ -25,7 +25,7 @@ impl Scheduler for Failover {
     }
 }
 
-/// The first of the heaviest that pass.
+/// The first of those with the highest weight that `may_take` accepts.
 pub(super) fn heaviest(
     real_servers: &[Arc<RealServer>],
     may_take: impl Fn(&RealServer) -> bool,

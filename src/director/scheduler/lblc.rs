@@ -1,11 +1,11 @@
-//! `lblc`, locality-based least connections: a destination keeps its real server until that one is
-//! overworked or gone; for caches behind one virtual service with many VIPs (ipvs.md §3.11).
+//! `lblc`, locality-based least connections: a destination keeps its real server until that one is overloaded
+//! or removed; for caches behind one virtual service with many VIPs (ip_vs_lblc.c).
 
 use std::sync::Arc;
 
 use super::common::{Destinations, index_of, is_overworked, least_loaded};
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row {
     name: "lblc",

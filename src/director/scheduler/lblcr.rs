@@ -1,12 +1,12 @@
 //! `lblcr`, locality-based least connections with replication: as `lblc`, but a destination has a set of real
-//! servers that grows when its least loaded member is overworked and shrinks when it has not changed
-//! for a day (ipvs.md §3.11).
+//! servers, which grows when its least loaded member is overloaded and shrinks when it has not changed for a
+//! day (ip_vs_lblcr.c).
 
 use std::sync::Arc;
 
 use super::common::{DESTINATION_TIMEOUT, Destination, Destinations, index_of, is_overworked, least_loaded};
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 use crate::time::Moment;
 
 pub const ROW: Row = Row {
@@ -42,7 +42,8 @@ impl Scheduler for Replicated {
             }
             let rip = least()?;
             if !set.rips.contains(&rip) {
-                // Canonical order, so that a tie does not depend on the order of joining; and who has left has left.
+                // In canonical order, so that a tie does not depend on the order of joining; removed real
+                // servers leave the set.
                 set.rips.retain(|rip| index_of(real_servers, *rip).is_some());
                 set.rips.push(rip);
                 set.rips.sort_unstable();
@@ -58,7 +59,7 @@ impl Scheduler for Replicated {
     }
 }
 
-/// The members that are still real servers.
+/// The members that still exist.
 fn members_of<'a>(
     set: &Destination,
     real_servers: &'a [Arc<RealServer>],
@@ -100,7 +101,7 @@ mod tests {
         load(2, 0);
         load(0, 3);
         assert_eq!(at(Moment::ZERO), Some(1), "members only");
-        // Used within the day, unchanged for longer: the most loaded member leaves.
+        // Used within the day, but unchanged for longer: the most loaded member leaves.
         let half_day = Moment::ZERO.after(Duration::from_secs(13 * 3600));
         at(half_day);
         let day = half_day.after(Duration::from_secs(13 * 3600));

@@ -1,10 +1,10 @@
-//! `lc`, least connections: the real server with the least overhead, weights ignored but for 0
-//! (ipvs.md §3.4, and T15: × 256, as the code does, not the comment).
+//! `lc`, least connections: the real server with the least overhead, ignoring weights except 0 (ip_vs_lc.c).
+//! One active connection counts as much as 256 inactive ones (ip_vs_dest_conn_overhead()).
 
 use std::sync::Arc;
 
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row =
     Row { name: "lc", summary: "least connections, weights ignored", flags: &[], is_stateless: false, build };

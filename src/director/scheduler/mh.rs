@@ -1,30 +1,30 @@
-//! `mh`, Maglev hashing (NSDI 2016): a table in which real servers take turns by preference lists of their
-//! own, so that one that leaves moves hardly any other server's clients.
+//! `mh`, Maglev hashing (NSDI 2016): a table in which real servers take turns by their own preference lists,
+//! so that a removed one moves hardly any of the other real servers' clients.
 //!
-//! Better than IPVS on purpose: canonical order (ipvs.md T1), a table without weight 0 (T2), a secret key
-//! with fields hashed apart (T3), whole IPv6 addresses (T5). Weights are spread evenly over the rounds
-//! instead of several turns in a row (peers.md §4.3).
+//! Better than ip_vs_mh.c on purpose: canonical order, so that directors agree; a table without weight 0; a
+//! secret key, with each field hashed by itself; whole IPv6 addresses. Weights are spread evenly over the
+//! rounds instead of several turns in a row.
 
 use std::sync::Arc;
 
 use super::common::{Buckets, KeyedHash};
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row {
     name: "mh",
-    summary: "Maglev: by the client's address, with few moves when servers come and go",
+    summary: "Maglev: by the client's address; few clients move when servers are added or removed",
     flags: &["mh-fallback", "mh-port"],
     is_stateless: true,
     build,
 };
 
-/// Primes, the kernel's (ipvs.md §3.8) and the paper's: a prime makes every preference list complete. More
-/// than 100 entries per real server keep shares within 1 %.
+/// Primes, from the kernel (`primes` in ip_vs_mh.c) and from the paper: with a prime every preference list is
+/// complete. More than 100 entries per real server keep shares within 1 %.
 pub const TABLE_SIZES: &[u32] =
     &[251, 509, 1021, 2039, 4093, 8191, 16_381, 32_749, 65_521, 65_537, 131_071, 655_373];
 
-/// The paper's and Katran's.
+/// As in the paper and in Katran.
 pub const TABLE_SIZE_DEFAULT: u32 = 65_537;
 
 const FREE: u32 = u32::MAX;
@@ -42,13 +42,13 @@ fn build(real_servers: &[Arc<RealServer>], options: &Options, _: Memory) -> Box<
     Box::new(Maglev { buckets, fingerprint })
 }
 
-/// One real server's way through the table: `next`, then ever `skip` further.
+/// One real server's way through the table: `next`, then always `skip` further.
 struct Preference {
     index: u32,
     next: u32,
     skip: u32,
     weight: u64,
-    /// Weight saved up; a turn costs the heaviest server's weight.
+    /// Saved weight; a turn costs the weight of the heaviest real server.
     saved: u64,
 }
 
@@ -145,7 +145,7 @@ mod tests {
         }
     }
 
-    /// The bars of peers.md RT-7, tightened: entries of survivors that move when one of N leaves.
+    /// The most entries of surviving real servers that may move when one of N is removed.
     #[test]
     fn hardly_anybody_moves_when_one_leaves() {
         for (count, most) in [(3, 0.0005), (10, 0.005), (100, 0.008)] {

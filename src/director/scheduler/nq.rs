@@ -1,16 +1,16 @@
 //! `nq`, never queue: the first real server without an active connection; if all have some, as `sed`
-//! (ipvs.md §3.5).
+//! (ip_vs_nq.c).
 
 use std::sync::Arc;
 
 use super::common::least_loaded;
 use super::sed::expected_delay;
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row {
     name: "nq",
-    summary: "an idle one at once, else shortest expected delay",
+    summary: "an idle one if there is one, otherwise as sed",
     flags: &[],
     is_stateless: false,
     build,

@@ -1,15 +1,15 @@
-//! `ovf`, overflow: the heaviest real server whose active connections do not exceed its weight; when all
-//! do, nobody (ipvs.md §3.9).
+//! `ovf`, overflow: the real server with the highest weight whose active connections do not exceed its
+//! weight; if all exceed it, none (ip_vs_ovf.c).
 
 use std::sync::Arc;
 
 use super::fo::heaviest;
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row {
     name: "ovf",
-    summary: "the heaviest, until it has as many connections as weight",
+    summary: "the one with the highest weight, until it has as many connections as its weight",
     flags: &[],
     is_stateless: false,
     build,

@@ -1,9 +1,9 @@
-//! `rr`, round robin: each eligible real server in turn, weights ignored but for 0 (ipvs.md §3.2).
+//! `rr`, round robin: each eligible real server in turn, ignoring weights except 0 (ip_vs_rr.c).
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Memory, Options, Request, Row, Scheduler, position_behind};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row =
     Row { name: "rr", summary: "each real server in turn", flags: &[], is_stateless: false, build };
@@ -58,7 +58,7 @@ mod tests {
         let all = servers(&[(1, 0, 0), (1, 0, 0), (1, 0, 0)]);
         let rr = build(&all, &Options::default(), Memory::default());
         sequence(&*rr, &all, 2);
-        // The server chosen last leaves: the one behind it is next.
+        // The real server chosen last is removed: the one after it is next.
         let fewer = vec![all[0].clone(), all[2].clone()];
         let rr = build(&fewer, &Options::default(), rr.memory());
         assert_eq!(sequence(&*rr, &fewer, 2), [Some(1), Some(0)]);

@@ -1,11 +1,11 @@
-//! `sed`, shortest expected delay: the least (active connections + 1) / weight; inactive ones are not
-//! counted (ipvs.md §3.5).
+//! `sed`, shortest expected delay: the least (active connections + 1) / weight; inactive connections do not
+//! count (ip_vs_sed.c).
 
 use std::sync::Arc;
 
 use super::common::least_loaded;
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row =
     Row { name: "sed", summary: "shortest expected delay", flags: &[], is_stateless: false, build };
@@ -22,7 +22,7 @@ impl Scheduler for ShortestExpectedDelay {
     }
 }
 
-/// The load the new connection would find, itself included.
+/// The load that the new connection would find, including itself.
 pub(super) fn expected_delay(server: &RealServer) -> u64 {
     server.active() + 1
 }
@@ -40,9 +40,9 @@ mod tests {
         };
         // Both idle: 1/1 against 1/2.
         assert_eq!(choice(&[(1, 0, 0), (2, 0, 0)]), Some(1));
-        // 1/1 against 3/2: the lighter one is the faster one.
+        // 1/1 against 3/2: the lighter one is faster.
         assert_eq!(choice(&[(1, 0, 0), (2, 2, 0)]), Some(0));
-        // A tie 1/1 = 2/2, and inactive connections do not break it.
+        // A tie 1/1 = 2/2; inactive connections do not break it.
         assert_eq!(choice(&[(1, 0, 99), (2, 1, 0)]), Some(0));
     }
 }

@@ -1,14 +1,14 @@
-//! `sh`, source hashing: a client's address (and port, with `sh-port`) always finds the same real server
-//! (ipvs.md §3.6).
+//! `sh`, source hashing: a client's address (and port, with `sh-port`) always leads to the same real server.
 //!
-//! Better than IPVS on purpose: the hash is keyed and takes each field by itself (T3, T5); weight 0 has no
-//! bucket (T4); the table grows with the weights, so that none is cut off (T4); its order is canonical (T1).
+//! Better than ip_vs_sh.c on purpose: the hash is keyed and takes each field by itself; weight 0 has no
+//! bucket; the table grows with the weights, so that none is cut off; its order is canonical, so that
+//! directors agree.
 
 use std::sync::Arc;
 
 use super::common::{Buckets, KeyedHash};
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row {
     name: "sh",
@@ -18,11 +18,11 @@ pub const ROW: Row = Row {
     build,
 };
 
-/// IPVS's table; ours is never smaller.
+/// The table size of IPVS (CONFIG_IP_VS_SH_TAB_BITS = 8); this one is never smaller.
 const BUCKETS_MIN: u64 = 256;
-/// IPVS's largest (Kconfig, 2^20).
+/// The largest table of IPVS (2^20).
 const BUCKETS_MAX: u64 = 1 << 20;
-/// Buckets per unit of weight: the last, cut round is then at most 1/16 of the table.
+/// Buckets per unit of weight: the last, incomplete round is then at most 1/16 of the table.
 const ROUNDS: u64 = 16;
 
 struct SourceHashing {
@@ -37,7 +37,7 @@ fn build(real_servers: &[Arc<RealServer>], options: &Options, _: Memory) -> Box<
     Box::new(SourceHashing { buckets, fingerprint })
 }
 
-/// Each real server in turn takes as many buckets as it has weight, round after round.
+/// Each real server in turn gets as many buckets as its weight, round after round.
 fn fill(real_servers: &[Arc<RealServer>]) -> Vec<u32> {
     let weighted: Vec<(u32, u32)> = real_servers
         .iter()
@@ -51,7 +51,8 @@ fn fill(real_servers: &[Arc<RealServer>]) -> Vec<u32> {
         return Vec::new();
     }
     let size = (total * ROUNDS).next_power_of_two().clamp(BUCKETS_MIN, BUCKETS_MAX);
-    // Where even the largest table cannot hold so many rounds, weights shrink in proportion, to at least 1.
+    // If even the largest table cannot hold so many rounds, weights are scaled down in proportion, to at
+    // least 1.
     let share = |weight: u32| u64::from(weight / divisor) * total.min(BUCKETS_MAX / ROUNDS) / total;
     let round = weighted
         .iter()

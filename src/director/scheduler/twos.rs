@@ -1,10 +1,10 @@
-//! `twos`, the power of two choices: two real servers drawn at random by weight, the less loaded of them
-//! for its weight is taken (ipvs.md §3.10).
+//! `twos`, the power of two choices: of two real servers drawn at random by weight, the one that is less
+//! loaded in proportion to its weight (ip_vs_twos.c).
 
 use std::sync::Arc;
 
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row = Row {
     name: "twos",
@@ -24,7 +24,7 @@ impl Scheduler for PowerOfTwo {
     fn choose(&self, real_servers: &[Arc<RealServer>], request: &Request) -> Option<usize> {
         let eligible = || real_servers.iter().enumerate().filter(|(_, server)| server.is_eligible());
         let total: u64 = eligible().map(|(_, server)| u64::from(server.weight())).sum();
-        // ipvs.md §3.10: the draws lie in 0 ..= total.
+        // As in ip_vs_twos_schedule(), the draws are in 0 ..= total.
         let draw = |chance: u64| ((chance & 0xffff_ffff) * (total + 1)) >> 32;
         let drawn = |draw: u64| {
             let mut left = draw;
@@ -34,7 +34,8 @@ impl Scheduler for PowerOfTwo {
                 left = left.saturating_sub(weight);
                 is_reached
             };
-            // Another worker may have filled one since the total was taken: the last one left stands in.
+            // Another worker may have filled one since the total was computed: then the last one left is
+            // used.
             eligible().find(reaches).or_else(|| eligible().next_back())
         };
         let (first, server1) = drawn(draw(request.chance))?;
@@ -50,7 +51,7 @@ mod tests {
     use super::super::testing::{build, flow, request, servers};
     use super::*;
 
-    /// Both halves of the chance: 0 draws the first, all ones the last.
+    /// The two halves of the chance: 0 draws the first, all ones the last.
     const FIRST: u64 = 0;
     const LAST: u64 = 0xffff_ffff;
 

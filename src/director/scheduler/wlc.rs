@@ -1,11 +1,11 @@
-//! `wlc`, weighted least connections: the real server with the least overhead for its weight
-//! (ipvs.md §3.4); the first in canonical order wins a tie.
+//! `wlc`, weighted least connections: the real server with the least overhead in proportion to its weight
+//! (ip_vs_wlc.c); the first in canonical order wins a tie.
 
 use std::sync::Arc;
 
 use super::common::least_loaded;
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row =
     Row { name: "wlc", summary: "least connections for its weight", flags: &[], is_stateless: false, build };

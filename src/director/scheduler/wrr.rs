@@ -1,13 +1,13 @@
-//! `wrr`, weighted round robin: IPVS's interleaved form (ipvs.md §3.3). Weights 4, 3, 2 give
-//! A·A B·A B C·A B C.
+//! `wrr`, weighted round robin: the interleaved form of IPVS (ip_vs_wrr.c). Weights 4, 3, 2 give A·A B·A B
+//! C·A B C.
 //!
-//! The list is walked again and again; a real server is chosen if its weight reaches the current
-//! weight, which falls by the greatest common divisor at each end of the list and then starts over.
+//! The list is walked repeatedly; a real server is chosen if its weight reaches the current weight, which
+//! falls by the greatest common divisor at each end of the list and then starts again.
 
 use std::sync::{Arc, Mutex, PoisonError};
 
 use super::{Memory, Options, Request, Row, Scheduler};
-use crate::director::cluster::RealServer;
+use crate::director::real_server::RealServer;
 
 pub const ROW: Row =
     Row { name: "wrr", summary: "in turn, in proportion to weight", flags: &[], is_stateless: false, build };
@@ -15,13 +15,13 @@ pub const ROW: Row =
 struct WeightedRoundRobin {
     /// Greatest common divisor of the weights; the current weight falls by it.
     step: u32,
-    /// Where the current weight starts: the largest weight less (step − 1), so that the last pass has 1.
+    /// Where the current weight starts: the largest weight minus (step − 1), so that the last pass has 1.
     top: u32,
     round: Mutex<Round>,
 }
 
 struct Round {
-    /// Index of the next candidate; the list's end is its length.
+    /// Index of the next candidate; at the end of the list, its length.
     next: usize,
     memory: Memory,
 }
@@ -31,7 +31,7 @@ fn build(real_servers: &[Arc<RealServer>], _: &Options, memory: Memory) -> Box<d
     let step = weights().fold(0, gcd).max(1);
     let top = weights().max().unwrap_or(0).saturating_sub(step - 1);
     let mut memory = memory;
-    // The rule of ipvs.md §3.3 "on any dest change": the list is walked from its head again.
+    // As in ip_vs_wrr_dest_changed(): the list is walked from its head again.
     if memory.current_weight > top || memory.current_weight == 0 {
         memory.current_weight = top;
     } else if step > 1 {
@@ -57,8 +57,8 @@ impl Scheduler for WeightedRoundRobin {
                 round.memory.last = Some(real_servers[index].rip);
                 return Some(index);
             }
-            // Asked anew for every pass: another worker may just have filled the last one that had room, and
-            // then no pass ever ends.
+            // Evaluated again for every pass: another worker may just have filled the last one with room, and
+            // then no pass would ever end.
             let eligible = real_servers.iter().filter(|server| server.is_eligible());
             let heaviest = eligible.map(|server| server.weight()).max()?;
             round.next = 0;
@@ -72,8 +72,8 @@ impl Scheduler for WeightedRoundRobin {
 }
 
 impl WeightedRoundRobin {
-    /// The current weight of the next pass. Passes that only servers at their limit could answer are
-    /// skipped in one step, else 65,535 of them would be walked in vain.
+    /// The current weight of the next pass. Passes in which only real servers at their limit could be chosen
+    /// are skipped in one step; otherwise up to 65,535 would be walked for nothing.
     fn lower(&self, current: u32, heaviest: u32) -> u32 {
         let next = match current.checked_sub(self.step) {
             Some(lower) if lower > 0 => lower,
@@ -126,7 +126,7 @@ mod tests {
         assert_eq!(sequence(&*wrr, &servers, 6), [2, 1, 2, 2, 1, 2].map(Some));
     }
 
-    /// ipvs.md §3.3: what IPVS does when the real servers are added one after the other.
+    /// What IPVS does when the real servers are added one after the other (ip_vs_wrr_dest_changed()).
     #[test]
     fn a_changed_list_is_walked_from_its_head_with_the_weight_it_had() {
         let all = servers(&[(4, 0, 0), (3, 0, 0), (2, 0, 0)]);

@@ -1,4 +1,4 @@
-//! One change: how it is made, undone, described, and made by hand.
+//! One change: making it, undoing it, describing it, and the command that makes it by hand.
 
 use std::fmt;
 use std::net::Ipv4Addr;
@@ -11,11 +11,11 @@ use crate::host::netlink::{Interface, Netlink, TABLE_MAIN};
 use crate::host::rule::{self, Step};
 use crate::host::sysctl::{self, Sysctl};
 
-/// A network device by name and the index the kernel knows it by.
+/// A network device, by name and kernel index.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Device {
     pub name: String,
-    /// 0 where the device does not exist (only with `--no-host-changes`).
+    /// 0 if the device does not exist (only with `--no-host-changes`).
     pub index: u32,
 }
 
@@ -25,7 +25,7 @@ impl From<&Interface> for Device {
     }
 }
 
-/// A setting of the host that a daemon depends on.
+/// A change on the host that a daemon depends on.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub enum Change {
     Sysctl(Sysctl),
@@ -34,19 +34,19 @@ pub enum Change {
         address: Ipv4Addr,
         device: Device,
     },
-    /// `destination`/32 by the device, scope link.
+    /// `destination`/32 through the device, scope link.
     Route {
         destination: Ipv4Addr,
         table: u32,
         device: Device,
     },
-    /// Packets that arrive on the interface look in [`CAPTURE_TABLE`] before `local`.
+    /// Packets that arrive on the interface are looked up in [`CAPTURE_TABLE`] before `local`.
     CaptureRule {
         interface: String,
     },
     /// A route of table main, with the MSS announced to a real server's clients.
     MssRoute(Copied),
-    /// Packets of the host's own that come from the VIP look in the table before main.
+    /// The host's own packets from the VIP are looked up in the table before main.
     MssRule {
         vip: Ipv4Addr,
         table: u32,
@@ -59,7 +59,7 @@ pub enum Change {
 }
 
 impl Change {
-    /// Makes the change; a sysctl answers with the value it replaced.
+    /// Makes the change; a sysctl returns its previous value.
     pub(super) async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
         match self {
             Change::Sysctl(sysctl) => return sysctl.set().map(Some),
@@ -88,7 +88,7 @@ impl Change {
         Ok(None)
     }
 
-    /// Undoes it. The answer says why it was left in place, if it was.
+    /// Undoes the change. Returns the reason if it was left in place.
     pub(super) async fn undo(
         &self,
         netlink: &Netlink,
@@ -102,14 +102,15 @@ impl Change {
             }
             Change::CaptureRule { interface } => {
                 if !netlink.routes_in(CAPTURE_TABLE).await?.is_empty() {
-                    return Ok(Some(format!("table {CAPTURE_TABLE} holds routes of another daemon")));
+                    return Ok(Some(format!("table {CAPTURE_TABLE} contains routes of another daemon")));
                 }
                 if let Some(rule) = rule::find(&netlink.rules().await?, interface) {
                     netlink.delete_rule(rule.clone()).await?;
                 }
             }
             Change::MssRoute(copied) => {
-                // Not by its key alone: priority 0 is any priority there (fib_nh_match).
+                // The key alone is not enough: the kernel matches priority 0 with any priority
+                // (fib_nh_match()).
                 match netlink.delete_route_like(copied.message()).await {
                     Err(error) if error.is_gone() => netlink.delete_route_like(copied.throw()).await?,
                     deleted => deleted?,
@@ -125,7 +126,7 @@ impl Change {
         Ok(None)
     }
 
-    /// Making this has undone `other`.
+    /// Whether making this change has undone `other`.
     pub(super) fn replaces(&self, other: &Change) -> bool {
         match (self, other) {
             (Change::MssRoute(this), Change::MssRoute(other)) => {
@@ -135,7 +136,7 @@ impl Change {
         }
     }
 
-    /// The host works without it: where it cannot be made it is missing, and tried again.
+    /// The host works without it: if it cannot be made, it is reported as missing and tried again.
     pub(super) fn is_dispensable(&self) -> bool {
         matches!(self, Change::MssRoute(_))
     }
@@ -187,7 +188,7 @@ fn restore(sysctl: &Sysctl, previous: Option<i64>) -> Result<Option<String>, Hos
     let found = sysctl::read(&sysctl.key)?;
     let Some(previous) = previous else { return Ok(None) };
     if found != sysctl.value() {
-        return Ok(Some(format!("it is {found}, which somebody else set since")));
+        return Ok(Some(format!("its value is now {found}, set by another program")));
     }
     sysctl::write(&sysctl.key, previous)?;
     Ok(None)

@@ -1,4 +1,4 @@
-//! The host as it is: what of a list of changes is in force at this moment.
+//! The present state of the host: which changes of a list are in force.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -14,16 +14,16 @@ use crate::host::mss::{self, ROUTES_MAX};
 use crate::host::netlink::{Netlink, Proxy, Route};
 use crate::host::rule;
 
-/// Whether a change is in force, and by whom.
+/// Whether a change is in force, and who made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
     Absent,
-    /// It carries our protocol number: a killed predecessor made it.
+    /// It carries this program's protocol number: a killed predecessor made it.
     Ours,
     Foreign,
 }
 
-/// What one look at the host found; sysctls are read when asked for.
+/// The result of one query of the host; sysctls are read on demand.
 #[derive(Debug, Default)]
 pub struct Observed {
     addresses: Vec<(u32, IpAddr, u8)>,
@@ -35,7 +35,7 @@ pub struct Observed {
 }
 
 impl Observed {
-    /// Asks the kernel for what is needed to judge `changes`, each kind and device once.
+    /// Queries the kernel for everything needed to check `changes`, each kind and device once.
     pub async fn look(netlink: &Netlink, changes: &[&Change]) -> Result<Observed, HostError> {
         let mut observed = Observed::default();
         let mut with_addresses = Vec::new();
@@ -58,13 +58,13 @@ impl Observed {
             }
         }
         with_routes.dedup();
-        // Index 0 would ask for the routes of every device.
+        // Index 0 would return the routes of every device.
         for index in with_routes.into_iter().filter(|index| *index != 0) {
             observed.routes.extend(netlink.routes_by(index).await?);
         }
         with_copies.dedup();
         for table in with_copies {
-            // Twice as many, for somebody may have put routes of his own there.
+            // Twice as many, because the table may also contain routes of others.
             let found = netlink.routes_whole(table, 2 * ROUTES_MAX).await?.unwrap_or_default();
             observed.copied.extend(found.into_iter().map(|route| ((table, mirror::key(&route)), route)));
         }
@@ -79,7 +79,7 @@ impl Observed {
         Ok(observed)
     }
 
-    /// Is this change in force? Fails only where a sysctl cannot be read.
+    /// Whether a change is in force. Fails only if a sysctl cannot be read.
     pub fn presence(&self, change: &Change) -> Result<Presence, HostError> {
         let by_protocol =
             |protocol: u8| if protocol == PROTOCOL { Presence::Ours } else { Presence::Foreign };

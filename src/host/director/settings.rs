@@ -1,4 +1,4 @@
-//! Which settings a director wants of its host. Pure.
+//! The settings that a director needs on its host. Pure.
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -10,10 +10,10 @@ use crate::host::changes::{Change, Device};
 use crate::host::netlink::TABLE_MAIN;
 use crate::host::sysctl::{Sysctl, Wanted};
 
-/// How VIPs are captured, as configured.
+/// The configured way to capture VIPs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CaptureMode {
-    /// By rule what is a local address of the host, or may become one; by route the rest.
+    /// By rule for VIPs that are, or may become, local addresses of the host; by route for the others.
     #[default]
     Auto,
     Route,
@@ -32,21 +32,22 @@ pub enum Capture {
 pub enum Announce {
     #[default]
     Always,
-    /// Only while the VIP is a local address of the host, as VRRP puts it there: the backup stays silent.
+    /// Only while the VIP is a local address of the host, as with VRRP: the backup stays silent.
     WhenLocal,
-    /// Never, not even for a local VIP: its routes come from elsewhere (BGP, a static route).
+    /// Never, not even for a local VIP: something else routes it here (BGP, a static route).
     Never,
 }
 
 impl CaptureMode {
-    /// How a VIP is captured now.
+    /// How a VIP is captured at present.
     pub fn of(self, is_local: bool, announce: Announce) -> Capture {
         match self {
             CaptureMode::Route => Capture::Route,
             CaptureMode::Rule => Capture::Rule,
-            // A VIP that is waited for as a local address is captured by rule before it comes: between its
-            // arrival and a change-over the host would answer connections with RST. And a backup's own
-            // connections to the VIP go to the master, since the rule is for arriving packets only.
+            // With VRRP, a VIP is captured by rule even before it becomes a local address: between its
+            // arrival and the switch to a rule the host would answer connections with RST. A backup's own
+            // connections to the VIP still go to the master, because the rule applies to arriving packets
+            // only.
             CaptureMode::Auto if is_local || announce == Announce::WhenLocal => Capture::Rule,
             CaptureMode::Auto => Capture::Route,
         }
@@ -72,22 +73,22 @@ impl fmt::Display for Capture {
     }
 }
 
-/// Everything the director wants of its host, in the order to make it.
+/// Everything the director needs on its host, in the order in which to make it.
 ///
-/// A proxy entry comes before the capture that makes it necessary, a rule before the route that it leads to:
-/// each VIP changes hands with a single route.
+/// A proxy entry comes before the capture that makes it necessary, and a rule before the routes of its table:
+/// so each VIP is switched with a single route.
 pub fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr, VipState>) -> Vec<Change> {
     let name = &interface.name;
     let mut wanted: Vec<Change> = [
-        // Strict would drop clients whose way back is by another interface, and answers of real servers to
-        // this host's own connections, since their source is routed to the TUN device.
+        // Strict filtering would drop clients whose return route uses another interface, and the real
+        // servers' answers to this host's own connections, because their source is routed to the TUN device.
         Sysctl::of_interface(name, "rp_filter", Wanted::NotStrict),
         // ip-sysctl.rst: redirects are sent "if at least one of conf/{all,interface}/send_redirects is set".
-        // The others of its default 1 have it of their own, so `all` decides nothing for them.
+        // The other interfaces have their own default of 1, so `all` does not change anything for them.
         Sysctl::of_interface(name, "send_redirects", Wanted::Exactly(0)),
         Sysctl::of_interface("all", "send_redirects", Wanted::Exactly(0)),
-        // The kernel holds back proxied answers to broadcast requests for a random time of up to
-        // proxy_delay (default 0.8 s; arp_process, pneigh_enqueue).
+        // The kernel delays proxied answers to broadcast requests by a random time of up to proxy_delay
+        // (default 0.8 s; arp_process(), pneigh_enqueue()).
         Sysctl::new(format!("net/ipv4/neigh/{name}/proxy_delay"), Wanted::Exactly(0)),
         Sysctl::of_interface(name, "forwarding", Wanted::Exactly(1)),
     ]

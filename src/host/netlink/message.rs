@@ -1,4 +1,4 @@
-//! The kernel's messages as the types of this room, and back.
+//! Conversion between the kernel's messages and the types of this room.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -11,7 +11,7 @@ use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage,
 use super::{Interface, Proxy, Route};
 use crate::host::PROTOCOL;
 
-/// An empty IPv4 question: the kernel's strict check wants every unused header field zero.
+/// An empty IPv4 query: the kernel's strict check requires every unused header field to be zero.
 pub(in crate::host) fn route_question() -> RouteMessage {
     let mut question = RouteMessage::default();
     question.header.address_family = AddressFamily::Inet;
@@ -53,7 +53,7 @@ pub(in crate::host) fn interface_of(link: &LinkMessage) -> Interface {
 
 pub(in crate::host) fn address_of(message: &AddressMessage) -> Option<(IpAddr, u8)> {
     let prefix_len = message.header.prefix_len;
-    // On a point-to-point device `Address` is the peer's and `Local` is ours.
+    // On a point-to-point device `Address` is the peer's address and `Local` is this host's.
     let local = message.attributes.iter().find_map(|a| match a {
         AddressAttribute::Local(address) => Some(*address),
         _ => None,

@@ -1,4 +1,4 @@
-//! Whole routes of a whole table, as the kernel has them.
+//! All routes of one table, with all their attributes.
 
 use std::net::Ipv4Addr;
 
@@ -9,7 +9,7 @@ use super::{Interface, Netlink, answered, existing, route_question};
 use crate::host::error::HostError;
 
 impl Netlink {
-    /// The IPv4 routes of one table, with all that belongs to them; `None` if there are more than `routes_max`.
+    /// The IPv4 routes of one table, with all their attributes; `None` if there are more than `routes_max`.
     pub async fn routes_whole(
         &self,
         table: u32,
@@ -33,13 +33,14 @@ impl Netlink {
         Ok((found.len() <= routes_max).then_some(found))
     }
 
-    /// Makes a route, in place of the one with its destination, prefix length, TOS and priority, if there is one.
+    /// Makes a route, replacing the one with the same destination, prefix length, TOS and priority, if there
+    /// is one.
     pub async fn replace_route(&self, route: RouteMessage) -> Result<(), HostError> {
         let what = format!("add {}", name_of(&route));
         answered(&what, self.handle.route().add(route).replace().execute()).await
     }
 
-    /// Deletes the first route that looks like this one.
+    /// Deletes the first route that matches this one.
     pub async fn delete_route_like(&self, route: RouteMessage) -> Result<(), HostError> {
         let what = format!("delete {}", name_of(&route));
         answered(&what, self.handle.route().del(route).execute()).await

@@ -21,8 +21,8 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Listens in a namespace until it is dropped; one thread per connection.
 ///
-/// Every path answers with the name and a newline, except `/bytes/N`, which answers with N bytes. Bodies of
-/// requests are read and thrown away.
+/// Every path answers with the name and a newline, except `/bytes/N`, which answers with N bytes. Request
+/// bodies are read and discarded.
 #[derive(Debug)]
 pub struct Server {
     shared: Arc<Shared>,
@@ -39,7 +39,7 @@ struct Shared {
 
 impl Server {
     /// # Errors
-    /// When the address cannot be bound.
+    /// The address cannot be bound.
     pub fn start(namespace: &Namespace, address: SocketAddr, name: &str) -> Result<Self, LabError> {
         let what = || format!("cannot serve HTTP on {address} in {}", namespace.name());
         let listener = namespace.run(|| TcpListener::bind(address)).attempt(what)?;
@@ -77,7 +77,7 @@ fn accept(listener: &TcpListener, stopped: &UnixStream, shared: &Shared) {
             let Ok(clone) = stream.try_clone() else { continue };
             shared.open.lock().unwrap_or_else(PoisonError::into_inner).insert(number, clone);
             let serving = thread::Builder::new().name("lab-http".into()).spawn_scoped(scope, move || {
-                // a client that goes away mid-request is its own business
+                // A client that disconnects in the middle of a request is not an error.
                 let _ = serve(stream, shared);
                 shared.open.lock().unwrap_or_else(PoisonError::into_inner).remove(&number);
             });
@@ -91,7 +91,7 @@ fn accept(listener: &TcpListener, stopped: &UnixStream, shared: &Shared) {
     });
 }
 
-/// The next connection; `None` when the server is to stop.
+/// The next connection; `None` if the server has to stop.
 fn next(listener: &TcpListener, stopped: &UnixStream) -> Option<TcpStream> {
     loop {
         let mut waiting = [
@@ -105,7 +105,7 @@ fn next(listener: &TcpListener, stopped: &UnixStream) -> Option<TcpStream> {
         if waiting[1].any() == Some(true) {
             return None;
         }
-        // a connection may be gone again before it is accepted
+        // A connection may be closed before it is accepted.
         if let Ok((stream, _)) = listener.accept() {
             return Some(stream);
         }

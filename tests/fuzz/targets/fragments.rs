@@ -6,8 +6,8 @@
 use std::time::Duration;
 
 use lvs_tund::director::classify::classify;
-use lvs_tund::director::cluster::Slot;
 use lvs_tund::director::fragment::{Follow, Fragments};
+use lvs_tund::director::real_server::Slot;
 use lvs_tund::packet::fragment::{FragmentKey, split};
 use lvs_tund::packet::ipv4::Ipv4;
 use lvs_tund::time::Moment;

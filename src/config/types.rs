@@ -1,0 +1,109 @@
+//! The types of the two plans, and the defaults that both daemons' tables name. What makes a plan is
+//! [`super::plan`]'s.
+
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
+use std::path::PathBuf;
+
+use crate::director::cluster::{ClusterConfig, Matcher, OnRemoved, UnknownTcp};
+use crate::director::connection::Timeouts;
+use crate::realserver::guard::GuardConfig;
+
+/// Defaults of keys that both daemons have.
+pub const TUN_DIRECTOR: &str = "lvsd0";
+pub const TUN_REALSERVER: &str = "lvsr0";
+pub const METRICS_DIRECTOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9690);
+pub const CONTROL_DEFAULT: &str = "/run/lvs-tund/director.sock";
+pub const METRICS_REALSERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9691);
+
+/// A million entries take about 70 MB (`cargo bench --bench memory`).
+pub const CONNECTIONS_MAX_DEFAULT: usize = 1 << 20;
+
+/// How packets for a VIP get into the TUN device.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Capture {
+    /// By rule while the VIP is an address of this host, otherwise by route.
+    Auto,
+    Route,
+    Rule,
+}
+
+/// When this host answers ARP for a VIP and announces it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Announce {
+    Always,
+    /// Only while the VIP is an address of this host: a VRRP backup stays silent.
+    Local,
+    Never,
+}
+
+/// The maximum segment size announced for connections to the VIPs.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Mss {
+    /// What fits the path from the directors.
+    Auto,
+    /// The host's own MSS.
+    Off,
+    /// A fixed number of bytes.
+    Fixed(u16),
+}
+
+/// A director's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct DirectorPlan {
+    pub interface: String,
+    pub tun: String,
+    /// `None`: one per processor, up to the number that is useful.
+    pub queues: Option<usize>,
+    pub metrics: SocketAddr,
+    /// Unix socket of the control API; `None`: [`CONTROL_DEFAULT`] if possible.
+    pub control: Option<PathBuf>,
+    /// Group that may use the socket, in addition to its owner; `None`: the daemon's group.
+    pub control_group: Option<String>,
+    /// Where the API is served read-only over TCP; `None`: nowhere.
+    pub api: Option<SocketAddr>,
+    pub capture: Capture,
+    pub announce: Announce,
+    /// Source address of the outer packets; `None`: the source address of the host's route to each real
+    /// server.
+    pub outer_source: Option<Ipv4Addr>,
+    pub connections_max: usize,
+    pub connections_per_client_max: u32,
+    /// Key of the hash schedulers; `None`: a random key.
+    pub hash_key: Option<[u8; 16]>,
+    pub cluster: ClusterConfig,
+    /// Already applied in `cluster`; also the starting values of services added later.
+    pub defaults: ServiceDefaults,
+}
+
+/// The values that a virtual service inherits unless it overrides them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct ServiceDefaults {
+    /// `None`: the scheduler's default.
+    pub unknown_tcp: Option<UnknownTcp>,
+    pub on_removed: OnRemoved,
+    pub timeouts: Timeouts,
+}
+
+impl Default for ServiceDefaults {
+    fn default() -> ServiceDefaults {
+        ServiceDefaults {
+            unknown_tcp: None,
+            on_removed: OnRemoved::Reschedule,
+            timeouts: Timeouts::default(),
+        }
+    }
+}
+
+/// A real server's configuration.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealserverPlan {
+    pub tun: String,
+    pub metrics: SocketAddr,
+    pub mss: Mss,
+    pub guard: GuardConfig,
+}
+
+/// "tcp-172.25.3.100-80".
+pub fn name_of(matcher: &Matcher) -> String {
+    format!("{}-{}-{}", matcher.protocol.name(), matcher.vip, matcher.ports)
+}

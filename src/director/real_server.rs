@@ -1,0 +1,234 @@
+//! A real server in force: its slot, its configuration, the path to it, and its live counts.
+//!
+//! The bottom of the director: schedulers choose among these, connections name one by its [`Slot`], and the
+//! cluster lists them.
+
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+
+use super::path::SoftState;
+use crate::encapsulation;
+use crate::time::Moment;
+
+/// A place in a snapshot's list of real servers: an index and, above it, a generation. When a slot is given
+/// to another real server its generation changes, so that an old number no longer finds anything.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct Slot(u32);
+
+impl Slot {
+    const INDEX_BITS: u32 = 24;
+
+    pub const fn new(index: u32, generation: u8) -> Slot {
+        Slot(index & ((1 << Slot::INDEX_BITS) - 1) | (generation as u32) << Slot::INDEX_BITS)
+    }
+
+    pub const fn index(self) -> u32 {
+        self.0 & ((1 << Slot::INDEX_BITS) - 1)
+    }
+}
+
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RealServerConfig {
+    pub name: String,
+    pub rip: IpAddr,
+    /// As configured, 0 to 65535; 0 is quiesced.
+    pub weight: u32,
+    /// At this many connections it stops getting new ones; 0: no limit (`ipvsadm -x`).
+    pub upper_threshold: u32,
+    /// Below this many it gets new ones again; 0: three quarters of the upper threshold (`ipvsadm -y`).
+    pub lower_threshold: u32,
+    /// `None`: taken from the host's routes.
+    pub path_mtu: Option<u16>,
+    /// A name of [`ENCAPSULATIONS`](encapsulation::ENCAPSULATIONS).
+    pub encapsulation: &'static str,
+}
+
+impl RealServerConfig {
+    /// A real server with every default, named by its address.
+    pub fn new(rip: IpAddr, weight: u32) -> RealServerConfig {
+        RealServerConfig {
+            name: rip.to_string(),
+            rip,
+            weight,
+            upper_threshold: 0,
+            lower_threshold: 0,
+            path_mtu: None,
+            encapsulation: encapsulation::ipip::ROW.name,
+        }
+    }
+}
+
+/// The host's route to one real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Path {
+    /// The source address of the outer packets (DIP).
+    pub source: Ipv4Addr,
+    /// In bytes, outer packet included.
+    pub mtu: u16,
+}
+
+/// Which of a real server's two counts includes a connection. As in IPVS, UDP is always inactive; TCP is
+/// active while half open or established (tcp_state_active_table).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Activity {
+    Active,
+    Inactive,
+}
+
+/// A real server of one virtual service in the snapshot.
+pub struct RealServer {
+    pub slot: Slot,
+    pub virtual_service: u16,
+    /// As configured.
+    pub config: RealServerConfig,
+    /// The weight that the schedulers see.
+    pub weight: u32,
+    /// The RIP; encapsulation supports only IPv4.
+    pub rip: Ipv4Addr,
+    pub path: Path,
+    /// What errors from the path have shown; shared by all real servers with this RIP.
+    pub soft: Arc<SoftState>,
+    pub encapsulation: &'static encapsulation::Row,
+    /// False after it was removed from the configuration; its slot stays while connections point to it.
+    pub is_present: bool,
+    pub live: Arc<Live>,
+}
+
+/// The values that change with every connection; shared by all snapshots.
+#[derive(Debug, Default)]
+pub struct Live {
+    active: AtomicI32,
+    inactive: AtomicI32,
+    persistent: AtomicI32,
+    pub connections_total: AtomicU64,
+    pub is_overloaded: AtomicBool,
+}
+
+impl Live {
+    /// The counts of a real server in use.
+    #[cfg(test)]
+    pub(crate) fn of(active: u32, inactive: u32) -> Live {
+        let live = Live::default();
+        live.set_active(active);
+        live.inactive.store(inactive as i32, Ordering::Relaxed);
+        live
+    }
+
+    #[cfg(test)]
+    pub(crate) fn set_active(&self, active: u32) {
+        self.active.store(active as i32, Ordering::Relaxed);
+    }
+
+    fn count(&self, activity: Activity) -> &AtomicI32 {
+        match activity {
+            Activity::Active => &self.active,
+            Activity::Inactive => &self.inactive,
+        }
+    }
+
+    /// The active connections, in the sense of IPVS: see [`super::connection::State::is_active`].
+    pub fn active(&self) -> u32 {
+        read(&self.active)
+    }
+
+    pub fn inactive(&self) -> u32 {
+        read(&self.inactive)
+    }
+
+    /// Persistence templates.
+    pub fn persistent(&self) -> u32 {
+        read(&self.persistent)
+    }
+
+    /// Active and inactive connections, without templates.
+    pub fn connections(&self) -> u64 {
+        u64::from(self.active()) + u64::from(self.inactive())
+    }
+
+    /// Whether connections or templates point to it.
+    pub fn is_referenced(&self) -> bool {
+        self.connections() > 0 || self.persistent() > 0
+    }
+}
+
+/// A count is below zero briefly, if one worker has booked an end before another has booked the preceding
+/// move.
+fn read(count: &AtomicI32) -> u32 {
+    count.load(Ordering::Relaxed).max(0) as u32
+}
+
+impl RealServer {
+    pub fn weight(&self) -> u32 {
+        self.weight
+    }
+
+    /// Whether it may get new connections.
+    pub fn is_eligible(&self) -> bool {
+        self.weight > 0 && !self.live.is_overloaded.load(Ordering::Relaxed)
+    }
+
+    pub fn active(&self) -> u64 {
+        self.live.active().into()
+    }
+
+    /// active × 256 + inactive, as ip_vs_dest_conn_overhead() of IPVS.
+    pub fn overhead(&self) -> u64 {
+        self.active() * 256 + u64::from(self.live.inactive())
+    }
+
+    /// The largest outer packet, in bytes, that fits the path without fragmentation.
+    pub fn path_mtu(&self, now: Moment) -> u16 {
+        self.soft.mtu(now).map_or(self.path.mtu, |told| told.min(self.path.mtu))
+    }
+
+    /// The largest inner packet, in bytes, that fits the path without fragmentation.
+    pub fn inner_mtu(&self, now: Moment) -> u16 {
+        self.path_mtu(now).saturating_sub(self.encapsulation.overhead)
+    }
+
+    /// Books that a template now points here, or no longer does.
+    pub fn book_template(&self, step: i32) {
+        self.live.persistent.fetch_add(step, Ordering::Relaxed);
+    }
+
+    /// Books a new connection. Must be called before the entry is in the table, where a sweep might remove it
+    /// at once.
+    pub fn book_new(&self, activity: Activity) {
+        self.live.count(activity).fetch_add(1, Ordering::Relaxed);
+        self.judge_load();
+    }
+
+    /// Books that a connection moved to the other count.
+    pub fn book_move(&self, to: Activity) {
+        let from = if to == Activity::Active { Activity::Inactive } else { Activity::Active };
+        // In this order: a connection that counts twice for a moment could set another worker's overload
+        // flag, which then stays.
+        self.live.count(from).fetch_sub(1, Ordering::Relaxed);
+        self.live.count(to).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Books that a connection ended.
+    pub fn book_end(&self, activity: Activity) {
+        self.live.count(activity).fetch_sub(1, Ordering::Relaxed);
+        self.judge_load();
+    }
+
+    /// Sets or clears the overload flag: set at the upper threshold, cleared below the lower one, otherwise
+    /// unchanged. IPVS follows this rule since its fix "properly update the overload flag on dest edit".
+    pub fn judge_load(&self) {
+        let upper = u64::from(self.config.upper_threshold);
+        let total = self.live.connections();
+        let lower = match u64::from(self.config.lower_threshold) {
+            0 => upper - upper / 4,
+            lower => lower,
+        };
+        if upper == 0 || total < lower.min(upper) {
+            if self.live.is_overloaded.load(Ordering::Relaxed) {
+                self.live.is_overloaded.store(false, Ordering::Relaxed);
+            }
+        } else if total >= upper {
+            self.live.is_overloaded.store(true, Ordering::Relaxed);
+        }
+    }
+}

@@ -1,0 +1,85 @@
+//! RFC 2003 §5: an error that quotes too little leaves a debt, and the next packet of a known connection is answered.
+
+use lvs_tund::director::path::errors::Outcome;
+use lvs_tund::director::verdict::Memory;
+
+use crate::bed::*;
+use crate::packets::*;
+
+/// About a packet to server2, without a byte of the packet in it.
+fn note_debt(world: &mut World, kind: u8, code: u8) {
+    let heard = world.hear(&error(kind, code, outer_of(&big())).quoting(20).bytes());
+    assert_eq!((heard.outcome, heard.answer), (Outcome::Noted, None));
+}
+
+fn one_datagram(word: u16, data: &[u8]) -> Vec<u8> {
+    as_fragment(&udp(53, data), word)
+}
+
+/// The packet goes on, and its sender is told what the router has said.
+#[test]
+fn the_next_packet_of_a_known_connection_is_answered() {
+    let packets = [
+        ("a segment", tcp(ACK, b"next")),
+        ("an end", tcp(FIN | ACK, b"")),
+        ("a datagram", one_datagram(0, b"question")),
+        ("a first piece of a datagram", one_datagram(0x2000, &[5; 400])),
+    ];
+    let errors = [
+        ("net unreachable", 3, 0, NET),
+        ("net unknown", 3, 6, NET),
+        ("host unreachable", 3, 1, HOST),
+        ("time exceeded", 11, 0, HOST),
+    ];
+    for (name, packet) in &packets {
+        assert_eq!(world().fate(packet), Fate::To(SERVER2, Memory::Known), "{name}");
+        for (error, kind, code, answer) in &errors {
+            let mut world = world();
+            note_debt(&mut world, *kind, *code);
+            assert_eq!(world.fate(packet), Fate::To(SERVER2, Memory::Known), "{name} after {error}");
+            assert_eq!(world.told_beside(packet).as_ref(), Some(answer), "{name} after {error}");
+            assert_eq!(world.fate(packet), Fate::To(SERVER2, Memory::Known), "{name} after {error}");
+            assert_eq!(world.told_beside(packet), None, "told once");
+        }
+    }
+}
+
+/// Anybody who knows the two ends of the path can forge the error. A client that is told at its first packet gives up,
+/// and RFC 1122 §3.2.2 forbids to answer an error or a later fragment. None of these packets uses the debt up.
+#[test]
+fn a_debt_goes_to_a_known_connection_only() {
+    let quote = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 100]);
+    let hashed = |flags| tcp_between(CLIENT, 7, VIP, 8443, flags, b"");
+    let first_piece = changed(&one_datagram(0x2000, &[5; 400]), |bytes| bytes[5] = 9);
+    let later_piece = changed(&one_datagram(50, &[5; 400]), |bytes| bytes[5] = 9);
+    let flood = flood_config();
+    // What comes before the debt, the packet, and where its real server is known from.
+    let rows = [
+        ("a first SYN", config(), None, segment(40002, SYN), Memory::New),
+        ("a first datagram", config(), None, udp_between(CLIENT, 40002, 53, b"question"), Memory::New),
+        ("a first SYN of a hashed service", config(), None, hashed(SYN), Memory::New),
+        ("a segment that the hash alone forwards", config(), None, hashed(ACK), Memory::None),
+        ("a datagram without a connection", config(), None, udp(123, b"time"), Memory::None),
+        ("a first SYN of a flood", flood.clone(), None, segment(40002, SYN), Memory::Flood),
+        ("a segment of a flood", flood, Some(segment(40002, SYN)), segment(40002, ACK), Memory::Flood),
+        ("a SYN again", config(), None, segment(40000, SYN), Memory::Known),
+        ("a reset", config(), None, segment(40000, RST), Memory::Known),
+        ("an error", config(), None, icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]), Memory::Known),
+        ("a later piece", config(), Some(first_piece), later_piece, Memory::Known),
+    ];
+    for (name, config, before, packet, memory) in rows {
+        let mut world = connected(config);
+        if let Some(before) = &before {
+            assert!(matches!(world.fate(before), Fate::To(SERVER2, _)), "{name}");
+        }
+        note_debt(&mut world, 3, 1);
+        assert_eq!(world.fate(&packet), Fate::To(SERVER2, memory), "{name}");
+        assert_eq!(world.told_beside(&packet), None, "{name}");
+        let known = udp(53, b"question");
+        assert_eq!(world.fate(&known), Fate::To(SERVER2, Memory::Known), "{name}");
+        assert_eq!(world.told_beside(&known), Some(HOST), "{name}: the debt is still there");
+        note_debt(&mut world, 3, 1);
+        assert_eq!(world.fate(&known), Fate::To(SERVER2, Memory::Known), "{name}");
+        assert_eq!(world.told_beside(&known), None, "one a second");
+    }
+}
