@@ -291,8 +291,10 @@ pub fn drains() -> Outcome {
     let back = server2(&lab).expect("server2");
     assert_eq!((back.weight, back.drain), (7, None));
     change(&lab, vec![drain("server2", 1, Then::Remove)]);
+    assert_eq!(kept.get("/")?.text(), "server2", "before the deadline");
     poll_until("the deadline", || server2(&lab).expect("server2").is_removed().then_some(()));
-    assert!(director.log().contains("drained, the deadline is over"), "{}", director.log());
+    assert!(kept.get("/").is_err(), "its connections end with it");
+    assert!(director.log().contains("drained, the deadline has passed"), "{}", director.log());
     assert!(ask_times(&lab, 6)?.iter().all(|answer| answer == "server3"));
     let saved = client(&lab).configuration().expect("the configuration").toml;
     assert!(!saved.contains("server2"), "{saved}");
