@@ -383,7 +383,7 @@ pub fn verbs() -> Outcome {
 
     let noted = shell.run("ipvsadm -Sn", "");
     assert!(noted.code == 0 && noted.stdout.starts_with("-A -t 172.25.3.100:80 -s rr\n"), "{noted:?}");
-    assert!(noted.stderr.contains("(web: name; web server2: name; web server3: name)"), "{noted:?}");
+    assert!(noted.stderr.contains(": web: name; web server2: name; web server3: name;"), "{noted:?}");
 
     assert_eq!(said("weight server2 5"), "web server2: weight 1 -> 5\n");
     assert_eq!(said("weight server2 5"), "nothing to change\n");
