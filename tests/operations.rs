@@ -326,3 +326,59 @@ proptest! {
         prop_assert_eq!(serde_json::from_str::<Operation>(&json).unwrap(), operation);
     }
 }
+
+/// An added real server takes the place of a removed one with its RIP or its name, and of no other; the name of the
+/// one with its RIP is its own again unless it asks for another.
+#[test]
+fn an_added_server_takes_the_place_of_a_removed_one() {
+    let drain = |server: &str| {
+        format!(
+            r#"{{"operation": "drain", "virtual_service": "web", "real_server": "{server}", "then": "remove"}}"#
+        )
+    };
+    let operations = read(&[&drain("server1"), &drain("server2")]);
+    let drained = changed(&served(), &operations).expect("a good change").0;
+    let (removed, ended) = drain::finish(&drained, |_, _| true, NOW).expect("an end");
+    assert_eq!(ended.len(), 2);
+    type Row = (&'static str, Vec<(&'static str, &'static str, &'static str)>);
+    let (first, second) = (("10.0.0.1", "server1", "removed"), ("10.0.0.2", "server2", "removed"));
+    let rows: [Row; 5] = [
+        (r#"{"rip": "10.0.0.1"}"#, vec![second, ("10.0.0.1", "server1", "active")]),
+        (r#"{"rip": "10.0.0.1", "name": "fresh"}"#, vec![second, ("10.0.0.1", "fresh", "active")]),
+        (r#"{"rip": "10.0.0.9", "name": "server1"}"#, vec![second, ("10.0.0.9", "server1", "active")]),
+        (r#"{"rip": "10.0.0.9"}"#, vec![first, second, ("10.0.0.9", "10.0.0.9", "active")]),
+        (r#"{"rip": "10.0.0.2", "name": "server1"}"#, vec![("10.0.0.2", "server1", "active")]),
+    ];
+    for (server, expected) in rows {
+        let add = format!(
+            r#"{{"operation": "add_real_server", "virtual_service": "web", "real_server": {server}}}"#
+        );
+        let running = changed(&removed, &read(&[&add])).expect("a good change").0;
+        let service = &running.cluster.virtual_services[0];
+        let seen: Vec<(String, String, &str)> = service
+            .real_servers
+            .iter()
+            .map(|s| (s.rip.to_string(), s.name.clone(), running.states.of("web", s.rip).word()))
+            .collect();
+        let seen: Vec<(&str, &str, &str)> =
+            seen.iter().map(|(rip, name, state)| (rip.as_str(), name.as_str(), *state)).collect();
+        assert_eq!(seen, expected, "{server}");
+    }
+}
+
+#[test]
+fn what_is_running_is_the_same_if_all_that_can_be_seen_is() {
+    let drain =
+        r#"{"operation": "drain", "virtual_service": "web", "real_server": "server1", "then": "keep"}"#;
+    let (one, drained) = (served(), changed(&served(), &read(&[drain])).expect("a good change").0);
+    assert!(one.is_same(&served()));
+    let others = [
+        bare(),
+        Running { defaults: ServiceDefaults::default(), ..one.clone() },
+        Running { hash_key: [8; 16], ..one.clone() },
+        drained,
+    ];
+    for other in others {
+        assert!(!one.is_same(&other) && !other.is_same(&one), "{other:?}");
+    }
+}

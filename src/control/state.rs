@@ -185,3 +185,74 @@ impl FileNames {
         service.matchers.iter().find_map(name).map(String::as_str)
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::packet::Protocol;
+
+    const DRAINING: AdminState = AdminState::Draining { until: None, then: Then::Keep };
+
+    fn rip(last: u8) -> IpAddr {
+        [10, 0, 0, last].into()
+    }
+
+    /// One virtual service with these real servers.
+    fn cluster(name: &str, port: u16, rips: &[u8]) -> ClusterConfig {
+        let vip = "172.25.3.100".parse().unwrap();
+        let real_servers = rips.iter().map(|last| RealServerConfig::new(rip(*last), 3)).collect();
+        let service = VirtualServiceConfig {
+            real_servers,
+            ..VirtualServiceConfig::new(name, Protocol::Tcp, vip, port, "rr")
+        };
+        ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() }
+    }
+
+    #[test]
+    fn the_schedulers_see_the_configured_weight_of_an_active_server_only() {
+        let cases = [
+            (AdminState::Active, Some(3)),
+            (DRAINING, Some(0)),
+            (AdminState::Quiesced, Some(0)),
+            (AdminState::Removed, None),
+        ];
+        for (state, expected) in cases {
+            assert_eq!(effective_weight(3, state), expected, "{}", state.word());
+            let mut states = AdminStates::default();
+            states.set("web", rip(1), state);
+            let seen = states.effective_weights(&cluster("web", 80, &[1, 2]));
+            let of_service = seen.get("web").map(|seen| seen.get(&rip(1)).copied());
+            let expected = (state != AdminState::Active).then_some(Some(expected));
+            assert_eq!(of_service, expected, "{}", state.word());
+        }
+    }
+
+    #[test]
+    fn only_draining_servers_are_counted_as_draining() {
+        let mut states = AdminStates::default();
+        assert_eq!(states.draining(), 0);
+        let given = [DRAINING, AdminState::Quiesced, DRAINING, AdminState::Removed, DRAINING];
+        for (last, state) in given.into_iter().enumerate() {
+            states.set("web", rip(last as u8), state);
+        }
+        assert_eq!(states.draining(), 3);
+    }
+
+    /// A service that the file does not have came by command: its removed server was not listed again.
+    #[test]
+    fn a_removed_server_comes_back_only_if_the_file_lists_it() {
+        let mut states = AdminStates::default();
+        states.set("web", rip(1), AdminState::Removed);
+        let running = cluster("web", 80, &[1, 2]);
+        let files = [
+            (cluster("web", 80, &[1, 2]), AdminState::Active),
+            (cluster("web", 80, &[2]), AdminState::Removed),
+            (cluster("api", 81, &[1, 2]), AdminState::Removed),
+            (ClusterConfig::default(), AdminState::Removed),
+        ];
+        for (file, expected) in files {
+            let carried = states.carried_over(&running, &running, &file);
+            assert_eq!(carried.of("web", rip(1)), expected, "{file:?}");
+        }
+    }
+}

@@ -106,4 +106,18 @@ mod tests {
         let new = [service("a", &[443]), service("b", &[8080]), service("c", &[1])];
         assert_eq!(predecessors(&old, &new), [Some(0), None, None]);
     }
+
+    #[test]
+    fn a_service_without_matchers_continues_only_its_name() {
+        let old = [service("web", &[])];
+        assert_eq!(predecessors(&old, &[service("other", &[])]), [None]);
+        assert_eq!(predecessors(&old, &[service("web", &[])]), [Some(0)]);
+    }
+
+    #[test]
+    fn a_matcher_whose_service_is_taken_leads_to_the_next_matcher() {
+        let old = [service("web", &[80]), service("api", &[81])];
+        let new = [service("a", &[80]), service("b", &[1, 80, 81])];
+        assert_eq!(predecessors(&old, &new), [Some(0), Some(1)]);
+    }
 }
