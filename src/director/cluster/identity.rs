@@ -117,7 +117,7 @@ mod tests {
     #[test]
     fn a_matcher_whose_service_is_taken_leads_to_the_next_matcher() {
         let old = [service("web", &[80]), service("api", &[81])];
-        let new = [service("a", &[80]), service("b", &[1, 80, 81])];
-        assert_eq!(predecessors(&old, &new), [Some(0), Some(1)]);
+        let new = [service("b", &[1, 80, 81]), service("a", &[80])];
+        assert_eq!(predecessors(&old, &new), [Some(1), Some(0)]);
     }
 }
