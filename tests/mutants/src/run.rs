@@ -14,6 +14,8 @@ use crate::tree::TestBinary;
 
 /// Memory a test may take before it is ended, in KiB.
 const MEMORY_MAX: u64 = 6_000_000;
+/// What a test that is too slow to be explored may take.
+const SLOWEST: Duration = Duration::from_secs(120);
 /// Tests run together in one process up to this much of their usual time.
 const BATCH: Duration = Duration::from_millis(300);
 
@@ -29,6 +31,8 @@ pub struct Test {
 pub struct Reach {
     pub tests: Vec<Test>,
     pub of: HashMap<u32, Vec<usize>>,
+    /// Tests too slow to be explored: the last resort before a change counts as missed.
+    pub slow: Vec<Test>,
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -111,6 +115,7 @@ pub fn explore(
     }
     let found = Mutex::new(Vec::new());
     let failed = Mutex::new(Vec::new());
+    let slow_ones = Mutex::new(Vec::new());
     in_parallel(names.len(), |at| {
         let (binary, name) = &names[at];
         let file = scratch.join(format!("reached-{at}"));
@@ -125,6 +130,7 @@ pub fn explore(
         let test = Test { binary: *binary, name: name.clone(), takes: begun.elapsed() };
         // Too slow to be run once per change.
         if matches!(end, End::TimedOut) {
+            lock(&slow_ones).push(Test { binary: *binary, name: name.clone(), takes: SLOWEST });
             return Ok(());
         }
         if !matches!(end, End::Passed) {
@@ -147,7 +153,8 @@ pub fn explore(
             of.entry(*id).or_default().push(index);
         }
     }
-    Ok(Reach { tests: found.into_iter().map(|(test, _)| test).collect(), of })
+    let slow = slow_ones.into_inner().unwrap_or_default();
+    Ok(Reach { tests: found.into_iter().map(|(test, _)| test).collect(), of, slow })
 }
 
 /// The outcome of each change, in order; those not begun before `until` have none.
@@ -226,6 +233,17 @@ fn judge_one(
             End::Passed => {}
             End::Failed => return Ok((Outcome::Caught, killer)),
             End::TimedOut => return Ok((Outcome::Hung, killer)),
+        }
+    }
+    for test in &reach.slow {
+        let process = Process {
+            binary: &binaries[test.binary],
+            root,
+            environment: vec![("MUTANT", mutant.id.to_string())],
+            limit: test.takes,
+        };
+        if matches!(process.run(&[&test.name])?, End::Failed) {
+            return Ok((Outcome::Caught, None));
         }
     }
     Ok((Outcome::Missed, None))
