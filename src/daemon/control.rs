@@ -10,37 +10,36 @@
 //! services is released a while later: until then the director refuses its clients, and the VIP may come back
 //! at once, as with scripts that clear everything before they set it up again.
 
+mod reload;
 pub mod shared;
+mod tend;
 mod told;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
-use std::time::Duration;
+use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 use tokio::sync::oneshot;
 
-use super::clock::Clock;
 use super::view;
-use crate::config::diff::{self, Difference};
+use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
-use crate::config::{ConfigError, Source, consistency};
+use crate::config::{ConfigError, Source};
 use crate::control::model::{Change, Changed, Configuration, Event, Happened, Reload};
-use crate::control::operation::{Applied, Running, Zeroed, apply, drain};
-use crate::control::state::{AdminStates, FileNames};
+use crate::control::operation::{Applied, Running, Zeroed, apply};
 use crate::control::{Code, ControlError};
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
-use crate::host::DirectorHost;
+use crate::host::{DirectorHost, HostError, Notice};
 use crate::time::Moment;
 
 pub use shared::{Published, Shared};
 use told::{differences, summary, word};
 
-/// How long a VIP stays captured after its last virtual service was removed: longer than a client or a script
-/// needs to continue, shorter than it takes to move the VIP to another host.
-const VIP_LEFT_FOR: Duration = Duration::from_secs(10);
+/// Ticks of the host (2 s each) between two queries of routes without a change notification.
+const TICKS_PER_LOOK: u32 = 15;
 
 /// Where the configuration came from, and how to turn its text into a plan; the command line takes
 /// precedence.
@@ -65,17 +64,40 @@ pub struct Request {
     pub answer: oneshot::Sender<Result<Changed, ControlError>>,
 }
 
+impl Request {
+    /// A request whose sender does not wait for the answer.
+    pub fn unanswered(demand: Demand, by: &str) -> Request {
+        Request { demand, by: by.to_owned(), answer: oneshot::channel().0 }
+    }
+}
+
+/// What the control task handles next.
+pub enum Input {
+    Request(Request),
+    /// The host has changed, or is to be checked.
+    Host(Notice),
+    /// A packet did not fit its path; the kernel may know a smaller MTU now.
+    PathNarrowed,
+    /// Due once a second while [`Control::has_to_tend`].
+    Tend,
+}
+
+/// The control task: the running configuration, and the host that it needs.
 pub struct Control {
     file: ConfigFile,
     /// The file as last applied, without its hash key.
     base: DirectorPlan,
     running: Running,
     generation: u64,
-    clock: Clock,
+    host: DirectorHost,
+    /// The number of changes on the host, for the metrics.
+    host_changes: Arc<AtomicUsize>,
+    /// Ticks of the host since the start.
+    ticks: u32,
     latest: Arc<ArcSwap<Cluster>>,
     shared: Arc<Shared>,
     /// When to release each VIP that no longer has a service.
-    left: HashMap<IpAddr, Moment>,
+    lingering: HashMap<IpAddr, Moment>,
     /// Snapshots that a worker may still use: a thread that forwards packets must never free one.
     retired: Vec<Arc<Cluster>>,
 }
@@ -95,141 +117,72 @@ impl Control {
         file: ConfigFile,
         base: DirectorPlan,
         running: Running,
-        clock: Clock,
         latest: Arc<ArcSwap<Cluster>>,
         shared: Arc<Shared>,
+        host: DirectorHost,
     ) -> Control {
-        let retired = Vec::new();
-        let (generation, left) = (shared::FIRST_GENERATION, HashMap::new());
-        Control { file, base, running, generation, clock, latest, shared, left, retired }
+        Control {
+            file,
+            base,
+            running,
+            generation: shared::FIRST_GENERATION,
+            host_changes: Arc::new(AtomicUsize::new(host.changes().entries().len())),
+            host,
+            ticks: 0,
+            latest,
+            shared,
+            lingering: HashMap::new(),
+            retired: Vec::new(),
+        }
+    }
+
+    /// The number of changes on the host, kept up to date.
+    pub fn host_changes(&self) -> Arc<AtomicUsize> {
+        self.host_changes.clone()
+    }
+
+    /// The snapshot that the workers use.
+    pub fn latest(&self) -> Arc<ArcSwap<Cluster>> {
+        self.latest.clone()
+    }
+
+    /// Waits for a reason to check the host. Cancel-safe.
+    pub async fn wait_for_host(&mut self) -> Notice {
+        self.host.wait().await
+    }
+
+    /// Does whatever the input asks for. Failures are answered or logged. Not cancel-safe.
+    pub async fn handle(&mut self, input: Input) {
+        match input {
+            Input::Request(request) => self.answer(request).await,
+            Input::Host(notice) => self.follow_host(notice).await,
+            Input::PathNarrowed => self.follow_paths().await,
+            Input::Tend => self.tend().await,
+        }
+        self.host_changes.store(self.host.changes().entries().len(), Ordering::Relaxed);
+    }
+
+    /// Undoes the changes on the host.
+    pub async fn stop(self) {
+        self.host.stop().await;
     }
 
     /// Handles a request and answers it; the client may have disconnected meanwhile.
-    pub async fn answer(&mut self, request: Request, host: &mut DirectorHost) {
+    async fn answer(&mut self, request: Request) {
         let Request { demand, by, answer } = request;
         let outcome = match demand {
-            Demand::Change(change) => self.change(change, by, host).await,
-            Demand::Configure(configuration) => self.configure(configuration, by, host).await,
-            Demand::Reload(reload) => self.reload(reload, by, host).await,
+            Demand::Change(change) => self.change(change, by).await,
+            Demand::Configure(configuration) => self.configure(configuration, by).await,
+            Demand::Reload(reload) => self.reload(reload, by).await,
         };
         let _ = answer.send(outcome);
     }
 
-    async fn change(
-        &mut self,
-        change: Change,
-        by: String,
-        host: &mut DirectorHost,
-    ) -> Result<Changed, ControlError> {
+    async fn change(&mut self, change: Change, by: String) -> Result<Changed, ControlError> {
         self.check_generation(change.if_generation)?;
-        let Applied { running, zeroed } = apply(&self.running, &change.operations, self.clock.now())?;
+        let Applied { running, zeroed } = apply(&self.running, &change.operations, self.shared.clock.now())?;
         let next = Next { running, zeroed, by, what: Happened::Changed, dry_run: change.dry_run };
-        self.advance(next, host).await
-    }
-
-    async fn configure(
-        &mut self,
-        configuration: Configuration,
-        by: String,
-        host: &mut DirectorHost,
-    ) -> Result<Changed, ControlError> {
-        self.check_generation(configuration.if_generation)?;
-        let plan = self.read("request".to_owned(), configuration.toml).await?;
-        self.check_restart(&plan)?;
-        let hash_key = plan.hash_key.unwrap_or(self.running.hash_key);
-        let next = Running {
-            cluster: Arc::new(plan.cluster.clone()),
-            defaults: plan.defaults,
-            hash_key,
-            states: AdminStates::default(),
-            file_names: Arc::default(),
-        };
-        let running = self.carried_over(next, &plan.cluster)?;
-        let (zeroed, dry_run) = (Zeroed::Nothing, configuration.dry_run);
-        let next = Next { running, zeroed, by, what: Happened::Replaced, dry_run };
-        let changed = self.advance(next, host).await?;
-        if !dry_run {
-            self.base.hash_key = plan.hash_key.or(self.base.hash_key);
-            self.publish();
-        }
-        Ok(changed)
-    }
-
-    /// Applies the current file. A file that cannot be applied changes nothing, and the reason is logged.
-    pub async fn reload(
-        &mut self,
-        reload: Reload,
-        by: String,
-        host: &mut DirectorHost,
-    ) -> Result<Changed, ControlError> {
-        let outcome = self.reload_unlogged(&reload, &by, host).await;
-        if let (Err(error), false) = (&outcome, reload.dry_run) {
-            tracing::warn!(by, generation = self.generation, "director: reload refused: {error}");
-            self.tell(&by, Happened::ReloadRefused, error.to_string(), Vec::new());
-        }
-        if outcome.as_ref().is_ok_and(|changed| changed.differences.is_empty() && !reload.dry_run) {
-            tracing::info!(by, generation = self.generation, "director: reloaded: the file has not changed");
-        }
-        outcome
-    }
-
-    async fn reload_unlogged(
-        &mut self,
-        reload: &Reload,
-        by: &str,
-        host: &mut DirectorHost,
-    ) -> Result<Changed, ControlError> {
-        self.check_generation(reload.if_generation)?;
-        let Some(path) = self.file.path.clone() else {
-            let message = "the director was started without --config, so there is no file to reload";
-            return Err(ControlError::new(Code::NoFile, message));
-        };
-        let name = path.display().to_string();
-        let text = tokio::fs::read_to_string(&path).await.map_err(|error| {
-            ControlError::new(Code::BadConfiguration, format!("{name}: cannot read: {error}"))
-        })?;
-        let plan = self.read(name, text).await?;
-        self.check_restart(&plan)?;
-        let (base, file) = (&self.base, &plan);
-        let hash_key = match file.hash_key.filter(|_| file.hash_key != base.hash_key) {
-            Some(key) => key,
-            None => self.running.hash_key,
-        };
-        let next = Running {
-            cluster: diff::merge(&base.cluster, &file.cluster, &self.running.cluster).into(),
-            defaults: diff::merge_defaults(&base.defaults, &file.defaults, &self.running.defaults),
-            hash_key,
-            states: AdminStates::default(),
-            file_names: Arc::default(),
-        };
-        let running = self.carried_over(next, &file.cluster)?;
-        let next = Next {
-            running,
-            zeroed: Zeroed::Nothing,
-            by: by.to_owned(),
-            what: Happened::Reloaded,
-            dry_run: reload.dry_run,
-        };
-        let changed = self.advance(next, host).await?;
-        if !reload.dry_run {
-            self.base = plan;
-            self.publish();
-        }
-        Ok(changed)
-    }
-
-    /// Reading a thousand services takes milliseconds, so it does not run on a thread that answers others.
-    async fn read(&self, name: String, text: String) -> Result<DirectorPlan, ControlError> {
-        // Editors and shells briefly leave an empty file; it does not mean that nothing is to be served.
-        let says_something = |line: &str| !line.trim().is_empty() && !line.trim_start().starts_with('#');
-        if !text.lines().any(says_something) {
-            let message = format!("{name}: the configuration is empty; nothing was changed");
-            return Err(ControlError::new(Code::BadConfiguration, message));
-        }
-        let read = self.file.read.clone();
-        let plan = tokio::task::spawn_blocking(move || read(&Source { name: &name, text: &text })).await;
-        let plan = plan.map_err(|error| ControlError::new(Code::Internal, error.to_string()))?;
-        plan.map_err(|error| ControlError::new(Code::BadConfiguration, error.to_string()))
+        self.advance(next).await
     }
 
     fn check_generation(&self, expected: Option<u64>) -> Result<(), ControlError> {
@@ -243,100 +196,19 @@ impl Control {
         }
     }
 
-    fn check_restart(&self, plan: &DirectorPlan) -> Result<(), ControlError> {
-        let keys = diff::needs_restart(&self.base, plan);
-        if keys.is_empty() {
-            return Ok(());
+    async fn follow_host(&mut self, notice: Notice) {
+        self.host.on_notice(notice).await;
+        self.ticks = self.ticks.wrapping_add(1);
+        if notice == Notice::Changed || self.ticks.is_multiple_of(TICKS_PER_LOOK) {
+            self.follow_paths().await;
         }
-        let message = format!(
-            "{}: cannot change without a restart of the director; nothing was changed",
-            keys.join(", ")
-        );
-        Err(ControlError::new(Code::NeedsRestart, message))
-    }
-
-    /// States and the hash key are no part of a file's services; the rest is checked as a whole.
-    fn carried_over(&self, next: Running, file: &ClusterConfig) -> Result<Running, ControlError> {
-        let mut cluster = Arc::unwrap_or_clone(next.cluster);
-        for service in &mut cluster.virtual_services {
-            service.scheduler_options.hash_key = next.hash_key;
-        }
-        let states = self.running.states.carried_over(&self.running.cluster, &cluster, file);
-        consistency::check(&cluster.virtual_services).map_err(|found| {
-            let message = format!("{}; a service added by command is in the way", found.message);
-            ControlError::new(Code::Invalid, message)
-        })?;
-        let file_names = FileNames::new(file).into();
-        Ok(Running { cluster: cluster.into(), states, file_names, ..next })
-    }
-
-    /// Whether a drain or a released VIP is due later.
-    pub fn has_to_tend(&self) -> bool {
-        !self.left.is_empty() || self.running.states.draining() > 0
-    }
-
-    /// Finishes what is over; call it once a second while [`Control::has_to_tend`].
-    pub async fn tend(&mut self, host: &mut DirectorHost) {
-        self.tend_drains(host).await;
-        self.tend_vips(host).await;
-    }
-
-    /// Ends drains that are over.
-    async fn tend_drains(&mut self, host: &mut DirectorHost) {
-        let cluster = self.latest.load_full();
-        let is_empty = |name: &str, rip: IpAddr| {
-            let service = cluster.virtual_services().find(|service| service.config.name == name);
-            let server = service.and_then(|s| s.real_servers.iter().find(|server| server.rip == rip));
-            server.is_none_or(|server| !server.live.is_referenced())
-        };
-        let Some((running, ended)) = drain::finish(&self.running, is_empty, self.clock.now()) else { return };
-        for drained in &ended {
-            let why = if drained.is_empty { "no connections left" } else { "the deadline has passed" };
-            let message = format!("{} {}: drained, {why}", drained.virtual_service, drained.rip);
-            tracing::info!(by = "drain", "director: {message}");
-            self.tell("drain", Happened::Drained, message, Vec::new());
-        }
-        let (by, zeroed) = ("drain".to_owned(), Zeroed::Nothing);
-        let next = Next { running, zeroed, by, what: Happened::Changed, dry_run: false };
-        if let Err(error) = self.advance(next, host).await {
-            tracing::warn!("director: cannot end a drain: {error}");
-        }
-    }
-
-    fn note_vips_left(&mut self) {
-        let (latest, deadline) = (self.latest.load_full(), self.clock.now().after(VIP_LEFT_FOR));
-        let left = &latest.host().vips_left;
-        self.left.retain(|vip, _| left.contains(vip));
-        for vip in left {
-            self.left.entry(*vip).or_insert(deadline);
-        }
-    }
-
-    /// Releases the VIPs that have been without a virtual service long enough.
-    async fn tend_vips(&mut self, host: &mut DirectorHost) {
-        let now = self.clock.now();
-        let due: Vec<IpAddr> =
-            self.left.iter().filter(|(_, deadline)| **deadline <= now).map(|(vip, _)| *vip).collect();
-        if due.is_empty() {
-            return;
-        }
-        self.left.retain(|vip, _| !due.contains(vip));
-        if let Err(error) = host.remove_vips(&due).await {
-            // They serve nothing any more, and the next event of the host tries again.
-            tracing::warn!("director: cannot release a VIP: {error}");
-        }
-        let cluster = self.latest.load_full();
-        let mut view = cluster.host().clone();
-        view.vips_left.retain(|vip| !due.contains(vip));
-        self.install(cluster.succeed(self.running.in_force(), view));
-        self.publish();
     }
 
     /// Publishes a new snapshot if the host's addresses or routes have changed.
-    pub async fn follow_paths(&mut self, host: &DirectorHost) {
+    async fn follow_paths(&mut self) {
         let cluster = self.latest.load_full();
         let config = &self.running.cluster;
-        match view::look(config, self.base.outer_source, host, Some(cluster.host())).await {
+        match view::query(config, self.base.outer_source, &self.host, Some(cluster.host())).await {
             Ok(view) => {
                 if *cluster.host() != view {
                     let next = cluster.succeed(self.running.in_force(), view);
@@ -352,7 +224,7 @@ impl Control {
     }
 
     /// Applies the next configuration, or only reports what would change.
-    async fn advance(&mut self, next: Next, host: &mut DirectorHost) -> Result<Changed, ControlError> {
+    async fn advance(&mut self, next: Next) -> Result<Changed, ControlError> {
         let Next { running, zeroed, by, what, dry_run } = next;
         let differences = differences(&self.running, &running);
         if running.is_same(&self.running) && zeroed == Zeroed::Nothing {
@@ -361,17 +233,16 @@ impl Control {
             }
             return Ok(Changed { generation: self.generation, dry_run, differences });
         }
-        let refused = |error: crate::host::HostError| {
-            ControlError::new(Code::HostRefused, format!("{error}; nothing was changed"))
-        };
+        let refused =
+            |error: HostError| ControlError::new(Code::HostRefused, format!("{error}; nothing was changed"));
         let cluster = self.latest.load_full();
         let (old, new) = (self.running.in_force(), running.in_force());
-        // Where nothing comes or goes, the host has nothing to say.
-        let is_news = !addresses(&old.config).eq(addresses(&new.config));
-        let view = match is_news {
+        // Without another VIP or RIP, the host need not be queried.
+        let has_moved = !addresses(&old.config).eq(addresses(&new.config));
+        let view = match has_moved {
             true => {
                 let source = self.base.outer_source;
-                view::look_at_news(&new.config, source, host, cluster.host(), &old.config)
+                view::refresh_added(&new.config, source, &self.host, cluster.host(), &old.config)
                     .await
                     .map_err(refused)?
             }
@@ -382,13 +253,14 @@ impl Control {
         }
         if old != new {
             self.install(cluster.succeed(new.clone(), view));
-            let captured = if is_news { capture_new(&old.config, &new.config, host).await } else { Ok(()) };
+            let captured =
+                if has_moved { self.capture_added(&old.config, &new.config).await } else { Ok(()) };
             if let Err(error) = captured {
                 let latest = self.latest.load_full();
                 self.install(latest.succeed(old, cluster.host().clone()));
                 return Err(refused(error));
             }
-            self.note_vips_left();
+            self.note_lingering_vips();
         }
         self.generation += 1;
         self.running = running;
@@ -398,6 +270,12 @@ impl Control {
         tracing::info!(by, generation = self.generation, "director: {}: {message}", word(what));
         self.tell(&by, what, message, differences.clone());
         Ok(Changed { generation: self.generation, dry_run, differences })
+    }
+
+    /// Captures new VIPs; those without a service are released later.
+    async fn capture_added(&mut self, old: &ClusterConfig, new: &ClusterConfig) -> Result<(), HostError> {
+        let added: Vec<IpAddr> = view::vips(new).difference(&view::vips(old)).copied().collect();
+        self.host.add_vips(&added).await
     }
 
     /// Hands the workers a new snapshot.
@@ -437,14 +315,4 @@ fn addresses(config: &ClusterConfig) -> impl Iterator<Item = IpAddr> {
         service.vips().chain(service.real_servers.iter().map(|server| server.rip)).collect()
     };
     config.virtual_services.iter().flat_map(of_service)
-}
-
-/// Captures new VIPs; those without a service are released later.
-async fn capture_new(
-    old: &ClusterConfig,
-    new: &ClusterConfig,
-    host: &mut DirectorHost,
-) -> Result<(), crate::host::HostError> {
-    let added: Vec<IpAddr> = view::vips(new).difference(&view::vips(old)).copied().collect();
-    host.add_vips(&added).await
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
-use super::worker::Handler;
+use super::worker::{Fate, Handler};
 use crate::director::path::errors::{Event, PathErrors};
 use crate::metrics::counters::PathCounters;
 use crate::packet::Frame;
@@ -20,24 +20,29 @@ pub struct PathErrorsHandler {
     pub events: mpsc::UnboundedSender<Event>,
 }
 
+/// The answer that is sent belongs to no packet of a client: nothing is counted but what was received.
 impl Handler for PathErrorsHandler {
-    fn handle(&mut self, _: usize, frame: &mut Frame, now: Moment) -> Option<IpAddr> {
+    type Verdict = ();
+
+    const SEND_ERROR: () = ();
+
+    fn handle(&mut self, frame: &mut Frame, now: Moment) -> ((), Option<IpAddr>) {
         let heard = self.errors.handle_packet(frame.packet(), now);
         self.counters.count(&heard);
         if let Some(event) = heard.event {
             // The receiver is gone only if the daemon is shutting down.
             let _ = self.events.send(event);
         }
-        let (answer, to) = heard.answer?;
+        let Some((answer, to)) = heard.answer else { return ((), None) };
         frame.replace(&answer);
-        Some(to.into())
+        ((), Some(to.into()))
     }
 
-    fn on_failure(&mut self, _: usize, error: &io::Error) {
+    fn count(&mut self, _: &Fate<()>) {}
+
+    fn on_failure(&mut self, error: &io::Error) {
         self.counters.errors.add(error);
     }
-
-    fn on_end(&mut self, _: usize) {}
 }
 
 /// One log line for the operator.

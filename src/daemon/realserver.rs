@@ -6,11 +6,10 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use super::clock::Clock;
-use super::worker::{Handler, Workers};
+use super::worker::{Fate, Handler, Workers};
 use super::{Options, http, logging, no_raw_socket, process};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
-use crate::datapath::BATCH;
 use crate::datapath::raw_socket::Receiver;
 use crate::datapath::tun::Tun;
 use crate::encapsulation::ipip;
@@ -63,7 +62,6 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let handler = RealserverHandler {
         decapsulator: Decapsulator::new(guard, &ipip::ROW, mtu),
         counters: counters.clone(),
-        fates: vec![(Verdict::Drop(DropReason::Truncated), 0, 0); BATCH],
     };
     let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
     let started = Workers::new().and_then(|(mut workers, failures)| {
@@ -180,31 +178,28 @@ fn renderer(
 struct RealserverHandler {
     decapsulator: Decapsulator,
     counters: Arc<RealserverCounters>,
-    /// By the frame's index in the batch: its fate and its bytes, outer and inner; counted when the batch
-    /// ends, because a counter must not decrease.
-    fates: Vec<(Verdict, usize, usize)>,
 }
 
 impl Handler for RealserverHandler {
-    fn handle(&mut self, index: usize, frame: &mut Frame, _: Moment) -> Option<IpAddr> {
-        let outer = frame.len();
+    type Verdict = Verdict;
+
+    const SEND_ERROR: Verdict = Verdict::Drop(DropReason::SendError);
+
+    fn handle(&mut self, frame: &mut Frame, _: Moment) -> (Verdict, Option<IpAddr>) {
         let verdict = self.decapsulator.handle_packet(frame);
-        self.fates[index] = (verdict, outer, frame.len());
-        match verdict {
+        let to = match verdict {
             // The host's own stack routes the packet; the device accepts any.
             Verdict::Deliver(delivery) => self.decapsulator.vip(delivery.vip),
             Verdict::Drop(_) => None,
-        }
+        };
+        (verdict, to)
     }
 
-    fn on_failure(&mut self, index: usize, error: &io::Error) {
-        self.fates[index].0 = Verdict::Drop(DropReason::SendError);
+    fn count(&mut self, fate: &Fate<Verdict>) {
+        self.counters.count(&fate.verdict, fate.captured, fate.handled);
+    }
+
+    fn on_failure(&mut self, error: &io::Error) {
         self.counters.errors.add(error);
-    }
-
-    fn on_end(&mut self, count: usize) {
-        for (verdict, outer, inner) in &self.fates[..count] {
-            self.counters.count(verdict, *outer, *inner);
-        }
     }
 }

@@ -20,7 +20,7 @@ fn rips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
 ///
 /// # Errors
 /// Only a contradiction to the configuration; a real server without a route is logged and kept.
-pub async fn look(
+pub async fn query(
     config: &ClusterConfig,
     outer_source: Option<Ipv4Addr>,
     host: &DirectorHost,
@@ -41,8 +41,8 @@ pub async fn look(
 /// others. VIPs that no service matches any more stay in the view until they are released.
 ///
 /// # Errors
-/// As [`look`].
-pub async fn look_at_news(
+/// As [`query`].
+pub async fn refresh_added(
     config: &ClusterConfig,
     outer_source: Option<Ipv4Addr>,
     host: &DirectorHost,

@@ -19,30 +19,59 @@ use crate::datapath::{BATCH, Capture, Outgoing, Transmit, frames};
 use crate::packet::Frame;
 use crate::time::Moment;
 
-/// Handles the packets of a batch.
+/// Handles packets and counts what became of them.
 pub trait Handler {
-    /// Handles the frame at `index` of the batch; returns its destination, if it is to be sent.
-    fn handle(&mut self, index: usize, frame: &mut Frame, now: Moment) -> Option<IpAddr>;
+    /// What happens to a packet.
+    type Verdict;
 
-    /// The frame at `index` could not be sent.
-    fn on_failure(&mut self, index: usize, error: &io::Error);
+    /// The verdict on a packet that the kernel refuses to send.
+    const SEND_ERROR: Self::Verdict;
 
-    /// The batch of `count` frames is over, and the fate of each is final.
-    fn on_end(&mut self, count: usize);
+    /// Called before each batch, and before [`Handler::poll_extra`] if there is no batch: the place for what
+    /// needs to be read once for all packets of a batch.
+    fn begin_batch(&mut self) {}
+
+    /// Handles a frame; returns the verdict and the frame's destination, if it is to be sent.
+    fn handle(&mut self, frame: &mut Frame, now: Moment) -> (Self::Verdict, Option<IpAddr>);
+
+    /// Counts a packet. Called when the batch has been sent, because a counter must not decrease.
+    fn count(&mut self, fate: &Fate<Self::Verdict>);
+
+    /// A frame could not be sent.
+    fn on_failure(&mut self, error: &io::Error);
 
     /// Another frame to send, or `None`. Called after each batch, and every [`WAIT_MAX`] while
     /// [`Handler::is_waiting`].
-    fn poll_extra(&mut self, _: Moment) -> Option<(Frame, IpAddr)> {
+    fn poll_extra(&mut self, _: Moment) -> Option<ExtraFrame<Self::Verdict>> {
         None
     }
 
-    /// The frame that [`Handler::poll_extra`] returned last was sent, or failed.
-    fn on_extra_end(&mut self, _: Option<&io::Error>) {}
+    /// Counts a packet that arrived in an earlier batch and was held until now.
+    fn count_late(&mut self, _: &Fate<Self::Verdict>) {}
 
     /// True while [`Handler::poll_extra`] may return a frame because of the time alone.
     fn is_waiting(&self) -> bool {
         false
     }
+}
+
+/// What became of a packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Fate<V> {
+    pub verdict: V,
+    /// Bytes as captured.
+    pub captured: usize,
+    /// Bytes of the frame after it was handled.
+    pub handled: usize,
+}
+
+/// A frame that belongs to no packet of the batch.
+pub struct ExtraFrame<V> {
+    pub frame: Frame,
+    pub to: IpAddr,
+    /// The fate of the packet that was held until now; `None` if the frame belongs to a packet that has been
+    /// counted already.
+    pub late: Option<Fate<V>>,
 }
 
 /// The longest sleep of a worker while it is waiting: milliseconds.
@@ -128,25 +157,32 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
     fn run(&mut self, is_stopping: &AtomicBool, alarm: &OwnedFd) -> io::Result<()> {
         let mut frames = frames(BATCH);
         let mut outgoing = Vec::with_capacity(BATCH);
+        // By the frame's index in the batch.
+        let mut fates = Vec::with_capacity(BATCH);
         while !is_stopping.load(Ordering::Acquire) {
             let count = self.capture.capture(&mut frames)?;
             if count == 0 {
                 self.wait(alarm)?;
+                self.handler.begin_batch();
                 self.transmit_extra(self.clock.now());
                 continue;
             }
             let now = self.clock.now();
             outgoing.clear();
+            fates.clear();
+            self.handler.begin_batch();
             for (index, frame) in frames[..count].iter_mut().enumerate() {
-                if let Some(to) = self.handler.handle(index, frame, now) {
-                    outgoing.push(Outgoing { frame: index, to });
-                }
+                let captured = frame.len();
+                let (verdict, to) = self.handler.handle(frame, now);
+                fates.push(Fate { verdict, captured, handled: frame.len() });
+                outgoing.extend(to.map(|to| Outgoing { frame: index, to }));
             }
             let handler = &mut self.handler;
             self.transmit.transmit(&mut frames, &outgoing, &mut |position, error| {
-                handler.on_failure(outgoing[position].frame, &error);
+                fates[outgoing[position].frame].verdict = H::SEND_ERROR;
+                handler.on_failure(&error);
             });
-            handler.on_end(count);
+            fates.iter().for_each(|fate| handler.count(fate));
             self.transmit_extra(now);
         }
         Ok(())
@@ -154,11 +190,15 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
 
     /// Sends extra frames one by one: they are rare.
     fn transmit_extra(&mut self, now: Moment) {
-        while let Some((frame, to)) = self.handler.poll_extra(now) {
-            let mut failure = None;
-            let outgoing = [Outgoing { frame: 0, to }];
-            self.transmit.transmit(&mut [frame], &outgoing, &mut |_, error| failure = Some(error));
-            self.handler.on_extra_end(failure.as_ref());
+        while let Some(ExtraFrame { frame, to, mut late }) = self.handler.poll_extra(now) {
+            let handler = &mut self.handler;
+            self.transmit.transmit(&mut [frame], &[Outgoing { frame: 0, to }], &mut |_, error| {
+                late.iter_mut().for_each(|late| late.verdict = H::SEND_ERROR);
+                handler.on_failure(&error);
+            });
+            if let Some(late) = late {
+                handler.count_late(&late);
+            }
         }
     }
 
@@ -189,44 +229,100 @@ mod tests {
     use super::*;
     use crate::datapath::memory::{Sink, Source};
 
-    /// Sends every packet to the address that its first byte names; drops 0.
+    const UNREACHABLE: u8 = 3;
+
+    #[derive(Clone, Copy, Debug, PartialEq, Eq)]
+    enum Verdict {
+        Sent(u8),
+        Dropped,
+        Failed,
+    }
+
+    /// Sends every packet to the address that its first byte names, shortened by one byte; drops 0. Holds a
+    /// copy of each batch's first packet and sends it with the extra frames.
     #[derive(Default)]
     struct Echo {
-        handled: usize,
-        failed: Vec<usize>,
-        ended: usize,
+        batches: usize,
+        fates: Vec<Fate<Verdict>>,
+        failures: usize,
+        held: Option<u8>,
+        late: Vec<Fate<Verdict>>,
+    }
+
+    impl Echo {
+        fn address(last: u8) -> IpAddr {
+            IpAddr::from([10, 0, 0, last])
+        }
     }
 
     impl Handler for Echo {
-        fn handle(&mut self, _: usize, frame: &mut Frame, _: Moment) -> Option<IpAddr> {
-            self.handled += 1;
+        type Verdict = Verdict;
+
+        const SEND_ERROR: Verdict = Verdict::Failed;
+
+        fn begin_batch(&mut self) {
+            self.batches += 1;
+        }
+
+        fn handle(&mut self, frame: &mut Frame, _: Moment) -> (Verdict, Option<IpAddr>) {
             let last = frame.packet()[0];
-            (last > 0).then(|| IpAddr::from([10, 0, 0, last]))
+            frame.replace(&[last]);
+            self.held = self.held.or(Some(last));
+            match last {
+                0 => (Verdict::Dropped, None),
+                last => (Verdict::Sent(last), Some(Echo::address(last))),
+            }
         }
 
-        fn on_failure(&mut self, index: usize, _: &io::Error) {
-            self.failed.push(index);
+        fn count(&mut self, fate: &Fate<Verdict>) {
+            self.fates.push(*fate);
         }
 
-        fn on_end(&mut self, count: usize) {
-            self.ended += count;
+        fn on_failure(&mut self, _: &io::Error) {
+            self.failures += 1;
+        }
+
+        fn poll_extra(&mut self, _: Moment) -> Option<ExtraFrame<Verdict>> {
+            let last = self.held.take()?;
+            let mut frame = Frame::with_capacity(64);
+            frame.replace(&[last]);
+            let late = Fate { verdict: Verdict::Sent(last), captured: 2, handled: 1 };
+            Some(ExtraFrame { frame, to: Echo::address(last), late: Some(late) })
+        }
+
+        fn count_late(&mut self, fate: &Fate<Verdict>) {
+            self.late.push(*fate);
         }
     }
 
     struct Panics;
 
     impl Handler for Panics {
-        fn handle(&mut self, _: usize, _: &mut Frame, _: Moment) -> Option<IpAddr> {
+        type Verdict = ();
+
+        const SEND_ERROR: () = ();
+
+        fn handle(&mut self, _: &mut Frame, _: Moment) -> ((), Option<IpAddr>) {
             panic!("as a test")
         }
 
-        fn on_failure(&mut self, _: usize, _: &io::Error) {}
+        fn count(&mut self, _: &Fate<()>) {}
 
-        fn on_end(&mut self, _: usize) {}
+        fn on_failure(&mut self, _: &io::Error) {}
+    }
+
+    fn run(packets: Vec<Vec<u8>>) -> Worker<Source, Sink, Echo> {
+        let sink = Sink { unreachable: vec![Echo::address(UNREACHABLE)], ..Sink::default() };
+        let (capture, clock) = (Source { packets: packets.into() }, Clock::start());
+        let mut worker = Worker { capture, transmit: sink, handler: Echo::default(), clock };
+        let (alarm, _wake) = pipe2(OFlag::O_CLOEXEC).unwrap();
+        let ended = worker.run(&AtomicBool::new(false), &alarm).unwrap_err();
+        assert_eq!(ended.to_string(), "the capture has ended");
+        worker
     }
 
     #[test]
-    fn a_worker_that_panics_is_not_missed_in_silence() {
+    fn a_worker_that_panics_reports_why_it_stopped() {
         let (mut workers, mut failures) = Workers::new().unwrap();
         let capture = Source { packets: vec![vec![1]].into() };
         workers.start("panics", Clock::start(), capture, Sink::default(), Panics).unwrap();
@@ -234,17 +330,30 @@ mod tests {
     }
 
     #[test]
-    fn every_packet_is_handled_once_and_failures_name_their_frame() {
-        let packets = (0..200u32).map(|number| vec![(number % 4) as u8]).collect();
-        let sink = Sink { unreachable: vec!["10.0.0.3".parse().unwrap()], ..Sink::default() };
-        let (capture, clock) = (Source { packets }, Clock::start());
-        let mut worker = Worker { capture, transmit: sink, handler: Echo::default(), clock };
-        let (alarm, _wake) = pipe2(OFlag::O_CLOEXEC).unwrap();
-        let ended = worker.run(&AtomicBool::new(false), &alarm).unwrap_err();
-        assert_eq!(ended.to_string(), "the capture has ended");
-        assert_eq!((worker.handler.handled, worker.handler.ended), (200, 200));
-        assert_eq!(worker.transmit.packets.len(), 100);
-        assert_eq!(worker.handler.failed.len(), 50);
-        assert!(worker.handler.failed.iter().all(|index| index % 4 == 3));
+    fn every_packet_is_counted_once_and_a_failed_one_as_a_send_error() {
+        let worker = run((0..200u32).map(|number| vec![(number % 4) as u8, 0]).collect());
+        let expected: Vec<Fate<Verdict>> =
+            [Verdict::Dropped, Verdict::Sent(1), Verdict::Sent(2), Verdict::Failed]
+                .into_iter()
+                .cycle()
+                .take(200)
+                .map(|verdict| Fate { verdict, captured: 2, handled: 1 })
+                .collect();
+        assert_eq!(worker.handler.fates, expected);
+        assert_eq!(worker.transmit.packets.iter().filter(|(to, _)| *to == Echo::address(1)).count(), 50);
+    }
+
+    #[test]
+    fn a_batch_begins_once_for_all_its_packets() {
+        assert_eq!(run(vec![vec![1]; 3 * BATCH]).handler.batches, 3);
+    }
+
+    #[test]
+    fn a_held_packet_is_counted_when_its_frame_was_sent_or_failed() {
+        for (last, verdict) in [(1, Verdict::Sent(1)), (UNREACHABLE, Verdict::Failed)] {
+            let worker = run(vec![vec![last, 0]]);
+            assert_eq!(worker.handler.late, [Fate { verdict, captured: 2, handled: 1 }]);
+            assert_eq!(worker.handler.failures, if last == UNREACHABLE { 2 } else { 0 });
+        }
     }
 }

@@ -1,0 +1,78 @@
+//! What ends by itself: drains, and the capture of VIPs without a virtual service.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::{Control, Next};
+use crate::control::model::Happened;
+use crate::control::operation::{Zeroed, drain};
+
+/// How long a VIP stays captured after its last virtual service was removed: longer than a client or a script
+/// needs to continue, shorter than it takes to move the VIP to another host.
+const VIP_LINGERS_FOR: Duration = Duration::from_secs(10);
+
+impl Control {
+    /// Whether a drain or a released VIP is due later.
+    pub fn has_to_tend(&self) -> bool {
+        !self.lingering.is_empty() || self.running.states.draining() > 0
+    }
+
+    /// Finishes what is over; call it once a second while [`Control::has_to_tend`].
+    pub(super) async fn tend(&mut self) {
+        self.tend_drains().await;
+        self.tend_vips().await;
+    }
+
+    /// Ends drains that are over.
+    async fn tend_drains(&mut self) {
+        let cluster = self.latest.load_full();
+        let is_empty = |name: &str, rip: IpAddr| {
+            let service = cluster.virtual_services().find(|service| service.config.name == name);
+            let server = service.and_then(|s| s.real_servers.iter().find(|server| server.rip == rip));
+            server.is_none_or(|server| !server.live.is_referenced())
+        };
+        let Some((running, ended)) = drain::finish(&self.running, is_empty, self.shared.clock.now()) else {
+            return;
+        };
+        for drained in &ended {
+            let why = if drained.is_empty { "no connections left" } else { "the deadline has passed" };
+            let message = format!("{} {}: drained, {why}", drained.virtual_service, drained.rip);
+            tracing::info!(by = "drain", "director: {message}");
+            self.tell("drain", Happened::Drained, message, Vec::new());
+        }
+        let (by, zeroed) = ("drain".to_owned(), Zeroed::Nothing);
+        let next = Next { running, zeroed, by, what: Happened::Changed, dry_run: false };
+        if let Err(error) = self.advance(next).await {
+            tracing::warn!("director: cannot end a drain: {error}");
+        }
+    }
+
+    pub(super) fn note_lingering_vips(&mut self) {
+        let (latest, deadline) = (self.latest.load_full(), self.shared.clock.now().after(VIP_LINGERS_FOR));
+        let left = &latest.host().vips_left;
+        self.lingering.retain(|vip, _| left.contains(vip));
+        for vip in left {
+            self.lingering.entry(*vip).or_insert(deadline);
+        }
+    }
+
+    /// Releases the VIPs that have been without a virtual service long enough.
+    async fn tend_vips(&mut self) {
+        let now = self.shared.clock.now();
+        let due: Vec<IpAddr> =
+            self.lingering.iter().filter(|(_, deadline)| **deadline <= now).map(|(vip, _)| *vip).collect();
+        if due.is_empty() {
+            return;
+        }
+        self.lingering.retain(|vip, _| !due.contains(vip));
+        if let Err(error) = self.host.remove_vips(&due).await {
+            // They serve nothing any more, and the next event of the host tries again.
+            tracing::warn!("director: cannot release a VIP: {error}");
+        }
+        let cluster = self.latest.load_full();
+        let mut view = cluster.host().clone();
+        view.vips_left.retain(|vip| !due.contains(vip));
+        self.install(cluster.succeed(self.running.in_force(), view));
+        self.publish();
+    }
+}

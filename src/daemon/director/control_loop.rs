@@ -1,0 +1,203 @@
+//! The control loop: waits for whatever happens next and hands it to the control task. A further source of
+//! changes is one more line in [`ChangeSources::new`].
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use futures_util::StreamExt;
+use futures_util::stream::{self, BoxStream, SelectAll};
+use tokio::signal::unix::Signal;
+use tokio::sync::{Notify, mpsc};
+use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
+
+use super::start::DataPlane;
+use crate::control::model::Reload;
+use crate::daemon::control::{Control, Demand, Input, Request, Shared};
+use crate::daemon::worker::Workers;
+use crate::daemon::{http, path_errors, process};
+use crate::director::path::errors::Event;
+use crate::failure::Failure;
+use crate::metrics::counters::PathCounters;
+use crate::metrics::{estimator, exposition};
+
+/// Pause between two checks of draining real servers and of VIPs without a virtual service.
+const TEND_PERIOD: Duration = Duration::from_secs(1);
+
+/// The shortest time between two route queries caused by packets that did not fit: one query serves all of
+/// them.
+const LOOK_PAUSE: Duration = Duration::from_millis(100);
+
+/// Everything that asks for another configuration or for another query of the host.
+pub struct ChangeSources(SelectAll<BoxStream<'static, Input>>);
+
+impl ChangeSources {
+    /// `requests` come from the API, `hangup` is SIGHUP, and `narrowed` is notified when a packet did not fit
+    /// its path.
+    pub fn new(requests: mpsc::Receiver<Request>, hangup: Signal, narrowed: Arc<Notify>) -> ChangeSources {
+        let sources = [of_requests(requests), of_hangups(hangup), of_narrowed_paths(narrowed)];
+        ChangeSources(sources.into_iter().collect())
+    }
+}
+
+fn of_requests(mut requests: mpsc::Receiver<Request>) -> BoxStream<'static, Input> {
+    stream::poll_fn(move |context| requests.poll_recv(context)).map(Input::Request).boxed()
+}
+
+fn of_hangups(mut hangup: Signal) -> BoxStream<'static, Input> {
+    // A refused reload is logged; nobody waits for the answer.
+    let reload = |()| Input::Request(Request::unanswered(Demand::Reload(Reload::default()), "SIGHUP"));
+    stream::poll_fn(move |context| hangup.poll_recv(context)).map(reload).boxed()
+}
+
+fn of_narrowed_paths(narrowed: Arc<Notify>) -> BoxStream<'static, Input> {
+    let pauses = stream::once(async { Duration::ZERO }).chain(stream::repeat(LOOK_PAUSE));
+    let notified = pauses.then(move |pause| {
+        let narrowed = narrowed.clone();
+        async move {
+            sleep(pause).await;
+            narrowed.notified().await;
+            Input::PathNarrowed
+        }
+    });
+    notified.boxed()
+}
+
+/// A running director.
+pub struct ControlLoop {
+    control: Control,
+    sources: ChangeSources,
+    shared: Arc<Shared>,
+    failures: mpsc::UnboundedReceiver<String>,
+    path_counters: Arc<PathCounters>,
+    path_events: mpsc::UnboundedReceiver<Event>,
+    workers: Workers,
+}
+
+impl ControlLoop {
+    pub fn new(
+        control: Control,
+        shared: Arc<Shared>,
+        plane: DataPlane,
+        sources: ChangeSources,
+    ) -> ControlLoop {
+        let DataPlane { workers, failures, path_counters, path_events, .. } = plane;
+        ControlLoop { control, sources, shared, failures, path_counters, path_events, workers }
+    }
+
+    /// Renders the metrics.
+    pub fn renderer(&self) -> http::Render {
+        let (shared, host_changes) = (self.shared.clone(), self.control.host_changes());
+        let (cluster, paths) = (self.control.latest(), self.path_counters.clone());
+        Arc::new(move || {
+            let host_changes = host_changes.load(std::sync::atomic::Ordering::Relaxed);
+            let process =
+                exposition::Process { role: "director", host_changes, publish_own: process::publish };
+            let Shared { workers, tables, clock, .. } = &*shared;
+            let (ledger, now) = (shared.ledger_mutex(), clock.now());
+            exposition::director(process, workers, ledger, &paths, &cluster.load(), tables, now)
+        })
+    }
+
+    /// Runs until a signal arrives, and returns its name; or until a worker fails.
+    pub async fn run(
+        &mut self,
+        end: &mut (impl Future<Output = &'static str> + Unpin),
+    ) -> Result<&'static str, Failure> {
+        let sweep = sleep(sweep_period(0));
+        tokio::pin!(sweep);
+        let mut estimate = every(estimator::PERIOD);
+        let mut tend = every(TEND_PERIOD);
+        loop {
+            let input = tokio::select! {
+                signal = &mut *end => return Ok(signal),
+                failure = self.failures.recv() => return Err(self.worker_failed(failure)),
+                Some(input) = self.sources.0.next() => input,
+                notice = self.control.wait_for_host() => Input::Host(notice),
+                _ = tend.tick(), if self.control.has_to_tend() => Input::Tend,
+                _ = estimate.tick() => {
+                    self.shared.tick();
+                    continue;
+                }
+                Some(event) = self.path_events.recv() => {
+                    path_errors::log(event);
+                    continue;
+                }
+                () = &mut sweep => {
+                    self.sweep().await;
+                    sweep.as_mut().reset(Instant::now() + sweep_period(self.shared.tables.connections.len()));
+                    continue;
+                }
+            };
+            if let Err(signal) = process::unless_ended(end, self.control.handle(input)).await {
+                return Ok(signal);
+            }
+        }
+    }
+
+    /// Stops the workers, then undoes the changes on the host.
+    pub async fn stop(self) {
+        let ControlLoop { control, workers, .. } = self;
+        drop(workers);
+        control.stop().await;
+    }
+
+    fn worker_failed(&self, failure: Option<String>) -> Failure {
+        let failure = failure.unwrap_or_default();
+        Failure::Failed(format!("director: cannot read from {}: {failure}", self.shared.plan.tun))
+    }
+
+    async fn sweep(&self) {
+        let (cluster, tables) = (self.control.latest(), self.shared.tables.clone());
+        let now = self.shared.clock.now();
+        let swept = tokio::task::spawn_blocking(move || tables.sweep(&cluster, now));
+        if let Err(error) = swept.await {
+            tracing::error!("director: cannot sweep the connection table: {error}");
+        }
+    }
+}
+
+/// A missed tick is not caught up: each tick of the estimator must cover a full period's packets.
+fn every(period: Duration) -> Interval {
+    let mut ticks = interval(period);
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
+    ticks
+}
+
+/// One second for a small table, ten for a million entries: under 1 % of a core at 15 ns an entry.
+fn sweep_period(entries: usize) -> Duration {
+    Duration::from_millis((entries as u64 / 100).clamp(1_000, 10_000))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[tokio::test]
+    async fn packets_that_do_not_fit_cause_one_query_at_once_and_one_after_the_pause() {
+        let narrowed = Arc::new(Notify::new());
+        let mut inputs = of_narrowed_paths(narrowed.clone());
+        narrowed.notify_one();
+        assert!(matches!(inputs.next().await, Some(Input::PathNarrowed)));
+        let begun = Instant::now();
+        (0..9).for_each(|_| narrowed.notify_one());
+        assert!(matches!(inputs.next().await, Some(Input::PathNarrowed)));
+        assert!(begun.elapsed() >= LOOK_PAUSE, "{:?}", begun.elapsed());
+        let third = tokio::time::timeout(3 * LOOK_PAUSE, inputs.next()).await;
+        assert!(third.is_err(), "nine notifications make one query");
+    }
+
+    #[tokio::test]
+    async fn a_request_of_the_api_and_a_hangup_reach_the_control_task() {
+        let (requests, demands) = mpsc::channel(1);
+        let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
+        let mut sources = ChangeSources::new(demands, hangup, Arc::new(Notify::new()));
+        requests.try_send(Request::unanswered(Demand::Reload(Reload::default()), "uid 0")).ok().unwrap();
+        let by = |input: Option<Input>| match input {
+            Some(Input::Request(request)) => request.by,
+            _ => panic!("another input"),
+        };
+        assert_eq!(by(sources.0.next().await), "uid 0");
+        nix::sys::signal::raise(nix::sys::signal::Signal::SIGHUP).unwrap();
+        assert_eq!(by(sources.0.next().await), "SIGHUP");
+    }
+}

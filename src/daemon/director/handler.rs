@@ -1,0 +1,80 @@
+//! A director's worker: handles client packets, and counts what became of them.
+
+use std::io;
+use std::net::IpAddr;
+use std::sync::Arc;
+
+use nix::errno::Errno;
+use tokio::sync::Notify;
+
+use crate::daemon::worker::{ExtraFrame, Fate, Handler};
+use crate::director::verdict::{DropReason, Verdict};
+use crate::director::{Director, Extra};
+use crate::metrics::counters::DirectorCounters;
+use crate::packet::Frame;
+use crate::time::Moment;
+
+pub struct DirectorHandler {
+    pub director: Director,
+    pub counters: Arc<DirectorCounters>,
+    /// Notified when a packet did not fit its path.
+    pub narrowed: Arc<Notify>,
+}
+
+impl Handler for DirectorHandler {
+    type Verdict = Verdict;
+
+    const SEND_ERROR: Verdict = Verdict::Drop(DropReason::SendError);
+
+    fn handle(&mut self, frame: &mut Frame, now: Moment) -> (Verdict, Option<IpAddr>) {
+        let verdict = self.director.handle_packet(frame, now);
+        (verdict, destination(&verdict))
+    }
+
+    fn count(&mut self, fate: &Fate<Verdict>) {
+        self.counters.count(&fate.verdict, fate.captured);
+    }
+
+    fn on_failure(&mut self, error: &io::Error) {
+        // Netlink does not announce a path MTU that the kernel has learned.
+        if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
+            self.narrowed.notify_one();
+        }
+        self.counters.errors.add(error);
+    }
+
+    fn poll_extra(&mut self, now: Moment) -> Option<ExtraFrame<Verdict>> {
+        loop {
+            match self.director.poll_extra(now)? {
+                Extra::Piece { frame, to } => return Some(ExtraFrame { frame, to, late: None }),
+                Extra::Told { frame, to } => {
+                    self.counters.told.add(1);
+                    return Some(ExtraFrame { frame, to, late: None });
+                }
+                Extra::Late { frame, bytes, verdict } => {
+                    let fate = Fate { verdict, captured: bytes, handled: frame.len() };
+                    match destination(&verdict) {
+                        Some(to) => return Some(ExtraFrame { frame, to, late: Some(fate) }),
+                        None => self.count_late(&fate),
+                    }
+                }
+            }
+        }
+    }
+
+    fn count_late(&mut self, fate: &Fate<Verdict>) {
+        self.counters.count_late(&fate.verdict, fate.captured);
+    }
+
+    fn is_waiting(&self) -> bool {
+        self.director.is_waiting()
+    }
+}
+
+fn destination(verdict: &Verdict) -> Option<IpAddr> {
+    match verdict {
+        Verdict::Transmit(route) => Some(route.to),
+        Verdict::Reply(reply) => Some(reply.to),
+        Verdict::Hold | Verdict::Drop(_) => None,
+    }
+}

@@ -1,0 +1,144 @@
+//! Starts a director: opens device and sockets, then the workers.
+
+use std::io;
+use std::sync::Arc;
+
+use arc_swap::ArcSwap;
+use tokio::sync::{Notify, mpsc};
+
+use super::handler::DirectorHandler;
+use crate::config::plan::{Announce, Capture, DirectorPlan};
+use crate::control::operation::Running;
+use crate::control::state::{AdminStates, FileNames};
+use crate::daemon::clock::Clock;
+use crate::daemon::path_errors::PathErrorsHandler;
+use crate::daemon::worker::Workers;
+use crate::daemon::{Options, no_raw_socket, process, view};
+use crate::datapath::raw_socket::{Receiver, Sender};
+use crate::datapath::tun::{Queue, Tun};
+use crate::director::Director;
+use crate::director::cluster::Cluster;
+use crate::director::path::errors::{Event, PathErrors};
+use crate::director::tables::Tables;
+use crate::encapsulation::ipip;
+use crate::failure::Failure;
+use crate::host::{self, DirectorHostOptions, Netlink};
+use crate::metrics::counters::{DirectorCounters, PathCounters};
+
+/// More workers than this have not been faster on any machine measured so far.
+const QUEUES_DEFAULT_MAX: usize = 4;
+
+/// What the workers read from and write to.
+pub struct Sockets {
+    captures: Vec<Queue>,
+    /// One for each queue, and one for the receiver of ICMP errors.
+    senders: Vec<Sender>,
+    icmp_receiver: Receiver,
+}
+
+impl Sockets {
+    /// Opens the sockets, creates the device and brings it up; `mtu` is that of the client-side interface.
+    pub fn open(plan: &DirectorPlan, mtu: u16) -> Result<(Tun, Sockets), Failure> {
+        let queues = plan.queues.unwrap_or_else(default_queues);
+        let senders = (0..=queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>();
+        let senders = senders.map_err(|error| no_raw_socket(&error))?;
+        let icmp_receiver =
+            Receiver::icmp_errors_about(ipip::ROW.protocol).map_err(|error| no_raw_socket(&error))?;
+        let (tun, captures) = Tun::create(&plan.tun, mtu, queues)?;
+        tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
+        Ok((tun, Sockets { captures, senders, icmp_receiver }))
+    }
+}
+
+fn default_queues() -> usize {
+    std::thread::available_parallelism().map_or(1, |cores| cores.get().min(QUEUES_DEFAULT_MAX))
+}
+
+/// The MTU of the device: equal to the client-side interface's, so that the device accepts everything that
+/// the interface receives.
+pub async fn device_mtu(plan: &DirectorPlan) -> Result<u16, Failure> {
+    let interface = Netlink::open()?.interface(&plan.interface).await?;
+    Ok(interface.mtu.min(65_535) as u16)
+}
+
+pub fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
+    DirectorHostOptions {
+        interface: plan.interface.clone(),
+        tun: plan.tun.clone(),
+        vips: view::vips(&plan.cluster).into_iter().collect(),
+        capture: match plan.capture {
+            Capture::Auto => host::CaptureMode::Auto,
+            Capture::Route => host::CaptureMode::Route,
+            Capture::Rule => host::CaptureMode::Rule,
+        },
+        announce: match plan.announce {
+            Announce::Always => host::Announce::Always,
+            Announce::Local => host::Announce::WhenLocal,
+            Announce::Never => host::Announce::Never,
+        },
+        changes: options.host_changes(),
+    }
+}
+
+/// The initial configuration; all its schedulers use one hash key.
+pub fn initial_configuration(plan: &DirectorPlan) -> Running {
+    let hash_key = plan.hash_key.unwrap_or_else(|| {
+        let (high, low) = (process::random(), process::random());
+        (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
+    });
+    let mut cluster = plan.cluster.clone();
+    for service in &mut cluster.virtual_services {
+        service.scheduler_options.hash_key = hash_key;
+    }
+    let file_names = FileNames::new(&plan.cluster).into();
+    let states = AdminStates::default();
+    Running { cluster: cluster.into(), defaults: plan.defaults, hash_key, states, file_names }
+}
+
+/// The running workers, and what they share with the control task.
+pub struct DataPlane {
+    pub cluster: Arc<ArcSwap<Cluster>>,
+    pub tables: Arc<Tables>,
+    pub counters: Vec<Arc<DirectorCounters>>,
+    pub failures: mpsc::UnboundedReceiver<String>,
+    /// Notified when a packet did not fit its path, because the kernel may know a smaller MTU.
+    pub narrowed: Arc<Notify>,
+    pub path_counters: Arc<PathCounters>,
+    pub path_events: mpsc::UnboundedReceiver<Event>,
+    /// Dropping them stops them.
+    pub workers: Workers,
+}
+
+impl DataPlane {
+    /// Starts one worker for each queue, and one for the ICMP errors about outer packets.
+    pub fn start(
+        plan: &DirectorPlan,
+        cluster: Cluster,
+        clock: Clock,
+        sockets: Sockets,
+    ) -> Result<DataPlane, Failure> {
+        let Sockets { captures, mut senders, icmp_receiver } = sockets;
+        let cluster = Arc::new(ArcSwap::from_pointee(cluster));
+        let tables = Tables::new(plan.connections_max, process::random());
+        let tables = Arc::new(tables.with_connections_per_client_max(plan.connections_per_client_max));
+        let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
+        let (mut workers, failures) = Workers::new().map_err(no_threads)?;
+        let (events, path_events) = mpsc::unbounded_channel();
+        let path_counters = Arc::new(PathCounters::default());
+        if let Some(sender) = senders.pop() {
+            let errors = PathErrors::new(cluster.clone(), tables.clone());
+            let handler = PathErrorsHandler { errors, counters: path_counters.clone(), events };
+            workers.start("director-paths", clock, icmp_receiver, sender, handler).map_err(no_threads)?;
+        }
+        let (mut counters, narrowed) = (Vec::new(), Arc::new(Notify::new()));
+        for (number, (capture, sender)) in captures.into_iter().zip(senders).enumerate() {
+            let count = Arc::new(DirectorCounters::default());
+            counters.push(count.clone());
+            let director = Director::new(cluster.clone(), tables.clone(), process::random());
+            let handler = DirectorHandler { director, counters: count, narrowed: narrowed.clone() };
+            let name = format!("director-{number}");
+            workers.start(&name, clock, capture, sender, handler).map_err(no_threads)?;
+        }
+        Ok(DataPlane { cluster, tables, counters, failures, narrowed, path_counters, path_events, workers })
+    }
+}
