@@ -1,12 +1,9 @@
-//! The loops: workers, timers, signals, the clock, the metrics server. The only room that connects the
-//! others; it does not look into packets.
+//! The loops: workers, timers, signals, the clock. The only room that connects the others; it does not look
+//! into packets.
 
-mod api;
 mod clock;
 mod control;
 mod director;
-mod http;
-mod listeners;
 mod logging;
 mod path_errors;
 mod process;
@@ -20,7 +17,6 @@ use crate::datapath::tun::TunError;
 use crate::failure::Failure;
 use crate::host::{HostChanges, HostError};
 
-pub use api::document as openapi;
 pub use control::{ConfigFile, ReadPlan};
 pub use director::run as run_director;
 pub use logging::LogFormat;

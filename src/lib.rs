@@ -14,6 +14,7 @@ pub mod lab;
 pub mod metrics;
 pub mod packet;
 pub mod realserver;
+pub mod serve;
 #[doc = include_str!("../docs/standards.md")]
 pub mod standards {}
 pub mod time;

@@ -9,7 +9,7 @@ const COMMITTED: &str = "config/openapi.json";
 fn the_committed_document_is_the_one_the_director_serves() {
     let committed = fs::read_to_string(COMMITTED).unwrap_or_default();
     assert!(
-        committed == lvs_tund::daemon::openapi(),
+        committed == lvs_tund::serve::openapi(),
         "{COMMITTED} is out of date; write it with `cargo test --test openapi -- --ignored`"
     );
 }
@@ -17,5 +17,5 @@ fn the_committed_document_is_the_one_the_director_serves() {
 #[test]
 #[ignore = "writes config/openapi.json"]
 fn write_the_document() {
-    fs::write(COMMITTED, lvs_tund::daemon::openapi()).unwrap();
+    fs::write(COMMITTED, lvs_tund::serve::openapi()).unwrap();
 }

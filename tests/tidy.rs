@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("datapath", &["packet", "time"]),
     ("host", &[]),
     ("lab", &[]),
+    ("serve", &["config", "control", "director", "failure", "metrics", "packet", "time"]),
     (
         "daemon",
         &[
@@ -35,6 +36,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "metrics",
             "packet",
             "realserver",
+            "serve",
             "time",
         ],
     ),

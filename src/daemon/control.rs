@@ -22,20 +22,20 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
-use tokio::sync::oneshot;
 
 use super::view;
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
 use crate::config::{ConfigError, Source};
-use crate::control::model::{Change, Changed, Configuration, Event, Happened, Reload};
+use crate::control::model::{Change, Changed, Event, Happened};
 use crate::control::operation::{Applied, Running, Zeroed, apply};
 use crate::control::{Code, ControlError};
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
 use crate::host::{DirectorHost, HostError, Notice};
+use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 
-pub use shared::{Published, Shared};
+pub use shared::Shared;
 use told::{differences, summary, word};
 
 /// Ticks of the host (2 s each) between two queries of routes without a change notification.
@@ -49,27 +49,6 @@ pub struct ConfigFile {
 }
 
 pub type ReadPlan = Arc<dyn Fn(&Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
-
-/// A request to the task.
-pub enum Demand {
-    Change(Change),
-    Configure(Configuration),
-    Reload(Reload),
-}
-
-pub struct Request {
-    pub demand: Demand,
-    /// Who sent the request.
-    pub by: String,
-    pub answer: oneshot::Sender<Result<Changed, ControlError>>,
-}
-
-impl Request {
-    /// A request whose sender does not wait for the answer.
-    pub fn unanswered(demand: Demand, by: &str) -> Request {
-        Request { demand, by: by.to_owned(), answer: oneshot::channel().0 }
-    }
-}
 
 /// What the control task handles next.
 pub enum Input {

@@ -12,17 +12,17 @@ use tokio::sync::mpsc;
 
 use self::control_loop::{ChangeSources, ControlLoop};
 use self::start::{DataPlane, Sockets};
-use super::api::Api;
 use super::clock::Clock;
 use super::control::{ConfigFile, Control, Shared};
-use super::listeners::Listeners;
-use super::{Options, http, logging, process, view};
+use super::{Options, logging, process, view};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
 use crate::control::operation::Running;
 use crate::director::cluster::Cluster;
 use crate::failure::Failure;
 use crate::host::DirectorHost;
+use crate::serve::api::Api;
+use crate::serve::{Listeners, http};
 
 /// Requests for changes that may wait in the queue.
 const REQUESTS_MAX: usize = 64;

@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use super::clock::Clock;
 use super::worker::{Fate, Handler, Workers};
-use super::{Options, http, logging, no_raw_socket, process};
+use super::{Options, logging, no_raw_socket, process};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
 use crate::datapath::raw_socket::Receiver;
@@ -21,6 +21,7 @@ use crate::packet::Frame;
 use crate::realserver::guard::Guard;
 use crate::realserver::verdict::{DropReason, Verdict};
 use crate::realserver::{Decapsulator, mss};
+use crate::serve::http;
 use crate::time::Moment;
 
 /// MTU of the device if no route to the directors gives one (IEEE 802.3).

@@ -5,31 +5,23 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arc_swap::ArcSwap;
 use tokio::sync::broadcast;
 
-use super::super::clock::Clock;
-use crate::config::plan::{DirectorPlan, ServiceDefaults};
+use crate::config::plan::DirectorPlan;
 use crate::control::model::Event;
 use crate::control::operation::Zeroed;
 use crate::control::state::AdminStates;
+use crate::daemon::clock::{self, Clock};
 use crate::director::cluster::{Cluster, VirtualService};
 use crate::director::tables::Tables;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
+use crate::serve::{Published, RunningDirector};
+use crate::time::Moment;
 
 /// The generation of the configuration a director starts with.
 pub const FIRST_GENERATION: u64 = 1;
 
 /// Events that a slow reader may lag behind.
 const EVENTS_MAX: usize = 256;
-
-/// One generation of the configuration.
-pub struct Published {
-    pub generation: u64,
-    pub cluster: Arc<Cluster>,
-    pub defaults: ServiceDefaults,
-    pub states: AdminStates,
-    /// As an operator said it; a random one is not told.
-    pub hash_key: Option<[u8; 16]>,
-}
 
 /// Everything that readers need.
 pub struct Shared {
@@ -75,21 +67,8 @@ impl Shared {
         }
     }
 
-    pub fn published(&self) -> Arc<Published> {
-        self.published.load_full()
-    }
-
-    /// A poisoned lock is used anyway: its holder panicked, but the counters are still the best available.
-    pub fn ledger(&self) -> MutexGuard<'_, Ledger> {
-        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
     pub fn ledger_mutex(&self) -> &Mutex<Ledger> {
         &self.ledger
-    }
-
-    pub fn events(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.events.subscribe()
     }
 
     /// Must be called before the snapshot is published.
@@ -121,5 +100,44 @@ impl Shared {
     pub fn tick(&self) {
         let published = self.published();
         self.ledger().tick(&published.cluster, &self.workers);
+    }
+}
+
+impl RunningDirector for Shared {
+    fn published(&self) -> Arc<Published> {
+        self.published.load_full()
+    }
+
+    fn plan(&self) -> &DirectorPlan {
+        &self.plan
+    }
+
+    fn config_file(&self) -> Option<&str> {
+        self.config_file.as_deref()
+    }
+
+    fn tables(&self) -> &Tables {
+        &self.tables
+    }
+
+    fn workers(&self) -> &[Arc<DirectorCounters>] {
+        &self.workers
+    }
+
+    /// A poisoned lock is used anyway: its holder panicked, but the counters are still the best available.
+    fn ledger(&self) -> MutexGuard<'_, Ledger> {
+        self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.events.subscribe()
+    }
+
+    fn now(&self) -> Moment {
+        self.clock.now()
+    }
+
+    fn since_epoch(&self) -> f64 {
+        clock::since_epoch()
     }
 }

@@ -12,13 +12,14 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use super::start::DataPlane;
 use crate::control::model::Reload;
-use crate::daemon::control::{Control, Demand, Input, Request, Shared};
+use crate::daemon::control::{Control, Input, Shared};
 use crate::daemon::worker::Workers;
-use crate::daemon::{http, path_errors, process};
+use crate::daemon::{path_errors, process};
 use crate::director::path::errors::Event;
 use crate::failure::Failure;
 use crate::metrics::counters::PathCounters;
 use crate::metrics::{estimator, exposition};
+use crate::serve::{Demand, Request, http};
 
 /// Pause between two checks of draining real servers and of VIPs without a virtual service.
 const TEND_PERIOD: Duration = Duration::from_secs(1);

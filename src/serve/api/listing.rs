@@ -8,18 +8,18 @@ use crate::control::model::{
     Then, VirtualService,
 };
 use crate::control::state::{AdminState, effective_weight};
-use crate::daemon::control::{Published, Shared};
 use crate::director::cluster::{self, PATH_MTU_DEFAULT, RealServerConfig};
 use crate::director::real_server::{self, Live};
 use crate::metrics::ledger::{Reading, Totals};
+use crate::serve::interface::{Published, RunningDirector};
 use crate::time::Moment;
 
 pub fn virtual_service(
     service: &cluster::VirtualService,
     published: &Published,
-    shared: &Shared,
+    director: &dyn RunningDirector,
 ) -> VirtualService {
-    let (own, servers) = readings(service, shared);
+    let (own, servers) = readings(service, director);
     let name = &service.config.name;
     let real_server = |config: &RealServerConfig| {
         let index = service.real_servers.iter().position(|server| server.config.rip == config.rip);
@@ -30,7 +30,7 @@ pub fn virtual_service(
         };
         let server = index.map(|index| &service.real_servers[index]).or_else(gone).map(|server| &**server);
         let reading = index.map(|index| servers[index]).unwrap_or_default();
-        of_server(config, server, reading, published.states.of(name, config.rip), published, shared)
+        of_server(config, server, reading, published.states.of(name, config.rip), published, director)
     };
     VirtualService {
         keys: (&service.config).into(),
@@ -46,9 +46,9 @@ fn of_server(
     reading: Reading,
     state: AdminState,
     published: &Published,
-    shared: &Shared,
+    director: &dyn RunningDirector,
 ) -> RealServer {
-    let now = shared.clock.now();
+    let now = director.now();
     let path_mtu = || {
         let path = published.cluster.host().paths.get(&config.rip).map(|path| path.mtu);
         config.path_mtu.or(path).unwrap_or(PATH_MTU_DEFAULT)
@@ -81,10 +81,10 @@ fn draining(state: AdminState, now: Moment) -> Option<Draining> {
     }
 }
 
-pub fn all_statistics(published: &Published, shared: &Shared) -> AllStatistics {
+pub fn all_statistics(published: &Published, director: &dyn RunningDirector) -> AllStatistics {
     let (mut sum, mut sum_rates) = (Totals::default(), Totals::default());
     let of_service = |service: &Arc<cluster::VirtualService>| {
-        let (own, servers) = readings(service, shared);
+        let (own, servers) = readings(service, director);
         sum = sum.plus(&own.since_zero);
         sum_rates = sum_rates.plus(&own.rates);
         let numbers = |(server, reading): (&Arc<real_server::RealServer>, Reading)| ServerStatistics {
@@ -108,28 +108,28 @@ pub fn all_statistics(published: &Published, shared: &Shared) -> AllStatistics {
     }
 }
 
-pub fn status(published: &Published, shared: &Shared) -> Status {
+pub fn status(published: &Published, director: &dyn RunningDirector) -> Status {
     let (mut sum, mut sum_rates) = (Totals::default(), Totals::default());
     for service in published.cluster.virtual_services() {
-        let reading = shared.ledger().service(service, &shared.workers);
+        let reading = director.ledger().service(service, director.workers());
         sum = sum.plus(&reading.since_zero);
         sum_rates = sum_rates.plus(&reading.rates);
     }
     let services = published.cluster.in_order();
-    let connections = &shared.tables.connections;
+    let connections = &director.tables().connections;
     Status {
         version: env!("CARGO_PKG_VERSION").to_owned(),
         generation: published.generation,
-        uptime: shared.clock.now().since(Moment::ZERO).as_secs(),
-        interface: shared.plan.interface.clone(),
-        tun: shared.plan.tun.clone(),
-        config_file: shared.config_file.clone(),
+        uptime: director.now().since(Moment::ZERO).as_secs(),
+        interface: director.plan().interface.clone(),
+        tun: director.plan().tun.clone(),
+        config_file: director.config_file().map(str::to_owned),
         virtual_services: services.len(),
         real_servers: services.iter().map(|service| service.real_servers.len()).sum(),
         draining: published.states.draining(),
         connections: connections.len(),
         connections_max: connections.connections_max(),
-        templates: shared.tables.templates.len(),
+        templates: director.tables().templates.len(),
         timeouts: (&published.defaults.timeouts).into(),
         statistics: statistics(sum),
         rates: rates(sum_rates),
@@ -137,10 +137,11 @@ pub fn status(published: &Published, shared: &Shared) -> Status {
 }
 
 /// The counters of a service and of its real servers.
-fn readings(service: &cluster::VirtualService, shared: &Shared) -> (Reading, Vec<Reading>) {
-    let mut ledger = shared.ledger();
-    let servers = service.real_servers.iter().map(|server| ledger.server(server, &shared.workers)).collect();
-    (ledger.service(service, &shared.workers), servers)
+fn readings(service: &cluster::VirtualService, director: &dyn RunningDirector) -> (Reading, Vec<Reading>) {
+    let mut ledger = director.ledger();
+    let servers =
+        service.real_servers.iter().map(|server| ledger.server(server, director.workers())).collect();
+    (ledger.service(service, director.workers()), servers)
 }
 
 fn statistics(totals: Totals) -> Statistics {

@@ -19,7 +19,7 @@ use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
 use utoipa::OpenApi;
 
-use super::control::{Request, Shared};
+use super::interface::{Request, RunningDirector};
 use crate::control::model::ErrorBody;
 use crate::control::{Code, ControlError};
 
@@ -29,7 +29,7 @@ const CHUNK: usize = 64 << 10;
 /// The state that every handler gets.
 #[derive(Clone)]
 pub struct Api {
-    pub shared: Arc<Shared>,
+    pub director: Arc<dyn RunningDirector>,
     pub requests: mpsc::Sender<Request>,
     /// Limits the clients that read events.
     pub listeners: Arc<Semaphore>,
@@ -39,9 +39,13 @@ pub struct Api {
 
 impl Api {
     /// Each listening socket of the director has its own limit of event readers.
-    pub fn new(shared: Arc<Shared>, requests: mpsc::Sender<Request>, has_secrets: bool) -> Api {
+    pub fn new(
+        director: Arc<dyn RunningDirector>,
+        requests: mpsc::Sender<Request>,
+        has_secrets: bool,
+    ) -> Api {
         let listeners = Arc::new(Semaphore::new(events::LISTENERS_MAX));
-        Api { shared, requests, listeners, has_secrets }
+        Api { director, requests, listeners, has_secrets }
     }
 }
 

@@ -15,25 +15,25 @@ use crate::control::model::{
     AllStatistics, Configuration, ErrorBody, Status, VirtualService, VirtualServices,
 };
 use crate::control::{Code, ControlError};
-use crate::daemon::control::{Published, Shared};
+use crate::serve::interface::{Published, RunningDirector};
 
 /// The director as a whole.
 #[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = Status)))]
 pub async fn status(State(api): State<Api>) -> Response {
-    json(&listing::status(&api.shared.published(), &api.shared))
+    json(&listing::status(&api.director.published(), &*api.director))
 }
 
 /// All virtual services with their real servers, at one generation.
 #[utoipa::path(get, path = "/api/v1/virtual_services", responses((status = 200, body = VirtualServices)))]
 pub async fn virtual_services(State(api): State<Api>) -> Response {
-    let listing = Listing { published: api.shared.published(), shared: api.shared, next: 0 };
+    let listing = Listing { published: api.director.published(), director: api.director, next: 0 };
     json_text(Body::from_stream(futures_util::stream::unfold(Some(listing), Listing::chunk)))
 }
 
 /// [`VirtualServices`], written while the client reads, so that thousands of services take no memory.
 struct Listing {
     published: Arc<Published>,
-    shared: Arc<Shared>,
+    director: Arc<dyn RunningDirector>,
     /// Index of the next service.
     next: usize,
 }
@@ -61,7 +61,7 @@ impl Listing {
             if self.next > 0 {
                 text.push(b',');
             }
-            let service = listing::virtual_service(&services[self.next], &self.published, &self.shared);
+            let service = listing::virtual_service(&services[self.next], &self.published, &*self.director);
             serde_json::to_writer(&mut text, &service)?;
             self.next += 1;
         }
@@ -85,18 +85,18 @@ pub async fn virtual_service(
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refusal> {
     let Path(name) = name.map_err(|error| ControlError::new(Code::BadRequest, error.body_text()))?;
-    let published = api.shared.published();
+    let published = api.director.published();
     let found = published.cluster.virtual_services().find(|service| service.config.name == name);
     let service = found.ok_or_else(|| {
         ControlError::new(Code::NoSuchService, format!("there is no virtual service {name:?}"))
     })?;
-    Ok(json(&listing::virtual_service(service, &published, &api.shared)))
+    Ok(json(&listing::virtual_service(service, &published, &*api.director)))
 }
 
 /// Counters and rates of all virtual services and real servers, without the rest.
 #[utoipa::path(get, path = "/api/v1/statistics", responses((status = 200, body = AllStatistics)))]
 pub async fn statistics(State(api): State<Api>) -> Response {
-    blocking(move || json(&listing::all_statistics(&api.shared.published(), &api.shared))).await
+    blocking(move || json(&listing::all_statistics(&api.director.published(), &*api.director))).await
 }
 
 /// The configuration in force, as a file says it, with configured weights and without what drains have removed; what is
@@ -104,7 +104,7 @@ pub async fn statistics(State(api): State<Api>) -> Response {
 #[utoipa::path(get, path = "/api/v1/config", responses((status = 200, body = Configuration)))]
 pub async fn configuration(State(api): State<Api>) -> Response {
     blocking(move || {
-        let published = api.shared.published();
+        let published = api.director.published();
         let toml = config_text::director(&configured(&published, &api));
         json(&Configuration { toml, if_generation: Some(published.generation), dry_run: false })
     })
@@ -117,7 +117,7 @@ fn configured(published: &Published, api: &Api) -> DirectorPlan {
         cluster: published.states.without_removed(published.cluster.config()),
         defaults: published.defaults,
         hash_key: published.hash_key.filter(|_| api.has_secrets),
-        ..api.shared.plan.clone()
+        ..api.director.plan().clone()
     }
 }
 

@@ -12,8 +12,8 @@ use tokio::sync::oneshot;
 use super::{Api, Refusal, json};
 use crate::control::model::{Change, Changed, Configuration, ErrorBody, Reload};
 use crate::control::{Code, ControlError};
-use crate::daemon::control::{Demand, Request};
-use crate::daemon::http::Peer;
+use crate::serve::http::Peer;
+use crate::serve::interface::{Demand, Request};
 
 /// Enough for 32,000 services with four real servers each, as operations.
 const BODY_MAX: usize = 32 << 20;

@@ -23,28 +23,40 @@ pub async fn events(State(api): State<Api>) -> Result<Response, Refusal> {
     let place = api.listeners.clone().try_acquire_owned().map_err(|_| {
         ControlError::new(Code::Busy, format!("{LISTENERS_MAX} clients already read events; disconnect one"))
     })?;
-    let generation = api.shared.published().generation;
-    let events = Some((api.shared.events(), generation, place));
-    Ok(json_lines(Body::from_stream(futures_util::stream::unfold(events, next))))
+    let (director, generation) = (api.director.clone(), api.director.published().generation);
+    let listener = Listener {
+        events: api.director.events(),
+        generation,
+        wall_clock: Box::new(move || director.since_epoch()),
+        _place: place,
+    };
+    Ok(json_lines(Body::from_stream(futures_util::stream::unfold(Some(listener), next))))
 }
 
 /// Clients that may read events at once; this leaves connections for others.
 pub const LISTENERS_MAX: usize = 64;
 
-type Listener = (Receiver<Arc<Event>>, u64, OwnedSemaphorePermit);
+/// A client that reads events.
+struct Listener {
+    events: Receiver<Arc<Event>>,
+    /// Of the event sent last.
+    generation: u64,
+    wall_clock: Box<dyn Fn() -> f64 + Send>,
+    _place: OwnedSemaphorePermit,
+}
 
 /// The next line, and the listener for the line after it.
 async fn next(listener: Option<Listener>) -> Option<(std::io::Result<Bytes>, Option<Listener>)> {
-    let (mut events, generation, place) = listener?;
-    match events.recv().await {
+    let mut listener = listener?;
+    match listener.events.recv().await {
         Ok(event) => {
-            let generation = event.generation;
-            Some((line(&event), Some((events, generation, place))))
+            listener.generation = event.generation;
+            Some((line(&event), Some(listener)))
         }
         Err(RecvError::Lagged(missed)) => {
             let event = Event {
-                generation,
-                at: crate::daemon::clock::since_epoch(),
+                generation: listener.generation,
+                at: (listener.wall_clock)(),
                 by: "lvs-tund".to_owned(),
                 what: Happened::Lagged,
                 message: format!("{missed} events were missed; read the state again, then reconnect"),
@@ -68,8 +80,9 @@ mod tests {
 
     use super::*;
 
-    fn place() -> OwnedSemaphorePermit {
-        Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap()
+    fn listener(events: Receiver<Arc<Event>>) -> Listener {
+        let place = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
+        Listener { events, generation: 1, wall_clock: Box::new(|| 9.5), _place: place }
     }
 
     fn event(generation: u64) -> Arc<Event> {
@@ -86,13 +99,13 @@ mod tests {
     #[tokio::test]
     async fn a_reader_that_is_too_slow_is_told_and_let_go() {
         let events = broadcast::Sender::new(2);
-        let listener = Some((events.subscribe(), 1, place()));
+        let listener = Some(listener(events.subscribe()));
         for generation in 2..7 {
             events.send(event(generation)).unwrap();
         }
         let (line, listener) = next(listener).await.unwrap();
         let told: Event = serde_json::from_slice(&line.unwrap()).unwrap();
-        assert_eq!(told.what, Happened::Lagged);
+        assert_eq!((told.what, told.generation, told.at), (Happened::Lagged, 1, 9.5));
         assert!(told.message.starts_with("3 events were missed; "), "{}", told.message);
         assert!(listener.is_none() && next(listener).await.is_none());
     }
@@ -100,7 +113,7 @@ mod tests {
     #[tokio::test]
     async fn events_come_a_line_each() {
         let events = broadcast::Sender::new(2);
-        let listener = Some((events.subscribe(), 1, place()));
+        let listener = Some(listener(events.subscribe()));
         events.send(event(2)).unwrap();
         let (line, _) = next(listener).await.unwrap();
         let line = line.unwrap();

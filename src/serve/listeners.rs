@@ -51,7 +51,7 @@ impl Listeners {
             tokio::spawn(http::serve(
                 listener,
                 monitoring.clone().merge(api::reading(Api::new(
-                    api.shared.clone(),
+                    api.director.clone(),
                     api.requests.clone(),
                     false,
                 ))),

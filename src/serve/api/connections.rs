@@ -19,10 +19,10 @@ use serde::Deserialize;
 use super::{Api, CHUNK, Refusal, json, json_lines};
 use crate::control::model::{Connection, Connections, ErrorBody, Kind};
 use crate::control::{Code, ControlError};
-use crate::daemon::control::Shared;
 use crate::director::cluster::Cluster;
 use crate::director::real_server::{RealServer, Slot};
 use crate::director::{connection, persistence};
+use crate::serve::interface::RunningDirector;
 
 const PAGE_DEFAULT: usize = 1_000;
 const PAGE_MAX: usize = 10_000;
@@ -65,12 +65,12 @@ pub async fn connections(
 ) -> Result<Response, Refusal> {
     let bad = |message: String| ControlError::new(Code::BadRequest, message);
     let Query(wanted) = wanted.map_err(|error| bad(error.body_text()))?;
-    let filter = Filter::of(&wanted, &api.shared)?;
+    let filter = Filter::of(&wanted, &*api.director)?;
     let accepts_lines = || {
         let accepted = headers.get(header::ACCEPT).and_then(|accepted| accepted.to_str().ok());
         accepted.is_some_and(|accepted| accepted.contains("application/x-ndjson"))
     };
-    let listing = Listing { shared: api.shared, filter, part: 0 };
+    let listing = Listing { director: api.director, filter, part: 0 };
     if wanted.stream.unwrap_or_else(accepts_lines) {
         return Ok(json_lines(Body::from_stream(futures_util::stream::unfold(listing, Listing::chunk))));
     }
@@ -108,8 +108,8 @@ struct Filter {
 }
 
 impl Filter {
-    fn of(wanted: &Wanted, shared: &Shared) -> Result<Filter, ControlError> {
-        let published = shared.published();
+    fn of(wanted: &Wanted, director: &dyn RunningDirector) -> Result<Filter, ControlError> {
+        let published = director.published();
         let cluster = &published.cluster;
         let service = |name: &String| {
             let found = cluster.virtual_services().find(|service| service.config.name == *name);
@@ -149,7 +149,7 @@ impl Filter {
 }
 
 struct Listing {
-    shared: Arc<Shared>,
+    director: Arc<dyn RunningDirector>,
     filter: Filter,
     /// The next part of the connections or, after them, of the templates.
     part: usize,
@@ -157,12 +157,12 @@ struct Listing {
 
 impl Listing {
     fn parts(&self) -> usize {
-        self.shared.tables.connections.parts() + self.shared.tables.templates.parts()
+        self.director.tables().connections.parts() + self.director.tables().templates.parts()
     }
 
     fn part(&self, part: usize) -> Vec<Connection> {
-        let (tables, now) = (&self.shared.tables, self.shared.clock.now());
-        let published = self.shared.published();
+        let (tables, now) = (self.director.tables(), self.director.now());
+        let published = self.director.published();
         let cluster = &published.cluster;
         match part.checked_sub(tables.connections.parts()) {
             None => {

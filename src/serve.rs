@@ -1,0 +1,13 @@
+//! The HTTP servers: metrics and health for a monitoring system, and a director's API.
+//!
+//! They see a running director through [`interface`] and nothing else: readers look at what it has published and
+//! never wait for it, and writers queue for its control task.
+
+pub mod api;
+pub mod http;
+pub mod interface;
+pub mod listeners;
+
+pub use api::document as openapi;
+pub use interface::{Demand, Published, Request, RunningDirector};
+pub use listeners::Listeners;
