@@ -1,7 +1,7 @@
 //! The changes that a daemon makes on its host and undoes again: addresses, routes, rules, proxy neighbours,
 //! sysctls, gratuitous ARP.
 //!
-//! A role states its needs as a list of [`Change`]s; the ledger [`Changes`] makes what is missing, undoes
+//! A role states its needs as a list of [`Change`]s, one file per kind ([`mod@change`]); the ledger [`Changes`] makes what is missing, undoes
 //! what is no longer needed, repairs what was undone by others, and undoes everything at the end in reverse
 //! order. [`DirectorHost`] and [`RealServerHost`] are the two roles. Nothing here starts an external program,
 //! and every change is logged.
@@ -11,6 +11,7 @@
 //! or removes it. Sysctls keep their values when a daemon is killed.
 
 pub mod announce;
+pub mod change;
 pub mod changes;
 pub mod director;
 pub mod error;
@@ -20,10 +21,9 @@ pub mod mss;
 pub mod netlink;
 pub mod realserver;
 pub mod refusal;
-pub mod rule;
-pub mod sysctl;
 
-pub use changes::{Change, Changes, Device, HostChanges};
+pub use change::{Change, Device};
+pub use changes::{Changes, HostChanges};
 pub use director::{Announce, CaptureMode, DirectorHost, DirectorHostOptions};
 pub use error::HostError;
 pub use follow::Notice;

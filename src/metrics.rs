@@ -9,3 +9,4 @@ pub mod estimator;
 pub mod exposition;
 pub mod ledger;
 pub mod names;
+pub mod totals;

@@ -18,10 +18,11 @@ use bed::{
 use lvs_tund::host::director::Capture;
 use lvs_tund::host::{
     Announce, CAPTURE_TABLE, CaptureMode, DirectorHost, DirectorHostOptions, HostChanges, Netlink, Notice,
-    netlink::TABLE_MAIN,
+    netlink::{TABLE_MAIN, rule},
 };
-
 use rtnetlink::LinkVeth;
+use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourFlags};
+use rtnetlink::packet_route::rule::RuleAttribute;
 
 const ARP_REQUEST: u16 = 1;
 const ARP_REPLY: u16 = 2;
@@ -150,10 +151,41 @@ fn what_somebody_undoes_is_put_right_once_and_not_fought_over() {
         write_sysctl("net/ipv4/conf/eth0/forwarding", 0);
         host.on_notice(Notice::Tick).await;
         assert_eq!(host.changes().commands(), ["sysctl -w net.ipv4.conf.eth0.forwarding=1"]);
-        assert!(host.changes().summary().ends_with("1 missing"), "{}", host.changes().summary());
+        assert_eq!(host.changes().entries().iter().filter(|entry| !entry.is_in_force).count(), 1);
 
         host.stop().await;
         assert_eq!(bed.snapshot().await, before);
+    });
+}
+
+#[test]
+fn what_another_program_has_made_its_own_is_left_at_the_end() {
+    const THEIR_PROTOCOL: u8 = 99;
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        let _tun = tun("lvsd0");
+        let options = DirectorHostOptions { capture: CaptureMode::Rule, ..options() };
+        let host = DirectorHost::start(options).await.unwrap();
+        let (netlink, eth0) = (Netlink::open().unwrap(), bed.index("eth0").await);
+
+        let mut proxy = bed.handle.neighbours().add(eth0, VIP.into()).flags(NeighbourFlags::Proxy).replace();
+        proxy.message_mut().attributes.push(NeighbourAttribute::Protocol(THEIR_PROTOCOL.into()));
+        proxy.execute().await.unwrap();
+        let rules = netlink.rules().await.unwrap();
+        let ours = rules.iter().find(|found| rule::table(found) == CAPTURE_TABLE).expect("a capture rule");
+        let mut theirs = ours.clone();
+        theirs.attributes.retain(|attribute| !matches!(attribute, RuleAttribute::Protocol(_)));
+        theirs.attributes.push(RuleAttribute::Protocol(THEIR_PROTOCOL.into()));
+        theirs.attributes.push(RuleAttribute::Priority(0));
+        netlink.delete_rule(ours.clone()).await.unwrap();
+        netlink.add_rule(theirs).await.unwrap();
+
+        host.stop().await;
+        let proxies = netlink.proxies().await.unwrap();
+        assert_eq!(proxies.iter().map(|proxy| proxy.protocol).collect::<Vec<_>>(), [THEIR_PROTOCOL]);
+        let rules = netlink.rules().await.unwrap();
+        let left = rules.iter().filter(|found| rule::table(found) == CAPTURE_TABLE).map(rule::protocol);
+        assert_eq!(left.collect::<Vec<_>>(), [THEIR_PROTOCOL]);
     });
 }
 

@@ -156,8 +156,8 @@ fn mss_of(plan: &RealserverPlan) -> Mss {
 async fn mtu_towards_directors(plan: &RealserverPlan) -> u16 {
     let Ok(netlink) = crate::host::Netlink::open() else { return MTU_DEFAULT };
     for prefix in &plan.guard.directors {
-        if let Ok(way) = netlink.way_to(prefix.addr()).await {
-            return way.path_mtu.min(65_535) as u16;
+        if let Ok(route) = netlink.route_to(prefix.addr()).await {
+            return route.path_mtu.min(65_535) as u16;
         }
     }
     MTU_DEFAULT

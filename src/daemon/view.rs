@@ -81,10 +81,10 @@ async fn path(
     is_news: bool,
 ) -> Result<Option<Path>, HostError> {
     match host.outer_source(rip).await {
-        Ok(way) => {
-            let IpAddr::V4(found) = way.address else { return Ok(None) };
+        Ok(route) => {
+            let IpAddr::V4(found) = route.address else { return Ok(None) };
             let source = outer_source.unwrap_or(found);
-            Ok(Some(Path { source, mtu: way.path_mtu.min(65_535) as u16 }))
+            Ok(Some(Path { source, mtu: route.path_mtu.min(65_535) as u16 }))
         }
         Err(error @ HostError::Refused(_)) => Err(error),
         Err(error) => {

@@ -1,16 +1,11 @@
 //! The ledger of changes on the host: makes, checks, repairs and undoes them.
 
-mod change;
-mod observed;
-
 use std::collections::HashSet;
 use std::time::Duration;
 
 use tokio::time::Instant;
 
-pub use change::{Change, Device};
-pub use observed::{Observed, Presence};
-
+use super::change::{Change, Observed, Presence, Undone};
 use super::error::HostError;
 use super::netlink::Netlink;
 
@@ -72,20 +67,13 @@ impl Changes {
         let made: HashSet<&Change> = self.entries.iter().map(|entry| &entry.change).collect();
         let missing: Vec<&Change> = wanted.iter().filter(|change| !made.contains(change)).collect();
         if !missing.is_empty() {
-            let observed = Observed::look(&self.netlink, &missing).await?;
+            let observed = Observed::query(&self.netlink, &missing).await?;
             for change in missing {
                 self.make(change, &observed).await?;
             }
         }
         let wanted: HashSet<&Change> = wanted.iter().collect();
-        for index in (0..self.entries.len()).rev() {
-            if !wanted.contains(&self.entries[index].change) {
-                let entry = self.entries.remove(index);
-                if !self.entries.iter().any(|other| other.change.replaces(&entry.change)) {
-                    self.undo(entry).await;
-                }
-            }
-        }
+        self.undo_where(|change| !wanted.contains(change)).await;
         Ok(())
     }
 
@@ -93,12 +81,12 @@ impl Changes {
     /// that is undone again and again is repaired at growing intervals.
     pub async fn audit(&mut self) {
         let changes: Vec<&Change> = self.entries.iter().map(|entry| &entry.change).collect();
-        let observed = match Observed::look(&self.netlink, &changes).await {
+        let observed = match Observed::query(&self.netlink, &changes).await {
             Ok(observed) => observed,
             Err(error) => return tracing::warn!("host: cannot check the host's settings: {error}"),
         };
         for index in 0..self.entries.len() {
-            let presence = observed.presence(&self.entries[index].change).unwrap_or(Presence::Absent);
+            let presence = self.entries[index].change.presence(&observed).unwrap_or(Presence::Absent);
             let entry = &mut self.entries[index];
             let was_in_force = std::mem::replace(&mut entry.is_in_force, presence != Presence::Absent);
             if entry.is_in_force {
@@ -139,9 +127,7 @@ impl Changes {
 
     /// Undoes everything that was made here, newest first. What cannot be undone is logged and left.
     pub async fn undo_all(&mut self) {
-        while let Some(entry) = self.entries.pop() {
-            self.undo(entry).await;
-        }
+        self.undo_where(|_| true).await;
     }
 
     /// Every change the daemon depends on, in the order in which they were made.
@@ -149,22 +135,9 @@ impl Changes {
         &self.entries
     }
 
-    pub fn contains(&self, change: &Change) -> bool {
-        self.entries.iter().any(|entry| entry.change == *change)
-    }
-
     /// The commands for every change that is not in force; with [`HostChanges::Make`] usually none.
     pub fn commands(&self) -> Vec<String> {
         self.entries.iter().filter(|entry| !entry.is_in_force).map(|entry| entry.change.command()).collect()
-    }
-
-    /// One line for a log or a status page: "9 host settings in force, 7 of them made here".
-    pub fn summary(&self) -> String {
-        let in_force = self.entries.iter().filter(|entry| entry.is_in_force).count();
-        let ours = self.entries.iter().filter(|entry| entry.is_in_force && entry.is_ours).count();
-        let missing = self.entries.len() - in_force;
-        let missing = if missing > 0 { format!(", {missing} missing") } else { String::new() };
-        format!("{in_force} host settings in force, {ours} of them made here{missing}")
     }
 
     async fn make(&mut self, change: &Change, observed: &Observed) -> Result<(), HostError> {
@@ -178,7 +151,7 @@ impl Changes {
             repaired_at: None,
         };
         // Settings of an absent device cannot be read either; with `Print` the commands are still needed.
-        let presence = match (observed.presence(change), self.mode) {
+        let presence = match (change.presence(observed), self.mode) {
             (Err(_), HostChanges::Print) => Presence::Absent,
             (presence, _) => presence?,
         };
@@ -193,7 +166,7 @@ impl Changes {
             (Presence::Absent, HostChanges::Make) => {
                 entry.is_ours = true;
                 entry.previous = match change.apply(&self.netlink).await {
-                    Err(error @ HostError::Netlink { .. }) if change.is_dispensable() => {
+                    Err(error @ HostError::Netlink { .. }) if change.is_optional() => {
                         tracing::warn!("host: {change} is missing: {error}");
                         entry.is_in_force = false;
                         self.entries.push(entry);
@@ -239,17 +212,36 @@ impl Changes {
         }
     }
 
-    async fn undo(&self, entry: Entry) {
-        if !entry.is_ours {
-            return;
+    /// Undoes what was made here and is unwanted, newest first, and forgets it.
+    async fn undo_where(&mut self, is_unwanted: impl Fn(&Change) -> bool) {
+        let unwanted = self.entries.iter().filter(|entry| entry.is_ours && is_unwanted(&entry.change));
+        let unwanted: Vec<&Change> = unwanted.map(|entry| &entry.change).collect();
+        let now = match Observed::query(&self.netlink, &unwanted).await {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::warn!("host: cannot check the host's settings: {error}");
+                Observed::default()
+            }
+        };
+        for index in (0..self.entries.len()).rev() {
+            if is_unwanted(&self.entries[index].change) {
+                let entry = self.entries.remove(index);
+                let mut newer = self.entries[index..].iter();
+                if entry.is_ours && !newer.any(|newer| newer.change.replaces(&entry.change)) {
+                    self.undo(entry, &now).await;
+                }
+            }
         }
-        let change = &entry.change;
-        match change.undo(&self.netlink, entry.previous).await {
-            Ok(None) => match entry.previous {
+    }
+
+    async fn undo(&self, entry: Entry, now: &Observed) {
+        let Entry { change, previous, .. } = entry;
+        match change.undo(&self.netlink, now, previous).await {
+            Ok(Undone::Removed) => match previous {
                 Some(value) => tracing::info!("host: reset {change} to {value}"),
                 None => tracing::info!("host: removed {change}"),
             },
-            Ok(Some(why)) => tracing::info!("host: left {change}: {why}"),
+            Ok(Undone::Left(why)) => tracing::info!("host: left {change}: {why}"),
             Err(error) if error.is_gone() => tracing::info!("host: {change} was gone already"),
             Err(error) => tracing::warn!("host: could not remove {change}: {error}"),
         }

@@ -19,12 +19,14 @@ use std::collections::BTreeMap;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::announce::{self, ANNOUNCEMENTS};
-use super::changes::{Changes, Device, HostChanges};
+use super::change::{Device, capture_rule};
+use super::changes::{Changes, HostChanges};
 use super::error::HostError;
 use super::follow::{Event, Follower, Notice, TICK};
 use super::netlink::Netlink;
-use super::refusal::{OuterSource, check_way};
-use super::{CAPTURE_TABLE, PROTOCOL, rule};
+use super::netlink::rule;
+use super::refusal::{OuterSource, check_route};
+use super::{CAPTURE_TABLE, PROTOCOL};
 
 pub use settings::{Announce, Capture, CaptureMode};
 
@@ -189,10 +191,10 @@ impl DirectorHost {
     }
 
     /// The source address, device and path MTU that the kernel would use for a real server; refuses real
-    /// servers that cannot work on this host (see [`check_way`]).
+    /// servers that cannot work on this host (see [`check_route`]).
     pub async fn outer_source(&self, rip: IpAddr) -> Result<OuterSource, HostError> {
         let vips: Vec<IpAddr> = self.vips.keys().map(|vip| IpAddr::V4(*vip)).collect();
-        check_way(&self.netlink.way_to(rip).await?, &vips, &self.tun.name)
+        check_route(&self.netlink.route_to(rip).await?, &vips, &self.tun.name)
     }
 
     /// The VIPs and their states.
@@ -200,7 +202,7 @@ impl DirectorHost {
         &self.vips
     }
 
-    /// The ledger: entries for a metric, commands for `--no-host-changes`, a one-line summary.
+    /// The ledger: entries for a metric, commands for `--no-host-changes`.
     pub fn changes(&self) -> &Changes {
         &self.changes
     }
@@ -335,7 +337,8 @@ impl DirectorHost {
         }
         let is_wanted = self.vips.values().any(|state| state.capture == Capture::Rule);
         let rules = self.netlink.rules().await?;
-        let leftover = rule::find(&rules, &interface.name).filter(|rule| rule::has_our_protocol(rule));
+        let leftover =
+            capture_rule::find(&rules, &interface.name).filter(|found| rule::protocol(found) == PROTOCOL);
         if let Some(rule) = leftover.filter(|_| !is_wanted)
             && self.netlink.routes_in(CAPTURE_TABLE).await?.is_empty()
         {

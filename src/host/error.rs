@@ -27,11 +27,6 @@ pub enum HostError {
 }
 
 impl HostError {
-    /// The object exists already (`EEXIST`).
-    pub fn is_already_there(&self) -> bool {
-        matches!(self, HostError::Netlink { errno: Errno::EEXIST, .. })
-    }
-
     /// The object, or the device it was on, no longer exists: there is nothing left to undo.
     pub fn is_gone(&self) -> bool {
         match self {
@@ -107,9 +102,8 @@ mod tests {
     }
 
     #[test]
-    fn exists_and_gone_are_recognised() {
+    fn an_object_that_no_longer_exists_is_gone() {
         let with = |errno| HostError::Netlink { what: String::new(), errno };
-        assert!(with(Errno::EEXIST).is_already_there());
         assert!(with(Errno::ESRCH).is_gone() && !with(Errno::EPERM).is_gone());
     }
 }

@@ -13,7 +13,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt::Write;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use rtnetlink::packet_core::Nla;
 use rtnetlink::packet_route::route::{
@@ -22,13 +22,14 @@ use rtnetlink::packet_route::route::{
 };
 
 use super::PROTOCOL;
-use super::netlink::{Interface, ip_of};
+use super::netlink::{Interface, RouteKey, ip_of, route_key};
 
 /// The known devices by index.
 pub type Interfaces = BTreeMap<u32, Interface>;
 
-/// The key of a route for replacement, unique in a table: destination, prefix length, TOS, priority.
-pub type Key = (Ipv4Addr, u8, u8, u32);
+/// Maximum number of copied routes. A typical server has a few, one with containers some hundred; a host with
+/// more is a router. Copying only a part would be wrong: see above.
+pub const ROUTES_MAX: usize = 1024;
 
 /// One route of the copy.
 #[derive(Debug, Clone)]
@@ -62,8 +63,8 @@ impl Copied {
         Copied { message, table, words }
     }
 
-    pub fn key(&self) -> Key {
-        key(&self.message)
+    pub fn key(&self) -> RouteKey {
+        route_key(&self.message)
     }
 
     /// Whether a dump of the table shows this route.
@@ -101,7 +102,7 @@ pub fn copies(
     let mut by_key = BTreeMap::new();
     for route in main.iter().filter(|route| !route.header.flags.contains(RouteFlags::Dead)) {
         // The kernel uses the first of several routes with the same key.
-        by_key.entry(key(route)).or_insert(route);
+        by_key.entry(route_key(route)).or_insert(route);
     }
     let copy = |route: &RouteMessage| {
         if route.header.kind != RouteType::Unicast {
@@ -123,19 +124,6 @@ pub fn devices(route: &RouteMessage) -> impl Iterator<Item = u32> {
         RouteAttribute::MultiPath(hops) => hops.iter().map(|hop| hop.interface_index).collect(),
         _ => Vec::new(),
     })
-}
-
-pub fn key(route: &RouteMessage) -> Key {
-    let header = &route.header;
-    let mut key = (Ipv4Addr::UNSPECIFIED, header.destination_prefix_length, header.tos, 0);
-    for attribute in &route.attributes {
-        match attribute {
-            RouteAttribute::Destination(RouteAddress::Inet(destination)) => key.0 = *destination,
-            RouteAttribute::Priority(priority) => key.3 = *priority,
-            _ => {}
-        }
-    }
-    key
 }
 
 /// A route in canonical order, without its table and without the state that the kernel reports.
@@ -222,7 +210,7 @@ fn in_table(mut route: RouteMessage, table: u32) -> RouteMessage {
 
 /// A route in the words of `ip route`, as far as a reader needs them.
 fn words(route: &RouteMessage, table: u32, interfaces: &Interfaces) -> String {
-    let (destination, prefix_len, tos, priority) = key(route);
+    let (destination, prefix_len, tos, priority) = route_key(route);
     let mut words = if route.header.kind == RouteType::Throw { "throw ".to_owned() } else { String::new() };
     match prefix_len {
         0 => words.push_str("default"),
@@ -293,6 +281,8 @@ fn write_hop(
 
 #[cfg(test)]
 mod tests {
+    use std::net::Ipv4Addr;
+
     use super::*;
 
     const TABLE: u32 = 7691;

@@ -12,7 +12,7 @@
 //! placed before the first rule after `local` (fib_default_rule_pref()), and of equal preferences the older
 //! comes first.
 //!
-//! The first rule of a network namespace causes a short gap: see [`super::rule`].
+//! The first rule of a network namespace causes a short gap: see [`super::change::capture_rule`].
 //!
 //! A killed daemon leaves the rules and the table. They match packets from a VIP, which disappeared with the
 //! TUN device, and the kernel sends no packet from an address that the host does not have
@@ -24,26 +24,19 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::ops::RangeInclusive;
 
 use nix::errno::Errno;
-use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::RouteMessage;
-use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
-use super::changes::{Change, HostChanges};
+use super::PROTOCOL;
+use super::change::Change;
+use super::change::mss_rule::{MssRule, source};
+use super::changes::HostChanges;
 use super::error::HostError;
 use super::follow::Event;
-use super::mirror::{self, Interfaces};
-use super::netlink::{Netlink, TABLE_MAIN};
-use super::{PROTOCOL, rule};
+use super::mirror::{self, Interfaces, ROUTES_MAX};
+use super::netlink::{Netlink, TABLE_MAIN, rule};
 
 /// The tables, one for each real server daemon on this host. See [`super::CAPTURE_TABLE`].
 pub const MSS_TABLES: RangeInclusive<u32> = 7691..=7698;
-
-/// The last preference before that of main, 32766 (fib_default_rules_init()).
-pub const MSS_PREFERENCE: u32 = 32_765;
-
-/// Maximum number of copied routes. A typical server has a few, one with containers some hundred; a host with
-/// more is a router. Copying only a part would be wrong: see [`super::mirror`].
-pub const ROUTES_MAX: usize = 1024;
 
 /// IEEE 802.3; used while there is no route to a director.
 const PATH_MTU_DEFAULT: u32 = 1500;
@@ -131,7 +124,7 @@ impl MssTable {
         let interfaces = interfaces_of(netlink, &main).await?;
         let routes = mirror::copies(&main, table, self.announced, is_capped, &interfaces);
         let routes = routes.into_iter().map(Change::MssRoute);
-        let rules = vips.iter().map(|vip| Change::MssRule { vip: *vip, table });
+        let rules = vips.iter().map(|vip| Change::MssRule(MssRule { vip: *vip, table }));
         Ok(routes.chain(rules).collect())
     }
 
@@ -143,8 +136,8 @@ impl MssTable {
         };
         let mut path_mtu = None;
         for director in directors {
-            match netlink.way_to(*director).await {
-                Ok(way) => path_mtu = Some(way.path_mtu.min(path_mtu.unwrap_or(u32::MAX))),
+            match netlink.route_to(*director).await {
+                Ok(route) => path_mtu = Some(route.path_mtu.min(path_mtu.unwrap_or(u32::MAX))),
                 Err(error @ HostError::Connection { .. }) => return Err(error),
                 Err(_) => {}
             }
@@ -155,34 +148,6 @@ impl MssTable {
             path_mtu => fitting(path_mtu.unwrap_or(PATH_MTU_DEFAULT)),
         })
     }
-}
-
-/// The rule for a VIP.
-pub(super) fn mss_rule(vip: Ipv4Addr, table: u32) -> RuleMessage {
-    let mut rule = RuleMessage::default();
-    rule.header.family = AddressFamily::Inet;
-    rule.header.action = RuleAction::ToTable;
-    rule.header.src_len = 32;
-    rule.attributes = vec![
-        RuleAttribute::Source(vip.into()),
-        RuleAttribute::Iifname("lo".to_owned()),
-        RuleAttribute::Priority(MSS_PREFERENCE),
-        RuleAttribute::Table(table),
-        RuleAttribute::Protocol(PROTOCOL.into()),
-    ];
-    rule
-}
-
-/// The rule for a VIP among the host's rules.
-pub(super) fn find(rules: &[RuleMessage], vip: Ipv4Addr, table: u32) -> Option<&RuleMessage> {
-    rules.iter().find(|rule| rule::table(rule) == table && source(rule) == Some(vip))
-}
-
-fn source(rule: &RuleMessage) -> Option<Ipv4Addr> {
-    rule.attributes.iter().find_map(|attribute| match attribute {
-        RuleAttribute::Source(IpAddr::V4(address)) if rule.header.src_len == 32 => Some(*address),
-        _ => None,
-    })
 }
 
 async fn interfaces_of(netlink: &Netlink, routes: &[RouteMessage]) -> Result<Interfaces, HostError> {
@@ -209,7 +174,7 @@ async fn sweep(
     let mut in_use = BTreeSet::new();
     for rule in netlink.rules().await?.into_iter().filter(|rule| MSS_TABLES.contains(&rule::table(rule))) {
         let table = rule::table(&rule);
-        match source(&rule).filter(|_| rule::has_our_protocol(&rule)) {
+        match source(&rule).filter(|_| rule::protocol(&rule) == PROTOCOL) {
             Some(vip) if vips.contains(&vip) || !netlink.is_local(vip).await? => {
                 if mode == HostChanges::Make {
                     netlink.delete_rule(rule).await?;

@@ -4,6 +4,7 @@
 //! dumps (NETLINK_GET_STRICT_CHK, Linux 4.20), so a router's full table is not copied here.
 
 mod message;
+pub mod rule;
 mod table;
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,7 +24,7 @@ use tokio::task::JoinHandle;
 
 use super::PROTOCOL;
 use super::error::HostError;
-pub(super) use message::{address_of, interface_of, ip_of, route_of};
+pub(super) use message::{RouteKey, address_of, interface_of, ip_of, route_key, route_of};
 use message::{host_route, proxy_of, route_question};
 
 /// The kernel answers within its system call; this is for an answer that was lost.
@@ -63,7 +64,7 @@ pub struct Interface {
 
 /// How the kernel would route a packet of this host's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub struct WayTo {
+pub struct RouteTo {
     pub destination: IpAddr,
     /// The destination is an address of this host.
     pub is_local: bool,
@@ -87,7 +88,7 @@ pub struct Route {
 
 /// A proxy neighbour entry (`ip neigh show proxy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct Proxy {
+pub struct ProxyEntry {
     pub address: Ipv4Addr,
     pub index: u32,
     pub protocol: u8,
@@ -193,7 +194,7 @@ impl Netlink {
     }
 
     /// How the kernel would route a packet to `destination` (RTM_GETROUTE, as `ip route get`).
-    pub async fn way_to(&self, destination: IpAddr) -> Result<WayTo, HostError> {
+    pub async fn route_to(&self, destination: IpAddr) -> Result<RouteTo, HostError> {
         let what = || format!("find a route to {destination}");
         let reply = self.lookup(destination, RouteFlags::empty()).await?;
         let index = reply.attributes.iter().find_map(|a| match a {
@@ -202,7 +203,7 @@ impl Netlink {
         });
         let index = index.ok_or_else(|| HostError::Netlink { what: what(), errno: Errno::EHOSTUNREACH })?;
         let interface = self.interface_of_index(index).await?;
-        let mut way = WayTo {
+        let mut found = RouteTo {
             destination,
             is_local: reply.header.kind == RouteType::Local,
             source: None,
@@ -212,18 +213,18 @@ impl Netlink {
         };
         for attribute in &reply.attributes {
             match attribute {
-                RouteAttribute::PrefSource(address) => way.source = ip_of(address),
-                RouteAttribute::Gateway(address) => way.gateway = ip_of(address),
+                RouteAttribute::PrefSource(address) => found.source = ip_of(address),
+                RouteAttribute::Gateway(address) => found.gateway = ip_of(address),
                 RouteAttribute::Metrics(metrics) => {
                     let mtu = metrics
                         .iter()
                         .find_map(|m| if let RouteMetric::Mtu(mtu) = m { Some(*mtu) } else { None });
-                    way.path_mtu = mtu.unwrap_or(way.path_mtu).min(way.interface.mtu);
+                    found.path_mtu = mtu.unwrap_or(found.path_mtu).min(found.interface.mtu);
                 }
                 _ => {}
             }
         }
-        Ok(way)
+        Ok(found)
     }
 
     /// Whether the host would accept a packet for `address` as its own, also because of a `local` route
@@ -308,7 +309,7 @@ impl Netlink {
     }
 
     /// The IPv4 proxy neighbours of every interface.
-    pub async fn proxies(&self) -> Result<Vec<Proxy>, HostError> {
+    pub async fn proxies(&self) -> Result<Vec<ProxyEntry>, HostError> {
         let request = self.handle.neighbours().get().proxies().set_address_family(AddressFamily::Inet);
         let found = collected("list proxy neighbours", request.execute()).await?;
         Ok(found.iter().filter_map(proxy_of).collect())

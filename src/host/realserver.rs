@@ -13,12 +13,14 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::changes::{Change, Changes, Device, HostChanges};
+use super::change::address::Address;
+use super::change::sysctl::{Sysctl, Wanted};
+use super::change::{Change, Device};
+use super::changes::{Changes, HostChanges};
 use super::error::HostError;
 use super::follow::{Event, Follower, Notice, TICK};
 use super::mss::{Mss, MssTable};
 use super::netlink::Netlink;
-use super::sysctl::{Sysctl, Wanted};
 
 /// What a real server needs to know about its host.
 #[derive(Debug, Clone)]
@@ -113,36 +115,12 @@ impl RealServerHost {
         self.changes.audit().await;
     }
 
-    /// Binds one more VIP.
-    pub async fn add_vip(&mut self, vip: IpAddr) -> Result<(), HostError> {
-        let vip = ipv4_of(vip)?;
-        if !self.vips.insert(vip) {
-            return Ok(());
-        }
-        let settled = self.settle().await;
-        if settled.is_err() {
-            self.vips.remove(&vip);
-        }
-        settled
-    }
-
-    /// Removes a VIP. A VIP that is not bound is not an error.
-    pub async fn remove_vip(&mut self, vip: IpAddr) -> Result<(), HostError> {
-        self.vips.remove(&ipv4_of(vip)?);
-        self.settle().await
-    }
-
-    /// The source address, device and path MTU of this host's own packets to `destination`.
-    pub async fn way_to(&self, destination: IpAddr) -> Result<super::netlink::WayTo, HostError> {
-        self.netlink.way_to(destination).await
-    }
-
     /// The MSS announced to the VIPs' clients, in bytes; 0 for the host's own.
     pub fn mss(&self) -> u16 {
         self.mss.announced()
     }
 
-    /// The ledger: entries for a metric, commands for `--no-host-changes`, a one-line summary.
+    /// The ledger: entries for a metric, commands for `--no-host-changes`.
     pub fn changes(&self) -> &Changes {
         &self.changes
     }
@@ -150,7 +128,7 @@ impl RealServerHost {
     /// Undoes everything, newest first.
     pub async fn stop(mut self) {
         // Removes rules before the routes of their table, even if some routes are newer.
-        self.settled.retain(|change| !matches!(change, Change::MssRule { .. }));
+        self.settled.retain(|change| !matches!(change, Change::MssRule(_)));
         if let Err(error) = self.changes.settle(&self.settled).await {
             tracing::warn!("host: {error}");
         }
@@ -179,7 +157,7 @@ fn wanted(tun: &Device, vips: &BTreeSet<Ipv4Addr>) -> Vec<Change> {
         // A decapsulated packet ends here and must never be forwarded (CVE-2020-10136).
         Sysctl::of_interface(&tun.name, "forwarding", Wanted::Exactly(0)),
     ];
-    let addresses = vips.iter().map(|vip| Change::Address { address: *vip, device: tun.clone() });
+    let addresses = vips.iter().map(|vip| Change::from(Address { address: *vip, device: tun.clone() }));
     sysctls.into_iter().map(Change::Sysctl).chain(addresses).collect()
 }
 

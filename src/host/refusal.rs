@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use super::error::HostError;
-use super::netlink::WayTo;
+use super::netlink::RouteTo;
 
 /// How encapsulated packets for a real server leave this host, by the kernel's present routes.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -20,16 +20,16 @@ pub struct OuterSource {
 ///
 /// Refuses a RIP that is a VIP or an address of this host, and a route through the director's own capture; in
 /// each case the packet would come back here.
-pub fn check_way(way: &WayTo, vips: &[IpAddr], tun: &str) -> Result<OuterSource, HostError> {
-    let rip = way.destination;
-    let device = &way.interface.name;
+pub fn check_route(route: &RouteTo, vips: &[IpAddr], tun: &str) -> Result<OuterSource, HostError> {
+    let rip = route.destination;
+    let device = &route.interface.name;
     let refused = |why: String| Err(HostError::Refused(why));
     if vips.contains(&rip) {
         return refused(format!(
             "real server {rip} is itself a VIP; use the real server's own address as rip"
         ));
     }
-    if way.is_local {
+    if route.is_local {
         return refused(format!(
             "real server {rip} is an address of this host; a director cannot be a real server: use another host's address"
         ));
@@ -39,16 +39,16 @@ pub fn check_way(way: &WayTo, vips: &[IpAddr], tun: &str) -> Result<OuterSource,
             "the route to real server {rip} leads through {tun}, back into the director; add a route through another interface (`ip route get {rip}`)"
         ));
     }
-    if let Some(gateway) = way.gateway.filter(|gateway| vips.contains(gateway)) {
+    if let Some(gateway) = route.gateway.filter(|gateway| vips.contains(gateway)) {
         return refused(format!(
             "the route to real server {rip} goes through {gateway}, which is a VIP captured here; choose another gateway"
         ));
     }
-    match way.source {
+    match route.source {
         Some(address) if vips.contains(&address) => refused(format!(
             "packets to real server {rip} would leave with the VIP {address} as their source; set outer_source or add another address to {device}"
         )),
-        Some(address) => Ok(OuterSource { address, interface: device.clone(), path_mtu: way.path_mtu }),
+        Some(address) => Ok(OuterSource { address, interface: device.clone(), path_mtu: route.path_mtu }),
         None => refused(format!(
             "the kernel has no source address for real server {rip}; set outer_source or add an address to {device}"
         )),
@@ -60,9 +60,9 @@ mod tests {
     use super::super::netlink::Interface;
     use super::*;
 
-    fn way() -> WayTo {
+    fn route() -> RouteTo {
         let interface = Interface { name: "eth0".into(), index: 2, mtu: 1500, mac: None, is_up: true };
-        WayTo {
+        RouteTo {
             destination: "172.25.3.2".parse().unwrap(),
             is_local: false,
             source: Some("172.25.3.1".parse().unwrap()),
@@ -72,31 +72,34 @@ mod tests {
         }
     }
 
-    fn judge(way: &WayTo) -> Result<OuterSource, String> {
-        check_way(way, &["172.25.3.100".parse().unwrap()], "lvsd0").map_err(|error| error.to_string())
+    fn judge(route: &RouteTo) -> Result<OuterSource, String> {
+        check_route(route, &["172.25.3.100".parse().unwrap()], "lvsd0").map_err(|error| error.to_string())
     }
 
     #[test]
-    fn an_ordinary_way_gives_source_and_path_mtu() {
+    fn an_ordinary_route_gives_source_and_path_mtu() {
         let expected =
             OuterSource { address: "172.25.3.1".parse().unwrap(), interface: "eth0".into(), path_mtu: 1400 };
-        assert_eq!(judge(&way()), Ok(expected));
+        assert_eq!(judge(&route()), Ok(expected));
     }
 
     #[test]
-    fn ways_that_lead_back_are_refused_with_the_reason() {
-        let mut on_tun = way();
+    fn routes_that_lead_back_are_refused_with_the_reason() {
+        let mut on_tun = route();
         on_tun.interface.name = "lvsd0".into();
         let cases = [
-            (WayTo { destination: "172.25.3.100".parse().unwrap(), ..way() }, "is itself a VIP"),
-            (WayTo { is_local: true, ..way() }, "is an address of this host"),
+            (RouteTo { destination: "172.25.3.100".parse().unwrap(), ..route() }, "is itself a VIP"),
+            (RouteTo { is_local: true, ..route() }, "is an address of this host"),
             (on_tun, "leads through lvsd0"),
-            (WayTo { gateway: "172.25.3.100".parse().ok(), ..way() }, "goes through 172.25.3.100"),
-            (WayTo { source: "172.25.3.100".parse().ok(), ..way() }, "the VIP 172.25.3.100 as their source"),
-            (WayTo { source: None, ..way() }, "no source address"),
+            (RouteTo { gateway: "172.25.3.100".parse().ok(), ..route() }, "goes through 172.25.3.100"),
+            (
+                RouteTo { source: "172.25.3.100".parse().ok(), ..route() },
+                "the VIP 172.25.3.100 as their source",
+            ),
+            (RouteTo { source: None, ..route() }, "no source address"),
         ];
-        for (way, words) in cases {
-            let message = judge(&way).unwrap_err();
+        for (route, words) in cases {
+            let message = judge(&route).unwrap_err();
             assert!(message.contains(words), "{message}");
         }
     }

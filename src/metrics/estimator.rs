@@ -1,7 +1,7 @@
 //! Rates as the kernel estimates them (net/netfilter/ipvs/ip_vs_est.c): every 2 s the average moves a quarter
 //! of the way to the newest rate.
 
-use super::ledger::Totals;
+use super::totals::Totals;
 
 /// Time between two [`Estimator::tick`]s.
 pub const PERIOD: std::time::Duration = std::time::Duration::from_secs(2);

@@ -8,8 +8,9 @@ use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::counters::{DirectorCounters, PathCounters, RealserverCounters};
-use super::ledger::{Ledger, Totals};
+use super::ledger::Ledger;
 use super::names::{self, Kind, NAMES};
+use super::totals::Totals;
 use crate::director::cluster::{Cluster, VirtualService};
 use crate::director::path::errors::{Kind as PathErrorKind, Outcome};
 use crate::director::real_server::RealServer;

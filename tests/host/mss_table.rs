@@ -2,8 +2,10 @@
 
 use std::net::Ipv4Addr;
 
-use lvs_tund::host::mss::{MSS_PREFERENCE, ROUTES_MAX};
-use lvs_tund::host::{Mss, RealServerHost};
+use lvs_tund::host::change::address::Address;
+use lvs_tund::host::change::mss_rule::MSS_PREFERENCE;
+use lvs_tund::host::mirror::{Interfaces, ROUTES_MAX, copies};
+use lvs_tund::host::{Change, Changes, Device, HostChanges, Mss, Netlink, RealServerHost};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteNextHop};
 use rtnetlink::packet_route::rule::RuleAction;
 use rtnetlink::{LinkVeth, RouteMessageBuilder};
@@ -41,6 +43,27 @@ fn rules_of_others_go_first() {
         theirs().execute().await.unwrap();
         assert_eq!(way(&bed, Some(VIP), FAR_CLIENT).await, first);
         host.stop().await;
+    });
+}
+
+#[test]
+fn a_route_of_a_settlement_that_failed_does_not_stay_behind() {
+    in_namespace(async || {
+        let _bed = Bed::new().await;
+        let copy_with = |mss| {
+            let copied = copies(&[default_by(CLIENT)], COPY, mss, false, &Interfaces::new()).remove(0);
+            Change::from(copied)
+        };
+        let mut changes = Changes::new(Netlink::open().unwrap(), HostChanges::Make);
+        changes.settle(&[copy_with(1400)]).await.unwrap();
+        let device = Device { name: "gone0".into(), index: 9_999 };
+        let impossible = Address { address: VIP, device }.into();
+        changes.settle(&[copy_with(1300), impossible]).await.unwrap_err();
+        assert_eq!(copied(COPY).await.len(), 1);
+
+        changes.settle(&[copy_with(1400)]).await.unwrap();
+        changes.undo_all().await;
+        assert_eq!(copied(COPY).await, []);
     });
 }
 

@@ -6,9 +6,12 @@ use std::net::Ipv4Addr;
 
 use super::VipState;
 use crate::host::CAPTURE_TABLE;
-use crate::host::changes::{Change, Device};
+use crate::host::change::capture_rule::CaptureRule;
+use crate::host::change::proxy::Proxy;
+use crate::host::change::route::Route;
+use crate::host::change::sysctl::{Sysctl, Wanted};
+use crate::host::change::{Change, Device};
 use crate::host::netlink::TABLE_MAIN;
-use crate::host::sysctl::{Sysctl, Wanted};
 
 /// The configured way to capture VIPs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -95,17 +98,17 @@ pub fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr, VipSta
     .map(Change::Sysctl)
     .into();
     for (vip, _) in vips.iter().filter(|(_, state)| state.is_answered) {
-        wanted.push(Change::Proxy { address: *vip, device: interface.clone() });
+        wanted.push(Proxy { address: *vip, device: interface.clone() }.into());
     }
     if vips.values().any(|state| state.capture == Capture::Rule) {
-        wanted.push(Change::CaptureRule { interface: name.clone() });
+        wanted.push(CaptureRule { interface: name.clone() }.into());
     }
     for (vip, state) in vips {
         let table = match state.capture {
             Capture::Route => TABLE_MAIN,
             Capture::Rule => CAPTURE_TABLE,
         };
-        wanted.push(Change::Route { destination: *vip, table, device: tun.clone() });
+        wanted.push(Route { destination: *vip, table, device: tun.clone() }.into());
     }
     wanted
 }

@@ -8,7 +8,7 @@ use rtnetlink::packet_route::link::{LinkAttribute, LinkFlags, LinkMessage};
 use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{RouteAddress, RouteAttribute, RouteMessage, RouteScope, RouteType};
 
-use super::{Interface, Proxy, Route};
+use super::{Interface, ProxyEntry, Route};
 use crate::host::PROTOCOL;
 
 /// An empty IPv4 query: the kernel's strict check requires every unused header field to be zero.
@@ -84,7 +84,7 @@ pub(in crate::host) fn route_of(message: &RouteMessage) -> Option<Route> {
     (message.header.address_family == AddressFamily::Inet).then_some(route)
 }
 
-pub(in crate::host) fn proxy_of(message: &NeighbourMessage) -> Option<Proxy> {
+pub(in crate::host) fn proxy_of(message: &NeighbourMessage) -> Option<ProxyEntry> {
     let address = message.attributes.iter().find_map(|a| match a {
         NeighbourAttribute::Destination(NeighbourAddress::Inet(address)) => Some(*address),
         _ => None,
@@ -93,7 +93,7 @@ pub(in crate::host) fn proxy_of(message: &NeighbourMessage) -> Option<Proxy> {
         NeighbourAttribute::Protocol(protocol) => Some(u8::from(*protocol)),
         _ => None,
     });
-    Some(Proxy { address, index: message.header.ifindex, protocol: protocol.unwrap_or(0) })
+    Some(ProxyEntry { address, index: message.header.ifindex, protocol: protocol.unwrap_or(0) })
 }
 
 pub(in crate::host) fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
@@ -102,4 +102,21 @@ pub(in crate::host) fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
         RouteAddress::Inet6(address) => Some((*address).into()),
         _ => None,
     }
+}
+
+/// Destination, prefix length, TOS and priority: unique in a table.
+pub type RouteKey = (Ipv4Addr, u8, u8, u32);
+
+/// What a route is found and replaced by.
+pub fn route_key(route: &RouteMessage) -> RouteKey {
+    let header = &route.header;
+    let mut key = (Ipv4Addr::UNSPECIFIED, header.destination_prefix_length, header.tos, 0);
+    for attribute in &route.attributes {
+        match attribute {
+            RouteAttribute::Destination(RouteAddress::Inet(destination)) => key.0 = *destination,
+            RouteAttribute::Priority(priority) => key.3 = *priority,
+            _ => {}
+        }
+    }
+    key
 }

@@ -5,7 +5,7 @@ use std::net::Ipv4Addr;
 use futures_util::TryStreamExt;
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMessage};
 
-use super::{Interface, Netlink, answered, existing, route_question};
+use super::{Interface, Netlink, answered, existing, route_key, route_question};
 use crate::host::error::HostError;
 
 impl Netlink {
@@ -57,7 +57,7 @@ impl Netlink {
 }
 
 fn name_of(route: &RouteMessage) -> String {
-    let (destination, prefix_len, _, _) = crate::host::mirror::key(route);
+    let (destination, prefix_len, _, _) = route_key(route);
     let table =
         route.attributes.iter().find_map(|a| if let RouteAttribute::Table(t) = a { Some(*t) } else { None });
     let table = table.map_or_else(|| route.header.table.to_string(), |table| table.to_string());

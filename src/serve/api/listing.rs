@@ -10,7 +10,8 @@ use crate::control::model::{
 use crate::control::state::{AdminState, effective_weight};
 use crate::director::cluster::{self, PATH_MTU_DEFAULT, RealServerConfig};
 use crate::director::real_server::{self, Live};
-use crate::metrics::ledger::{Reading, Totals};
+use crate::metrics::ledger::Reading;
+use crate::metrics::totals::Totals;
 use crate::serve::interface::{Published, RunningDirector};
 use crate::time::Moment;
 

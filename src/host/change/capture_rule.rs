@@ -21,11 +21,66 @@
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
-use super::error::HostError;
-use super::{CAPTURE_TABLE, PROTOCOL};
+use super::{CAPTURE_TABLE, Kind, Observed, PROTOCOL, Presence, Undone};
+use crate::host::error::HostError;
+use crate::host::netlink::Netlink;
+use crate::host::netlink::rule::{preference, protocol, table};
 
 /// `rtnetlink.h` RT_TABLE_LOCAL.
 const TABLE_LOCAL: u32 = 255;
+
+/// Packets that arrive on the interface are looked up in [`CAPTURE_TABLE`] before `local`.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct CaptureRule {
+    pub interface: String,
+}
+
+impl Kind for CaptureRule {
+    async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
+        observed.ask_rules(netlink).await
+    }
+
+    fn presence(&self, observed: &Observed) -> Result<Presence, HostError> {
+        let rules = observed.rules();
+        let found = find(rules, &self.interface).filter(|_| is_ahead_of_local(rules, &self.interface));
+        Ok(found.map_or(Presence::Absent, |rule| Presence::by_protocol(protocol(rule))))
+    }
+
+    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
+        for step in plan(&netlink.rules().await?, &self.interface)? {
+            match step {
+                Step::Add(rule) => netlink.add_rule(rule).await?,
+                Step::Delete(rule) => netlink.delete_rule(rule).await?,
+            }
+        }
+        Ok(None)
+    }
+
+    /// Routes of this daemon have left the table already; those that remain are another's.
+    async fn undo(&self, netlink: &Netlink, _: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
+        if !netlink.routes_in(CAPTURE_TABLE).await?.is_empty() {
+            return Ok(Undone::Left(format!("table {CAPTURE_TABLE} contains routes of another daemon")));
+        }
+        match find(&netlink.rules().await?, &self.interface) {
+            Some(rule) if protocol(rule) != PROTOCOL => return Ok(Undone::replaced()),
+            Some(rule) => netlink.delete_rule(rule.clone()).await?,
+            None => {}
+        }
+        Ok(Undone::Removed)
+    }
+
+    fn describe(&self) -> String {
+        format!("rule iif {} lookup {CAPTURE_TABLE} ahead of local", self.interface)
+    }
+
+    fn command(&self) -> String {
+        format!(
+            "ip rule add pref 0 iif {} lookup {CAPTURE_TABLE} && \
+             ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
+            self.interface
+        )
+    }
+}
 
 /// One netlink request on the way to the wanted order.
 #[derive(Debug, Clone, PartialEq, Eq)]
@@ -112,20 +167,6 @@ pub fn find<'a>(rules: &'a [RuleMessage], interface: &str) -> Option<&'a RuleMes
     rules.iter().find(|rule| is_capture_rule(rule, interface))
 }
 
-/// Whether a daemon of this program made `rule`.
-pub fn has_our_protocol(rule: &RuleMessage) -> bool {
-    rule.attributes.iter().any(|a| matches!(a, RuleAttribute::Protocol(p) if u8::from(*p) == PROTOCOL))
-}
-
-fn preference(rule: &RuleMessage) -> u32 {
-    let found = rule.attributes.iter().find_map(|a| match a {
-        RuleAttribute::Priority(preference) => Some(*preference),
-        _ => None,
-    });
-    // The kernel omits the attribute for preference 0 (fib_nl_fill_rule()).
-    found.unwrap_or(0)
-}
-
 /// A rule with an explicit preference: the kernel's dump omits 0, and for a rule added without one the kernel
 /// chooses a preference (fib_default_rule_pref()).
 fn with_preference(rule: &RuleMessage) -> RuleMessage {
@@ -134,15 +175,6 @@ fn with_preference(rule: &RuleMessage) -> RuleMessage {
         rule.attributes.push(RuleAttribute::Priority(0));
     }
     rule
-}
-
-/// The table a rule points to.
-pub fn table(rule: &RuleMessage) -> u32 {
-    let wide = rule.attributes.iter().find_map(|a| match a {
-        RuleAttribute::Table(table) => Some(*table),
-        _ => None,
-    });
-    wide.unwrap_or(u32::from(rule.header.table))
 }
 
 fn is_plain_local(rule: &RuleMessage) -> bool {

@@ -8,7 +8,9 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use super::error::HostError;
+use super::{Kind, Observed, Presence, Undone};
+use crate::host::error::HostError;
+use crate::host::netlink::Netlink;
 
 /// The required value of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -77,6 +79,35 @@ impl Sysctl {
                 }
             })
             .collect()
+    }
+}
+
+impl Kind for Sysctl {
+    fn presence(&self, _: &Observed) -> Result<Presence, HostError> {
+        Ok(if self.is_satisfied()? { Presence::Foreign } else { Presence::Absent })
+    }
+
+    async fn apply(&self, _: &Netlink) -> Result<Option<i64>, HostError> {
+        self.set().map(Some)
+    }
+
+    /// Another program's value stays.
+    async fn undo(&self, _: &Netlink, _: &Observed, previous: Option<i64>) -> Result<Undone, HostError> {
+        let found = read(&self.key)?;
+        let Some(previous) = previous else { return Ok(Undone::Removed) };
+        if found != self.value() {
+            return Ok(Undone::Left(format!("its value is now {found}, set by another program")));
+        }
+        write(&self.key, previous)?;
+        Ok(Undone::Removed)
+    }
+
+    fn describe(&self) -> String {
+        format!("sysctl {}={}", self.name(), self.value())
+    }
+
+    fn command(&self) -> String {
+        format!("sysctl -w {}={}", self.name(), self.value())
     }
 }
 

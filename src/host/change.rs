@@ -1,0 +1,245 @@
+//! What a daemon may change on its host: one file per kind, one row in the table.
+//!
+//! A kind knows how to find out whether its change is in force, how to make it and how to undo it, and the
+//! command that makes it by hand. The ledger [`super::Changes`] knows no kind.
+
+pub mod address;
+pub mod capture_rule;
+pub mod mss_route;
+pub mod mss_rule;
+pub mod observed;
+pub mod proxy;
+pub mod route;
+pub mod sysctl;
+
+use std::fmt;
+
+use address::Address;
+use capture_rule::CaptureRule;
+use mss_rule::MssRule;
+pub use observed::Observed;
+use proxy::Proxy;
+use route::Route;
+use sysctl::Sysctl;
+
+use super::error::HostError;
+use super::mirror::Copied;
+use super::netlink::{Interface, Netlink};
+use super::{CAPTURE_TABLE, PROTOCOL};
+
+/// A network device, by name and kernel index.
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Device {
+    pub name: String,
+    /// 0 if the device does not exist (only with `--no-host-changes`).
+    pub index: u32,
+}
+
+impl From<&Interface> for Device {
+    fn from(interface: &Interface) -> Device {
+        Device { name: interface.name.clone(), index: interface.index }
+    }
+}
+
+/// Whether a change is in force, and who made it.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub enum Presence {
+    Absent,
+    /// It carries this program's protocol number: a killed predecessor made it.
+    Ours,
+    Foreign,
+}
+
+impl Presence {
+    /// An object of the kernel that carries a protocol number.
+    pub fn by_protocol(protocol: u8) -> Presence {
+        if protocol == PROTOCOL { Presence::Ours } else { Presence::Foreign }
+    }
+}
+
+/// The result of an undo.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub enum Undone {
+    Removed,
+    /// The change stays, for this reason.
+    Left(String),
+}
+
+impl Undone {
+    fn replaced() -> Undone {
+        Undone::Left("another program has made it its own".to_owned())
+    }
+}
+
+/// A kind of change.
+pub(super) trait Kind: Sized {
+    /// Asks the kernel for what [`Kind::presence`] needs, unless it was asked already.
+    async fn observe(&self, _: &Netlink, _: &mut Observed) -> Result<(), HostError> {
+        Ok(())
+    }
+
+    /// Whether the change is in force.
+    fn presence(&self, observed: &Observed) -> Result<Presence, HostError>;
+
+    /// Makes the change. A value that it replaces is returned, for [`Kind::undo`].
+    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError>;
+
+    /// Undoes the change. `now` is the host as it was just before: what another program has made of the
+    /// change in the meantime is left alone.
+    async fn undo(
+        &self,
+        netlink: &Netlink,
+        now: &Observed,
+        previous: Option<i64>,
+    ) -> Result<Undone, HostError>;
+
+    /// The change in a log line.
+    fn describe(&self) -> String;
+
+    /// The same change as a command line for a root shell.
+    fn command(&self) -> String;
+
+    /// Whether making this change has undone `other`.
+    fn replaces(&self, _: &Self) -> bool {
+        false
+    }
+
+    /// The host works without it: if it cannot be made, it is reported as missing and tried again.
+    fn is_optional(&self) -> bool {
+        false
+    }
+}
+
+macro_rules! kinds {
+    ($($module:ident: $(#[$meta:meta])* $name:ident($type:ty),)*) => {
+        /// A change on the host that a daemon depends on.
+        #[derive(Debug, Clone, PartialEq, Eq, Hash)]
+        pub enum Change {
+            $($(#[$meta])* $name($type),)*
+        }
+
+        /// The kinds of changes.
+        pub const KINDS: &[&str] = &[$(stringify!($module)),*];
+
+        $(impl From<$type> for Change {
+            fn from(change: $type) -> Change {
+                Change::$name(change)
+            }
+        })*
+
+        impl Change {
+            pub(super) async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
+                match self {
+                    $(Change::$name(change) => change.observe(netlink, observed).await,)*
+                }
+            }
+
+            pub(super) fn presence(&self, observed: &Observed) -> Result<Presence, HostError> {
+                match self {
+                    $(Change::$name(change) => change.presence(observed),)*
+                }
+            }
+
+            pub(super) async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
+                match self {
+                    $(Change::$name(change) => change.apply(netlink).await,)*
+                }
+            }
+
+            pub(super) async fn undo(
+                &self,
+                netlink: &Netlink,
+                now: &Observed,
+                previous: Option<i64>,
+            ) -> Result<Undone, HostError> {
+                match self {
+                    $(Change::$name(change) => change.undo(netlink, now, previous).await,)*
+                }
+            }
+
+            pub(super) fn replaces(&self, other: &Change) -> bool {
+                match (self, other) {
+                    $((Change::$name(this), Change::$name(other)) => this.replaces(other),)*
+                    _ => false,
+                }
+            }
+
+            pub(super) fn is_optional(&self) -> bool {
+                match self {
+                    $(Change::$name(change) => change.is_optional(),)*
+                }
+            }
+
+            /// The same change as a command line for a root shell.
+            pub fn command(&self) -> String {
+                match self {
+                    $(Change::$name(change) => change.command(),)*
+                }
+            }
+        }
+
+        impl fmt::Display for Change {
+            fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+                match self {
+                    $(Change::$name(change) => f.write_str(&change.describe()),)*
+                }
+            }
+        }
+    };
+}
+
+kinds! {
+    address: Address(Address),
+    capture_rule: CaptureRule(CaptureRule),
+    mss_route: MssRoute(Copied),
+    mss_rule: MssRule(MssRule),
+    proxy: Proxy(Proxy),
+    route: Route(Route),
+    sysctl: Sysctl(Sysctl),
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::super::netlink::TABLE_MAIN;
+    use super::sysctl::Wanted;
+    use super::*;
+
+    #[test]
+    fn every_change_can_be_made_by_hand() {
+        let vip = Ipv4Addr::new(172, 25, 3, 100);
+        let tun = Device { name: "lvsd0".into(), index: 7 };
+        let eth0 = Device { name: "eth0".into(), index: 2 };
+        let cases: [(Change, &str); 7] = [
+            (
+                Sysctl::of_interface("eth0", "forwarding", Wanted::Exactly(1)).into(),
+                "sysctl -w net.ipv4.conf.eth0.forwarding=1",
+            ),
+            (
+                Address { address: vip, device: tun.clone() }.into(),
+                "ip address add 172.25.3.100/32 dev lvsd0",
+            ),
+            (
+                Route { destination: vip, table: TABLE_MAIN, device: tun.clone() }.into(),
+                "ip route add 172.25.3.100/32 dev lvsd0 scope link",
+            ),
+            (
+                Route { destination: vip, table: CAPTURE_TABLE, device: tun }.into(),
+                "ip route add 172.25.3.100/32 dev lvsd0 scope link table 7690",
+            ),
+            (
+                CaptureRule { interface: "eth0".into() }.into(),
+                "ip rule add pref 0 iif eth0 lookup 7690 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
+            ),
+            (
+                MssRule { vip, table: 7691 }.into(),
+                "ip rule add pref 32765 from 172.25.3.100 iif lo lookup 7691",
+            ),
+            (Proxy { address: vip, device: eth0 }.into(), "ip neigh add proxy 172.25.3.100 dev eth0"),
+        ];
+        for (change, command) in cases {
+            assert_eq!(change.command(), command);
+        }
+    }
+}

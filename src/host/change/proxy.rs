@@ -1,0 +1,47 @@
+//! A proxy neighbour: the host answers ARP for `address` on the device.
+
+use std::net::Ipv4Addr;
+
+use super::{Device, Kind, Observed, Presence, Undone};
+use crate::host::error::HostError;
+use crate::host::netlink::Netlink;
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Proxy {
+    pub address: Ipv4Addr,
+    pub device: Device,
+}
+
+impl Kind for Proxy {
+    async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
+        observed.ask_proxies(netlink).await
+    }
+
+    fn presence(&self, observed: &Observed) -> Result<Presence, HostError> {
+        let mut proxies = observed.proxies().iter();
+        let found = proxies.find(|proxy| (proxy.address, proxy.index) == (self.address, self.device.index));
+        Ok(found.map_or(Presence::Absent, |proxy| Presence::by_protocol(proxy.protocol)))
+    }
+
+    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
+        netlink.add_proxy(self.address, self.device.index).await?;
+        Ok(None)
+    }
+
+    /// The kernel deletes a proxy neighbour whoever added it (pneigh_delete()).
+    async fn undo(&self, netlink: &Netlink, now: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
+        if self.presence(now)? == Presence::Foreign {
+            return Ok(Undone::replaced());
+        }
+        netlink.delete_proxy(self.address, self.device.index).await?;
+        Ok(Undone::Removed)
+    }
+
+    fn describe(&self) -> String {
+        format!("proxy neighbour {} dev {}", self.address, self.device.name)
+    }
+
+    fn command(&self) -> String {
+        format!("ip neigh add proxy {} dev {}", self.address, self.device.name)
+    }
+}

@@ -1,0 +1,55 @@
+//! A route for a captured VIP: `destination`/32 through the device, scope link.
+
+use std::net::Ipv4Addr;
+
+use super::{Device, Kind, Observed, Presence, Undone};
+use crate::host::error::HostError;
+use crate::host::netlink::{Netlink, TABLE_MAIN};
+
+#[derive(Debug, Clone, PartialEq, Eq, Hash)]
+pub struct Route {
+    pub destination: Ipv4Addr,
+    pub table: u32,
+    pub device: Device,
+}
+
+impl Route {
+    fn in_table(&self) -> String {
+        if self.table == TABLE_MAIN { String::new() } else { format!(" table {}", self.table) }
+    }
+}
+
+impl Kind for Route {
+    async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
+        observed.ask_routes(netlink, self.device.index).await
+    }
+
+    fn presence(&self, observed: &Observed) -> Result<Presence, HostError> {
+        let found = observed.routes(self.device.index).iter().find(|route| {
+            (route.destination, route.prefix_len, route.table) == (self.destination, 32, self.table)
+        });
+        Ok(found.map_or(Presence::Absent, |route| Presence::by_protocol(route.protocol)))
+    }
+
+    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
+        netlink.add_route(self.destination, self.table, self.device.index).await?;
+        Ok(None)
+    }
+
+    async fn undo(&self, netlink: &Netlink, now: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
+        if self.presence(now)? == Presence::Foreign {
+            return Ok(Undone::replaced());
+        }
+        netlink.delete_route(self.destination, self.table, self.device.index).await?;
+        Ok(Undone::Removed)
+    }
+
+    fn describe(&self) -> String {
+        format!("route {}/32 dev {}{}", self.destination, self.device.name, self.in_table())
+    }
+
+    fn command(&self) -> String {
+        let (destination, device) = (self.destination, &self.device.name);
+        format!("ip route add {destination}/32 dev {device} scope link{}", self.in_table())
+    }
+}

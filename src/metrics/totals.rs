@@ -1,0 +1,36 @@
+//! The three numbers that listings show of a virtual service or a real server.
+
+/// Connections, packets and bytes; or as many per second.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Totals {
+    pub connections: u64,
+    pub packets: u64,
+    pub bytes: u64,
+}
+
+impl Totals {
+    pub fn since(&self, earlier: &Totals) -> Totals {
+        Totals {
+            connections: self.connections.wrapping_sub(earlier.connections),
+            packets: self.packets.wrapping_sub(earlier.packets),
+            bytes: self.bytes.wrapping_sub(earlier.bytes),
+        }
+    }
+
+    pub fn plus(&self, other: &Totals) -> Totals {
+        Totals {
+            connections: self.connections + other.connections,
+            packets: self.packets + other.packets,
+            bytes: self.bytes + other.bytes,
+        }
+    }
+
+    #[cfg(test)]
+    pub(crate) fn times(&self, factor: u64) -> Totals {
+        Totals {
+            connections: self.connections * factor,
+            packets: self.packets * factor,
+            bytes: self.bytes * factor,
+        }
+    }
+}
