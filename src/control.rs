@@ -5,6 +5,7 @@
 //! is configured, [`client`] asks a running director, [`ipvsadm`] is the command line of that name.
 //! Nothing here touches packets.
 
+pub mod change_summary;
 pub mod client;
 pub mod error;
 pub mod ipvsadm;

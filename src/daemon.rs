@@ -4,18 +4,21 @@
 mod clock;
 mod control;
 mod director;
+mod host_view;
 mod logging;
+mod own_metrics;
 mod path_errors;
-mod process;
+mod random;
 mod realserver;
-mod view;
+mod runtime;
+mod signals;
 mod worker;
 
-use std::io;
+use std::io::{self, Write};
 
 use crate::datapath::tun::TunError;
 use crate::failure::Failure;
-use crate::host::{HostChanges, HostError};
+use crate::host::{Changes, HostChanges, HostError};
 
 pub use control::{ConfigFile, ReadPlan};
 pub use director::run as run_director;
@@ -31,6 +34,16 @@ pub struct Options {
 }
 
 impl Options {
+    /// Prints the commands that the host needs, if the daemon does not change it.
+    fn print_commands(self, changes: &Changes) {
+        if !self.changes_host {
+            for command in changes.commands() {
+                // `println!` would panic if nobody reads the output.
+                let _ = writeln!(io::stdout(), "{command}");
+            }
+        }
+    }
+
     fn host_changes(self) -> HostChanges {
         if self.changes_host { HostChanges::Make } else { HostChanges::Print }
     }

@@ -1,4 +1,4 @@
-//! Packets in and out of the program, in batches: one file per datapath, one row in [`DATAPATHS`].
+//! Packets in and out of the program, in batches: one file per datapath.
 //!
 //! The only room with `unsafe`. It reads lengths and virtio headers and does not look at the packets
 //! themselves.
@@ -53,16 +53,6 @@ pub trait Transmit {
         on_failure: &mut dyn FnMut(usize, io::Error),
     );
 }
-
-/// A member of the family.
-pub struct Row {
-    pub name: &'static str,
-    pub can_capture: bool,
-    pub can_transmit: bool,
-    pub summary: &'static str,
-}
-
-pub const DATAPATHS: &[Row] = &[memory::ROW, pcap::ROW, raw_socket::ROW, tun::ROW];
 
 /// A batch of frames, each large enough for the largest packet. Their buffers are offset by an odd number of
 /// cache lines, so that the headers do not all fall into the same cache set.

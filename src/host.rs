@@ -10,6 +10,7 @@
 //! (rules, copied routes, proxy neighbours) carries [`PROTOCOL`], so that the next start finds it and adopts
 //! or removes it. Sysctls keep their values when a daemon is killed.
 
+pub mod addresses;
 pub mod announce;
 pub mod change;
 pub mod changes;
@@ -22,6 +23,7 @@ pub mod netlink;
 pub mod realserver;
 pub mod refusal;
 
+pub use addresses::own_addresses;
 pub use change::{Change, Device};
 pub use changes::{Changes, HostChanges};
 pub use director::{Announce, CaptureMode, DirectorHost, DirectorHostOptions};

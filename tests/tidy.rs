@@ -4,7 +4,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use lvs_tund::datapath::DATAPATHS;
 use lvs_tund::director::scheduler::SCHEDULERS;
 use lvs_tund::encapsulation::ENCAPSULATIONS;
 use lvs_tund::host::change::KINDS;
@@ -415,7 +414,6 @@ fn every_member_of_a_family_has_its_file_and_its_row() {
         names(ENCAPSULATIONS.iter().map(|row| row.name).collect())
     );
     assert_eq!(files_of("src/host/change", &["observed"]), names(KINDS.to_vec()));
-    assert_eq!(files_of("src/datapath", &[]), names(DATAPATHS.iter().map(|row| row.name).collect()));
 }
 
 /// A stranger has the RFCs, the kernel and this repository, and nothing else.

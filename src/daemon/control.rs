@@ -13,7 +13,6 @@
 mod reload;
 pub mod shared;
 mod tend;
-mod told;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,10 +22,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::view;
+use super::host_view;
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
 use crate::config::{ConfigError, Source};
+use crate::control::change_summary::{differences, summary, word};
 use crate::control::model::{Change, Changed, Event, Happened};
 use crate::control::operation::{Applied, Running, Zeroed, apply};
 use crate::control::{Code, ControlError};
@@ -36,7 +36,6 @@ use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 
 pub use shared::Shared;
-use told::{differences, summary, word};
 
 /// Ticks of the host (2 s each) between two queries of routes without a change notification.
 const TICKS_PER_LOOK: u32 = 15;
@@ -187,7 +186,7 @@ impl Control {
     async fn follow_paths(&mut self) {
         let cluster = self.latest.load_full();
         let config = &self.running.cluster;
-        match view::query(config, self.base.outer_source, &self.host, Some(cluster.host())).await {
+        match host_view::query(config, self.base.outer_source, &self.host, Some(cluster.host())).await {
             Ok(view) => {
                 if *cluster.host() != view {
                     let next = cluster.succeed(self.running.in_force(), view);
@@ -221,7 +220,7 @@ impl Control {
         let view = match has_moved {
             true => {
                 let source = self.base.outer_source;
-                view::refresh_added(&new.config, source, &self.host, cluster.host(), &old.config)
+                host_view::refresh_added(&new.config, source, &self.host, cluster.host(), &old.config)
                     .await
                     .map_err(refused)?
             }
@@ -253,7 +252,7 @@ impl Control {
 
     /// Captures new VIPs; those without a service are released later.
     async fn capture_added(&mut self, old: &ClusterConfig, new: &ClusterConfig) -> Result<(), HostError> {
-        let added: Vec<IpAddr> = view::vips(new).difference(&view::vips(old)).copied().collect();
+        let added: Vec<IpAddr> = host_view::vips(new).difference(&host_view::vips(old)).copied().collect();
         self.host.add_vips(&added).await
     }
 

@@ -4,7 +4,6 @@ mod control_loop;
 mod handler;
 mod start;
 
-use std::io::{self, Write};
 use std::sync::Arc;
 use std::sync::atomic::AtomicBool;
 
@@ -14,7 +13,7 @@ use self::control_loop::{ChangeSources, ControlLoop};
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
 use super::control::{ConfigFile, Control, Shared};
-use super::{Options, logging, process, view};
+use super::{Options, host_view, logging, runtime, signals};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
 use crate::control::operation::Running;
@@ -34,12 +33,12 @@ const REQUESTS_MAX: usize = 64;
 /// was before.
 pub fn run(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
     logging::start(options.log_format);
-    process::runtime()?.block_on(run_until_ended(plan, file, options))
+    runtime::build()?.block_on(run_until_ended(plan, file, options))
 }
 
 async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
-    let mut end = Box::pin(process::end_signal()?);
-    let hangup = process::hangup_signal()?;
+    let mut end = Box::pin(signals::end()?);
+    let hangup = signals::hangup()?;
     let clock = Clock::start();
     let mtu = start::device_mtu(&plan).await?;
     let listeners = Listeners::open(&plan).await?;
@@ -53,9 +52,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
             return Err(failure);
         }
     };
-    if !options.changes_host {
-        print_commands(&host);
-    }
+    options.print_commands(host.changes());
     let (services, queues) = (plan.cluster.virtual_services.len(), plane.counters.len());
     let ready = format!(
         "director: ready on {} with {}, {} of {}, metrics on {}",
@@ -91,13 +88,6 @@ async fn start_workers(
     clock: Clock,
     sockets: Sockets,
 ) -> Result<DataPlane, Failure> {
-    let view = view::query(&plan.cluster, plan.outer_source, host, None).await?;
+    let view = host_view::query(&plan.cluster, plan.outer_source, host, None).await?;
     DataPlane::start(plan, Cluster::new(running.cluster.clone(), view), clock, sockets)
-}
-
-fn print_commands(host: &DirectorHost) {
-    for command in host.changes().commands() {
-        // `println!` would panic if nobody reads the output.
-        let _ = writeln!(io::stdout(), "{command}");
-    }
 }

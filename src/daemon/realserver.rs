@@ -1,20 +1,20 @@
 //! The real server's daemon: socket, device, host, one worker, metrics; and clean-up on exit.
 
-use std::io::{self, Write};
+use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use super::clock::Clock;
 use super::worker::{Fate, Handler, Workers};
-use super::{Options, logging, no_raw_socket, process};
+use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
 use crate::datapath::raw_socket::Receiver;
 use crate::datapath::tun::Tun;
 use crate::encapsulation::ipip;
 use crate::failure::Failure;
-use crate::host::{Mss, RealServerHost, RealServerHostOptions};
+use crate::host::{Mss, Netlink, RealServerHost, RealServerHostOptions, own_addresses};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
 use crate::packet::Frame;
@@ -34,13 +34,13 @@ const MTU_DEFAULT: u16 = 1500;
 /// was before.
 pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     logging::start(options.log_format);
-    process::runtime()?.block_on(serve(plan, options))
+    runtime::build()?.block_on(serve(plan, options))
 }
 
 async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
-    let mut end = Box::pin(process::end_signal_or_hangup()?);
+    let mut end = Box::pin(signals::end_or_hangup()?);
     let own_addresses: Vec<IpAddr> =
-        process::own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
+        own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
     let director = plan.guard.directors.iter().map(|prefix| prefix.addr());
     if let Some(address) = director.into_iter().find(|address| own_addresses.contains(address)) {
         let why = "a host cannot be the director and its own real server; use the other host's address";
@@ -80,12 +80,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     };
     let settings = Arc::new(Settings::default());
     settings.take(&host);
-    if !options.changes_host {
-        for command in host.changes().commands() {
-            // `println!` would panic if nobody reads the output.
-            let _ = writeln!(io::stdout(), "{command}");
-        }
-    }
+    options.print_commands(host.changes());
     let render = renderer(&plan, counters, settings.clone());
     tokio::spawn(http::serve(listener, http::monitoring(render, Arc::new(AtomicBool::new(true)))));
     tracing::info!(
@@ -115,7 +110,7 @@ async fn follow(
                 break Err(Failure::Failed(format!("realserver: cannot receive: {}", failure.unwrap_or_default())));
             }
             notice = host.wait() => {
-                if let Err(signal) = process::unless_ended(end, host.on_notice(notice)).await {
+                if let Err(signal) = signals::unless_ended(end, host.on_notice(notice)).await {
                     break Ok(signal);
                 }
                 settings.take(host);
@@ -154,7 +149,7 @@ fn mss_of(plan: &RealserverPlan) -> Mss {
 }
 
 async fn mtu_towards_directors(plan: &RealserverPlan) -> u16 {
-    let Ok(netlink) = crate::host::Netlink::open() else { return MTU_DEFAULT };
+    let Ok(netlink) = Netlink::open() else { return MTU_DEFAULT };
     for prefix in &plan.guard.directors {
         if let Ok(route) = netlink.route_to(prefix.addr()).await {
             return route.path_mtu.min(65_535) as u16;
@@ -170,8 +165,7 @@ fn renderer(
 ) -> http::Render {
     let guard = plan.guard.clone();
     Arc::new(move || {
-        let host_changes = settings.changes.load(Ordering::Relaxed);
-        let process = exposition::Process { role: "realserver", host_changes, publish_own: process::publish };
+        let process = own_metrics::of_process("realserver", settings.changes.load(Ordering::Relaxed));
         exposition::realserver(process, &counters, &guard, settings.mss.load(Ordering::Relaxed))
     })
 }

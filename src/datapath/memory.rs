@@ -5,11 +5,8 @@ use std::io;
 use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
-use super::{Capture, Outgoing, Row, Transmit};
+use super::{Capture, Outgoing, Transmit};
 use crate::packet::Frame;
-
-pub const ROW: Row =
-    Row { name: "memory", can_capture: true, can_transmit: true, summary: "lists of packets, for tests" };
 
 /// Yields the given packets once.
 #[derive(Debug, Default)]

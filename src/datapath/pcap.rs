@@ -6,17 +6,10 @@
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
 
-use super::{Capture, Outgoing, Row, Transmit};
+use super::{Capture, Outgoing, Transmit};
 use crate::packet::Frame;
 use crate::packet::frame::PACKET_MAX;
 use crate::time::Moment;
-
-pub const ROW: Row = Row {
-    name: "pcap",
-    can_capture: true,
-    can_transmit: true,
-    summary: "capture files, for explain and tests",
-};
 
 const MAGIC_MICROS: u32 = 0xa1b2_c3d4;
 const MAGIC_NANOS: u32 = 0xa1b2_3c4d;

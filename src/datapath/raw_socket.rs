@@ -12,11 +12,8 @@ use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
 
 use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
-use super::{BATCH, Capture, Outgoing, Row, Transmit};
+use super::{BATCH, Capture, Outgoing, Transmit};
 use crate::packet::{Frame, Offload};
-
-pub const ROW: Row =
-    Row { name: "raw_socket", can_capture: true, can_transmit: true, summary: "raw IPv4 sockets" };
 
 /// Enough for bursts: a packet that does not fit is lost.
 const BUFFER_BYTES: usize = 16 << 20;

@@ -20,11 +20,9 @@ use std::path::Path;
 use tun_rs::{DeviceBuilder, SyncDevice, VIRTIO_NET_HDR_LEN, VirtioNetHdr};
 
 use super::raw_socket::nothing_or;
-use super::{Capture, Outgoing, Row, Transmit};
+use super::{Capture, Outgoing, Transmit};
 use crate::packet::frame::{PartialChecksum, SegmentKind, Segments};
 use crate::packet::{Frame, Offload};
-
-pub const ROW: Row = Row { name: "tun", can_capture: true, can_transmit: true, summary: "the TUN device" };
 
 /// The default of 500 (TUN_READQ_SIZE of drivers/net/tun.c) silently drops packets in a burst.
 const QUEUE_PACKETS: u32 = 10_000;

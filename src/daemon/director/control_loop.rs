@@ -2,6 +2,7 @@
 //! changes is one more line in [`ChangeSources::new`].
 
 use std::sync::Arc;
+use std::sync::atomic::Ordering;
 use std::time::Duration;
 
 use futures_util::StreamExt;
@@ -14,7 +15,7 @@ use super::start::DataPlane;
 use crate::control::model::Reload;
 use crate::daemon::control::{Control, Input, Shared};
 use crate::daemon::worker::Workers;
-use crate::daemon::{path_errors, process};
+use crate::daemon::{own_metrics, path_errors, signals};
 use crate::director::path::errors::Event;
 use crate::failure::Failure;
 use crate::metrics::counters::PathCounters;
@@ -90,9 +91,7 @@ impl ControlLoop {
         let (shared, host_changes) = (self.shared.clone(), self.control.host_changes());
         let (cluster, paths) = (self.control.latest(), self.path_counters.clone());
         Arc::new(move || {
-            let host_changes = host_changes.load(std::sync::atomic::Ordering::Relaxed);
-            let process =
-                exposition::Process { role: "director", host_changes, publish_own: process::publish };
+            let process = own_metrics::of_process("director", host_changes.load(Ordering::Relaxed));
             let Shared { workers, tables, clock, .. } = &*shared;
             let (ledger, now) = (shared.ledger_mutex(), clock.now());
             exposition::director(process, workers, ledger, &paths, &cluster.load(), tables, now)
@@ -129,7 +128,7 @@ impl ControlLoop {
                     continue;
                 }
             };
-            if let Err(signal) = process::unless_ended(end, self.control.handle(input)).await {
+            if let Err(signal) = signals::unless_ended(end, self.control.handle(input)).await {
                 return Ok(signal);
             }
         }

@@ -13,7 +13,7 @@ use crate::control::state::{AdminStates, FileNames};
 use crate::daemon::clock::Clock;
 use crate::daemon::path_errors::PathErrorsHandler;
 use crate::daemon::worker::Workers;
-use crate::daemon::{Options, no_raw_socket, process, view};
+use crate::daemon::{Options, host_view, no_raw_socket, random};
 use crate::datapath::raw_socket::{Receiver, Sender};
 use crate::datapath::tun::{Queue, Tun};
 use crate::director::Director;
@@ -65,7 +65,7 @@ pub fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOption
     DirectorHostOptions {
         interface: plan.interface.clone(),
         tun: plan.tun.clone(),
-        vips: view::vips(&plan.cluster).into_iter().collect(),
+        vips: host_view::vips(&plan.cluster).into_iter().collect(),
         capture: match plan.capture {
             Capture::Auto => host::CaptureMode::Auto,
             Capture::Route => host::CaptureMode::Route,
@@ -83,7 +83,7 @@ pub fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOption
 /// The initial configuration; all its schedulers use one hash key.
 pub fn initial_configuration(plan: &DirectorPlan) -> Running {
     let hash_key = plan.hash_key.unwrap_or_else(|| {
-        let (high, low) = (process::random(), process::random());
+        let (high, low) = (random::draw(), random::draw());
         (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
     });
     let mut cluster = plan.cluster.clone();
@@ -119,7 +119,7 @@ impl DataPlane {
     ) -> Result<DataPlane, Failure> {
         let Sockets { captures, mut senders, icmp_receiver } = sockets;
         let cluster = Arc::new(ArcSwap::from_pointee(cluster));
-        let tables = Tables::new(plan.connections_max, process::random());
+        let tables = Tables::new(plan.connections_max, random::draw());
         let tables = Arc::new(tables.with_connections_per_client_max(plan.connections_per_client_max));
         let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
         let (mut workers, failures) = Workers::new().map_err(no_threads)?;
@@ -134,7 +134,7 @@ impl DataPlane {
         for (number, (capture, sender)) in captures.into_iter().zip(senders).enumerate() {
             let count = Arc::new(DirectorCounters::default());
             counters.push(count.clone());
-            let director = Director::new(cluster.clone(), tables.clone(), process::random());
+            let director = Director::new(cluster.clone(), tables.clone(), random::draw());
             let handler = DirectorHandler { director, counters: count, narrowed: narrowed.clone() };
             let name = format!("director-{number}");
             workers.start(&name, clock, capture, sender, handler).map_err(no_threads)?;

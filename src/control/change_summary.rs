@@ -1,8 +1,8 @@
 //! The report of a change: the differences, and one sentence.
 
+use super::model::Happened;
+use super::operation::{Running, Zeroed};
 use crate::config::diff::{self, Difference};
-use crate::control::model::Happened;
-use crate::control::operation::{Running, Zeroed};
 use crate::director::cluster::identity::predecessors;
 
 /// The most differences that one log line names.

@@ -1,0 +1,15 @@
+//! The metrics of the daemon's own process.
+
+use crate::metrics::exposition;
+
+/// What the exposition says about the process.
+pub fn of_process(role: &'static str, host_changes: usize) -> exposition::Process {
+    exposition::Process { role, host_changes, publish_own: publish }
+}
+
+/// Publishes the standard `process_*` metrics to the recorder in scope.
+fn publish() {
+    let collector = metrics_process::Collector::default();
+    collector.describe();
+    collector.collect();
+}

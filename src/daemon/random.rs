@@ -1,0 +1,8 @@
+//! The only place that draws random numbers.
+
+use std::hash::{BuildHasher, RandomState};
+
+/// From the kernel's entropy, through the standard library's hash keys.
+pub fn draw() -> u64 {
+    RandomState::new().hash_one(std::process::id())
+}
