@@ -4,7 +4,7 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use lvs_tund::encapsulation::ipip;
+use lvs_tund::encapsulation::ENCAPSULATIONS;
 use lvs_tund::packet::frame::{PartialChecksum, SegmentKind, Segments};
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::realserver::Decapsulator;
@@ -29,7 +29,7 @@ fn guard_config() -> GuardConfig {
 }
 
 fn guarded_by(config: GuardConfig) -> Decapsulator {
-    Decapsulator::new(Guard::new(config, vec![SERVER2.into()]), &ipip::ROW, MTU)
+    Decapsulator::new(Guard::new(config, vec![SERVER2.into()]), ENCAPSULATIONS, MTU)
 }
 
 fn decapsulator() -> Decapsulator {
@@ -237,8 +237,11 @@ fn clients_may_live_in_a_directors_prefix() {
 #[test]
 fn only_our_own_outer_destination_if_one_is_configured() {
     let rips = vec![SERVER2.into(), SERVER3.into()];
-    let decapsulator =
-        Decapsulator::new(Guard::new(GuardConfig { rips, ..guard_config() }, Vec::new()), &ipip::ROW, MTU);
+    let decapsulator = Decapsulator::new(
+        Guard::new(GuardConfig { rips, ..guard_config() }, Vec::new()),
+        ENCAPSULATIONS,
+        MTU,
+    );
     let to = |rip: [u8; 4]| ip(DIRECTOR, rip.into(), 4, &tcp(ACK, b""));
     let (other, own) = ([172, 25, 3, 4], SERVER3.octets());
     let pairs = vec![
@@ -264,7 +267,7 @@ fn begun(mut packet: Vec<u8>, field: usize) -> Vec<u8> {
 
 fn offload_of(mtu: u16, inner: &[u8]) -> (Option<PartialChecksum>, Option<Segments>) {
     let mut frame = Frame::from_packet(&w(inner));
-    let decapsulator = Decapsulator::new(Guard::new(guard_config(), Vec::new()), &ipip::ROW, mtu);
+    let decapsulator = Decapsulator::new(Guard::new(guard_config(), Vec::new()), ENCAPSULATIONS, mtu);
     assert!(matches!(decapsulator.handle_packet(&mut frame), Verdict::Deliver(_)), "{inner:?}");
     assert_eq!(frame.packet(), inner, "bytes are left as they came");
     (frame.offload.checksum, frame.offload.segments)

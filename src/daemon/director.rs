@@ -31,7 +31,7 @@ use crate::director::path::errors::{Event, PathErrors};
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, Verdict};
 use crate::director::{Director, Extra};
-use crate::encapsulation::ipip;
+use crate::encapsulation::ENCAPSULATIONS;
 use crate::failure::Failure;
 use crate::host::{self, DirectorHost, DirectorHostOptions, Netlink, Notice};
 use crate::metrics::counters::{DirectorCounters, PathCounters};
@@ -76,7 +76,8 @@ async fn serve(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result
     // One for each queue, and one for the receiver of ICMP errors.
     let senders = (0..=queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>();
     let senders = senders.map_err(|error| no_raw_socket(&error))?;
-    let ear = Receiver::icmp_errors_about(ipip::ROW.protocol).map_err(|error| no_raw_socket(&error))?;
+    let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
+    let ear = Receiver::icmp_errors_about(carriers).map_err(|error| no_raw_socket(&error))?;
     // Equal to the client-side interface's MTU, so that the device accepts everything that the interface
     // receives.
     let mtu = interface.mtu.min(65_535) as u16;

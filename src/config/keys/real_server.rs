@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use crate::config::key::keys;
 use crate::config::kinds::{Address, Bytes, Member, Name, Number, NumberOr, Required};
 use crate::director::cluster::RealServerConfig;
-use crate::encapsulation::{ENCAPSULATIONS, ipip};
+use crate::encapsulation::{self, ENCAPSULATIONS};
 
 /// ipvsadm(8): `-w`, 0 to 65535.
 const WEIGHT_MAX: i64 = 65_535;
@@ -46,7 +46,7 @@ keys! {
     nullable path_mtu "path_mtu" [u16] in path_mtu [], PATH_MTU, |_, _| None, Live;
     /// How packets are wrapped on their way to it; left out: "ipip".
     optional encapsulation "encapsulation" [String] in encapsulation [],
-        ENCAPSULATION, |_, _| ipip::ROW.name, Live;
+        ENCAPSULATION, |_, _| encapsulation::DEFAULT.name, Live;
 }
 
 /// What is wrong with keys that are right by themselves: the key, and a sentence.

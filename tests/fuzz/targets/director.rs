@@ -16,7 +16,7 @@ use lvs_tund::director::cluster::{
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{ReplyKind, Verdict};
 use lvs_tund::director::{Director, Extra};
-use lvs_tund::encapsulation::ipip;
+use lvs_tund::encapsulation::ENCAPSULATIONS;
 use lvs_tund::packet::frame::PartialChecksum;
 use lvs_tund::packet::ipv4::Ipv4;
 use lvs_tund::packet::{Frame, Protocol};
@@ -251,7 +251,7 @@ fn check_outer(outer: &[u8], to: IpAddr, packet: Option<&[u8]>) {
         rips: Vec::new(),
         services: Vec::new(),
     };
-    let real_server = Decapsulator::new(Guard::new(config, vec![to]), &ipip::ROW, 1500);
+    let real_server = Decapsulator::new(Guard::new(config, vec![to]), ENCAPSULATIONS, 1500);
     let mut frame = Frame::from_packet(outer);
     let delivered = real_server.handle_packet(&mut frame);
     assert!(matches!(delivered, verdict::Verdict::Deliver(_)), "{delivered:?}: what we wrap is unwrapped");
