@@ -119,7 +119,13 @@ pub enum CannotEncapsulate {
     /// RFC 2003 §3.1: a packet whose TTL is 0 must not be encapsulated.
     Expired,
     /// The frame contains no valid packet of a family that this format supports.
-    Malformed,
+    Malformed(Malformed),
+}
+
+impl From<Malformed> for CannotEncapsulate {
+    fn from(cause: Malformed) -> CannotEncapsulate {
+        CannotEncapsulate::Malformed(cause)
+    }
 }
 
 /// An outer packet and the packet inside it, both parsed; nothing is copied.

@@ -393,7 +393,7 @@ impl Handler for DirectorHandler {
                     self.counters.told.add(1);
                     return Some((frame, to));
                 }
-                Extra::Late { frame, bytes, verdict } => match destination(&verdict) {
+                Extra::Late { frame, bytes, verdict, .. } => match destination(&verdict) {
                     Some(to) => {
                         self.extra = Some((verdict, bytes));
                         return Some((frame, to));
@@ -431,7 +431,7 @@ impl DirectorHandler {
 
 fn destination(verdict: &Verdict) -> Option<IpAddr> {
     match verdict {
-        Verdict::Transmit(route) => Some(route.to),
+        Verdict::Transmit(route) => Some(route.to()),
         Verdict::Reply(reply) => Some(reply.to),
         Verdict::Hold | Verdict::Drop(_) => None,
     }

@@ -26,7 +26,7 @@ pub const ROW: Row = Row {
 /// # Errors
 /// `Malformed` if the frame contains no valid IPv4 header, `Expired` for TTL 0, `TooBig` above 65,515 bytes.
 pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsulate> {
-    let inner = Ipv4::parse_unsummed(frame.packet()).map_err(|_| CannotEncapsulate::Malformed)?;
+    let inner = Ipv4::parse_unsummed(frame.packet())?;
     if inner.ttl() == 0 {
         return Err(CannotEncapsulate::Expired);
     }
@@ -168,7 +168,7 @@ mod tests {
     #[test]
     fn what_is_no_packet_and_what_has_no_headroom_is_refused() {
         let mut frame = Frame::from_packet(&[0x45; 19]);
-        assert_eq!(encapsulate(&mut frame, &OUTER), Err(CannotEncapsulate::Malformed));
+        assert_eq!(encapsulate(&mut frame, &OUTER), Err(CannotEncapsulate::Malformed(Malformed::Truncated)));
         for (left, expected) in [(HEADER - 1, Err(CannotEncapsulate::TooBig)), (HEADER, Ok(()))] {
             let mut frame = Frame::from_packet(&inner(true, 0, 64));
             let packet = inner(true, 0, 64);
