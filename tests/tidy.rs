@@ -417,7 +417,10 @@ fn every_member_of_a_family_has_its_file_and_its_row() {
         files_of("src/encapsulation", &["ecn"]),
         names(ENCAPSULATIONS.iter().map(|row| row.name).collect())
     );
-    assert_eq!(files_of("src/datapath", &["filter", "receiver"]), names(DATAPATHS.iter().map(|row| row.name).collect()));
+    assert_eq!(
+        files_of("src/datapath", &["filter", "receiver"]),
+        names(DATAPATHS.iter().map(|row| row.name).collect())
+    );
 }
 
 /// A stranger has the RFCs, the kernel and this repository, and nothing else.
