@@ -12,6 +12,7 @@ pub mod path;
 pub mod persistence;
 pub mod real_server;
 pub mod reply;
+pub mod route;
 pub mod scheduler;
 pub mod tables;
 pub mod verdict;
@@ -28,11 +29,12 @@ use crate::time::Moment;
 use classify::{Content, classify};
 use cluster::Cluster;
 use flood::Flood;
-use fragment::{Follow, Fragments};
+use fragment::{Follow, Fragments, Waiting};
 use journey::{Journey, Refusal};
 use reply::{Answer, TokenBucket};
+use route::Route;
 use tables::Tables;
-use verdict::{DropReason, Reply, Route, Verdict};
+use verdict::{DropReason, Reply, Verdict};
 
 /// Replies per second and worker: ICMP errors and resets share one budget (RFC 1812 §4.3.2.8), echo replies
 /// and "too big" have their own. The values are Linux's `icmp_msgs_per_sec` and `icmp_msgs_burst`.
@@ -59,8 +61,8 @@ pub enum Extra {
     Piece { frame: Frame, to: IpAddr },
     /// An error about the path for a sender whose packet is forwarded.
     Told { frame: Frame, to: IpAddr },
-    /// The late fate of a packet whose verdict was `Hold`.
-    Late { frame: Frame, bytes: usize, verdict: Verdict },
+    /// The late fate of a packet whose verdict was `Hold`; `number` is its place among those, from 0.
+    Late { number: u64, frame: Frame, bytes: usize, verdict: Verdict },
 }
 
 #[derive(Default)]
@@ -68,7 +70,7 @@ struct Outbox {
     pieces: VecDeque<(Frame, IpAddr)>,
     /// A copy of each packet whose sender gets an error.
     answers: VecDeque<(Frame, Answer)>,
-    released: VecDeque<Vec<u8>>,
+    released: VecDeque<Waiting>,
 }
 
 struct Limits {
@@ -119,9 +121,11 @@ impl Director {
                     }
                 }
             };
-            journey.encapsulate(frame, &packet, &choice)?;
-            journey.remember_fragment(&packet, Follow::RealServer(choice.real_server()));
-            Ok(choice.into())
+            journey.send_pending_error(frame, &packet, &choice);
+            let route = journey.route(&packet, frame.offload.segments, &choice)?;
+            journey.apply(&route, &choice, frame)?;
+            journey.remember_fragment(&packet, Follow::RealServer(route.real_server));
+            Ok(route)
         };
         match story() {
             Ok(route) => Verdict::Transmit(route),
@@ -145,14 +149,14 @@ impl Director {
                 return Some(Extra::Told { frame, to: to.into() });
             }
         }
-        if let Some(packet) = self.outbox.released.pop_front() {
+        if let Some(Waiting { number, packet }) = self.outbox.released.pop_front() {
             let mut frame = Frame::from_packet(&packet);
             let verdict = self.handle_packet(&mut frame, now);
-            return Some(Extra::Late { frame, bytes: packet.len(), verdict });
+            return Some(Extra::Late { number, frame, bytes: packet.len(), verdict });
         }
-        let packet = self.fragments.poll_expired(now)?;
+        let Waiting { number, packet } = self.fragments.poll_expired(now)?;
         let verdict = Verdict::Drop(DropReason::FragmentUnknown);
-        Some(Extra::Late { frame: Frame::from_packet(&packet), bytes: packet.len(), verdict })
+        Some(Extra::Late { number, frame: Frame::from_packet(&packet), bytes: packet.len(), verdict })
     }
 
     /// True while packets are held.
@@ -176,7 +180,7 @@ impl Limits {
             return silent;
         }
         match reply::write(frame, answer) {
-            Ok(to) => Verdict::Reply(Reply { to: to.into(), kind: answer.kind(), reason }),
+            Ok(to) => Verdict::Reply(Reply { to: to.into(), kind: answer, reason }),
             Err(_) => silent,
         }
     }

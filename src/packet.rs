@@ -4,6 +4,7 @@
 //! Knows no virtual service and no policy: this room only decides whether a packet can be read, not whether
 //! it is *wanted*.
 
+pub mod carrier;
 pub mod checksum;
 pub mod flow;
 pub mod fragment;
@@ -16,6 +17,7 @@ pub mod segment;
 pub mod tcp;
 pub mod udp;
 
+pub use carrier::Carrier;
 pub use flow::Flow;
 pub use frame::{Frame, Offload};
 

@@ -7,9 +7,10 @@ pub mod mss;
 pub mod verdict;
 
 use std::net::IpAddr;
+use std::ops::Range;
 
 use crate::encapsulation::ecn::{self, Egress};
-use crate::encapsulation::{self, Decapsulated};
+use crate::encapsulation::{Decapsulated, Row};
 use crate::packet::frame::{PartialChecksum, SegmentKind, Segments};
 use crate::packet::ipv4::{self, Ipv4};
 use crate::packet::tcp::Tcp;
@@ -21,14 +22,24 @@ use verdict::{Delivery, DropReason, Verdict};
 /// Unwraps packets for one host.
 pub struct Decapsulator {
     guard: Guard,
-    encapsulation: &'static encapsulation::Row,
+    encapsulations: &'static [Row],
     /// MTU of the device for deliveries; a larger packet was coalesced on its way.
     mtu: u16,
 }
 
+/// What is done to an accepted packet: which part of it is delivered, and how.
+struct Unwrapping {
+    inner: Range<usize>,
+    /// The inner packet's new TOS, if the congestion that the outer one met changes it.
+    tos: Option<u8>,
+    offload: Offload,
+    delivery: Delivery,
+}
+
 impl Decapsulator {
-    pub fn new(guard: Guard, encapsulation: &'static encapsulation::Row, mtu: u16) -> Decapsulator {
-        Decapsulator { guard, encapsulation, mtu }
+    /// A real server that accepts these formats.
+    pub fn new(guard: Guard, encapsulations: &'static [Row], mtu: u16) -> Decapsulator {
+        Decapsulator { guard, encapsulations, mtu }
     }
 
     /// The VIP with this index in the configuration.
@@ -39,63 +50,66 @@ impl Decapsulator {
     /// Decides one outer packet. After `Deliver` the frame contains the inner packet and the state of its
     /// checksum; after `Drop` its content is undefined.
     pub fn handle_packet(&self, frame: &mut Frame) -> Verdict {
-        let story = |frame: &mut Frame| -> Result<Delivery, DropReason> {
-            let taken = self.decapsulate(frame.packet())?;
-            let inner = Ipv4::parse_unsummed(&frame.packet()[taken.inner.clone()])?;
-            let vip = self.guard.admit_inner(&inner, taken.outer_source)?;
-            frame.truncate(taken.inner.end);
-            frame.strip_front(taken.inner.start);
-            let has_surprising_ecn = carry_congestion(frame.packet_mut(), taken.outer_tos)?;
-            frame.offload = self.offload_of(frame.packet());
-            Ok(Delivery { vip, has_surprising_ecn })
-        };
-        match story(frame) {
-            Ok(delivery) => Verdict::Deliver(delivery),
+        match self.decide(frame.packet()) {
+            Ok(unwrapping) => {
+                unwrap(frame, &unwrapping);
+                Verdict::Deliver(unwrapping.delivery)
+            }
             Err(reason) => Verdict::Drop(reason),
         }
     }
 
-    /// Checks the outer packet and then the lengths and the header of the inner one: the sender first, before
-    /// the content is read.
-    fn decapsulate(&self, packet: &[u8]) -> Result<Decapsulated, DropReason> {
+    /// Checks the outer packet and then the inner one: the sender first, before the content is read.
+    fn decide(&self, packet: &[u8]) -> Result<Unwrapping, DropReason> {
         let outer = Ipv4::parse_unsummed(packet)?;
-        if outer.protocol() != self.encapsulation.protocol {
-            return Err(DropReason::WrongEncapsulation);
-        }
-        self.guard.admit_outer(outer.source().into(), outer.destination().into())?;
-        Ok((self.encapsulation.decapsulate)(packet)?)
+        let row = self.encapsulations.iter().find(|row| row.carrier.carries(&outer));
+        let row = row.ok_or(DropReason::WrongEncapsulation)?;
+        self.guard.admit_outer(&outer)?;
+        let taken = (row.decapsulate)(outer)?;
+        let vip = self.guard.admit_inner(&taken)?;
+        let (tos, has_surprising_ecn) = carry_congestion(&taken)?;
+        let offload = self.offload_of(&taken.inner, row.overhead);
+        let delivery = Delivery { vip, has_surprising_ecn };
+        Ok(Unwrapping { inner: taken.range(), tos, offload, delivery })
     }
 
     /// What is lost on the way to a raw socket, which passes on no offload state (raw_recvmsg()): whether the
     /// transport checksum is only partial, and whether the packet represents several segments.
-    fn offload_of(&self, packet: &[u8]) -> Offload {
-        let Ok(inner) = Ipv4::parse_unsummed(packet) else { return Offload::default() };
-        let Some(checksum) = partial_checksum(&inner) else { return Offload::default() };
-        Offload { checksum: Some(checksum), segments: self.segments_of(&inner) }
+    fn offload_of(&self, inner: &Ipv4, overhead: u16) -> Offload {
+        let Some(checksum) = partial_checksum(inner) else { return Offload::default() };
+        Offload { checksum: Some(checksum), segments: self.segments_of(inner, overhead) }
     }
 
-    fn segments_of(&self, inner: &Ipv4) -> Option<Segments> {
+    fn segments_of(&self, inner: &Ipv4, overhead: u16) -> Option<Segments> {
         if inner.protocol() != protocol::TCP || inner.total_length() <= usize::from(self.mtu) {
             return None;
         }
         let header_length =
             (inner.header_length() + Tcp::parse(inner.payload()).ok()?.header_length()) as u16;
         // Its sender's segments fitted the encapsulated path: the device's MTU minus one more header.
-        let size = self.mtu.saturating_sub(header_length + self.encapsulation.overhead).max(1);
+        let size = self.mtu.saturating_sub(header_length + overhead).max(1);
         Some(Segments { kind: SegmentKind::TcpV4, size, header_length })
     }
 }
 
-/// RFC 6040 §4.2. Returns whether the combination is currently unused.
-fn carry_congestion(inner: &mut [u8], outer_tos: u8) -> Result<bool, DropReason> {
-    match ecn::egress(inner[1], outer_tos) {
+/// Leaves the inner packet in the frame.
+fn unwrap(frame: &mut Frame, unwrapping: &Unwrapping) {
+    frame.truncate(unwrapping.inner.end);
+    frame.strip_front(unwrapping.inner.start);
+    if let Some(tos) = unwrapping.tos {
+        ipv4::set_tos(frame.packet_mut(), tos);
+    }
+    frame.offload = unwrapping.offload;
+}
+
+/// RFC 6040 §4.2. Returns the inner packet's new TOS, if it changes, and whether the combination is currently
+/// unused.
+fn carry_congestion(taken: &Decapsulated) -> Result<(Option<u8>, bool), DropReason> {
+    let tos = taken.inner.tos();
+    match ecn::egress(tos, taken.outer.tos()) {
         Egress::Drop => Err(DropReason::EcnCeOnNotEct),
-        Egress::Keep { surprising } => Ok(surprising),
-        Egress::Set { ecn, surprising } => {
-            let tos = (inner[1] & !ecn::MASK) | ecn;
-            ipv4::set_tos(inner, tos);
-            Ok(surprising)
-        }
+        Egress::Keep { surprising } => Ok((None, surprising)),
+        Egress::Set { ecn, surprising } => Ok((Some((tos & !ecn::MASK) | ecn), surprising)),
     }
 }
 

@@ -33,6 +33,34 @@ fn the_text_tells_what_was_held_cut_or_too_big() {
     assert!(text.contains("reply: packets of up to 1480 bytes fit the path"), "{text}");
 }
 
+/// A reply and a packet that another one overtakes: neither says by its bytes which packet was held.
+#[test]
+fn the_late_fate_is_told_of_the_packet_that_was_held() {
+    let bench = Bench::new();
+    let later = |protocol| hex(&as_fragment(&ip(CLIENT, VIP, protocol, &[7; 8]), 0x0010));
+    let first = hex(&as_fragment(&icmp(8, 0, [0; 4], &[7; 64]), 0x2000));
+    let (other, echo) = (later(6), later(1));
+    let (_, text, _) = bench.explain("director", &["--packet", &other, &echo, &echo, &first]);
+    let late: Vec<&str> = text.lines().filter(|line| line.contains("held packet")).map(str::trim).collect();
+    let expected = [
+        "held packet 1: reply, echo_reply",
+        "held packet 2: reply, echo_reply",
+        "held packet 0: drop (fragment_unknown)",
+    ];
+    assert_eq!(late, expected, "{text}");
+}
+
+#[test]
+fn an_outer_packet_that_is_fragmented_because_of_ignore_df_is_told() {
+    let bench = Bench::new();
+    std::fs::write(bench.path("director.toml"), format!("ignore_df = true\n{DIRECTOR_FILE}")).unwrap();
+    let syn = hex(&tcp(SYN, b""));
+    let big = hex(&as_fragment(&tcp(ACK, &[7; 1441]), 0x4000));
+    let (_, text, _) = bench.explain("director", &["--packet", &syn, &big]);
+    assert!(text.contains("encapsulation: the outer packet is fragmented into 2 pieces"), "{text}");
+    assert!(!text.contains("encapsulation: fragmented into"), "{text}");
+}
+
 #[test]
 fn a_capture_that_cannot_be_written_is_said() {
     let bench = Bench::new();

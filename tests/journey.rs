@@ -119,7 +119,7 @@ impl World {
         match verdict {
             Verdict::Transmit(route) => {
                 self.check_account(route);
-                let inner = oracle::unwrapped(out, route.to).inner;
+                let inner = oracle::unwrapped(out, route.to()).inner;
                 if inner.len() < usize::from(u16::from_be_bytes([packet[2], packet[3]])) {
                     // Cut: its pieces are compared with it together, by `assert_is_made_of`.
                     return Forward;
@@ -142,7 +142,7 @@ impl World {
     fn check_account(&self, route: &Route) {
         let cluster = self.cluster.load();
         let server = cluster.real_server(route.real_server).expect("a real server");
-        assert_eq!((IpAddr::from(server.rip), server.virtual_service), (route.to, route.virtual_service));
+        assert_eq!((IpAddr::from(server.rip), server.virtual_service), (route.to(), route.virtual_service));
     }
 
     /// Lets a connection be known: SYN, then ACK.
@@ -408,7 +408,7 @@ fn every_packet_has_its_fate() {
         let (verdict, out) = world.handle(&packet);
         assert_eq!(world.judged(&verdict, &packet, &out), expected, "{name}");
         if let Verdict::Transmit(route) = verdict {
-            assert_eq!((route.to, route.memory), (SERVER2.into(), Memory::New), "{name}");
+            assert_eq!((route.to(), route.memory), (SERVER2.into(), Memory::New), "{name}");
         }
         // Too big is known only once the way is chosen; the connection's next, smaller packet goes the same way.
         let is_too_big = matches!(expected, Drop("too_big") | Reply(_, Some("too_big")));
@@ -434,7 +434,7 @@ fn packets_of_a_known_connection_follow_it() {
         let (verdict, out) = world.handle(&packet);
         assert_eq!(world.judged(&verdict, &packet, &out), expected, "{name}");
         if let Verdict::Transmit(route) = verdict {
-            assert_eq!((route.to, route.memory), (SERVER2.into(), Memory::Known), "{name}");
+            assert_eq!((route.to(), route.memory), (SERVER2.into(), Memory::Known), "{name}");
         }
         assert_eq!(world.tables.connections.len(), 1, "{name}");
     }
@@ -480,11 +480,11 @@ fn extras(world: &mut World, now: Moment) -> Vec<Option<(IpAddr, oracle::Unwrapp
     while let Some(extra) = world.director.poll_extra(now) {
         leaving.push(match extra {
             Extra::Piece { frame, to } => Some((to, oracle::unwrapped(frame.packet(), to))),
-            Extra::Late { frame, verdict: Verdict::Transmit(route), bytes } => {
+            Extra::Late { frame, verdict: Verdict::Transmit(route), bytes, .. } => {
                 world.check_account(&route);
-                let unwrapped = oracle::unwrapped(frame.packet(), route.to);
+                let unwrapped = oracle::unwrapped(frame.packet(), route.to());
                 assert_eq!(unwrapped.inner.len(), bytes);
-                Some((route.to, unwrapped))
+                Some((route.to(), unwrapped))
             }
             Extra::Late { verdict, .. } => {
                 assert_eq!(verdict, Verdict::Drop(DropReason::FragmentUnknown));
@@ -500,7 +500,7 @@ fn extras(world: &mut World, now: Moment) -> Vec<Option<(IpAddr, oracle::Unwrapp
 fn pieces_of(world: &mut World, packet: &[u8]) -> Vec<Vec<u8>> {
     let (verdict, out) = world.handle(packet);
     let Verdict::Transmit(route) = verdict else { panic!("{verdict:?}") };
-    let first = (route.to, oracle::unwrapped(&out, route.to));
+    let first = (route.to(), oracle::unwrapped(&out, route.to()));
     let rest = extras(world, Moment::from_secs(1)).into_iter().map(|piece| piece.expect("a piece"));
     let pieces: Vec<_> = [first].into_iter().chain(rest).collect();
     let identifications: BTreeSet<u16> = pieces.iter().map(|(_, outer)| outer.identification).collect();
@@ -551,8 +551,8 @@ fn fragments_follow_their_first_one() {
         let (verdict, out) = world.handle(again);
         let Verdict::Transmit(followed) = verdict else { panic!("D35: {verdict:?}") };
         assert_eq!(
-            (followed.to, &out[20..]),
-            (route.to, &again[..]),
+            (followed.to(), &out[20..]),
+            (route.to(), &again[..]),
             "D41: an overlap is the host's to judge"
         );
     }
@@ -602,7 +602,7 @@ fn connections_go_round_and_each_stays_on_its_server() {
         for flags in [SYN, ACK, ACK | PSH, FIN | ACK, ACK] {
             let packet = tcp_between(CLIENT, port, VIP, 80, flags, b"");
             let (Verdict::Transmit(route), _) = world.handle(&packet) else { panic!("{port}") };
-            servers.push(route.to.to_string());
+            servers.push(route.to().to_string());
         }
     }
     let per_connection: Vec<_> = servers.chunks(5).map(|chunk| chunk.to_vec()).collect();

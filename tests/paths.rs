@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::{
     ClusterConfig, OnRemoved, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
-use lvs_tund::director::verdict::{DropReason, Memory, ReplyKind, Verdict};
+use lvs_tund::director::verdict::{Answer, DropReason, Memory, Verdict};
 use lvs_tund::director::{Director, Extra};
 use lvs_tund::time::Moment;
 
@@ -62,7 +62,7 @@ fn an_echo_in_pieces_is_answered_piece_by_piece() {
             let (verdict, out) = world.handle(&pieces[index], NOW);
             match verdict {
                 Verdict::Reply(reply) => {
-                    assert_eq!((reply.kind, reply.reason), (ReplyKind::EchoReply, None));
+                    assert_eq!((reply.kind, reply.reason), (Answer::Echo, None));
                     replies.push(out);
                 }
                 Verdict::Hold => {}
@@ -241,9 +241,9 @@ fn an_error_for_a_real_server_of_a_later_snapshot_is_dropped() {
     next.virtual_services[0].real_servers = vec![RealServerConfig::new(newest.into(), 1)];
     world.succeed(next, host());
     let (verdict, _) = world.handle(&segment(40000, SYN), NOW);
-    assert!(matches!(verdict, Verdict::Transmit(route) if route.to == newest));
+    assert!(matches!(verdict, Verdict::Transmit(route) if route.to() == newest));
     let error = error_from(ROUTER, 40000, 80);
-    assert!(matches!(world.handle(&error, NOW).0, Verdict::Transmit(route) if route.to == newest));
+    assert!(matches!(world.handle(&error, NOW).0, Verdict::Transmit(route) if route.to() == newest));
     world.director = early;
     assert_eq!(world.fate(&error), Fate::Drop(DropReason::NoConnection));
 }

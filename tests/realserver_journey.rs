@@ -4,9 +4,10 @@
 use std::collections::BTreeSet;
 use std::net::Ipv4Addr;
 
-use lvs_tund::encapsulation::ipip;
+use lvs_tund::encapsulation::{Decapsulated, ENCAPSULATIONS, Row, ipip};
 use lvs_tund::packet::frame::{PartialChecksum, SegmentKind, Segments};
-use lvs_tund::packet::{Frame, Protocol};
+use lvs_tund::packet::ipv4::Ipv4;
+use lvs_tund::packet::{Carrier, Frame, Malformed, Protocol};
 use lvs_tund::realserver::Decapsulator;
 use lvs_tund::realserver::guard::{Guard, GuardConfig, Service};
 use lvs_tund::realserver::verdict::{DropReason, Verdict};
@@ -29,7 +30,7 @@ fn guard_config() -> GuardConfig {
 }
 
 fn guarded_by(config: GuardConfig) -> Decapsulator {
-    Decapsulator::new(Guard::new(config, vec![SERVER2.into()]), &ipip::ROW, MTU)
+    Decapsulator::new(Guard::new(config, vec![SERVER2.into()]), ENCAPSULATIONS, MTU)
 }
 
 fn decapsulator() -> Decapsulator {
@@ -237,8 +238,11 @@ fn clients_may_live_in_a_directors_prefix() {
 #[test]
 fn only_our_own_outer_destination_if_one_is_configured() {
     let rips = vec![SERVER2.into(), SERVER3.into()];
-    let decapsulator =
-        Decapsulator::new(Guard::new(GuardConfig { rips, ..guard_config() }, Vec::new()), &ipip::ROW, MTU);
+    let decapsulator = Decapsulator::new(
+        Guard::new(GuardConfig { rips, ..guard_config() }, Vec::new()),
+        ENCAPSULATIONS,
+        MTU,
+    );
     let to = |rip: [u8; 4]| ip(DIRECTOR, rip.into(), 4, &tcp(ACK, b""));
     let (other, own) = ([172, 25, 3, 4], SERVER3.octets());
     let pairs = vec![
@@ -264,7 +268,7 @@ fn begun(mut packet: Vec<u8>, field: usize) -> Vec<u8> {
 
 fn offload_of(mtu: u16, inner: &[u8]) -> (Option<PartialChecksum>, Option<Segments>) {
     let mut frame = Frame::from_packet(&w(inner));
-    let decapsulator = Decapsulator::new(Guard::new(guard_config(), Vec::new()), &ipip::ROW, mtu);
+    let decapsulator = Decapsulator::new(Guard::new(guard_config(), Vec::new()), ENCAPSULATIONS, mtu);
     assert!(matches!(decapsulator.handle_packet(&mut frame), Verdict::Deliver(_)), "{inner:?}");
     assert_eq!(frame.packet(), inner, "bytes are left as they came");
     (frame.offload.checksum, frame.offload.segments)
@@ -321,6 +325,35 @@ fn packets_above_the_mtu_are_marked_as_several_segments() {
     assert_eq!(offload_of(MTU, &like_tcp), (UDP_CHECKSUM, None), "a datagram is one");
     let no_header = changed(&of_length(20_000), |b| b[32] = 0x40);
     assert_eq!(offload_of(MTU, &no_header), (TCP_CHECKSUM, None), "a TCP header shorter than any");
+}
+
+/// A second format, as one file and one row would add it: behind UDP, and with one more header.
+const TWO_FORMATS: &[Row] = &[
+    ipip::ROW,
+    Row { name: "test", carrier: Carrier::UdpPort(6080), overhead: 28, decapsulate: behind_udp, ..ipip::ROW },
+];
+
+fn behind_udp(outer: Ipv4<'_>) -> Result<Decapsulated<'_>, Malformed> {
+    let inner = Ipv4::parse(&outer.payload()[8..])?;
+    Ok(Decapsulated { outer, inner, start: outer.header_length() + 8 })
+}
+
+#[test]
+fn every_format_of_the_table_is_unwrapped_by_its_own_row() {
+    let by_udp = |source, port: u16, inner: &[u8]| {
+        let length = (inner.len() as u16 + 8).to_be_bytes();
+        let header = [&[0x17, 0xc0][..], &port.to_be_bytes(), &length, &[0, 0]].concat();
+        ip(source, SERVER2, 17, &[&header[..], inner].concat())
+    };
+    let inner = tcp(ACK, b"data");
+    let decapsulator = Decapsulator::new(Guard::new(guard_config(), vec![SERVER2.into()]), TWO_FORMATS, MTU);
+    assert_eq!(fate_of(&decapsulator, &w(&inner)), Deliver(inner.clone()));
+    assert_eq!(fate_of(&decapsulator, &by_udp(DIRECTOR, 6080, &inner)), Deliver(inner.clone()));
+    assert_eq!(fate_of(&decapsulator, &by_udp(DIRECTOR, 6081, &inner)), Drop("wrong_encapsulation"));
+    assert_eq!(fate_of(&decapsulator, &by_udp(CLIENT, 6080, &inner)), Drop("unknown_peer"));
+    let mut coalesced = Frame::from_packet(&by_udp(DIRECTOR, 6080, &begun(tcp(ACK, &[7; 20_000]), 36)));
+    assert!(matches!(decapsulator.handle_packet(&mut coalesced), Verdict::Deliver(_)));
+    assert_eq!(coalesced.offload.segments.map(|segments| segments.size), Some(MTU - 28 - 44));
 }
 
 #[test]

@@ -7,7 +7,8 @@ use lvs_tund::director::Director;
 use lvs_tund::director::classify::classify;
 use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
 use lvs_tund::director::tables::Tables;
-use lvs_tund::encapsulation::{ENCAPSULATIONS, Outer, Ttl, ipip};
+use lvs_tund::encapsulation::{ENCAPSULATIONS, Outer, Ttl};
+use lvs_tund::packet::ipv4::Ipv4;
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::realserver::Decapsulator;
 use lvs_tund::realserver::guard::{Guard, GuardConfig};
@@ -102,7 +103,7 @@ fn decapsulator() -> Decapsulator {
         rips: Vec::new(),
         services: Vec::new(),
     };
-    Decapsulator::new(Guard::new(config, Vec::new()), &ipip::ROW, 1500)
+    Decapsulator::new(Guard::new(config, Vec::new()), ENCAPSULATIONS, 1500)
 }
 
 proptest! {
@@ -113,22 +114,29 @@ proptest! {
             let mut frame = Frame::from_packet(&packet);
             (row.encapsulate)(&mut frame, &outer).unwrap();
             prop_assert_eq!(frame.len(), packet.len() + usize::from(row.overhead));
-            let taken = (row.decapsulate)(frame.packet()).unwrap();
-            prop_assert_eq!(&frame.packet()[taken.inner.clone()], &packet[..], "{}", row.name);
-            prop_assert_eq!(taken.outer_source, std::net::IpAddr::V4(DIRECTOR));
+            let wrapped = Ipv4::parse(frame.packet()).unwrap();
+            prop_assert!(row.carrier.carries(&wrapped), "{}", row.name);
+            prop_assert_eq!(row.quoted_inner(&wrapped), &packet[..], "{}", row.name);
+            let taken = (row.decapsulate)(wrapped).unwrap();
+            prop_assert_eq!(&frame.packet()[taken.range()], &packet[..], "{}", row.name);
+            prop_assert_eq!(taken.inner.packet(), &packet[..], "{}", row.name);
+            prop_assert_eq!((taken.outer.source(), taken.outer.destination()), (DIRECTOR, SERVER2));
         }
     }
 
     #[test]
     fn an_independent_parser_accepts_what_we_wrap(packet in packet()) {
-        let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), identification: 9, ignores_df: false };
-        let mut frame = Frame::from_packet(&packet);
-        (ipip::ROW.encapsulate)(&mut frame, &outer).unwrap();
-        let (header, inner) = etherparse::Ipv4Header::from_slice(frame.packet()).unwrap();
-        prop_assert_eq!(header.header_checksum, header.calc_header_checksum());
-        prop_assert_eq!(usize::from(header.total_len), packet.len() + 20);
-        prop_assert_eq!(header.dont_fragment, packet[6] & 0x40 != 0);
-        prop_assert_eq!(inner, &packet[..]);
+        for row in ENCAPSULATIONS {
+            let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), identification: 9, ignores_df: false };
+            let mut frame = Frame::from_packet(&packet);
+            (row.encapsulate)(&mut frame, &outer).unwrap();
+            let (header, behind) = etherparse::Ipv4Header::from_slice(frame.packet()).unwrap();
+            prop_assert_eq!(header.header_checksum, header.calc_header_checksum());
+            prop_assert_eq!(usize::from(header.total_len), packet.len() + usize::from(row.overhead));
+            prop_assert_eq!(header.protocol.0, row.carrier.protocol(), "{}", row.name);
+            prop_assert_eq!(header.dont_fragment, packet[6] & 0x40 != 0);
+            prop_assert!(behind.ends_with(&packet), "{}", row.name);
+        }
     }
 
     #[test]

@@ -234,6 +234,7 @@ const CIRCLES: &[&[&str]] = &[&[
     "director::persistence",
     "director::real_server",
     "director::reply",
+    "director::route",
     "director::scheduler",
     "director::tables",
     "director::verdict",

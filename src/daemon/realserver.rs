@@ -10,9 +10,9 @@ use super::worker::{Fate, Handler, Workers};
 use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
-use crate::datapath::raw_socket::Receiver;
+use crate::datapath::raw_socket::Receivers;
 use crate::datapath::tun::Tun;
-use crate::encapsulation::ipip;
+use crate::encapsulation::{self, ENCAPSULATIONS};
 use crate::failure::Failure;
 use crate::host::{Mss, Netlink, RealServerHost, RealServerHostOptions, own_addresses};
 use crate::metrics::counters::RealserverCounters;
@@ -47,7 +47,8 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         return Err(Failure::Refused(format!("director {address} is an address of this host: {why}")));
     }
     let listener = http::listen(plan.metrics, "metrics", http::METRICS_REMEDY).await?;
-    let receiver = Receiver::new(ipip::ROW.protocol).map_err(|error| no_raw_socket(&error))?;
+    let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
+    let receiver = Receivers::new(carriers).map_err(|error| no_raw_socket(&error))?;
     let mtu = mtu_towards_directors(&plan).await;
     let (tun, mut queues) = Tun::create(&plan.tun, mtu, 1)?;
     tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
@@ -61,7 +62,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let counters = Arc::new(RealserverCounters::default());
     let guard = Guard::new(plan.guard.clone(), own_addresses);
     let handler = RealserverHandler {
-        decapsulator: Decapsulator::new(guard, &ipip::ROW, mtu),
+        decapsulator: Decapsulator::new(guard, ENCAPSULATIONS, mtu),
         counters: counters.clone(),
     };
     let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
@@ -143,7 +144,7 @@ fn mss_of(plan: &RealserverPlan) -> Mss {
         plan::Mss::Fixed(mss) => Mss::Fixed(mss),
         plan::Mss::Auto => Mss::Auto {
             directors: plan.guard.directors.iter().map(|prefix| prefix.addr()).collect(),
-            fitting: |path_mtu| mss::fitting(path_mtu, ipip::ROW.overhead),
+            fitting: |path_mtu| mss::fitting(path_mtu, encapsulation::OVERHEAD_MAX),
         },
     }
 }

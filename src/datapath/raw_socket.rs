@@ -1,45 +1,26 @@
-//! Raw IPv4 sockets: they send packets with a complete header and receive packets of one protocol, both in
-//! batches.
+//! Raw IPv4 sockets: they send packets with a complete header and receive encapsulated packets, both in batches.
 //!
 //! The sender sets IP_HDRINCL, because the core writes the whole outer header; this also costs less per
 //! packet, as the kernel takes no socket lock (raw_send_hdrinc()). The kernel neither fragments such a packet
 //! nor completes its checksums.
 
+mod filter;
+mod receiver;
+
 use std::io;
 use std::mem;
 use std::net::IpAddr;
-use std::os::fd::{AsFd, AsRawFd, BorrowedFd, OwnedFd};
+use std::os::fd::{AsRawFd, OwnedFd};
 
-use socket2::{Domain, Protocol, SockFilter, Socket, Type};
+use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{BATCH, Capture, Outgoing, Transmit};
-use crate::packet::{Frame, Offload};
+use super::{BATCH, Outgoing, Transmit};
+use crate::packet::Frame;
+
+pub use receiver::{Receiver, Receivers};
 
 /// Enough for bursts: a packet that does not fit is lost.
 const BUFFER_BYTES: usize = 16 << 20;
-
-/// One instruction of classic BPF: "return 0", accept no byte.
-const KEEP_NOTHING: [SockFilter; 1] = [SockFilter::new(0x06, 0, 0, 0)];
-
-/// Whole ICMP errors that quote a packet of this protocol: X = header length of the packet, then the type
-/// (destination unreachable, time exceeded, parameter problem) and the protocol in the quoted header.
-const fn keep_errors_about(protocol: u8) -> [SockFilter; 9] {
-    const LOAD_X_HEADER_LENGTH: u16 = 0xb1;
-    const LOAD_BYTE_AT_X: u16 = 0x50;
-    const JUMP_IF_EQUAL: u16 = 0x15;
-    const RETURN: u16 = 0x06;
-    [
-        SockFilter::new(LOAD_X_HEADER_LENGTH, 0, 0, 0),
-        SockFilter::new(LOAD_BYTE_AT_X, 0, 0, 0),
-        SockFilter::new(JUMP_IF_EQUAL, 2, 0, 3),
-        SockFilter::new(JUMP_IF_EQUAL, 1, 0, 11),
-        SockFilter::new(JUMP_IF_EQUAL, 0, 3, 12),
-        SockFilter::new(LOAD_BYTE_AT_X, 0, 0, 8 + 9),
-        SockFilter::new(JUMP_IF_EQUAL, 0, 1, protocol as u32),
-        SockFilter::new(RETURN, 0, 0, u32::MAX),
-        SockFilter::new(RETURN, 0, 0, 0),
-    ]
-}
 
 fn raw(protocol: i32) -> io::Result<Socket> {
     let kind = Type::RAW.nonblocking().cloexec();
@@ -143,89 +124,6 @@ impl Transmit for Sender {
             }
             self.flush(count, |slot, error| on_failure(positions[slot], error));
         }
-    }
-}
-
-/// Receives whole IP packets of one protocol that are addressed to this host.
-pub struct Receiver {
-    socket: OwnedFd,
-    /// Takes part in the kernel's delivery and keeps nothing. A raw socket whose buffer is full does not
-    /// count as a receiver (raw_v4_input()), so without this one the kernel would answer "protocol
-    /// unreachable" just when the load is highest.
-    _witness: Option<Socket>,
-    vectors: Box<[libc::iovec]>,
-    messages: Box<[libc::mmsghdr]>,
-}
-
-// SAFETY: as for `Sender`.
-unsafe impl Send for Receiver {}
-
-impl Receiver {
-    /// # Errors
-    /// Without CAP_NET_RAW: `PermissionDenied`.
-    pub fn new(protocol: u8) -> io::Result<Receiver> {
-        let witness = raw(i32::from(protocol))?;
-        witness.attach_filter(&KEEP_NOTHING)?;
-        Receiver::of(raw(i32::from(protocol))?, Some(witness))
-    }
-
-    /// Receives ICMP errors about packets of this protocol that this host has sent. The kernel handles them
-    /// too.
-    ///
-    /// # Errors
-    /// Without CAP_NET_RAW: `PermissionDenied`.
-    pub fn icmp_errors_about(protocol: u8) -> io::Result<Receiver> {
-        let socket = raw(libc::IPPROTO_ICMP)?;
-        socket.attach_filter(&keep_errors_about(protocol))?;
-        Receiver::of(socket, None)
-    }
-
-    fn of(socket: Socket, witness: Option<Socket>) -> io::Result<Receiver> {
-        widen(&socket, libc::SO_RCVBUFFORCE, libc::SO_RCVBUF)?;
-        // SAFETY: plain C structs for which all-zero bytes are a valid value.
-        let (vector, message): (libc::iovec, libc::mmsghdr) = unsafe { (mem::zeroed(), mem::zeroed()) };
-        Ok(Receiver {
-            socket: socket.into(),
-            _witness: witness,
-            vectors: vec![vector; BATCH].into(),
-            messages: vec![message; BATCH].into(),
-        })
-    }
-}
-
-impl Capture for Receiver {
-    fn capture(&mut self, frames: &mut [Frame]) -> io::Result<usize> {
-        let count = frames.len().min(BATCH);
-        for (slot, frame) in frames[..count].iter_mut().enumerate() {
-            let space = frame.space();
-            self.vectors[slot] = libc::iovec { iov_base: space.as_mut_ptr().cast(), iov_len: space.len() };
-            let header = &mut self.messages[slot].msg_hdr;
-            header.msg_iov = &raw mut self.vectors[slot];
-            header.msg_iovlen = 1;
-            header.msg_flags = 0;
-        }
-        let timeout = std::ptr::null_mut();
-        // SAFETY: `count` headers were set above to buffers inside `frames`, which outlive the call.
-        let received = unsafe {
-            libc::recvmmsg(
-                self.socket.as_raw_fd(),
-                self.messages.as_mut_ptr(),
-                count as u32,
-                libc::MSG_DONTWAIT,
-                timeout,
-            )
-        };
-        if received < 0 {
-            return nothing_or(io::Error::last_os_error());
-        }
-        for (frame, message) in frames.iter_mut().zip(&self.messages[..received as usize]) {
-            frame.filled(message.msg_len as usize, Offload::default());
-        }
-        Ok(received as usize)
-    }
-
-    fn readiness(&self) -> Option<BorrowedFd<'_>> {
-        Some(self.socket.as_fd())
     }
 }
 

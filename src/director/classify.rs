@@ -8,6 +8,7 @@ mod v6;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::verdict::DropReason;
+use crate::encapsulation::is_tunnel;
 use crate::packet::fragment::FragmentKey;
 use crate::packet::icmp::{self, Icmp, QuoteError};
 use crate::packet::ipv4::Ipv4;
@@ -71,7 +72,7 @@ fn classify_v4(bytes: &[u8]) -> Result<Packet, DropReason> {
         protocol::TCP => classify_tcp(&ip)?,
         protocol::UDP => classify_udp(&ip)?,
         protocol::ICMP => classify_icmp(&ip)?,
-        protocol::IPIP | protocol::IPV6 | protocol::GRE => (Content::Tunnel, flow(&ip, 0, 0)),
+        number if is_tunnel(number) => (Content::Tunnel, flow(&ip, 0, 0)),
         _ => (Content::Other, flow(&ip, 0, 0)),
     };
     Ok(Packet {

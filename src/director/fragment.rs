@@ -46,6 +46,8 @@ pub struct Fragments {
     known: Box<[Known]>,
     held: VecDeque<Held>,
     held_bytes: usize,
+    /// How many have been held so far.
+    held_total: u64,
 }
 
 /// First fragments from the sources of one part.
@@ -57,8 +59,16 @@ struct Known {
 
 struct Held {
     key: FragmentKey,
-    packet: Vec<u8>,
+    waiting: Waiting,
     deadline: Moment,
+}
+
+/// A later fragment that waits, or has waited, for its first.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Waiting {
+    /// Its place among all that this worker has held, from 0.
+    pub number: u64,
+    pub packet: Vec<u8>,
 }
 
 impl Fragments {
@@ -70,6 +80,7 @@ impl Fragments {
             known: (0..PARTS).map(part).collect(),
             held: VecDeque::new(),
             held_bytes: 0,
+            held_total: 0,
         }
     }
 
@@ -86,14 +97,14 @@ impl Fragments {
 
     /// Records the decision of a first fragment; returns the later ones that waited for it, in the order of
     /// arrival.
-    pub fn learn(&mut self, key: FragmentKey, follow: Follow, now: Moment) -> Vec<Vec<u8>> {
+    pub fn learn(&mut self, key: FragmentKey, follow: Follow, now: Moment) -> Vec<Waiting> {
         let part = self.part(&key);
         self.known[part].learn(key, follow, now);
         let (released, held) =
             std::mem::take(&mut self.held).into_iter().partition(|held: &Held| held.key == key);
         self.held = held;
-        let released: Vec<Vec<u8>> = Vec::from(released).into_iter().map(|held: Held| held.packet).collect();
-        self.held_bytes -= released.iter().map(Vec::len).sum::<usize>();
+        let released: Vec<Waiting> = Vec::from(released).into_iter().map(|held: Held| held.waiting).collect();
+        self.held_bytes -= released.iter().map(|waiting| waiting.packet.len()).sum::<usize>();
         released
     }
 
@@ -109,17 +120,19 @@ impl Fragments {
             && self.held_bytes + packet.len() <= HELD_BYTES_MAX;
         if has_room {
             self.held_bytes += packet.len();
-            self.held.push_back(Held { key, packet: packet.to_vec(), deadline: now.after(HELD_FOR) });
+            let waiting = Waiting { number: self.held_total, packet: packet.to_vec() };
+            self.held_total += 1;
+            self.held.push_back(Held { key, waiting, deadline: now.after(HELD_FOR) });
         }
         has_room
     }
 
     /// Gives up a fragment that has waited too long.
-    pub fn poll_expired(&mut self, now: Moment) -> Option<Vec<u8>> {
+    pub fn poll_expired(&mut self, now: Moment) -> Option<Waiting> {
         let is_over = self.held.front().is_some_and(|held| held.deadline <= now);
         let held = self.held.pop_front_if(|_| is_over)?;
-        self.held_bytes -= held.packet.len();
-        Some(held.packet)
+        self.held_bytes -= held.waiting.packet.len();
+        Some(held.waiting)
     }
 }
 
@@ -177,10 +190,14 @@ mod tests {
         for (id, byte) in [(1, 1), (2, 2), (1, 3)] {
             assert!(fragments.hold(key(1, id), &[byte], Moment::ZERO));
         }
-        assert_eq!(fragments.learn(key(1, 1), SERVER, Moment::ZERO), [vec![1], vec![3]]);
+        let waiting = |number, packet| Waiting { number, packet };
+        let released = fragments.learn(key(1, 1), SERVER, Moment::ZERO);
+        assert_eq!(released, [waiting(0, vec![1]), waiting(2, vec![3])]);
         assert_eq!((fragments.held(), fragments.poll_expired(Moment::from_millis(999))), (1, None));
-        assert_eq!(fragments.poll_expired(Moment::from_secs(1)), Some(vec![2]));
+        assert_eq!(fragments.poll_expired(Moment::from_secs(1)), Some(waiting(1, vec![2])));
         assert_eq!((fragments.held(), fragments.held_bytes), (0, 0));
+        assert!(fragments.hold(key(1, 3), &[4], Moment::from_secs(1)));
+        assert_eq!(fragments.poll_expired(Moment::from_secs(2)), Some(waiting(3, vec![4])));
     }
 
     #[test]

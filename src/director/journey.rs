@@ -21,7 +21,7 @@ use super::real_server::{RealServer, Slot};
 use super::reply::Answer;
 use super::scheduler::Request;
 use super::tables::{Tables, View};
-use super::verdict::{DropReason, Memory, Route};
+use super::verdict::{DropReason, Memory};
 use super::{Chance, Outbox};
 use crate::packet::fragment::FragmentKey;
 use crate::packet::protocol;
@@ -75,23 +75,6 @@ impl Refusal {
 pub(super) struct Choice<'a> {
     real_server: &'a RealServer,
     memory: Memory,
-}
-
-impl Choice<'_> {
-    pub(super) fn real_server(&self) -> Slot {
-        self.real_server.slot
-    }
-}
-
-impl From<Choice<'_>> for Route {
-    fn from(choice: Choice) -> Route {
-        Route {
-            to: choice.real_server.rip.into(),
-            virtual_service: choice.real_server.virtual_service,
-            real_server: choice.real_server.slot,
-            memory: choice.memory,
-        }
-    }
 }
 
 impl<'a> Journey<'a> {

@@ -54,7 +54,7 @@ impl RealServerConfig {
             upper_threshold: 0,
             lower_threshold: 0,
             path_mtu: None,
-            encapsulation: encapsulation::ipip::ROW.name,
+            encapsulation: encapsulation::DEFAULT.name,
         }
     }
 }

@@ -9,44 +9,16 @@ use std::time::Duration;
 
 use pnet_packet::tcp::{MutableTcpPacket, TcpFlags};
 
-use super::verdict::ReplyKind;
 use crate::packet::icmp::{self, ERROR_DATAGRAM_MAX};
 use crate::packet::ipv4::{self, Header, Ipv4};
 use crate::packet::tcp::{Flags, Tcp};
 use crate::packet::{Frame, Malformed, be16, checksum, protocol};
 use crate::time::Moment;
 
+pub use super::verdict::Answer;
+
 /// TTL of the director's own packets (RFC 1122 §3.2.1.7 asks for a configurable value; IANA recommends 64).
 const TTL: u8 = 64;
-
-/// The kind of reply, before it is known whether it may be sent.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Echo,
-    TcpReset,
-    PortUnreachable,
-    TimeExceeded,
-    HostUnreachable,
-    NetUnreachable,
-    /// The largest packet, in bytes, that would have fitted.
-    TooBig {
-        mtu: u16,
-    },
-}
-
-impl Answer {
-    pub const fn kind(self) -> ReplyKind {
-        match self {
-            Answer::Echo => ReplyKind::EchoReply,
-            Answer::TcpReset => ReplyKind::TcpReset,
-            Answer::PortUnreachable => ReplyKind::PortUnreachable,
-            Answer::TimeExceeded => ReplyKind::TimeExceeded,
-            Answer::HostUnreachable => ReplyKind::HostUnreachable,
-            Answer::NetUnreachable => ReplyKind::NetUnreachable,
-            Answer::TooBig { .. } => ReplyKind::TooBig,
-        }
-    }
-}
 
 /// Replaces the packet in `frame` by the reply to it; returns the destination.
 ///

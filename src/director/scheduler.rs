@@ -162,7 +162,7 @@ pub(crate) mod testing {
                     weight,
                     rip,
                     path: Path { source: Ipv4Addr::UNSPECIFIED, mtu: 1500 },
-                    encapsulation: &encapsulation::ipip::ROW,
+                    encapsulation: encapsulation::DEFAULT,
                     is_present: true,
                     live: Arc::new(Live::of(active, inactive)),
                     soft: Default::default(),

@@ -1,10 +1,11 @@
 //! A packet's fate, as a value. Packets in = transmitted + replied + held + Σ dropped, always.
 
-use std::net::IpAddr;
-
-use super::real_server::Slot;
+use crate::encapsulation::CannotEncapsulate;
 use crate::packet::Malformed;
 use crate::packet::reasons::drop_reasons;
+use std::net::IpAddr;
+
+pub use super::route::{Memory, Route};
 
 /// What the director does with a packet. After `Transmit` and `Reply` the frame contains the packet to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,37 +17,47 @@ pub enum Verdict {
     Drop(DropReason),
 }
 
-/// The destination of a packet, and where it is counted.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Route {
-    /// Destination of the outer packet: the RIP.
-    pub to: IpAddr,
-    /// Slot of the virtual service in the cluster.
-    pub virtual_service: u16,
-    /// Slot of the real server in the cluster.
-    pub real_server: Slot,
-    pub memory: Memory,
-}
-
-/// Whether the connection table has an entry for a forwarded packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
-    Known,
-    /// This packet added it.
-    New,
-    /// There is none, and none is needed.
-    None,
-    /// There is none because of too many new connections at once.
-    Flood,
-}
-
 /// The director's own reply to the packet's sender.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub to: IpAddr,
-    pub kind: ReplyKind,
+    pub kind: Answer,
     /// Why the packet itself was not forwarded; `None` if the reply is what the packet asked for.
     pub reason: Option<DropReason>,
+}
+
+/// A reply of the director's own, and what it says.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Answer {
+    Echo,
+    TcpReset,
+    PortUnreachable,
+    TimeExceeded,
+    HostUnreachable,
+    NetUnreachable,
+    /// The largest packet, in bytes, that would have fitted.
+    TooBig {
+        mtu: u16,
+    },
+}
+
+impl Answer {
+    /// The metric's `kind` label.
+    pub const fn label(self) -> &'static str {
+        self.kind().label()
+    }
+
+    pub const fn kind(self) -> ReplyKind {
+        match self {
+            Answer::Echo => ReplyKind::EchoReply,
+            Answer::TcpReset => ReplyKind::TcpReset,
+            Answer::PortUnreachable => ReplyKind::PortUnreachable,
+            Answer::TimeExceeded => ReplyKind::TimeExceeded,
+            Answer::HostUnreachable => ReplyKind::HostUnreachable,
+            Answer::NetUnreachable => ReplyKind::NetUnreachable,
+            Answer::TooBig { .. } => ReplyKind::TooBig,
+        }
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -147,6 +158,16 @@ impl From<Malformed> for DropReason {
             Malformed::Extension => DropReason::BadExtension,
             Malformed::ExtensionLimit => DropReason::ExtensionLimit,
             Malformed::HeaderChain => DropReason::TinyFragment,
+        }
+    }
+}
+
+impl From<CannotEncapsulate> for DropReason {
+    fn from(cannot: CannotEncapsulate) -> DropReason {
+        match cannot {
+            CannotEncapsulate::TooBig => DropReason::TooBig,
+            CannotEncapsulate::Expired => DropReason::TtlExpired,
+            CannotEncapsulate::Malformed(cause) => cause.into(),
         }
     }
 }

@@ -8,20 +8,25 @@
 //! ```
 //! TOS with its ECN bits copied (RFC 6040 §4.1), DF copied (RFC 2003 §3.1), options not copied.
 
-use super::{CannotDecapsulate, CannotEncapsulate, Decapsulated, Outer, Row, Ttl};
+use super::{CannotEncapsulate, Decapsulated, Outer, Row, Ttl};
 use crate::packet::frame::PACKET_MAX;
 use crate::packet::ipv4::{HEADER, Header, Ipv4};
-use crate::packet::{Frame, be16, protocol};
+use crate::packet::{Carrier, Frame, Malformed, protocol};
 
-pub const ROW: Row =
-    Row { name: "ipip", overhead: HEADER as u16, protocol: protocol::IPIP, encapsulate, decapsulate };
+pub const ROW: Row = Row {
+    name: "ipip",
+    carrier: Carrier::Protocol(protocol::IPIP),
+    overhead: HEADER as u16,
+    encapsulate,
+    decapsulate,
+};
 
 /// Writes the outer header before the packet and removes link padding after it.
 ///
 /// # Errors
 /// `Malformed` if the frame contains no valid IPv4 header, `Expired` for TTL 0, `TooBig` above 65,515 bytes.
 pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsulate> {
-    let inner = Ipv4::parse_unsummed(frame.packet()).map_err(|_| CannotEncapsulate::Malformed)?;
+    let inner = Ipv4::parse_unsummed(frame.packet())?;
     if inner.ttl() == 0 {
         return Err(CannotEncapsulate::Expired);
     }
@@ -49,38 +54,26 @@ pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsu
     Ok(())
 }
 
-/// Splits an outer packet. Only the length is read from the inner packet's header; the guard checks the rest.
+/// Finds the inner packet. Only its lengths and its checksum are checked here; the guard judges the rest.
 ///
 /// # Errors
-/// `Malformed` with the cause for either header, `WrongEncapsulation` for a protocol other than 4.
-pub fn decapsulate(packet: &[u8]) -> Result<Decapsulated, CannotDecapsulate> {
-    // The kernel verified the outer checksum before any raw socket saw the packet.
-    let outer = Ipv4::parse_unsummed(packet)?;
-    if outer.protocol() != protocol::IPIP {
-        return Err(CannotDecapsulate::WrongEncapsulation);
-    }
+/// What is wrong with the inner header.
+pub fn decapsulate(outer: Ipv4<'_>) -> Result<Decapsulated<'_>, Malformed> {
+    // RFC 4213 §3.6: the length comes from the inner header.
     let inner = Ipv4::parse(outer.payload())?;
-    let start = outer.header_length();
-    Ok(Decapsulated {
-        outer_source: outer.source().into(),
-        outer_destination: outer.destination().into(),
-        outer_tos: outer.tos(),
-        // RFC 4213 §3.6: the length comes from the inner header.
-        inner: start..start + inner.total_length(),
-    })
-}
-
-/// Total length of the inner packet in a frame wrapped by [`encapsulate`]: the length that is counted, as in
-/// IPVS.
-pub fn inner_length(packet: &[u8]) -> usize {
-    if packet.len() < HEADER { 0 } else { usize::from(be16(packet, 2)).saturating_sub(HEADER) }
+    Ok(Decapsulated { outer, inner, start: outer.header_length() })
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::Malformed;
     use crate::packet::frame::HEADROOM;
+
+    /// Where the inner packet is, and the TOS of the outer one.
+    fn unwrapped(packet: &[u8]) -> Result<(std::ops::Range<usize>, u8), Malformed> {
+        let taken = decapsulate(Ipv4::parse_unsummed(packet)?)?;
+        Ok((taken.range(), taken.outer.tos()))
+    }
 
     fn inner(dont_fragment: bool, tos: u8, ttl: u8) -> Vec<u8> {
         let mut packet = vec![0xabu8; 40];
@@ -119,15 +112,6 @@ mod tests {
         assert_eq!(&frame.packet()[12..20], &expected[12..20]);
         assert!(crate::packet::checksum::is_valid(&frame.packet()[..20]));
         assert_eq!(&frame.packet()[20..], inner(true, 0xb9, 63));
-        assert_eq!(inner_length(frame.packet()), 40);
-    }
-
-    #[test]
-    fn the_inner_length_is_what_the_outer_header_leaves_for_it() {
-        let outer = [&[0x45, 0, 0, 60][..], &[0; 16]].concat();
-        assert_eq!([0, 3, 19, 20].map(|length| inner_length(&outer[..length])), [0, 0, 0, 40]);
-        let of = |total_length: u8| inner_length(&[&[0x45, 0, 0, total_length][..], &[0; 40]].concat());
-        assert_eq!([0, 19, 20, 21].map(of), [0, 0, 0, 1]);
     }
 
     #[test]
@@ -184,7 +168,7 @@ mod tests {
     #[test]
     fn what_is_no_packet_and_what_has_no_headroom_is_refused() {
         let mut frame = Frame::from_packet(&[0x45; 19]);
-        assert_eq!(encapsulate(&mut frame, &OUTER), Err(CannotEncapsulate::Malformed));
+        assert_eq!(encapsulate(&mut frame, &OUTER), Err(CannotEncapsulate::Malformed(Malformed::Truncated)));
         for (left, expected) in [(HEADER - 1, Err(CannotEncapsulate::TooBig)), (HEADER, Ok(()))] {
             let mut frame = Frame::from_packet(&inner(true, 0, 64));
             let packet = inner(true, 0, 64);
@@ -197,7 +181,7 @@ mod tests {
     fn nothing_inside_is_a_cut_packet() {
         let mut alone = inner(true, 0, 64)[..HEADER].to_vec();
         (alone[3], alone[9]) = (HEADER as u8, protocol::IPIP);
-        assert_eq!(decapsulate(&alone), Err(CannotDecapsulate::Malformed(Malformed::Truncated)));
+        assert_eq!(unwrapped(&alone), Err(Malformed::Truncated));
     }
 
     #[test]
@@ -205,13 +189,11 @@ mod tests {
         let packet = inner(false, 3, 1);
         let mut frame = Frame::from_packet(&packet);
         encapsulate(&mut frame, &OUTER).unwrap();
-        let taken = decapsulate(frame.packet()).unwrap();
-        assert_eq!(&frame.packet()[taken.inner.clone()], packet);
-        assert_eq!(
-            (taken.outer_source, taken.outer_destination),
-            (OUTER.source.into(), OUTER.destination.into())
-        );
-        assert_eq!(taken.outer_tos, 3);
+        let taken = decapsulate(Ipv4::parse(frame.packet()).unwrap()).unwrap();
+        assert_eq!(&frame.packet()[taken.range()], packet);
+        assert_eq!(taken.inner.packet(), packet);
+        assert_eq!((taken.outer.source(), taken.outer.destination()), (OUTER.source, OUTER.destination));
+        assert_eq!(taken.outer.tos(), 3);
     }
 
     #[test]
@@ -220,8 +202,7 @@ mod tests {
         packet.extend_from_slice(&[1, 1, 1, 0]);
         packet.extend_from_slice(&inner(false, 0, 9));
         (packet[0], packet[3], packet[9]) = (0x46, 64, protocol::IPIP);
-        let taken = decapsulate(&packet).unwrap();
-        assert_eq!((taken.inner, taken.outer_tos), (24..64, 0xb9));
+        assert_eq!(unwrapped(&packet), Ok((24..64, 0xb9)));
     }
 
     #[test]
@@ -231,11 +212,9 @@ mod tests {
         let mut longer = frame.packet().to_vec();
         longer.extend_from_slice(&[0; 4]);
         longer[3] += 4;
-        assert_eq!(decapsulate(&longer).unwrap().inner, 20..60);
+        assert_eq!(unwrapped(&longer), Ok((20..60, 0)));
         let mut shorter = frame.packet()[..58].to_vec();
         shorter[3] -= 2;
-        assert_eq!(decapsulate(&shorter), Err(CannotDecapsulate::Malformed(Malformed::Truncated)));
-        longer[9] = 47;
-        assert_eq!(decapsulate(&longer), Err(CannotDecapsulate::WrongEncapsulation));
+        assert_eq!(unwrapped(&shorter), Err(Malformed::Truncated));
     }
 }

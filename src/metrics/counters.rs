@@ -165,7 +165,7 @@ impl DirectorCounters {
                 self.virtual_services.slot(route.virtual_service.into()).add(bytes);
                 self.real_servers.slot(route.real_server.index()).add(bytes);
             }
-            Verdict::Reply(reply) => self.replied[reply.kind as usize].add(1),
+            Verdict::Reply(reply) => self.replied[reply.kind.kind() as usize].add(1),
             Verdict::Hold => self.held.add(1),
             Verdict::Drop(reason) => self.dropped[*reason as usize].add(1),
         }
@@ -225,13 +225,7 @@ mod tests {
     #[test]
     fn a_packet_counts_with_its_fate_and_nowhere_else() {
         let counters = DirectorCounters::default();
-        let to = "10.0.0.1".parse().unwrap();
-        let verdict = Verdict::Transmit(Route {
-            to,
-            virtual_service: 1,
-            real_server: Slot::new(300, 1),
-            memory: Memory::New,
-        });
+        let verdict = Verdict::Transmit(Route::of(1, Slot::new(300, 1), [10, 0, 0, 1].into()));
         counters.count(&verdict, 100);
         counters.count(&Verdict::Drop(DropReason::SendError), 60);
         counters.errors.add(&io::Error::from_raw_os_error(libc_errno::ENOBUFS));

@@ -154,7 +154,7 @@ fn traffic<'a>(connections: u64, slot: u32, counters: impl Iterator<Item = &'a B
 mod tests {
     use super::*;
     use crate::director::cluster::{ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
-    use crate::director::verdict::{Memory, Route, Verdict};
+    use crate::director::verdict::{Route, Verdict};
     use crate::packet::Protocol;
 
     fn cluster(before: Option<&Cluster>, ports: &[u16]) -> Cluster {
@@ -178,8 +178,8 @@ mod tests {
 
     fn forward(cluster: &Cluster, workers: &[Arc<DirectorCounters>]) {
         let service = first(cluster);
-        let (to, real_server) = (service.real_servers[0].rip.into(), service.real_servers[0].slot);
-        let route = Route { to, virtual_service: service.slot, real_server, memory: Memory::New };
+        let server = &service.real_servers[0];
+        let route = Route::of(service.slot, server.slot, server.rip);
         workers[0].count(&Verdict::Transmit(route), 100);
         service.connections_total.fetch_add(1, Ordering::Relaxed);
         service.real_servers[0].live.connections_total.fetch_add(1, Ordering::Relaxed);

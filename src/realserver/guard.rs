@@ -9,6 +9,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use ipnet::IpNet;
 
 use super::verdict::DropReason;
+use crate::encapsulation::{Decapsulated, is_tunnel};
 use crate::packet::icmp::Icmp;
 use crate::packet::ipv4::Ipv4;
 use crate::packet::{Protocol, be16, protocol};
@@ -53,21 +54,23 @@ impl Guard {
     /// # Errors
     /// `UnknownPeer` for an outer source that is not a director, or an outer destination that is not
     /// accepted.
-    pub fn admit_outer(&self, source: IpAddr, destination: IpAddr) -> Result<(), DropReason> {
+    pub fn admit_outer(&self, outer: &Ipv4) -> Result<(), DropReason> {
+        let (source, destination) = (outer.source().into(), outer.destination().into());
         let is_ours = self.config.rips.is_empty() || self.config.rips.contains(&destination);
         if is_ours && self.is_director(source) { Ok(()) } else { Err(DropReason::UnknownPeer) }
     }
 
-    /// Checks the inner packet: VIP, port, source, nested tunnel, source route and TTL. `peer` is the
-    /// director that sent it. Returns the index of the VIP in the configuration.
+    /// Checks the inner packet: VIP, port, source, nested tunnel, source route and TTL. Returns the index of the
+    /// VIP in the configuration.
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn admit_inner(&self, inner: &Ipv4, peer: IpAddr) -> Result<usize, DropReason> {
+    pub fn admit_inner(&self, taken: &Decapsulated) -> Result<usize, DropReason> {
+        let (inner, peer) = (&taken.inner, IpAddr::V4(taken.outer.source()));
         let destination = IpAddr::V4(inner.destination());
         let vip =
             self.config.vips.iter().position(|vip| *vip == destination).ok_or(DropReason::InnerNotVip)?;
-        if matches!(inner.protocol(), protocol::IPIP | protocol::IPV6 | protocol::GRE) {
+        if is_tunnel(inner.protocol()) {
             return Err(DropReason::NestedTunnel);
         }
         if !self.is_served(inner) {

@@ -20,11 +20,11 @@ pub fn fitting(path_mtu: u32, overhead: u16) -> u16 {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::encapsulation::ipip;
+    use crate::encapsulation::ipip::ROW;
 
     #[test]
     fn a_full_segment_fills_the_path() {
-        let overhead = ipip::ROW.overhead;
+        let overhead = ROW.overhead;
         for (path_mtu, mss) in
             [(1500, 1440), (1400, 1340), (9000, 8940), (1520, 1460), (0, 88), (148, 88), (149, 89)]
         {

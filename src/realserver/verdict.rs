@@ -1,6 +1,5 @@
 //! A packet's fate at the real server. A real server never answers: every failure is a silent drop.
 
-use crate::encapsulation::CannotDecapsulate;
 use crate::packet::Malformed;
 use crate::packet::reasons::drop_reasons;
 
@@ -61,15 +60,6 @@ impl From<Malformed> for DropReason {
             | Malformed::TcpHeader
             | Malformed::UdpLength
             | Malformed::TruncatedIcmp => DropReason::Truncated,
-        }
-    }
-}
-
-impl From<CannotDecapsulate> for DropReason {
-    fn from(cannot: CannotDecapsulate) -> DropReason {
-        match cannot {
-            CannotDecapsulate::Malformed(cause) => cause.into(),
-            CannotDecapsulate::WrongEncapsulation => DropReason::WrongEncapsulation,
         }
     }
 }

@@ -155,7 +155,7 @@ impl World {
                 assert_eq!(outer.time_to_live, 64, "whatever the packet's own is");
                 assert_eq!(inner, packet, "the inner packet is not touched");
                 let rip = Ipv4Addr::from(outer.destination);
-                assert_eq!(route.to, rip);
+                assert_eq!(route.to(), rip);
                 Fate::To(rip, route.memory)
             }
             Verdict::Reply(reply) => {

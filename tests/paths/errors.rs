@@ -538,7 +538,7 @@ fn an_error_about_a_real_server_of_a_later_snapshot_teaches_nothing() {
     let mut next = config();
     next.virtual_services[0].real_servers = vec![RealServerConfig::new(newest.into(), 1)];
     world.succeed(next, host());
-    assert!(matches!(world.handle(&tcp(SYN, b""), NOW).0, Verdict::Transmit(route) if route.to == newest));
+    assert!(matches!(world.handle(&tcp(SYN, b""), NOW).0, Verdict::Transmit(route) if route.to() == newest));
     let message = too_big(1000, outer_of(&big())).bytes();
     world.errors = early;
     let heard = world.hear(&message);

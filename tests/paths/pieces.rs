@@ -30,7 +30,7 @@ impl World {
     /// Everything that leaves for server2 because of the packet in `frame`, or its verdict if nothing does.
     fn sent(&mut self, frame: &mut Frame) -> Result<Vec<Outer>, Verdict> {
         match self.director.handle_packet(frame, NOW) {
-            Verdict::Transmit(route) => assert_eq!(route.to, IpAddr::from(SERVER2)),
+            Verdict::Transmit(route) => assert_eq!(route.to(), IpAddr::from(SERVER2)),
             refused => return Err(refused),
         }
         let rest = self.extras(NOW).into_iter().map(|extra| {
@@ -131,7 +131,11 @@ fn a_super_packet_is_judged_by_its_segments() {
         let sent = world().sent(&mut frame);
         let Ok(count) = expected else {
             let Err(Verdict::Reply(reply)) = sent else { panic!("{name}") };
-            assert_eq!((reply.kind, reply.reason), (ReplyKind::TooBig, Some(DropReason::TooBig)), "{name}");
+            assert_eq!(
+                (reply.kind.kind(), reply.reason),
+                (ReplyKind::TooBig, Some(DropReason::TooBig)),
+                "{name}"
+            );
             assert_eq!(told(frame.packet(), &inner), fits(1480), "{name}");
             continue;
         };

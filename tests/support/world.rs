@@ -1,6 +1,6 @@
 //! A director without a host: a cluster that changes, packets in, verdicts out, conservation checked.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering::Relaxed;
 
@@ -122,7 +122,7 @@ impl World {
 
 pub fn server_of(verdict: &Verdict) -> Result<u8, Verdict> {
     match verdict {
-        Verdict::Transmit(Route { to: IpAddr::V4(to), .. }) => Ok(to.octets()[3]),
+        Verdict::Transmit(Route { rip, .. }) => Ok(rip.octets()[3]),
         other => Err(*other),
     }
 }

@@ -11,8 +11,9 @@ use crate::config::{Source, plan};
 use crate::director::classify::{Content, classify};
 use crate::director::cluster::{Cluster, HostView, PATH_MTU_DEFAULT, Path};
 use crate::director::path::errors::{Event, Heard, Outcome, PathErrors};
+use crate::director::route::{Fit, Memory};
 use crate::director::tables::Tables;
-use crate::director::verdict::{Memory, ReplyKind, Verdict};
+use crate::director::verdict::{Answer, Verdict};
 use crate::director::{self, Extra};
 use crate::failure::Failure;
 use crate::packet::ipv4::Ipv4;
@@ -33,8 +34,8 @@ pub struct Director {
     tables: Arc<Tables>,
     swept: Moment,
     last: Moment,
-    /// Index and bytes of the packets that are held.
-    held: Vec<(usize, Vec<u8>)>,
+    /// Indices of the packets that were held, in that order.
+    held: Vec<usize>,
 }
 
 impl Director {
@@ -80,9 +81,9 @@ impl Explain for Director {
             Verdict::Hold | Verdict::Drop(_) => Vec::new(),
         };
         if verdict == Verdict::Hold {
-            self.held.push((index, packet.to_vec()));
+            self.held.push(index);
         }
-        let mut pieces = leaving.len();
+        let mut pieces = 1;
         let mut steps = Vec::new();
         while let Some(extra) = self.director.poll_extra(now) {
             match extra {
@@ -94,8 +95,8 @@ impl Explain for Director {
                     steps.push(format!("path: {to} gets an error that the path reported earlier"));
                     leaving.push(frame.packet().to_vec());
                 }
-                Extra::Late { frame, verdict, .. } => {
-                    steps.push(self.late_step(&frame, &verdict));
+                Extra::Late { number, frame, verdict, .. } => {
+                    steps.push(self.late_step(number, &verdict));
                     if matches!(verdict, Verdict::Transmit(_) | Verdict::Reply(_)) {
                         leaving.push(frame.packet().to_vec());
                     }
@@ -113,11 +114,9 @@ impl Explain for Director {
             steps: Vec::new(),
         };
         describe_packet(&mut explanation, packet, &cluster);
-        describe_verdict(&mut explanation, &verdict, &cluster, leaving.first(), now);
-        if pieces > 1 {
-            explanation
-                .steps
-                .push(format!("encapsulation: fragmented into {pieces} pieces that fit the path"));
+        describe_verdict(&mut explanation, &verdict, &cluster);
+        if let Verdict::Transmit(route) = &verdict {
+            explanation.steps.extend(fit_step(route.fit, pieces));
         }
         explanation.steps.extend(steps);
         (explanation, leaving)
@@ -128,8 +127,8 @@ impl Explain for Director {
         let mut text = String::new();
         let end = self.last.after(Duration::from_secs(60));
         while let Some(extra) = self.director.poll_extra(end) {
-            if let Extra::Late { frame, verdict, .. } = extra {
-                text.push_str(&self.late_step(&frame, &verdict));
+            if let Extra::Late { number, verdict, .. } = extra {
+                text.push_str(&self.late_step(number, &verdict));
                 text.push('\n');
             }
         }
@@ -138,16 +137,13 @@ impl Explain for Director {
 }
 
 impl Director {
-    /// The late fate of a packet that was held, and which packet it was.
-    fn late_step(&mut self, frame: &Frame, verdict: &Verdict) -> String {
-        // A forwarded packet ends with the held bytes, behind an outer header. A reply is a different packet,
-        // so it is attributed to the oldest one held.
-        let is_it = |packet: &[u8]| frame.packet().ends_with(packet);
-        let place = self.held.iter().position(|(_, packet)| is_it(packet)).unwrap_or(0);
-        let which = match self.held.is_empty() {
-            true => "a held packet".to_owned(),
-            false => format!("held packet {}", self.held.remove(place).0),
-        };
+    /// The late fate of the packet that was held as this one, and which packet it was.
+    fn late_step(&mut self, number: u64, verdict: &Verdict) -> String {
+        let index = usize::try_from(number).ok().and_then(|number| self.held.get(number)).copied();
+        let which = index.map_or_else(|| "a held packet".to_owned(), |index| format!("held packet {index}"));
+        if *verdict == Verdict::Hold {
+            self.held.extend(index);
+        }
         match verdict {
             Verdict::Transmit(_) => format!("{which}: transmit"),
             Verdict::Reply(reply) => format!("{which}: reply, {}", reply.kind.label()),
@@ -253,13 +249,18 @@ fn describe_content(content: &Content) -> String {
     said.to_owned()
 }
 
-fn describe_verdict(
-    explanation: &mut Explanation,
-    verdict: &Verdict,
-    cluster: &Cluster,
-    first: Option<&Vec<u8>>,
-    now: Moment,
-) {
+/// How a packet that does not fit its path leaves.
+fn fit_step(fit: Fit, pieces: usize) -> Option<String> {
+    let (what, parts) = match fit {
+        Fit::Whole => return None,
+        Fit::CutInner => ("fragmented into", "pieces that fit the path"),
+        Fit::CutOuter => ("the outer packet is fragmented into", "pieces that fit the path"),
+        Fit::Segments(_) => ("cut into", "segments"),
+    };
+    Some(format!("encapsulation: {what} {pieces} {parts}"))
+}
+
+fn describe_verdict(explanation: &mut Explanation, verdict: &Verdict, cluster: &Cluster) {
     let steps = &mut explanation.steps;
     match verdict {
         Verdict::Transmit(route) => {
@@ -279,12 +280,12 @@ fn describe_verdict(
                     format!("connection: no entry, too many new connections; {chosen}: real server {name}")
                 }
             });
-            let source = match server.path.source {
+            let source = match route.source {
                 Ipv4Addr::UNSPECIFIED => "(source chosen by the kernel)".to_owned(),
                 source => source.to_string(),
             };
-            let (kind, mtu) = (server.encapsulation.name, server.path_mtu(now));
-            steps.push(format!("encapsulation: {kind} {source} > {}, path MTU {mtu}", server.rip));
+            let (kind, mtu) = (route.encapsulation.name, route.path_mtu);
+            steps.push(format!("encapsulation: {kind} {source} > {}, path MTU {mtu}", route.rip));
             explanation.virtual_service = service.map(|service| service.config.name.clone());
             explanation.real_server = Some(name.clone());
         }
@@ -292,11 +293,7 @@ fn describe_verdict(
             explanation.verdict = "reply";
             explanation.reason = reply.reason.map(|reason| reason.label());
             steps.push(format!("reply: {} to {}", reply.kind.label(), reply.to));
-            // RFC 1191 §4: the MTU field of the ICMP header, which follows the reply's 20-byte IPv4 header.
-            if let Some([high, low]) = first.and_then(|packet| packet.get(26..28))
-                && reply.kind == ReplyKind::TooBig
-            {
-                let mtu = u16::from_be_bytes([*high, *low]);
+            if let Answer::TooBig { mtu } = reply.kind {
                 steps.push(format!("reply: packets of up to {mtu} bytes fit the path to the real server"));
             }
         }

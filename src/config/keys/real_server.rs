@@ -5,15 +5,17 @@ use std::net::IpAddr;
 use crate::config::key::keys;
 use crate::config::kinds::{Address, Bytes, Member, Name, Number, NumberOr, Required};
 use crate::director::cluster::RealServerConfig;
-use crate::encapsulation::{ENCAPSULATIONS, ipip};
+use crate::encapsulation::{self, ENCAPSULATIONS, OVERHEAD_MAX};
 
 /// ipvsadm(8): `-w`, 0 to 65535.
 const WEIGHT_MAX: i64 = 65_535;
 const THRESHOLD_MAX: i64 = i32::MAX as i64;
 
-/// RFC 791: every host forwards 68 bytes; below it the outer header leaves nothing.
+/// RFC 791: every host forwards a packet of 68 bytes.
+const INNER_MIN: u16 = 68;
+
 const PATH_MTU: Bytes = NumberOr {
-    range: 88..=65_535,
+    range: (INNER_MIN + OVERHEAD_MAX) as i64..=65_535,
     words: &[("auto", None)],
     number: |bytes| u16::try_from(bytes).ok(),
     of: |bytes| bytes.map(Into::into),
@@ -46,7 +48,7 @@ keys! {
     nullable path_mtu "path_mtu" [u16] in path_mtu [], PATH_MTU, |_, _| None, Live;
     /// How packets are wrapped on their way to it; left out: "ipip".
     optional encapsulation "encapsulation" [String] in encapsulation [],
-        ENCAPSULATION, |_, _| ipip::ROW.name, Live;
+        ENCAPSULATION, |_, _| encapsulation::DEFAULT.name, Live;
 }
 
 /// What is wrong with keys that are right by themselves: the key, and a sentence.

@@ -51,7 +51,7 @@ impl Handler for DirectorHandler {
                     self.counters.told.add(1);
                     return Some(ExtraFrame { frame, to, late: None });
                 }
-                Extra::Late { frame, bytes, verdict } => {
+                Extra::Late { frame, bytes, verdict, .. } => {
                     let fate = Fate { verdict, captured: bytes, handled: frame.len() };
                     match destination(&verdict) {
                         Some(to) => return Some(ExtraFrame { frame, to, late: Some(fate) }),
@@ -73,7 +73,7 @@ impl Handler for DirectorHandler {
 
 fn destination(verdict: &Verdict) -> Option<IpAddr> {
     match verdict {
-        Verdict::Transmit(route) => Some(route.to),
+        Verdict::Transmit(route) => Some(route.to()),
         Verdict::Reply(reply) => Some(reply.to),
         Verdict::Hold | Verdict::Drop(_) => None,
     }

@@ -20,7 +20,7 @@ use crate::director::Director;
 use crate::director::cluster::Cluster;
 use crate::director::path::errors::{Event, PathErrors};
 use crate::director::tables::Tables;
-use crate::encapsulation::ipip;
+use crate::encapsulation::ENCAPSULATIONS;
 use crate::failure::Failure;
 use crate::host::{self, DirectorHostOptions, Netlink};
 use crate::metrics::counters::{DirectorCounters, PathCounters};
@@ -42,8 +42,8 @@ impl Sockets {
         let queues = plan.queues.unwrap_or_else(default_queues);
         let senders = (0..=queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>();
         let senders = senders.map_err(|error| no_raw_socket(&error))?;
-        let icmp_receiver =
-            Receiver::icmp_errors_about(ipip::ROW.protocol).map_err(|error| no_raw_socket(&error))?;
+        let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
+        let icmp_receiver = Receiver::icmp_errors_about(carriers).map_err(|error| no_raw_socket(&error))?;
         let (tun, captures) = Tun::create(&plan.tun, mtu, queues)?;
         tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
         Ok((tun, Sockets { captures, senders, icmp_receiver }))

@@ -192,7 +192,7 @@ impl<'a> Builder<'a> {
             rip,
             path: path_of(config, host),
             soft: self.soft_state(rip, host),
-            encapsulation: encapsulation::find(config.encapsulation).unwrap_or(&encapsulation::ipip::ROW),
+            encapsulation: encapsulation::find(config.encapsulation).unwrap_or(encapsulation::DEFAULT),
             is_present: true,
             live: known.map(|server| server.live.clone()).unwrap_or_default(),
         });

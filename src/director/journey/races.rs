@@ -54,25 +54,29 @@ impl Worker {
         self.tables.connections.insert(&segment(Flags::SYN).flow, new, &Default::default(), Moment::ZERO)
     }
 
-    fn find(&mut self, secs: u64) -> Result<Option<Route>, Option<DropReason>> {
+    fn find(&mut self, secs: u64) -> Result<Option<(Slot, Memory)>, Option<DropReason>> {
         let mut journey = self.journey(secs);
         let packet = segment(Flags::ACK);
         let service = journey.find_service(&packet).map_err(|refusal| refusal.reason)?;
         let found = journey.find_connection(service, &packet).map_err(|refusal| refusal.reason)?;
-        Ok(found.map(Route::from))
+        Ok(found.map(decided))
     }
 
-    fn begin(&mut self) -> Result<Route, Option<DropReason>> {
+    fn begin(&mut self) -> Result<(Slot, Memory), Option<DropReason>> {
         let mut journey = self.journey(0);
         let packet = segment(Flags::SYN);
         let service = journey.find_service(&packet).map_err(|refusal| refusal.reason)?;
-        journey.begin_connection(service, &packet).map(Route::from).map_err(|refusal| refusal.reason)
+        journey.begin_connection(service, &packet).map(decided).map_err(|refusal| refusal.reason)
     }
 
     fn journey(&mut self, secs: u64) -> Journey<'_> {
         let Worker { cluster, latest, tables, flood, fragments, chance, outbox } = self;
         Journey { cluster, latest, tables, flood, fragments, chance, outbox, now: Moment::from_secs(secs) }
     }
+}
+
+fn decided(choice: Choice) -> (Slot, Memory) {
+    (choice.real_server.slot, choice.memory)
 }
 
 fn vip() -> std::net::IpAddr {
@@ -125,8 +129,7 @@ fn another_workers_choice_for_the_same_flow_stands_and_this_one_leaves_no_trace(
         worker.remember(servers[place].slot);
         let begun = worker.begin();
         if is_in_snapshot {
-            let route = begun.expect("its snapshot has the real server");
-            assert_eq!((route.real_server, route.memory), (servers[place].slot, Memory::Known));
+            assert_eq!(begun, Ok((servers[place].slot, Memory::Known)), "its snapshot has the real server");
         } else {
             assert_eq!(begun.map(drop), Err(Some(DropReason::NoRealServer)));
         }

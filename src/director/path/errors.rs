@@ -184,22 +184,22 @@ impl PathErrors {
         let source = outer.source();
         let is_ours = cluster.is_own(source.into()) && !cluster.has_vip(source.into());
         let came_to = Ipv4::parse_unsummed(packet).map_err(|_| Outcome::Malformed)?.destination();
-        let is_encapsulated = outer.protocol() == real_server.encapsulation.protocol;
-        if !is_ours || came_to != source || !is_encapsulated || outer.fragment_offset() != 0 {
+        let encapsulation = real_server.encapsulation;
+        let is_encapsulated = encapsulation.carrier.carries(&outer) && outer.fragment_offset() == 0;
+        if !is_ours || came_to != source || !is_encapsulated {
             return Err(Outcome::Mismatch);
         }
-        let inner = self.inner(cluster, &outer, real_server.rip, now)?;
+        let inner = self.inner(cluster, encapsulation.quoted_inner(&outer), real_server.rip, now)?;
         Ok(About { real_server, outer, inner })
     }
 
     fn inner<'a>(
         &self,
         cluster: &Cluster,
-        outer: &Ipv4<'a>,
+        quoted: &'a [u8],
         rip: Ipv4Addr,
         now: Moment,
     ) -> Result<Inner<'a>, Outcome> {
-        let quoted = outer.payload();
         if quoted.len() < ipv4::HEADER {
             return Ok(Inner::Cut);
         }

@@ -4,7 +4,7 @@
 use std::net::Ipv4Addr;
 use std::sync::LazyLock;
 
-use lvs_tund::encapsulation::ipip;
+use lvs_tund::encapsulation::ENCAPSULATIONS;
 use lvs_tund::packet::ipv4::Ipv4;
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::realserver::Decapsulator;
@@ -31,7 +31,7 @@ fn decapsulator(services: Vec<Service>) -> Decapsulator {
         rips: Vec::new(),
         services,
     };
-    Decapsulator::new(Guard::new(config, vec![REAL_SERVER.into()]), &ipip::ROW, MTU)
+    Decapsulator::new(Guard::new(config, vec![REAL_SERVER.into()]), ENCAPSULATIONS, MTU)
 }
 
 /// The bytes as they are; with the inner checksums right; and as the inner packet of a good outer one.

@@ -14,9 +14,9 @@ use lvs_tund::director::cluster::{
     RealServerConfig, VirtualServiceConfig,
 };
 use lvs_tund::director::tables::Tables;
-use lvs_tund::director::verdict::{ReplyKind, Verdict};
+use lvs_tund::director::verdict::{Answer, Verdict};
 use lvs_tund::director::{Director, Extra};
-use lvs_tund::encapsulation::ipip;
+use lvs_tund::encapsulation::ENCAPSULATIONS;
 use lvs_tund::packet::frame::PartialChecksum;
 use lvs_tund::packet::ipv4::Ipv4;
 use lvs_tund::packet::{Frame, Protocol};
@@ -157,13 +157,13 @@ impl World {
             _ => self.decided += 1,
         }
         match verdict {
-            Verdict::Transmit(route) => check_outer(frame.packet(), route.to, packet),
+            Verdict::Transmit(route) => check_outer(frame.packet(), route.to(), packet),
             Verdict::Reply(reply) => {
                 let answer = Ipv4::parse(frame.packet()).expect("a sound answer");
                 assert_eq!(IpAddr::from(answer.destination()), reply.to);
                 assert!([VIP, VIP2].contains(&answer.source()), "we speak as the VIP");
                 let asked = packet.and_then(|packet| Ipv4::parse(packet).ok());
-                let is_error = reply.kind != ReplyKind::EchoReply;
+                let is_error = reply.kind != Answer::Echo;
                 let is_first = asked.is_none_or(|asked| asked.fragment_offset() == 0);
                 assert!(is_first || !is_error, "RFC 1122 §3.2.2");
             }
@@ -177,7 +177,7 @@ impl World {
             match extra {
                 Extra::Piece { frame, to } => check_outer(frame.packet(), to, None),
                 Extra::Told { .. } => panic!("nobody said anything of a path"),
-                Extra::Late { frame, verdict, bytes } => {
+                Extra::Late { frame, verdict, bytes, .. } => {
                     assert!(bytes >= 20);
                     self.held = self.held.checked_sub(1).expect("it was held");
                     self.judge(&verdict, &frame, None);
@@ -251,7 +251,7 @@ fn check_outer(outer: &[u8], to: IpAddr, packet: Option<&[u8]>) {
         rips: Vec::new(),
         services: Vec::new(),
     };
-    let real_server = Decapsulator::new(Guard::new(config, vec![to]), &ipip::ROW, 1500);
+    let real_server = Decapsulator::new(Guard::new(config, vec![to]), ENCAPSULATIONS, 1500);
     let mut frame = Frame::from_packet(outer);
     let delivered = real_server.handle_packet(&mut frame);
     assert!(matches!(delivered, verdict::Verdict::Deliver(_)), "{delivered:?}: what we wrap is unwrapped");

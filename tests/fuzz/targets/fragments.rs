@@ -6,7 +6,7 @@
 use std::time::Duration;
 
 use lvs_tund::director::classify::classify;
-use lvs_tund::director::fragment::{Follow, Fragments};
+use lvs_tund::director::fragment::{Follow, Fragments, Waiting};
 use lvs_tund::director::real_server::Slot;
 use lvs_tund::packet::fragment::{FragmentKey, split};
 use lvs_tund::packet::ipv4::Ipv4;
@@ -63,14 +63,14 @@ fn remember(input: &mut Input) {
             0 => {
                 if fragments.hold(key, &next.to_be_bytes(), now) {
                     waiting.push((key, next));
+                    next += 1;
                 }
-                next += 1;
             }
             1 => {
                 let server = Follow::RealServer(Slot::new(which.into(), 1));
                 let released = fragments.learn(key, server, now);
                 let expected = waiting.extract_if(.., |(waits_for, _)| *waits_for == key);
-                let expected: Vec<_> = expected.map(|(_, number)| number.to_be_bytes().to_vec()).collect();
+                let expected: Vec<_> = expected.map(|(_, number)| held(number)).collect();
                 assert_eq!(released, expected, "those of the key, in the order of their arrival");
                 assert_eq!(fragments.find(&key, now), Some(server));
             }
@@ -86,6 +86,10 @@ fn remember(input: &mut Input) {
 fn give_up(fragments: &mut Fragments, waiting: &mut Vec<(FragmentKey, u32)>, now: Moment) {
     while let Some(packet) = fragments.poll_expired(now) {
         let (_, oldest) = waiting.remove(0);
-        assert_eq!(packet, oldest.to_be_bytes());
+        assert_eq!(packet, held(oldest));
     }
+}
+
+fn held(number: u32) -> Waiting {
+    Waiting { number: number.into(), packet: number.to_be_bytes().to_vec() }
 }

@@ -1,0 +1,103 @@
+//! The way out of a packet, as a value: where it goes and everything that is done to its bytes.
+//!
+//! ```text
+//!             decide, which is pure                    apply, which writes bytes
+//! packet ─▶ Route { where to, outer header, fit } ─▶ frame ─▶ raw socket
+//!              └─ refused: too big for its path        └─ pieces, if it was cut
+//! ```
+//! A route names no state and holds no reference to any, so it can be compared, copied and applied again. The
+//! only thing that [`apply::apply`] draws from outside is the identification of each outer packet that may be
+//! fragmented.
+
+pub mod apply;
+mod cut;
+pub mod decide;
+mod segments;
+pub mod size;
+mod wrap;
+
+use std::net::{IpAddr, Ipv4Addr};
+
+use super::real_server::Slot;
+use crate::encapsulation::{Row, Ttl};
+use crate::packet::frame::Segments;
+
+/// The complete transform of one packet on its way to a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Route {
+    /// Slot of the virtual service in the cluster.
+    pub virtual_service: u16,
+    /// Slot of the real server in the cluster.
+    pub real_server: Slot,
+    pub memory: Memory,
+    pub encapsulation: &'static Row,
+    /// Source of the outer packet (DIP); with `0.0.0.0` the kernel chooses it.
+    pub source: Ipv4Addr,
+    /// Destination of the outer packet.
+    pub rip: Ipv4Addr,
+    /// TTL of the outer header.
+    pub ttl: Ttl,
+    /// Whether the director counts as a hop of the inner packet.
+    pub decrements_ttl: bool,
+    /// Clears DF in the outer header. Otherwise it is copied from the inner one. The identification is 0 where
+    /// DF is set (RFC 6864 §4.1), and the next one of the path where it is not.
+    pub ignores_df: bool,
+    /// The largest outer packet, in bytes, that fits the path without fragmentation.
+    pub path_mtu: u16,
+    /// How the packet fits the path.
+    pub fit: Fit,
+}
+
+/// Whether the connection table has an entry for a forwarded packet.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Memory {
+    Known,
+    /// This packet added it.
+    New,
+    /// There is none, and none is needed.
+    None,
+    /// There is none because of too many new connections at once.
+    Flood,
+}
+
+/// How a packet fits its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    Whole,
+    /// Cut before it is wrapped.
+    CutInner,
+    /// Cut after it is wrapped.
+    CutOuter,
+    /// Leaves as segments, each of which is judged by itself.
+    Segments(Segments),
+}
+
+impl Route {
+    /// Where the outer packet is sent.
+    pub fn to(&self) -> IpAddr {
+        self.rip.into()
+    }
+
+    /// The largest inner packet, in bytes, that fits the path without fragmentation.
+    pub fn inner_mtu(&self) -> u16 {
+        self.path_mtu.saturating_sub(self.encapsulation.overhead)
+    }
+
+    /// A route on the default encapsulation and path.
+    #[cfg(test)]
+    pub(crate) fn of(virtual_service: u16, real_server: Slot, rip: Ipv4Addr) -> Route {
+        Route {
+            virtual_service,
+            real_server,
+            memory: Memory::New,
+            encapsulation: crate::encapsulation::DEFAULT,
+            source: Ipv4Addr::new(172, 25, 3, 1),
+            rip,
+            ttl: Ttl::default(),
+            decrements_ttl: false,
+            ignores_df: false,
+            path_mtu: super::cluster::PATH_MTU_DEFAULT,
+            fit: Fit::Whole,
+        }
+    }
+}

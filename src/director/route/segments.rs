@@ -1,0 +1,35 @@
+//! Cuts a super-packet into its segments: virtio_net_hdr cannot describe segments inside an encapsulation, so no
+//! device can cut it later.
+
+use std::collections::VecDeque;
+
+use super::super::path::SoftState;
+use super::size;
+use super::wrap::wrapped;
+use super::{Fit, Route, cut};
+use crate::encapsulation::CannotEncapsulate;
+use crate::packet::Frame;
+use crate::packet::frame::Segments;
+use crate::packet::ipv4::Ipv4;
+use crate::packet::segment;
+
+/// The outer packets, in order, for all segments of the super-packet in the frame.
+pub(super) fn pieces(
+    route: &Route,
+    segments: Segments,
+    frame: &Frame,
+    path: &SoftState,
+) -> Result<VecDeque<Frame>, CannotEncapsulate> {
+    let whole = Ipv4::parse_unsummed(frame.packet())?;
+    let mut leaving = VecDeque::new();
+    for segment in segment::split(&whole, segments)? {
+        let segment = Ipv4::parse_unsummed(&segment)?;
+        let fit = size::judge_length(route, segment.total_length(), segment.has_dont_fragment());
+        match fit.map_err(|_| CannotEncapsulate::TooBig)? {
+            Fit::CutInner => leaving.extend(cut::before(route, &segment, path)?),
+            Fit::CutOuter => leaving.extend(cut::after(route, &segment, path)?),
+            Fit::Whole | Fit::Segments(_) => leaving.push_back(wrapped(route, segment.packet(), path)?),
+        }
+    }
+    Ok(leaving)
+}
