@@ -1,7 +1,7 @@
-//! Configuration: [`keys`] has one row for each key, [`mod@toml`] is what was written and may be wrong, [`plan`] what may
-//! be relied on; [`diff`] says what changes from one plan to the next, [`write`](mod@write) turns one into text again.
+//! Configuration files. [`mod@toml`] parses the text, [`keys`] describes every key in one row, and [`plan`] is the valid
+//! result. [`diff`] compares and merges plans, [`write`](mod@write) turns a plan into text.
 //!
-//! Pure: text in, plan out. Every error names file, line and key, and states what was expected.
+//! Pure: text in, plan out. Every error names the file, the line and the key, and states what was expected.
 
 pub mod advice;
 pub mod consistency;
@@ -19,7 +19,7 @@ pub mod write;
 use std::fmt;
 use std::ops::Range;
 
-/// Why a configuration is refused, in one line: where, what, what was expected.
+/// Why a configuration is rejected, in one line: where, what, what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The name of the file, as given.
@@ -60,12 +60,12 @@ impl Source<'_> {
     }
 }
 
-/// Whatever a file contains, its error is one line and free of control characters.
+/// A message is one line without control characters, whatever the file contains.
 fn one_line(message: String) -> String {
     message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// The beginning of what was written, so that a long line does not make a long message.
+/// The beginning of a text from a file: a long line must not make a long message.
 fn clipped(written: &str) -> String {
     const SHOWN_MAX: usize = 80;
     let mut shown: String = written.chars().take(SHOWN_MAX).collect();

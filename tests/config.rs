@@ -249,7 +249,7 @@ fn a_value_that_is_allowed_is_taken() {
     assert_eq!(top("outer_ttl = 255").cluster.ttl, Ttl::Fixed(255));
     assert_eq!(top("queues = 256").queues, Some(256));
     assert_eq!(top("outer_source = \"172.25.3.1\"").outer_source, "172.25.3.1".parse().ok());
-    assert_eq!(top("announce = \"local\"").announce, plan::Announce::Local);
+    assert_eq!(top("announce = \"local\"").announce, plan::AnnounceSetting::Local);
     let of =
         |key: &str| twin("rip", &format!("{key}\nrip")).cluster.virtual_services[0].real_servers[0].clone();
     assert_eq!((of("weight = 0").weight, of("weight = 65535").weight), (0, 65_535));
@@ -258,7 +258,13 @@ fn a_value_that_is_allowed_is_taken() {
     let mss = ["mss = 88", "mss = 65495", "mss = \"off\"", "mss = \"auto\"", ""].map(real_server);
     assert_eq!(
         mss,
-        [plan::Mss::Fixed(88), plan::Mss::Fixed(65_495), plan::Mss::Off, plan::Mss::Auto, plan::Mss::Auto]
+        [
+            plan::MssSetting::Fixed(88),
+            plan::MssSetting::Fixed(65_495),
+            plan::MssSetting::Off,
+            plan::MssSetting::Auto,
+            plan::MssSetting::Auto
+        ]
     );
     // What is said for all holds for a virtual service that says nothing; it may say otherwise in part.
     let text =
@@ -344,14 +350,14 @@ fn what_the_command_line_adds_is_checked_alike() {
         read(&["172.25.3"], &[], false).unwrap_err(),
         "command line: --vip = \"172.25.3\": expected an IPv4 address, such as \"172.25.3.100\"; names are not looked up"
     );
-    assert!(read(&[], &["0.0.0.0/0"], false).unwrap_err().contains("lets anybody inject packets"));
+    assert!(read(&[], &["0.0.0.0/0"], false).unwrap_err().contains("lets anyone inject packets"));
     assert!(read(&[], &["0.0.0.0/0"], true).is_ok());
     let empty = Source { name: "command line", text: "" };
     let given = plan::director(&empty, Some("eth0")).unwrap();
     assert_eq!((given.interface.as_str(), given.cluster.virtual_services.len()), ("eth0", 0));
     assert_eq!(
         plan::director(&empty, Some("eth0/1")).unwrap_err().to_string(),
-        "command line: --interface = \"eth0/1\": expected an interface's name: 1 to 15 characters without blanks, \
+        "command line: --interface = \"eth0/1\": expected the name of an interface: 1 to 15 characters without blanks, \
          \"/\" and \":\", and not \"all\" or \"default\""
     );
 }

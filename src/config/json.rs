@@ -1,4 +1,4 @@
-//! Single values of the API's JSON.
+//! The types of single values in the JSON of the API.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -17,11 +17,12 @@ use crate::packet;
 pub struct Seconds(pub Duration);
 
 impl Seconds {
+    /// A whole number of seconds.
     pub const fn new(seconds: u64) -> Seconds {
         Seconds(Duration::from_secs(seconds))
     }
 
-    /// Whole seconds, as ipvsadm prints them.
+    /// The whole seconds, as ipvsadm prints them.
     pub const fn whole(self) -> u64 {
         self.0.as_secs()
     }
@@ -69,8 +70,10 @@ impl ToSchema for Seconds {
 pub struct Port(pub Ports);
 
 impl Port {
+    /// All ports.
     pub const ALL: Port = Port(Ports::ALL);
 
+    /// A single port.
     pub const fn one(port: u16) -> Port {
         Port(Ports::one(port))
     }
@@ -117,7 +120,7 @@ impl ToSchema for Port {
     }
 }
 
-/// Defines a value that has the same words in the JSON and in the director.
+/// Defines the JSON form of an enum of the director; both have the same variants.
 macro_rules! words {
     ($(#[$about:meta])* $name:ident = $inner:path { $($(#[$variant_about:meta])* $variant:ident),+ }) => {
         $(#[$about])*
@@ -142,6 +145,7 @@ macro_rules! words {
 }
 
 words! {
+    /// The transport protocol.
     Protocol = packet::Protocol { Tcp, Udp }
 }
 
@@ -177,10 +181,10 @@ impl From<Matcher> for cluster::Matcher {
     }
 }
 
-/// Tells `null` from "left out".
+/// Distinguishes `null` from an absent key.
 ///
 /// # Errors
-/// It is neither `null` nor what is expected.
+/// The value is neither `null` nor of the expected type.
 pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
@@ -192,7 +196,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_and_ports_read_as_they_are_written() {
+    fn seconds_and_ports_are_read_as_they_are_written() {
         let seconds = |text| serde_json::from_str::<Seconds>(text);
         assert_eq!(seconds("360").unwrap(), Seconds::new(360));
         assert_eq!(seconds("1.5").unwrap(), Seconds(Duration::from_millis(1500)));

@@ -41,9 +41,9 @@ pub fn edited_service(
     let scheduler = edit.scheduler.as_deref().map(known_scheduler).transpose()?;
     let mut next = config.clone();
     if let Some(scheduler) = scheduler.filter(|scheduler| *scheduler != config.scheduler) {
-        service_keys::forget_scheduler(&mut next, scheduler);
+        service_keys::change_scheduler(&mut next, scheduler);
     }
-    edit.take(&mut next).map_err(invalid)?;
+    edit.apply(&mut next).map_err(invalid)?;
     service_keys::check(&next).map_err(|(_, message)| invalid(message))?;
     Ok(next)
 }
@@ -54,7 +54,7 @@ pub fn edited_server(
     edit: &RealServerEdit,
 ) -> Result<RealServerConfig, ControlError> {
     let mut next = config.clone();
-    edit.take(&mut next).map_err(invalid)?;
+    edit.apply(&mut next).map_err(invalid)?;
     server_keys::check(&next).map_err(|(_, message)| invalid(message))?;
     Ok(next)
 }

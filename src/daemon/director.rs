@@ -18,7 +18,7 @@ use super::listeners::Listeners;
 use super::path_errors::{self, PathErrorsHandler};
 use super::worker::{Handler, Workers};
 use super::{Options, http, logging, no_raw_socket, process, view};
-use crate::config::plan::{Announce, Capture, DirectorPlan};
+use crate::config::plan::{AnnounceSetting, CaptureSetting, DirectorPlan};
 use crate::config::write::counted;
 use crate::control::model::Reload;
 use crate::control::operation::Running;
@@ -121,14 +121,14 @@ fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
         tun: plan.tun.clone(),
         vips: view::vips(&plan.cluster).into_iter().collect(),
         capture: match plan.capture {
-            Capture::Auto => host::CaptureMode::Auto,
-            Capture::Route => host::CaptureMode::Route,
-            Capture::Rule => host::CaptureMode::Rule,
+            CaptureSetting::Auto => host::CaptureMode::Auto,
+            CaptureSetting::Route => host::CaptureMode::Route,
+            CaptureSetting::Rule => host::CaptureMode::Rule,
         },
         announce: match plan.announce {
-            Announce::Always => host::Announce::Always,
-            Announce::Local => host::Announce::WhenLocal,
-            Announce::Never => host::Announce::Never,
+            AnnounceSetting::Always => host::Announce::Always,
+            AnnounceSetting::Local => host::Announce::WhenLocal,
+            AnnounceSetting::Never => host::Announce::Never,
         },
         changes: options.host_changes(),
     }

@@ -238,7 +238,7 @@ impl Model {
         let scheduler = asked.scheduler.clone().unwrap_or("wlc".to_owned());
         let suggested = suggested(&scheduler);
         let service = VirtualServiceSpec {
-            name: asked.name.clone().or_else(|| asked.matchers.first().map(name_of)),
+            name: asked.name.clone().or_else(|| asked.matchers.first().map(default_service_name)),
             mh_table_size: asked.mh_table_size,
             unknown_tcp: asked.unknown_tcp.or(self.unknown_tcp).or(Some(suggested)),
             on_removed: asked.on_removed.or(Some(self.on_removed)),
@@ -384,7 +384,7 @@ fn follow(wiped: &mut Vec<String>, before: &[String], after: &[String], operatio
     wiped.retain(|name| after.contains(name));
 }
 
-fn name_of(matcher: &Matcher) -> String {
+fn default_service_name(matcher: &Matcher) -> String {
     let protocol = match matcher.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",

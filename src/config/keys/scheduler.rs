@@ -1,23 +1,25 @@
-//! `scheduler`, `scheduler_flags` and `mh_table_size` of a virtual service.
+//! The keys `scheduler`, `scheduler_flags` and `mh_table_size` of a virtual service.
 
 use super::matchers::list;
 use crate::config::ConfigError;
-use crate::config::key::{Served, Takes};
-use crate::config::kinds::{Member, escaped};
-use crate::config::toml::{Block, Value, quoted};
+use crate::config::key::{JsonKind, ValueKind};
+use crate::config::kinds::{FamilyMember, escaped};
+use crate::config::toml::{Block, TomlValue, quoted};
 use crate::director::cluster::VirtualServiceConfig;
 use crate::director::scheduler::{self, Options, SCHEDULERS, mh};
 
-pub const SCHEDULER: Member = Member(|| SCHEDULERS.iter().map(|row| row.name).collect());
+/// The name of a scheduler.
+pub const SCHEDULER: FamilyMember = FamilyMember(|| SCHEDULERS.iter().map(|row| row.name).collect());
 
-// Every option of a scheduler has a row, but for the key that all of them share.
+// Every option of a scheduler has a row, except the hash key, which all schedulers share.
 const _: fn(&Options) = |Options { has_port: _, has_fallback: _, mh_table_size: _, hash_key: _ }| {};
 
+/// The row of the service's scheduler.
 pub fn row(service: &VirtualServiceConfig) -> &'static scheduler::Row {
     scheduler::find(service.scheduler).unwrap_or(scheduler::DEFAULT)
 }
 
-/// The words of `scheduler_flags` that are in force.
+/// The words of `scheduler_flags` that are set.
 pub fn flags_of(service: &VirtualServiceConfig) -> Vec<&'static str> {
     let options = &service.scheduler_options;
     let is_set = |flag: &&str| {
@@ -26,6 +28,7 @@ pub fn flags_of(service: &VirtualServiceConfig) -> Vec<&'static str> {
     row(service).flags.iter().copied().filter(is_set).collect()
 }
 
+/// Sets the options that the words of `scheduler_flags` stand for.
 pub fn set_flags(service: &mut VirtualServiceConfig, flags: Vec<&'static str>) {
     let options = &mut service.scheduler_options;
     options.has_port = flags.iter().any(|flag| flag.ends_with("-port"));
@@ -36,17 +39,18 @@ fn is_mh(service: &VirtualServiceConfig) -> bool {
     service.scheduler == mh::ROW.name
 }
 
-/// Where it is not the default, for other schedulers may not have it at all.
+/// The table size of scheduler mh, unless it is the default. Other schedulers have none.
 pub fn mh_table_size_of(service: &VirtualServiceConfig) -> Option<u32> {
     let size = service.scheduler_options.mh_table_size;
     (is_mh(service) && size != mh::TABLE_SIZE_DEFAULT).then_some(size)
 }
 
+/// Sets the table size; `None` is the default.
 pub fn set_mh_table_size(service: &mut VirtualServiceConfig, size: Option<u32>) {
     service.scheduler_options.mh_table_size = size.unwrap_or(mh::TABLE_SIZE_DEFAULT);
 }
 
-/// Words that the scheduler has.
+/// A list of flags of the service's scheduler.
 pub struct SchedulerFlags;
 
 fn known_flag(key: &str, service: &VirtualServiceConfig, word: &str) -> Result<&'static str, String> {
@@ -58,7 +62,7 @@ fn known_flag(key: &str, service: &VirtualServiceConfig, word: &str) -> Result<&
     })
 }
 
-impl Takes<VirtualServiceConfig> for SchedulerFlags {
+impl ValueKind<VirtualServiceConfig> for SchedulerFlags {
     type Value = Vec<&'static str>;
 
     fn read(
@@ -68,7 +72,7 @@ impl Takes<VirtualServiceConfig> for SchedulerFlags {
         block: &Block,
     ) -> Result<Option<Vec<&'static str>>, ConfigError> {
         let Some(value) = block.get(key) else { return Ok(None) };
-        let read = |item: &Value| {
+        let read = |item: &TomlValue| {
             let flag = known_flag(key, service, block.text(item)?);
             flag.map_err(|message| block.error(item.span(), message))
         };
@@ -80,17 +84,17 @@ impl Takes<VirtualServiceConfig> for SchedulerFlags {
     }
 }
 
-impl Served<VirtualServiceConfig> for SchedulerFlags {
-    type Asked = Vec<String>;
-    type Shown = Vec<String>;
+impl JsonKind<VirtualServiceConfig> for SchedulerFlags {
+    type Input = Vec<String>;
+    type Output = Vec<String>;
 
     fn accept(
         &self,
         key: &str,
         service: &VirtualServiceConfig,
-        asked: Vec<String>,
+        input: Vec<String>,
     ) -> Result<Vec<&'static str>, String> {
-        asked.iter().map(|word| known_flag(key, service, word)).collect()
+        input.iter().map(|word| known_flag(key, service, word)).collect()
     }
 
     fn show(&self, _: &VirtualServiceConfig, value: Vec<&'static str>) -> Vec<String> {
@@ -98,7 +102,7 @@ impl Served<VirtualServiceConfig> for SchedulerFlags {
     }
 }
 
-/// One of the sizes of mh's table.
+/// A table size that scheduler mh supports.
 pub struct MhTableSize;
 
 fn known_size(key: &str, service: &VirtualServiceConfig, size: i64) -> Result<Option<u32>, String> {
@@ -113,7 +117,7 @@ fn known_size(key: &str, service: &VirtualServiceConfig, size: i64) -> Result<Op
     })
 }
 
-impl Takes<VirtualServiceConfig> for MhTableSize {
+impl ValueKind<VirtualServiceConfig> for MhTableSize {
     type Value = Option<u32>;
 
     fn read(
@@ -132,12 +136,12 @@ impl Takes<VirtualServiceConfig> for MhTableSize {
     }
 }
 
-impl Served<VirtualServiceConfig> for MhTableSize {
-    type Asked = u32;
-    type Shown = Option<u32>;
+impl JsonKind<VirtualServiceConfig> for MhTableSize {
+    type Input = u32;
+    type Output = Option<u32>;
 
-    fn accept(&self, key: &str, service: &VirtualServiceConfig, asked: u32) -> Result<Option<u32>, String> {
-        known_size(key, service, asked.into())
+    fn accept(&self, key: &str, service: &VirtualServiceConfig, input: u32) -> Result<Option<u32>, String> {
+        known_size(key, service, input.into())
     }
 
     fn show(&self, service: &VirtualServiceConfig, _: Option<u32>) -> Option<u32> {

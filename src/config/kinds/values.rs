@@ -1,13 +1,13 @@
-//! Words that stand for one value each: addresses, names, paths, durations.
+//! Words for single values: addresses, names, paths, durations.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ServedLeaf, Word, escaped};
+use super::{SimpleJsonKind, Word, escaped};
 use crate::config::json::Seconds;
 
-/// An IPv4 address that can be one host's; IPv6 is refused with the reason.
+/// An IPv4 address that a host can have; IPv6 is rejected with the reason.
 pub struct Address;
 
 impl Word for Address {
@@ -22,7 +22,7 @@ impl Word for Address {
             };
             format!("{key} = {}: {what}", escaped(word))
         })?;
-        ServedLeaf::accept(self, key, address)
+        SimpleJsonKind::accept(self, key, address)
     }
 
     fn word(&self, value: &IpAddr) -> String {
@@ -34,7 +34,7 @@ impl Word for Address {
     }
 }
 
-impl ServedLeaf for Address {
+impl SimpleJsonKind for Address {
     type Json = IpAddr;
 
     fn accept(&self, key: &str, address: IpAddr) -> Result<IpAddr, String> {
@@ -57,9 +57,9 @@ impl ServedLeaf for Address {
 }
 
 /// "auto", or an address of this host.
-pub struct OuterSource;
+pub struct OuterSourceKind;
 
-impl Word for OuterSource {
+impl Word for OuterSourceKind {
     type Value = Option<Ipv4Addr>;
 
     fn parse(&self, key: &str, word: &str) -> Result<Option<Ipv4Addr>, String> {
@@ -81,7 +81,7 @@ impl Word for OuterSource {
     }
 }
 
-/// Where to listen: address and port.
+/// An address and port to listen on.
 pub struct Listen;
 
 impl Word for Listen {
@@ -97,10 +97,10 @@ impl Word for Listen {
     }
 }
 
-/// A network interface's name, as the kernel takes it.
-pub struct Interface;
+/// The name of a network interface, as the kernel accepts it.
+pub struct InterfaceName;
 
-impl Word for Interface {
+impl Word for InterfaceName {
     type Value = String;
 
     fn parse(&self, key: &str, word: &str) -> Result<String, String> {
@@ -118,7 +118,7 @@ impl Word for Interface {
             return Ok(word.to_owned());
         }
         Err(format!(
-            "{key} = {}: expected an interface's name: 1 to {NAME_MAX} characters without blanks, \"/\" and \":\", and \
+            "{key} = {}: expected the name of an interface: 1 to {NAME_MAX} characters without blanks, \"/\" and \":\", and \
              not \"all\" or \"default\"",
             escaped(word)
         ))
@@ -130,9 +130,9 @@ impl Word for Interface {
 }
 
 /// The path of a Unix socket.
-pub struct SocketPath;
+pub struct SocketPathKind;
 
-impl Word for SocketPath {
+impl Word for SocketPathKind {
     type Value = PathBuf;
 
     fn parse(&self, key: &str, word: &str) -> Result<PathBuf, String> {
@@ -174,9 +174,9 @@ impl Word for Group {
 }
 
 /// A label for metrics and logs.
-pub struct Name;
+pub struct Label;
 
-impl Word for Name {
+impl Word for Label {
     type Value = String;
 
     fn parse(&self, key: &str, word: &str) -> Result<String, String> {
@@ -192,11 +192,11 @@ impl Word for Name {
     }
 }
 
-impl ServedLeaf for Name {
+impl SimpleJsonKind for Label {
     type Json = String;
 
-    fn accept(&self, key: &str, asked: String) -> Result<String, String> {
-        self.parse(key, &asked)
+    fn accept(&self, key: &str, input: String) -> Result<String, String> {
+        self.parse(key, &input)
     }
 }
 
@@ -224,7 +224,7 @@ impl Word for Timeout {
         Timeout::check(key, duration, word)
     }
 
-    /// In the largest unit that divides it.
+    /// Uses the largest unit that divides the duration.
     fn word(&self, value: &Duration) -> String {
         let seconds = value.as_secs();
         let (number, unit) = match value.subsec_nanos() {
@@ -238,7 +238,7 @@ impl Word for Timeout {
     }
 }
 
-impl ServedLeaf for Timeout {
+impl SimpleJsonKind for Timeout {
     type Json = Seconds;
 
     fn accept(&self, key: &str, Seconds(duration): Seconds) -> Result<Duration, String> {

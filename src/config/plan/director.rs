@@ -2,16 +2,16 @@
 
 use std::net::Ipv4Addr;
 
-use super::super::consistency::{self, Inconsistency, Place, SERVICES_MAX, too_many_services};
+use super::super::consistency::{self, Conflict, ConflictPlace, SERVICES_MAX, too_many_services};
 use super::super::key::{self, Keys};
 use super::super::keys::cluster::{CLUSTER_KEYS, DEFAULT_KEYS};
 use super::super::keys::host::HOST_KEYS;
 use super::super::keys::real_server::{self, REAL_SERVER_KEYS, RealServerSpec};
 use super::super::keys::service::{self, SERVICE_KEYS, VirtualServiceSpec};
-use super::super::kinds::{Interface, Word};
+use super::super::kinds::{InterfaceName, Word};
 use super::super::toml::Block;
 use super::super::{ConfigError, Source};
-use super::{Announce, Capture, DirectorPlan, METRICS_DIRECTOR, ServiceDefaults};
+use super::{AnnounceSetting, CaptureSetting, DirectorPlan, METRICS_DIRECTOR, ServiceDefaults};
 use crate::director::cluster::{ClusterConfig, RealServerConfig, VirtualServiceConfig};
 use crate::director::scheduler;
 use crate::packet::Protocol;
@@ -27,7 +27,7 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     let block = Block::parse(source)?;
     let nothing = ServiceDefaults::default();
     block.check_known(&director_keys())?;
-    let mut plan = bare();
+    let mut plan = blank();
     read_part(DEFAULT_KEYS, &mut plan.defaults, &nothing, &block)?;
     read_part(CLUSTER_KEYS, &mut plan.cluster, &nothing, &block)?;
     plan.cluster.virtual_services = services(&block, &plan.defaults)?;
@@ -35,13 +35,13 @@ pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan
     if let Some(given) = interface {
         let command_line = Source { name: "command line", text: "" };
         plan.interface =
-            Interface.parse("--interface", given).map_err(|message| command_line.error_whole(message))?;
+            InterfaceName.parse("--interface", given).map_err(|message| command_line.error_whole(message))?;
     }
     check(&plan, source, &block)?;
     Ok(plan)
 }
 
-/// What may stand at the top of a director's file.
+/// The keys at the top of a director's file.
 pub fn director_keys() -> Vec<&'static str> {
     let mut known = Vec::new();
     HOST_KEYS.iter().for_each(|key| key.names(&mut known));
@@ -51,8 +51,8 @@ pub fn director_keys() -> Vec<&'static str> {
     known
 }
 
-/// What no key says.
-fn bare() -> DirectorPlan {
+/// A plan before any key is read; the rows set every field.
+fn blank() -> DirectorPlan {
     DirectorPlan {
         interface: String::new(),
         tun: String::new(),
@@ -61,8 +61,8 @@ fn bare() -> DirectorPlan {
         control: None,
         control_group: None,
         api: None,
-        capture: Capture::Auto,
-        announce: Announce::Always,
+        capture: CaptureSetting::Auto,
+        announce: AnnounceSetting::Always,
         outer_source: None,
         connections_max: 0,
         connections_per_client_max: 0,
@@ -72,7 +72,7 @@ fn bare() -> DirectorPlan {
     }
 }
 
-/// One of several parts of a block: what is unknown there is seen elsewhere.
+/// Reads one of the tables of a block that has several; the caller has checked for unknown keys.
 fn read_part<C>(
     keys: &Keys<C>,
     config: &mut C,
@@ -86,11 +86,11 @@ fn read_part<C>(
     Ok(())
 }
 
-/// What only shows in the whole.
+/// Checks that involve several keys.
 fn check(plan: &DirectorPlan, source: &Source, block: &Block) -> Result<(), ConfigError> {
     if plan.interface.is_empty() {
-        let message = "the key `interface` is missing: the interface on which clients' packets for the \
-                       VIPs arrive, such as interface = \"eth0\"";
+        let message = "the key `interface` is missing: the interface that receives the clients' packets for the VIPs, such as \
+                       interface = \"eth0\"";
         return Err(source.error_whole(message));
     }
     if plan.tun == plan.interface {
@@ -124,26 +124,28 @@ fn services(block: &Block, defaults: &ServiceDefaults) -> Result<Vec<VirtualServ
     Err(block.error(span, found.message))
 }
 
-/// Where in a service something is in the way.
-fn place(block: &Block, found: &Inconsistency) -> Result<std::ops::Range<usize>, ConfigError> {
+/// The position of a conflict in the file.
+fn place(block: &Block, found: &Conflict) -> Result<std::ops::Range<usize>, ConfigError> {
     let servers = block.blocks(SERVER, "virtual_service.real_server")?;
     let in_server = |index: usize, key| servers.get(index).map(|server| server.span_of(key));
     let span = match found.place {
-        Place::Name => Some(block.span_of("name")),
-        Place::Matcher(index) if block.get("match").is_some() => Some(block.span_of_item("match", index)),
-        Place::Matcher(_) => Some(block.span_of("vip")),
-        Place::Rip(index) => in_server(index, "rip"),
-        Place::ServerName(index) => in_server(index, "name"),
+        ConflictPlace::Name => Some(block.span_of("name")),
+        ConflictPlace::Matcher(index) if block.get("match").is_some() => {
+            Some(block.span_of_item("match", index))
+        }
+        ConflictPlace::Matcher(_) => Some(block.span_of("vip")),
+        ConflictPlace::Rip(index) => in_server(index, "rip"),
+        ConflictPlace::ServerName(index) => in_server(index, "name"),
     };
     Ok(span.unwrap_or_else(|| block.span()))
 }
 
 fn read_service(block: &Block, defaults: &ServiceDefaults) -> Result<VirtualServiceConfig, ConfigError> {
-    let mut service = bare_service();
+    let mut service = blank_service();
     key::read(SERVICE_KEYS, &[SERVER], &mut service, defaults, block)?;
     service::check(&service).map_err(|(key, message)| block.error(block.span_of(key), message))?;
     for block in block.blocks(SERVER, "virtual_service.real_server")? {
-        let mut server = bare_server();
+        let mut server = blank_server();
         key::read(REAL_SERVER_KEYS, &[], &mut server, defaults, &block)?;
         real_server::check(&server).map_err(|(key, message)| block.error(block.span_of(key), message))?;
         service.real_servers.push(server);
@@ -151,46 +153,46 @@ fn read_service(block: &Block, defaults: &ServiceDefaults) -> Result<VirtualServ
     Ok(service)
 }
 
-fn bare_service() -> VirtualServiceConfig {
+fn blank_service() -> VirtualServiceConfig {
     let vip = Ipv4Addr::UNSPECIFIED.into();
     let service = VirtualServiceConfig::new("", Protocol::Tcp, vip, 0, scheduler::DEFAULT.name);
     VirtualServiceConfig { matchers: Vec::new(), ..service }
 }
 
-fn bare_server() -> RealServerConfig {
+fn blank_server() -> RealServerConfig {
     RealServerConfig::new(Ipv4Addr::UNSPECIFIED.into(), 1)
 }
 
-/// The virtual service that is asked for, without its real servers.
+/// The virtual service of a specification, without its real servers.
 ///
 /// # Errors
-/// The first thing that is wrong with it; whether it can stand beside others, [`consistency::check`] says.
+/// The first error within it. [`consistency::check`] checks it against the others.
 pub fn virtual_service(
     spec: &VirtualServiceSpec,
     defaults: &ServiceDefaults,
 ) -> Result<VirtualServiceConfig, String> {
-    let mut service = bare_service();
+    let mut service = blank_service();
     SERVICE_KEYS.iter().for_each(|key| key.set_default(&mut service, defaults));
-    let left_out = spec.take(&mut service)?;
-    set_defaults(SERVICE_KEYS, &left_out, &mut service, defaults);
+    let absent = spec.apply(&mut service)?;
+    set_defaults(SERVICE_KEYS, &absent, &mut service, defaults);
     service::check(&service).map_err(|(_, message)| message)?;
     Ok(service)
 }
 
-/// The real server that is asked for.
+/// The real server of a specification.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// The first error within it.
 pub fn real_server(spec: &RealServerSpec) -> Result<RealServerConfig, String> {
-    let (mut server, defaults) = (bare_server(), ServiceDefaults::default());
-    let left_out = spec.take(&mut server)?;
-    set_defaults(REAL_SERVER_KEYS, &left_out, &mut server, &defaults);
+    let (mut server, defaults) = (blank_server(), ServiceDefaults::default());
+    let absent = spec.apply(&mut server)?;
+    set_defaults(REAL_SERVER_KEYS, &absent, &mut server, &defaults);
     real_server::check(&server).map_err(|(_, message)| message)?;
     Ok(server)
 }
 
-/// Of the keys that were left out.
-fn set_defaults<C>(keys: &Keys<C>, left_out: &[&str], config: &mut C, defaults: &ServiceDefaults) {
-    let left_out = keys.iter().filter(|key| left_out.contains(&key.name()));
-    left_out.for_each(|key| key.set_default(config, defaults));
+/// Sets the absent keys to their defaults.
+fn set_defaults<C>(keys: &Keys<C>, absent: &[&str], config: &mut C, defaults: &ServiceDefaults) {
+    let absent = keys.iter().filter(|key| absent.contains(&key.name()));
+    absent.for_each(|key| key.set_default(config, defaults));
 }

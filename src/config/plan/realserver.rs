@@ -7,13 +7,13 @@ use ipnet::IpNet;
 use super::super::key;
 use super::super::keys::realserver::{PREFIX_LENGTH_MIN, Prefix, REALSERVER_KEYS};
 use super::super::kinds::{Address, Word, escaped};
-use super::super::toml::{Block, Value};
+use super::super::toml::{Block, TomlValue};
 use super::super::{ConfigError, Source};
-use super::{METRICS_REALSERVER, Mss, RealserverPlan, ServiceDefaults};
+use super::{METRICS_REALSERVER, MssSetting, RealserverPlan, ServiceDefaults};
 use crate::realserver::guard::GuardConfig;
 
 /// Reads a real server's configuration. `vips` and `directors` (from the command line) are added to the
-/// file's; `is_insecure` allows a prefix that includes everybody.
+/// file's; `is_insecure` allows a prefix of any length.
 ///
 /// # Errors
 /// The first error, with its line.
@@ -24,7 +24,7 @@ pub fn realserver(
     is_insecure: bool,
 ) -> Result<RealserverPlan, ConfigError> {
     let block = Block::parse(source)?;
-    let mut plan = bare();
+    let mut plan = blank();
     key::read(REALSERVER_KEYS, &[], &mut plan, &ServiceDefaults::default(), &block)?;
     let guard = &mut plan.guard;
     let command_line = Source { name: "command line", text: "" };
@@ -42,21 +42,21 @@ pub fn realserver(
     Ok(plan)
 }
 
-/// What may stand in a real server's file.
+/// The keys of a real server's file.
 pub fn realserver_keys() -> Vec<&'static str> {
     let mut known = Vec::new();
     REALSERVER_KEYS.iter().for_each(|key| key.names(&mut known));
     known
 }
 
-/// What no key says.
-fn bare() -> RealserverPlan {
+/// A plan before any key is read; the rows set every field.
+fn blank() -> RealserverPlan {
     let guard =
         GuardConfig { vips: Vec::new(), directors: Vec::new(), rips: Vec::new(), services: Vec::new() };
-    RealserverPlan { tun: String::new(), metrics: METRICS_REALSERVER, mss: Mss::Auto, guard }
+    RealserverPlan { tun: String::new(), metrics: METRICS_REALSERVER, mss: MssSetting::Auto, guard }
 }
 
-/// Adds what the command line says and the file does not.
+/// Adds the values of the command line that are not in the file.
 fn add<W: Word>(key: &str, of: &W, words: &[String], known: &mut Vec<W::Value>) -> Result<(), String> {
     let mut added: Vec<W::Value> = Vec::new();
     for word in words {
@@ -73,26 +73,26 @@ fn add<W: Word>(key: &str, of: &W, words: &[String], known: &mut Vec<W::Value>) 
 
 fn check_prefixes(block: &Block, prefixes: &[IpNet]) -> Result<(), ConfigError> {
     let Some(value) = block.get("directors") else { return Ok(()) };
-    let check = |(item, prefix): (&Value, &IpNet)| {
+    let check = |(item, prefix): (&TomlValue, &IpNet)| {
         let checked = check_prefix("directors", prefix, block.text(item)?, false);
         checked.map_err(|message| block.error(item.span(), message))
     };
     block.list(value)?.iter().zip(prefixes).try_for_each(check)
 }
 
-/// Whether a prefix is not everybody.
+/// Rejects a prefix that is too short.
 fn check_prefix(key: &str, prefix: &IpNet, word: &str, is_insecure: bool) -> Result<(), String> {
     if is_insecure || prefix.prefix_len() >= PREFIX_LENGTH_MIN {
         return Ok(());
     }
     Err(format!(
-        "{key} = {}: lets anybody inject packets (CVE-2020-10136); list the directors, or add --insecure if the network \
+        "{key} = {}: lets anyone inject packets (CVE-2020-10136); list the directors, or add --insecure if the network \
          is trusted",
         escaped(word)
     ))
 }
 
-/// What only shows in the whole.
+/// Checks that involve several keys.
 fn check(guard: &GuardConfig) -> Result<(), String> {
     let GuardConfig { vips, directors, rips, services: _ } = guard;
     if vips.is_empty() {

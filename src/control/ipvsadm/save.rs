@@ -8,7 +8,7 @@ use super::names::{Names, place_text, port_text};
 use super::options::Transport;
 use super::served::{has_ops, place_of};
 use super::values::Place;
-use crate::config::plan::name_of;
+use crate::config::plan::default_service_name;
 use crate::control::model::{OnRemoved, RealServer, Timeouts, UnknownTcp, VirtualService};
 use crate::director::cluster::UnknownTcp as ClusterUnknownTcp;
 use crate::director::scheduler;
@@ -104,7 +104,7 @@ fn thresholds(server: &RealServer) -> String {
 }
 
 fn note_left_out(left_out: &mut Vec<String>, service: &VirtualService, defaults: &Timeouts) {
-    let default_name = service.matchers.first().map(|matcher| name_of(&(*matcher).into()));
+    let default_name = service.matchers.first().map(|matcher| default_service_name(&(*matcher).into()));
     let unknown_tcp = scheduler::find(&service.scheduler).map(ClusterUnknownTcp::default_for);
     let odd = [
         (default_name.as_ref() != Some(&service.name), "name"),
