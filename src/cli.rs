@@ -31,11 +31,11 @@ pub use crate::failure::Failure;
 #[command(name = "lvs-tund", version, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Subcommands,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum Subcommands {
     /// Capture packets for the VIPs and send each connection to its real server
     Director(director::DirectorArguments),
     /// Unwrap packets from the directors and deliver them to this host
@@ -76,11 +76,13 @@ struct IpvsadmArguments {
     words: Vec<OsString>,
 }
 
-/// Who reads the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// The format of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
+    /// For people.
+    #[default]
     Text,
-    /// JSON with stable keys.
+    /// JSON with stable keys, for programs.
     Json,
 }
 
@@ -109,20 +111,22 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         }
     };
     let outcome = match &arguments.command {
-        Command::Director(arguments) => director::run(arguments),
-        Command::Realserver(arguments) => realserver::run(arguments),
-        Command::Demo(arguments) => demo::run(arguments),
-        Command::Explain(arguments) => explain::run(arguments),
-        Command::Check(arguments) => check::run(arguments),
-        Command::Status(arguments) => status::run(arguments),
-        Command::Connections(arguments) => connections::run(arguments),
-        Command::Weight(arguments) => weight::run(arguments),
-        Command::Drain(arguments) => drain::run(arguments),
-        Command::Undrain(arguments) => undrain::run(arguments),
-        Command::Reload(arguments) => reload::run(arguments),
-        Command::Save(arguments) => save::run(arguments),
-        Command::Diff(arguments) => diff::run(arguments),
-        Command::Ipvsadm(arguments) => return ipvsadm::run(ipvsadm::Name::Ipvsadm, &arguments.words),
+        Subcommands::Director(arguments) => director::run(arguments),
+        Subcommands::Realserver(arguments) => realserver::run(arguments),
+        Subcommands::Demo(arguments) => demo::run(arguments),
+        Subcommands::Explain(arguments) => explain::run(arguments),
+        Subcommands::Check(arguments) => check::run(arguments),
+        Subcommands::Status(arguments) => status::run(arguments),
+        Subcommands::Connections(arguments) => connections::run(arguments),
+        Subcommands::Weight(arguments) => weight::run(arguments),
+        Subcommands::Drain(arguments) => drain::run(arguments),
+        Subcommands::Undrain(arguments) => undrain::run(arguments),
+        Subcommands::Reload(arguments) => reload::run(arguments),
+        Subcommands::Save(arguments) => save::run(arguments),
+        Subcommands::Diff(arguments) => diff::run(arguments),
+        Subcommands::Ipvsadm(arguments) => {
+            return ipvsadm::run(ipvsadm::ProgramName::Ipvsadm, &arguments.words);
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
@@ -135,29 +139,29 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// The words after one of ipvsadm's names, whether that is the program's name or its first argument.
-fn words_for_ipvsadm(arguments: &[OsString]) -> Option<(ipvsadm::Name, &[OsString])> {
+fn words_for_ipvsadm(arguments: &[OsString]) -> Option<(ipvsadm::ProgramName, &[OsString])> {
     let (program, words) = arguments.split_first()?;
-    if let Some(name) = Path::new(program).file_name().and_then(ipvsadm::Name::of) {
+    if let Some(name) = Path::new(program).file_name().and_then(ipvsadm::ProgramName::of) {
         return Some((name, words));
     }
     let (word, words) = words.split_first()?;
-    (word == "ipvsadm").then_some((ipvsadm::Name::Ipvsadm, words))
+    (word == "ipvsadm").then_some((ipvsadm::ProgramName::Ipvsadm, words))
 }
 
 /// Whether standard output still has a reader.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reader {
-    Listens,
+enum Stdout {
+    Open,
     /// Closed, as behind `| head`: not a failure, but no reason to continue.
-    Gone,
+    Closed,
 }
 
 /// Writes to standard output.
-fn print(text: &str) -> Result<Reader, Failure> {
+fn print(text: &str) -> Result<Stdout, Failure> {
     let mut output = std::io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Ok(()) => Ok(Reader::Listens),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Ok(()) => Ok(Stdout::Open),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Stdout::Closed),
         Err(error) => Err(Failure::Failed(format!("cannot write to standard output: {error}"))),
     }
 }
@@ -181,8 +185,8 @@ impl Pages {
 
     fn flush(&mut self) -> ControlFlow<()> {
         match print(&std::mem::take(&mut self.text)) {
-            Ok(Reader::Listens) => return ControlFlow::Continue(()),
-            Ok(Reader::Gone) => {}
+            Ok(Stdout::Open) => return ControlFlow::Continue(()),
+            Ok(Stdout::Closed) => {}
             Err(failure) => self.outcome = Some(failure),
         }
         ControlFlow::Break(())

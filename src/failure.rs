@@ -6,12 +6,13 @@ pub enum Failure {
     /// Wrong usage or configuration; nothing was changed. Exit code 2.
     #[error("{0}")]
     Refused(String),
-    /// It started and could not continue. Exit code 1.
+    /// The command started and could not continue. Exit code 1.
     #[error("{0}")]
     Failed(String),
 }
 
 impl Failure {
+    /// The exit code of the program.
     pub fn exit_code(&self) -> u8 {
         match self {
             Failure::Refused(_) => 2,

@@ -32,14 +32,14 @@ pub mod udp;
 pub use capture::{Capture, CapturedPacket, Direction, Filter};
 pub use cluster::{Cluster, director_configuration, start_director, start_real_server};
 pub use enter::{Privilege, enter, require_tun};
-pub use host::{Host, Role};
+pub use host::{Host, HostRole};
 pub use interrupt::Interrupt;
 pub use link::Counters;
 pub use namespace::Namespace;
 pub use process::Daemon;
 pub use scrape::{Sample, Scrape};
 pub use temporary::TemporaryDirectory;
-pub use topology::{CLIENTS_MAX, Kind, Lab, REAL_SERVERS_MAX, Topology};
+pub use topology::{CLIENTS_MAX, Lab, REAL_SERVERS_MAX, Topology, TopologyKind};
 
 use std::io;
 

@@ -15,18 +15,18 @@ pub struct CheckArguments {
     /// A director's or a real server's configuration; its keys show which
     file: PathBuf,
     /// Output for people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 /// The result for one file; one JSON object.
 #[derive(Debug, Serialize)]
-struct Report {
+struct CheckReport {
     file: String,
     role: &'static str,
     valid: bool,
     /// The line, counted from 1, and the error there.
-    error: Option<ErrorReport>,
+    error: Option<CheckError>,
     virtual_services: usize,
     real_servers: usize,
     vips: usize,
@@ -34,7 +34,7 @@ struct Report {
 }
 
 #[derive(Debug, Serialize)]
-struct ErrorReport {
+struct CheckError {
     line: Option<usize>,
     message: String,
 }
@@ -56,14 +56,18 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print_json(name: &str, checked: Result<Report, ConfigError>, is_realserver: bool) -> Result<(), Failure> {
+fn print_json(
+    name: &str,
+    checked: Result<CheckReport, ConfigError>,
+    is_realserver: bool,
+) -> Result<(), Failure> {
     let (report, outcome) = match checked {
         Ok(report) => (report, Ok(())),
         Err(error) => {
             let role = if is_realserver { "realserver" } else { "director" };
             let message = error.to_string();
-            let said = ErrorReport { line: error.line, message: error.message };
-            let report = Report { valid: false, error: Some(said), ..Report::valid(name, role) };
+            let said = CheckError { line: error.line, message: error.message };
+            let report = CheckReport { valid: false, error: Some(said), ..CheckReport::valid(name, role) };
             (report, Err(Failure::Refused(message)))
         }
     };
@@ -71,30 +75,30 @@ fn print_json(name: &str, checked: Result<Report, ConfigError>, is_realserver: b
     outcome
 }
 
-fn director(source: &Source) -> Result<Report, ConfigError> {
+fn director(source: &Source) -> Result<CheckReport, ConfigError> {
     let plan = plan::director(source, None)?;
     let services = &plan.cluster.virtual_services;
     let mut vips: Vec<_> = services.iter().flat_map(|service| service.vips()).collect();
     vips.sort_unstable();
     vips.dedup();
-    Ok(Report {
+    Ok(CheckReport {
         virtual_services: services.len(),
         real_servers: services.iter().map(|service| service.real_servers.len()).sum(),
         vips: vips.len(),
         warnings: advice::director(&plan),
-        ..Report::valid(source.name, "director")
+        ..CheckReport::valid(source.name, "director")
     })
 }
 
-fn realserver(source: &Source) -> Result<Report, ConfigError> {
+fn realserver(source: &Source) -> Result<CheckReport, ConfigError> {
     let plan = plan::realserver(source, &[], &[], false)?;
     let warnings = advice::realserver(&plan);
-    Ok(Report { vips: plan.guard.vips.len(), warnings, ..Report::valid(source.name, "realserver") })
+    Ok(CheckReport { vips: plan.guard.vips.len(), warnings, ..CheckReport::valid(source.name, "realserver") })
 }
 
-impl Report {
-    fn valid(file: &str, role: &'static str) -> Report {
-        Report {
+impl CheckReport {
+    fn valid(file: &str, role: &'static str) -> CheckReport {
+        CheckReport {
             file: file.to_owned(),
             role,
             valid: true,

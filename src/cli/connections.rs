@@ -5,9 +5,9 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::remote::{ControlArguments, Format, ServiceWord};
-use super::{Failure, Pages};
-use crate::control::model::{Connection, Kind, ServiceRef};
+use super::remote::{ControlArguments, ServiceWord};
+use super::{Failure, Format, Pages};
+use crate::control::model::{Connection, EntryKind, ServiceRef};
 use crate::packet::Protocol;
 
 #[derive(Debug, clap::Args)]
@@ -74,9 +74,11 @@ fn heading() -> String {
 fn row(connection: &Connection) -> String {
     let place = |address: IpAddr, port: u16| SocketAddr::from((address, port)).to_string();
     let (client, state) = match connection.kind {
-        Kind::Connection => (place(connection.client, connection.client_port), connection.state.as_str()),
+        EntryKind::Connection => {
+            (place(connection.client, connection.client_port), connection.state.as_str())
+        }
         // A template has no port of its own and may cover many clients.
-        Kind::Template => (connection.client.to_string(), "persistent"),
+        EntryKind::Template => (connection.client.to_string(), "persistent"),
     };
     let vip = place(connection.vip, connection.vip_port);
     let expires = humantime::format_duration(Duration::from_secs(connection.expires_in)).to_string();

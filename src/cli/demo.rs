@@ -13,8 +13,8 @@ use clap::Args;
 
 use super::{Failure, Format};
 use crate::lab::{self, Cluster, Filter, Host, Interrupt, Lab, LabError, REAL_SERVERS_MAX, Scrape, Topology};
-use report::{Answer, Report};
-use text::Text;
+use report::{DemoAnswer, DemoReport};
+use text::TextOutput;
 
 /// Maximum number of requests; each prints one line.
 const REQUESTS_MAX: u64 = 100_000;
@@ -36,7 +36,7 @@ pub struct DemoArguments {
     #[arg(long)]
     pub hold: bool,
     /// Output for people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }
 
@@ -57,7 +57,7 @@ pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     lab::enter().map_err(failed)?;
     lab::require_tun().map_err(failed)?;
     let interrupt = Interrupt::listen().map_err(failed)?;
-    let text = (arguments.format == Format::Text).then(Text::for_standard_output);
+    let text = (arguments.format == Format::Text).then(TextOutput::for_standard_output);
     let real_servers = arguments.real_servers as usize;
     let topology = match arguments.routed {
         true => Topology::routed(real_servers),
@@ -90,8 +90,8 @@ fn demonstrate(
     arguments: &DemoArguments,
     lab: &Lab,
     interrupt: &Interrupt,
-    text: Option<&Text>,
-) -> Result<Report, Failure> {
+    text: Option<&TextOutput>,
+) -> Result<DemoReport, Failure> {
     let client = lab.client();
     let replies = Filter { source: Some(lab.vip), destination: Some(client.address) };
     let through_director = lab.director.capture(replies).map_err(failed)?;
@@ -109,7 +109,7 @@ fn demonstrate(
         answers.push(answer);
     }
     let bytes = |packets: Vec<lab::CapturedPacket>| packets.iter().map(lab::CapturedPacket::length).sum();
-    Ok(Report {
+    Ok(DemoReport {
         answers,
         real_servers: arguments.real_servers as usize,
         bytes_to_client: bytes(to_client.stop()),
@@ -119,7 +119,7 @@ fn demonstrate(
     })
 }
 
-fn ask(client: &Host, vip: SocketAddr) -> Answer {
+fn ask(client: &Host, vip: SocketAddr) -> DemoAnswer {
     match client.get(vip, "/") {
         Ok(response) if response.status == 200 => Ok(response.text()),
         Ok(response) => Err(format!("status {}", response.status)),
@@ -133,7 +133,7 @@ fn scrape_real_servers(lab: &Lab) -> Result<Vec<(String, Scrape)>, LabError> {
     lab.real_servers.iter().map(scrape).collect()
 }
 
-fn hold(lab: &Lab, text: Option<&Text>, interrupt: &Interrupt) {
+fn hold(lab: &Lab, text: Option<&TextOutput>, interrupt: &Interrupt) {
     let commands = text::commands_to_enter(lab);
     match text {
         Some(_) => text::say(commands),

@@ -3,8 +3,8 @@
 
 use std::path::PathBuf;
 
-use super::remote::{ControlArguments, Format, report};
-use super::{Failure, read};
+use super::remote::{ControlArguments, report};
+use super::{Failure, Format, read};
 use crate::control::model::Configuration;
 use crate::control::{ClientError, Code, ControlError};
 

@@ -27,7 +27,7 @@ pub struct DirectorArguments {
     #[arg(long)]
     no_host_changes: bool,
     /// Log lines for people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     log_format: Format,
 }
 

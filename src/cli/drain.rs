@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use super::Failure;
 use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_out};
-use crate::control::model::{Operation, RealServer, Seconds, ServiceRef, Then, VirtualService};
+use crate::control::model::{AfterDrain, Operation, RealServer, Seconds, ServiceRef, VirtualService};
 
 /// Pause between two queries while waiting for a drain.
 const LOOK_PAUSE: Duration = Duration::from_millis(500);
@@ -44,8 +44,8 @@ pub fn run(arguments: &DrainArguments) -> Result<(), Failure> {
         real_server: arguments.server.real_server.clone(),
         timeout: arguments.timeout.map(Seconds),
         then: match arguments.then {
-            Afterwards::Remove => Then::Remove,
-            Afterwards::Keep => Then::Keep,
+            Afterwards::Remove => AfterDrain::Remove,
+            Afterwards::Keep => AfterDrain::Keep,
         },
     };
     let client = carry_out(operation, &arguments.control, &arguments.change)?;

@@ -46,7 +46,7 @@ struct Question {
     #[arg(long, value_name = "OUT")]
     write: Option<PathBuf>,
     /// Output for people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 

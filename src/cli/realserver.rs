@@ -28,7 +28,7 @@ pub struct RealserverArguments {
     #[arg(long)]
     insecure: bool,
     /// Log lines for people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     log_format: Format,
 }
 

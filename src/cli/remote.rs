@@ -6,7 +6,7 @@ use std::str::FromStr;
 
 use serde_json::json;
 
-use super::{Failure, print};
+use super::{Failure, Format, print};
 use crate::control::model::{Change, Changed, Matcher, Operation, ServiceRef};
 use crate::control::{Client, ClientError, Code, ControlError};
 use crate::director::cluster;
@@ -52,13 +52,6 @@ pub struct ChangeArguments {
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
     format: Format,
-}
-
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    #[default]
-    Text,
-    Json,
 }
 
 /// "web", or "tcp:172.25.3.100:80", which may end in a range of ports or "all".

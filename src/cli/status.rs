@@ -8,8 +8,8 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::remote::{ControlArguments, Format};
-use super::{Failure, Reader, print};
+use super::remote::ControlArguments;
+use super::{Failure, Format, Stdout, print};
 
 #[derive(Debug, clap::Args)]
 pub struct StatusArguments {
@@ -46,7 +46,7 @@ pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
         // ECMA-48: cursor home, erase the page
         let text = if clear { format!("\x1b[H\x1b[2J{text}") } else { text };
         match (print(&text)?, arguments.watch) {
-            (Reader::Listens, Some(seconds)) => std::thread::sleep(Duration::from_secs(seconds)),
+            (Stdout::Open, Some(seconds)) => std::thread::sleep(Duration::from_secs(seconds)),
             _ => return Ok(()),
         }
     }

@@ -1,5 +1,5 @@
-//! What is asked for ↔ the configuration: a specification goes through the rows that read a file's block, so that it
-//! has the same defaults, the same limits and the same words for what is wrong.
+//! Turns the specifications and edits of requests into configurations. They pass through the same rows as the blocks of
+//! a file, and therefore have the same defaults, limits and error messages.
 
 use std::net::IpAddr;
 

@@ -27,7 +27,7 @@ use super::view;
 use crate::config::diff::{self, Difference};
 use crate::config::plan::DirectorPlan;
 use crate::config::{ConfigError, Source, consistency};
-use crate::control::model::{Change, Changed, Configuration, Event, Happened, Reload};
+use crate::control::model::{Change, Changed, Configuration, Event, EventKind, Reload};
 use crate::control::operation::{Applied, Running, Zeroed, apply, drain};
 use crate::control::state::{AdminStates, FileNames};
 use crate::control::{Code, ControlError};
@@ -85,7 +85,7 @@ struct Next {
     running: Running,
     zeroed: Zeroed,
     by: String,
-    what: Happened,
+    what: EventKind,
     dry_run: bool,
 }
 
@@ -123,7 +123,7 @@ impl Control {
     ) -> Result<Changed, ControlError> {
         self.check_generation(change.if_generation)?;
         let Applied { running, zeroed } = apply(&self.running, &change.operations, self.clock.now())?;
-        let next = Next { running, zeroed, by, what: Happened::Changed, dry_run: change.dry_run };
+        let next = Next { running, zeroed, by, what: EventKind::Changed, dry_run: change.dry_run };
         self.advance(next, host).await
     }
 
@@ -146,7 +146,7 @@ impl Control {
         };
         let running = self.carried_over(next, &plan.cluster)?;
         let (zeroed, dry_run) = (Zeroed::Nothing, configuration.dry_run);
-        let next = Next { running, zeroed, by, what: Happened::Replaced, dry_run };
+        let next = Next { running, zeroed, by, what: EventKind::Replaced, dry_run };
         let changed = self.advance(next, host).await?;
         if !dry_run {
             self.base.hash_key = plan.hash_key.or(self.base.hash_key);
@@ -165,7 +165,7 @@ impl Control {
         let outcome = self.reload_unlogged(&reload, &by, host).await;
         if let (Err(error), false) = (&outcome, reload.dry_run) {
             tracing::warn!(by, generation = self.generation, "director: reload refused: {error}");
-            self.tell(&by, Happened::ReloadRefused, error.to_string(), Vec::new());
+            self.tell(&by, EventKind::ReloadRefused, error.to_string(), Vec::new());
         }
         if outcome.as_ref().is_ok_and(|changed| changed.differences.is_empty() && !reload.dry_run) {
             tracing::info!(by, generation = self.generation, "director: reloaded: the file has not changed");
@@ -207,7 +207,7 @@ impl Control {
             running,
             zeroed: Zeroed::Nothing,
             by: by.to_owned(),
-            what: Happened::Reloaded,
+            what: EventKind::Reloaded,
             dry_run: reload.dry_run,
         };
         let changed = self.advance(next, host).await?;
@@ -292,12 +292,12 @@ impl Control {
         let Some((running, ended)) = drain::finish(&self.running, is_empty, self.clock.now()) else { return };
         for drained in &ended {
             let why = if drained.is_empty { "no connections left" } else { "the deadline has passed" };
-            let message = format!("{} {}: drained, {why}", drained.virtual_service, drained.rip);
+            let message = format!("{} {}: drained, {why}", drained.virtual_service, drained.real_server);
             tracing::info!(by = "drain", "director: {message}");
-            self.tell("drain", Happened::Drained, message, Vec::new());
+            self.tell("drain", EventKind::Drained, message, Vec::new());
         }
         let (by, zeroed) = ("drain".to_owned(), Zeroed::Nothing);
-        let next = Next { running, zeroed, by, what: Happened::Changed, dry_run: false };
+        let next = Next { running, zeroed, by, what: EventKind::Changed, dry_run: false };
         if let Err(error) = self.advance(next, host).await {
             tracing::warn!("director: cannot end a drain: {error}");
         }
@@ -425,7 +425,7 @@ impl Control {
         });
     }
 
-    fn tell(&self, by: &str, what: Happened, message: String, differences: Vec<Difference>) {
+    fn tell(&self, by: &str, what: EventKind, message: String, differences: Vec<Difference>) {
         let (generation, at) = (self.generation, super::clock::since_epoch());
         self.shared.tell(Event { generation, at, by: by.to_owned(), what, message, differences });
     }

@@ -21,7 +21,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The role of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum HostRole {
     Client,
     Director,
     RealServer,
@@ -33,7 +33,7 @@ pub enum Role {
 #[derive(Debug)]
 pub struct Host {
     pub name: String,
-    pub role: Role,
+    pub role: HostRole,
     pub address: Ipv4Addr,
     pub prefix_length: u8,
     pub gateway: Option<Ipv4Addr>,

@@ -28,12 +28,12 @@ pub struct Namespace {
     name: String,
     path: PathBuf,
     file: File,
-    spawns: Option<mpsc::Sender<Spawn>>,
+    spawns: Option<mpsc::Sender<SpawnOrder>>,
     owner: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Spawn {
+struct SpawnOrder {
     command: Command,
     spawned: mpsc::Sender<io::Result<Child>>,
 }
@@ -45,13 +45,13 @@ impl Namespace {
     /// The kernel's error, for which [`enter`](super::enter()) gives an explanation.
     pub fn create(name: &str) -> Result<Self, LabError> {
         let what = || format!("cannot create the network namespace of {name}");
-        let (spawns, orders) = mpsc::channel::<Spawn>();
+        let (spawns, orders) = mpsc::channel::<SpawnOrder>();
         let (opened, open) = mpsc::channel();
         let owner = thread::Builder::new()
             .name(format!("lab-{name}"))
             .spawn(move || {
                 let usable = opened.send(unshare_network()).is_ok();
-                while let (true, Ok(Spawn { mut command, spawned })) = (usable, orders.recv()) {
+                while let (true, Ok(SpawnOrder { mut command, spawned })) = (usable, orders.recv()) {
                     let _ = spawned.send(command.spawn());
                 }
             })
@@ -106,7 +106,7 @@ impl Namespace {
     pub(super) fn spawn(&self, command: Command) -> io::Result<Child> {
         let (spawned, child) = mpsc::channel();
         let spawns = self.spawns.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        spawns.send(Spawn { command, spawned }).map_err(|_| io::ErrorKind::NotConnected)?;
+        spawns.send(SpawnOrder { command, spawned }).map_err(|_| io::ErrorKind::NotConnected)?;
         child.recv().map_err(|_| io::Error::from(io::ErrorKind::NotConnected))?
     }
 

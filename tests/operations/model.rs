@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use lvs_tund::control::Code;
 use lvs_tund::control::model::{
-    Matcher, OnRemoved, Operation, Persistence, Protocol, RealServerEdit, RealServerSpec, Seconds,
-    ServiceRef, Then, TimeoutsSpec, UnknownTcp, VirtualServiceEdit, VirtualServiceSpec,
+    AfterDrain, Matcher, OnRemoved, Operation, Persistence, Protocol, RealServerEdit, RealServerSpec,
+    Seconds, ServiceRef, TimeoutsSpec, UnknownTcp, VirtualServiceEdit, VirtualServiceSpec,
 };
 use lvs_tund::control::operation::{Running, Zeroed};
 use lvs_tund::control::state::AdminState;
@@ -25,7 +25,7 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drain {
     pub deadline: Option<Moment>,
-    pub then: Then,
+    pub then: AfterDrain,
 }
 
 #[derive(Clone, Debug, PartialEq)]

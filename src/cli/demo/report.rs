@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::lab::{Host, Kind, Lab, Role, Sample, Scrape};
+use crate::lab::{Host, HostRole, Lab, Sample, Scrape, TopologyKind};
 
 /// The name of the real server that answered, or why there was no answer.
-pub(super) type Answer = Result<String, String>;
+pub(super) type DemoAnswer = Result<String, String>;
 
-pub(super) struct Report {
-    pub answers: Vec<Answer>,
+pub(super) struct DemoReport {
+    pub answers: Vec<DemoAnswer>,
     pub real_servers: usize,
     /// IP bytes from the VIP that reached the client.
     pub bytes_to_client: u64,
@@ -20,7 +20,7 @@ pub(super) struct Report {
     pub real_server_metrics: Vec<(String, Scrape)>,
 }
 
-impl Report {
+impl DemoReport {
     /// Whether all real servers took turns in a fixed order.
     pub fn is_round_robin(&self) -> bool {
         self.answers.iter().enumerate().all(|(turn, answer)| match turn.checked_sub(self.real_servers) {
@@ -88,17 +88,17 @@ pub(super) fn own_samples(scrape: &Scrape) -> impl Iterator<Item = &Sample> {
 fn topology(lab: &Lab) -> Value {
     let host = |host: &Host| {
         let role = match host.role {
-            Role::Client => "client",
-            Role::Director => "director",
-            Role::RealServer => "realserver",
-            Role::Stranger => "stranger",
+            HostRole::Client => "client",
+            HostRole::Director => "director",
+            HostRole::RealServer => "realserver",
+            HostRole::Stranger => "stranger",
         };
         json!({"name": host.name, "role": role, "address": host.address, "namespace": host.namespace.path()})
     };
     json!({
         "kind": match lab.kind {
-            Kind::SameSubnet => "same_subnet",
-            Kind::Routed => "routed",
+            TopologyKind::SameSubnet => "same_subnet",
+            TopologyKind::Routed => "routed",
         },
         "vip": lab.vip,
         "hosts": lab.hosts().map(host).collect::<Vec<_>>(),
@@ -125,9 +125,9 @@ fn number(value: f64) -> Value {
 mod tests {
     use super::*;
 
-    fn report(real_servers: usize, answers: &str) -> Report {
+    fn report(real_servers: usize, answers: &str) -> DemoReport {
         let answer = |name| if name == "-" { Err("timed out".into()) } else { Ok(format!("server{name}")) };
-        Report {
+        DemoReport {
             answers: answers.split(' ').map(answer).collect(),
             real_servers,
             bytes_to_client: 1,
@@ -159,7 +159,7 @@ mod tests {
         assert_eq!(report(2, "2 3").problem(), None);
         assert_eq!(report(2, "2 - 2").problem().unwrap(), "1 of 3 requests got no answer");
         assert_eq!(report(2, "2 2").problem().unwrap(), "the real servers did not take turns");
-        let seen = Report { reply_bytes_through_director: 60, ..report(2, "2 3") };
+        let seen = DemoReport { reply_bytes_through_director: 60, ..report(2, "2 3") };
         assert_eq!(seen.problem().unwrap(), "60 bytes of replies passed through the director");
     }
 

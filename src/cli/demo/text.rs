@@ -2,11 +2,11 @@
 
 use std::io::{IsTerminal, Write, stdout};
 
-use super::report::{Answer, Report, own_samples, series_name};
-use crate::lab::{Host, Kind, Lab, Role, Scrape};
+use super::report::{DemoAnswer, DemoReport, own_samples, series_name};
+use crate::lab::{Host, HostRole, Lab, Scrape, TopologyKind};
 
 /// Standard output, in colours if it is a terminal and `NO_COLOR` is not set.
-pub(super) struct Text {
+pub(super) struct TextOutput {
     colours: bool,
 }
 
@@ -22,19 +22,19 @@ const CONNECTIONS: &str = "lvs_tund_director_real_server_connections_total";
 const CONNECTIONS_NOW: &str = "lvs_tund_director_real_server_connections";
 const PACKETS: &str = "lvs_tund_director_real_server_packets_total";
 
-impl Text {
+impl TextOutput {
     pub fn for_standard_output() -> Self {
         // no-color.org: the variable is present and not empty
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Text { colours: stdout().is_terminal() && !refused }
+        TextOutput { colours: stdout().is_terminal() && !refused }
     }
 
     pub fn topology(&self, lab: &Lab) {
         let count = lab.real_servers.len();
         let servers = if count == 1 { "1 real server".into() } else { format!("{count} real servers") };
         let place = match lab.kind {
-            Kind::SameSubnet => "in the director's subnet",
-            Kind::Routed => "in their own subnets, behind a router",
+            TopologyKind::SameSubnet => "in the director's subnet",
+            TopologyKind::Routed => "in their own subnets, behind a router",
         };
         self.heading(&format!("{servers} {place}"));
         say(format!("  {}", lab.middle.name()));
@@ -50,7 +50,7 @@ impl Text {
         self.heading(&format!("GET http://{}/ from the client", lab.vip));
     }
 
-    pub fn request(&self, number: u64, answer: &Answer) {
+    pub fn request(&self, number: u64, answer: &DemoAnswer) {
         match answer {
             Ok(name) => say(format!("  {number:>3}  {name}")),
             Err(reason) => {
@@ -59,7 +59,7 @@ impl Text {
         }
     }
 
-    pub fn report(&self, lab: &Lab, report: &Report) {
+    pub fn report(&self, lab: &Lab, report: &DemoReport) {
         let answered = report.per_server();
         let counts: Vec<_> = lab
             .real_servers
@@ -130,9 +130,9 @@ pub(super) fn commands_to_enter(lab: &Lab) -> String {
 
 fn purpose(lab: &Lab, host: &Host) -> String {
     match host.role {
-        Role::Director => format!("receives packets for the VIP {}", lab.vip),
-        Role::RealServer => "holds the VIP, serves on port 80".into(),
-        Role::Client | Role::Stranger => String::new(),
+        HostRole::Director => format!("receives packets for the VIP {}", lab.vip),
+        HostRole::RealServer => "holds the VIP, serves on port 80".into(),
+        HostRole::Client | HostRole::Stranger => String::new(),
     }
 }
 

@@ -2,12 +2,12 @@
 
 use std::fmt::Write;
 
-use super::Refusal;
+use super::IpvsadmError;
 use super::listing::{flags_text, mask_text, sorted_servers, sorted_services};
 use super::names::{Names, place_text, port_text};
 use super::options::Transport;
 use super::served::{has_ops, place_of};
-use super::values::Place;
+use super::values::AddressPort;
 use crate::config::plan::default_service_name;
 use crate::control::model::{OnRemoved, RealServer, Timeouts, UnknownTcp, VirtualService};
 use crate::director::cluster::UnknownTcp as ClusterUnknownTcp;
@@ -27,7 +27,11 @@ pub struct Saved {
 ///
 /// # Errors
 /// A virtual service whose packets no command can describe.
-pub fn save(services: &[VirtualService], defaults: &Timeouts, names: &dyn Names) -> Result<Saved, Refusal> {
+pub fn save(
+    services: &[VirtualService],
+    defaults: &Timeouts,
+    names: &dyn Names,
+) -> Result<Saved, IpvsadmError> {
     let mut saved = Saved::default();
     for service in sorted_services(services) {
         let place = address(service)?;
@@ -48,14 +52,14 @@ pub fn save(services: &[VirtualService], defaults: &Timeouts, names: &dyn Names)
     Ok(saved)
 }
 
-fn address(service: &VirtualService) -> Result<(Transport, Place), Refusal> {
+fn address(service: &VirtualService) -> Result<(Transport, AddressPort), IpvsadmError> {
     let refused = |why: &str| {
         let text = format!(
             "lvs-tund: virtual service {:?} {why}, which no ipvsadm command can express; `lvs-tund save` writes the \
              whole configuration",
             service.name
         );
-        Refusal::list(text)
+        IpvsadmError::list(text)
     };
     let [matcher] = service.matchers.as_slice() else {
         return Err(refused("matches several addresses or ports"));
@@ -67,7 +71,7 @@ fn address(service: &VirtualService) -> Result<(Transport, Place), Refusal> {
     Ok(place)
 }
 
-fn service_word((transport, place): (Transport, Place), names: &dyn Names) -> String {
+fn service_word((transport, place): (Transport, AddressPort), names: &dyn Names) -> String {
     let option = match transport {
         Transport::Tcp => "-t",
         Transport::Udp => "-u",

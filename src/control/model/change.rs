@@ -1,4 +1,4 @@
-//! Requests to a director: operations, bundled into a [`Change`]. Unknown fields are refused.
+//! Requests to a director: operations, bundled into a [`Change`]. Unknown fields are rejected.
 
 use std::fmt;
 
@@ -16,8 +16,9 @@ use crate::config::json::{Matcher, Seconds};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
+    /// Applied in this order.
     pub operations: Vec<Operation>,
-    /// Refuse the change unless the director is at this generation.
+    /// Reject the change unless the director is at this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_generation: Option<u64>,
     /// Report what would change, and change nothing.
@@ -35,32 +36,28 @@ impl From<Vec<Operation>> for Change {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operation {
-    AddVirtualService {
-        virtual_service: VirtualServiceSpec,
-    },
-    EditVirtualService {
-        virtual_service: ServiceRef,
-        set: VirtualServiceEdit,
-    },
-    RemoveVirtualService {
-        virtual_service: ServiceRef,
-    },
-    AddRealServer {
-        virtual_service: ServiceRef,
-        real_server: RealServerSpec,
-    },
+    /// Adds a virtual service.
+    AddVirtualService { virtual_service: VirtualServiceSpec },
+    /// Changes keys of a virtual service.
+    EditVirtualService { virtual_service: ServiceRef, set: VirtualServiceEdit },
+    /// Removes a virtual service.
+    RemoveVirtualService { virtual_service: ServiceRef },
+    /// Adds a real server to a virtual service.
+    AddRealServer { virtual_service: ServiceRef, real_server: RealServerSpec },
+    /// Changes keys of a real server.
     EditRealServer {
         virtual_service: ServiceRef,
         /// RIP or name.
         real_server: String,
         set: RealServerEdit,
     },
+    /// Removes a real server from a virtual service.
     RemoveRealServer {
         virtual_service: ServiceRef,
         /// RIP or name.
         real_server: String,
     },
-    /// In one virtual service, or in every one that has the real server. This ends a drain.
+    /// Sets a weight in one virtual service, or in every one that has the real server. This ends a drain.
     SetWeight {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
@@ -75,11 +72,9 @@ pub enum Operation {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
     },
-    /// For every virtual service, and for services added later, as `ipvsadm --set` does.
-    SetTimeouts {
-        timeouts: TimeoutsSpec,
-    },
-    /// Quiesces a real server and waits until its connections are gone; in one virtual service, or in every
+    /// Sets the timeouts of every virtual service, and of services added later, as `ipvsadm --set` does.
+    SetTimeouts { timeouts: TimeoutsSpec },
+    /// Quiesces a real server and waits until its connections have ended, in one virtual service or in every
     /// one that has it.
     Drain {
         #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -90,7 +85,7 @@ pub enum Operation {
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout: Option<Seconds>,
         #[serde(default)]
-        then: Then,
+        then: AfterDrain,
     },
     /// Ends the drain of a real server and restores its weight.
     Undrain {
@@ -104,7 +99,8 @@ pub enum Operation {
 /// What happens to a drained real server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Then {
+pub enum AfterDrain {
+    /// It is removed.
     #[default]
     Remove,
     /// It stays, quiesced.
@@ -115,7 +111,9 @@ pub enum Then {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a virtual service's name, or {\"protocol\", \"vip\", \"port\"}")]
 pub enum ServiceRef {
+    /// By name.
     Name(String),
+    /// By one of its matchers.
     Matcher(Matcher),
 }
 
@@ -135,7 +133,9 @@ impl fmt::Display for ServiceRef {
 pub struct Changed {
     /// The generation after the change; for a dry run, the generation it would apply to.
     pub generation: u64,
+    /// Whether nothing was changed, as requested.
     pub dry_run: bool,
+    /// Every difference.
     pub differences: Vec<Difference>,
 }
 
@@ -145,18 +145,22 @@ pub struct Changed {
 pub struct Configuration {
     /// The text of a `director.toml`.
     pub toml: String,
+    /// Reject the change unless the director is at this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_generation: Option<u64>,
+    /// Report what would change, and change nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// How to read the configuration file again.
+/// A request to read the configuration file again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {
+    /// Reject the reload unless the director is at this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_generation: Option<u64>,
+    /// Report what would change, and change nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -164,14 +168,14 @@ pub struct Reload {
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Happened {
+pub enum EventKind {
     /// Operations were applied.
     Changed,
     /// A whole configuration replaced the previous one.
     Replaced,
     /// The file was read again.
     Reloaded,
-    /// The reload was refused; the director continues as before.
+    /// The reload was rejected; the director continues as before.
     ReloadRefused,
     /// A drained real server has no connections left, or its deadline has passed.
     Drained,

@@ -10,7 +10,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Api, Refusal, json_lines};
-use crate::control::model::{Event, Happened};
+use crate::control::model::{Event, EventKind};
 use crate::control::{Code, ControlError};
 
 /// Every change from now on, one line each. A reader that is too slow gets a last line that says so.
@@ -46,7 +46,7 @@ async fn next(listener: Option<Listener>) -> Option<(std::io::Result<Bytes>, Opt
                 generation,
                 at: crate::daemon::clock::since_epoch(),
                 by: "lvs-tund".to_owned(),
-                what: Happened::Lagged,
+                what: EventKind::Lagged,
                 message: format!("{missed} events were missed; read the state again, then reconnect"),
                 differences: Vec::new(),
             };
@@ -77,7 +77,7 @@ mod tests {
             generation,
             at: 0.0,
             by: "uid 0".to_owned(),
-            what: Happened::Changed,
+            what: EventKind::Changed,
             message: String::new(),
             differences: Vec::new(),
         })
@@ -92,7 +92,7 @@ mod tests {
         }
         let (line, listener) = next(listener).await.unwrap();
         let told: Event = serde_json::from_slice(&line.unwrap()).unwrap();
-        assert_eq!(told.what, Happened::Lagged);
+        assert_eq!(told.what, EventKind::Lagged);
         assert!(told.message.starts_with("3 events were missed; "), "{}", told.message);
         assert!(listener.is_none() && next(listener).await.is_none());
     }

@@ -1,7 +1,7 @@
 //! The report of a change: the differences, and one sentence.
 
 use crate::config::diff::{self, Difference};
-use crate::control::model::Happened;
+use crate::control::model::EventKind;
 use crate::control::operation::{Running, Zeroed};
 use crate::director::cluster::identity::predecessors;
 
@@ -56,10 +56,10 @@ pub fn summary(differences: &[Difference], zeroed: &Zeroed) -> String {
 }
 
 /// The kind of change, in the log.
-pub fn word(what: Happened) -> &'static str {
+pub fn word(what: EventKind) -> &'static str {
     match what {
-        Happened::Replaced => "configuration replaced",
-        Happened::Reloaded => "reloaded",
+        EventKind::Replaced => "configuration replaced",
+        EventKind::Reloaded => "reloaded",
         _ => "changed",
     }
 }
