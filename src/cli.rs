@@ -42,9 +42,9 @@ enum Subcommands {
     Realserver(realserver::RealserverArguments),
     /// Build a small network on this machine, balance requests in it, and take it down again
     Demo(demo::DemoArguments),
-    /// Show what happens to a packet, why, and which packets would be sent
+    /// Show what would happen to a packet, why, and which packets would be sent
     Explain(explain::ExplainArguments),
-    /// Check whether a configuration file is valid, and report what is wrong and where
+    /// Check whether a configuration file is valid, and report every error with its line
     Check(check::CheckArguments),
     /// Show a running director: virtual services, real servers, connections, rates
     Status(status::StatusArguments),
@@ -52,7 +52,7 @@ enum Subcommands {
     Connections(connections::ConnectionsArguments),
     /// Change the weight of a real server; 0 quiesces it
     Weight(weight::WeightArguments),
-    /// Quiesce a real server, wait until its connections are gone, then remove or keep it
+    /// Quiesce a real server, wait until its connections have ended, then remove or keep it
     Drain(drain::DrainArguments),
     /// End the drain of a real server, or bring back one that a drain has removed; restores its weight
     Undrain(undrain::UndrainArguments),
@@ -131,7 +131,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // `eprintln!` would panic if nobody reads the output.
+            // `eprintln!` would panic if standard error is closed.
             let _ = writeln!(std::io::stderr(), "lvs-tund: {failure}");
             ExitCode::from(failure.exit_code())
         }
@@ -148,11 +148,11 @@ fn words_for_ipvsadm(arguments: &[OsString]) -> Option<(ipvsadm::ProgramName, &[
     (word == "ipvsadm").then_some((ipvsadm::ProgramName::Ipvsadm, words))
 }
 
-/// Whether standard output still has a reader.
+/// Whether anything still reads standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 enum Stdout {
     Open,
-    /// Closed, as behind `| head`: not a failure, but no reason to continue.
+    /// No, as behind `| head`: not a failure, but no reason to continue.
     Closed,
 }
 
@@ -177,7 +177,7 @@ impl Pages {
     /// As much as a pipe accepts at once (pipe(7)).
     const SIZE: usize = 64 << 10;
 
-    /// Breaks when nobody reads the output any more.
+    /// Breaks when nothing reads the output any more.
     fn push(&mut self, row: &str) -> ControlFlow<()> {
         self.text.push_str(row);
         if self.text.len() < Pages::SIZE { ControlFlow::Continue(()) } else { self.flush() }

@@ -1,4 +1,4 @@
-//! `lvs-tund check`: is a configuration valid, and does it do what its author meant? Changes nothing.
+//! `lvs-tund check`: whether a configuration is valid, and what in it is rarely intended. Changes nothing.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -51,7 +51,7 @@ pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     for warning in &report.warnings {
         let _ = writeln!(std::io::stderr(), "{name}: warning: {warning}");
     }
-    // `println!` would panic if nobody reads the output; the exit code carries the result anyway.
+    // `println!` would panic if standard output is closed; the exit code has the result anyway.
     let _ = writeln!(std::io::stdout(), "{}", report.text());
     Ok(())
 }
@@ -123,8 +123,8 @@ impl CheckReport {
     }
 }
 
-/// True if the file has the keys of a real server: none that a director does not have, or, as far as can be told from a
-/// file that may be wrong, some above the first header that only a real server has.
+/// Whether the file is a real server's. In a file with errors, it is if a key that only a real server has appears above
+/// the first header.
 fn is_realserver(source: &Source) -> bool {
     let (director, realserver) = (plan::director_keys(), plan::realserver_keys());
     if let Ok(block) = Block::parse(source) {
@@ -133,7 +133,7 @@ fn is_realserver(source: &Source) -> bool {
             return !is_in(&director);
         }
     }
-    // Also one that lacks its last letter.
+    // A key without its last letter counts, too.
     let own = realserver.iter().filter(|key| !director.contains(key)).map(|key| &key[..key.len() - 1]);
     let own: Vec<&str> = own.collect();
     let mut lines = source.text.lines().map(str::trim_start).take_while(|line| !line.starts_with("[["));

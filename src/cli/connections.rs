@@ -82,7 +82,7 @@ fn row(connection: &Connection) -> String {
     };
     let vip = place(connection.vip, connection.vip_port);
     let expires = humantime::format_duration(Duration::from_secs(connection.expires_in)).to_string();
-    let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "(gone)".to_owned());
+    let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "(removed)".to_owned());
     let server = format!("{}, {}", name(&connection.virtual_service), name(&connection.real_server));
     columns([Protocol::from(connection.protocol).name(), &client, &vip, state, &expires, &server])
 }
@@ -101,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_a_name_holds_stays_inside_its_filter() {
+    fn a_name_with_special_characters_stays_inside_its_filter() {
         assert_eq!(encoded("web"), "web");
         assert_eq!(encoded("a b&client=1/é"), "a%20b%26client%3D1%2F%C3%A9");
     }

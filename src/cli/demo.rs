@@ -1,8 +1,7 @@
 //! `lvs-tund demo`: the complete setup on this machine, in namespaces, with proof of direct return.
 //!
-//! It starts the real `director` and `realserver` commands of this very program and relies only on
-//! observations: who answered, what a capture on the director's interface contains, and what the daemons'
-//! metrics show.
+//! It starts the `director` and `realserver` commands of this program and relies on observations only: which server
+//! answered, what a capture on the director's interface contains, and what the daemons' metrics show.
 
 mod report;
 mod text;
@@ -51,8 +50,8 @@ fn requests() -> clap::builder::RangedU64ValueParser {
 /// Runs the demo. Call it before any thread starts: for an ordinary user it first enters a user namespace.
 ///
 /// # Errors
-/// When the lab cannot be set up, a daemon fails, a request gets no answer, the real servers do not take
-/// turns, or a reply passed through the director.
+/// The lab cannot be set up, a daemon fails, a request gets no answer, the real servers do not take turns, or a
+/// reply passed through the director.
 pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     lab::enter().map_err(failed)?;
     lab::require_tun().map_err(failed)?;
@@ -67,13 +66,13 @@ pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     if let Some(text) = &text {
         text.topology(&lab);
     }
-    go_on_unless(&interrupt)?;
+    fail_if_raised(&interrupt)?;
     let cluster = Cluster::start(&lab)
-        .map_err(|error| go_on_unless(&interrupt).err().unwrap_or_else(|| failed(error)))?;
+        .map_err(|error| fail_if_raised(&interrupt).err().unwrap_or_else(|| failed(error)))?;
     let report = demonstrate(arguments, &lab, &interrupt, text.as_ref())?;
     match &text {
         Some(text) => text.report(&lab, &report),
-        None => text::say(report.to_json(&lab).to_string()),
+        None => text::print_line(report.to_json(&lab).to_string()),
     }
     if let Some(problem) = report.problem() {
         print_logs(&cluster);
@@ -101,7 +100,7 @@ fn demonstrate(
     }
     let mut answers = Vec::new();
     for number in 1..=arguments.requests {
-        go_on_unless(interrupt)?;
+        fail_if_raised(interrupt)?;
         let answer = ask(client, (lab.vip, 80).into());
         if let Some(text) = text {
             text.request(number, &answer);
@@ -136,13 +135,13 @@ fn scrape_real_servers(lab: &Lab) -> Result<Vec<(String, Scrape)>, LabError> {
 fn hold(lab: &Lab, text: Option<&TextOutput>, interrupt: &Interrupt) {
     let commands = text::commands_to_enter(lab);
     match text {
-        Some(_) => text::say(commands),
+        Some(_) => text::print_line(commands),
         None => eprint!("{commands}"),
     }
     interrupt.wait();
 }
 
-fn go_on_unless(interrupt: &Interrupt) -> Result<(), Failure> {
+fn fail_if_raised(interrupt: &Interrupt) -> Result<(), Failure> {
     match interrupt.is_raised() {
         true => Err(Failure::Failed("interrupted; everything was taken down".into())),
         false => Ok(()),

@@ -27,7 +27,7 @@ pub fn run(arguments: &DiffArguments) -> Result<(), Failure> {
     report(&changed, arguments.format)
 }
 
-/// The director does not know the name of the file that it was sent and calls it "request".
+/// The director receives the text without the file's name and calls it "request".
 fn named(error: ClientError, arguments: &DiffArguments) -> ClientError {
     match error {
         ClientError::Refused(error) if error.code == Code::BadConfiguration => {

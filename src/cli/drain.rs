@@ -1,4 +1,4 @@
-//! `lvs-tund drain`: quiesces a real server, waits until its connections are gone, then removes or keeps it.
+//! `lvs-tund drain`: quiesces a real server, waits until its connections have ended, then removes or keeps it.
 
 use std::time::Duration;
 
@@ -7,7 +7,7 @@ use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_ou
 use crate::control::model::{AfterDrain, Operation, RealServer, Seconds, ServiceRef, VirtualService};
 
 /// Pause between two queries while waiting for a drain.
-const LOOK_PAUSE: Duration = Duration::from_millis(500);
+const POLL_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
 pub struct DrainArguments {
@@ -19,7 +19,7 @@ pub struct DrainArguments {
     /// What to do with it afterwards
     #[arg(long, value_enum, default_value_t)]
     then: Afterwards,
-    /// Return when the drain is over, not when it has begun
+    /// Return when the drain has ended, not when it has begun
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
     #[command(flatten)]
@@ -30,7 +30,7 @@ pub struct DrainArguments {
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Afterwards {
-    /// It is removed: `undrain`, `weight` and a reload of a file that lists it bring it back
+    /// Remove it: `undrain`, `weight` or a reload of a file that lists it brings it back
     #[default]
     Remove,
     /// Keep it, quiesced
@@ -56,7 +56,7 @@ pub fn run(arguments: &DrainArguments) -> Result<(), Failure> {
         is_draining(services, virtual_service.as_ref(), &arguments.server.real_server)
     };
     while is_waited_for(&client.virtual_services()?.virtual_services) {
-        std::thread::sleep(LOOK_PAUSE);
+        std::thread::sleep(POLL_PAUSE);
     }
     Ok(())
 }

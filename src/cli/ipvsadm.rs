@@ -53,7 +53,7 @@ pub fn run(name: ProgramName, words: &[OsString]) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            // `eprintln!` would panic if nobody reads the output.
+            // `eprintln!` would panic if standard error is closed.
             let _ = writeln!(std::io::stderr(), "{}", refusal.text);
             ExitCode::from(refusal.exit)
         }
@@ -137,20 +137,20 @@ fn save_to_output(names: &dyn Names) -> Result<(), IpvsadmError> {
         // A note, not an answer: the exit code stays 0.
         let _ = writeln!(
             std::io::stderr(),
-            "lvs-tund: left out, because ipvsadm cannot express it: {left_out}; `lvs-tund save` keeps everything"
+            "lvs-tund: omitted, because ipvsadm cannot express it: {left_out}; `lvs-tund save` keeps everything"
         );
     }
     Ok(())
 }
 
-/// `is_anew`: replaces everything that exists.
-fn restore_from_input(names: &HostNames, is_anew: bool) -> Result<(), IpvsadmError> {
+/// `replaces`: removes everything that exists first.
+fn restore_from_input(names: &HostNames, replaces: bool) -> Result<(), IpvsadmError> {
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
         .map_err(|error| IpvsadmError::usage(format!("lvs-tund: cannot read standard input: {error}")))?;
     let mut lines = restore::parse(&text, names)?;
-    if is_anew {
+    if replaces {
         lines.insert(0, Line { number: 0, verb: Verb::Flush, operation: Operation::Flush {} });
     }
     if lines.is_empty() {

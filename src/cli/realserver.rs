@@ -24,7 +24,7 @@ pub struct RealserverArguments {
     /// Change nothing on this host except the TUN device; print the commands that would be needed
     #[arg(long)]
     no_host_changes: bool,
-    /// Accept a director prefix that includes everybody: anybody can then inject packets
+    /// Accept a director prefix shorter than /8: anyone in it can then inject packets
     #[arg(long)]
     insecure: bool,
     /// Log lines for people or for programs

@@ -138,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_the_askers_fault_or_the_hosts() {
+    fn a_rejected_request_and_a_failure_on_the_host_have_different_exit_codes() {
         let code = |code| Failure::from(ClientError::Refused(ControlError::new(code, "why"))).exit_code();
         assert_eq!((code(Code::NoSuchService), code(Code::Invalid), code(Code::NeedsRestart)), (2, 2, 2));
         assert_eq!((code(Code::Busy), code(Code::HostRefused), code(Code::Internal)), (1, 1, 1));

@@ -1,4 +1,4 @@
-//! `lvs-tund undrain`: a draining real server gets its weight back, also one that a drain has removed.
+//! `lvs-tund undrain`: ends a drain, or brings back a real server that a drain has removed, with its weight.
 
 use super::Failure;
 use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_out};

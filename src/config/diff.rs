@@ -152,7 +152,7 @@ pub fn merge(base: &ClusterConfig, file: &ClusterConfig, running: &ClusterConfig
     next
 }
 
-/// Like [`merge`], for the defaults of services added later.
+/// As [`merge`], but merges the defaults for services added later.
 pub fn merge_defaults(
     base: &ServiceDefaults,
     file: &ServiceDefaults,

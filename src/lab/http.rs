@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_tells_its_length_and_whether_it_closes() {
+    fn a_head_has_a_length_and_closes_the_connection_or_not() {
         let head =
             head("GET / HTTP/1.1\r\ncontent-length: 12\r\nConnection: Close\r\n\r\n").unwrap().unwrap();
         assert_eq!(head.first, "GET / HTTP/1.1");
@@ -164,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_refused() {
+    fn an_invalid_head_is_rejected() {
         assert!(head("").unwrap().is_none());
         assert!(head("GET / HTTP/1.1\r\n").is_err(), "cut off");
         assert!(head("GET / HTTP/1.1\r\nnonsense\r\n\r\n").is_err(), "no colon");

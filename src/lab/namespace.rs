@@ -1,9 +1,8 @@
 //! A network namespace that lives as long as its owner thread.
 //!
-//! The owner thread created the namespace and is the parent of every process started in it, so that
-//! `PR_SET_PDEATHSIG` (which watches the parent *thread*, prctl(2)) ends them with the namespace. Work runs
-//! in threads that enter the namespace, so that any number of them can run at once and borrow from their
-//! caller.
+//! The owner thread created the namespace and is the parent of every process started in it. `PR_SET_PDEATHSIG`, which
+//! watches the parent *thread* (prctl(2)), therefore ends them with the namespace. Work runs in threads that enter the
+//! namespace: any number of them can run at once and borrow from their caller.
 //!
 //! Nothing is mounted under `/run/netns`, so a killed process leaves no namespace behind.
 
@@ -135,7 +134,7 @@ impl Namespace {
 
     fn enter(&self) {
         setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET)
-            .expect("because who may create a network namespace may enter it");
+            .expect("because a process that may create a network namespace may enter it");
     }
 
     fn thread_name(&self) -> String {

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sample_is_skipped() {
+    fn a_line_that_is_not_a_sample_is_skipped() {
         for line in ["", "# comment", "name", "name{", "name{a=\"b} 1", "name{a=\"b\"}", "name x"] {
             assert_eq!(Scrape::parse(line), Scrape::default(), "{line:?}");
         }

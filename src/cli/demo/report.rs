@@ -6,7 +6,7 @@ use serde_json::{Map, Value, json};
 
 use crate::lab::{Host, HostRole, Lab, Sample, Scrape, TopologyKind};
 
-/// The name of the real server that answered, or why there was no answer.
+/// The name of the real server that answered, or the reason why none did.
 pub(super) type DemoAnswer = Result<String, String>;
 
 pub(super) struct DemoReport {
@@ -113,7 +113,7 @@ fn series(scrape: &Scrape) -> Value {
         .into()
 }
 
-// JSON has only one kind of number, but a counter written as "8.0" would surprise.
+// JSON has only one kind of number, but a reader expects a counter as 8, not 8.0.
 fn number(value: f64) -> Value {
     match value.fract() == 0.0 && value.abs() < 2_f64.powi(53) {
         true => (value as i64).into(),
@@ -155,7 +155,7 @@ mod tests {
     }
 
     #[test]
-    fn what_went_wrong_is_said_in_one_line() {
+    fn a_failed_demo_gives_its_reason_in_one_line() {
         assert_eq!(report(2, "2 3").problem(), None);
         assert_eq!(report(2, "2 - 2").problem().unwrap(), "1 of 3 requests got no answer");
         assert_eq!(report(2, "2 2").problem().unwrap(), "the real servers did not take turns");

@@ -37,12 +37,16 @@ impl TextOutput {
             TopologyKind::Routed => "in their own subnets, behind a router",
         };
         self.heading(&format!("{servers} {place}"));
-        say(format!("  {}", lab.middle.name()));
+        print_line(format!("  {}", lab.middle.name()));
         let last = lab.hosts().count() - 1;
         for (position, host) in lab.hosts().enumerate() {
             let branch = if position == last { "└─" } else { "├─" };
             let address = format!("{}/{}", host.address, host.prefix_length);
-            say(format!("  {branch} {:9} {address:16} {}", host.name, self.paint(DIM, &purpose(lab, host))));
+            print_line(format!(
+                "  {branch} {:9} {address:16} {}",
+                host.name,
+                self.paint(DIM, &purpose(lab, host))
+            ));
         }
     }
 
@@ -52,9 +56,9 @@ impl TextOutput {
 
     pub fn request(&self, number: u64, answer: &DemoAnswer) {
         match answer {
-            Ok(name) => say(format!("  {number:>3}  {name}")),
+            Ok(name) => print_line(format!("  {number:>3}  {name}")),
             Err(reason) => {
-                say(format!("  {number:>3}  {}", self.paint(RED, &format!("no answer: {reason}"))))
+                print_line(format!("  {number:>3}  {}", self.paint(RED, &format!("no answer: {reason}"))))
             }
         }
     }
@@ -66,13 +70,17 @@ impl TextOutput {
             .iter()
             .map(|host| format!("{} {}", host.name, answered.get(host.name.as_str()).unwrap_or(&0)))
             .collect();
-        say(format!("\n  {}: {}", self.verdict(report.is_round_robin(), "round robin"), counts.join(", ")));
+        print_line(format!(
+            "\n  {}: {}",
+            self.verdict(report.is_round_robin(), "round robin"),
+            counts.join(", ")
+        ));
         self.heading("the director's table");
         self.table(lab, &report.director);
         self.heading("the director's counters (other than 0)");
         print_counters(&report.director);
         self.heading("direct return");
-        say(format!(
+        print_line(format!(
             "  {}: {} bytes of replies passed through the director; the client received {} bytes directly",
             self.verdict(report.reply_bytes_through_director == 0, "proof"),
             report.reply_bytes_through_director,
@@ -82,12 +90,12 @@ impl TextOutput {
 
     fn table(&self, lab: &Lab, metrics: &Scrape) {
         let total = count(metrics, SERVICE_CONNECTIONS, &[("virtual_service", "web")]);
-        say(format!("  TCP {}:80 rr, connections {total}", lab.vip));
+        print_line(format!("  TCP {}:80 rr, connections {total}", lab.vip));
         for host in &lab.real_servers {
             let of = |name, state: &[(&'static str, &'static str)]| {
                 count(metrics, name, &[&[("real_server", host.name.as_str())], state].concat())
             };
-            say(format!(
+            print_line(format!(
                 "   -> {:9} {:14} connections {} (active {}, inactive {}), packets {}",
                 host.name,
                 host.address,
@@ -100,7 +108,7 @@ impl TextOutput {
     }
 
     fn heading(&self, text: &str) {
-        say(format!("\n{}\n", self.paint(BOLD, text)));
+        print_line(format!("\n{}\n", self.paint(BOLD, text)));
     }
 
     fn verdict(&self, good: bool, what: &str) -> String {
@@ -136,8 +144,8 @@ fn purpose(lab: &Lab, host: &Host) -> String {
     }
 }
 
-/// Prints one line. If nobody reads it (`lvs-tund demo | head`), the demo still continues to its end.
-pub(super) fn say(line: impl AsRef<str>) {
+/// Prints one line. If nothing reads it (`lvs-tund demo | head`), the demo still continues to its end.
+pub(super) fn print_line(line: impl AsRef<str>) {
     let _ = writeln!(stdout(), "{}", line.as_ref().trim_end_matches(' '));
 }
 
@@ -147,7 +155,7 @@ fn print_counters(metrics: &Scrape) {
         .filter(|sample| sample.value != 0.0 && !in_table.contains(&sample.name.as_str()))
         .filter(|sample| sample.name.starts_with("lvs_tund_director_"));
     for sample in shown {
-        say(format!("  {} {}", series_name(sample), sample.value));
+        print_line(format!("  {} {}", series_name(sample), sample.value));
     }
 }
 

@@ -115,8 +115,7 @@ impl Screen {
     }
 }
 
-/// "web: tcp 172.25.3.100:80, tcp 172.25.3.100:443"; a default name, which only repeats the address, is left
-/// out.
+/// "web: tcp 172.25.3.100:80, tcp 172.25.3.100:443", without a default name, which only repeats the address.
 fn service_name(service: &VirtualService) -> String {
     let matchers = service.matchers.iter().map(|matcher| {
         let matcher = crate::director::cluster::Matcher::from(*matcher);

@@ -1,10 +1,10 @@
-//! The values of a legal command line.
+//! A valid command line as a value.
 
 use super::legality::TunnelType;
 use super::options::{Forwarding, Transport, Verb};
 use super::values::{AddressPort, Mask};
 
-/// A legal command. [`super::served`] decides whether a director supports it.
+/// A valid command. [`super::served`] decides whether a director supports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     AddService(ServiceTerms),

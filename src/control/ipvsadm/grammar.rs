@@ -1,7 +1,6 @@
-//! A command line → [`Command`]: reads each value on its own, then checks the combination.
+//! Turns a command line into a [`Command`]: reads each value on its own, then checks the combination.
 //!
-//! The checks run in the order of parse_options() in ipvsadm.c, so that a line with two mistakes gets the
-//! same answer.
+//! The checks run in the order of parse_options() in ipvsadm.c: a line with two mistakes gets the same message.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};

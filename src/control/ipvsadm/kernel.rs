@@ -1,4 +1,4 @@
-//! The director's refusals, in the words in which ipvsadm prints those of the kernel (ipvs_strerror() in
+//! Prints the director's errors in the words that ipvsadm uses for those of the kernel (ipvs_strerror() in
 //! libipvs.c).
 
 use super::IpvsadmError;
@@ -10,7 +10,7 @@ use crate::control::{Code, ControlError};
 const INVALID: &str = "Invalid operation.  Possibly wrong module version, address not unicast, ...";
 const FAMILY: &str = "Operation not supported with specified address family";
 
-/// The refusal that `error` means for a command of this kind.
+/// The message of ipvsadm for `error` after a command of this kind.
 pub fn refusal(verb: Verb, error: &ControlError) -> IpvsadmError {
     let is_about_server = matches!(verb, Verb::AddServer | Verb::EditServer | Verb::DeleteServer);
     let with_sentence = |text: &str| format!("{text}\nlvs-tund: {}", error.message);
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_refusal_has_the_text_of_its_command() {
+    fn each_error_has_the_text_of_its_command() {
         let text = |verb, code| refusal(verb, &ControlError::new(code, "the sentence")).text;
         assert_eq!(text(Verb::AddService, Code::ServiceExists), "Service already exists");
         assert_eq!(text(Verb::AddServer, Code::RealServerExists), "Destination already exists");

@@ -1,5 +1,5 @@
-//! Which options are legal with which command and with which tunnel type: tables, and the texts printed when
-//! a line breaks them.
+//! The options that each command and each tunnel type allow, as tables, and the messages for lines that violate
+//! them.
 
 use std::collections::BTreeSet;
 
@@ -59,7 +59,7 @@ impl TunnelType {
 /// Checks the options given with a command.
 ///
 /// # Errors
-/// The first column that breaks the table, as generic_opt_check() in ipvsadm.c reports it, or a list of two
+/// The first column that violates the table, as generic_opt_check() in ipvsadm.c reports it, or a list of two
 /// kinds at once.
 pub fn check(verb: Verb, given: &BTreeSet<Item>) -> Result<(), IpvsadmError> {
     let signs = MATRIX.iter().find(|(row, _)| *row == verb).map_or("", |(_, signs)| *signs);

@@ -77,7 +77,7 @@ pub(super) fn sorted_services(list: &[VirtualService]) -> Vec<&VirtualService> {
     sorted(rows).into_iter().map(|row| row.service).collect()
 }
 
-/// Those that are there, the newest first.
+/// The real servers that are not removed, the newest first.
 fn servers_of(service: &VirtualService) -> Vec<&RealServer> {
     service.real_servers.iter().rev().filter(|server| !server.is_removed()).collect()
 }

@@ -12,7 +12,7 @@ pub trait Names {
     fn service_of(&self, port: u16, transport: Transport) -> Option<String>;
 }
 
-/// Knows no names: lists are numeric, and words on the command line must be numbers too.
+/// No names: lists are numeric, and words on the command line must be numbers, too.
 pub struct Numeric;
 
 impl Names for Numeric {

@@ -57,7 +57,7 @@ mod tests {
 
     /// The order that ipvsadm 1.31 prints for the same addresses, given in the same order.
     #[test]
-    fn an_order_that_contradicts_itself_ends_as_in_the_real_program() {
+    fn an_inconsistent_order_gives_the_list_that_ipvsadm_prints() {
         let given = ["2001:db8::1", "8000::1", "255.0.0.1", "8.8.8.8", "172.25.3.3", "10.0.0.1", "200.0.0.1"];
         let expected =
             ["172.25.3.3", "200.0.0.1", "8.8.8.8", "10.0.0.1", "2001:db8::1", "8000::1", "255.0.0.1"];

@@ -17,7 +17,7 @@ use crate::director::scheduler;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     pub text: String,
-    /// What ipvsadm cannot express, and where: "web: name".
+    /// The keys that ipvsadm cannot express, and where: "web: name".
     pub left_out: Vec<String>,
 }
 
@@ -39,7 +39,7 @@ pub fn save(
         _ = writeln!(saved.text, "-A {word} -s {}{}", service.scheduler, service_terms(service));
         for server in sorted_servers(service) {
             let rip = place_text(server.rip, &port_text(place.1.port, place.0, names), names);
-            // A draining one is saved with the weight it will have again.
+            // A draining real server is saved with its configured weight.
             let (weight, encapsulation) = (server.weight, &server.encapsulation);
             let thresholds = thresholds(server);
             _ = writeln!(

@@ -1,4 +1,4 @@
-//! A legal command → the operation for a running director; or one sentence that says why lvs-tund does not
+//! Turns a valid command into the operation for a running director, or into one sentence about why lvs-tund does not
 //! support it and what to do instead.
 
 use super::IpvsadmError;
@@ -50,7 +50,7 @@ pub fn operation(command: &Command) -> Result<Operation, IpvsadmError> {
         }
         Command::StartDaemon | Command::StopDaemon => {
             let text = "connections are not synchronized between directors; use scheduler mh with the same \
-                        hash_key on all directors, so that they choose the same real servers";
+                        hash_key on all directors, which then choose the same real servers";
             return Err(unserved(text));
         }
         Command::List(_) | Command::Save { .. } | Command::Restore | Command::Help | Command::Version => {
@@ -246,7 +246,7 @@ fn expires_quiesced(service: &VirtualService) -> bool {
     service.persistence.is_some_and(|persistence| persistence.expire_quiesced)
 }
 
-/// What `-o` asks for.
+/// Whether `-o` is set.
 pub(super) fn has_ops(service: &VirtualService) -> bool {
     service.one_packet
 }

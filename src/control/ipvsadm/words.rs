@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn persistence_takes_a_number_only_if_none_of_its_own_begins() {
+    fn persistence_takes_the_next_word_unless_it_is_an_option() {
         assert_eq!(read("-p 100").0, ["persistent=100"]);
         assert_eq!(read("-p100 -p=7").0, ["persistent=100", "persistent=7"]);
         assert_eq!(read("-p -s rr").0, ["persistent", "scheduler=rr"]);

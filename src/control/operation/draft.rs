@@ -79,11 +79,11 @@ impl Draft {
     }
 
     pub(super) fn service(&self, at: usize) -> &VirtualServiceConfig {
-        self.services[at].as_ref().expect("because only found services are asked for")
+        self.services[at].as_ref().expect("because every index comes from a lookup")
     }
 
     pub(super) fn service_mut(&mut self, at: usize) -> &mut VirtualServiceConfig {
-        self.services[at].as_mut().expect("because only found services are asked for")
+        self.services[at].as_mut().expect("because every index comes from a lookup")
     }
 
     pub(super) fn position_named(&self, name: &str) -> Option<usize> {
