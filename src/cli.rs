@@ -1,20 +1,22 @@
 //! The command line: one file per subcommand; this module parses it and turns failures into exit codes.
 
-pub mod check;
-pub mod connections;
-pub mod demo;
-pub mod diff;
-pub mod director;
-pub mod drain;
-pub mod explain;
-pub mod ipvsadm;
-pub mod realserver;
-pub mod reload;
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
+mod check;
+mod connections;
+mod demo;
+mod diff;
+mod director;
+mod drain;
+mod explain;
+mod ipvsadm;
+mod realserver;
+mod reload;
 mod remote;
-pub mod save;
-pub mod status;
-pub mod undrain;
-pub mod weight;
+mod save;
+mod status;
+mod undrain;
+mod weight;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -107,7 +109,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             // clap exits 2 for usage errors and 0 for help and version; a closed standard output is not an
             // error.
             let _ = error.print();
-            return ExitCode::from(error.exit_code() as u8);
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
     let outcome = match &arguments.command {

@@ -3,6 +3,8 @@
 //!
 //! Pure: text in, plan out. Every error names the file, the line and the key, and states what was expected.
 
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
 pub mod advice;
 pub mod consistency;
 pub mod diff;
@@ -26,6 +28,7 @@ pub struct ConfigError {
     pub file: String,
     /// Counted from 1; `None` if the error concerns the file as a whole.
     pub line: Option<usize>,
+    /// What is wrong, and what was expected.
     pub message: String,
 }
 
@@ -42,7 +45,9 @@ impl std::error::Error for ConfigError {}
 
 /// The text of one file; turns byte ranges into line numbers.
 pub struct Source<'a> {
+    /// The name of the file, as given.
     pub name: &'a str,
+    /// Its text.
     pub text: &'a str,
 }
 

@@ -4,6 +4,8 @@
 //! the effect of drains apart from it, [`client`] queries a running director, and [`ipvsadm`] is the command line of
 //! that name. Nothing here touches packets.
 
+#![warn(unreachable_pub, clippy::cast_possible_truncation)]
+
 pub mod client;
 pub mod error;
 pub mod ipvsadm;

@@ -11,7 +11,7 @@ use crate::config::write::counted;
 use crate::config::{ConfigError, Source, advice, plan};
 
 #[derive(Debug, clap::Args)]
-pub struct CheckArguments {
+pub(super) struct CheckArguments {
     /// A director's or a real server's configuration; its keys show which
     file: PathBuf,
     /// Output for people or for programs
@@ -39,7 +39,7 @@ struct CheckError {
     message: String,
 }
 
-pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let name = arguments.file.display().to_string();
     let text = read(&arguments.file)?;
     let source = Source { name: &name, text: &text };

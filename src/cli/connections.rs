@@ -11,7 +11,7 @@ use crate::control::model::{Connection, EntryKind, ServiceRef};
 use crate::packet::Protocol;
 
 #[derive(Debug, clap::Args)]
-pub struct ConnectionsArguments {
+pub(super) struct ConnectionsArguments {
     /// Only connections of this virtual service: its name, or PROTOCOL:VIP:PORT
     #[arg(long, value_name = "SERVICE")]
     virtual_service: Option<ServiceWord>,
@@ -28,7 +28,7 @@ pub struct ConnectionsArguments {
     control: ControlArguments,
 }
 
-pub fn run(arguments: &ConnectionsArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &ConnectionsArguments) -> Result<(), Failure> {
     let client = arguments.control.client()?;
     let service = match &arguments.virtual_service {
         None => None,

@@ -21,7 +21,7 @@ const REQUESTS_MAX: u64 = 100_000;
 /// Run a director, real servers and a client in namespaces of this machine, and balance requests between
 /// them.
 #[derive(Debug, Clone, Args)]
-pub struct DemoArguments {
+pub(super) struct DemoArguments {
     /// Number of real servers
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = real_servers())]
     pub real_servers: u64,
@@ -39,6 +39,12 @@ pub struct DemoArguments {
     pub format: Format,
 }
 
+impl DemoArguments {
+    fn real_servers(&self) -> usize {
+        usize::try_from(self.real_servers).unwrap_or(REAL_SERVERS_MAX)
+    }
+}
+
 fn real_servers() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=REAL_SERVERS_MAX as u64)
 }
@@ -52,12 +58,12 @@ fn requests() -> clap::builder::RangedU64ValueParser {
 /// # Errors
 /// The lab cannot be set up, a daemon fails, a request gets no answer, the real servers do not take turns, or a
 /// reply passed through the director.
-pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     lab::enter().map_err(failed)?;
     lab::require_tun().map_err(failed)?;
     let interrupt = Interrupt::listen().map_err(failed)?;
     let text = (arguments.format == Format::Text).then(TextOutput::for_standard_output);
-    let real_servers = arguments.real_servers as usize;
+    let real_servers = arguments.real_servers();
     let topology = match arguments.routed {
         true => Topology::routed(real_servers),
         false => Topology::same_subnet(real_servers),
@@ -110,7 +116,7 @@ fn demonstrate(
     let bytes = |packets: Vec<lab::CapturedPacket>| packets.iter().map(lab::CapturedPacket::length).sum();
     Ok(DemoReport {
         answers,
-        real_servers: arguments.real_servers as usize,
+        real_servers: arguments.real_servers(),
         bytes_to_client: bytes(to_client.stop()),
         reply_bytes_through_director: bytes(through_director.stop()),
         director: lab.director.scrape(Cluster::DIRECTOR_METRICS).map_err(failed)?,

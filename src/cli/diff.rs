@@ -9,7 +9,7 @@ use crate::control::model::Configuration;
 use crate::control::{ClientError, Code, ControlError};
 
 #[derive(Debug, clap::Args)]
-pub struct DiffArguments {
+pub(super) struct DiffArguments {
     /// A director's configuration file
     file: PathBuf,
     /// Output for people or for programs
@@ -19,7 +19,7 @@ pub struct DiffArguments {
     control: ControlArguments,
 }
 
-pub fn run(arguments: &DiffArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &DiffArguments) -> Result<(), Failure> {
     let toml = read(&arguments.file)?;
     let configuration = Configuration { toml, if_generation: None, dry_run: true };
     let changed =

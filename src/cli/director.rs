@@ -9,7 +9,7 @@ use crate::config::{ConfigError, Source, plan};
 use crate::daemon;
 
 #[derive(Debug, clap::Args)]
-pub struct DirectorArguments {
+pub(super) struct DirectorArguments {
     /// Configuration file; `config/director.toml` explains every key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -37,7 +37,7 @@ impl DirectorArguments {
     }
 }
 
-pub fn run(arguments: &DirectorArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &DirectorArguments) -> Result<(), Failure> {
     let (name, text) = match &arguments.config {
         Some(path) => (path.display().to_string(), read(path)?),
         None if arguments.interface.is_none() => {

@@ -10,7 +10,7 @@ use crate::control::model::{AfterDrain, Operation, RealServer, Seconds, ServiceR
 const POLL_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
-pub struct DrainArguments {
+pub(super) struct DrainArguments {
     #[command(flatten)]
     server: ServerArguments,
     /// Wait at most this long for its connections, such as 10m [default: no limit]
@@ -37,7 +37,7 @@ enum Afterwards {
     Keep,
 }
 
-pub fn run(arguments: &DrainArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &DrainArguments) -> Result<(), Failure> {
     let virtual_service = arguments.server.virtual_service();
     let operation = Operation::Drain {
         virtual_service: virtual_service.clone(),

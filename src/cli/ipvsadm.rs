@@ -20,7 +20,7 @@ use host_names::HostNames;
 
 /// The names in ipvsadm's package under which this program may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum ProgramName {
+pub(super) enum ProgramName {
     Ipvsadm,
     /// `-S`.
     Save,
@@ -29,7 +29,7 @@ pub enum ProgramName {
 }
 
 impl ProgramName {
-    pub fn of(word: &OsStr) -> Option<ProgramName> {
+    pub(super) fn of(word: &OsStr) -> Option<ProgramName> {
         let names = [
             ("ipvsadm", ProgramName::Ipvsadm),
             ("ipvsadm-save", ProgramName::Save),
@@ -40,7 +40,7 @@ impl ProgramName {
 }
 
 /// Runs the words that follow the program's name.
-pub fn run(name: ProgramName, words: &[OsString]) -> ExitCode {
+pub(super) fn run(name: ProgramName, words: &[OsString]) -> ExitCode {
     let words = words.iter().map(|word| word.to_string_lossy().into_owned());
     let outcome = match name {
         ProgramName::Ipvsadm => carry_out(&words.collect::<Vec<_>>()),

@@ -8,7 +8,7 @@ use crate::config::{Source, plan};
 use crate::daemon;
 
 #[derive(Debug, clap::Args)]
-pub struct RealserverArguments {
+pub(super) struct RealserverArguments {
     /// Configuration file; `config/realserver.toml` explains every key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -32,7 +32,7 @@ pub struct RealserverArguments {
     log_format: Format,
 }
 
-pub fn run(arguments: &RealserverArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &RealserverArguments) -> Result<(), Failure> {
     let (name, text) = match &arguments.config {
         Some(path) => (path.display().to_string(), read(path)?),
         None => ("command line".to_owned(), String::new()),

@@ -8,14 +8,14 @@ use super::remote::ControlArguments;
 use super::{Failure, print};
 
 #[derive(Debug, clap::Args)]
-pub struct SaveArguments {
+pub(super) struct SaveArguments {
     /// Where to write it; an existing file is replaced atomically [default: standard output]
     file: Option<PathBuf>,
     #[command(flatten)]
     control: ControlArguments,
 }
 
-pub fn run(arguments: &SaveArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &SaveArguments) -> Result<(), Failure> {
     let toml = arguments.control.client()?.configuration()?.toml;
     match &arguments.file {
         None => print(&toml).map(drop),

@@ -12,7 +12,7 @@ use super::remote::ControlArguments;
 use super::{Failure, Format, Stdout, print};
 
 #[derive(Debug, clap::Args)]
-pub struct StatusArguments {
+pub(super) struct StatusArguments {
     #[command(flatten)]
     control: ControlArguments,
     /// Repeat every SECONDS, until Ctrl-C
@@ -28,7 +28,7 @@ fn pause() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=3_600)
 }
 
-pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
     let client = arguments.control.client()?;
     let is_terminal = stdout().is_terminal();
     // no-color.org: the variable is present and not empty

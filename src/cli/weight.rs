@@ -5,7 +5,7 @@ use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_ou
 use crate::control::model::Operation;
 
 #[derive(Debug, clap::Args)]
-pub struct WeightArguments {
+pub(super) struct WeightArguments {
     #[command(flatten)]
     server: ServerArguments,
     /// 0 to 65535; with 0 it keeps its connections and gets no new ones
@@ -17,7 +17,7 @@ pub struct WeightArguments {
     control: ControlArguments,
 }
 
-pub fn run(arguments: &WeightArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &WeightArguments) -> Result<(), Failure> {
     let operation = Operation::SetWeight {
         virtual_service: arguments.server.virtual_service(),
         real_server: arguments.server.real_server.clone(),

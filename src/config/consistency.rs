@@ -16,13 +16,16 @@ pub const SERVICES_MAX: usize = VIRTUAL_SERVICES_MAX / 2;
 pub struct Conflict {
     /// The index of the service.
     pub service: usize,
+    /// Which part of it.
     pub place: ConflictPlace,
+    /// One sentence.
     pub message: String,
 }
 
 /// Which part of a service conflicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ConflictPlace {
+    /// The name of the service.
     Name,
     /// The matcher with this index.
     Matcher(usize),

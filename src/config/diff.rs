@@ -21,8 +21,10 @@ use crate::director::cluster::{ClusterConfig, RealServerConfig, VirtualServiceCo
 /// One difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
+    /// The name of the virtual service; absent if the key concerns the whole director.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_service: Option<String>,
+    /// The name of the real server; absent if the key concerns its virtual service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub real_server: Option<String>,
     /// The key of the configuration, or `state` (active, draining, quiesced, removed); absent if the whole virtual

@@ -146,26 +146,48 @@ macro_rules! words {
 
 words! {
     /// The transport protocol.
-    Protocol = packet::Protocol { Tcp, Udp }
+    Protocol = packet::Protocol {
+        /// TCP.
+        Tcp,
+        /// UDP.
+        Udp
+    }
 }
 
 words! {
     /// What the director does with a TCP segment that is not a SYN and belongs to no connection.
-    UnknownTcp = cluster::UnknownTcp { Rst, Drop, Schedule }
+    UnknownTcp = cluster::UnknownTcp {
+        /// Reply with a reset.
+        Rst,
+        /// Drop it silently.
+        Drop,
+        /// Treat it as the beginning of a connection.
+        Schedule
+    }
 }
 
 words! {
     /// What happens to a connection whose real server was removed from the configuration.
-    OnRemoved = cluster::OnRemoved { Reschedule, Drop, Keep }
+    OnRemoved = cluster::OnRemoved {
+        /// Treat its next packet as that of a new connection.
+        Reschedule,
+        /// Drop its packets until it expires.
+        Drop,
+        /// Keep it until it ends.
+        Keep
+    }
 }
 
 /// Packets that a virtual service matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Matcher {
+    /// The transport protocol.
     pub protocol: Protocol,
+    /// The VIP.
     #[schema(value_type = String)]
     pub vip: IpAddr,
+    /// The port, or several.
     pub port: Port,
 }
 

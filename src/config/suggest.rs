@@ -1,7 +1,7 @@
 //! Finds the known word nearest to a misspelt one.
 
 /// The nearest candidate, if its edit distance is at most a third of the word's length.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
     /// All known words are shorter than half of this, and the cost grows with the length.
     const WORD_MAX: usize = 64;
     if word.len() > WORD_MAX {

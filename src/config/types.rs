@@ -57,10 +57,13 @@ pub enum MssSetting {
 /// A director's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectorPlan {
+    /// The interface that receives the clients' packets for the VIPs.
     pub interface: String,
+    /// The name of the TUN device.
     pub tun: String,
     /// `None`: one per processor, up to the number that is useful.
     pub queues: Option<usize>,
+    /// Where metrics and probes are served.
     pub metrics: SocketAddr,
     /// Unix socket of the control API; `None`: [`CONTROL_DEFAULT`] if possible.
     pub control: Option<PathBuf>,
@@ -68,15 +71,20 @@ pub struct DirectorPlan {
     pub control_group: Option<String>,
     /// Where the API is served read-only over TCP; `None`: nowhere.
     pub api: Option<SocketAddr>,
+    /// How packets for a VIP reach the TUN device.
     pub capture: CaptureSetting,
+    /// When the host answers ARP for a VIP.
     pub announce: AnnounceSetting,
     /// Source address of the outer packets; `None`: the source address of the host's route to each real
     /// server.
     pub outer_source: Option<Ipv4Addr>,
+    /// Maximum number of entries in the connection table.
     pub connections_max: usize,
+    /// Maximum number of entries per client.
     pub connections_per_client_max: u32,
     /// Key of the hash schedulers; `None`: a random key.
     pub hash_key: Option<[u8; 16]>,
+    /// The virtual services and their real servers.
     pub cluster: ClusterConfig,
     /// Already applied in `cluster`; also the starting values of services added later.
     pub defaults: ServiceDefaults,
@@ -87,7 +95,9 @@ pub struct DirectorPlan {
 pub struct ServiceDefaults {
     /// `None`: the scheduler's default.
     pub unknown_tcp: Option<UnknownTcp>,
+    /// What happens to a connection whose real server was removed.
     pub on_removed: OnRemoved,
+    /// How long an idle connection is remembered.
     pub timeouts: Timeouts,
 }
 
@@ -104,9 +114,13 @@ impl Default for ServiceDefaults {
 /// A real server's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RealserverPlan {
+    /// The name of the TUN device.
     pub tun: String,
+    /// Where metrics and probes are served.
     pub metrics: SocketAddr,
+    /// The MSS announced to clients.
     pub mss: MssSetting,
+    /// The packets that are accepted.
     pub guard: GuardConfig,
 }
 

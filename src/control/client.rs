@@ -1,5 +1,7 @@
 //! Queries a running director over its control socket. Blocking: one request at a time, for commands.
 
+#![warn(missing_docs)]
+
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -34,16 +36,29 @@ pub enum ClientError {
     #[error(
         "no director is running at {path}: {error}; start one, or name its socket with --control or {VARIABLE}"
     )]
-    NotRunning { path: String, error: io::Error },
+    NotRunning {
+        /// The socket.
+        path: String,
+        /// The error of connect(2).
+        error: io::Error,
+    },
     /// This user may not use the socket.
     #[error(
         "no permission to use {path}; run as root, or as a member of its group (control_group in director.toml)"
     )]
-    NoPermission { path: String },
+    NoPermission {
+        /// The socket.
+        path: String,
+    },
     /// The connection broke, or the answer is not valid.
     #[error("the director at {path} gave no valid answer: {message}")]
-    NoAnswer { path: String, message: String },
-    /// The director refused the request, with its reason.
+    NoAnswer {
+        /// The socket.
+        path: String,
+        /// What is wrong with the answer.
+        message: String,
+    },
+    /// The director rejected the request, with its reason.
     #[error("{0}")]
     Refused(ControlError),
 }

@@ -3,6 +3,8 @@
 //! Pure: a [`Running`] goes in and a [`Running`] comes out. Actions for the daemon that are not configuration
 //! (zeroed counters) are returned with it.
 
+#![warn(missing_docs)]
+
 mod draft;
 pub mod drain;
 

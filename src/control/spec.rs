@@ -1,6 +1,8 @@
 //! Turns the specifications and edits of requests into configurations. They pass through the same rows as the blocks of
 //! a file, and therefore have the same defaults, limits and error messages.
 
+#![warn(missing_docs)]
+
 use std::net::IpAddr;
 
 use super::error::{Code, ControlError};
@@ -15,7 +17,7 @@ use crate::director::connection::Timeouts;
 use crate::director::scheduler;
 
 /// The virtual service of a specification.
-pub fn virtual_service(
+pub(super) fn virtual_service(
     spec: &VirtualServiceSpec,
     defaults: &ServiceDefaults,
 ) -> Result<VirtualServiceConfig, ControlError> {
@@ -27,13 +29,13 @@ pub fn virtual_service(
 }
 
 /// The real server of a specification.
-pub fn real_server(spec: &RealServerSpec) -> Result<RealServerConfig, ControlError> {
+pub(super) fn real_server(spec: &RealServerSpec) -> Result<RealServerConfig, ControlError> {
     check_family("rip", spec.rip)?;
     plan::real_server(spec).map_err(invalid)
 }
 
 /// A virtual service after an edit.
-pub fn edited_service(
+pub(super) fn edited_service(
     config: &VirtualServiceConfig,
     edit: &VirtualServiceEdit,
 ) -> Result<VirtualServiceConfig, ControlError> {
@@ -49,7 +51,7 @@ pub fn edited_service(
 }
 
 /// A real server after an edit.
-pub fn edited_server(
+pub(super) fn edited_server(
     config: &RealServerConfig,
     edit: &RealServerEdit,
 ) -> Result<RealServerConfig, ControlError> {
@@ -60,7 +62,7 @@ pub fn edited_server(
 }
 
 /// Timeouts with an edit applied.
-pub fn edited_timeouts(before: Timeouts, edit: &TimeoutsSpec) -> Result<Timeouts, ControlError> {
+pub(super) fn edited_timeouts(before: Timeouts, edit: &TimeoutsSpec) -> Result<Timeouts, ControlError> {
     timeouts::edited(before, edit).map_err(invalid)
 }
 

@@ -3,6 +3,8 @@
 //! Three things are kept apart: the configured weight, which only an operator changes; the administrative state,
 //! which drains change; and the effective weight, which [`effective_weight`] computes from both.
 
+#![warn(missing_docs)]
+
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
@@ -241,8 +243,8 @@ mod tests {
         let mut states = AdminStates::default();
         assert_eq!(states.draining(), 0);
         let given = [DRAINING, AdminState::Quiesced, DRAINING, AdminState::Removed, DRAINING];
-        for (last, state) in given.into_iter().enumerate() {
-            states.set("web", rip(last as u8), state);
+        for (last, state) in (0_u8..).zip(given) {
+            states.set("web", rip(last), state);
         }
         assert_eq!(states.draining(), 3);
     }

@@ -19,7 +19,9 @@ const BODY_MAX: u64 = 1 << 30;
 /// The answer that a client received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
+    /// The status code.
     pub status: u16,
+    /// The body.
     pub body: Vec<u8>,
 }
 
@@ -169,7 +171,10 @@ mod tests {
         assert!(head("GET / HTTP/1.1\r\n").is_err(), "cut off");
         assert!(head("GET / HTTP/1.1\r\nnonsense\r\n\r\n").is_err(), "no colon");
         assert!(head("GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n").is_err(), "chunked");
-        let long = format!("GET / HTTP/1.1\r\n{}\r\n\r\n", "a: b\r\n".repeat(HEAD_MAX as usize / 6 + 1));
+        let long = format!(
+            "GET / HTTP/1.1\r\n{}\r\n\r\n",
+            "a: b\r\n".repeat(usize::try_from(HEAD_MAX).unwrap() / 6 + 1)
+        );
         assert!(head(&long).is_err(), "too long");
     }
 }

@@ -59,6 +59,7 @@ impl Namespace {
         Ok(Namespace { name: name.into(), path, file, spawns: Some(spawns), owner: Some(owner) })
     }
 
+    /// The name given to [`Namespace::create`].
     pub fn name(&self) -> &str {
         &self.name
     }

@@ -68,7 +68,9 @@ pub struct Topology {
 /// A small network that exists until it is dropped.
 #[derive(Debug)]
 pub struct Lab {
+    /// Where the real servers are.
     pub kind: TopologyKind,
+    /// The address that clients connect to.
     pub vip: Ipv4Addr,
     /// At least one: 172.25.3.10 or 172.25.1.10, further clients `.111`, `.112`, …
     pub clients: Vec<Host>,
@@ -84,6 +86,7 @@ pub struct Lab {
 }
 
 impl Topology {
+    /// All hosts in one subnet.
     pub fn same_subnet(real_servers: usize) -> Self {
         Topology {
             kind: TopologyKind::SameSubnet,
@@ -96,14 +99,17 @@ impl Topology {
         }
     }
 
+    /// The client and each real server in its own subnet.
     pub fn routed(real_servers: usize) -> Self {
         Topology { kind: TopologyKind::Routed, ..Self::same_subnet(real_servers) }
     }
 
+    /// Several clients instead of one.
     pub fn with_clients(self, clients: usize) -> Self {
         Topology { clients, ..self }
     }
 
+    /// One more host, which is none of the others.
     pub fn with_stranger(self) -> Self {
         Topology { stranger: true, ..self }
     }
@@ -220,7 +226,7 @@ impl LabBuilder<'_> {
         if kind == TopologyKind::Routed {
             self.segment(Ipv4Addr::new(172, 25, client_subnet, 0))?;
         }
-        let clients = (0..self.topology.clients as u8).map(|number| {
+        let clients = (0_u8..).take(self.topology.clients).map(|number| {
             let (name, last) = match number {
                 0 => ("client".into(), 10),
                 _ => (format!("client{}", number + 1), 110 + number),

@@ -22,7 +22,7 @@ pub(super) struct DemoReport {
 
 impl DemoReport {
     /// Whether all real servers took turns in a fixed order.
-    pub fn is_round_robin(&self) -> bool {
+    pub(super) fn is_round_robin(&self) -> bool {
         self.answers.iter().enumerate().all(|(turn, answer)| match turn.checked_sub(self.real_servers) {
             Some(before) => answer.is_ok() && *answer == self.answers[before],
             None => answer.is_ok() && !self.answers[..turn].contains(answer),
@@ -30,7 +30,7 @@ impl DemoReport {
     }
 
     /// Answers by real server.
-    pub fn per_server(&self) -> BTreeMap<&str, u64> {
+    pub(super) fn per_server(&self) -> BTreeMap<&str, u64> {
         let mut counts = BTreeMap::new();
         for name in self.answers.iter().flatten() {
             *counts.entry(name.as_str()).or_default() += 1;
@@ -39,7 +39,7 @@ impl DemoReport {
     }
 
     /// What went wrong, in one line; `None` if everything is as promised.
-    pub fn problem(&self) -> Option<String> {
+    pub(super) fn problem(&self) -> Option<String> {
         let silent = self.answers.iter().filter(|answer| answer.is_err()).count();
         if silent > 0 {
             return Some(format!("{silent} of {} requests got no answer", self.answers.len()));
@@ -54,7 +54,7 @@ impl DemoReport {
         (!self.is_round_robin()).then(|| "the real servers did not take turns".into())
     }
 
-    pub fn to_json(&self, lab: &Lab) -> Value {
+    pub(super) fn to_json(&self, lab: &Lab) -> Value {
         let real_servers: Map<_, _> =
             self.real_server_metrics.iter().map(|(name, scrape)| (name.clone(), series(scrape))).collect();
         json!({
@@ -115,10 +115,7 @@ fn series(scrape: &Scrape) -> Value {
 
 // JSON has only one kind of number, but a reader expects a counter as 8, not 8.0.
 fn number(value: f64) -> Value {
-    match value.fract() == 0.0 && value.abs() < 2_f64.powi(53) {
-        true => (value as i64).into(),
-        false => value.into(),
-    }
+    value.to_string().parse::<i64>().map_or_else(|_| value.into(), Into::into)
 }
 
 #[cfg(test)]

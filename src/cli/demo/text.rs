@@ -23,13 +23,13 @@ const CONNECTIONS_NOW: &str = "lvs_tund_director_real_server_connections";
 const PACKETS: &str = "lvs_tund_director_real_server_packets_total";
 
 impl TextOutput {
-    pub fn for_standard_output() -> Self {
+    pub(super) fn for_standard_output() -> Self {
         // no-color.org: the variable is present and not empty
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
         TextOutput { colours: stdout().is_terminal() && !refused }
     }
 
-    pub fn topology(&self, lab: &Lab) {
+    pub(super) fn topology(&self, lab: &Lab) {
         let count = lab.real_servers.len();
         let servers = if count == 1 { "1 real server".into() } else { format!("{count} real servers") };
         let place = match lab.kind {
@@ -50,11 +50,11 @@ impl TextOutput {
         }
     }
 
-    pub fn requests_begin(&self, lab: &Lab) {
+    pub(super) fn requests_begin(&self, lab: &Lab) {
         self.heading(&format!("GET http://{}/ from the client", lab.vip));
     }
 
-    pub fn request(&self, number: u64, answer: &DemoAnswer) {
+    pub(super) fn request(&self, number: u64, answer: &DemoAnswer) {
         match answer {
             Ok(name) => print_line(format!("  {number:>3}  {name}")),
             Err(reason) => {
@@ -63,7 +63,7 @@ impl TextOutput {
         }
     }
 
-    pub fn report(&self, lab: &Lab, report: &DemoReport) {
+    pub(super) fn report(&self, lab: &Lab, report: &DemoReport) {
         let answered = report.per_server();
         let counts: Vec<_> = lab
             .real_servers

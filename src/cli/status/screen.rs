@@ -15,7 +15,7 @@ const RED: &str = "31";
 const YELLOW: &str = "33";
 
 /// Renders the state; `has_colours` is set for a terminal.
-pub fn render(status: &Status, services: &VirtualServices, has_colours: bool) -> String {
+pub(super) fn render(status: &Status, services: &VirtualServices, has_colours: bool) -> String {
     let screen = Screen { has_colours };
     let mut text = screen.head(status);
     if services.virtual_services.is_empty() {

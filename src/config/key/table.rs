@@ -90,7 +90,11 @@ macro_rules! keys {
     (@spec_of $config:ident [] $rows:tt) => {};
     (@spec_of $config:ident [$help:literal $spec:ident { $($extra:ident: $extra_type:ty),* }]
         [$($rows:tt)+]) => {
-        keys!(@spec [$help] $spec $config { $(#[serde(default)] pub $extra: $extra_type,)* } {} {}
+        keys!(@spec [$help] $spec $config { $(
+            #[doc = "The parts that have blocks of their own in a file."]
+            #[serde(default)]
+            pub $extra: $extra_type,
+        )* } {} {}
             { $($extra: Default::default(),)* } $($rows)+);
     };
     (@edit_of $config:ident [] $rows:tt) => {};

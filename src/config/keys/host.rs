@@ -20,9 +20,11 @@ const ANNOUNCE: Words<AnnounceSetting> = Words::new(&[
 ]);
 
 /// One thread per queue; a TUN device has up to 256 (MAX_TAP_QUEUES of drivers/net/tun.c).
-const QUEUES: Number<i64> = Number::new(1..=256);
+const QUEUES: Number<usize> = Number::new(1..=256);
 /// Up to about 10 GB of entries.
-const CONNECTIONS: Number<i64> = Number::new(1..=100_000_000);
+const CONNECTIONS_MAX: i64 = 100_000_000;
+const CONNECTIONS: Number<usize> = Number::new(1..=CONNECTIONS_MAX);
+const CONNECTIONS_PER_CLIENT: Number<u32> = Number::new(1..=CONNECTIONS_MAX);
 
 keys! {
     HOST_KEYS of DirectorPlan {
@@ -35,7 +37,7 @@ keys! {
     /// Name of the TUN device.
     file tun "tun" [] in tun [], InterfaceName, |_, _| TUN_DIRECTOR.to_owned(), Restart;
     /// Queues of the TUN device, each served by one thread.
-    file queues "queues" [] in queues [queues_of, set_queues], Optional(QUEUES), |_, _| None, Restart;
+    file queues "queues" [] in queues [], Optional(QUEUES), |_, _| None, Restart;
     /// Address and port that serve metrics and probes.
     file metrics "metrics" [] in metrics [], Listen, |_, _| METRICS_DIRECTOR, Restart;
     /// Unix socket used to query and change a running director.
@@ -51,35 +53,16 @@ keys! {
     /// Source address of the outer packets.
     file outer_source "outer_source" [] in outer_source [], OuterSourceKind, |_, _| None, Restart;
     /// Maximum number of entries in the connection table.
-    file connections_max "connections_max" [] in connections_max [connections_of, set_connections],
-        CONNECTIONS, |_, _| CONNECTIONS_MAX_DEFAULT as i64, Restart;
+    file connections_max "connections_max" [] in connections_max [],
+        CONNECTIONS, |_, _| CONNECTIONS_MAX_DEFAULT, Restart;
     /// Maximum number of entries per client; default: `connections_max`.
     file connections_per_client_max "connections_per_client_max" []
-        in connections_per_client_max [per_client_of, set_per_client], CONNECTIONS, |plan, _| connections_of(plan), Restart;
+        in connections_per_client_max [],
+        CONNECTIONS_PER_CLIENT, |plan, _| per_client_default(plan), Restart;
     /// Key of the hash schedulers.
     file hash_key "hash_key" [] in hash_key [], Optional(HashKey), |_, _| None, Live;
 }
 
-fn queues_of(plan: &DirectorPlan) -> Option<i64> {
-    plan.queues.map(|queues| queues as i64)
-}
-
-fn set_queues(plan: &mut DirectorPlan, queues: Option<i64>) {
-    plan.queues = queues.map(|queues| queues as usize);
-}
-
-fn connections_of(plan: &DirectorPlan) -> i64 {
-    plan.connections_max as i64
-}
-
-fn set_connections(plan: &mut DirectorPlan, max: i64) {
-    plan.connections_max = max as usize;
-}
-
-fn per_client_of(plan: &DirectorPlan) -> i64 {
-    plan.connections_per_client_max.into()
-}
-
-fn set_per_client(plan: &mut DirectorPlan, max: i64) {
-    plan.connections_per_client_max = max as u32;
+fn per_client_default(plan: &DirectorPlan) -> u32 {
+    u32::try_from(plan.connections_max).unwrap_or(u32::MAX)
 }

@@ -253,13 +253,13 @@ impl Word for HashKey {
     type Value = [u8; 16];
 
     fn parse(&self, key: &str, word: &str) -> Result<[u8; 16], String> {
-        let digits: Vec<u8> = word.chars().filter_map(|c| c.to_digit(16).map(|digit| digit as u8)).collect();
-        if digits.len() != 32 || word.len() != 32 {
-            return Err(format!(
+        let is_key = word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(word, 16).ok().filter(|_| is_key);
+        number.map(u128::to_be_bytes).ok_or_else(|| {
+            format!(
                 "{key}: expected 32 hexadecimal digits, the same on all directors, such as those of `openssl rand -hex 16`"
-            ));
-        }
-        Ok(std::array::from_fn(|index| digits[2 * index] << 4 | digits[2 * index + 1]))
+            )
+        })
     }
 
     fn word(&self, value: &[u8; 16]) -> String {

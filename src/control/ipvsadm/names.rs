@@ -57,13 +57,13 @@ pub(crate) mod testing {
 
     /// A host's files, for tests.
     #[derive(Default)]
-    pub struct FixedNames {
+    pub(crate) struct FixedNames {
         hosts: Vec<(&'static str, Ipv4Addr)>,
         services: Vec<(&'static str, Transport, u16)>,
     }
 
     impl FixedNames {
-        pub fn new(
+        pub(crate) fn new(
             hosts: &[(&'static str, [u8; 4])],
             services: &[(&'static str, Transport, u16)],
         ) -> FixedNames {

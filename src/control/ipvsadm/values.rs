@@ -43,7 +43,7 @@ pub fn timeout(word: &str, min: u32) -> Result<u32, IpvsadmError> {
 /// up. Without a transport the port must be a number.
 pub fn place(word: &str, transport: Option<Transport>, names: &dyn Names) -> Option<AddressPort> {
     let port = |word: &str| {
-        let number = number(word, 0..=65_535).map(|port| port as u16);
+        let number = number(word, 0..=65_535).and_then(|port| u16::try_from(port).ok());
         number.or_else(|| names.port(word, transport?))
     };
     if let Some(rest) = word.strip_prefix('[') {
@@ -80,7 +80,8 @@ fn aton(word: &str) -> Option<Ipv4Addr> {
     };
     let parts = word.split('.').map(part).collect::<Option<Vec<u32>>>()?;
     let (last, leading) = parts.split_last()?;
-    let free_bits = 32u32.checked_sub(8 * leading.len() as u32).filter(|bits| *bits > 0)?;
+    let used_bits = u32::try_from(8 * leading.len()).ok()?;
+    let free_bits = 32u32.checked_sub(used_bits).filter(|bits| *bits > 0)?;
     if leading.iter().any(|part| *part > 255) || u64::from(*last) >> free_bits != 0 {
         return None;
     }
@@ -109,7 +110,7 @@ impl Mask {
             Mask::V4(mask) => {
                 let bits = u32::from(mask);
                 let ones = bits.leading_ones();
-                (ones > 0 && ones == bits.count_ones()).then_some(ones as u8)
+                u8::try_from(ones).ok().filter(|ones| *ones > 0 && u32::from(*ones) == bits.count_ones())
             }
             Mask::V6(prefix) => Some(prefix),
         }
@@ -119,10 +120,8 @@ impl Mask {
 /// The value of `-M`.
 pub fn mask(word: &str, is_ipv6: bool, names: &dyn Names) -> Result<Mask, IpvsadmError> {
     if is_ipv6 {
-        let length = number(word, 1..=128);
-        return length
-            .map(|length| Mask::V6(length as u8))
-            .ok_or_else(|| IpvsadmError::usage("illegal ipv6 netmask specified"));
+        let length = number(word, 1..=128).and_then(|length| u8::try_from(length).ok());
+        return length.map(Mask::V6).ok_or_else(|| IpvsadmError::usage("illegal ipv6 netmask specified"));
     }
     let mask = aton(word).or_else(|| names.address(word));
     mask.map(Mask::V4).ok_or_else(|| IpvsadmError::usage("illegal virtual server persistent mask specified"))

@@ -4,7 +4,7 @@
 use super::options::{Argument, OPTIONS, OptionRow};
 
 /// Reads the words one after the other.
-pub struct WordReader<'a> {
+pub(super) struct WordReader<'a> {
     words: &'a [String],
     next: usize,
     /// Unread letters of a cluster: the byte position in the word before `next`.
@@ -14,14 +14,14 @@ pub struct WordReader<'a> {
 }
 
 /// An option that was found.
-pub struct FoundOption<'a> {
+pub(super) struct FoundOption<'a> {
     pub row: &'static OptionRow,
     pub value: Option<&'a str>,
 }
 
 /// Why a word is not an option; each with the word as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WordError {
+pub(super) enum WordError {
     Unknown(String),
     MissingValue(String),
     UnwantedValue(String),
@@ -29,7 +29,7 @@ pub enum WordError {
 
 impl WordError {
     /// The text that follows the word.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             WordError::Unknown(word) => format!("{word}: unknown option"),
             WordError::MissingValue(word) => format!("{word}: missing argument"),
@@ -39,22 +39,22 @@ impl WordError {
 }
 
 impl<'a> WordReader<'a> {
-    pub fn new(words: &'a [String]) -> WordReader<'a> {
+    pub(super) fn new(words: &'a [String]) -> WordReader<'a> {
         WordReader { words, next: 0, cluster: None, only_plain: false, plain: Vec::new() }
     }
 
     /// The last word read, option or value.
-    pub fn last(&self) -> &'a str {
+    pub(super) fn last(&self) -> &'a str {
         self.next.checked_sub(1).and_then(|index| self.words.get(index)).map_or("", String::as_str)
     }
 
     /// The words that are not options, in their order.
-    pub fn into_plain(self) -> Vec<&'a str> {
+    pub(super) fn into_plain(self) -> Vec<&'a str> {
         self.plain
     }
 
     /// The next option, or `None` at the end.
-    pub fn next_option(&mut self) -> Option<Result<FoundOption<'a>, WordError>> {
+    pub(super) fn next_option(&mut self) -> Option<Result<FoundOption<'a>, WordError>> {
         loop {
             if let Some(position) = self.cluster.take() {
                 return Some(self.letter(self.last(), position));

@@ -37,46 +37,72 @@ impl From<Vec<Operation>> for Change {
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operation {
     /// Adds a virtual service.
-    AddVirtualService { virtual_service: VirtualServiceSpec },
+    AddVirtualService {
+        /// The new virtual service.
+        virtual_service: VirtualServiceSpec,
+    },
     /// Changes keys of a virtual service.
-    EditVirtualService { virtual_service: ServiceRef, set: VirtualServiceEdit },
+    EditVirtualService {
+        /// Selects the virtual service.
+        virtual_service: ServiceRef,
+        /// The new values.
+        set: VirtualServiceEdit,
+    },
     /// Removes a virtual service.
-    RemoveVirtualService { virtual_service: ServiceRef },
+    RemoveVirtualService {
+        /// Selects the virtual service.
+        virtual_service: ServiceRef,
+    },
     /// Adds a real server to a virtual service.
-    AddRealServer { virtual_service: ServiceRef, real_server: RealServerSpec },
+    AddRealServer {
+        /// Selects the virtual service.
+        virtual_service: ServiceRef,
+        /// The new real server.
+        real_server: RealServerSpec,
+    },
     /// Changes keys of a real server.
     EditRealServer {
+        /// Selects the virtual service.
         virtual_service: ServiceRef,
         /// RIP or name.
         real_server: String,
+        /// The new values.
         set: RealServerEdit,
     },
     /// Removes a real server from a virtual service.
     RemoveRealServer {
+        /// Selects the virtual service.
         virtual_service: ServiceRef,
         /// RIP or name.
         real_server: String,
     },
     /// Sets a weight in one virtual service, or in every one that has the real server. This ends a drain.
     SetWeight {
+        /// Only in this virtual service; absent: in every one that has the real server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
         /// RIP or name.
         real_server: String,
+        /// The new weight.
         weight: u32,
     },
     /// Removes every virtual service.
     Flush {},
     /// Resets the statistics and rates of one virtual service, or of all, to 0.
     Zero {
+        /// Only this virtual service; absent: all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
     },
     /// Sets the timeouts of every virtual service, and of services added later, as `ipvsadm --set` does.
-    SetTimeouts { timeouts: TimeoutsSpec },
+    SetTimeouts {
+        /// The new values.
+        timeouts: TimeoutsSpec,
+    },
     /// Quiesces a real server and waits until its connections have ended, in one virtual service or in every
     /// one that has it.
     Drain {
+        /// Only in this virtual service; absent: in every one that has the real server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
         /// RIP or name.
@@ -84,11 +110,13 @@ pub enum Operation {
         /// Seconds after which the drain ends even if connections are left; if absent, there is no limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout: Option<Seconds>,
+        /// What happens to the real server afterwards.
         #[serde(default)]
         then: AfterDrain,
     },
     /// Ends the drain of a real server and restores its weight.
     Undrain {
+        /// Only in this virtual service; absent: in every one that has the real server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
         /// RIP or name.

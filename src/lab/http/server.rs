@@ -51,6 +51,7 @@ impl Server {
         Ok(Server { shared, stop, accepting: Some(accepting) })
     }
 
+    /// The name that it answers with.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
