@@ -6,6 +6,7 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Failure, Format, read};
+use crate::config::key::no_other_place;
 use crate::config::toml::Block;
 use crate::config::write::counted;
 use crate::config::{ConfigError, Source, advice, plan};
@@ -25,15 +26,19 @@ struct CheckReport {
     file: String,
     role: &'static str,
     valid: bool,
-    /// The line, counted from 1, and the error there.
+    /// The first of `errors`.
     error: Option<CheckError>,
+    /// Every error: the line, counted from 1, and the message.
+    errors: Vec<CheckError>,
     virtual_services: usize,
     real_servers: usize,
     vips: usize,
     warnings: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
+type Checked = Result<CheckReport, Vec<ConfigError>>;
+
+#[derive(Clone, Debug, Serialize)]
 struct CheckError {
     line: Option<usize>,
     message: String,
@@ -44,10 +49,11 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let text = read(&arguments.file)?;
     let source = Source { name: &name, text: &text };
     let checked = if is_realserver(&source) { realserver(&source) } else { director(&source) };
+    let checked = checked.map_err(in_file_order);
     if arguments.format == Format::Json {
         return print_json(&name, checked, is_realserver(&source));
     }
-    let report = checked.map_err(|error| Failure::Refused(error.to_string()))?;
+    let report = checked.map_err(|errors| refuse(&errors))?;
     for warning in &report.warnings {
         let _ = writeln!(std::io::stderr(), "{name}: warning: {warning}");
     }
@@ -56,27 +62,41 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     Ok(())
 }
 
-fn print_json(
-    name: &str,
-    checked: Result<CheckReport, ConfigError>,
-    is_realserver: bool,
-) -> Result<(), Failure> {
+/// Errors about the file as a whole come last.
+fn in_file_order(mut errors: Vec<ConfigError>) -> Vec<ConfigError> {
+    errors.sort_by_key(|error| error.line.unwrap_or(usize::MAX));
+    errors
+}
+
+/// Prints all errors but the last, which is the command's failure.
+fn refuse(errors: &[ConfigError]) -> Failure {
+    let (last, others) =
+        errors.split_last().map_or((String::new(), errors), |(e, rest)| (e.to_string(), rest));
+    for error in others {
+        let _ = writeln!(std::io::stderr(), "lvs-tund: {error}");
+    }
+    Failure::Refused(last)
+}
+
+fn print_json(name: &str, checked: Checked, is_realserver: bool) -> Result<(), Failure> {
     let (report, outcome) = match checked {
         Ok(report) => (report, Ok(())),
-        Err(error) => {
+        Err(errors) => {
             let role = if is_realserver { "realserver" } else { "director" };
-            let message = error.to_string();
-            let said = CheckError { line: error.line, message: error.message };
-            let report = CheckReport { valid: false, error: Some(said), ..CheckReport::valid(name, role) };
-            (report, Err(Failure::Refused(message)))
+            let outcome = Err(refuse(&errors));
+            let found =
+                errors.into_iter().map(|error| CheckError { line: error.line, message: error.message });
+            let found: Vec<CheckError> = found.collect();
+            let valid = CheckReport::valid(name, role);
+            (CheckReport { valid: false, error: found.first().cloned(), errors: found, ..valid }, outcome)
         }
     };
     let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(&report).unwrap_or_default());
     outcome
 }
 
-fn director(source: &Source) -> Result<CheckReport, ConfigError> {
-    let plan = plan::director(source, None)?;
+fn director(source: &Source) -> Checked {
+    let plan = plan::check_director(source, None)?;
     let services = &plan.cluster.virtual_services;
     let mut vips: Vec<_> = services.iter().flat_map(|service| service.vips()).collect();
     vips.sort_unstable();
@@ -90,8 +110,8 @@ fn director(source: &Source) -> Result<CheckReport, ConfigError> {
     })
 }
 
-fn realserver(source: &Source) -> Result<CheckReport, ConfigError> {
-    let plan = plan::realserver(source, &[], &[], false)?;
+fn realserver(source: &Source) -> Checked {
+    let plan = plan::check_realserver(source, &[], &[], false)?;
     let warnings = advice::realserver(&plan);
     Ok(CheckReport { vips: plan.guard.vips.len(), warnings, ..CheckReport::valid(source.name, "realserver") })
 }
@@ -103,6 +123,7 @@ impl CheckReport {
             role,
             valid: true,
             error: None,
+            errors: Vec::new(),
             virtual_services: 0,
             real_servers: 0,
             vips: 0,
@@ -128,7 +149,7 @@ impl CheckReport {
 fn is_realserver(source: &Source) -> bool {
     let (director, realserver) = (plan::director_keys(), plan::realserver_keys());
     if let Ok(block) = Block::parse(source) {
-        let is_in = |known: &[&str]| block.check_known(known).is_ok();
+        let is_in = |known: &[&str]| block.unknown_keys(known, no_other_place).is_empty();
         if is_in(&director) || is_in(&realserver) {
             return !is_in(&director);
         }

@@ -7,7 +7,7 @@
 mod table;
 
 use super::ConfigError;
-use super::toml::{Block, Lines};
+use super::toml::{Block, Lines, PlaceOf};
 use super::types::ServiceDefaults;
 
 pub use table::is_covered;
@@ -255,30 +255,43 @@ impl<C, K: ValueKind<C> + Sync> Key<C> for Field<C, K> {
 pub type Keys<C> = [&'static dyn Key<C>];
 
 /// Reads a block into `config`; absent keys get their defaults. The block may also contain the keys in `others`.
-///
-/// # Errors
-/// The first error, in the order of the rows.
+/// Returns every error: unknown keys first, then wrong values in the order of the rows.
 pub fn read<C>(
     keys: &Keys<C>,
     others: &[&'static str],
+    place_of: PlaceOf,
     config: &mut C,
     defaults: &ServiceDefaults,
     block: &Block,
-) -> Result<(), ConfigError> {
-    let mut known = Vec::new();
-    keys.iter().for_each(|key| key.names(&mut known));
-    known.extend(others);
-    block.check_known(&known)?;
+) -> Vec<ConfigError> {
+    let mut errors = block.unknown_keys(&[names(keys), others.to_vec()].concat(), place_of);
+    // A misspelt key is not also reported as missing.
+    let missing = block.error(block.span(), "").line.filter(|_| !errors.is_empty());
     keys.iter().for_each(|key| key.set_default(config, defaults));
     let mut absent = Vec::new();
     for key in keys {
-        if !key.read(config, block)? {
-            absent.push(key);
+        match key.read(config, block) {
+            Ok(true) => {}
+            Ok(false) => absent.push(key),
+            Err(error) if missing.is_some() && error.line == missing => {}
+            Err(error) => errors.push(error),
         }
     }
     // Again, because a default may depend on other keys.
     absent.into_iter().for_each(|key| key.set_default(config, defaults));
-    Ok(())
+    errors
+}
+
+/// Every name that a block with these rows may contain.
+pub fn names<C>(keys: &Keys<C>) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    keys.iter().for_each(|key| key.names(&mut names));
+    names
+}
+
+/// No key belongs in another place.
+pub fn no_other_place(_: &str) -> Option<&'static str> {
+    None
 }
 
 /// Adds the lines of all keys that do not have their defaults.

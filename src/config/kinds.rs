@@ -14,7 +14,7 @@ use crate::encapsulation::Ttl;
 use crate::packet::Protocol;
 
 pub use values::{
-    Address, Group, HashKey, InterfaceName, Label, Listen, OuterSourceKind, SocketPathKind, Timeout,
+    Address, GROUP, HashKey, InterfaceName, LABEL, Listen, OuterSourceKind, SocketPathKind, Timeout,
 };
 
 /// The names of the transport protocols.
@@ -43,12 +43,22 @@ pub trait Word {
     fn shown(&self, word: &str) -> String {
         escaped(word)
     }
+
+    /// What an operator probably meant by a number without quotes.
+    fn suggestion(&self, _: i64) -> Option<String> {
+        None
+    }
 }
 
 impl<W: Word> SimpleKind for W {
     type Value = W::Value;
 
     fn read(&self, key: &str, block: &Block, value: &TomlValue) -> Result<W::Value, ConfigError> {
+        if let Some(meant) = integer(value).flatten().and_then(|number| self.suggestion(number)) {
+            let message =
+                format!("expected text in quotes, not {}; did you mean {meant}?", block.shown(value));
+            return Err(block.shape(value.span(), &message));
+        }
         let word = block.text(value)?;
         self.parse(key, word).map_err(|message| block.error(value.span(), message))
     }

@@ -8,5 +8,17 @@ pub use super::types::{
     METRICS_DIRECTOR, METRICS_REALSERVER, MssSetting, RealserverPlan, ServiceDefaults, TUN_DIRECTOR,
     TUN_REALSERVER, default_service_name,
 };
-pub use director::{director, director_keys, real_server, virtual_service};
-pub use realserver::{realserver, realserver_keys};
+pub use director::{check_director, director, director_keys, real_server, virtual_service};
+pub use realserver::{check_realserver, realserver, realserver_keys};
+
+use super::ConfigError;
+
+/// The result with the first error only. There is at least one.
+fn first<T>(checked: Result<T, Vec<ConfigError>>) -> Result<T, ConfigError> {
+    checked.map_err(|errors| errors.into_iter().next().expect("because a failed check has an error"))
+}
+
+/// The value, unless there are errors.
+fn unless_wrong<T>(value: T, errors: Vec<ConfigError>) -> Result<T, Vec<ConfigError>> {
+    if errors.is_empty() { Ok(value) } else { Err(errors) }
+}

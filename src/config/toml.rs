@@ -15,6 +15,9 @@ pub type TomlValue<'a> = Spanned<DeValue<'a>>;
 /// Keys and values as they appear in a file.
 pub type Lines = Vec<(String, String)>;
 
+/// Where a key belongs, if it exists in another place of the file.
+pub type PlaceOf = fn(&str) -> Option<&'static str>;
+
 /// One table of a file.
 pub struct Block<'a> {
     source: &'a Source<'a>,
@@ -88,19 +91,22 @@ impl<'a> Block<'a> {
         item.unwrap_or_else(|| self.span_of(key))
     }
 
-    /// Checks that every key is one of `known`.
-    ///
-    /// # Errors
-    /// The first unknown key.
-    pub fn check_known(&self, known: &[&str]) -> Result<(), ConfigError> {
+    /// One error for each key that is not one of `known`, in the order of the file. `place_of` names the place of a key
+    /// that exists elsewhere.
+    pub fn unknown_keys(&self, known: &[&str], place_of: PlaceOf) -> Vec<ConfigError> {
         let unknown = self.table.keys().filter(|key| !known.contains(&&**key.get_ref()));
-        let Some(first) = unknown.min_by_key(|key| key.span().start) else { return Ok(()) };
-        let key = first.get_ref();
-        let message = match nearest(key, known.iter().copied()) {
-            Some(word) => format!("unknown key `{key}`; did you mean `{word}`?"),
-            None => format!("unknown key `{}`; known here: {}", clipped(key), known.join(", ")),
+        let mut unknown: Vec<_> = unknown.collect();
+        unknown.sort_by_key(|key| key.span().start);
+        let error = |key: &Spanned<Cow<'_, str>>| {
+            let (name, span) = (key.get_ref(), key.span());
+            let message = match (place_of(name), nearest(name, known.iter().copied())) {
+                (Some(place), _) => format!("unknown key `{name}` here; it belongs to {place}"),
+                (None, Some(word)) => format!("unknown key `{name}`; did you mean `{word}`?"),
+                (None, None) => format!("unknown key `{}`; known here: {}", clipped(name), known.join(", ")),
+            };
+            self.shape(span, &message)
         };
-        Err(self.shape(first.span(), &message))
+        unknown.into_iter().map(error).collect()
     }
 
     /// An error about a value.

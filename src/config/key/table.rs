@@ -146,43 +146,35 @@ macro_rules! keys {
             }
         }
     };
-    (@spec $about:tt $s:ident $c:ident { $($f:tt)* } { $($a:tt)* } { $($p:tt)* } { $($n:tt)* }
+    (@spec $about:tt $s:ident $c:ident $f:tt $a:tt $p:tt $n:tt
         { $help:tt optional $json:ident $name:tt [$($type:tt)*] $place:tt $kind:tt } $($rest:tt)*) => {
-        keys!(@spec $about $s $c { $($f)*
-            #[doc = $help]
-            #[serde(default, rename = $name, skip_serializing_if = "Option::is_none")]
-            pub $json: Option<$($type)*>,
-        } { $($a)* { option $c $json $name $place $kind } } { $($p)* }
-            { $($n)* $json: Default::default(), } $($rest)*);
+        keys!(@spec_add $about $s $c $f $a $p $n
+            [default, rename = $name, skip_serializing_if = "Option::is_none"] [Option<$($type)*>]
+            { option $help $json $name $place $kind } $($rest)*);
     };
     (@spec $about:tt $s:ident $c:ident $f:tt $a:tt $p:tt $n:tt
         { $help:tt known $($row:tt)* } $($rest:tt)*) => {
         keys!(@spec $about $s $c $f $a $p $n { $help optional $($row)* } $($rest)*);
     };
-    (@spec $about:tt $s:ident $c:ident { $($f:tt)* } { $($a:tt)* } { $($p:tt)* } { $($n:tt)* }
+    (@spec $about:tt $s:ident $c:ident $f:tt $a:tt $p:tt $n:tt
         { $help:tt nullable $json:ident $name:tt [$($type:tt)*] $place:tt $kind:tt } $($rest:tt)*) => {
-        keys!(@spec $about $s $c { $($f)*
-            #[doc = $help]
-            #[serde(default, rename = $name, skip_serializing_if = "Option::is_none")]
-            pub $json: Option<$($type)*>,
-        } { $($a)* { plain $c $json $name $place $kind } } { $($p)* }
-            { $($n)* $json: Default::default(), } $($rest)*);
+        keys!(@spec_add $about $s $c $f $a $p $n
+            [default, rename = $name, skip_serializing_if = "Option::is_none"] [Option<$($type)*>]
+            { plain $help $json $name $place $kind } $($rest)*);
     };
-    (@spec $about:tt $s:ident $c:ident { $($f:tt)* } { $($a:tt)* } { $($p:tt)* } { $($n:tt)* }
-        { $help:tt plain $json:ident $name:tt [$($type:tt)*] $place:tt $kind:tt } $($rest:tt)*) => {
-        keys!(@spec $about $s $c { $($f)* #[doc = $help] #[serde(default, rename = $name)] pub $json: $($type)*, }
-            { $($a)* { plain $c $json $name $place $kind } } { $($p)* }
-            { $($n)* $json: Default::default(), } $($rest)*);
+    (@spec $about:tt $s:ident $c:ident $f:tt $a:tt $p:tt $n:tt
+        { $help:tt plain $json:ident $name:tt $type:tt $place:tt $kind:tt } $($rest:tt)*) => {
+        keys!(@spec_add $about $s $c $f $a $p $n [default, rename = $name] $type
+            { plain $help $json $name $place $kind } $($rest)*);
     };
     (@spec $about:tt $s:ident $c:ident $f:tt $a:tt $p:tt $n:tt
         { $help:tt nested $json:ident $name:tt [$type:ident $view:ident] $($row:tt)* } $($rest:tt)*) => {
         keys!(@spec $about $s $c $f $a $p $n { $help plain $json $name [$type] $($row)* } $($rest)*);
     };
-    (@spec $about:tt $s:ident $c:ident { $($f:tt)* } { $($a:tt)* } { $($p:tt)* } { $($n:tt)* }
-        { $help:tt required $json:ident $name:tt [$($type:tt)*] $place:tt $kind:tt } $($rest:tt)*) => {
-        keys!(@spec $about $s $c { $($f)* #[doc = $help] #[serde(rename = $name)] pub $json: $($type)*, }
-            { $($a)* { plain $c $json $name $place $kind } } { $($p)* }
-            { $($n)* $json: Default::default(), } $($rest)*);
+    (@spec $about:tt $s:ident $c:ident $f:tt $a:tt $p:tt $n:tt
+        { $help:tt required $json:ident $name:tt $type:tt $place:tt $kind:tt } $($rest:tt)*) => {
+        keys!(@spec_add $about $s $c $f $a $p $n [rename = $name] $type
+            { plain $help $json $name $place $kind } $($rest)*);
     };
     (@spec $about:tt $s:ident $c:ident { $($f:tt)* } { $($a:tt)* } { $($p:tt)* } { $($n:tt)* }
         { $help:tt fixed $json:ident $name:tt [$($type:tt)*] $place:tt $kind:tt } $($rest:tt)*) => {
@@ -190,6 +182,13 @@ macro_rules! keys {
             #[doc = $help] #[serde(rename = $name)] #[schema(value_type = String)] pub $json: $($type)*,
         } { $($a)* { plain $c $json $name $place $kind } } { $($p)* $json: $($type)*, }
             { $($n)* $json, } $($rest)*);
+    };
+    (@spec_add $about:tt $s:ident $c:ident { $($f:tt)* } { $($a:tt)* } $p:tt { $($n:tt)* }
+        [$($serde:tt)*] [$($type:tt)*]
+        { $how:ident $help:tt $json:ident $name:tt $place:tt $kind:tt } $($rest:tt)*) => {
+        keys!(@spec $about $s $c { $($f)* #[doc = $help] #[serde($($serde)*)] pub $json: $($type)*, }
+            { $($a)* { $how $c $json $name $place $kind } } $p
+            { $($n)* $json: Default::default(), } $($rest)*);
     };
 
     // An edit.

@@ -2,7 +2,7 @@
 
 use crate::config::key::keys;
 use crate::config::kinds::{
-    Group, HashKey, InterfaceName, Listen, Number, Optional, OuterSourceKind, SocketPathKind, Words,
+    GROUP, HashKey, InterfaceName, Listen, Number, Optional, OuterSourceKind, SocketPathKind, Words,
 };
 use crate::config::types::{
     AnnounceSetting, CONNECTIONS_MAX_DEFAULT, CaptureSetting, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR,
@@ -43,7 +43,7 @@ keys! {
     /// Unix socket used to query and change a running director.
     file control "control" [] in control [], Optional(SocketPathKind), |_, _| None, Restart;
     /// Group whose members may use the socket.
-    file control_group "control_group" [] in control_group [], Optional(Group), |_, _| None, Restart;
+    file control_group "control_group" [] in control_group [], Optional(GROUP), |_, _| None, Restart;
     /// Address and port that serve the read-only part of the API.
     file api "api" [] in api [], Optional(Listen), |_, _| None, Restart;
     /// How packets for a VIP reach the TUN device.

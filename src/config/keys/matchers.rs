@@ -5,20 +5,15 @@ use crate::config::json::Matcher as JsonMatcher;
 use crate::config::key::{JsonKind, SimpleJsonKind, ValueKind};
 use crate::config::kinds::{self, Address, PROTOCOLS, Word, escaped, missing};
 use crate::config::toml::{Block, Lines, TomlValue, integer, quoted};
-use crate::director::cluster::{Matcher, Ports, VirtualServiceConfig};
+use crate::director::cluster::{Matcher, Ports, VirtualServiceConfig as Config};
 
 /// The three single keys, or the list.
 pub struct Matchers;
 
-impl ValueKind<VirtualServiceConfig> for Matchers {
+impl ValueKind<Config> for Matchers {
     type Value = Vec<Matcher>;
 
-    fn read(
-        &self,
-        key: &str,
-        _: &VirtualServiceConfig,
-        block: &Block,
-    ) -> Result<Option<Vec<Matcher>>, ConfigError> {
+    fn read(&self, key: &str, _: &Config, block: &Block) -> Result<Option<Vec<Matcher>>, ConfigError> {
         let listed = block.get(key).map(|value| block.list(value)).transpose()?.unwrap_or_default();
         if !listed.is_empty() {
             let single = ["protocol", "vip", "port"].into_iter().find_map(|key| block.get(key));
@@ -70,16 +65,11 @@ impl ValueKind<VirtualServiceConfig> for Matchers {
     }
 }
 
-impl JsonKind<VirtualServiceConfig> for Matchers {
+impl JsonKind<Config> for Matchers {
     type Input = Vec<JsonMatcher>;
     type Output = Vec<JsonMatcher>;
 
-    fn accept(
-        &self,
-        _: &str,
-        _: &VirtualServiceConfig,
-        input: Vec<JsonMatcher>,
-    ) -> Result<Vec<Matcher>, String> {
+    fn accept(&self, _: &str, _: &Config, input: Vec<JsonMatcher>) -> Result<Vec<Matcher>, String> {
         if input.is_empty() {
             return Err(NO_MATCHER.to_owned());
         }
@@ -90,7 +80,7 @@ impl JsonKind<VirtualServiceConfig> for Matchers {
         input.into_iter().map(accept).collect()
     }
 
-    fn show(&self, _: &VirtualServiceConfig, value: Vec<Matcher>) -> Vec<JsonMatcher> {
+    fn show(&self, _: &Config, value: Vec<Matcher>) -> Vec<JsonMatcher> {
         value.into_iter().map(Into::into).collect()
     }
 }
@@ -122,7 +112,10 @@ fn parse_matcher(word: &str) -> Result<Matcher, String> {
 fn ports(block: &Block, value: &TomlValue) -> Result<Ports, ConfigError> {
     if let Some(Some(number)) = integer(value) {
         let port = u16::try_from(number).ok().filter(|port| *port > 0);
-        let outside = || block.error(value.span(), format!("port = {number}: expected 1 to 65535"));
+        let outside = || {
+            let hint = if number == 0 { "; did you mean \"all\"?" } else { "" };
+            block.error(value.span(), format!("port = {number}: expected 1 to 65535{hint}"))
+        };
         return port.map(Ports::one).ok_or_else(outside);
     }
     // A single number in quotes is a mistake, not a range.

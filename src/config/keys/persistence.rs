@@ -2,9 +2,10 @@
 
 use crate::config::ConfigError;
 use crate::config::json::Seconds;
-use crate::config::key::{JsonKind, OnDifference, ValueKind, keys};
+use crate::config::key::{self, JsonKind, OnDifference, ValueKind, keys, no_other_place};
 use crate::config::kinds::{Flag, Number, Timeout};
 use crate::config::toml::{Block, Lines};
+use crate::config::types::ServiceDefaults;
 use crate::director::cluster::Persistence as PersistenceConfig;
 
 keys! {
@@ -33,8 +34,9 @@ impl<C> ValueKind<C> for PersistenceTable {
     ) -> Result<Option<Option<PersistenceConfig>>, ConfigError> {
         let Some(block) = block.below(key, "persistence.timeout = \"6m\"")? else { return Ok(None) };
         let mut persistence = PersistenceConfig::default();
-        crate::config::key::read(PERSISTENCE_KEYS, &[], &mut persistence, &Default::default(), &block)?;
-        Ok(Some(Some(persistence)))
+        let defaults = ServiceDefaults::default();
+        let errors = key::read(PERSISTENCE_KEYS, &[], no_other_place, &mut persistence, &defaults, &block);
+        errors.into_iter().next().map_or(Ok(Some(Some(persistence))), Err)
     }
 
     fn text(&self, _: &Option<PersistenceConfig>) -> Option<String> {

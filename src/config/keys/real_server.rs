@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::config::key::keys;
-use crate::config::kinds::{Address, Bytes, FamilyMember, Label, Number, NumberOr, Required};
+use crate::config::kinds::{Address, Bytes, FamilyMember, LABEL, Number, NumberOr, Required};
 use crate::director::cluster::RealServerConfig;
 use crate::encapsulation::{ENCAPSULATIONS, ipip};
 
@@ -33,7 +33,7 @@ keys! {
     /// The real server's own address.
     fixed rip "rip" [IpAddr] in rip [], Required(Address, "\"172.25.3.2\""), |server, _| server.rip, Live;
     /// Label in metrics and logs; default: the RIP.
-    optional name "name" [String] in name [], Label, |server, _| server.rip.to_string(), Live;
+    optional name "name" [String] in name [], LABEL, |server, _| server.rip.to_string(), Live;
     /// Configured share of new connections; 0: quiesced; default: 1. Setting it ends a drain.
     optional weight "weight" [u32] in weight [], Number::<u32>::new(0..=WEIGHT_MAX), |_, _| 1, Live;
     /// With this many connections it gets no new ones; 0: no limit.

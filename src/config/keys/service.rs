@@ -9,7 +9,7 @@ use super::scheduler::{
 use super::timeouts::{self, HasTimeouts, Timeouts, TimeoutsSpec};
 use crate::config::json::{Matcher as JsonMatcher, OnRemoved as JsonOnRemoved, UnknownTcp as JsonUnknownTcp};
 use crate::config::key::keys;
-use crate::config::kinds::{Flag, Label, Words};
+use crate::config::kinds::{Flag, LABEL, Words};
 use crate::config::types::{ServiceDefaults, default_service_name};
 use crate::director::cluster::{OnRemoved, UnknownTcp, VirtualServiceConfig};
 use crate::director::connection;
@@ -36,7 +36,7 @@ keys! {
     view "Every key of a virtual service, as configured." VirtualServiceKeys;
 
     /// Label in metrics and logs; default: protocol, VIP and port, as in "tcp-172.25.3.100-80".
-    optional name "name" [String] in name [], Label, |service, _| default_name(service), Live;
+    optional name "name" [String] in name [], LABEL, |service, _| default_name(service), Live;
     /// The packets that it matches; at least one entry.
     required matchers "match" [Vec<JsonMatcher>] in matchers [],
         Matchers, |service, _| service.matchers.clone(), Live;

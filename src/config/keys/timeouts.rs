@@ -2,7 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::config::json::Seconds;
-use crate::config::key::{JsonKind, OnDifference, ValueKind, keys};
+use crate::config::key::{JsonKind, OnDifference, ValueKind, keys, names, no_other_place};
 use crate::config::kinds::Timeout;
 use crate::config::toml::{Block, Lines};
 use crate::director::connection::Timeouts as TimeoutsConfig;
@@ -37,9 +37,9 @@ impl<C: HasTimeouts> ValueKind<C> for TimeoutsTable {
     fn read(&self, key: &str, config: &C, block: &Block) -> Result<Option<TimeoutsConfig>, ConfigError> {
         let Some(block) = block.below(key, "timeouts.tcp = \"15m\"")? else { return Ok(None) };
         let mut timeouts = *config.timeouts();
-        let mut known = Vec::new();
-        TIMEOUT_KEYS.iter().for_each(|key| key.names(&mut known));
-        block.check_known(&known)?;
+        if let Some(error) = block.unknown_keys(&names(TIMEOUT_KEYS), no_other_place).into_iter().next() {
+            return Err(error);
+        }
         for key in TIMEOUT_KEYS {
             key.read(&mut timeouts, &block)?;
         }

@@ -152,39 +152,35 @@ impl Word for SocketPathKind {
     }
 }
 
-/// The name of a group of users.
-pub struct Group;
-
-impl Word for Group {
-    type Value = String;
-
-    fn parse(&self, key: &str, word: &str) -> Result<String, String> {
-        /// useradd(8): names are up to 32 characters long.
-        const NAME_MAX: usize = 32;
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-$".contains(&byte);
-        if (1..=NAME_MAX).contains(&word.len()) && word.bytes().all(is_name) {
-            return Ok(word.to_owned());
-        }
-        Err(format!("{key} = {}: expected the name of a group, such as \"adm\"", escaped(word)))
-    }
-
-    fn word(&self, value: &String) -> String {
-        value.clone()
-    }
+/// Text of limited length, with a restricted set of characters.
+pub struct Text {
+    length_max: usize,
+    is_allowed: fn(char) -> bool,
+    expected: &'static str,
 }
+
+/// The name of a group of users. useradd(8): names are up to 32 characters long.
+pub const GROUP: Text = Text {
+    length_max: 32,
+    is_allowed: |c| c.is_ascii_alphanumeric() || "_.-$".contains(c),
+    expected: "the name of a group, such as \"adm\"",
+};
 
 /// A label for metrics and logs.
-pub struct Label;
+pub const LABEL: Text = Text {
+    length_max: 128,
+    is_allowed: |c| !c.is_control(),
+    expected: "1 to 128 bytes without control characters",
+};
 
-impl Word for Label {
+impl Word for Text {
     type Value = String;
 
     fn parse(&self, key: &str, word: &str) -> Result<String, String> {
-        const NAME_MAX: usize = 128;
-        if (1..=NAME_MAX).contains(&word.len()) && !word.chars().any(char::is_control) {
+        if (1..=self.length_max).contains(&word.len()) && word.chars().all(self.is_allowed) {
             return Ok(word.to_owned());
         }
-        Err(format!("{key} = {}: expected 1 to {NAME_MAX} bytes without control characters", escaped(word)))
+        Err(format!("{key} = {}: expected {}", escaped(word), self.expected))
     }
 
     fn word(&self, value: &String) -> String {
@@ -192,7 +188,7 @@ impl Word for Label {
     }
 }
 
-impl SimpleJsonKind for Label {
+impl SimpleJsonKind for Text {
     type Json = String;
 
     fn accept(&self, key: &str, input: String) -> Result<String, String> {
@@ -222,6 +218,11 @@ impl Word for Timeout {
         let duration =
             humantime::parse_duration(word).map_err(|_| format!("{key} = {}: {what}", escaped(word)))?;
         Timeout::check(key, duration, word)
+    }
+
+    /// A number of seconds, as with `ipvsadm --set`.
+    fn suggestion(&self, number: i64) -> Option<String> {
+        u64::try_from(number).is_ok_and(|number| number > 0).then(|| format!("\"{number}s\""))
     }
 
     /// Uses the largest unit that divides the duration.

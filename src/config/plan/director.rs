@@ -3,7 +3,7 @@
 use std::net::Ipv4Addr;
 
 use super::super::consistency::{self, Conflict, ConflictPlace, SERVICES_MAX, too_many_services};
-use super::super::key::{self, Keys};
+use super::super::key::{self, Key, Keys, names};
 use super::super::keys::cluster::{CLUSTER_KEYS, DEFAULT_KEYS};
 use super::super::keys::host::HOST_KEYS;
 use super::super::keys::real_server::{self, REAL_SERVER_KEYS, RealServerSpec};
@@ -11,44 +11,86 @@ use super::super::keys::service::{self, SERVICE_KEYS, VirtualServiceSpec};
 use super::super::kinds::{InterfaceName, Word};
 use super::super::toml::Block;
 use super::super::{ConfigError, Source};
-use super::{AnnounceSetting, CaptureSetting, DirectorPlan, METRICS_DIRECTOR, ServiceDefaults};
+use super::{
+    AnnounceSetting, CaptureSetting, DirectorPlan, METRICS_DIRECTOR, ServiceDefaults, first, unless_wrong,
+};
 use crate::director::cluster::{ClusterConfig, RealServerConfig, VirtualServiceConfig};
 use crate::director::scheduler;
 use crate::packet::Protocol;
 
 const SERVICE: &str = "virtual_service";
 const SERVER: &str = "real_server";
+const SERVICE_HEADER: &str = "[[virtual_service]]";
+const TOP: &str = "the top of the file, before the first [[ ]]";
+const SERVER_HEADER: &str = "[[virtual_service.real_server]]";
 
 /// Reads a director's configuration. `interface` (from the command line) takes precedence over the file's.
 ///
 /// # Errors
 /// The first error, with its line.
 pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan, ConfigError> {
-    let block = Block::parse(source)?;
+    first(check_director(source, interface))
+}
+
+/// As [`director()`], but finds every error.
+///
+/// # Errors
+/// All errors: one for each key that is wrong, and those between keys if no single key is wrong.
+pub fn check_director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan, Vec<ConfigError>> {
+    let block = Block::parse(source).map_err(|error| vec![error])?;
     let nothing = ServiceDefaults::default();
-    block.check_known(&director_keys())?;
+    let mut errors = block.unknown_keys(&director_keys(), place_of_top_key);
     let mut plan = blank();
-    read_part(DEFAULT_KEYS, &mut plan.defaults, &nothing, &block)?;
-    read_part(CLUSTER_KEYS, &mut plan.cluster, &nothing, &block)?;
-    plan.cluster.virtual_services = services(&block, &plan.defaults)?;
-    read_part(HOST_KEYS, &mut plan, &nothing, &block)?;
-    if let Some(given) = interface {
-        let command_line = Source { name: "command line", text: "" };
-        plan.interface =
-            InterfaceName.parse("--interface", given).map_err(|message| command_line.error_whole(message))?;
+    errors.extend(read_part(DEFAULT_KEYS, &mut plan.defaults, &nothing, &block));
+    errors.extend(read_part(CLUSTER_KEYS, &mut plan.cluster, &nothing, &block));
+    match services(&block, &plan.defaults) {
+        Ok(services) => plan.cluster.virtual_services = services,
+        Err(found) => errors.extend(found),
     }
-    check(&plan, source, &block)?;
-    Ok(plan)
+    errors.extend(read_part(HOST_KEYS, &mut plan, &nothing, &block));
+    if let Some(given) = interface {
+        match InterfaceName.parse("--interface", given) {
+            Ok(interface) => plan.interface = interface,
+            Err(message) => errors.push(Source { name: "command line", text: "" }.error_whole(message)),
+        }
+    }
+    if errors.is_empty() {
+        errors.extend(check(&plan, source, &block).err());
+    }
+    unless_wrong(plan, errors)
 }
 
 /// The keys at the top of a director's file.
 pub fn director_keys() -> Vec<&'static str> {
-    let mut known = Vec::new();
-    HOST_KEYS.iter().for_each(|key| key.names(&mut known));
-    CLUSTER_KEYS.iter().for_each(|key| key.names(&mut known));
-    DEFAULT_KEYS.iter().for_each(|key| key.names(&mut known));
-    known.push(SERVICE);
-    known
+    [names(HOST_KEYS), names(CLUSTER_KEYS), names(DEFAULT_KEYS), vec![SERVICE]].concat()
+}
+
+/// Where a key belongs that is not one of the top.
+fn place_of_top_key(key: &str) -> Option<&'static str> {
+    match key {
+        SERVER => Some(SERVER_HEADER),
+        _ if names(SERVICE_KEYS).contains(&key) => Some(SERVICE_HEADER),
+        _ if names(REAL_SERVER_KEYS).contains(&key) => Some(SERVER_HEADER),
+        _ => None,
+    }
+}
+
+/// Where a key belongs that is not one of a virtual service.
+fn place_of_service_key(key: &str) -> Option<&'static str> {
+    match key {
+        _ if director_keys().contains(&key) => Some(TOP),
+        _ if names(REAL_SERVER_KEYS).contains(&key) => Some(SERVER_HEADER),
+        _ => None,
+    }
+}
+
+/// Where a key belongs that is not one of a real server.
+fn place_of_server_key(key: &str) -> Option<&'static str> {
+    match key {
+        _ if names(SERVICE_KEYS).contains(&key) => Some(SERVICE_HEADER),
+        _ if director_keys().contains(&key) => Some(TOP),
+        _ => None,
+    }
 }
 
 /// A plan before any key is read; the rows set every field.
@@ -78,12 +120,12 @@ fn read_part<C>(
     config: &mut C,
     defaults: &ServiceDefaults,
     block: &Block,
-) -> Result<(), ConfigError> {
-    for key in keys {
+) -> Vec<ConfigError> {
+    let read = |key: &&dyn Key<C>| {
         key.set_default(config, defaults);
-        key.read(config, block)?;
-    }
-    Ok(())
+        key.read(config, block).err()
+    };
+    keys.iter().filter_map(read).collect()
 }
 
 /// Checks that involve several keys.
@@ -113,15 +155,27 @@ fn check(plan: &DirectorPlan, source: &Source, block: &Block) -> Result<(), Conf
     Ok(())
 }
 
-fn services(block: &Block, defaults: &ServiceDefaults) -> Result<Vec<VirtualServiceConfig>, ConfigError> {
-    let blocks = block.blocks(SERVICE, SERVICE)?;
+fn services(
+    block: &Block,
+    defaults: &ServiceDefaults,
+) -> Result<Vec<VirtualServiceConfig>, Vec<ConfigError>> {
+    let blocks = block.blocks(SERVICE, SERVICE).map_err(|error| vec![error])?;
     if let Some(first) = blocks.get(SERVICES_MAX) {
-        return Err(first.error(first.span(), too_many_services()));
+        return Err(vec![first.error(first.span(), too_many_services())]);
     }
-    let services = blocks.iter().map(|block| read_service(block, defaults)).collect::<Result<Vec<_>, _>>()?;
-    let Err(found) = consistency::check(&services) else { return Ok(services) };
-    let span = place(&blocks[found.service], &found)?;
-    Err(block.error(span, found.message))
+    let (mut services, mut errors) = (Vec::new(), Vec::new());
+    for block in &blocks {
+        let (service, found) = read_service(block, defaults);
+        services.push(service);
+        errors.extend(found);
+    }
+    if errors.is_empty()
+        && let Err(found) = consistency::check(&services)
+    {
+        let span = place(&blocks[found.service], &found).map_err(|error| vec![error])?;
+        errors.push(block.error(span, found.message));
+    }
+    unless_wrong(services, errors)
 }
 
 /// The position of a conflict in the file.
@@ -140,17 +194,34 @@ fn place(block: &Block, found: &Conflict) -> Result<std::ops::Range<usize>, Conf
     Ok(span.unwrap_or_else(|| block.span()))
 }
 
-fn read_service(block: &Block, defaults: &ServiceDefaults) -> Result<VirtualServiceConfig, ConfigError> {
+fn read_service(block: &Block, defaults: &ServiceDefaults) -> (VirtualServiceConfig, Vec<ConfigError>) {
     let mut service = blank_service();
-    key::read(SERVICE_KEYS, &[SERVER], &mut service, defaults, block)?;
-    service::check(&service).map_err(|(key, message)| block.error(block.span_of(key), message))?;
-    for block in block.blocks(SERVER, "virtual_service.real_server")? {
-        let mut server = blank_server();
-        key::read(REAL_SERVER_KEYS, &[], &mut server, defaults, &block)?;
-        real_server::check(&server).map_err(|(key, message)| block.error(block.span_of(key), message))?;
-        service.real_servers.push(server);
+    let mut errors = key::read(SERVICE_KEYS, &[SERVER], place_of_service_key, &mut service, defaults, block);
+    if errors.is_empty() {
+        let mismatch = service::check(&service).err();
+        errors.extend(mismatch.map(|(key, message)| block.error(block.span_of(key), message)));
     }
-    Ok(service)
+    match block.blocks(SERVER, "virtual_service.real_server") {
+        Ok(blocks) => {
+            for block in blocks {
+                let (server, found) = read_server(&block, defaults);
+                service.real_servers.push(server);
+                errors.extend(found);
+            }
+        }
+        Err(error) => errors.push(error),
+    }
+    (service, errors)
+}
+
+fn read_server(block: &Block, defaults: &ServiceDefaults) -> (RealServerConfig, Vec<ConfigError>) {
+    let mut server = blank_server();
+    let mut errors = key::read(REAL_SERVER_KEYS, &[], place_of_server_key, &mut server, defaults, block);
+    if errors.is_empty() {
+        let mismatch = real_server::check(&server).err();
+        errors.extend(mismatch.map(|(key, message)| block.error(block.span_of(key), message)));
+    }
+    (server, errors)
 }
 
 fn blank_service() -> VirtualServiceConfig {

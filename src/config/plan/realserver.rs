@@ -4,12 +4,12 @@ use std::net::IpAddr;
 
 use ipnet::IpNet;
 
-use super::super::key;
+use super::super::key::{self, no_other_place};
 use super::super::keys::realserver::{PREFIX_LENGTH_MIN, Prefix, REALSERVER_KEYS};
 use super::super::kinds::{Address, Word, escaped};
 use super::super::toml::{Block, TomlValue};
 use super::super::{ConfigError, Source};
-use super::{METRICS_REALSERVER, MssSetting, RealserverPlan, ServiceDefaults};
+use super::{METRICS_REALSERVER, MssSetting, RealserverPlan, ServiceDefaults, first, unless_wrong};
 use crate::realserver::guard::GuardConfig;
 
 /// Reads a real server's configuration. `vips` and `directors` (from the command line) are added to the
@@ -23,30 +23,44 @@ pub fn realserver(
     directors: &[String],
     is_insecure: bool,
 ) -> Result<RealserverPlan, ConfigError> {
-    let block = Block::parse(source)?;
+    first(check_realserver(source, vips, directors, is_insecure))
+}
+
+/// As [`realserver()`], but finds every error.
+///
+/// # Errors
+/// All errors: one for each key that is wrong, and those between keys if no single key is wrong.
+pub fn check_realserver(
+    source: &Source,
+    vips: &[String],
+    directors: &[String],
+    is_insecure: bool,
+) -> Result<RealserverPlan, Vec<ConfigError>> {
+    let block = Block::parse(source).map_err(|error| vec![error])?;
     let mut plan = blank();
-    key::read(REALSERVER_KEYS, &[], &mut plan, &ServiceDefaults::default(), &block)?;
+    let defaults = ServiceDefaults::default();
+    let mut errors = key::read(REALSERVER_KEYS, &[], no_other_place, &mut plan, &defaults, &block);
     let guard = &mut plan.guard;
     let command_line = Source { name: "command line", text: "" };
-    let given = |outcome: Result<(), String>| outcome.map_err(|message| command_line.error_whole(message));
-    given(add("--vip", &Address, vips, &mut guard.vips))?;
-    if !is_insecure {
-        check_prefixes(&block, &guard.directors)?;
+    let given = |outcome: Result<(), String>| outcome.err().map(|message| command_line.error_whole(message));
+    errors.extend(given(add("--vip", &Address, vips, &mut guard.vips)));
+    if !is_insecure && errors.is_empty() {
+        errors.extend(check_prefixes(&block, &guard.directors).err());
     }
     let before = guard.directors.len();
-    given(add("--director", &Prefix, directors, &mut guard.directors))?;
+    errors.extend(given(add("--director", &Prefix, directors, &mut guard.directors)));
     for (prefix, word) in guard.directors[before..].iter().zip(directors) {
-        given(check_prefix("--director", prefix, word, is_insecure))?;
+        errors.extend(given(check_prefix("--director", prefix, word, is_insecure)));
     }
-    check(guard).map_err(|message| source.error_whole(message))?;
-    Ok(plan)
+    if errors.is_empty() {
+        errors.extend(check(guard).err().map(|message| source.error_whole(message)));
+    }
+    unless_wrong(plan, errors)
 }
 
 /// The keys of a real server's file.
 pub fn realserver_keys() -> Vec<&'static str> {
-    let mut known = Vec::new();
-    REALSERVER_KEYS.iter().for_each(|key| key.names(&mut known));
-    known
+    key::names(REALSERVER_KEYS)
 }
 
 /// A plan before any key is read; the rows set every field.
