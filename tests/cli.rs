@@ -374,7 +374,7 @@ fn commands_without_a_director_say_so() {
 #[test]
 fn what_cannot_be_meant_is_refused_before_anybody_is_asked() {
     for words in [
-        &["weight", "server2", "65536"] as &[&str],
+        &["weight", "server2", "2147483648"] as &[&str],
         &["weight", "server2", "-1"],
         &["drain", "server2", "--timeout", "soon"],
         &["drain", "server2", "--then", "perhaps"],

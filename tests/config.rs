@@ -284,7 +284,7 @@ fn a_value_that_is_allowed_is_taken() {
     assert_eq!(top("announce = \"local\"").announce, plan::AnnounceSetting::Local);
     let of =
         |key: &str| twin("rip", &format!("{key}\nrip")).cluster.virtual_services[0].real_servers[0].clone();
-    assert_eq!((of("weight = 0").weight, of("weight = 65535").weight), (0, 65_535));
+    assert_eq!((of("weight = 0").weight, of("weight = 2147483647").weight), (0, 2_147_483_647));
     assert_eq!((of("path_mtu = 88").path_mtu, of("path_mtu = \"auto\"").path_mtu), (Some(88), None));
     let real_server = |key: &str| realserver(&format!("{key}\n{}", essence(REALSERVER))).unwrap().mss;
     let mss = ["mss = 88", "mss = 65495", "mss = \"off\"", "mss = \"auto\"", ""].map(real_server);

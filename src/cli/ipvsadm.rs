@@ -72,7 +72,8 @@ fn carry_out(words: &[String]) -> Result<(), IpvsadmError> {
         _ => {
             let operation = served::operation(&command)?;
             let verb = command.change().unwrap_or(Verb::List);
-            change(&open()?, vec![Line { number: 1, verb, operation }], false)
+            let note = served::note(&command);
+            change(&open()?, vec![Line { number: 1, verb, operation, note }], false)
         }
     }
 }
@@ -151,7 +152,7 @@ fn restore_from_input(names: &HostNames, replaces: bool) -> Result<(), IpvsadmEr
         .map_err(|error| IpvsadmError::usage(format!("lvs-tund: cannot read standard input: {error}")))?;
     let mut lines = restore::parse(&text, names)?;
     if replaces {
-        lines.insert(0, Line { number: 0, verb: Verb::Flush, operation: Operation::Flush {} });
+        lines.insert(0, Line { number: 0, verb: Verb::Flush, operation: Operation::Flush {}, note: None });
     }
     if lines.is_empty() {
         return Ok(());
@@ -161,6 +162,7 @@ fn restore_from_input(names: &HostNames, replaces: bool) -> Result<(), IpvsadmEr
 
 /// Applies all lines as one change.
 fn change(client: &Client, lines: Vec<Line>, is_restore: bool) -> Result<(), IpvsadmError> {
+    let notes: Vec<String> = lines.iter().filter_map(|line| line.note.clone()).collect();
     let (places, mut operations): (Vec<(usize, Verb)>, Vec<Operation>) =
         lines.into_iter().map(|line| ((line.number, line.verb), line.operation)).unzip();
     let is_about_service = |operation: &Operation| {
@@ -178,5 +180,10 @@ fn change(client: &Client, lines: Vec<Line>, is_restore: bool) -> Result<(), Ipv
             None => kernel::refusal(places.first().map_or(Verb::Restore, |(_, verb)| *verb), &error),
         }
     };
-    client.change(&Change::from(operations)).map(drop).map_err(refused)
+    client.change(&Change::from(operations)).map_err(refused)?;
+    for note in notes {
+        // A note, not an answer: the exit code stays 0.
+        let _ = writeln!(std::io::stderr(), "{note}");
+    }
+    Ok(())
 }

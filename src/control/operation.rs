@@ -313,7 +313,7 @@ mod tests {
                 r#"{"operation": "edit_virtual_service", "virtual_service": "web", "set": {"scheduler": "best"}}"#.into(),
                 Code::NoSuchScheduler,
             ),
-            (r#"{"operation": "set_weight", "real_server": "server2", "weight": 65536}"#.into(), Code::Invalid),
+            (r#"{"operation": "set_weight", "real_server": "server2", "weight": 2147483648}"#.into(), Code::Invalid),
             (
                 r#"{"operation": "add_real_server", "virtual_service": "web", "real_server": {"rip": "2001:db8::1"}}"#.into(),
                 Code::UnsupportedAddressFamily,

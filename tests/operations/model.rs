@@ -438,7 +438,7 @@ fn complete(asked: &RealServerSpec) -> Result<RealServerSpec, Code> {
         encapsulation: asked.encapsulation.clone().or(Some("ipip".to_owned())),
     };
     let is_good = server.encapsulation.as_deref() == Some("ipip")
-        && server.weight <= Some(65_535)
+        && server.weight <= Some(i32::MAX as u32)
         && server.lower_threshold <= server.upper_threshold
         && server.path_mtu.is_none_or(|mtu| mtu >= 88);
     if is_good { Ok(server) } else { Err(Code::Invalid) }

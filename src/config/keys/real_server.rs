@@ -7,8 +7,8 @@ use crate::config::kinds::{Address, Bytes, FamilyMember, LABEL, Number, NumberOr
 use crate::director::cluster::RealServerConfig;
 use crate::encapsulation::{ENCAPSULATIONS, ipip};
 
-/// ipvsadm(8): `-w`, 0 to 65535.
-const WEIGHT_MAX: i64 = 65_535;
+/// ipvsadm 1.31 accepts a 32-bit number, and the kernel keeps the weight as an int (struct ip_vs_dest).
+pub const WEIGHT_MAX: u32 = i32::MAX as u32;
 const THRESHOLD_MAX: i64 = i32::MAX as i64;
 
 /// RFC 791 §3.2: every link carries 68 bytes, to which the outer header adds 20.
@@ -35,7 +35,7 @@ keys! {
     /// Label in metrics and logs; default: the RIP.
     optional name "name" [String] in name [], LABEL, |server, _| server.rip.to_string(), Live;
     /// Configured share of new connections; 0: quiesced; default: 1. Setting it ends a drain.
-    optional weight "weight" [u32] in weight [], Number::<u32>::new(0..=WEIGHT_MAX), |_, _| 1, Live;
+    optional weight "weight" [u32] in weight [], Number::<u32>::new(0..=WEIGHT_MAX as i64), |_, _| 1, Live;
     /// With this many connections it gets no new ones; 0: no limit.
     optional upper_threshold "upper_threshold" [u32] in upper_threshold [],
         Number::<u32>::new(0..=THRESHOLD_MAX), |_, _| 0, Live;

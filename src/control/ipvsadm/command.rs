@@ -92,6 +92,8 @@ pub struct ServiceTerms {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerTerms {
     pub place: AddressPort,
+    /// The port on the command line, if it is not the service's. A tunnelled packet keeps its port.
+    pub ignored_port: Option<u16>,
     /// `None`: not given, which means direct routing.
     pub forwarding: Option<Forwarding>,
     pub tunnel: TunnelType,

@@ -12,6 +12,7 @@ use super::names::Names;
 use super::options::{Forwarding, Item, Meaning, Transport, Verb};
 use super::values::{self, AddressPort, Mask};
 use super::words::{FoundOption, WordReader};
+use crate::config::keys::real_server::WEIGHT_MAX;
 
 /// `-p` without a number, in seconds: IPVS_SVC_PERSISTENT_TIMEOUT of ip_vs.h, as parse_timeout() of ipvsadm.c has it.
 const PERSISTENCE_DEFAULT: u32 = 360;
@@ -188,7 +189,7 @@ impl<'a> Given<'a> {
                 let text = "illegal real server address[:port] specified";
                 self.real_server = Some(place.ok_or_else(|| IpvsadmError::usage(text))?);
             }
-            Item::Weight => self.weight = number(0..=values::WEIGHT_MAX, "weight")?,
+            Item::Weight => self.weight = number(0..=WEIGHT_MAX, "weight")?,
             Item::UpperThreshold => self.upper_threshold = number(0..=i32::MAX as u32, "u_threshold")?,
             Item::LowerThreshold => self.lower_threshold = number(0..=i32::MAX as u32, "l_threshold")?,
             Item::SyncId => drop(number(0..=255, "syncid")?),
@@ -274,8 +275,10 @@ impl<'a> Given<'a> {
         } else if tunnel_options.iter().any(|item| self.has(*item)) {
             return Err(IpvsadmError::usage("Tunnel options conflict with forward method"));
         }
+        let given = self.real_server.map_or(0, |place| place.port);
         Ok(ServerTerms {
             place,
+            ignored_port: Some(given).filter(|port| *port != 0 && *port != place.port),
             forwarding: self.forwarding,
             tunnel: self.tunnel,
             weight: self.weight,

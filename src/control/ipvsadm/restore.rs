@@ -17,6 +17,8 @@ pub struct Line {
     pub number: usize,
     pub verb: Verb,
     pub operation: Operation,
+    /// Printed once the change has succeeded.
+    pub note: Option<String>,
 }
 
 /// Reads all lines. A line may begin with `ipvsadm`; empty lines and lines that begin with `#` are skipped.
@@ -38,7 +40,8 @@ pub fn parse(text: &str, names: &dyn Names) -> Result<Vec<Line>, IpvsadmError> {
                     "lvs-tund: a restore is one change; lines can add, edit, delete, clear, zero and --set",
                 )
             })?;
-            Ok(Line { number, verb, operation: served::operation(&command)? })
+            let note = served::note(&command);
+            Ok(Line { number, verb, operation: served::operation(&command)?, note })
         });
         lines.push(read.map_err(|refusal| at_line(refusal, number))?);
     }

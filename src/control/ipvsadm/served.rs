@@ -59,6 +59,18 @@ pub fn operation(command: &Command) -> Result<Operation, IpvsadmError> {
     })
 }
 
+/// What an operator may not expect of a command that succeeds.
+pub fn note(command: &Command) -> Option<String> {
+    let (Command::AddServer(_, terms) | Command::EditServer(_, terms)) = command else { return None };
+    let AddressPort { address, port } = terms.place;
+    let ignored = terms.ignored_port?;
+    let reached = if port == 0 { "the port that the client used".to_owned() } else { format!("port {port}") };
+    Some(format!(
+        "lvs-tund: port {ignored} of {address} has no effect: a tunnelled packet keeps its port, so the real server \
+         receives it on {reached}"
+    ))
+}
+
 /// ESRCH in ipvs_strerror() of libipvs.c.
 pub(super) const NO_SUCH_SERVICE: &str = "No such service";
 pub(super) const SERVICE_NOT_DEFINED: &str = "Service not defined";

@@ -9,8 +9,6 @@ use super::options::Transport;
 
 /// 31 days (MAX_TIMEOUT of ipvsadm.c).
 pub const TIMEOUT_MAX: u32 = 2_678_400;
-/// ipvsadm(8), `--weight`; a larger value gets ipvsadm's text for an illegal one.
-pub const WEIGHT_MAX: u32 = 65_535;
 
 /// An address and a port; port 0 means all ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
