@@ -1,20 +1,22 @@
 //! The command line: one file per subcommand; this module parses it and turns failures into exit codes.
 
-pub mod check;
-pub mod connections;
-pub mod demo;
-pub mod diff;
-pub mod director;
-pub mod drain;
-pub mod explain;
-pub mod ipvsadm;
-pub mod realserver;
-pub mod reload;
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
+mod check;
+mod connections;
+mod demo;
+mod diff;
+mod director;
+mod drain;
+mod explain;
+mod ipvsadm;
+mod realserver;
+mod reload;
 mod remote;
-pub mod save;
-pub mod status;
-pub mod undrain;
-pub mod weight;
+mod save;
+mod status;
+mod undrain;
+mod weight;
 
 use std::ffi::OsString;
 use std::io::Write;
@@ -31,20 +33,20 @@ pub use crate::failure::Failure;
 #[command(name = "lvs-tund", version, max_term_width = 100)]
 struct Arguments {
     #[command(subcommand)]
-    command: Command,
+    command: Subcommands,
 }
 
 #[derive(Debug, Subcommand)]
-enum Command {
+enum Subcommands {
     /// Capture packets for the VIPs and send each connection to its real server
     Director(director::DirectorArguments),
     /// Unwrap packets from the directors and deliver them to this host
     Realserver(realserver::RealserverArguments),
     /// Build a small network on this machine, balance requests in it, and take it down again
     Demo(demo::DemoArguments),
-    /// Show what happens to a packet, why, and which packets would be sent
+    /// Show what would happen to a packet, why, and which packets would be sent
     Explain(explain::ExplainArguments),
-    /// Check whether a configuration file is valid, and report what is wrong and where
+    /// Check whether a configuration file is valid, and report every error with its line
     Check(check::CheckArguments),
     /// Show a running director: virtual services, real servers, connections, rates
     Status(status::StatusArguments),
@@ -52,7 +54,7 @@ enum Command {
     Connections(connections::ConnectionsArguments),
     /// Change the weight of a real server; 0 quiesces it
     Weight(weight::WeightArguments),
-    /// Quiesce a real server, wait until its connections are gone, then remove or keep it
+    /// Quiesce a real server, wait until its connections have ended, then remove or keep it
     Drain(drain::DrainArguments),
     /// End the drain of a real server, or bring back one that a drain has removed; restores its weight
     Undrain(undrain::UndrainArguments),
@@ -76,11 +78,13 @@ struct IpvsadmArguments {
     words: Vec<OsString>,
 }
 
-/// Who reads the output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+/// The format of the output.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
 pub enum Format {
+    /// For people.
+    #[default]
     Text,
-    /// JSON with stable keys.
+    /// JSON with stable keys, for programs.
     Json,
 }
 
@@ -105,29 +109,31 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             // clap exits 2 for usage errors and 0 for help and version; a closed standard output is not an
             // error.
             let _ = error.print();
-            return ExitCode::from(error.exit_code() as u8);
+            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
         }
     };
     let outcome = match &arguments.command {
-        Command::Director(arguments) => director::run(arguments),
-        Command::Realserver(arguments) => realserver::run(arguments),
-        Command::Demo(arguments) => demo::run(arguments),
-        Command::Explain(arguments) => explain::run(arguments),
-        Command::Check(arguments) => check::run(arguments),
-        Command::Status(arguments) => status::run(arguments),
-        Command::Connections(arguments) => connections::run(arguments),
-        Command::Weight(arguments) => weight::run(arguments),
-        Command::Drain(arguments) => drain::run(arguments),
-        Command::Undrain(arguments) => undrain::run(arguments),
-        Command::Reload(arguments) => reload::run(arguments),
-        Command::Save(arguments) => save::run(arguments),
-        Command::Diff(arguments) => diff::run(arguments),
-        Command::Ipvsadm(arguments) => return ipvsadm::run(ipvsadm::Name::Ipvsadm, &arguments.words),
+        Subcommands::Director(arguments) => director::run(arguments),
+        Subcommands::Realserver(arguments) => realserver::run(arguments),
+        Subcommands::Demo(arguments) => demo::run(arguments),
+        Subcommands::Explain(arguments) => explain::run(arguments),
+        Subcommands::Check(arguments) => check::run(arguments),
+        Subcommands::Status(arguments) => status::run(arguments),
+        Subcommands::Connections(arguments) => connections::run(arguments),
+        Subcommands::Weight(arguments) => weight::run(arguments),
+        Subcommands::Drain(arguments) => drain::run(arguments),
+        Subcommands::Undrain(arguments) => undrain::run(arguments),
+        Subcommands::Reload(arguments) => reload::run(arguments),
+        Subcommands::Save(arguments) => save::run(arguments),
+        Subcommands::Diff(arguments) => diff::run(arguments),
+        Subcommands::Ipvsadm(arguments) => {
+            return ipvsadm::run(ipvsadm::ProgramName::Ipvsadm, &arguments.words);
+        }
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(failure) => {
-            // `eprintln!` would panic if nobody reads the output.
+            // `eprintln!` would panic if standard error is closed.
             let _ = writeln!(std::io::stderr(), "lvs-tund: {failure}");
             ExitCode::from(failure.exit_code())
         }
@@ -135,29 +141,29 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
 }
 
 /// The words after one of ipvsadm's names, whether that is the program's name or its first argument.
-fn words_for_ipvsadm(arguments: &[OsString]) -> Option<(ipvsadm::Name, &[OsString])> {
+fn words_for_ipvsadm(arguments: &[OsString]) -> Option<(ipvsadm::ProgramName, &[OsString])> {
     let (program, words) = arguments.split_first()?;
-    if let Some(name) = Path::new(program).file_name().and_then(ipvsadm::Name::of) {
+    if let Some(name) = Path::new(program).file_name().and_then(ipvsadm::ProgramName::of) {
         return Some((name, words));
     }
     let (word, words) = words.split_first()?;
-    (word == "ipvsadm").then_some((ipvsadm::Name::Ipvsadm, words))
+    (word == "ipvsadm").then_some((ipvsadm::ProgramName::Ipvsadm, words))
 }
 
-/// Whether standard output still has a reader.
+/// Whether anything still reads standard output.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Reader {
-    Listens,
-    /// Closed, as behind `| head`: not a failure, but no reason to continue.
-    Gone,
+enum Stdout {
+    Open,
+    /// No, as behind `| head`: not a failure, but no reason to continue.
+    Closed,
 }
 
 /// Writes to standard output.
-fn print(text: &str) -> Result<Reader, Failure> {
+fn print(text: &str) -> Result<Stdout, Failure> {
     let mut output = std::io::stdout().lock();
     match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Ok(()) => Ok(Reader::Listens),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Reader::Gone),
+        Ok(()) => Ok(Stdout::Open),
+        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Stdout::Closed),
         Err(error) => Err(Failure::Failed(format!("cannot write to standard output: {error}"))),
     }
 }
@@ -173,7 +179,7 @@ impl Pages {
     /// As much as a pipe accepts at once (pipe(7)).
     const SIZE: usize = 64 << 10;
 
-    /// Breaks when nobody reads the output any more.
+    /// Breaks when nothing reads the output any more.
     fn push(&mut self, row: &str) -> ControlFlow<()> {
         self.text.push_str(row);
         if self.text.len() < Pages::SIZE { ControlFlow::Continue(()) } else { self.flush() }
@@ -181,8 +187,8 @@ impl Pages {
 
     fn flush(&mut self) -> ControlFlow<()> {
         match print(&std::mem::take(&mut self.text)) {
-            Ok(Reader::Listens) => return ControlFlow::Continue(()),
-            Ok(Reader::Gone) => {}
+            Ok(Stdout::Open) => return ControlFlow::Continue(()),
+            Ok(Stdout::Closed) => {}
             Err(failure) => self.outcome = Some(failure),
         }
         ControlFlow::Break(())

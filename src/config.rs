@@ -1,7 +1,9 @@
-//! Configuration: [`keys`] has one row for each key, [`mod@toml`] is what was written and may be wrong, [`plan`] what may
-//! be relied on; [`diff`] says what changes from one plan to the next, [`write`](mod@write) turns one into text again.
+//! Configuration files. [`mod@toml`] parses the text, [`keys`] describes every key in one row, and [`plan`] is the valid
+//! result. [`diff`] compares and merges plans, [`write`](mod@write) turns a plan into text.
 //!
-//! Pure: text in, plan out. Every error names file, line and key, and states what was expected.
+//! Pure: text in, plan out. Every error names the file, the line and the key, and states what was expected.
+
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
 
 pub mod advice;
 pub mod consistency;
@@ -19,13 +21,14 @@ pub mod write;
 use std::fmt;
 use std::ops::Range;
 
-/// Why a configuration is refused, in one line: where, what, what was expected.
+/// Why a configuration is rejected, in one line: where, what, what was expected.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ConfigError {
     /// The name of the file, as given.
     pub file: String,
     /// Counted from 1; `None` if the error concerns the file as a whole.
     pub line: Option<usize>,
+    /// What is wrong, and what was expected.
     pub message: String,
 }
 
@@ -42,7 +45,9 @@ impl std::error::Error for ConfigError {}
 
 /// The text of one file; turns byte ranges into line numbers.
 pub struct Source<'a> {
+    /// The name of the file, as given.
     pub name: &'a str,
+    /// Its text.
     pub text: &'a str,
 }
 
@@ -60,12 +65,12 @@ impl Source<'_> {
     }
 }
 
-/// Whatever a file contains, its error is one line and free of control characters.
+/// A message is one line without control characters, whatever the file contains.
 fn one_line(message: String) -> String {
     message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
 }
 
-/// The beginning of what was written, so that a long line does not make a long message.
+/// The beginning of a text from a file: a long line must not make a long message.
 fn clipped(written: &str) -> String {
     const SHOWN_MAX: usize = 80;
     let mut shown: String = written.chars().take(SHOWN_MAX).collect();

@@ -1,9 +1,10 @@
-//! Changing a running director: its reports, its requests, and their effect on its configuration. The daemon
-//! holds the running configuration and serves this over HTTP.
+//! How a running director is queried and changed. The daemon holds the running configuration and serves the API.
 //!
-//! [`model`] is the JSON both ways, [`operation`] applies what was told, [`state`] keeps what drains do apart from what
-//! is configured, [`client`] asks a running director, [`ipvsadm`] is the command line of that name.
-//! Nothing here touches packets.
+//! [`model`] is the JSON of requests and answers, [`operation`] applies requests to a configuration, [`state`] keeps
+//! the effect of drains apart from it, [`client`] queries a running director, and [`ipvsadm`] is the command line of
+//! that name. Nothing here touches packets.
+
+#![warn(unreachable_pub, clippy::cast_possible_truncation)]
 
 pub mod change_summary;
 pub mod client;

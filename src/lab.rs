@@ -15,6 +15,8 @@
 //!
 //! The lab does not know what a director does: it starts programs and observes packets.
 
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
 mod capture;
 mod cluster;
 mod enter;
@@ -32,14 +34,14 @@ pub mod udp;
 pub use capture::{Capture, CapturedPacket, Direction, Filter};
 pub use cluster::{Cluster, director_configuration, start_director, start_real_server};
 pub use enter::{Privilege, enter, require_tun};
-pub use host::{Host, Role};
+pub use host::{Host, HostRole};
 pub use interrupt::Interrupt;
 pub use link::Counters;
 pub use namespace::Namespace;
 pub use process::Daemon;
 pub use scrape::{Sample, Scrape};
 pub use temporary::TemporaryDirectory;
-pub use topology::{CLIENTS_MAX, Kind, Lab, REAL_SERVERS_MAX, Topology};
+pub use topology::{CLIENTS_MAX, Lab, REAL_SERVERS_MAX, Topology, TopologyKind};
 
 use std::io;
 
@@ -51,13 +53,28 @@ pub enum LabError {
     Forbidden(String),
     /// A system call failed.
     #[error("{what}: {source}")]
-    System { what: String, source: io::Error },
+    System {
+        /// What was attempted.
+        what: String,
+        /// The kernel's error.
+        source: io::Error,
+    },
     /// A netlink request failed.
     #[error("{what}: {reason}")]
-    Netlink { what: String, reason: String },
+    Netlink {
+        /// What was attempted.
+        what: String,
+        /// The kernel's error.
+        reason: String,
+    },
     /// A daemon ended or did not become ready.
     #[error("{what}")]
-    Daemon { what: String, log: String },
+    Daemon {
+        /// Which daemon, and what it did.
+        what: String,
+        /// The end of its log.
+        log: String,
+    },
     /// The requested topology is not possible.
     #[error("{0}")]
     Topology(String),

@@ -234,6 +234,24 @@ fn check_points_at_what_is_wrong_in_the_words_of_the_right_daemon() {
 }
 
 #[test]
+fn check_reports_every_error_in_the_order_of_the_file() {
+    let (_directory, path) = file(b"interface = \"eth0\"\nqueues = 0\ntun = \"lo\"\n[[real_server]]\n");
+    let (code, output, errors) = run(&["check", &path]);
+    let lines: Vec<&str> = errors.lines().collect();
+    assert_eq!((code, output.as_str(), lines.len()), (2, "", 3), "{errors}");
+    for (line, expected) in lines.iter().zip([":2: queues = 0", ":3: tun = \"lo\"", ":4: `[[real_server]]`"])
+    {
+        assert!(line.starts_with(&format!("lvs-tund: {path}{expected}")), "{line}");
+    }
+    let (code, output, _) = run(&["check", "--format", "json", &path]);
+    let report: serde_json::Value = serde_json::from_str(&output).unwrap();
+    let lines: Vec<_> =
+        report["errors"].as_array().unwrap().iter().map(|error| error["line"].clone()).collect();
+    assert_eq!((code, &report["valid"], lines), (2, &false.into(), vec![2.into(), 3.into(), 4.into()]));
+    assert_eq!(report["error"], report["errors"][0]);
+}
+
+#[test]
 fn a_file_that_cannot_be_read_is_refused_by_every_command_that_reads_one() {
     let directory = tempfile::tempdir().unwrap();
     let missing = directory.path().join("missing.toml");
@@ -356,7 +374,7 @@ fn commands_without_a_director_say_so() {
 #[test]
 fn what_cannot_be_meant_is_refused_before_anybody_is_asked() {
     for words in [
-        &["weight", "server2", "65536"] as &[&str],
+        &["weight", "server2", "2147483648"] as &[&str],
         &["weight", "server2", "-1"],
         &["drain", "server2", "--timeout", "soon"],
         &["drain", "server2", "--then", "perhaps"],

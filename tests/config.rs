@@ -242,6 +242,38 @@ fn broken_twins_of_the_real_servers_file_are_refused_in_one_clear_line() {
 }
 
 #[test]
+fn every_error_of_a_file_is_found_at_once_and_the_first_one_stops_a_daemon() {
+    let text = "queues = 0\nqeues = 1\ninterface = \"eth0\"\n[[virtual_service]]\nprotocol = \"tcp\"\n\
+                vip = \"172.25.3.100\"\nport = 0\nscheduler = \"best\"\n[[virtual_service.real_server]]\n\
+                rip = \"172.25.3.2:80\"\nweight = -1\n[[virtual_service]]\nprotocol = \"tcp\"\n\
+                vip = \"172.25.3.100\"\nport = 81\none_packet = true\n";
+    let errors = plan::check_director(&Source { name: "f", text }, Some("a/b")).unwrap_err();
+    let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    let expected = [
+        "f:2: `qeues = 1`: unknown key `qeues`; did you mean `queues`?",
+        "f:7: port = 0: expected 1 to 65535; did you mean \"all\"?",
+        "f:8: scheduler = \"best\": expected one of",
+        "f:10: rip = \"172.25.3.2:80\": expected an address without a port",
+        "f:11: weight = -1: expected 0 to",
+        "f:16: one_packet = true: one-packet scheduling is only for UDP; remove it",
+        "f:1: queues = 0: expected 1 to 256",
+        "command line: --interface = \"a/b\": expected the name of an interface",
+    ];
+    assert_eq!(found.len(), expected.len(), "{found:#?}");
+    let is_expected = |(found, expected): (&String, &&str)| found.starts_with(expected);
+    assert!(found.iter().zip(&expected).all(is_expected), "{found:#?}");
+    let first = plan::director(&Source { name: "f", text }, Some("a/b")).unwrap_err();
+    assert_eq!(Some(&first), errors.first());
+
+    let text = "tun = \"lo\"\nvips = [\"10.0.0.300\"]\nmss = 1\n";
+    let errors = plan::check_realserver(&Source { name: "f", text }, &["x".into()], &[], false).unwrap_err();
+    let lines: Vec<_> = errors.iter().map(|error| error.line).collect();
+    assert_eq!(lines, [Some(2), Some(3), Some(1), None], "{errors:?}");
+    let first = plan::realserver(&Source { name: "f", text }, &["x".into()], &[], false).unwrap_err();
+    assert_eq!(Some(&first), errors.first());
+}
+
+#[test]
 fn a_value_that_is_allowed_is_taken() {
     let twin = |this: &str, that: &str| director(&essence(DIRECTOR).replacen(this, that, 1)).unwrap();
     let top = |key: &str| twin("interface", &format!("{key}\ninterface"));
@@ -249,16 +281,22 @@ fn a_value_that_is_allowed_is_taken() {
     assert_eq!(top("outer_ttl = 255").cluster.ttl, Ttl::Fixed(255));
     assert_eq!(top("queues = 256").queues, Some(256));
     assert_eq!(top("outer_source = \"172.25.3.1\"").outer_source, "172.25.3.1".parse().ok());
-    assert_eq!(top("announce = \"local\"").announce, plan::Announce::Local);
+    assert_eq!(top("announce = \"local\"").announce, plan::AnnounceSetting::Local);
     let of =
         |key: &str| twin("rip", &format!("{key}\nrip")).cluster.virtual_services[0].real_servers[0].clone();
-    assert_eq!((of("weight = 0").weight, of("weight = 65535").weight), (0, 65_535));
+    assert_eq!((of("weight = 0").weight, of("weight = 2147483647").weight), (0, 2_147_483_647));
     assert_eq!((of("path_mtu = 88").path_mtu, of("path_mtu = \"auto\"").path_mtu), (Some(88), None));
     let real_server = |key: &str| realserver(&format!("{key}\n{}", essence(REALSERVER))).unwrap().mss;
     let mss = ["mss = 88", "mss = 65495", "mss = \"off\"", "mss = \"auto\"", ""].map(real_server);
     assert_eq!(
         mss,
-        [plan::Mss::Fixed(88), plan::Mss::Fixed(65_495), plan::Mss::Off, plan::Mss::Auto, plan::Mss::Auto]
+        [
+            plan::MssSetting::Fixed(88),
+            plan::MssSetting::Fixed(65_495),
+            plan::MssSetting::Off,
+            plan::MssSetting::Auto,
+            plan::MssSetting::Auto
+        ]
     );
     // What is said for all holds for a virtual service that says nothing; it may say otherwise in part.
     let text =
@@ -276,7 +314,10 @@ fn a_file_with_another_systems_line_ends_or_a_byte_order_mark_is_the_same_file()
     }
     assert_eq!(realserver(&REALSERVER.replace('\n', "\r\n")), realserver(REALSERVER));
     let broken = essence(DIRECTOR).replace("port = 80", "port = 0").replace('\n', "\r\n");
-    assert_eq!(director(&broken).unwrap_err().to_string(), "director.toml:5: port = 0: expected 1 to 65535");
+    assert_eq!(
+        director(&broken).unwrap_err().to_string(),
+        "director.toml:5: port = 0: expected 1 to 65535; did you mean \"all\"?"
+    );
 }
 
 #[test]
@@ -344,14 +385,14 @@ fn what_the_command_line_adds_is_checked_alike() {
         read(&["172.25.3"], &[], false).unwrap_err(),
         "command line: --vip = \"172.25.3\": expected an IPv4 address, such as \"172.25.3.100\"; names are not looked up"
     );
-    assert!(read(&[], &["0.0.0.0/0"], false).unwrap_err().contains("lets anybody inject packets"));
+    assert!(read(&[], &["0.0.0.0/0"], false).unwrap_err().contains("lets anyone inject packets"));
     assert!(read(&[], &["0.0.0.0/0"], true).is_ok());
     let empty = Source { name: "command line", text: "" };
     let given = plan::director(&empty, Some("eth0")).unwrap();
     assert_eq!((given.interface.as_str(), given.cluster.virtual_services.len()), ("eth0", 0));
     assert_eq!(
         plan::director(&empty, Some("eth0/1")).unwrap_err().to_string(),
-        "command line: --interface = \"eth0/1\": expected an interface's name: 1 to 15 characters without blanks, \
+        "command line: --interface = \"eth0/1\": expected the name of an interface: 1 to 15 characters without blanks, \
          \"/\" and \":\", and not \"all\" or \"default\""
     );
 }

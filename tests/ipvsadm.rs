@@ -16,7 +16,7 @@ use lvs_tund::control::ipvsadm::command::Command;
 use lvs_tund::control::ipvsadm::grammar;
 use lvs_tund::control::ipvsadm::legality::TunnelType;
 use lvs_tund::control::ipvsadm::options::{ITEMS, Item, Verb};
-use lvs_tund::control::ipvsadm::{listing, served};
+use lvs_tund::control::ipvsadm::{listing, restore, served};
 use lvs_tund::control::model::{Rates, Statistics};
 
 fn file(name: &str) -> String {
@@ -300,6 +300,34 @@ fn thresholds_that_cross_are_out_of_range_as_in_the_kernel() {
         "{}",
         refusal.text
     );
+}
+
+#[test]
+fn a_port_that_a_tunnel_cannot_change_gets_a_note() {
+    let note = |line: &str| served::note(&grammar::parse(&words(line), &HostFiles).unwrap());
+    let told = note("-a -t 172.25.3.100:80 -r 172.25.3.2:8080 -i").unwrap();
+    assert!(told.contains("port 8080 of 172.25.3.2 has no effect") && told.ends_with("on port 80"), "{told}");
+    let told = note("-e -t 172.25.3.100:0 -r 172.25.3.2:8080 -i").unwrap();
+    assert!(told.ends_with("on the port that the client used"), "{told}");
+    for line in ["-a -t 172.25.3.100:80 -r 172.25.3.2:80 -i", "-a -t 172.25.3.100:80 -r 172.25.3.2 -i", "-Ln"]
+    {
+        assert_eq!(note(line), None, "{line}");
+    }
+    let lines = restore::parse("-a -t 172.25.3.100:80 -r 172.25.3.2:81 -i\n", &HostFiles).unwrap();
+    assert!(lines[0].note.as_ref().is_some_and(|note| note.contains("port 81")), "{lines:?}");
+}
+
+#[test]
+fn a_weight_is_a_number_of_31_bits() {
+    let weight = |word: &str| {
+        let line = format!("-a -t 172.25.3.100:80 -r 172.25.3.2 -i -w {word}");
+        match grammar::parse(&words(&line), &HostFiles) {
+            Ok(Command::AddServer(_, terms)) => Ok(terms.weight),
+            other => Err(other.unwrap_err().text),
+        }
+    };
+    assert_eq!((weight("65536"), weight("2147483647")), (Ok(65_536), Ok(2_147_483_647)));
+    assert_eq!(weight("2147483648"), Err("illegal weight specified".to_owned()));
 }
 
 #[test]

@@ -1,10 +1,14 @@
 //! The words of the project, in one list: what the glossary in ARCHITECTURE.md has another word for, and phrases that
-//! no network engineer would write in plain English. Each row says what to write instead.
+//! no network engineer would write in plain English. Each row gives a better word.
+
+#[path = "words/source.rs"]
+mod source;
 
 #[path = "support/markdown.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod markdown;
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -15,11 +19,11 @@ use markdown::{documents, root};
 enum Scope {
     /// In documents, example configurations and source code.
     Everywhere,
-    /// In Markdown files and `config/*.toml`.
-    Documents,
+    /// In Markdown files, `config/*.toml`, and the comments, texts and test names of source code.
+    Prose,
 }
 
-use Scope::{Documents, Everywhere};
+use Scope::{Everywhere, Prose};
 
 /// A pattern is one word or several, whole and in any case, across line ends; `*` at the end stands for any ending.
 struct Row {
@@ -42,137 +46,158 @@ const WORDS: &[Row] = &[
     row("sticky", "persistence", Everywhere),
     row("upstream*", "real server", Everywhere),
     row("vserver*", "virtual service", Everywhere),
-    row("balancer*", "director", Documents),
-    row("listener*", "virtual service; for events: subscriber, client", Documents),
-    row("pool", "cluster", Documents),
-    row("session", "connection", Documents),
+    row("balancer*", "director", Prose),
+    row("listener*", "virtual service; for events: subscriber, client", Prose),
+    row("pool", "cluster", Prose),
+    row("session", "connection", Prose),
     // Machines are no persons.
-    row("he", "it", Documents),
-    row("him", "it", Documents),
-    row("himself", "itself", Documents),
-    row("his", "its", Documents),
-    row("client who", "client that", Documents),
-    row("daemon who", "daemon that", Documents),
-    row("director who", "director that", Documents),
-    row("director, who", "director, which", Documents),
-    row("host who", "host that", Documents),
-    row("kernel who", "kernel that", Documents),
-    row("packet who", "packet that", Documents),
-    row("program who", "program that", Documents),
-    row("router who", "router that", Documents),
-    row("server who", "server that", Documents),
-    row("believe", "accept", Documents),
-    row("believed", "accepted", Documents),
-    row("believes", "accepts", Documents),
-    row("hear", "receive", Documents),
-    row("heard", "received", Documents),
-    row("hears", "receives", Documents),
-    row("knows", "has, has an entry for, can determine", Documents),
-    row("said", "reported, set", Documents),
-    row("say", "report, show, set", Documents),
-    row("says", "reports, shows, sets", Documents),
-    row("saying", "reporting", Documents),
-    row("speak", "send, use", Documents),
-    row("speaks", "sends, uses", Documents),
-    row("tell", "notify, report", Documents),
-    row("tells", "notifies, reports", Documents),
-    row("told", "notified, configured", Documents),
-    row("wants", "requires, changes", Documents),
-    row("asks", "queries, requests, requires", Documents),
-    row("asked", "queried, requested", Documents),
-    row("eat icmp", "drop ICMP", Documents),
-    row("eats icmp", "drops ICMP", Documents),
+    row("he", "it", Prose),
+    row("him", "it", Prose),
+    row("himself", "itself", Prose),
+    row("his", "its", Prose),
+    row("client who", "client that", Prose),
+    row("daemon who", "daemon that", Prose),
+    row("director who", "director that", Prose),
+    row("director, who", "director, which", Prose),
+    row("host who", "host that", Prose),
+    row("kernel who", "kernel that", Prose),
+    row("packet who", "packet that", Prose),
+    row("program who", "program that", Prose),
+    row("router who", "router that", Prose),
+    row("server who", "server that", Prose),
+    row("believe", "accept", Prose),
+    row("believed", "accepted", Prose),
+    row("believes", "accepts", Prose),
+    row("hear", "receive", Prose),
+    row("heard", "received", Prose),
+    row("hears", "receives", Prose),
+    row("knows", "has, has an entry for, can determine", Prose),
+    row("said", "reported, set", Prose),
+    row("say", "report, show, set", Prose),
+    row("says", "reports, shows, sets", Prose),
+    row("saying", "reporting", Prose),
+    row("speak", "send, use", Prose),
+    row("speaks", "sends, uses", Prose),
+    row("tell", "notify, report", Prose),
+    row("tells", "notifies, reports", Prose),
+    row("told", "notified, configured", Prose),
+    row("wants", "requires, changes", Prose),
+    row("asks", "queries, requests, requires", Prose),
+    row("asked", "queried, requested", Prose),
+    row("eat icmp", "drop ICMP", Prose),
+    row("eats icmp", "drops ICMP", Prose),
     // Anybody is a person.
-    row("anybody", "anyone, any client", Documents),
-    row("everybody", "everyone, all clients", Documents),
-    row("nobody", "no one, no program", Documents),
-    row("somebody", "another program, someone", Documents),
-    row("whoever", "anyone who", Documents),
+    row("anybody", "anyone, any client", Prose),
+    row("everybody", "everyone, all clients", Prose),
+    row("nobody", "no one, no program", Prose),
+    row("somebody", "another program, someone", Prose),
+    row("whoever", "anyone who", Prose),
     // Words of another language in English clothes.
-    row("all the same", "anyway, too", Documents),
-    row("anew", "again, from scratch", Documents),
-    row("as a rule", "usually", Documents),
-    row("at the moment", "currently", Documents),
-    row("be had", "be used, be created", Documents),
-    row("be meant", "be intended", Documents),
-    row("become of", "happen to", Documents),
-    row("becomes of", "happens to", Documents),
-    row("beside", "next to, in addition to", Documents),
-    row("besides", "in addition to", Documents),
-    row("came of", "resulted from", Documents),
-    row("carries on", "continues", Documents),
-    row("comes of", "results from", Documents),
-    row("else as", "otherwise as", Documents),
-    row("else the", "otherwise the", Documents),
-    row("else to", "otherwise to", Documents),
-    row("give up", "abandon, discard", Documents),
-    row("gives up", "abandons, discards", Documents),
-    row("go on", "continue", Documents),
-    row("goes before", "overrides", Documents),
-    row("goes on", "continues", Documents),
-    row("handed on", "passed on", Documents),
-    row("hands on", "passes on", Documents),
-    row("in force", "active, running, applied", Documents),
-    row("in pieces", "in fragments", Documents),
-    row("is gone", "no longer exists, has been removed", Documents),
-    row("is up to", "depends on", Documents),
-    row("leads them", "routes them", Documents),
-    row("left out", "omitted, optional", Documents),
-    row("let go", "released, closed", Documents),
-    row("let in", "accepted", Documents),
-    row("lets go", "releases, closes", Documents),
-    row("made known", "announced", Documents),
-    row("of late", "recently", Documents),
-    row("on the way", "on the path", Documents),
-    row("overworked", "overloaded", Documents),
-    row("piece by piece", "fragment by fragment", Documents),
-    row("put right", "restored", Documents),
-    row("put together", "reassembled", Documents),
-    row("puts back", "restores", Documents),
-    row("puts it back", "restores it", Documents),
-    row("puts it right", "restores it", Documents),
-    row("puts it together", "reassembles it", Documents),
-    row("puts right", "restores", Documents),
-    row("puts them back", "restores them", Documents),
-    row("puts them right", "restores them", Documents),
-    row("seen to", "ensured", Documents),
-    row("sees to it", "ensures", Documents),
-    row("seldom", "rarely", Documents),
-    row("so be it", "applied", Documents),
-    row("stands first", "comes first", Documents),
-    row("take away", "remove", Documents),
-    row("take in", "accept", Documents),
-    row("take over", "apply", Documents),
-    row("taken away", "removed", Documents),
-    row("taken in", "accepted", Documents),
-    row("taken off", "removed", Documents),
-    row("taken over", "applied", Documents),
-    row("takes in", "accepts", Documents),
-    row("takes off", "removes", Documents),
-    row("takes over", "applies, becomes active", Documents),
-    row("the house", "the project", Documents),
-    row("the like", "similar", Documents),
-    row("the very", "the same, exactly the", Documents),
-    row("this very", "this", Documents),
-    row("turned round", "returned", Documents),
-    row("under way", "in flight", Documents),
-    row("way back", "return path", Documents),
-    row("no way to", "no route to", Documents),
-    row("the way to", "the route to, the path to", Documents),
-    row("with which", "that … with", Documents),
+    row("all the same", "anyway, too", Prose),
+    row("anew", "again, from scratch", Prose),
+    row("as a rule", "usually", Prose),
+    row("at the moment", "currently", Prose),
+    row("be had", "be used, be created", Prose),
+    row("be meant", "be intended", Prose),
+    row("become of", "happen to", Prose),
+    row("becomes of", "happens to", Prose),
+    row("beside", "next to, in addition to", Prose),
+    row("besides", "in addition to", Prose),
+    row("came of", "resulted from", Prose),
+    row("carries on", "continues", Prose),
+    row("comes of", "results from", Prose),
+    row("else as", "otherwise as", Prose),
+    row("else the", "otherwise the", Prose),
+    row("else to", "otherwise to", Prose),
+    row("give up", "abandon, discard", Prose),
+    row("gives up", "abandons, discards", Prose),
+    row("go on", "continue", Prose),
+    row("goes before", "overrides", Prose),
+    row("goes on", "continues", Prose),
+    row("handed on", "passed on", Prose),
+    row("hands on", "passes on", Prose),
+    row("in force", "active, running, applied", Prose),
+    row("in pieces", "in fragments", Prose),
+    row("is gone", "no longer exists, has been removed", Prose),
+    row("is up to", "depends on", Prose),
+    row("leads them", "routes them", Prose),
+    row("left out", "omitted, optional", Prose),
+    row("let go", "released, closed", Prose),
+    row("let in", "accepted", Prose),
+    row("lets go", "releases, closes", Prose),
+    row("made known", "announced", Prose),
+    row("of late", "recently", Prose),
+    row("on the way", "on the path", Prose),
+    row("overworked", "overloaded", Prose),
+    row("piece by piece", "fragment by fragment", Prose),
+    row("put right", "restored", Prose),
+    row("put together", "reassembled", Prose),
+    row("puts back", "restores", Prose),
+    row("puts it back", "restores it", Prose),
+    row("puts it right", "restores it", Prose),
+    row("puts it together", "reassembles it", Prose),
+    row("puts right", "restores", Prose),
+    row("puts them back", "restores them", Prose),
+    row("puts them right", "restores them", Prose),
+    row("seen to", "ensured", Prose),
+    row("sees to it", "ensures", Prose),
+    row("seldom", "rarely", Prose),
+    row("so be it", "applied", Prose),
+    row("stands first", "comes first", Prose),
+    row("take away", "remove", Prose),
+    row("take in", "accept", Prose),
+    row("take over", "apply", Prose),
+    row("taken away", "removed", Prose),
+    row("taken in", "accepted", Prose),
+    row("taken off", "removed", Prose),
+    row("taken over", "applied", Prose),
+    row("takes in", "accepts", Prose),
+    row("takes off", "removes", Prose),
+    row("takes over", "applies, becomes active", Prose),
+    row("the house", "the project", Prose),
+    row("the like", "similar", Prose),
+    row("the very", "the same, exactly the", Prose),
+    row("this very", "this", Prose),
+    row("turned round", "returned", Prose),
+    row("under way", "in flight", Prose),
+    row("way back", "return path", Prose),
+    row("no way to", "no route to", Prose),
+    row("the way to", "the route to, the path to", Prose),
+    row("that is no", "that is not a", Prose),
+    row("what is no", "something that is not a", Prose),
+    row("gives way", "makes room, yields", Prose),
+    row("handed in", "passed in", Prose),
+    row("has it all", "has every privilege", Prose),
+    row("is of no use", "is useless", Prose),
+    row("was had", "was used", Prose),
+    row("with which", "that … with", Prose),
     // Clauses that begin with their object.
-    row(", for he", ", because it", Documents),
-    row(", for it", ", because it", Documents),
-    row(", for the", ", because the", Documents),
-    row(", for they", ", because they", Documents),
-    row(", for whoever", ", because anyone who", Documents),
-    row(". of ", "put the subject first", Documents),
-    row(". that ", "put the subject first", Documents),
-    row(". what ", "put the subject first", Documents),
-    row(". whatever ", "put the subject first", Documents),
-    row(". who ", "put the subject first", Documents),
-    row(". whose ", "put the subject first", Documents),
-    row(", so does", "split the sentence", Documents),
+    row(", for he", ", because it", Prose),
+    row(", for it", ", because it", Prose),
+    row(", for the", ", because the", Prose),
+    row(", for they", ", because they", Prose),
+    row(", for whoever", ", because anyone who", Prose),
+    row(". of ", "put the subject first", Prose),
+    row(". that ", "put the subject first", Prose),
+    row(". what ", "put the subject first", Prose),
+    row(". whatever ", "put the subject first", Prose),
+    row(". who ", "put the subject first", Prose),
+    row(". whose ", "put the subject first", Prose),
+    row(", so does", "split the sentence", Prose),
+];
+
+/// Rooms of `src`, and `tests`, whose prose still has words of the list. A room that is clean must leave this list.
+const UNFINISHED: &[&str] = &[
+    "src/daemon",
+    "src/datapath",
+    "src/director",
+    "src/encapsulation",
+    "src/host",
+    "src/metrics",
+    "src/packet",
+    "src/realserver",
+    "src/time",
+    "tests",
 ];
 
 /// A text without its line ends and the marks of comments, and the line that each of its bytes is from.
@@ -234,15 +259,38 @@ fn files_under(directory: &str, ending: &str) -> Vec<PathBuf> {
     files
 }
 
-/// One line for each forbidden word.
-fn complaints(path: &Path, text: &str, comment: &[char], is_document: bool) -> Vec<String> {
+/// One line for each word of this scope in a text that begins on line `first`.
+fn complaints(path: &Path, text: &str, comment: &[char], first: usize, scope: Scope) -> Vec<String> {
     let flat = flat(text, comment);
-    let rows = WORDS.iter().filter(|row| is_document || row.scope == Everywhere);
+    let rows = WORDS.iter().filter(|row| row.scope == scope);
     rows.flat_map(|row| {
-        let say = |line| format!("{}:{line}: `{}`: better {}", path.display(), row.pattern, row.better);
-        found(&flat, row.pattern).into_iter().map(say).collect::<Vec<_>>()
+        let complaint = |line: usize| {
+            format!("{}:{}: `{}`: better {}", path.display(), line + first - 1, row.pattern, row.better)
+        };
+        found(&flat, row.pattern).into_iter().map(complaint).collect::<Vec<_>>()
     })
     .collect()
+}
+
+/// The complaints about a whole document.
+fn document_complaints(path: &Path, text: &str, comment: &[char]) -> Vec<String> {
+    [Everywhere, Prose].map(|scope| complaints(path, text, comment, 1, scope)).concat()
+}
+
+/// The complaints about the prose of a source file.
+fn source_complaints(path: &Path, text: &str) -> Vec<String> {
+    let pieces = source::prose(text).into_iter();
+    pieces.flat_map(|piece| complaints(path, &piece.text, &[], piece.line, Prose)).collect()
+}
+
+/// `src/daemon` for `src/daemon.rs` and everything below `src/daemon/`.
+fn room_of(path: &Path) -> String {
+    let mut parts = path.iter().map(|part| part.to_string_lossy());
+    match (parts.next().as_deref(), parts.next()) {
+        (Some("src"), Some(room)) => format!("src/{}", room.trim_end_matches(".rs")),
+        (Some(top), _) => top.to_owned(),
+        (None, _) => String::new(),
+    }
 }
 
 /// The glossary itself lists what is not said.
@@ -252,21 +300,48 @@ fn without_glossary(path: &Path, text: &str) -> String {
     text.lines().map(|line| if is_row(&line) { "\n" } else { line }.to_owned() + "\n").collect()
 }
 
+/// The path in the repository, and the text.
+fn sources(directory: &str, ending: &str) -> Vec<(PathBuf, String)> {
+    let read = |path: PathBuf| {
+        let text = fs::read_to_string(&path).expect("a readable file");
+        (path.strip_prefix(root()).expect("a path in the repository").to_owned(), text)
+    };
+    files_under(directory, ending).into_iter().map(read).collect()
+}
+
 #[test]
 fn documents_and_sources_use_the_words_of_the_list() {
     let mut wrong = Vec::new();
     for document in documents() {
         let text = without_glossary(&document.path, &document.text);
-        wrong.extend(complaints(&document.path, &text, &['#', '>', '-', '|'], true));
+        wrong.extend(document_complaints(&document.path, &text, &['#', '>', '-', '|']));
     }
-    for (directory, ending, is_document) in [("config", "toml", true), ("src", "rs", false)] {
-        for path in files_under(directory, ending) {
-            let text = fs::read_to_string(&path).expect("a readable file");
-            let path = path.strip_prefix(root()).expect("a path in the repository");
-            wrong.extend(complaints(path, &text, &['#', '/', '!'], is_document));
+    for (path, text) in sources("config", "toml") {
+        wrong.extend(document_complaints(&path, &text, &['#']));
+    }
+    for (path, text) in sources("src", "rs") {
+        wrong.extend(complaints(&path, &text, &['/', '!'], 1, Everywhere));
+    }
+    assert!(wrong.is_empty(), "{} places:\n{}", wrong.len(), wrong.join("\n"));
+}
+
+#[test]
+fn the_comments_texts_and_test_names_of_sources_use_the_words_of_the_list() {
+    let (mut wrong, mut unfinished) = (Vec::new(), BTreeSet::new());
+    for (path, text) in [sources("src", "rs"), sources("tests", "rs")].concat() {
+        // This file consists of the words.
+        let found =
+            if path.ends_with("tests/words.rs") { Vec::new() } else { source_complaints(&path, &text) };
+        let room = room_of(&path);
+        if UNFINISHED.contains(&room.as_str()) {
+            unfinished.extend((!found.is_empty()).then_some(room));
+        } else {
+            wrong.extend(found);
         }
     }
     assert!(wrong.is_empty(), "{} places:\n{}", wrong.len(), wrong.join("\n"));
+    let clean: Vec<_> = UNFINISHED.iter().filter(|room| !unfinished.contains(**room)).collect();
+    assert!(clean.is_empty(), "remove from UNFINISHED: {clean:?}");
 }
 
 #[test]

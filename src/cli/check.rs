@@ -1,4 +1,4 @@
-//! `lvs-tund check`: is a configuration valid, and does it do what its author meant? Changes nothing.
+//! `lvs-tund check`: whether a configuration is valid, and what in it is rarely intended. Changes nothing.
 
 use std::io::Write;
 use std::path::PathBuf;
@@ -6,99 +6,124 @@ use std::path::PathBuf;
 use serde::Serialize;
 
 use super::{Failure, Format, read};
+use crate::config::key::no_other_place;
 use crate::config::toml::Block;
 use crate::config::write::counted;
 use crate::config::{ConfigError, Source, advice, plan};
 
 #[derive(Debug, clap::Args)]
-pub struct CheckArguments {
+pub(super) struct CheckArguments {
     /// A director's or a real server's configuration; its keys show which
     file: PathBuf,
     /// Output for people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
 /// The result for one file; one JSON object.
 #[derive(Debug, Serialize)]
-struct Report {
+struct CheckReport {
     file: String,
     role: &'static str,
     valid: bool,
-    /// The line, counted from 1, and the error there.
-    error: Option<ErrorReport>,
+    /// The first of `errors`.
+    error: Option<CheckError>,
+    /// Every error: the line, counted from 1, and the message.
+    errors: Vec<CheckError>,
     virtual_services: usize,
     real_servers: usize,
     vips: usize,
     warnings: Vec<String>,
 }
 
-#[derive(Debug, Serialize)]
-struct ErrorReport {
+type Checked = Result<CheckReport, Vec<ConfigError>>;
+
+#[derive(Clone, Debug, Serialize)]
+struct CheckError {
     line: Option<usize>,
     message: String,
 }
 
-pub fn run(arguments: &CheckArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let name = arguments.file.display().to_string();
     let text = read(&arguments.file)?;
     let source = Source { name: &name, text: &text };
     let checked = if is_realserver(&source) { realserver(&source) } else { director(&source) };
+    let checked = checked.map_err(in_file_order);
     if arguments.format == Format::Json {
         return print_json(&name, checked, is_realserver(&source));
     }
-    let report = checked.map_err(|error| Failure::Refused(error.to_string()))?;
+    let report = checked.map_err(|errors| refuse(&errors))?;
     for warning in &report.warnings {
         let _ = writeln!(std::io::stderr(), "{name}: warning: {warning}");
     }
-    // `println!` would panic if nobody reads the output; the exit code carries the result anyway.
+    // `println!` would panic if standard output is closed; the exit code has the result anyway.
     let _ = writeln!(std::io::stdout(), "{}", report.text());
     Ok(())
 }
 
-fn print_json(name: &str, checked: Result<Report, ConfigError>, is_realserver: bool) -> Result<(), Failure> {
+/// Errors about the file as a whole come last.
+fn in_file_order(mut errors: Vec<ConfigError>) -> Vec<ConfigError> {
+    errors.sort_by_key(|error| error.line.unwrap_or(usize::MAX));
+    errors
+}
+
+/// Prints all errors but the last, which is the command's failure.
+fn refuse(errors: &[ConfigError]) -> Failure {
+    let (last, others) =
+        errors.split_last().map_or((String::new(), errors), |(e, rest)| (e.to_string(), rest));
+    for error in others {
+        let _ = writeln!(std::io::stderr(), "lvs-tund: {error}");
+    }
+    Failure::Refused(last)
+}
+
+fn print_json(name: &str, checked: Checked, is_realserver: bool) -> Result<(), Failure> {
     let (report, outcome) = match checked {
         Ok(report) => (report, Ok(())),
-        Err(error) => {
+        Err(errors) => {
             let role = if is_realserver { "realserver" } else { "director" };
-            let message = error.to_string();
-            let said = ErrorReport { line: error.line, message: error.message };
-            let report = Report { valid: false, error: Some(said), ..Report::valid(name, role) };
-            (report, Err(Failure::Refused(message)))
+            let outcome = Err(refuse(&errors));
+            let found =
+                errors.into_iter().map(|error| CheckError { line: error.line, message: error.message });
+            let found: Vec<CheckError> = found.collect();
+            let valid = CheckReport::valid(name, role);
+            (CheckReport { valid: false, error: found.first().cloned(), errors: found, ..valid }, outcome)
         }
     };
     let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(&report).unwrap_or_default());
     outcome
 }
 
-fn director(source: &Source) -> Result<Report, ConfigError> {
-    let plan = plan::director(source, None)?;
+fn director(source: &Source) -> Checked {
+    let plan = plan::check_director(source, None)?;
     let services = &plan.cluster.virtual_services;
     let mut vips: Vec<_> = services.iter().flat_map(|service| service.vips()).collect();
     vips.sort_unstable();
     vips.dedup();
-    Ok(Report {
+    Ok(CheckReport {
         virtual_services: services.len(),
         real_servers: services.iter().map(|service| service.real_servers.len()).sum(),
         vips: vips.len(),
         warnings: advice::director(&plan),
-        ..Report::valid(source.name, "director")
+        ..CheckReport::valid(source.name, "director")
     })
 }
 
-fn realserver(source: &Source) -> Result<Report, ConfigError> {
-    let plan = plan::realserver(source, &[], &[], false)?;
+fn realserver(source: &Source) -> Checked {
+    let plan = plan::check_realserver(source, &[], &[], false)?;
     let warnings = advice::realserver(&plan);
-    Ok(Report { vips: plan.guard.vips.len(), warnings, ..Report::valid(source.name, "realserver") })
+    Ok(CheckReport { vips: plan.guard.vips.len(), warnings, ..CheckReport::valid(source.name, "realserver") })
 }
 
-impl Report {
-    fn valid(file: &str, role: &'static str) -> Report {
-        Report {
+impl CheckReport {
+    fn valid(file: &str, role: &'static str) -> CheckReport {
+        CheckReport {
             file: file.to_owned(),
             role,
             valid: true,
             error: None,
+            errors: Vec::new(),
             virtual_services: 0,
             real_servers: 0,
             vips: 0,
@@ -119,17 +144,17 @@ impl Report {
     }
 }
 
-/// True if the file has the keys of a real server: none that a director does not have, or, as far as can be told from a
-/// file that may be wrong, some above the first header that only a real server has.
+/// Whether the file is a real server's. In a file with errors, it is if a key that only a real server has appears above
+/// the first header.
 fn is_realserver(source: &Source) -> bool {
     let (director, realserver) = (plan::director_keys(), plan::realserver_keys());
     if let Ok(block) = Block::parse(source) {
-        let is_in = |known: &[&str]| block.check_known(known).is_ok();
+        let is_in = |known: &[&str]| block.unknown_keys(known, no_other_place).is_empty();
         if is_in(&director) || is_in(&realserver) {
             return !is_in(&director);
         }
     }
-    // Also one that lacks its last letter.
+    // A key without its last letter counts, too.
     let own = realserver.iter().filter(|key| !director.contains(key)).map(|key| &key[..key.len() - 1]);
     let own: Vec<&str> = own.collect();
     let mut lines = source.text.lines().map(str::trim_start).take_while(|line| !line.starts_with("[["));

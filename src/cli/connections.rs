@@ -5,13 +5,13 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::remote::{ControlArguments, Format, ServiceWord};
-use super::{Failure, Pages};
-use crate::control::model::{Connection, Kind, ServiceRef};
+use super::remote::{ControlArguments, ServiceWord};
+use super::{Failure, Format, Pages};
+use crate::control::model::{Connection, EntryKind, ServiceRef};
 use crate::packet::Protocol;
 
 #[derive(Debug, clap::Args)]
-pub struct ConnectionsArguments {
+pub(super) struct ConnectionsArguments {
     /// Only connections of this virtual service: its name, or PROTOCOL:VIP:PORT
     #[arg(long, value_name = "SERVICE")]
     virtual_service: Option<ServiceWord>,
@@ -28,7 +28,7 @@ pub struct ConnectionsArguments {
     control: ControlArguments,
 }
 
-pub fn run(arguments: &ConnectionsArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &ConnectionsArguments) -> Result<(), Failure> {
     let client = arguments.control.client()?;
     let service = match &arguments.virtual_service {
         None => None,
@@ -74,13 +74,15 @@ fn heading() -> String {
 fn row(connection: &Connection) -> String {
     let place = |address: IpAddr, port: u16| SocketAddr::from((address, port)).to_string();
     let (client, state) = match connection.kind {
-        Kind::Connection => (place(connection.client, connection.client_port), connection.state.as_str()),
+        EntryKind::Connection => {
+            (place(connection.client, connection.client_port), connection.state.as_str())
+        }
         // A template has no port of its own and may cover many clients.
-        Kind::Template => (connection.client.to_string(), "persistent"),
+        EntryKind::Template => (connection.client.to_string(), "persistent"),
     };
     let vip = place(connection.vip, connection.vip_port);
     let expires = humantime::format_duration(Duration::from_secs(connection.expires_in)).to_string();
-    let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "(gone)".to_owned());
+    let name = |name: &Option<String>| name.clone().unwrap_or_else(|| "(removed)".to_owned());
     let server = format!("{}, {}", name(&connection.virtual_service), name(&connection.real_server));
     columns([Protocol::from(connection.protocol).name(), &client, &vip, state, &expires, &server])
 }
@@ -99,7 +101,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn whatever_a_name_holds_stays_inside_its_filter() {
+    fn a_name_with_special_characters_stays_inside_its_filter() {
         assert_eq!(encoded("web"), "web");
         assert_eq!(encoded("a b&client=1/é"), "a%20b%26client%3D1%2F%C3%A9");
     }

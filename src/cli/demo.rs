@@ -1,8 +1,7 @@
 //! `lvs-tund demo`: the complete setup on this machine, in namespaces, with proof of direct return.
 //!
-//! It starts the real `director` and `realserver` commands of this very program and relies only on
-//! observations: who answered, what a capture on the director's interface contains, and what the daemons'
-//! metrics show.
+//! It starts the `director` and `realserver` commands of this program and relies on observations only: which server
+//! answered, what a capture on the director's interface contains, and what the daemons' metrics show.
 
 mod report;
 mod text;
@@ -13,8 +12,8 @@ use clap::Args;
 
 use super::{Failure, Format};
 use crate::lab::{self, Cluster, Filter, Host, Interrupt, Lab, LabError, REAL_SERVERS_MAX, Scrape, Topology};
-use report::{Answer, Report};
-use text::Text;
+use report::{DemoAnswer, DemoReport};
+use text::TextOutput;
 
 /// Maximum number of requests; each prints one line.
 const REQUESTS_MAX: u64 = 100_000;
@@ -22,7 +21,7 @@ const REQUESTS_MAX: u64 = 100_000;
 /// Run a director, real servers and a client in namespaces of this machine, and balance requests between
 /// them.
 #[derive(Debug, Clone, Args)]
-pub struct DemoArguments {
+pub(super) struct DemoArguments {
     /// Number of real servers
     #[arg(long, value_name = "N", default_value_t = 2, value_parser = real_servers())]
     pub real_servers: u64,
@@ -36,8 +35,14 @@ pub struct DemoArguments {
     #[arg(long)]
     pub hold: bool,
     /// Output for people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     pub format: Format,
+}
+
+impl DemoArguments {
+    fn real_servers(&self) -> usize {
+        usize::try_from(self.real_servers).unwrap_or(REAL_SERVERS_MAX)
+    }
 }
 
 fn real_servers() -> clap::builder::RangedU64ValueParser {
@@ -51,14 +56,14 @@ fn requests() -> clap::builder::RangedU64ValueParser {
 /// Runs the demo. Call it before any thread starts: for an ordinary user it first enters a user namespace.
 ///
 /// # Errors
-/// When the lab cannot be set up, a daemon fails, a request gets no answer, the real servers do not take
-/// turns, or a reply passed through the director.
-pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
+/// The lab cannot be set up, a daemon fails, a request gets no answer, the real servers do not take turns, or a
+/// reply passed through the director.
+pub(super) fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     lab::enter().map_err(failed)?;
     lab::require_tun().map_err(failed)?;
     let interrupt = Interrupt::listen().map_err(failed)?;
-    let text = (arguments.format == Format::Text).then(Text::for_standard_output);
-    let real_servers = arguments.real_servers as usize;
+    let text = (arguments.format == Format::Text).then(TextOutput::for_standard_output);
+    let real_servers = arguments.real_servers();
     let topology = match arguments.routed {
         true => Topology::routed(real_servers),
         false => Topology::same_subnet(real_servers),
@@ -67,13 +72,13 @@ pub fn run(arguments: &DemoArguments) -> Result<(), Failure> {
     if let Some(text) = &text {
         text.topology(&lab);
     }
-    go_on_unless(&interrupt)?;
+    fail_if_raised(&interrupt)?;
     let cluster = Cluster::start(&lab)
-        .map_err(|error| go_on_unless(&interrupt).err().unwrap_or_else(|| failed(error)))?;
+        .map_err(|error| fail_if_raised(&interrupt).err().unwrap_or_else(|| failed(error)))?;
     let report = demonstrate(arguments, &lab, &interrupt, text.as_ref())?;
     match &text {
         Some(text) => text.report(&lab, &report),
-        None => text::say(report.to_json(&lab).to_string()),
+        None => text::print_line(report.to_json(&lab).to_string()),
     }
     if let Some(problem) = report.problem() {
         print_logs(&cluster);
@@ -90,8 +95,8 @@ fn demonstrate(
     arguments: &DemoArguments,
     lab: &Lab,
     interrupt: &Interrupt,
-    text: Option<&Text>,
-) -> Result<Report, Failure> {
+    text: Option<&TextOutput>,
+) -> Result<DemoReport, Failure> {
     let client = lab.client();
     let replies = Filter { source: Some(lab.vip), destination: Some(client.address) };
     let through_director = lab.director.capture(replies).map_err(failed)?;
@@ -101,7 +106,7 @@ fn demonstrate(
     }
     let mut answers = Vec::new();
     for number in 1..=arguments.requests {
-        go_on_unless(interrupt)?;
+        fail_if_raised(interrupt)?;
         let answer = ask(client, (lab.vip, 80).into());
         if let Some(text) = text {
             text.request(number, &answer);
@@ -109,9 +114,9 @@ fn demonstrate(
         answers.push(answer);
     }
     let bytes = |packets: Vec<lab::CapturedPacket>| packets.iter().map(lab::CapturedPacket::length).sum();
-    Ok(Report {
+    Ok(DemoReport {
         answers,
-        real_servers: arguments.real_servers as usize,
+        real_servers: arguments.real_servers(),
         bytes_to_client: bytes(to_client.stop()),
         reply_bytes_through_director: bytes(through_director.stop()),
         director: lab.director.scrape(Cluster::DIRECTOR_METRICS).map_err(failed)?,
@@ -119,7 +124,7 @@ fn demonstrate(
     })
 }
 
-fn ask(client: &Host, vip: SocketAddr) -> Answer {
+fn ask(client: &Host, vip: SocketAddr) -> DemoAnswer {
     match client.get(vip, "/") {
         Ok(response) if response.status == 200 => Ok(response.text()),
         Ok(response) => Err(format!("status {}", response.status)),
@@ -133,16 +138,16 @@ fn scrape_real_servers(lab: &Lab) -> Result<Vec<(String, Scrape)>, LabError> {
     lab.real_servers.iter().map(scrape).collect()
 }
 
-fn hold(lab: &Lab, text: Option<&Text>, interrupt: &Interrupt) {
+fn hold(lab: &Lab, text: Option<&TextOutput>, interrupt: &Interrupt) {
     let commands = text::commands_to_enter(lab);
     match text {
-        Some(_) => text::say(commands),
+        Some(_) => text::print_line(commands),
         None => eprint!("{commands}"),
     }
     interrupt.wait();
 }
 
-fn go_on_unless(interrupt: &Interrupt) -> Result<(), Failure> {
+fn fail_if_raised(interrupt: &Interrupt) -> Result<(), Failure> {
     match interrupt.is_raised() {
         true => Err(Failure::Failed("interrupted; everything was taken down".into())),
         false => Ok(()),

@@ -3,13 +3,13 @@
 
 use std::path::PathBuf;
 
-use super::remote::{ControlArguments, Format, report};
-use super::{Failure, read};
+use super::remote::{ControlArguments, report};
+use super::{Failure, Format, read};
 use crate::control::model::Configuration;
 use crate::control::{ClientError, Code, ControlError};
 
 #[derive(Debug, clap::Args)]
-pub struct DiffArguments {
+pub(super) struct DiffArguments {
     /// A director's configuration file
     file: PathBuf,
     /// Output for people or for programs
@@ -19,7 +19,7 @@ pub struct DiffArguments {
     control: ControlArguments,
 }
 
-pub fn run(arguments: &DiffArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &DiffArguments) -> Result<(), Failure> {
     let toml = read(&arguments.file)?;
     let configuration = Configuration { toml, if_generation: None, dry_run: true };
     let changed =
@@ -27,7 +27,7 @@ pub fn run(arguments: &DiffArguments) -> Result<(), Failure> {
     report(&changed, arguments.format)
 }
 
-/// The director does not know the name of the file that it was sent and calls it "request".
+/// The director receives the text without the file's name and calls it "request".
 fn named(error: ClientError, arguments: &DiffArguments) -> ClientError {
     match error {
         ClientError::Refused(error) if error.code == Code::BadConfiguration => {

@@ -9,11 +9,11 @@ use crate::config::{ConfigError, Source, plan};
 use crate::daemon;
 
 #[derive(Debug, clap::Args)]
-pub struct DirectorArguments {
+pub(super) struct DirectorArguments {
     /// Configuration file; `config/director.toml` explains every key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Interface on which clients' packets for the VIPs arrive [default: the file's]
+    /// Interface that receives the clients' packets for the VIPs [default: the file's]
     #[arg(long, value_name = "IF")]
     interface: Option<String>,
     /// Where to serve Prometheus metrics [default: the file's, otherwise 127.0.0.1:9690]
@@ -27,7 +27,7 @@ pub struct DirectorArguments {
     #[arg(long)]
     no_host_changes: bool,
     /// Log lines for people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     log_format: Format,
 }
 
@@ -37,7 +37,7 @@ impl DirectorArguments {
     }
 }
 
-pub fn run(arguments: &DirectorArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &DirectorArguments) -> Result<(), Failure> {
     let (name, text) = match &arguments.config {
         Some(path) => (path.display().to_string(), read(path)?),
         None if arguments.interface.is_none() => {
@@ -48,7 +48,7 @@ pub fn run(arguments: &DirectorArguments) -> Result<(), Failure> {
     };
     let (interface, metrics, control) =
         (arguments.interface.clone(), arguments.metrics, arguments.control.clone());
-    // The command line takes precedence over the file, also when the file is read again.
+    // The command line takes precedence over the file, also after a reload.
     let read = move |source: &Source| {
         let mut plan = plan::director(source, interface.as_deref())?;
         plan.metrics = metrics.unwrap_or(plan.metrics);

@@ -1,16 +1,16 @@
-//! `lvs-tund drain`: quiesces a real server, waits until its connections are gone, then removes or keeps it.
+//! `lvs-tund drain`: quiesces a real server, waits until its connections have ended, then removes or keeps it.
 
 use std::time::Duration;
 
 use super::Failure;
 use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_out};
-use crate::control::model::{Operation, RealServer, Seconds, ServiceRef, Then, VirtualService};
+use crate::control::model::{AfterDrain, Operation, RealServer, Seconds, ServiceRef, VirtualService};
 
 /// Pause between two queries while waiting for a drain.
-const LOOK_PAUSE: Duration = Duration::from_millis(500);
+const POLL_PAUSE: Duration = Duration::from_millis(500);
 
 #[derive(Debug, clap::Args)]
-pub struct DrainArguments {
+pub(super) struct DrainArguments {
     #[command(flatten)]
     server: ServerArguments,
     /// Wait at most this long for its connections, such as 10m [default: no limit]
@@ -19,7 +19,7 @@ pub struct DrainArguments {
     /// What to do with it afterwards
     #[arg(long, value_enum, default_value_t)]
     then: Afterwards,
-    /// Return when the drain is over, not when it has begun
+    /// Return when the drain has ended, not when it has begun
     #[arg(long, conflicts_with = "dry_run")]
     wait: bool,
     #[command(flatten)]
@@ -30,22 +30,22 @@ pub struct DrainArguments {
 
 #[derive(Clone, Copy, Debug, Default, clap::ValueEnum)]
 enum Afterwards {
-    /// It is removed: `undrain`, `weight` and a reload of a file that lists it bring it back
+    /// Remove it: `undrain`, `weight` or a reload of a file that lists it brings it back
     #[default]
     Remove,
     /// Keep it, quiesced
     Keep,
 }
 
-pub fn run(arguments: &DrainArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &DrainArguments) -> Result<(), Failure> {
     let virtual_service = arguments.server.virtual_service();
     let operation = Operation::Drain {
         virtual_service: virtual_service.clone(),
         real_server: arguments.server.real_server.clone(),
         timeout: arguments.timeout.map(Seconds),
         then: match arguments.then {
-            Afterwards::Remove => Then::Remove,
-            Afterwards::Keep => Then::Keep,
+            Afterwards::Remove => AfterDrain::Remove,
+            Afterwards::Keep => AfterDrain::Keep,
         },
     };
     let client = carry_out(operation, &arguments.control, &arguments.change)?;
@@ -56,7 +56,7 @@ pub fn run(arguments: &DrainArguments) -> Result<(), Failure> {
         is_draining(services, virtual_service.as_ref(), &arguments.server.real_server)
     };
     while is_waited_for(&client.virtual_services()?.virtual_services) {
-        std::thread::sleep(LOOK_PAUSE);
+        std::thread::sleep(POLL_PAUSE);
     }
     Ok(())
 }

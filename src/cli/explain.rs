@@ -18,7 +18,7 @@ use crate::datapath::pcap::{Reader, Writer};
 use crate::time::Moment;
 
 #[derive(Debug, Args)]
-pub struct ExplainArguments {
+pub(super) struct ExplainArguments {
     #[command(subcommand)]
     role: Role,
 }
@@ -46,7 +46,7 @@ struct Question {
     #[arg(long, value_name = "OUT")]
     write: Option<PathBuf>,
     /// Output for people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
 
@@ -74,7 +74,7 @@ trait Explain {
     }
 }
 
-pub fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
     match &arguments.role {
         Role::Director(question) => {
             let role = with_source(&question.config, director::Director::new)?;
@@ -187,7 +187,7 @@ impl<'a> Packets<'a> {
 /// Hexadecimal digits; blanks and colons between them are allowed.
 fn bytes(word: &str) -> Result<Vec<u8>, Failure> {
     let digits: Vec<char> = word.chars().filter(|c| !c.is_whitespace() && *c != ':').collect();
-    let byte = |pair: &[char]| Some((pair[0].to_digit(16)? << 4 | pair.get(1)?.to_digit(16)?) as u8);
+    let byte = |pair: &[char]| u8::try_from(pair[0].to_digit(16)? << 4 | pair.get(1)?.to_digit(16)?).ok();
     digits.chunks(2).map(byte).collect::<Option<Vec<u8>>>().ok_or_else(|| {
         let shown: String = word.chars().take(40).collect();
         Failure::Refused(format!("--packet {shown}: expected an even number of hexadecimal digits"))

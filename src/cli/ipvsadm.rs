@@ -7,20 +7,20 @@ use std::ffi::{OsStr, OsString};
 use std::io::{Read, Write};
 use std::process::ExitCode;
 
-use super::{Pages, Reader, print};
+use super::{Pages, Stdout, print};
 use crate::control::client::VARIABLE;
 use crate::control::ipvsadm::command::{Command, ListKind, ListTerms};
 use crate::control::ipvsadm::names::{Names, Numeric};
 use crate::control::ipvsadm::options::Verb;
 use crate::control::ipvsadm::restore::{self, Line};
-use crate::control::ipvsadm::{Refusal, connections, grammar, help, kernel, listing, save, served};
+use crate::control::ipvsadm::{IpvsadmError, connections, grammar, help, kernel, listing, save, served};
 use crate::control::model::{Change, Operation};
 use crate::control::{Client, ClientError};
 use host_names::HostNames;
 
 /// The names in ipvsadm's package under which this program may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Name {
+pub(super) enum ProgramName {
     Ipvsadm,
     /// `-S`.
     Save,
@@ -28,36 +28,39 @@ pub enum Name {
     Restore,
 }
 
-impl Name {
-    pub fn of(word: &OsStr) -> Option<Name> {
-        let names =
-            [("ipvsadm", Name::Ipvsadm), ("ipvsadm-save", Name::Save), ("ipvsadm-restore", Name::Restore)];
+impl ProgramName {
+    pub(super) fn of(word: &OsStr) -> Option<ProgramName> {
+        let names = [
+            ("ipvsadm", ProgramName::Ipvsadm),
+            ("ipvsadm-save", ProgramName::Save),
+            ("ipvsadm-restore", ProgramName::Restore),
+        ];
         names.into_iter().find(|(name, _)| word == *name).map(|(_, name)| name)
     }
 }
 
 /// Runs the words that follow the program's name.
-pub fn run(name: Name, words: &[OsString]) -> ExitCode {
+pub(super) fn run(name: ProgramName, words: &[OsString]) -> ExitCode {
     let words = words.iter().map(|word| word.to_string_lossy().into_owned());
     let outcome = match name {
-        Name::Ipvsadm => carry_out(&words.collect::<Vec<_>>()),
-        Name::Save => carry_out(&std::iter::once("-S".to_owned()).chain(words).collect::<Vec<_>>()),
-        Name::Restore if words.len() == 0 => restore_from_input(&HostNames::default(), true),
-        Name::Restore => Err(Refusal::usage(
+        ProgramName::Ipvsadm => carry_out(&words.collect::<Vec<_>>()),
+        ProgramName::Save => carry_out(&std::iter::once("-S".to_owned()).chain(words).collect::<Vec<_>>()),
+        ProgramName::Restore if words.len() == 0 => restore_from_input(&HostNames::default(), true),
+        ProgramName::Restore => Err(IpvsadmError::usage(
             "lvs-tund: ipvsadm-restore takes no options; it reads what ipvsadm-save wrote from standard input",
         )),
     };
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            // `eprintln!` would panic if nobody reads the output.
+            // `eprintln!` would panic if standard error is closed.
             let _ = writeln!(std::io::stderr(), "{}", refusal.text);
             ExitCode::from(refusal.exit)
         }
     }
 }
 
-fn carry_out(words: &[String]) -> Result<(), Refusal> {
+fn carry_out(words: &[String]) -> Result<(), IpvsadmError> {
     let names = HostNames::default();
     let command = grammar::parse(words, &names)?;
     match &command {
@@ -69,34 +72,35 @@ fn carry_out(words: &[String]) -> Result<(), Refusal> {
         _ => {
             let operation = served::operation(&command)?;
             let verb = command.change().unwrap_or(Verb::List);
-            change(&open()?, vec![Line { number: 1, verb, operation }], false)
+            let note = served::note(&command);
+            change(&open()?, vec![Line { number: 1, verb, operation, note }], false)
         }
     }
 }
 
 /// ipvsadm has no option for the socket: the environment or the default determines it.
-fn open() -> Result<Client, Refusal> {
+fn open() -> Result<Client, IpvsadmError> {
     Client::new(None).map_err(unanswered)
 }
 
 /// A query that got no answer. If no director is running, the exit code is that of the real program on a
 /// kernel without IPVS.
-fn unanswered(error: ClientError) -> Refusal {
+fn unanswered(error: ClientError) -> IpvsadmError {
     match error {
         ClientError::Refused(error) => kernel::refusal(Verb::List, &error),
         // The usual text names the option `--control`, which this grammar does not have.
-        ClientError::NotRunning { path, error } => Refusal::usage(format!(
+        ClientError::NotRunning { path, error } => IpvsadmError::usage(format!(
             "lvs-tund: no director is running at {path}: {error}; start one, or name its socket in {VARIABLE}"
         )),
-        _ => Refusal::usage(format!("lvs-tund: {error}")),
+        _ => IpvsadmError::usage(format!("lvs-tund: {error}")),
     }
 }
 
-fn show(text: &str) -> Result<Reader, Refusal> {
-    print(text).map_err(|failure| Refusal::list(format!("lvs-tund: {failure}")))
+fn show(text: &str) -> Result<Stdout, IpvsadmError> {
+    print(text).map_err(|failure| IpvsadmError::list(format!("lvs-tund: {failure}")))
 }
 
-fn list(terms: &ListTerms, names: &HostNames) -> Result<(), Refusal> {
+fn list(terms: &ListTerms, names: &HostNames) -> Result<(), IpvsadmError> {
     let client = open()?;
     let status = client.status().map_err(unanswered)?;
     let text = match terms.kind {
@@ -113,17 +117,17 @@ fn list(terms: &ListTerms, names: &HostNames) -> Result<(), Refusal> {
 }
 
 /// Prints row by row: a table of a million connections is never held in memory.
-fn list_connections(client: &Client, terms: &ListTerms, names: &HostNames) -> Result<(), Refusal> {
+fn list_connections(client: &Client, terms: &ListTerms, names: &HostNames) -> Result<(), IpvsadmError> {
     let names: &dyn Names = if terms.is_numeric { &Numeric } else { names };
     let mut pages = Pages::default();
     // The first page is not full yet, so this cannot break.
     _ = pages.push(&connections::header(terms.has_persistence_engines));
     let listed = client.connections("", |connection| pages.push(&connections::row(&connection, names)));
     listed.map_err(unanswered)?;
-    pages.end().map_err(|failure| Refusal::list(format!("lvs-tund: {failure}")))
+    pages.end().map_err(|failure| IpvsadmError::list(format!("lvs-tund: {failure}")))
 }
 
-fn save_to_output(names: &dyn Names) -> Result<(), Refusal> {
+fn save_to_output(names: &dyn Names) -> Result<(), IpvsadmError> {
     let client = open()?;
     let timeouts = client.status().map_err(unanswered)?.timeouts;
     let services = client.virtual_services().map_err(unanswered)?;
@@ -134,21 +138,21 @@ fn save_to_output(names: &dyn Names) -> Result<(), Refusal> {
         // A note, not an answer: the exit code stays 0.
         let _ = writeln!(
             std::io::stderr(),
-            "lvs-tund: left out, because ipvsadm cannot express it: {left_out}; `lvs-tund save` keeps everything"
+            "lvs-tund: omitted, because ipvsadm cannot express it: {left_out}; `lvs-tund save` keeps everything"
         );
     }
     Ok(())
 }
 
-/// `is_anew`: replaces everything that exists.
-fn restore_from_input(names: &HostNames, is_anew: bool) -> Result<(), Refusal> {
+/// `replaces`: removes everything that exists first.
+fn restore_from_input(names: &HostNames, replaces: bool) -> Result<(), IpvsadmError> {
     let mut text = String::new();
     std::io::stdin()
         .read_to_string(&mut text)
-        .map_err(|error| Refusal::usage(format!("lvs-tund: cannot read standard input: {error}")))?;
+        .map_err(|error| IpvsadmError::usage(format!("lvs-tund: cannot read standard input: {error}")))?;
     let mut lines = restore::parse(&text, names)?;
-    if is_anew {
-        lines.insert(0, Line { number: 0, verb: Verb::Flush, operation: Operation::Flush {} });
+    if replaces {
+        lines.insert(0, Line { number: 0, verb: Verb::Flush, operation: Operation::Flush {}, note: None });
     }
     if lines.is_empty() {
         return Ok(());
@@ -157,7 +161,8 @@ fn restore_from_input(names: &HostNames, is_anew: bool) -> Result<(), Refusal> {
 }
 
 /// Applies all lines as one change.
-fn change(client: &Client, lines: Vec<Line>, is_restore: bool) -> Result<(), Refusal> {
+fn change(client: &Client, lines: Vec<Line>, is_restore: bool) -> Result<(), IpvsadmError> {
+    let notes: Vec<String> = lines.iter().filter_map(|line| line.note.clone()).collect();
     let (places, mut operations): (Vec<(usize, Verb)>, Vec<Operation>) =
         lines.into_iter().map(|line| ((line.number, line.verb), line.operation)).unzip();
     let is_about_service = |operation: &Operation| {
@@ -175,5 +180,10 @@ fn change(client: &Client, lines: Vec<Line>, is_restore: bool) -> Result<(), Ref
             None => kernel::refusal(places.first().map_or(Verb::Restore, |(_, verb)| *verb), &error),
         }
     };
-    client.change(&Change::from(operations)).map(drop).map_err(refused)
+    client.change(&Change::from(operations)).map_err(refused)?;
+    for note in notes {
+        // A note, not an answer: the exit code stays 0.
+        let _ = writeln!(std::io::stderr(), "{note}");
+    }
+    Ok(())
 }

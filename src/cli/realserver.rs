@@ -8,7 +8,7 @@ use crate::config::{Source, plan};
 use crate::daemon;
 
 #[derive(Debug, clap::Args)]
-pub struct RealserverArguments {
+pub(super) struct RealserverArguments {
     /// Configuration file; `config/realserver.toml` explains every key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
@@ -24,15 +24,15 @@ pub struct RealserverArguments {
     /// Change nothing on this host except the TUN device; print the commands that would be needed
     #[arg(long)]
     no_host_changes: bool,
-    /// Accept a director prefix that includes everybody: anybody can then inject packets
+    /// Accept a director prefix shorter than /8: anyone in it can then inject packets
     #[arg(long)]
     insecure: bool,
     /// Log lines for people or for programs
-    #[arg(long, value_enum, default_value_t = Format::Text)]
+    #[arg(long, value_enum, default_value_t)]
     log_format: Format,
 }
 
-pub fn run(arguments: &RealserverArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &RealserverArguments) -> Result<(), Failure> {
     let (name, text) = match &arguments.config {
         Some(path) => (path.display().to_string(), read(path)?),
         None => ("command line".to_owned(), String::new()),

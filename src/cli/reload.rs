@@ -5,14 +5,14 @@ use super::remote::{ChangeArguments, ControlArguments};
 use crate::control::model::Reload;
 
 #[derive(Debug, clap::Args)]
-pub struct ReloadArguments {
+pub(super) struct ReloadArguments {
     #[command(flatten)]
     change: ChangeArguments,
     #[command(flatten)]
     control: ControlArguments,
 }
 
-pub fn run(arguments: &ReloadArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &ReloadArguments) -> Result<(), Failure> {
     let reload = Reload { dry_run: arguments.change.is_dry_run(), ..Reload::default() };
     arguments.change.report(&arguments.control.client()?.reload(&reload)?)
 }

@@ -6,14 +6,14 @@ use std::str::FromStr;
 
 use serde_json::json;
 
-use super::{Failure, print};
+use super::{Failure, Format, print};
 use crate::control::model::{Change, Changed, Matcher, Operation, ServiceRef};
 use crate::control::{Client, ClientError, Code, ControlError};
 use crate::director::cluster;
 use crate::packet::Protocol;
 
 #[derive(Debug, clap::Args)]
-pub struct ControlArguments {
+pub(super) struct ControlArguments {
     /// The director's control socket
     ///
     /// Default: the value of LVS_TUND_CONTROL, otherwise /run/lvs-tund/director.sock
@@ -22,14 +22,14 @@ pub struct ControlArguments {
 }
 
 impl ControlArguments {
-    pub fn client(&self) -> Result<Client, Failure> {
+    pub(super) fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(self.control.as_deref())?)
     }
 }
 
 /// Selects a real server.
 #[derive(Debug, clap::Args)]
-pub struct ServerArguments {
+pub(super) struct ServerArguments {
     /// Its name or RIP
     pub real_server: String,
     /// Only in this virtual service: its name, or PROTOCOL:VIP:PORT [default: in every one that has the real
@@ -39,13 +39,13 @@ pub struct ServerArguments {
 }
 
 impl ServerArguments {
-    pub fn virtual_service(&self) -> Option<ServiceRef> {
+    pub(super) fn virtual_service(&self) -> Option<ServiceRef> {
         self.virtual_service.as_ref().map(|word| word.0.clone())
     }
 }
 
 #[derive(Debug, clap::Args)]
-pub struct ChangeArguments {
+pub(super) struct ChangeArguments {
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
@@ -54,16 +54,9 @@ pub struct ChangeArguments {
     format: Format,
 }
 
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, clap::ValueEnum)]
-pub enum Format {
-    #[default]
-    Text,
-    Json,
-}
-
 /// "web", or "tcp:172.25.3.100:80", which may end in a range of ports or "all".
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct ServiceWord(pub ServiceRef);
+pub(super) struct ServiceWord(pub ServiceRef);
 
 impl FromStr for ServiceWord {
     type Err = String;
@@ -98,7 +91,7 @@ impl From<ClientError> for Failure {
 }
 
 /// Sends operations to the director and prints what changed.
-pub fn carry_out(
+pub(super) fn carry_out(
     operation: Operation,
     control: &ControlArguments,
     arguments: &ChangeArguments,
@@ -110,17 +103,17 @@ pub fn carry_out(
 }
 
 impl ChangeArguments {
-    pub const fn is_dry_run(&self) -> bool {
+    pub(super) const fn is_dry_run(&self) -> bool {
         self.dry_run
     }
 
-    pub fn report(&self, changed: &Changed) -> Result<(), Failure> {
+    pub(super) fn report(&self, changed: &Changed) -> Result<(), Failure> {
         report(changed, self.format)
     }
 }
 
 /// Prints what a change did, or would do.
-pub fn report(changed: &Changed, format: Format) -> Result<(), Failure> {
+pub(super) fn report(changed: &Changed, format: Format) -> Result<(), Failure> {
     let text = match format {
         Format::Json => format!("{}\n", json!(changed)),
         Format::Text if changed.differences.is_empty() => "nothing to change\n".to_owned(),
@@ -145,7 +138,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_is_the_askers_fault_or_the_hosts() {
+    fn a_rejected_request_and_a_failure_on_the_host_have_different_exit_codes() {
         let code = |code| Failure::from(ClientError::Refused(ControlError::new(code, "why"))).exit_code();
         assert_eq!((code(Code::NoSuchService), code(Code::Invalid), code(Code::NeedsRestart)), (2, 2, 2));
         assert_eq!((code(Code::Busy), code(Code::HostRefused), code(Code::Internal)), (1, 1, 1));

@@ -8,11 +8,11 @@ use std::time::Duration;
 
 use serde_json::json;
 
-use super::remote::{ControlArguments, Format};
-use super::{Failure, Reader, print};
+use super::remote::ControlArguments;
+use super::{Failure, Format, Stdout, print};
 
 #[derive(Debug, clap::Args)]
-pub struct StatusArguments {
+pub(super) struct StatusArguments {
     #[command(flatten)]
     control: ControlArguments,
     /// Repeat every SECONDS, until Ctrl-C
@@ -28,7 +28,7 @@ fn pause() -> clap::builder::RangedU64ValueParser {
     clap::value_parser!(u64).range(1..=3_600)
 }
 
-pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &StatusArguments) -> Result<(), Failure> {
     let client = arguments.control.client()?;
     let is_terminal = stdout().is_terminal();
     // no-color.org: the variable is present and not empty
@@ -46,7 +46,7 @@ pub fn run(arguments: &StatusArguments) -> Result<(), Failure> {
         // ECMA-48: cursor home, erase the page
         let text = if clear { format!("\x1b[H\x1b[2J{text}") } else { text };
         match (print(&text)?, arguments.watch) {
-            (Reader::Listens, Some(seconds)) => std::thread::sleep(Duration::from_secs(seconds)),
+            (Stdout::Open, Some(seconds)) => std::thread::sleep(Duration::from_secs(seconds)),
             _ => return Ok(()),
         }
     }

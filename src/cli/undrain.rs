@@ -1,11 +1,11 @@
-//! `lvs-tund undrain`: a draining real server gets its weight back, also one that a drain has removed.
+//! `lvs-tund undrain`: ends a drain, or brings back a real server that a drain has removed, with its weight.
 
 use super::Failure;
 use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_out};
 use crate::control::model::Operation;
 
 #[derive(Debug, clap::Args)]
-pub struct UndrainArguments {
+pub(super) struct UndrainArguments {
     #[command(flatten)]
     server: ServerArguments,
     #[command(flatten)]
@@ -14,7 +14,7 @@ pub struct UndrainArguments {
     control: ControlArguments,
 }
 
-pub fn run(arguments: &UndrainArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &UndrainArguments) -> Result<(), Failure> {
     let operation = Operation::Undrain {
         virtual_service: arguments.server.virtual_service(),
         real_server: arguments.server.real_server.clone(),

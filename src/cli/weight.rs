@@ -2,14 +2,15 @@
 
 use super::Failure;
 use super::remote::{ChangeArguments, ControlArguments, ServerArguments, carry_out};
+use crate::config::keys::real_server::WEIGHT_MAX;
 use crate::control::model::Operation;
 
 #[derive(Debug, clap::Args)]
-pub struct WeightArguments {
+pub(super) struct WeightArguments {
     #[command(flatten)]
     server: ServerArguments,
-    /// 0 to 65535; with 0 it keeps its connections and gets no new ones
-    #[arg(value_parser = clap::value_parser!(u32).range(0..=65_535))]
+    /// 0 to 2147483647; with 0 it keeps its connections and gets no new ones
+    #[arg(value_parser = clap::value_parser!(u32).range(0..=i64::from(WEIGHT_MAX)))]
     weight: u32,
     #[command(flatten)]
     change: ChangeArguments,
@@ -17,7 +18,7 @@ pub struct WeightArguments {
     control: ControlArguments,
 }
 
-pub fn run(arguments: &WeightArguments) -> Result<(), Failure> {
+pub(super) fn run(arguments: &WeightArguments) -> Result<(), Failure> {
     let operation = Operation::SetWeight {
         virtual_service: arguments.server.virtual_service(),
         real_server: arguments.server.real_server.clone(),

@@ -1,6 +1,6 @@
 //! Warnings for configurations that are valid but rarely intended, printed by `check`.
 
-use super::plan::{DirectorPlan, Mss, RealserverPlan};
+use super::plan::{DirectorPlan, MssSetting, RealserverPlan};
 use crate::director::cluster::VirtualServiceConfig;
 use crate::director::scheduler;
 use crate::encapsulation;
@@ -12,7 +12,7 @@ const INNER_MTU_MIN: u16 = 1200;
 /// One sentence per warning, with what to do.
 pub fn director(plan: &DirectorPlan) -> Vec<String> {
     let services = &plan.cluster.virtual_services;
-    let mut advice: Vec<String> = services.iter().flat_map(of_service).collect();
+    let mut advice: Vec<String> = services.iter().flat_map(service_warnings).collect();
     let is_hashed = |service: &&VirtualServiceConfig| {
         scheduler::find(service.scheduler).is_some_and(|row| row.is_stateless)
     };
@@ -26,7 +26,7 @@ pub fn director(plan: &DirectorPlan) -> Vec<String> {
     advice
 }
 
-fn of_service(service: &VirtualServiceConfig) -> Vec<String> {
+fn service_warnings(service: &VirtualServiceConfig) -> Vec<String> {
     let (name, scheduler) = (&service.name, service.scheduler);
     let mut advice = Vec::new();
     let is_hashed = scheduler::find(scheduler).is_some_and(|row| row.is_stateless) || scheduler == "dh";
@@ -49,7 +49,7 @@ fn of_service(service: &VirtualServiceConfig) -> Vec<String> {
         if let Some(inner) = inner.filter(|inner| *inner < INNER_MTU_MIN) {
             advice.push(format!(
                 "virtual service {name}: real server {}: path_mtu leaves {inner} bytes for a client's packet; many \
-                 applications need {INNER_MTU_MIN}; remove path_mtu to learn what the path takes",
+                 applications need {INNER_MTU_MIN}; remove path_mtu to use what the path allows",
                 server.name
             ));
         }
@@ -60,7 +60,7 @@ fn of_service(service: &VirtualServiceConfig) -> Vec<String> {
 /// One sentence per warning, with what to do.
 pub fn realserver(plan: &RealserverPlan) -> Vec<String> {
     let mut advice = Vec::new();
-    if plan.mss == Mss::Off {
+    if plan.mss == MssSetting::Off {
         advice.push(
             "mss = \"off\": uploads hang for clients that receive no ICMP, unless something else announces a smaller MSS \
              for the VIPs; remove the key"
@@ -87,7 +87,7 @@ mod tests {
     }
 
     #[test]
-    fn the_classics_are_said_and_nothing_else() {
+    fn each_questionable_setting_gets_its_warning_and_nothing_else_does() {
         assert!(advice("").is_empty());
         assert!(advice(&service("", "")).is_empty());
         let rows = [
@@ -98,8 +98,8 @@ mod tests {
             (service("scheduler = \"sh\"", "").replace("hash_key", "#"), "scheduler sh without hash_key"),
         ];
         for (text, expected) in rows {
-            let said = advice(&text);
-            assert!(said.len() == 1 && said[0].contains(expected), "{expected}: {said:?}");
+            let warnings = advice(&text);
+            assert!(warnings.len() == 1 && warnings[0].contains(expected), "{expected}: {warnings:?}");
         }
         let empty = service("", "");
         let empty = empty.split("[[virtual_service.real_server]]").next().unwrap();
@@ -107,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn a_real_server_without_an_mss_is_told() {
+    fn switching_the_mss_off_gives_a_warning() {
         let advice = |keys: &str| {
             let text = format!("vips = [\"172.25.3.100\"]\ndirectors = [\"172.25.3.1\"]\n{keys}");
             let source = Source { name: "realserver.toml", text: &text };

@@ -8,39 +8,46 @@ use std::net::IpAddr;
 use super::clipped;
 use crate::director::cluster::{Matcher, Ports, VIRTUAL_SERVICES_MAX, VirtualServiceConfig};
 
-/// Half of the slots, because a reload may replace every service at once.
+/// The maximum number of virtual services: half of the slots, because a reload may replace every service at once.
 pub const SERVICES_MAX: usize = VIRTUAL_SERVICES_MAX / 2;
 
-/// Why the services conflict, and which one is in the way.
+/// Why virtual services conflict, and which one is the cause.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Inconsistency {
-    /// Index of the service.
+pub struct Conflict {
+    /// The index of the service.
     pub service: usize,
-    pub place: Place,
+    /// Which part of it.
+    pub place: ConflictPlace,
+    /// One sentence.
     pub message: String,
 }
 
-/// The place within a service.
+/// Which part of a service conflicts.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Place {
+pub enum ConflictPlace {
+    /// The name of the service.
     Name,
-    /// By index.
+    /// The matcher with this index.
     Matcher(usize),
     /// The RIP of the real server with this index.
     Rip(usize),
+    /// The name of the real server with this index.
     ServerName(usize),
 }
 
+/// The message for a configuration with more than [`SERVICES_MAX`] virtual services.
 pub fn too_many_services() -> String {
     format!("there are more than {SERVICES_MAX} virtual services; spread them over several directors")
 }
 
+/// Checks that virtual services and real servers do not conflict.
+///
 /// # Errors
-/// The first conflict, in the services' order.
-pub fn check(services: &[VirtualServiceConfig]) -> Result<(), Inconsistency> {
-    let at = |service, place, message| Err(Inconsistency { service, place, message });
+/// The first conflict, in the order of the services.
+pub fn check(services: &[VirtualServiceConfig]) -> Result<(), Conflict> {
+    let at = |service, place, message| Err(Conflict { service, place, message });
     if services.len() > SERVICES_MAX {
-        return at(SERVICES_MAX, Place::Name, too_many_services());
+        return at(SERVICES_MAX, ConflictPlace::Name, too_many_services());
     }
     let clash = first_clash(services);
     let vips: HashSet<IpAddr> = services.iter().flat_map(VirtualServiceConfig::vips).collect();
@@ -52,39 +59,42 @@ pub fn check(services: &[VirtualServiceConfig]) -> Result<(), Inconsistency> {
         if !names.insert(service.name.as_str()) {
             let name = clipped(&service.name);
             let message = format!("the name {name:?} is taken by another virtual service; choose another");
-            return at(index, Place::Name, message);
+            return at(index, ConflictPlace::Name, message);
         }
         check_servers(service, &vips).or_else(|(place, message)| at(index, place, message))?;
     }
     Ok(())
 }
 
-fn check_servers(service: &VirtualServiceConfig, vips: &HashSet<IpAddr>) -> Result<(), (Place, String)> {
+fn check_servers(
+    service: &VirtualServiceConfig,
+    vips: &HashSet<IpAddr>,
+) -> Result<(), (ConflictPlace, String)> {
     for (index, server) in service.real_servers.iter().enumerate() {
         let before = &service.real_servers[..index];
         let rip = server.rip;
         if before.iter().any(|other| other.rip == rip) {
             let message = format!("real server {rip} is listed twice in this virtual service; remove one");
-            return Err((Place::Rip(index), message));
+            return Err((ConflictPlace::Rip(index), message));
         }
         if let Some(other) = before.iter().find(|other| other.name == server.name) {
             let name = clipped(&server.name);
             let message = format!("the name {name:?} is taken by real server {}; choose another", other.rip);
-            return Err((Place::ServerName(index), message));
+            return Err((ConflictPlace::ServerName(index), message));
         }
         if vips.contains(&rip) {
             let message = format!(
-                "rip = \"{rip}\" is a VIP: packets for it come back to the director; give the real server's own \
+                "rip = \"{rip}\" is a VIP: packets for it return to the director; use the real server's own \
                  address"
             );
-            return Err((Place::Rip(index), message));
+            return Err((ConflictPlace::Rip(index), message));
         }
     }
     Ok(())
 }
 
 /// The conflict whose later service comes first.
-fn first_clash(services: &[VirtualServiceConfig]) -> Option<Inconsistency> {
+fn first_clash(services: &[VirtualServiceConfig]) -> Option<Conflict> {
     let place = |(service, config): (usize, &VirtualServiceConfig)| {
         let matchers: Vec<_> =
             config.matchers.iter().enumerate().map(|(index, matcher)| (*matcher, (service, index))).collect();
@@ -110,7 +120,11 @@ fn first_clash(services: &[VirtualServiceConfig]) -> Option<Inconsistency> {
         }
         open.push((matcher, place));
     }
-    found.map(|((service, index), message)| Inconsistency { service, place: Place::Matcher(index), message })
+    found.map(|((service, index), message)| Conflict {
+        service,
+        place: ConflictPlace::Matcher(index),
+        message,
+    })
 }
 
 /// Whether the outer range may contain ports of this matcher or of later ones.
@@ -118,8 +132,7 @@ fn is_open(outer: &Matcher, matcher: &Matcher) -> bool {
     (outer.protocol, outer.vip) == (matcher.protocol, matcher.vip) && outer.ports.last >= matcher.ports.first
 }
 
-/// Why two matchers conflict: they are equal, or their ranges overlap without one containing the other, so
-/// that neither is narrower.
+/// Why two matchers conflict: they are equal, or their ranges overlap and neither contains the other.
 fn clash(matcher: &Matcher, other: &Matcher) -> Option<String> {
     let (protocol, vip) = (matcher.protocol.name(), matcher.vip);
     let (a, b): (Ports, Ports) = (matcher.ports, other.ports);

@@ -1,5 +1,5 @@
-//! Plan to plan: what changes, what needs a restart, and how a new file is merged into a configuration that
-//! has been changed by command since the file was last read.
+//! Differences between two plans: what changes, what needs a restart, and how a new file is merged into a
+//! configuration that commands have changed since the file was last read.
 
 use std::collections::HashSet;
 use std::fmt;
@@ -7,10 +7,10 @@ use std::fmt;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use super::key::{self, Change, Key, Keys};
+use super::key::{self, Applies, Key, Keys};
 use super::keys::cluster::{CLUSTER_KEYS, DEFAULT_KEYS};
 use super::keys::host::HOST_KEYS;
-use super::keys::matchers::text_of;
+use super::keys::matchers::matcher_text;
 use super::keys::real_server::{self, REAL_SERVER_KEYS};
 use super::keys::service::{self, SERVICE_KEYS};
 use super::plan::{DirectorPlan, ServiceDefaults};
@@ -21,12 +21,14 @@ use crate::director::cluster::{ClusterConfig, RealServerConfig, VirtualServiceCo
 /// One difference.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Difference {
+    /// The name of the virtual service; absent if the key concerns the whole director.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub virtual_service: Option<String>,
+    /// The name of the real server; absent if the key concerns its virtual service.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub real_server: Option<String>,
-    /// The configuration's key, or `state` (active, draining, quiesced, removed); absent where the whole is added or
-    /// removed.
+    /// The key of the configuration, or `state` (active, draining, quiesced, removed); absent if the whole virtual
+    /// service or real server is added or removed.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub key: Option<String>,
     /// The value before; absent if it is added.
@@ -53,14 +55,15 @@ impl fmt::Display for Difference {
     }
 }
 
-/// The keys of the file that differ and that a running director cannot change.
+/// The keys that differ and that a running director cannot change.
 pub fn needs_restart(old: &DirectorPlan, new: &DirectorPlan) -> Vec<&'static str> {
-    let is_other = |key: &&&dyn Key<DirectorPlan>| key.change() == Change::Restart && !key.is_same(old, new);
+    let is_other =
+        |key: &&&dyn Key<DirectorPlan>| key.applies() == Applies::Restart && !key.is_same(old, new);
     HOST_KEYS.iter().filter(is_other).map(|key| key.name()).collect()
 }
 
-/// What is different between two clusters. Which virtual services and real servers go on,
-/// [`identity`](crate::director::cluster::identity) says.
+/// The differences between two clusters. [`identity`](crate::director::cluster::identity) determines which virtual
+/// services and real servers are the same in both.
 pub fn clusters(old: &ClusterConfig, new: &ClusterConfig) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(&mut found, &Difference::default(), CLUSTER_KEYS, old, new);
@@ -87,7 +90,7 @@ pub fn clusters(old: &ClusterConfig, new: &ClusterConfig) -> Vec<Difference> {
     found
 }
 
-/// The differences between the defaults of services added later.
+/// The differences between the defaults for services added later.
 pub fn defaults(old: &ServiceDefaults, new: &ServiceDefaults) -> Vec<Difference> {
     let mut found = Vec::new();
     compare(&mut found, &Difference::default(), DEFAULT_KEYS, old, new);
@@ -116,7 +119,7 @@ fn servers(
     }
 }
 
-/// The keys of one place that are different.
+/// Adds the keys that differ in one virtual service or real server.
 fn compare<C>(found: &mut Vec<Difference>, at: &Difference, keys: &Keys<C>, old: &C, new: &C) {
     key::compare(keys, old, new, &mut |key, from, to| {
         let key = Some(key.to_owned());
@@ -124,14 +127,14 @@ fn compare<C>(found: &mut Vec<Difference>, at: &Difference, keys: &Keys<C>, old:
     });
 }
 
-/// What a service is, in a few words.
+/// A short description of a service.
 fn summary(service: &VirtualServiceConfig) -> String {
-    let matchers: Vec<String> = service.matchers.iter().map(text_of).collect();
+    let matchers: Vec<String> = service.matchers.iter().map(matcher_text).collect();
     let servers = counted(service.real_servers.len(), "real server");
     format!("{} {}, {servers}", matchers.join(" "), service.scheduler)
 }
 
-/// Both lists without the equal services at their beginnings and ends: most changes are small.
+/// Both lists without the equal items at their beginnings and ends, because most changes are small.
 fn without_common_ends<'a, T: PartialEq>(mut old: &'a [T], mut new: &'a [T]) -> (&'a [T], &'a [T]) {
     let same = old.iter().zip(new).take_while(|(a, b)| a == b).count();
     (old, new) = (&old[same..], &new[same..]);
@@ -139,25 +142,25 @@ fn without_common_ends<'a, T: PartialEq>(mut old: &'a [T], mut new: &'a [T]) -> 
     (&old[..old.len() - same], &new[..new.len() - same])
 }
 
-/// Takes over what a file says otherwise than the file before it; the rest stays as it is in force, changed by
-/// hand or not.
+/// Applies the changes from one version of the file (`base`) to the next (`file`) to the running configuration.
+/// Everything else keeps its running value, including changes made by command.
 ///
-/// A virtual service or real server that was removed by command stays removed while its block in the file is
+/// A virtual service or real server that a command removed stays removed while its block in the file is
 /// unchanged.
-pub fn merge(base: &ClusterConfig, file: &ClusterConfig, in_force: &ClusterConfig) -> ClusterConfig {
-    let mut next = in_force.clone();
+pub fn merge(base: &ClusterConfig, file: &ClusterConfig, running: &ClusterConfig) -> ClusterConfig {
+    let mut next = running.clone();
     key::merge(CLUSTER_KEYS, base, file, &mut next);
-    next.virtual_services = merge_services(base, file, in_force);
+    next.virtual_services = merge_services(base, file, running);
     next
 }
 
-/// Like [`merge`], for the defaults of services added later.
+/// As [`merge`], but merges the defaults for services added later.
 pub fn merge_defaults(
     base: &ServiceDefaults,
     file: &ServiceDefaults,
-    in_force: &ServiceDefaults,
+    running: &ServiceDefaults,
 ) -> ServiceDefaults {
-    let mut next = *in_force;
+    let mut next = *running;
     key::merge(DEFAULT_KEYS, base, file, &mut next);
     next
 }
@@ -165,18 +168,17 @@ pub fn merge_defaults(
 fn merge_services(
     base: &ClusterConfig,
     file: &ClusterConfig,
-    in_force: &ClusterConfig,
+    running: &ClusterConfig,
 ) -> Vec<VirtualServiceConfig> {
     let (base, file) = (&base.virtual_services, &file.virtual_services);
     let mut next: Vec<Option<VirtualServiceConfig>> =
-        in_force.virtual_services.iter().cloned().map(Some).collect();
-    // Where in the next configuration each service of the two files stands.
-    let places = |services: &[VirtualServiceConfig]| predecessors(&in_force.virtual_services, services);
+        running.virtual_services.iter().cloned().map(Some).collect();
+    // The position of each service of the two files in the next configuration.
+    let places = |services: &[VirtualServiceConfig]| predecessors(&running.virtual_services, services);
     let (base_places, file_places) = (places(base), places(file));
     let continues = predecessors(base, file);
     let kept: HashSet<usize> = continues.iter().flatten().copied().collect();
-    // Places of services that are in both files. They stay with these services, whatever was changed by
-    // command.
+    // Positions of services that are in both files. They belong to these services, whatever commands have changed.
     let held: HashSet<usize> = kept.iter().filter_map(|index| base_places[*index]).collect();
     for (index, place) in base_places.iter().enumerate() {
         if let Some(place) = place.filter(|_| !kept.contains(&index)) {
@@ -188,11 +190,11 @@ fn merge_services(
         match (before.map(|index| &base[index]), place) {
             (Some(before), _) if before == service => {}
             (Some(before), Some(place)) => {
-                if let Some(in_force) = &mut next[place] {
-                    merge_service(before, service, in_force);
+                if let Some(running) = &mut next[place] {
+                    merge_service(before, service, running);
                 }
             }
-            // A command added it before the file did: from now on the file determines it.
+            // A command added it before the file did: the file determines it from now on.
             (None, Some(place)) if !held.contains(&place) => next[place] = Some(service.clone()),
             (None, _) | (_, None) => next.push(Some(service.clone())),
         }
@@ -216,8 +218,8 @@ fn merge_servers(base: &[RealServerConfig], file: &[RealServerConfig], next: &mu
     for ((server, before), place) in file.iter().zip(server_predecessors(base, file)).zip(places) {
         match (before.map(|index| &base[index]), place.map(|index| &mut next[index])) {
             (Some(before), _) if before == server => {}
-            (Some(before), Some(in_force)) => merge_server(before, server, in_force),
-            (None, Some(in_force)) => in_force.clone_from(server),
+            (Some(before), Some(running)) => merge_server(before, server, running),
+            (None, Some(running)) => running.clone_from(server),
             (_, None) => next.push(server.clone()),
         }
     }
@@ -253,18 +255,18 @@ rip = "172.25.3.3"
         plan::director(&Source { name: "director.toml", text }, None).unwrap()
     }
 
-    fn said(old: &ClusterConfig, new: &ClusterConfig) -> Vec<String> {
+    fn described(old: &ClusterConfig, new: &ClusterConfig) -> Vec<String> {
         clusters(old, new).iter().map(Difference::to_string).collect()
     }
 
     #[test]
-    fn every_difference_is_said_with_its_key() {
+    fn every_difference_is_listed_with_its_key() {
         let text = BASE.replace("port = 80", "port = 80\nscheduler = \"rr\"\ntimeouts.tcp = \"1h\"");
         let text = text.replace("rip = \"172.25.3.3\"", "rip = \"172.25.3.4\"\nname = \"new\"");
         let text = text.replace("rip = \"172.25.3.2\"", "rip = \"172.25.3.2\"\nweight = 0");
         let (old, new) = (read(BASE).cluster, read(&format!("no_service = \"drop\"\n{text}")).cluster);
         assert_eq!(
-            said(&old, &new),
+            described(&old, &new),
             [
                 "no_service \"reject\" -> \"drop\"",
                 "web: scheduler \"wlc\" -> \"rr\"",
@@ -274,11 +276,11 @@ rip = "172.25.3.3"
                 "web new: added",
             ]
         );
-        assert_eq!(said(&old, &ClusterConfig::default()), ["web: removed"]);
-        assert!(said(&new, &new).is_empty());
+        assert_eq!(described(&old, &ClusterConfig::default()), ["web: removed"]);
+        assert!(described(&new, &new).is_empty());
     }
 
-    /// What continues a virtual service is the same question for the snapshot, the differences and the merge.
+    /// The snapshot, the differences and the merge use the same rule for which virtual service continues which.
     #[test]
     fn a_service_that_loses_its_first_matcher_and_its_name_is_changed_and_not_replaced() {
         let two = "match = [\"tcp 172.25.3.100:80\", \"tcp 172.25.3.100:443\"]";
@@ -291,20 +293,20 @@ rip = "172.25.3.3"
             "web: name \"web\" -> \"secure\"",
             "web: match [\"tcp 172.25.3.100:80\", \"tcp 172.25.3.100:443\"] -> [\"tcp 172.25.3.100:443\"]",
         ];
-        assert_eq!(said(&old, &new), expected);
-        let mut in_force = old.clone();
-        in_force.virtual_services[0].real_servers[0].weight = 7;
-        let merged = merge(&old, &new, &in_force);
-        assert_eq!(said(&in_force, &merged), expected, "what was set by hand stays");
+        assert_eq!(described(&old, &new), expected);
+        let mut running = old.clone();
+        running.virtual_services[0].real_servers[0].weight = 7;
+        let merged = merge(&old, &new, &running);
+        assert_eq!(described(&running, &merged), expected, "what a command has set stays");
         let before = Cluster::new(old, HostView::default());
         let after = before.succeed(new, HostView::default());
         assert_eq!(before.in_order()[0].slot, after.in_order()[0].slot);
         let live = |cluster: &Cluster| cluster.in_order()[0].real_servers[0].live.clone();
-        assert!(Arc::ptr_eq(&live(&before), &live(&after)), "its connections go on");
+        assert!(Arc::ptr_eq(&live(&before), &live(&after)), "its connections continue");
     }
 
     #[test]
-    fn what_needs_a_restart_is_named() {
+    fn keys_that_need_a_restart_are_listed() {
         let other = BASE.replace("\"eth0\"", "\"eth1\"\nqueues = 3\nmetrics = \"127.0.0.1:1\"");
         assert_eq!(needs_restart(&read(BASE), &read(&other)), ["interface", "queues", "metrics"]);
         assert!(needs_restart(&read(BASE), &read(&BASE.replace("port = 80", "port = 81"))).is_empty());

@@ -1,4 +1,4 @@
-//! Single values of the API's JSON.
+//! The types of single values in the JSON of the API.
 
 use std::borrow::Cow;
 use std::net::IpAddr;
@@ -17,11 +17,12 @@ use crate::packet;
 pub struct Seconds(pub Duration);
 
 impl Seconds {
+    /// A whole number of seconds.
     pub const fn new(seconds: u64) -> Seconds {
         Seconds(Duration::from_secs(seconds))
     }
 
-    /// Whole seconds, as ipvsadm prints them.
+    /// The whole seconds, as ipvsadm prints them.
     pub const fn whole(self) -> u64 {
         self.0.as_secs()
     }
@@ -69,8 +70,10 @@ impl ToSchema for Seconds {
 pub struct Port(pub Ports);
 
 impl Port {
+    /// All ports.
     pub const ALL: Port = Port(Ports::ALL);
 
+    /// A single port.
     pub const fn one(port: u16) -> Port {
         Port(Ports::one(port))
     }
@@ -117,7 +120,7 @@ impl ToSchema for Port {
     }
 }
 
-/// Defines a value that has the same words in the JSON and in the director.
+/// Defines the JSON form of an enum of the director; both have the same variants.
 macro_rules! words {
     ($(#[$about:meta])* $name:ident = $inner:path { $($(#[$variant_about:meta])* $variant:ident),+ }) => {
         $(#[$about])*
@@ -142,26 +145,49 @@ macro_rules! words {
 }
 
 words! {
-    Protocol = packet::Protocol { Tcp, Udp }
+    /// The transport protocol.
+    Protocol = packet::Protocol {
+        /// TCP.
+        Tcp,
+        /// UDP.
+        Udp
+    }
 }
 
 words! {
     /// What the director does with a TCP segment that is not a SYN and belongs to no connection.
-    UnknownTcp = cluster::UnknownTcp { Rst, Drop, Schedule }
+    UnknownTcp = cluster::UnknownTcp {
+        /// Reply with a reset.
+        Rst,
+        /// Drop it silently.
+        Drop,
+        /// Treat it as the beginning of a connection.
+        Schedule
+    }
 }
 
 words! {
     /// What happens to a connection whose real server was removed from the configuration.
-    OnRemoved = cluster::OnRemoved { Reschedule, Drop, Keep }
+    OnRemoved = cluster::OnRemoved {
+        /// Treat its next packet as that of a new connection.
+        Reschedule,
+        /// Drop its packets until it expires.
+        Drop,
+        /// Keep it until it ends.
+        Keep
+    }
 }
 
 /// Packets that a virtual service matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Matcher {
+    /// The transport protocol.
     pub protocol: Protocol,
+    /// The VIP.
     #[schema(value_type = String)]
     pub vip: IpAddr,
+    /// The port, or several.
     pub port: Port,
 }
 
@@ -177,10 +203,10 @@ impl From<Matcher> for cluster::Matcher {
     }
 }
 
-/// Tells `null` from "left out".
+/// Distinguishes `null` from an absent key.
 ///
 /// # Errors
-/// It is neither `null` nor what is expected.
+/// The value is neither `null` nor of the expected type.
 pub fn present<'de, T: Deserialize<'de>, D: Deserializer<'de>>(
     deserializer: D,
 ) -> Result<Option<Option<T>>, D::Error> {
@@ -192,7 +218,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn seconds_and_ports_read_as_they_are_written() {
+    fn seconds_and_ports_are_read_as_they_are_written() {
         let seconds = |text| serde_json::from_str::<Seconds>(text);
         assert_eq!(seconds("360").unwrap(), Seconds::new(360));
         assert_eq!(seconds("1.5").unwrap(), Seconds(Duration::from_millis(1500)));

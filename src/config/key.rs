@@ -1,122 +1,142 @@
-//! What a row of the tables in [`super::keys`] is made of. A configuration key is a field of a plan and one row; whoever
-//! reads, writes, compares or merges configurations goes through the rows and knows none of them by name.
+//! The parts of a row in the tables of [`super::keys`]. Every configuration key is a field of a plan and one row. The code
+//! that reads, writes, compares or merges configurations iterates the rows and does not refer to single keys.
 //!
-//! [`Takes`] says what a key takes in a file, [`Served`] what it takes and shows as JSON; [`Field`] ties one to a field.
+//! [`ValueKind`] defines the values of a key in a file, [`JsonKind`] their form in JSON, and [`Field`] connects a kind to a
+//! field of a configuration type.
 
 mod table;
 
 use super::ConfigError;
-use super::toml::{Block, Lines};
+use super::toml::{Block, Lines, PlaceOf};
 use super::types::ServiceDefaults;
 
 pub use table::is_covered;
 pub(super) use table::keys;
 
-/// When a new value is in force.
+/// When a new value applies.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
+pub enum Applies {
     /// At once.
     Live,
     /// At the daemon's next start.
     Restart,
 }
 
-/// What is told of a key that differs: its name, the value before and the value after, as a file has them.
-pub type Found<'a> = dyn FnMut(&str, String, String) + 'a;
+/// Receives a key that differs: its name, and the values before and after as they appear in a file.
+pub type OnDifference<'a> = dyn FnMut(&str, String, String) + 'a;
 
-/// What a key takes in a file, in a block that becomes a `C`.
-pub trait Takes<C> {
+/// A kind of value in a file, for keys of a block that becomes a `C`.
+pub trait ValueKind<C> {
+    /// The parsed value.
     type Value: Clone + PartialEq;
 
-    /// The value in the block; `None`: the key is not there. `config` has the keys of the rows above.
+    /// Reads the value from the block; `None` if the key is absent. `config` already has the keys of earlier rows.
     ///
     /// # Errors
     /// What is wrong, and where.
     fn read(&self, key: &str, config: &C, block: &Block) -> Result<Option<Self::Value>, ConfigError>;
 
-    /// The value as a file has it; `None`: as if the key were not there.
+    /// The value as it appears in a file; `None` if the key has to be absent.
     fn text(&self, value: &Self::Value) -> Option<String>;
 
-    /// The names that a block may have for it.
+    /// Adds the names of the key that a block may contain.
     fn names(&self, name: &'static str, found: &mut Vec<&'static str>) {
         found.push(name);
     }
 
-    /// The keys that a manual has to explain.
+    /// Adds the names that the manual must explain.
     fn explained(&self, name: &'static str, found: &mut Vec<String>) {
         found.push(name.to_owned());
     }
 
-    /// Lines that say the value, unless it is `unsaid`.
-    fn write(&self, key: &str, value: &Self::Value, unsaid: Option<&Self::Value>, lines: &mut Lines) {
-        if unsaid != Some(value) {
+    /// Adds the lines for the value, unless it equals `default`.
+    fn write(&self, key: &str, value: &Self::Value, default: Option<&Self::Value>, lines: &mut Lines) {
+        if default != Some(value) {
             lines.extend(self.text(value).map(|text| (key.to_owned(), text)));
         }
     }
 
-    fn compare(&self, key: &str, old: &Self::Value, new: &Self::Value, found: &mut Found) {
+    /// Reports the key if its values differ.
+    fn compare(&self, key: &str, old: &Self::Value, new: &Self::Value, found: &mut OnDifference) {
         if old != new {
             let text = |value| self.text(value).unwrap_or_default();
             found(key, text(old), text(new));
         }
     }
 
-    /// `next` is what is in force: it becomes `file` where that is not `base`.
+    /// The merged value: `next`, the running value, unless the file has changed from `base` to `file`.
     fn merge(&self, base: &Self::Value, file: &Self::Value, next: Self::Value) -> Self::Value {
         if base == file { next } else { file.clone() }
     }
 }
 
-/// What a key takes and shows as JSON.
-pub trait Served<C>: Takes<C> {
-    type Asked;
-    type Shown;
+/// The form of a value in the JSON of the API.
+pub trait JsonKind<C>: ValueKind<C> {
+    /// The value in a request.
+    type Input;
+    /// The value in an answer.
+    type Output;
 
+    /// Checks a value from a request.
+    ///
     /// # Errors
-    /// One sentence about what is asked for.
-    fn accept(&self, key: &str, config: &C, asked: Self::Asked) -> Result<Self::Value, String>;
+    /// One sentence about the value.
+    fn accept(&self, key: &str, config: &C, input: Self::Input) -> Result<Self::Value, String>;
 
-    fn show(&self, config: &C, value: Self::Value) -> Self::Shown;
+    /// The value as an answer shows it.
+    fn show(&self, config: &C, value: Self::Value) -> Self::Output;
 }
 
-/// What a key takes that has nothing to do with others: one value.
-pub trait Leaf {
+/// A kind of value that does not depend on other keys.
+pub trait SimpleKind {
+    /// The parsed value.
     type Value: Clone + PartialEq;
 
+    /// Parses a value from a file.
+    ///
     /// # Errors
-    /// What is wrong with it.
-    fn read(&self, key: &str, block: &Block, value: &super::toml::Value) -> Result<Self::Value, ConfigError>;
+    /// What is wrong with it, and where.
+    fn read(
+        &self,
+        key: &str,
+        block: &Block,
+        value: &super::toml::TomlValue,
+    ) -> Result<Self::Value, ConfigError>;
 
+    /// The value as it appears in a file; `None` if the key has to be absent.
     fn text(&self, value: &Self::Value) -> Option<String>;
 }
 
-impl<C, L: Leaf> Takes<C> for L {
+impl<C, L: SimpleKind> ValueKind<C> for L {
     type Value = L::Value;
 
     fn read(&self, key: &str, _: &C, block: &Block) -> Result<Option<L::Value>, ConfigError> {
-        block.get(key).map(|value| Leaf::read(self, key, block, value)).transpose()
+        block.get(key).map(|value| SimpleKind::read(self, key, block, value)).transpose()
     }
 
     fn text(&self, value: &L::Value) -> Option<String> {
-        Leaf::text(self, value)
+        SimpleKind::text(self, value)
     }
 }
 
-/// [`Served`] for a [`Leaf`].
-pub trait ServedLeaf: Leaf {
+/// [`JsonKind`] for a [`SimpleKind`].
+pub trait SimpleJsonKind: SimpleKind {
+    /// The value in requests and answers.
     type Json: From<Self::Value>;
 
+    /// Checks a value from a request.
+    ///
     /// # Errors
-    /// One sentence about what is asked for.
-    fn accept(&self, key: &str, asked: Self::Json) -> Result<Self::Value, String>;
+    /// One sentence about the value.
+    fn accept(&self, key: &str, input: Self::Json) -> Result<Self::Value, String>;
 }
 
-impl<C, L: ServedLeaf> Served<C> for L {
-    type Asked = L::Json;
-    type Shown = L::Json;
+impl<C, L: SimpleJsonKind> JsonKind<C> for L {
+    type Input = L::Json;
+    type Output = L::Json;
 
-    fn accept(&self, key: &str, _: &C, asked: L::Json) -> Result<L::Value, String> {
-        ServedLeaf::accept(self, key, asked)
+    fn accept(&self, key: &str, _: &C, input: L::Json) -> Result<L::Value, String> {
+        SimpleJsonKind::accept(self, key, input)
     }
 
     fn show(&self, _: &C, value: L::Value) -> L::Json {
@@ -124,42 +144,56 @@ impl<C, L: ServedLeaf> Served<C> for L {
     }
 }
 
-/// A row: a key and its field.
-pub struct Field<C: 'static, K: Takes<C>> {
+/// A row: a key, and the field that it sets.
+pub struct Field<C: 'static, K: ValueKind<C>> {
+    /// The name of the key.
     pub name: &'static str,
-    /// One line.
+    /// One line of explanation.
     pub help: &'static str,
-    pub change: Change,
-    pub takes: K,
+    /// When a new value applies.
+    pub applies: Applies,
+    /// The kind of value.
+    pub kind: K,
+    /// Reads the field.
     pub get: fn(&C) -> K::Value,
+    /// Writes the field.
     pub set: fn(&mut C, K::Value),
-    /// Given what is said otherwise, and what services begin with.
+    /// The default, which may depend on other keys and on the defaults for services.
     pub default: fn(&C, &ServiceDefaults) -> K::Value,
 }
 
-/// A row of any type.
+/// A row with any kind of value.
 pub trait Key<C>: Sync {
+    /// The name of the key.
     fn name(&self) -> &'static str;
+    /// One line of explanation.
     fn help(&self) -> &'static str;
-    fn change(&self) -> Change;
+    /// When a new value applies.
+    fn applies(&self) -> Applies;
+    /// Adds the names of the key that a block may contain.
     fn names(&self, found: &mut Vec<&'static str>);
+    /// Adds the names that the manual must explain.
     fn explained(&self, found: &mut Vec<String>);
+    /// Sets the field to its default.
     fn set_default(&self, config: &mut C, defaults: &ServiceDefaults);
-    /// Whether the key is there.
+    /// Reads the key from the block into its field; false if the key is absent.
     ///
     /// # Errors
     /// What is wrong with it.
     fn read(&self, config: &mut C, block: &Block) -> Result<bool, ConfigError>;
-    /// Lines that say what is not the default.
+    /// Adds the lines for a value that is not the default.
     fn write(&self, config: &C, defaults: &ServiceDefaults, lines: &mut Lines);
-    /// Lines below `prefix` that say what is not as in `unsaid`.
-    fn write_below(&self, prefix: &str, config: &C, unsaid: Option<&C>, lines: &mut Lines);
-    fn compare(&self, prefix: &str, old: &C, new: &C, found: &mut Found);
+    /// Adds the lines for a value that differs from `default`; their keys begin with `prefix`.
+    fn write_below(&self, prefix: &str, config: &C, default: Option<&C>, lines: &mut Lines);
+    /// Reports the key, with `prefix` before it, if its values differ.
+    fn compare(&self, prefix: &str, old: &C, new: &C, found: &mut OnDifference);
+    /// Sets the field in `next` to its value in `file` if that is not its value in `base`.
     fn merge(&self, base: &C, file: &C, next: &mut C);
+    /// Whether the values are equal.
     fn is_same(&self, a: &C, b: &C) -> bool;
 }
 
-impl<C, K: Takes<C> + Sync> Key<C> for Field<C, K> {
+impl<C, K: ValueKind<C> + Sync> Key<C> for Field<C, K> {
     fn name(&self) -> &'static str {
         self.name
     }
@@ -168,16 +202,16 @@ impl<C, K: Takes<C> + Sync> Key<C> for Field<C, K> {
         self.help
     }
 
-    fn change(&self) -> Change {
-        self.change
+    fn applies(&self) -> Applies {
+        self.applies
     }
 
     fn names(&self, found: &mut Vec<&'static str>) {
-        self.takes.names(self.name, found);
+        self.kind.names(self.name, found);
     }
 
     fn explained(&self, found: &mut Vec<String>) {
-        self.takes.explained(self.name, found);
+        self.kind.explained(self.name, found);
     }
 
     fn set_default(&self, config: &mut C, defaults: &ServiceDefaults) {
@@ -186,29 +220,29 @@ impl<C, K: Takes<C> + Sync> Key<C> for Field<C, K> {
     }
 
     fn read(&self, config: &mut C, block: &Block) -> Result<bool, ConfigError> {
-        let value = self.takes.read(&block.key(self.name), config, block)?;
+        let value = self.kind.read(&block.key(self.name), config, block)?;
         let is_there = value.is_some();
         value.into_iter().for_each(|value| (self.set)(config, value));
         Ok(is_there)
     }
 
     fn write(&self, config: &C, defaults: &ServiceDefaults, lines: &mut Lines) {
-        let unsaid = (self.default)(config, defaults);
-        self.takes.write(self.name, &(self.get)(config), Some(&unsaid), lines);
+        let default = (self.default)(config, defaults);
+        self.kind.write(self.name, &(self.get)(config), Some(&default), lines);
     }
 
-    fn write_below(&self, prefix: &str, config: &C, unsaid: Option<&C>, lines: &mut Lines) {
+    fn write_below(&self, prefix: &str, config: &C, default: Option<&C>, lines: &mut Lines) {
         let key = format!("{prefix}{}", self.name);
-        self.takes.write(&key, &(self.get)(config), unsaid.map(self.get).as_ref(), lines);
+        self.kind.write(&key, &(self.get)(config), default.map(self.get).as_ref(), lines);
     }
 
-    fn compare(&self, prefix: &str, old: &C, new: &C, found: &mut Found) {
+    fn compare(&self, prefix: &str, old: &C, new: &C, found: &mut OnDifference) {
         let key = format!("{prefix}{}", self.name);
-        self.takes.compare(&key, &(self.get)(old), &(self.get)(new), found);
+        self.kind.compare(&key, &(self.get)(old), &(self.get)(new), found);
     }
 
     fn merge(&self, base: &C, file: &C, next: &mut C) {
-        let merged = self.takes.merge(&(self.get)(base), &(self.get)(file), (self.get)(next));
+        let merged = self.kind.merge(&(self.get)(base), &(self.get)(file), (self.get)(next));
         (self.set)(next, merged);
     }
 
@@ -217,44 +251,60 @@ impl<C, K: Takes<C> + Sync> Key<C> for Field<C, K> {
     }
 }
 
-/// The rows of a block.
+/// The rows of one kind of block.
 pub type Keys<C> = [&'static dyn Key<C>];
 
-/// Reads a block; `config` has what the rows do not say. Keys that are not there have their defaults.
-///
-/// # Errors
-/// The first thing that is wrong, in the rows' order; `others` may stand in the block too.
+/// Reads a block into `config`; absent keys get their defaults. The block may also contain the keys in `others`.
+/// Returns every error: unknown keys first, then wrong values in the order of the rows.
 pub fn read<C>(
     keys: &Keys<C>,
     others: &[&'static str],
+    place_of: PlaceOf,
     config: &mut C,
     defaults: &ServiceDefaults,
     block: &Block,
-) -> Result<(), ConfigError> {
-    let mut known = Vec::new();
-    keys.iter().for_each(|key| key.names(&mut known));
-    known.extend(others);
-    block.check_known(&known)?;
+) -> Vec<ConfigError> {
+    let mut errors = block.unknown_keys(&[names(keys), others.to_vec()].concat(), place_of);
+    // A misspelt key is not also reported as missing.
+    let missing = block.error(block.span(), "").line.filter(|_| !errors.is_empty());
     keys.iter().for_each(|key| key.set_default(config, defaults));
-    let mut left_out = Vec::new();
+    let mut absent = Vec::new();
     for key in keys {
-        if !key.read(config, block)? {
-            left_out.push(key);
+        match key.read(config, block) {
+            Ok(true) => {}
+            Ok(false) => absent.push(key),
+            Err(error) if missing.is_some() && error.line == missing => {}
+            Err(error) => errors.push(error),
         }
     }
-    // Defaults that depend on what is said elsewhere.
-    left_out.into_iter().for_each(|key| key.set_default(config, defaults));
-    Ok(())
+    // Again, because a default may depend on other keys.
+    absent.into_iter().for_each(|key| key.set_default(config, defaults));
+    errors
 }
 
+/// Every name that a block with these rows may contain.
+pub fn names<C>(keys: &Keys<C>) -> Vec<&'static str> {
+    let mut names = Vec::new();
+    keys.iter().for_each(|key| key.names(&mut names));
+    names
+}
+
+/// No key belongs in another place.
+pub fn no_other_place(_: &str) -> Option<&'static str> {
+    None
+}
+
+/// Adds the lines of all keys that do not have their defaults.
 pub fn write<C>(keys: &Keys<C>, config: &C, defaults: &ServiceDefaults, lines: &mut Lines) {
     keys.iter().for_each(|key| key.write(config, defaults, lines));
 }
 
-pub fn compare<C>(keys: &Keys<C>, old: &C, new: &C, found: &mut Found) {
+/// Reports every key whose values differ.
+pub fn compare<C>(keys: &Keys<C>, old: &C, new: &C, found: &mut OnDifference) {
     keys.iter().for_each(|key| key.compare("", old, new, found));
 }
 
+/// Sets the keys in `next` whose values in `file` and `base` differ to those in `file`.
 pub fn merge<C>(keys: &Keys<C>, base: &C, file: &C, next: &mut C) {
     keys.iter().for_each(|key| key.merge(base, file, next));
 }

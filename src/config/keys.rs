@@ -1,4 +1,4 @@
-//! The tables: every key of every block of the two configuration files, one row each.
+//! The tables of keys: one row for every key of every block of the two configuration files.
 
 pub mod cluster;
 pub mod host;

@@ -1,4 +1,4 @@
-//! What keys take: numbers, words, durations, addresses and the like.
+//! The kinds of value that keys have: numbers, words, lists. [`values`] has the words for single values.
 
 mod values;
 
@@ -6,42 +6,59 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
-use super::key::{Leaf, Served, ServedLeaf, Takes};
+use super::key::{JsonKind, SimpleJsonKind, SimpleKind, ValueKind};
 use super::suggest::nearest;
-use super::toml::{Block, Value, integer, quoted};
+use super::toml::{Block, TomlValue, integer, quoted};
 use super::{ConfigError, clipped};
 use crate::encapsulation::Ttl;
 use crate::packet::Protocol;
 
-pub use values::{Address, Group, HashKey, Interface, Listen, Name, OuterSource, SocketPath, Timeout};
+pub use values::{
+    Address, GROUP, HashKey, InterfaceName, LABEL, Listen, OuterSourceKind, SocketPathKind, Timeout,
+};
 
+/// The names of the transport protocols.
 pub const PROTOCOLS: &[(&str, Protocol)] = &[("tcp", Protocol::Tcp), ("udp", Protocol::Udp)];
 
-/// A word as it was written, with quotes; line breaks and the like show as escapes.
+/// A word from a file in quotes; control characters appear as escapes.
 pub fn escaped(word: &str) -> String {
     format!("{:?}", clipped(word))
 }
 
-/// What stands in quotes.
+/// A kind of value that is text in quotes.
 pub trait Word {
+    /// The parsed value.
     type Value: Clone + PartialEq;
 
+    /// Parses the text.
+    ///
     /// # Errors
     /// What is wrong with it, and what was expected.
     fn parse(&self, key: &str, word: &str) -> Result<Self::Value, String>;
 
+    /// The text of a value.
     fn word(&self, value: &Self::Value) -> String;
 
-    /// A word that was read, in a message.
+    /// The text as a message shows it.
     fn shown(&self, word: &str) -> String {
         escaped(word)
     }
+
+    /// What an operator probably meant by a number without quotes.
+    fn suggestion(&self, _: i64) -> Option<String> {
+        None
+    }
 }
 
-impl<W: Word> Leaf for W {
+impl<W: Word> SimpleKind for W {
     type Value = W::Value;
 
-    fn read(&self, key: &str, block: &Block, value: &Value) -> Result<W::Value, ConfigError> {
+    fn read(&self, key: &str, block: &Block, value: &TomlValue) -> Result<W::Value, ConfigError> {
+        if let Some(meant) = integer(value).flatten().and_then(|number| self.suggestion(number)) {
+            let message =
+                format!("expected text in quotes, not {}; did you mean {meant}?", block.shown(value));
+            return Err(block.shape(value.span(), &message));
+        }
         let word = block.text(value)?;
         self.parse(key, word).map_err(|message| block.error(value.span(), message))
     }
@@ -51,32 +68,32 @@ impl<W: Word> Leaf for W {
     }
 }
 
-/// A key that has to be there; with an example.
+/// A required key, with an example for the message if it is missing.
 pub struct Required<L>(pub L, pub &'static str);
 
-impl<C, L: Leaf> Takes<C> for Required<L> {
+impl<C, L: SimpleKind> ValueKind<C> for Required<L> {
     type Value = L::Value;
 
     fn read(&self, key: &str, _: &C, block: &Block) -> Result<Option<L::Value>, ConfigError> {
         let value = block.get(key).ok_or_else(|| missing(block, key, self.1))?;
-        Leaf::read(&self.0, key, block, value).map(Some)
+        SimpleKind::read(&self.0, key, block, value).map(Some)
     }
 
     fn text(&self, value: &L::Value) -> Option<String> {
-        Leaf::text(&self.0, value)
+        SimpleKind::text(&self.0, value)
     }
 
     fn write(&self, key: &str, value: &L::Value, _: Option<&L::Value>, lines: &mut super::toml::Lines) {
-        lines.extend(Leaf::text(&self.0, value).map(|text| (key.to_owned(), text)));
+        lines.extend(SimpleKind::text(&self.0, value).map(|text| (key.to_owned(), text)));
     }
 }
 
-impl<C, L: ServedLeaf> Served<C> for Required<L> {
-    type Asked = L::Json;
-    type Shown = L::Json;
+impl<C, L: SimpleJsonKind> JsonKind<C> for Required<L> {
+    type Input = L::Json;
+    type Output = L::Json;
 
-    fn accept(&self, key: &str, _: &C, asked: L::Json) -> Result<L::Value, String> {
-        ServedLeaf::accept(&self.0, key, asked)
+    fn accept(&self, key: &str, _: &C, input: L::Json) -> Result<L::Value, String> {
+        SimpleJsonKind::accept(&self.0, key, input)
     }
 
     fn show(&self, _: &C, value: L::Value) -> L::Json {
@@ -84,23 +101,23 @@ impl<C, L: ServedLeaf> Served<C> for Required<L> {
     }
 }
 
-/// A key that a block does not have, with an example of it.
+/// The error for a missing key, with an example.
 pub fn missing(block: &Block, key: &str, example: &str) -> ConfigError {
     block.shape(block.span(), &format!("the key `{key}` is missing; add it, such as {key} = {example}"))
 }
 
-/// A key whose default is to be absent.
+/// A key that is absent by default.
 pub struct Optional<L>(pub L);
 
-impl<L: Leaf> Leaf for Optional<L> {
+impl<L: SimpleKind> SimpleKind for Optional<L> {
     type Value = Option<L::Value>;
 
-    fn read(&self, key: &str, block: &Block, value: &Value) -> Result<Option<L::Value>, ConfigError> {
-        Leaf::read(&self.0, key, block, value).map(Some)
+    fn read(&self, key: &str, block: &Block, value: &TomlValue) -> Result<Option<L::Value>, ConfigError> {
+        SimpleKind::read(&self.0, key, block, value).map(Some)
     }
 
     fn text(&self, value: &Option<L::Value>) -> Option<String> {
-        Leaf::text(&self.0, value.as_ref()?)
+        SimpleKind::text(&self.0, value.as_ref()?)
     }
 }
 
@@ -111,6 +128,7 @@ pub struct Number<T> {
 }
 
 impl<T> Number<T> {
+    /// A number in this range.
     pub const fn new(range: RangeInclusive<i64>) -> Number<T> {
         Number { range, of: PhantomData }
     }
@@ -124,10 +142,10 @@ impl<T> Number<T> {
     }
 }
 
-impl<T: TryFrom<i64> + Clone + PartialEq + fmt::Display> Leaf for Number<T> {
+impl<T: TryFrom<i64> + Clone + PartialEq + fmt::Display> SimpleKind for Number<T> {
     type Value = T;
 
-    fn read(&self, key: &str, block: &Block, value: &Value) -> Result<T, ConfigError> {
+    fn read(&self, key: &str, block: &Block, value: &TomlValue) -> Result<T, ConfigError> {
         let number = block.number(value)?;
         self.check(key, number).map_err(|message| block.error(value.span(), message))
     }
@@ -137,21 +155,21 @@ impl<T: TryFrom<i64> + Clone + PartialEq + fmt::Display> Leaf for Number<T> {
     }
 }
 
-impl<T: TryFrom<i64> + Into<i64> + Clone + PartialEq + fmt::Display> ServedLeaf for Number<T> {
+impl<T: TryFrom<i64> + Into<i64> + Clone + PartialEq + fmt::Display> SimpleJsonKind for Number<T> {
     type Json = T;
 
-    fn accept(&self, key: &str, asked: T) -> Result<T, String> {
-        self.check(key, asked.into())
+    fn accept(&self, key: &str, input: T) -> Result<T, String> {
+        self.check(key, input.into())
     }
 }
 
 /// `true` or `false`.
 pub struct Flag;
 
-impl Leaf for Flag {
+impl SimpleKind for Flag {
     type Value = bool;
 
-    fn read(&self, _: &str, block: &Block, value: &Value) -> Result<bool, ConfigError> {
+    fn read(&self, _: &str, block: &Block, value: &TomlValue) -> Result<bool, ConfigError> {
         block.flag(value)
     }
 
@@ -160,21 +178,22 @@ impl Leaf for Flag {
     }
 }
 
-impl ServedLeaf for Flag {
+impl SimpleJsonKind for Flag {
     type Json = bool;
 
-    fn accept(&self, _: &str, asked: bool) -> Result<bool, String> {
-        Ok(asked)
+    fn accept(&self, _: &str, input: bool) -> Result<bool, String> {
+        Ok(input)
     }
 }
 
-/// One of a table's words; as JSON a `J`.
+/// One of the words of a table; in JSON a `J`.
 pub struct Words<T: 'static, J = T> {
     words: &'static [(&'static str, T)],
     json: PhantomData<fn() -> J>,
 }
 
 impl<T, J> Words<T, J> {
+    /// The table: each word with its value.
     pub const fn new(words: &'static [(&'static str, T)]) -> Words<T, J> {
         Words { words, json: PhantomData }
     }
@@ -193,18 +212,18 @@ impl<T: Clone + PartialEq, J> Word for Words<T, J> {
     }
 }
 
-impl<T: Clone + PartialEq + From<J>, J: From<T>> ServedLeaf for Words<T, J> {
+impl<T: Clone + PartialEq + From<J>, J: From<T>> SimpleJsonKind for Words<T, J> {
     type Json = J;
 
-    fn accept(&self, _: &str, asked: J) -> Result<T, String> {
-        Ok(asked.into())
+    fn accept(&self, _: &str, input: J) -> Result<T, String> {
+        Ok(input.into())
     }
 }
 
-/// The value of one of the given words.
+/// Looks up a word in a table.
 ///
 /// # Errors
-/// It is none of them; with the nearest one.
+/// The word is not in the table; the message suggests the nearest one.
 pub fn choice<T: Clone>(key: &str, word: &str, words: &[(&str, T)]) -> Result<T, String> {
     if let Some((_, value)) = words.iter().find(|(name, _)| *name == word) {
         return Ok(value.clone());
@@ -217,10 +236,10 @@ pub fn choice<T: Clone>(key: &str, word: &str, words: &[(&str, T)]) -> Result<T,
     Err(format!("{key} = {}: {hint}", escaped(word)))
 }
 
-/// The name of a member of a family; each name with what it stands for in the program, itself.
-pub struct Member(pub fn() -> Vec<&'static str>);
+/// The name of a member of a family, such as a scheduler.
+pub struct FamilyMember(pub fn() -> Vec<&'static str>);
 
-impl Word for Member {
+impl Word for FamilyMember {
     type Value = &'static str;
 
     fn parse(&self, key: &str, word: &str) -> Result<&'static str, String> {
@@ -233,28 +252,32 @@ impl Word for Member {
     }
 }
 
-impl ServedLeaf for Member {
+impl SimpleJsonKind for FamilyMember {
     type Json = String;
 
-    fn accept(&self, key: &str, asked: String) -> Result<&'static str, String> {
-        self.parse(key, &asked)
+    fn accept(&self, key: &str, input: String) -> Result<&'static str, String> {
+        self.parse(key, &input)
     }
 }
 
-/// A number within a range, or one of a table's words.
+/// A number within a range, or one of the words of a table.
 pub struct NumberOr<T: 'static> {
+    /// The range of numbers.
     pub range: RangeInclusive<i64>,
+    /// The words with their values.
     pub words: &'static [(&'static str, T)],
+    /// The value of a number.
     pub number: fn(i64) -> T,
-    /// The number in it.
+    /// The number of a value, unless it is one of the words.
     pub of: fn(&T) -> Option<i64>,
+    /// The text of an error, with FIRST and LAST for the range.
     pub expected: &'static str,
 }
 
-impl<T: Clone + PartialEq> Leaf for NumberOr<T> {
+impl<T: Clone + PartialEq> SimpleKind for NumberOr<T> {
     type Value = T;
 
-    fn read(&self, key: &str, block: &Block, value: &Value) -> Result<T, ConfigError> {
+    fn read(&self, key: &str, block: &Block, value: &TomlValue) -> Result<T, ConfigError> {
         let number = integer(value).flatten().filter(|number| self.range.contains(number));
         let word =
             block.text(value).ok().and_then(|word| self.words.iter().find(|(known, _)| *known == word));
@@ -276,37 +299,38 @@ impl<T> NumberOr<T> {
     }
 }
 
-/// Bytes, or "auto".
+/// A number of bytes, or "auto".
 pub type Bytes = NumberOr<Option<u16>>;
 
-impl ServedLeaf for Bytes {
+impl SimpleJsonKind for Bytes {
     type Json = Option<u16>;
 
-    fn accept(&self, key: &str, asked: Option<u16>) -> Result<Option<u16>, String> {
-        match asked.filter(|bytes| !self.range.contains(&i64::from(*bytes))) {
+    fn accept(&self, key: &str, input: Option<u16>) -> Result<Option<u16>, String> {
+        match input.filter(|bytes| !self.range.contains(&i64::from(*bytes))) {
             Some(bytes) => Err(format!("{key} = {bytes}: expected {}", self.expected())),
-            None => Ok(asked),
+            None => Ok(input),
         }
     }
 }
 
-/// TTL of an outer header.
+/// The TTL of an outer header.
 pub type OuterTtl = NumberOr<Ttl>;
 
-/// Several of something, in their order.
+/// A list of words in their order.
 pub struct List<W> {
+    /// The kind of its items.
     pub of: W,
-    /// One that is listed twice is refused.
+    /// Whether an item may appear only once.
     pub is_unique: bool,
 }
 
-impl<W: Word> Leaf for List<W> {
+impl<W: Word> SimpleKind for List<W> {
     type Value = Vec<W::Value>;
 
-    fn read(&self, key: &str, block: &Block, value: &Value) -> Result<Vec<W::Value>, ConfigError> {
+    fn read(&self, key: &str, block: &Block, value: &TomlValue) -> Result<Vec<W::Value>, ConfigError> {
         let mut found: Vec<W::Value> = Vec::new();
         for item in block.list(value)? {
-            let one = Leaf::read(&self.of, key, block, item)?;
+            let one = SimpleKind::read(&self.of, key, block, item)?;
             if self.is_unique && found.contains(&one) {
                 let word = self.of.shown(block.text(item)?);
                 return Err(block.error(item.span(), format!("{key}: {word} is listed twice; remove one")));
@@ -317,7 +341,7 @@ impl<W: Word> Leaf for List<W> {
     }
 
     fn text(&self, value: &Vec<W::Value>) -> Option<String> {
-        let items: Vec<String> = value.iter().filter_map(|item| Leaf::text(&self.of, item)).collect();
+        let items: Vec<String> = value.iter().filter_map(|item| SimpleKind::text(&self.of, item)).collect();
         Some(format!("[{}]", items.join(", ")))
     }
 }

@@ -1,8 +1,8 @@
 //! Finds the known word nearest to a misspelt one.
 
 /// The nearest candidate, if its edit distance is at most a third of the word's length.
-pub fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
-    /// No known word is half as long, and the cost grows with the length.
+pub(super) fn nearest<'a>(word: &str, candidates: impl IntoIterator<Item = &'a str>) -> Option<&'a str> {
+    /// All known words are shorter than half of this, and the cost grows with the length.
     const WORD_MAX: usize = 64;
     if word.len() > WORD_MAX {
         return None;
@@ -41,7 +41,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_typing_error_finds_its_word_and_nonsense_finds_none() {
+    fn a_misspelt_word_finds_its_neighbour_and_nonsense_finds_none() {
         let words = ["weight", "name", "rip", "path_mtu"];
         assert_eq!(nearest("wieght", words), Some("weight"));
         assert_eq!(nearest("ip", words), Some("rip"));

@@ -1,6 +1,4 @@
-//! TOML as blocks of keys, each with its place; and lines of keys as TOML.
-//!
-//! Nothing is known here of what a key means.
+//! Parses TOML into blocks of keys with their positions. It does not depend on what a key means.
 
 use std::borrow::Cow;
 use std::ops::Range;
@@ -11,26 +9,29 @@ use toml::de::{DeTable, DeValue};
 use super::suggest::nearest;
 use super::{ConfigError, Source, clipped};
 
-/// A value where it stands.
-pub type Value<'a> = Spanned<DeValue<'a>>;
+/// A value with its position in the text.
+pub type TomlValue<'a> = Spanned<DeValue<'a>>;
 
-/// Keys and values as they stand in a file.
+/// Keys and values as they appear in a file.
 pub type Lines = Vec<(String, String)>;
 
-/// A table of a file.
+/// Where a key belongs, if it exists in another place of the file.
+pub type PlaceOf = fn(&str) -> Option<&'static str>;
+
+/// One table of a file.
 pub struct Block<'a> {
     source: &'a Source<'a>,
     table: Cow<'a, DeTable<'a>>,
     span: Range<usize>,
-    /// Before its keys: "timeouts.".
+    /// What messages put before its keys, such as "timeouts.".
     prefix: String,
 }
 
 impl<'a> Block<'a> {
-    /// A file as a whole.
+    /// Parses a file.
     ///
     /// # Errors
-    /// What TOML objects to.
+    /// The first error in the TOML syntax.
     pub fn parse(source: &'a Source<'a>) -> Result<Block<'a>, ConfigError> {
         if let Some(position) = source.text.find('\0') {
             let message = "contains a NUL byte; a configuration file is plain text";
@@ -51,7 +52,7 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// The key's whole name, as messages have it.
+    /// The full name of a key, as messages show it.
     pub fn key<'n>(&self, name: &'n str) -> Cow<'n, str> {
         match self.prefix.as_str() {
             "" => name.into(),
@@ -59,18 +60,18 @@ impl<'a> Block<'a> {
         }
     }
 
-    /// By its whole name.
-    pub fn get(&self, key: &str) -> Option<&Value<'a>> {
+    /// The value of a key, by its full name.
+    pub fn get(&self, key: &str) -> Option<&TomlValue<'a>> {
         let name = key.strip_prefix(&self.prefix).unwrap_or(key);
         self.table.iter().find(|(known, _)| known.get_ref() == name).map(|(_, value)| value)
     }
 
-    /// Where the block begins.
+    /// The position where the block begins.
     pub fn span(&self) -> Range<usize> {
         self.span.clone()
     }
 
-    /// Where the value stands, also one of a table below; else where the block begins.
+    /// The position of a value, which may be in a table below; otherwise that of the block.
     pub fn span_of(&self, key: &str) -> Range<usize> {
         let place = |block: &Block, key: &str| block.get(key).map(Spanned::span);
         let below = || {
@@ -81,7 +82,7 @@ impl<'a> Block<'a> {
         place(self, key).or_else(below).unwrap_or_else(|| self.span())
     }
 
-    /// Where an item of a list stands, or what is in its place.
+    /// The position of an item of a list, or of the value that should be a list.
     pub fn span_of_item(&self, key: &str, index: usize) -> Range<usize> {
         let item = match self.get(key).map(Spanned::get_ref) {
             Some(DeValue::Array(items)) => items.get(index).map(Spanned::span),
@@ -90,17 +91,22 @@ impl<'a> Block<'a> {
         item.unwrap_or_else(|| self.span_of(key))
     }
 
-    /// # Errors
-    /// The first key that is none of these.
-    pub fn check_known(&self, known: &[&str]) -> Result<(), ConfigError> {
+    /// One error for each key that is not one of `known`, in the order of the file. `place_of` names the place of a key
+    /// that exists elsewhere.
+    pub fn unknown_keys(&self, known: &[&str], place_of: PlaceOf) -> Vec<ConfigError> {
         let unknown = self.table.keys().filter(|key| !known.contains(&&**key.get_ref()));
-        let Some(first) = unknown.min_by_key(|key| key.span().start) else { return Ok(()) };
-        let key = first.get_ref();
-        let message = match nearest(key, known.iter().copied()) {
-            Some(word) => format!("unknown key `{key}`; did you mean `{word}`?"),
-            None => format!("unknown key `{}`; known here: {}", clipped(key), known.join(", ")),
+        let mut unknown: Vec<_> = unknown.collect();
+        unknown.sort_by_key(|key| key.span().start);
+        let error = |key: &Spanned<Cow<'_, str>>| {
+            let (name, span) = (key.get_ref(), key.span());
+            let message = match (place_of(name), nearest(name, known.iter().copied())) {
+                (Some(place), _) => format!("unknown key `{name}` here; it belongs to {place}"),
+                (None, Some(word)) => format!("unknown key `{name}`; did you mean `{word}`?"),
+                (None, None) => format!("unknown key `{}`; known here: {}", clipped(name), known.join(", ")),
+            };
+            self.shape(span, &message)
         };
-        Err(self.shape(first.span(), &message))
+        unknown.into_iter().map(error).collect()
     }
 
     /// An error about a value.
@@ -108,32 +114,36 @@ impl<'a> Block<'a> {
         self.source.error(span, message)
     }
 
-    /// An error that is plain when the line is seen.
+    /// An error that shows the line.
     pub fn shape(&self, span: Range<usize>, message: &str) -> ConfigError {
         shape_error(self.source, span, message)
     }
 
-    /// A value as it is written, not too long.
-    pub fn shown(&self, value: &Value) -> String {
+    /// A value as it appears in the file, shortened if it is long.
+    pub fn shown(&self, value: &TomlValue) -> String {
         clipped(self.source.text.get(value.span()).unwrap_or_default())
     }
 
-    fn expected(&self, value: &Value, what: &str) -> ConfigError {
+    fn expected(&self, value: &TomlValue, what: &str) -> ConfigError {
         self.shape(value.span(), &format!("expected {what}, not {}", found(value.get_ref())))
     }
 
+    /// The text of a value.
+    ///
     /// # Errors
-    /// It is no text.
-    pub fn text<'v>(&self, value: &'v Value) -> Result<&'v str, ConfigError> {
+    /// The value is not text.
+    pub fn text<'v>(&self, value: &'v TomlValue) -> Result<&'v str, ConfigError> {
         match value.get_ref() {
             DeValue::String(text) => Ok(text),
             _ => Err(self.expected(value, "text in quotes")),
         }
     }
 
+    /// The number of a value.
+    ///
     /// # Errors
-    /// It is no whole number.
-    pub fn number(&self, value: &Value) -> Result<i64, ConfigError> {
+    /// The value is not a whole number.
+    pub fn number(&self, value: &TomlValue) -> Result<i64, ConfigError> {
         match integer(value) {
             Some(Some(number)) => Ok(number),
             Some(None) => Err(self.shape(value.span(), "the number is too large")),
@@ -141,28 +151,32 @@ impl<'a> Block<'a> {
         }
     }
 
+    /// The boolean of a value.
+    ///
     /// # Errors
-    /// It is neither true nor false.
-    pub fn flag(&self, value: &Value) -> Result<bool, ConfigError> {
+    /// The value is neither true nor false.
+    pub fn flag(&self, value: &TomlValue) -> Result<bool, ConfigError> {
         match value.get_ref() {
             DeValue::Boolean(flag) => Ok(*flag),
             _ => Err(self.expected(value, "a boolean")),
         }
     }
 
+    /// The items of a value.
+    ///
     /// # Errors
-    /// It is no list.
-    pub fn list<'v, 't>(&self, value: &'v Value<'t>) -> Result<&'v [Value<'t>], ConfigError> {
+    /// The value is not a list.
+    pub fn list<'v, 't>(&self, value: &'v TomlValue<'t>) -> Result<&'v [TomlValue<'t>], ConfigError> {
         match value.get_ref() {
             DeValue::Array(items) => Ok(items),
             _ => Err(self.expected(value, "a list in [ ]")),
         }
     }
 
-    /// A table below, `example` of its keys.
+    /// A table below this one; `example` shows one of its keys.
     ///
     /// # Errors
-    /// It is none.
+    /// The value is not a table.
     pub fn below<'v>(&'v self, key: &str, example: &str) -> Result<Option<Block<'v>>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(None) };
         let DeValue::Table(table) = value.get_ref() else {
@@ -175,7 +189,7 @@ impl<'a> Block<'a> {
     /// The tables of a list of tables whose header is `header`.
     ///
     /// # Errors
-    /// It is something else.
+    /// The value is not a list of tables.
     pub fn blocks<'v>(&'v self, key: &str, header: &str) -> Result<Vec<Block<'v>>, ConfigError> {
         let Some(value) = self.get(key) else { return Ok(Vec::new()) };
         let items = match value.get_ref() {
@@ -185,7 +199,7 @@ impl<'a> Block<'a> {
             }
             _ => return Err(self.expected(value, "a list in [ ]")),
         };
-        let block = |item: &'v Value<'a>| match item.get_ref() {
+        let block = |item: &'v TomlValue<'a>| match item.get_ref() {
             DeValue::Table(table) => {
                 let (source, prefix) = (self.source, String::new());
                 Ok(Block { source, table: Cow::Borrowed(table), span: item.span(), prefix })
@@ -196,15 +210,15 @@ impl<'a> Block<'a> {
     }
 }
 
-/// `Some(None)`: a number, but too large a one.
-pub fn integer(value: &Value) -> Option<Option<i64>> {
+/// The value as a number. `Some(None)`: it is a number that is too large.
+pub fn integer(value: &TomlValue) -> Option<Option<i64>> {
     match value.get_ref() {
         DeValue::Integer(number) => Some(i64::from_str_radix(number.as_str(), number.radix()).ok()),
         _ => None,
     }
 }
 
-/// Text as a file has it.
+/// Text in quotes, as it appears in a file.
 pub fn quoted(word: &str) -> String {
     toml::Value::String(word.to_owned()).to_string()
 }
@@ -221,7 +235,7 @@ fn found(value: &DeValue) -> String {
     }
 }
 
-/// An error with the line it is about.
+/// An error that begins with the line.
 fn shape_error(source: &Source, span: Range<usize>, message: &str) -> ConfigError {
     let line = line_at(source.text, span.start);
     let quoted = if line.is_empty() { String::new() } else { format!("`{}`: ", clipped(line)) };
@@ -235,7 +249,7 @@ fn line_at(text: &str, position: usize) -> &str {
     text[start..].lines().next().unwrap_or("").trim()
 }
 
-/// TOML's words, about `line`, in ours.
+/// A plainer wording of a message from the TOML parser about `line`.
 fn plain_words(message: &str, line: &str) -> String {
     let first = message.lines().next().and_then(|first| first.split(", expected ").next());
     let plain = match first.unwrap_or_default() {
@@ -271,7 +285,7 @@ mod tests {
     }
 
     #[test]
-    fn a_wrong_type_is_said_plainly() {
+    fn a_value_of_the_wrong_type_gets_a_clear_message() {
         let message = refused("queues = \"two\"\n");
         assert!(
             message.contains("director.toml:1: ") && message.contains("expected a whole number"),

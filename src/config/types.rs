@@ -1,5 +1,4 @@
-//! The types of the two plans, and the defaults that both daemons' tables name. What makes a plan is
-//! [`super::plan`]'s.
+//! The types of the two plans, and the defaults of their keys. [`super::plan`] creates the plans.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
@@ -8,37 +7,45 @@ use crate::director::cluster::{ClusterConfig, Matcher, OnRemoved, UnknownTcp};
 use crate::director::connection::Timeouts;
 use crate::realserver::guard::GuardConfig;
 
-/// Defaults of keys that both daemons have.
+/// The director's default TUN device.
 pub const TUN_DIRECTOR: &str = "lvsd0";
+/// The real server's default TUN device.
 pub const TUN_REALSERVER: &str = "lvsr0";
+/// The director's default address for metrics.
 pub const METRICS_DIRECTOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9690);
+/// The default control socket.
 pub const CONTROL_DEFAULT: &str = "/run/lvs-tund/director.sock";
+/// The real server's default address for metrics.
 pub const METRICS_REALSERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9691);
 
-/// A million entries take about 70 MB (`cargo bench --bench memory`).
+/// The default size of the connection table. A million entries take about 70 MB (`cargo bench --bench memory`).
 pub const CONNECTIONS_MAX_DEFAULT: usize = 1 << 20;
 
 /// How packets for a VIP get into the TUN device.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Capture {
+pub enum CaptureSetting {
     /// By rule while the VIP is an address of this host, otherwise by route.
     Auto,
+    /// By a route.
     Route,
+    /// By a policy rule.
     Rule,
 }
 
 /// When this host answers ARP for a VIP and announces it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Announce {
+pub enum AnnounceSetting {
+    /// While the director runs.
     Always,
     /// Only while the VIP is an address of this host: a VRRP backup stays silent.
     Local,
+    /// Not at all.
     Never,
 }
 
 /// The maximum segment size announced for connections to the VIPs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Mss {
+pub enum MssSetting {
     /// What fits the path from the directors.
     Auto,
     /// The host's own MSS.
@@ -50,10 +57,13 @@ pub enum Mss {
 /// A director's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectorPlan {
+    /// The interface that receives the clients' packets for the VIPs.
     pub interface: String,
+    /// The name of the TUN device.
     pub tun: String,
     /// `None`: one per processor, up to the number that is useful.
     pub queues: Option<usize>,
+    /// Where metrics and probes are served.
     pub metrics: SocketAddr,
     /// Unix socket of the control API; `None`: [`CONTROL_DEFAULT`] if possible.
     pub control: Option<PathBuf>,
@@ -61,15 +71,20 @@ pub struct DirectorPlan {
     pub control_group: Option<String>,
     /// Where the API is served read-only over TCP; `None`: nowhere.
     pub api: Option<SocketAddr>,
-    pub capture: Capture,
-    pub announce: Announce,
+    /// How packets for a VIP reach the TUN device.
+    pub capture: CaptureSetting,
+    /// When the host answers ARP for a VIP.
+    pub announce: AnnounceSetting,
     /// Source address of the outer packets; `None`: the source address of the host's route to each real
     /// server.
     pub outer_source: Option<Ipv4Addr>,
+    /// Maximum number of entries in the connection table.
     pub connections_max: usize,
+    /// Maximum number of entries per client.
     pub connections_per_client_max: u32,
     /// Key of the hash schedulers; `None`: a random key.
     pub hash_key: Option<[u8; 16]>,
+    /// The virtual services and their real servers.
     pub cluster: ClusterConfig,
     /// Already applied in `cluster`; also the starting values of services added later.
     pub defaults: ServiceDefaults,
@@ -80,7 +95,9 @@ pub struct DirectorPlan {
 pub struct ServiceDefaults {
     /// `None`: the scheduler's default.
     pub unknown_tcp: Option<UnknownTcp>,
+    /// What happens to a connection whose real server was removed.
     pub on_removed: OnRemoved,
+    /// How long an idle connection is remembered.
     pub timeouts: Timeouts,
 }
 
@@ -97,13 +114,17 @@ impl Default for ServiceDefaults {
 /// A real server's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RealserverPlan {
+    /// The name of the TUN device.
     pub tun: String,
+    /// Where metrics and probes are served.
     pub metrics: SocketAddr,
-    pub mss: Mss,
+    /// The MSS announced to clients.
+    pub mss: MssSetting,
+    /// The packets that are accepted.
     pub guard: GuardConfig,
 }
 
-/// "tcp-172.25.3.100-80".
-pub fn name_of(matcher: &Matcher) -> String {
+/// The default name of a virtual service with this matcher: "tcp-172.25.3.100-80".
+pub fn default_service_name(matcher: &Matcher) -> String {
     format!("{}-{}-{}", matcher.protocol.name(), matcher.vip, matcher.ports)
 }

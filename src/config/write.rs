@@ -1,5 +1,5 @@
-//! Plan → `director.toml`: a clean file that reads back as the same plan. Keys with their default value are
-//! left out.
+//! Writes a plan as `director.toml`: a file that reads back as the same plan. Keys with their default value are
+//! omitted.
 
 use std::fmt::Write as _;
 
@@ -36,7 +36,7 @@ fn block<C>(text: &mut String, keys: &Keys<C>, config: &C, defaults: &ServiceDef
     }
 }
 
-/// "1 VIP", "2 VIPs".
+/// A number with its noun: "1 VIP", "2 VIPs".
 pub fn counted(number: usize, noun: &str) -> String {
     format!("{number} {noun}{}", if number == 1 { "" } else { "s" })
 }

@@ -1,6 +1,6 @@
 //! The report of a change: the differences, and one sentence.
 
-use super::model::Happened;
+use super::model::EventKind;
 use super::operation::{Running, Zeroed};
 use crate::config::diff::{self, Difference};
 use crate::director::cluster::identity::predecessors;
@@ -56,10 +56,10 @@ pub fn summary(differences: &[Difference], zeroed: &Zeroed) -> String {
 }
 
 /// The kind of change, in the log.
-pub fn word(what: Happened) -> &'static str {
+pub fn word(what: EventKind) -> &'static str {
     match what {
-        Happened::Replaced => "configuration replaced",
-        Happened::Reloaded => "reloaded",
+        EventKind::Replaced => "configuration replaced",
+        EventKind::Reloaded => "reloaded",
         _ => "changed",
     }
 }
@@ -140,7 +140,7 @@ mod tests {
 
     #[test]
     fn the_log_distinguishes_a_replaced_and_a_reloaded_configuration_from_other_changes() {
-        let words = [Happened::Replaced, Happened::Reloaded, Happened::Changed].map(word);
+        let words = [EventKind::Replaced, EventKind::Reloaded, EventKind::Changed].map(word);
         assert_eq!(words, ["configuration replaced", "reloaded", "changed"]);
     }
 }

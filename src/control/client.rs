@@ -1,5 +1,7 @@
 //! Queries a running director over its control socket. Blocking: one request at a time, for commands.
 
+#![warn(missing_docs)]
+
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};
@@ -21,28 +23,42 @@ use super::model::{
 };
 use crate::config::plan::CONTROL_DEFAULT;
 
-/// Until the head of an answer arrives: a restore of a hundred thousand lines takes seconds.
+/// The time limit for the head of an answer. A restore of a hundred thousand lines takes seconds.
 const ANSWER_DEADLINE: Duration = Duration::from_secs(60);
 
-/// Names the socket if no option does.
+/// The environment variable that names the socket if no option does.
 pub const VARIABLE: &str = "LVS_TUND_CONTROL";
 
-/// Why there is no answer. One sentence each: what, where, what to do.
+/// Why a request failed. Each message is one sentence: what, where, what to do.
 #[derive(Debug, thiserror::Error)]
 pub enum ClientError {
     /// No daemon listens there.
     #[error(
         "no director is running at {path}: {error}; start one, or name its socket with --control or {VARIABLE}"
     )]
-    NotRunning { path: String, error: io::Error },
+    NotRunning {
+        /// The socket.
+        path: String,
+        /// The error of connect(2).
+        error: io::Error,
+    },
+    /// This user may not use the socket.
     #[error(
         "no permission to use {path}; run as root, or as a member of its group (control_group in director.toml)"
     )]
-    NoPermission { path: String },
+    NoPermission {
+        /// The socket.
+        path: String,
+    },
     /// The connection broke, or the answer is not valid.
     #[error("the director at {path} gave no valid answer: {message}")]
-    NoAnswer { path: String, message: String },
-    /// The director refused the request, with its reason.
+    NoAnswer {
+        /// The socket.
+        path: String,
+        /// What is wrong with the answer.
+        message: String,
+    },
+    /// The director rejected the request, with its reason.
     #[error("{0}")]
     Refused(ControlError),
 }
@@ -54,7 +70,7 @@ pub struct Client {
 }
 
 impl Client {
-    /// Uses the socket `given` (by `--control`), otherwise that of [`VARIABLE`], otherwise the default one.
+    /// Uses the socket `given` by `--control`, otherwise that of [`VARIABLE`], otherwise the default one.
     ///
     /// # Errors
     /// This process cannot create its runtime.
@@ -66,14 +82,17 @@ impl Client {
         Ok(Client { path, runtime })
     }
 
+    /// The path of the socket.
     pub fn path(&self) -> &Path {
         &self.path
     }
 
+    /// The director as a whole.
     pub fn status(&self) -> Result<Status, ClientError> {
         self.get("/api/v1/status")
     }
 
+    /// All virtual services with their real servers.
     pub fn virtual_services(&self) -> Result<VirtualServices, ClientError> {
         self.get("/api/v1/virtual_services")
     }
@@ -83,14 +102,17 @@ impl Client {
         self.get("/api/v1/config")
     }
 
+    /// Applies operations.
     pub fn change(&self, change: &Change) -> Result<Changed, ClientError> {
         self.post("/api/v1/changes", change)
     }
 
+    /// Replaces the whole configuration.
     pub fn configure(&self, configuration: &Configuration) -> Result<Changed, ClientError> {
         self.post("/api/v1/config", configuration)
     }
 
+    /// Makes the director read its configuration file again.
     pub fn reload(&self, reload: &Reload) -> Result<Changed, ClientError> {
         self.post("/api/v1/reload", reload)
     }
@@ -109,10 +131,12 @@ impl Client {
         self.lines("/api/v1/events", show)
     }
 
+    /// A GET request with a JSON answer.
     pub fn get<T: DeserializeOwned>(&self, path: &str) -> Result<T, ClientError> {
         self.runtime.block_on(async { self.read(self.ask(Method::GET, path, String::new()).await?).await })
     }
 
+    /// A POST request with a JSON body and a JSON answer.
     pub fn post<B: Serialize, T: DeserializeOwned>(&self, path: &str, body: &B) -> Result<T, ClientError> {
         let body = serde_json::to_string(body).map_err(|error| no_answer(&self.path, error))?;
         self.runtime.block_on(async { self.read(self.ask(Method::POST, path, body).await?).await })
@@ -198,7 +222,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn where_no_director_runs_the_error_says_what_to_do() {
+    fn the_error_for_an_absent_director_names_the_socket_and_the_remedy() {
         let client = Client::new(Some(Path::new("/nonexistent/director.sock"))).unwrap();
         let message = client.status().unwrap_err().to_string();
         assert!(message.starts_with("no director is running at /nonexistent/director.sock: "), "{message}");

@@ -1,4 +1,6 @@
-//! Why a request is refused: a stable code for programs, one sentence for people.
+//! Why a request is rejected: a stable code for programs, one sentence for people.
+
+#![warn(missing_docs)]
 
 use std::fmt;
 
@@ -13,15 +15,21 @@ pub enum Code {
     BadRequest,
     /// No such path.
     NotFound,
+    /// The path exists, but not with this method.
     MethodNotAllowed,
     /// The request's body is longer than the director accepts.
     TooLarge,
     /// The director is at its limit of requests; try again.
     Busy,
+    /// A virtual service with this name or matcher exists.
     ServiceExists,
+    /// No such virtual service.
     NoSuchService,
+    /// A real server with this RIP or name exists in the virtual service.
     RealServerExists,
+    /// No such real server.
     NoSuchRealServer,
+    /// No such scheduler.
     NoSuchScheduler,
     /// IPv6, which is not forwarded yet.
     UnsupportedAddressFamily,
@@ -43,9 +51,10 @@ pub enum Code {
     Internal,
 }
 
-/// A refused request; nothing was changed.
+/// A rejected request; nothing was changed.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ControlError {
+    /// The kind of error, for programs.
     pub code: Code,
     /// One sentence: what, where, what to do.
     pub message: String,
@@ -55,6 +64,7 @@ pub struct ControlError {
 }
 
 impl ControlError {
+    /// An error that does not belong to one of several operations.
     pub fn new(code: Code, message: impl Into<String>) -> ControlError {
         ControlError { code, message: message.into(), operation: None }
     }

@@ -20,41 +20,41 @@ pub mod served;
 pub mod values;
 mod words;
 
-/// Why a command is refused: the text for standard error, and the exit code.
+/// Why a command fails: the text for standard error, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Refusal {
+pub struct IpvsadmError {
     pub text: String,
     pub exit: u8,
 }
 
-/// Exit codes of ipvsadm: 2 for a line it cannot parse, 255 for a refusal of the kernel, 1 for a list.
+// Exit codes of ipvsadm: 2 for a line it cannot parse, 255 for an error of the kernel, 1 for a list.
 const EXIT_USAGE: u8 = 2;
 const EXIT_KERNEL: u8 = 255;
 const EXIT_LIST: u8 = 1;
 
-impl Refusal {
-    /// A command line that is wrong in itself.
-    pub fn usage(text: impl Into<String>) -> Refusal {
-        Refusal { text: text.into(), exit: EXIT_USAGE }
+impl IpvsadmError {
+    /// A command line that is invalid.
+    pub fn usage(text: impl Into<String>) -> IpvsadmError {
+        IpvsadmError { text: text.into(), exit: EXIT_USAGE }
     }
 
     /// A word that is not an option.
-    pub fn word(text: String) -> Refusal {
-        Refusal { text, exit: EXIT_KERNEL }
+    pub fn word(text: String) -> IpvsadmError {
+        IpvsadmError { text, exit: EXIT_KERNEL }
     }
 
     /// The command is not the first option, or there is none.
-    pub fn try_help() -> Refusal {
-        Refusal::word("Try `ipvsadm -h' or 'ipvsadm --help' for more information.".to_owned())
+    pub fn try_help() -> IpvsadmError {
+        IpvsadmError::word("Try `ipvsadm -h' or 'ipvsadm --help' for more information.".to_owned())
     }
 
-    /// A refusal that ipvsadm reports from the kernel.
-    pub fn kernel(text: impl Into<String>) -> Refusal {
-        Refusal { text: text.into(), exit: EXIT_KERNEL }
+    /// An error that ipvsadm reports from the kernel.
+    pub fn kernel(text: impl Into<String>) -> IpvsadmError {
+        IpvsadmError { text: text.into(), exit: EXIT_KERNEL }
     }
 
     /// A list that cannot be printed.
-    pub fn list(text: impl Into<String>) -> Refusal {
-        Refusal { text: text.into(), exit: EXIT_LIST }
+    pub fn list(text: impl Into<String>) -> IpvsadmError {
+        IpvsadmError { text: text.into(), exit: EXIT_LIST }
     }
 }

@@ -1,7 +1,9 @@
-//! The JSON of the API: what a director reports. Requests are in [`mod@change`].
+//! The JSON of the API: the answers of a director. Requests are in [`mod@change`].
 //!
-//! The words are those of the configuration. Times are in seconds. Statistics count the clients' packets
-//! only: replies go directly to the clients, so the director does not see them.
+//! Names are those of the configuration. Times are in seconds. Statistics count the clients' packets only,
+//! because replies go directly to the clients.
+
+#![warn(missing_docs)]
 
 pub mod change;
 
@@ -19,77 +21,98 @@ pub use crate::config::keys::real_server::RealServerKeys;
 pub use crate::config::keys::service::VirtualServiceKeys;
 pub use crate::config::keys::timeouts::Timeouts;
 pub use change::{
-    Change, Changed, Configuration, Difference, Happened, Operation, RealServerEdit, RealServerSpec, Reload,
-    ServiceRef, Then, TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
+    AfterDrain, Change, Changed, Configuration, Difference, EventKind, Operation, RealServerEdit,
+    RealServerSpec, Reload, ServiceRef, TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
 };
 
 /// The body of every answer without a success status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct ErrorBody {
+    /// The error.
     pub error: ControlError,
 }
 
 /// The director as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
+    /// The version of the program.
     pub version: String,
     /// Increases by one with every change.
     pub generation: u64,
     /// Seconds since the start.
     pub uptime: u64,
+    /// The interface that receives the clients' packets.
     pub interface: String,
+    /// The name of the TUN device.
     pub tun: String,
     /// The file the director was started with.
     pub config_file: Option<String>,
+    /// Number of virtual services.
     pub virtual_services: usize,
-    /// Without those that drains have removed.
+    /// Number of real servers, without those that drains have removed.
     pub real_servers: usize,
+    /// Number of draining real servers.
     pub draining: usize,
-    /// Entries in the connection table, and the maximum.
+    /// Entries in the connection table.
     pub connections: usize,
+    /// The maximum number of entries.
     pub connections_max: usize,
+    /// Persistence templates.
     pub templates: usize,
-    /// The default of virtual services, also of those added later.
+    /// The defaults for virtual services, including those added later.
     pub timeouts: Timeouts,
+    /// Totals of all virtual services.
     pub statistics: Statistics,
+    /// Rates of all virtual services.
     pub rates: Rates,
 }
 
 /// All virtual services at one generation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VirtualServices {
+    /// The generation that the answer describes.
     pub generation: u64,
+    /// In the order of the configuration.
     pub virtual_services: Vec<VirtualService>,
 }
 
-/// Its keys, and what is going on.
+/// The keys of a virtual service, and its current numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct VirtualService {
+    /// Every key, as configured.
     #[serde(flatten)]
     pub keys: VirtualServiceKeys,
+    /// Totals.
     pub statistics: Statistics,
+    /// Rates.
     pub rates: Rates,
     /// In the order in which they were added.
     pub real_servers: Vec<RealServer>,
 }
 
-/// Its keys, and what is going on.
+/// The keys of a real server, and its current state and numbers.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct RealServer {
+    /// Every key, as configured.
     #[serde(flatten)]
     pub keys: RealServerKeys,
-    /// What the schedulers see: 0 while it drains and afterwards.
+    /// The weight that the schedulers use: 0 during a drain and afterwards.
     pub weight_now: u32,
-    /// What is in force, in bytes.
+    /// The path MTU in use, in bytes.
     pub path_mtu_now: u16,
+    /// Active connections, as IPVS counts them.
     pub active_connections: u32,
+    /// Inactive connections, as IPVS counts them.
     pub inactive_connections: u32,
     /// Persistence templates.
     pub persistent_connections: u32,
     /// It gets no new connections because of its upper threshold.
     pub overloaded: bool,
+    /// Its drain, also one that has ended; `null`: none.
     pub drain: Option<Draining>,
+    /// Totals.
     pub statistics: Statistics,
+    /// Rates.
     pub rates: Rates,
 }
 
@@ -110,26 +133,29 @@ impl Deref for RealServer {
 }
 
 impl RealServer {
-    /// A drain has removed it: it is still configured, and `undrain` brings it back.
+    /// Whether a drain has removed it. It is still configured, and `undrain` brings it back.
     pub fn is_removed(&self) -> bool {
-        self.drain.as_ref().is_some_and(|drain| drain.done && drain.then == Then::Remove)
+        self.drain.as_ref().is_some_and(|drain| drain.done && drain.then == AfterDrain::Remove)
     }
 }
 
-/// A real server on its way out, or whose drain has ended; its configured weight stays.
+/// The drain of a real server, also one that has ended. The configured weight does not change.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Draining {
-    /// Seconds until its connections are waited for no longer; `null`: as long as it takes.
+    /// Seconds until the drain ends even if connections are left; `null`: no limit.
     pub deadline_in: Option<u64>,
-    pub then: Then,
-    /// It has no connections any more, or its deadline is over: from here on it is quiesced or removed.
+    /// What happens to the real server afterwards.
+    pub then: AfterDrain,
+    /// Whether the drain has ended; the real server is then quiesced or removed.
     pub done: bool,
 }
 
-/// Since the service or real server was added, or its counters were zeroed.
+/// Totals since the service or real server was added, or its counters were zeroed.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Statistics {
+    /// Connections scheduled.
     pub connections: u64,
+    /// Packets forwarded.
     pub packets: u64,
     /// IP length of the clients' packets, without the outer header.
     pub bytes: u64,
@@ -138,38 +164,56 @@ pub struct Statistics {
 /// Per second, averaged over about eight seconds.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Rates {
+    /// Connections scheduled.
     pub connections: u64,
+    /// Packets forwarded.
     pub packets: u64,
+    /// IP length of the clients' packets, without the outer header.
     pub bytes: u64,
 }
 
-/// The answer of `/statistics`: the numbers of the listing without the rest.
+/// The answer of `/statistics`: only the numbers of the listing.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct AllStatistics {
+    /// The generation that the answer describes.
     pub generation: u64,
+    /// Totals of all virtual services.
     pub statistics: Statistics,
+    /// Rates of all virtual services.
     pub rates: Rates,
+    /// In the order of the configuration.
     pub virtual_services: Vec<ServiceStatistics>,
 }
 
+/// The numbers of a virtual service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServiceStatistics {
+    /// The name of the virtual service.
     pub name: String,
+    /// Totals.
     pub statistics: Statistics,
+    /// Rates.
     pub rates: Rates,
+    /// In the order in which they were added.
     pub real_servers: Vec<ServerStatistics>,
 }
 
+/// The numbers of a real server.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServerStatistics {
+    /// The name of the real server.
     pub name: String,
+    /// Totals.
     pub statistics: Statistics,
+    /// Rates.
     pub rates: Rates,
 }
 
+/// What an entry of the listing is.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Kind {
+pub enum EntryKind {
+    /// A connection.
     Connection,
     /// A client's persistence template: the bits of `client` after the prefix are 0, and so is `client_port`.
     Template,
@@ -178,11 +222,16 @@ pub enum Kind {
 /// A connection or a persistence template.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Connection {
-    pub kind: Kind,
+    /// Which of the two it is.
+    pub kind: EntryKind,
+    /// The transport protocol.
     pub protocol: Protocol,
+    /// The client's address.
     #[schema(value_type = String)]
     pub client: IpAddr,
+    /// The client's port.
     pub client_port: u16,
+    /// The VIP.
     #[schema(value_type = String)]
     pub vip: IpAddr,
     /// 0: any port, as in a template of a service on all ports.
@@ -191,6 +240,7 @@ pub struct Connection {
     pub virtual_service: Option<String>,
     /// Name of its real server; `null` if that was removed and is no longer known.
     pub real_server: Option<String>,
+    /// The real server's address.
     #[schema(value_type = Option<String>)]
     pub rip: Option<IpAddr>,
     /// The name in IPVS: "ESTABLISHED", "FIN_WAIT", "UDP"; "NONE" for a template.
@@ -202,6 +252,7 @@ pub struct Connection {
 /// A page of connections, in arbitrary order.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Connections {
+    /// The entries of this page.
     pub connections: Vec<Connection>,
     /// Requests the next page; absent on the last page.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -211,13 +262,16 @@ pub struct Connections {
 /// One change of the director, as `/events` reports it.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Event {
+    /// The generation after the change.
     pub generation: u64,
     /// Seconds since 1970-01-01 00:00 UTC.
     pub at: f64,
     /// Who made the change: "uid 0, pid 4711", "SIGHUP", "drain".
     pub by: String,
-    pub what: Happened,
+    /// The kind of event.
+    pub what: EventKind,
     /// One sentence.
     pub message: String,
+    /// What changed.
     pub differences: Vec<Difference>,
 }

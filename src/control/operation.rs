@@ -3,6 +3,8 @@
 //! Pure: a [`Running`] goes in and a [`Running`] comes out. Actions for the daemon that are not configuration
 //! (zeroed counters) are returned with it.
 
+#![warn(missing_docs)]
+
 mod draft;
 pub mod drain;
 
@@ -16,30 +18,32 @@ use super::state::{AdminState, AdminStates, FileNames};
 use crate::config::plan::ServiceDefaults;
 use crate::director::cluster::{ClusterConfig, InForce, RealServerConfig, VirtualServiceConfig};
 use crate::time::Moment;
-use draft::{Draft, Place};
+use draft::{Draft, ServerPosition};
 
 pub use draft::position_of_server;
 
 /// Everything that changes while a director runs.
 #[derive(Clone, Debug, Default, PartialEq)]
 pub struct Running {
-    /// As configured by file and commands; no drain changes it.
+    /// The configuration by file and commands; no drain changes it.
     pub cluster: Arc<ClusterConfig>,
     /// The defaults of services added later.
     pub defaults: ServiceDefaults,
-    /// Also for services added later: one key for all.
+    /// The key of all hash schedulers, also of services added later.
     pub hash_key: [u8; 16],
+    /// The administrative states of the real servers.
     pub states: AdminStates,
+    /// The names that the file gives to real servers.
     pub file_names: Arc<FileNames>,
 }
 
 impl Running {
-    /// What is configured, with the weights that the schedulers see.
+    /// The configuration with the weights that the schedulers see.
     pub fn in_force(&self) -> InForce {
         InForce { config: self.cluster.clone(), weights: self.states.effective_weights(&self.cluster) }
     }
 
-    /// Nobody outside could tell them apart.
+    /// Whether no one outside can distinguish the two.
     pub fn is_same(&self, other: &Running) -> bool {
         let Running { cluster, defaults, hash_key, states, file_names: _ } = self;
         (cluster, defaults, hash_key, states)
@@ -50,17 +54,21 @@ impl Running {
 /// The result of operations.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Applied {
+    /// The next configuration.
     pub running: Running,
+    /// The counters to reset.
     pub zeroed: Zeroed,
 }
 
 /// Whose statistics are reset to 0.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub enum Zeroed {
+    /// None.
     #[default]
     Nothing,
-    /// By name.
+    /// Those of the virtual services with these names.
     VirtualServices(Vec<String>),
+    /// All.
     All,
 }
 
@@ -131,14 +139,9 @@ impl Draft {
                 Ok(())
             }
             Operation::Drain { virtual_service, real_server, timeout, then } => {
-                let deadline = timeout.map(|timeout| now.after(timeout.0));
+                let until = timeout.map(|timeout| now.after(timeout.0));
                 let places = self.find_servers(virtual_service.as_ref(), real_server)?;
-                let state = AdminState::Draining { until: deadline, then: *then };
-                places.into_iter().for_each(|(at, index)| {
-                    let rip = self.service(at).real_servers[index].rip;
-                    self.set_state(at, rip, state);
-                });
-                Ok(())
+                self.drain(&places, real_server, AdminState::Draining { until, then: *then })
             }
             Operation::Undrain { virtual_service, real_server } => {
                 let places = self.find_servers(virtual_service.as_ref(), real_server)?;
@@ -206,7 +209,8 @@ impl Draft {
         self.running.states.forget_service(&removed.name);
     }
 
-    /// What a drain has removed gives way. Where no name is asked for, it is the one it had, or has in the file.
+    /// A real server that a drain has removed makes room for the new one. Without a requested name, the real server gets
+    /// the one it had, or has in the file.
     fn add_server(&mut self, service: &ServiceRef, asked: &RealServerSpec) -> Result<(), ControlError> {
         let at = self.find(service)?;
         let mut server = spec::real_server(asked)?;
@@ -241,7 +245,11 @@ impl Draft {
         Ok(())
     }
 
-    fn edit_server(&mut self, (at, index): Place, edit: &RealServerEdit) -> Result<(), ControlError> {
+    fn edit_server(
+        &mut self,
+        (at, index): ServerPosition,
+        edit: &RealServerEdit,
+    ) -> Result<(), ControlError> {
         let before = self.service(at).real_servers[index].clone();
         let next = spec::edited_server(&before, edit)?;
         self.is_rebuilt |= next.name != before.name;
@@ -250,22 +258,6 @@ impl Draft {
         }
         self.service_mut(at).real_servers[index] = next;
         Ok(())
-    }
-
-    fn undrain(&mut self, places: &[Place], name: &str) -> Result<(), ControlError> {
-        let mut is_any = false;
-        for &(at, index) in places {
-            let service = self.service(at);
-            let rip = service.real_servers[index].rip;
-            if self.running.states.of(&service.name, rip) != AdminState::Active {
-                self.set_state(at, rip, AdminState::Active);
-                is_any = true;
-            }
-        }
-        if is_any {
-            return Ok(());
-        }
-        Err(ControlError::new(Code::NotDraining, format!("real server {name} is not draining")))
     }
 
     fn set_state(&mut self, at: usize, rip: IpAddr, state: AdminState) {
@@ -277,7 +269,7 @@ impl Draft {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::model::Then;
+    use crate::control::model::AfterDrain;
 
     const NOW: Moment = Moment::from_secs(100);
 
@@ -285,7 +277,7 @@ mod tests {
         serde_json::from_str(json).unwrap_or_else(|error| panic!("{json}: {error}"))
     }
 
-    fn told(running: &Running, json: &[&str]) -> Result<Running, ControlError> {
+    fn applied(running: &Running, json: &[&str]) -> Result<Running, ControlError> {
         let operations: Vec<Operation> = json.iter().map(|json| operation(json)).collect();
         apply(running, &operations, NOW).map(|applied| applied.running)
     }
@@ -295,7 +287,7 @@ mod tests {
         "real_servers": [{"rip": "172.25.3.2", "weight": 3, "name": "server2"}, {"rip": "172.25.3.3"}]}}"#;
 
     fn web() -> Running {
-        told(&Running::default(), &[WEB]).unwrap()
+        applied(&Running::default(), &[WEB]).unwrap()
     }
 
     fn weights(running: &Running) -> Vec<u32> {
@@ -304,7 +296,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_impossible_is_refused_with_its_code_and_its_place() {
+    fn an_impossible_operation_is_rejected_with_its_code_and_its_index() {
         let by_matcher = r#"{"protocol": "tcp", "vip": "172.25.3.100", "port": 80}"#;
         let refused = [
             (WEB.to_owned(), Code::ServiceExists),
@@ -321,7 +313,7 @@ mod tests {
                 r#"{"operation": "edit_virtual_service", "virtual_service": "web", "set": {"scheduler": "best"}}"#.into(),
                 Code::NoSuchScheduler,
             ),
-            (r#"{"operation": "set_weight", "real_server": "server2", "weight": 65536}"#.into(), Code::Invalid),
+            (r#"{"operation": "set_weight", "real_server": "server2", "weight": 2147483648}"#.into(), Code::Invalid),
             (
                 r#"{"operation": "add_real_server", "virtual_service": "web", "real_server": {"rip": "2001:db8::1"}}"#.into(),
                 Code::UnsupportedAddressFamily,
@@ -335,16 +327,16 @@ mod tests {
         ];
         let zero = r#"{"operation": "zero"}"#;
         for (json, code) in refused {
-            let error = told(&web(), &[zero, &json]).unwrap_err();
+            let error = applied(&web(), &[zero, &json]).unwrap_err();
             assert_eq!((error.code, error.operation), (code, Some(1)), "{json}: {error}");
         }
         let rip_is_vip = r#"{"operation": "add_real_server", "virtual_service": "web", "real_server": {"rip": "172.25.3.100"}}"#;
-        let error = told(&web(), &[rip_is_vip]).unwrap_err();
+        let error = applied(&web(), &[rip_is_vip]).unwrap_err();
         assert_eq!((error.code, error.operation), (Code::Invalid, None), "{error}");
     }
 
     #[test]
-    fn json_that_says_too_much_or_too_little_is_no_operation() {
+    fn json_with_unknown_or_missing_fields_is_not_an_operation() {
         for json in [
             r#"{"operation": "flush", "all": true}"#,
             r#"{"operation": "destroy"}"#,
@@ -358,11 +350,11 @@ mod tests {
     }
 
     #[test]
-    fn an_edit_leaves_what_it_does_not_name() {
+    fn an_edit_leaves_keys_that_it_does_not_name() {
         let before = web();
         let json = r#"{"operation": "edit_virtual_service", "virtual_service": "web",
             "set": {"persistence": {"timeout": 600, "prefix": 24}, "timeouts": {"tcp": 60}}}"#;
-        let after = told(&before, &[json]).unwrap();
+        let after = applied(&before, &[json]).unwrap();
         let (old, new) = (&before.cluster.virtual_services[0], &after.cluster.virtual_services[0]);
         assert_eq!(new.persistence.map(|p| (p.timeout.as_secs(), p.prefix_v4)), Some((600, 24)));
         assert_eq!(new.timeouts.established.as_secs(), 60);
@@ -370,26 +362,26 @@ mod tests {
         (same.persistence, same.timeouts) = (old.persistence, old.timeouts);
         assert_eq!(same, *old);
         let off = r#"{"operation": "edit_virtual_service", "virtual_service": "web", "set": {"persistence": null}}"#;
-        assert_eq!(told(&after, &[off]).unwrap().cluster.virtual_services[0].persistence, None);
+        assert_eq!(applied(&after, &[off]).unwrap().cluster.virtual_services[0].persistence, None);
     }
 
     #[test]
     fn a_drain_leaves_the_configured_weight_and_a_weight_ends_it() {
         let drain = r#"{"operation": "drain", "real_server": "server2", "timeout": 600, "then": "keep"}"#;
-        let draining = told(&web(), &[drain, drain]).unwrap();
+        let draining = applied(&web(), &[drain, drain]).unwrap();
         assert_eq!(draining.cluster, web().cluster);
         let until = Some(Moment::from_secs(700));
         let states: Vec<_> = draining.states.iter().map(|(_, _, state)| state).collect();
-        assert_eq!(states, [AdminState::Draining { until, then: Then::Keep }]);
+        assert_eq!(states, [AdminState::Draining { until, then: AfterDrain::Keep }]);
         let undrained =
-            told(&draining, &[r#"{"operation": "undrain", "real_server": "172.25.3.2"}"#]).unwrap();
+            applied(&draining, &[r#"{"operation": "undrain", "real_server": "172.25.3.2"}"#]).unwrap();
         assert_eq!(undrained, web());
         let by_hand = r#"{"operation": "set_weight", "real_server": "server2", "weight": 7}"#;
-        let weighed = told(&draining, &[by_hand]).unwrap();
+        let weighed = applied(&draining, &[by_hand]).unwrap();
         assert_eq!((weights(&weighed), weighed.states), (vec![7, 1], AdminStates::default()));
         let rename =
             r#"{"operation": "edit_virtual_service", "virtual_service": "web", "set": {"name": "www"}}"#;
-        let renamed = told(&draining, &[rename]).unwrap();
+        let renamed = applied(&draining, &[rename]).unwrap();
         let names: Vec<_> = renamed.states.iter().map(|(service, ..)| service).collect();
         assert_eq!(names, ["www"]);
         let gone = [
@@ -397,12 +389,12 @@ mod tests {
             r#"{"operation": "remove_real_server", "virtual_service": "web", "real_server": "server2"}"#,
         ];
         for gone in gone {
-            assert_eq!(told(&draining, &[gone]).unwrap().states, AdminStates::default(), "{gone}");
+            assert_eq!(applied(&draining, &[gone]).unwrap().states, AdminStates::default(), "{gone}");
         }
     }
 
     #[test]
-    fn a_real_server_that_is_taken_out_and_put_back_keeps_the_name_that_the_file_gives_it() {
+    fn a_real_server_that_is_removed_and_added_again_keeps_its_name_from_the_file() {
         let file_names = Arc::new(FileNames::new(&web().cluster));
         let running = Running { file_names, ..web() };
         let service = r#"{"protocol": "tcp", "vip": "172.25.3.100", "port": 80}"#;
@@ -415,7 +407,7 @@ mod tests {
             )
         };
         let names = |json: &[&str]| -> Vec<String> {
-            let running = told(&running, json).unwrap();
+            let running = applied(&running, json).unwrap();
             running.cluster.virtual_services[0].real_servers.iter().map(|s| s.name.clone()).collect()
         };
         let named = r#", "name": "server2""#;
@@ -423,7 +415,7 @@ mod tests {
         assert_eq!(
             names(&[&remove, &add("172.25.3.9", named), &add("172.25.3.2", "")]),
             ["172.25.3.3", "server2", "172.25.3.2"],
-            "unless another one has it"
+            "unless another real server has it"
         );
         assert_eq!(names(&[&remove, &add("172.25.3.2", r#", "name": "other""#)]), ["172.25.3.3", "other"]);
     }

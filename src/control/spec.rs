@@ -1,5 +1,7 @@
-//! What is asked for ↔ the configuration: a specification goes through the rows that read a file's block, so that it
-//! has the same defaults, the same limits and the same words for what is wrong.
+//! Turns the specifications and edits of requests into configurations. They pass through the same rows as the blocks of
+//! a file, and therefore have the same defaults, limits and error messages.
+
+#![warn(missing_docs)]
 
 use std::net::IpAddr;
 
@@ -15,7 +17,7 @@ use crate::director::connection::Timeouts;
 use crate::director::scheduler;
 
 /// The virtual service of a specification.
-pub fn virtual_service(
+pub(super) fn virtual_service(
     spec: &VirtualServiceSpec,
     defaults: &ServiceDefaults,
 ) -> Result<VirtualServiceConfig, ControlError> {
@@ -27,13 +29,13 @@ pub fn virtual_service(
 }
 
 /// The real server of a specification.
-pub fn real_server(spec: &RealServerSpec) -> Result<RealServerConfig, ControlError> {
+pub(super) fn real_server(spec: &RealServerSpec) -> Result<RealServerConfig, ControlError> {
     check_family("rip", spec.rip)?;
     plan::real_server(spec).map_err(invalid)
 }
 
 /// A virtual service after an edit.
-pub fn edited_service(
+pub(super) fn edited_service(
     config: &VirtualServiceConfig,
     edit: &VirtualServiceEdit,
 ) -> Result<VirtualServiceConfig, ControlError> {
@@ -41,26 +43,26 @@ pub fn edited_service(
     let scheduler = edit.scheduler.as_deref().map(known_scheduler).transpose()?;
     let mut next = config.clone();
     if let Some(scheduler) = scheduler.filter(|scheduler| *scheduler != config.scheduler) {
-        service_keys::forget_scheduler(&mut next, scheduler);
+        service_keys::change_scheduler(&mut next, scheduler);
     }
-    edit.take(&mut next).map_err(invalid)?;
+    edit.apply(&mut next).map_err(invalid)?;
     service_keys::check(&next).map_err(|(_, message)| invalid(message))?;
     Ok(next)
 }
 
 /// A real server after an edit.
-pub fn edited_server(
+pub(super) fn edited_server(
     config: &RealServerConfig,
     edit: &RealServerEdit,
 ) -> Result<RealServerConfig, ControlError> {
     let mut next = config.clone();
-    edit.take(&mut next).map_err(invalid)?;
+    edit.apply(&mut next).map_err(invalid)?;
     server_keys::check(&next).map_err(|(_, message)| invalid(message))?;
     Ok(next)
 }
 
 /// Timeouts with an edit applied.
-pub fn edited_timeouts(before: Timeouts, edit: &TimeoutsSpec) -> Result<Timeouts, ControlError> {
+pub(super) fn edited_timeouts(before: Timeouts, edit: &TimeoutsSpec) -> Result<Timeouts, ControlError> {
     timeouts::edited(before, edit).map_err(invalid)
 }
 

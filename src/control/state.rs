@@ -1,12 +1,14 @@
-//! What becomes of a real server by command, beside its configuration; and the weight that the schedulers see.
+//! The administrative states of real servers, apart from their configuration, and the weights that the schedulers see.
 //!
 //! Three things are kept apart: the configured weight, which only an operator changes; the administrative state,
-//! which drains change; and the effective weight, which [`effective_weight`] computes and nothing else changes.
+//! which drains change; and the effective weight, which [`effective_weight`] computes from both.
+
+#![warn(missing_docs)]
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
-use super::model::Then;
+use super::model::AfterDrain;
 use crate::director::cluster::identity::predecessors;
 use crate::director::cluster::{
     ClusterConfig, EffectiveWeights, Matcher, RealServerConfig, VirtualServiceConfig,
@@ -16,22 +18,24 @@ use crate::time::Moment;
 /// The administrative state of a real server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum AdminState {
+    /// It gets new connections according to its weight.
     #[default]
     Active,
-    /// It gets no new connections, and its connections are waited for.
+    /// It gets no new connections, and the director waits until its connections have ended.
     Draining {
-        /// `None`: as long as it takes.
+        /// The deadline; `None`: no limit.
         until: Option<Moment>,
-        then: Then,
+        /// What happens to it afterwards.
+        then: AfterDrain,
     },
-    /// A drain has ended, and it is kept.
+    /// A drain has ended and has kept it.
     Quiesced,
     /// A drain has ended and has removed it.
     Removed,
 }
 
 impl AdminState {
-    /// As differences name it.
+    /// The name of the state in differences.
     pub const fn word(self) -> &'static str {
         match self {
             AdminState::Active => "active",
@@ -42,7 +46,7 @@ impl AdminState {
     }
 }
 
-/// The weight that the schedulers see; `None`: the real server is not there for them.
+/// The weight that the schedulers see; `None`: they do not see the real server.
 pub const fn effective_weight(configured: u32, state: AdminState) -> Option<u32> {
     match state {
         AdminState::Active => Some(configured),
@@ -54,15 +58,17 @@ pub const fn effective_weight(configured: u32, state: AdminState) -> Option<u32>
 /// The real servers that are not active, by virtual service and RIP.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct AdminStates {
-    /// None is [`AdminState::Active`], and no inner map is empty.
+    /// No state is [`AdminState::Active`], and no inner map is empty.
     by_service: BTreeMap<String, BTreeMap<IpAddr, AdminState>>,
 }
 
 impl AdminStates {
+    /// The state of a real server.
     pub fn of(&self, service: &str, rip: IpAddr) -> AdminState {
         self.by_service.get(service).and_then(|states| states.get(&rip)).copied().unwrap_or_default()
     }
 
+    /// Sets the state of a real server.
     pub fn set(&mut self, service: &str, rip: IpAddr, state: AdminState) {
         if state != AdminState::Active {
             self.by_service.entry(service.to_owned()).or_default().insert(rip, state);
@@ -74,28 +80,31 @@ impl AdminStates {
         }
     }
 
+    /// Makes every real server of a virtual service active.
     pub fn forget_service(&mut self, service: &str) {
         self.by_service.remove(service);
     }
 
+    /// Moves the states to the new name of a virtual service.
     pub fn rename_service(&mut self, before: &str, after: &str) {
         if let Some(states) = self.by_service.remove(before) {
             self.by_service.insert(after.to_owned(), states);
         }
     }
 
-    /// All that are not active.
+    /// All states other than active, with virtual service and RIP.
     pub fn iter(&self) -> impl Iterator<Item = (&str, IpAddr, AdminState)> {
         self.by_service
             .iter()
             .flat_map(|(service, states)| states.iter().map(|(rip, state)| (service.as_str(), *rip, *state)))
     }
 
+    /// The number of draining real servers.
     pub fn draining(&self) -> usize {
         self.iter().filter(|(_, _, state)| matches!(state, AdminState::Draining { .. })).count()
     }
 
-    /// What the schedulers see where it is not what `cluster` says.
+    /// The effective weights of the real servers that are not active.
     pub fn effective_weights(&self, cluster: &ClusterConfig) -> EffectiveWeights {
         let mut weights = EffectiveWeights::new();
         if self.by_service.is_empty() {
@@ -112,7 +121,7 @@ impl AdminStates {
         weights
     }
 
-    /// A configuration without the real servers that drains have removed: the one to be saved.
+    /// The configuration without the real servers that drains have removed, which `save` writes.
     pub fn without_removed(&self, cluster: &ClusterConfig) -> ClusterConfig {
         let mut cluster = cluster.clone();
         for service in &mut cluster.virtual_services {
@@ -122,8 +131,8 @@ impl AdminStates {
         cluster
     }
 
-    /// The states in the next configuration, which did not come from operations: each goes on with its real server.
-    /// What a drain has removed comes back if `file`, the text that was read, lists it.
+    /// The states in a next configuration that did not result from operations: each follows its real server. A real server
+    /// that a drain has removed becomes active if `file`, the configuration that was read, lists it.
     pub fn carried_over(
         &self,
         before: &ClusterConfig,
@@ -150,7 +159,7 @@ impl AdminStates {
     }
 }
 
-/// Whether the file has the real server.
+/// Whether the file lists the real server.
 fn lists(file: &ClusterConfig, service: &VirtualServiceConfig, rip: IpAddr) -> bool {
     let [Some(index)] = predecessors(&file.virtual_services, std::slice::from_ref(service))[..] else {
         return false;
@@ -158,15 +167,16 @@ fn lists(file: &ClusterConfig, service: &VirtualServiceConfig, rip: IpAddr) -> b
     file.virtual_services[index].real_servers.iter().any(|server| server.rip == rip)
 }
 
-/// The names that the configuration file gives to real servers: one that is taken out by command and put back keeps
+/// The names that the configuration file gives to real servers. A real server that commands remove and add again keeps
 /// its name.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct FileNames {
-    /// Only what is not the default.
+    /// Only names that are not the default.
     by_matcher: HashMap<Matcher, HashMap<IpAddr, String>>,
 }
 
 impl FileNames {
+    /// The names in a file.
     pub fn new(file: &ClusterConfig) -> FileNames {
         let mut names = FileNames::default();
         for service in &file.virtual_services {
@@ -180,6 +190,7 @@ impl FileNames {
         names
     }
 
+    /// The name of a real server in the file, unless it is the default.
     pub fn find(&self, service: &VirtualServiceConfig, rip: IpAddr) -> Option<&str> {
         let name = |matcher| self.by_matcher.get(matcher)?.get(&rip);
         service.matchers.iter().find_map(name).map(String::as_str)
@@ -191,7 +202,7 @@ mod tests {
     use super::*;
     use crate::packet::Protocol;
 
-    const DRAINING: AdminState = AdminState::Draining { until: None, then: Then::Keep };
+    const DRAINING: AdminState = AdminState::Draining { until: None, then: AfterDrain::Keep };
 
     fn rip(last: u8) -> IpAddr {
         [10, 0, 0, last].into()
@@ -232,13 +243,13 @@ mod tests {
         let mut states = AdminStates::default();
         assert_eq!(states.draining(), 0);
         let given = [DRAINING, AdminState::Quiesced, DRAINING, AdminState::Removed, DRAINING];
-        for (last, state) in given.into_iter().enumerate() {
-            states.set("web", rip(last as u8), state);
+        for (last, state) in (0_u8..).zip(given) {
+            states.set("web", rip(last), state);
         }
         assert_eq!(states.draining(), 3);
     }
 
-    /// A service that the file does not have came by command: its removed server was not listed again.
+    /// A command added the service that the file does not have, so the file does not list its removed server.
     #[test]
     fn a_removed_server_comes_back_only_if_the_file_lists_it() {
         let mut states = AdminStates::default();

@@ -27,7 +27,7 @@ use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
 use crate::config::{ConfigError, Source};
 use crate::control::change_summary::{differences, summary, word};
-use crate::control::model::{Change, Changed, Event, Happened};
+use crate::control::model::{Change, Changed, Event, EventKind};
 use crate::control::operation::{Applied, Running, Zeroed, apply};
 use crate::control::{Code, ControlError};
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
@@ -85,7 +85,7 @@ struct Next {
     running: Running,
     zeroed: Zeroed,
     by: String,
-    what: Happened,
+    what: EventKind,
     dry_run: bool,
 }
 
@@ -159,7 +159,7 @@ impl Control {
     async fn change(&mut self, change: Change, by: String) -> Result<Changed, ControlError> {
         self.check_generation(change.if_generation)?;
         let Applied { running, zeroed } = apply(&self.running, &change.operations, self.shared.clock.now())?;
-        let next = Next { running, zeroed, by, what: Happened::Changed, dry_run: change.dry_run };
+        let next = Next { running, zeroed, by, what: EventKind::Changed, dry_run: change.dry_run };
         self.advance(next).await
     }
 
@@ -281,7 +281,7 @@ impl Control {
         });
     }
 
-    fn tell(&self, by: &str, what: Happened, message: String, differences: Vec<Difference>) {
+    fn tell(&self, by: &str, what: EventKind, message: String, differences: Vec<Difference>) {
         let (generation, at) = (self.generation, super::clock::since_epoch());
         self.shared.tell(Event { generation, at, by: by.to_owned(), what, message, differences });
     }

@@ -140,9 +140,9 @@ impl Settings {
 
 fn mss_of(plan: &RealserverPlan) -> Mss {
     match plan.mss {
-        plan::Mss::Off => Mss::Off,
-        plan::Mss::Fixed(mss) => Mss::Fixed(mss),
-        plan::Mss::Auto => Mss::Auto {
+        plan::MssSetting::Off => Mss::Off,
+        plan::MssSetting::Fixed(mss) => Mss::Fixed(mss),
+        plan::MssSetting::Auto => Mss::Auto {
             directors: plan.guard.directors.iter().map(|prefix| prefix.addr()).collect(),
             fitting: |path_mtu| mss::fitting(path_mtu, encapsulation::OVERHEAD_MAX),
         },

@@ -36,33 +36,42 @@ const RECEIVE_BUFFER: usize = 8 << 20;
 /// Which packets a capture keeps; `None` means any.
 #[derive(Debug, Clone, Copy, Default)]
 pub struct Filter {
+    /// Only packets with this source.
     pub source: Option<Ipv4Addr>,
+    /// Only packets with this destination.
     pub destination: Option<Ipv4Addr>,
 }
 
+/// The direction of a packet, as the host sees it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Direction {
+    /// The host received the packet.
     Received,
+    /// The host transmitted the packet.
     Transmitted,
 }
 
 /// The first bytes of one IPv4 packet.
 #[derive(Debug, Clone)]
 pub struct CapturedPacket {
+    /// Whether the host received or transmitted it.
     pub direction: Direction,
     /// From the IPv4 header on, truncated at 256 bytes.
     pub bytes: Vec<u8>,
 }
 
 impl CapturedPacket {
+    /// The source address.
     pub fn source(&self) -> Ipv4Addr {
         address(&self.bytes, 12)
     }
 
+    /// The destination address.
     pub fn destination(&self) -> Ipv4Addr {
         address(&self.bytes, 16)
     }
 
+    /// The protocol of the payload.
     pub fn protocol(&self) -> u8 {
         self.bytes[9]
     }

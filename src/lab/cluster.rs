@@ -10,13 +10,18 @@ const WEB: u16 = 80;
 /// All running programs; the director is dropped first.
 #[derive(Debug)]
 pub struct Cluster {
+    /// The director.
     pub director: Daemon,
+    /// One daemon for each real server.
     pub real_servers: Vec<Daemon>,
+    /// One web server for each real server.
     pub web_servers: Vec<http::Server>,
 }
 
 impl Cluster {
+    /// The port of the director's metrics.
     pub const DIRECTOR_METRICS: u16 = DIRECTOR_METRICS;
+    /// The port of the real servers' metrics.
     pub const REAL_SERVER_METRICS: u16 = REAL_SERVER_METRICS;
 
     /// Starts all programs, round robin over all real servers on port 80, and waits until they are ready.

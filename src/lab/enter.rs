@@ -24,7 +24,7 @@ static PRIVILEGE: OnceLock<Privilege> = OnceLock::new();
 // capabilities(7); bit numbers of linux/capability.h
 const CAPABILITIES: [(u32, &str); 3] = [(12, "CAP_NET_ADMIN"), (13, "CAP_NET_RAW"), (21, "CAP_SYS_ADMIN")];
 
-/// Sysctls with which distributions forbid user namespaces, and the forbidding value.
+/// Sysctls that distributions use to forbid user namespaces, and the value that forbids them.
 const FORBIDDING: [(&str, &str); 3] = [
     ("user.max_user_namespaces", "0"),
     ("kernel.unprivileged_userns_clone", "0"),
@@ -36,7 +36,7 @@ const FORBIDDING: [(&str, &str); 3] = [
 /// Call it first in `main`: user_namespaces(7) does not allow it for a process with more than one thread.
 ///
 /// # Errors
-/// One sentence that says what is missing.
+/// One sentence about what is missing.
 pub fn enter() -> Result<Privilege, LabError> {
     if let Some(&privilege) = PRIVILEGE.get() {
         return Ok(privilege);
@@ -53,7 +53,7 @@ pub fn enter() -> Result<Privilege, LabError> {
 /// Ensures that the daemons can open the TUN device.
 ///
 /// # Errors
-/// One sentence that says what is missing. Root in a user namespace cannot open a device that only the
+/// One sentence about what is missing. Root in a user namespace cannot open a device that only the
 /// machine's root may open.
 pub fn require_tun() -> Result<(), LabError> {
     let opened = fs::OpenOptions::new().read(true).write(true).open("/dev/net/tun");

@@ -21,9 +21,12 @@ const PATIENCE: Duration = Duration::from_secs(2);
 
 /// The role of a host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Role {
+pub enum HostRole {
+    /// Makes requests.
     Client,
+    /// Runs `lvs-tund director`.
     Director,
+    /// Runs `lvs-tund realserver` and an application.
     RealServer,
     /// None of these, in the director's subnet.
     Stranger,
@@ -32,11 +35,17 @@ pub enum Role {
 /// One machine: its name, its address and its namespace.
 #[derive(Debug)]
 pub struct Host {
+    /// The name, such as `server2`.
     pub name: String,
-    pub role: Role,
+    /// The role.
+    pub role: HostRole,
+    /// The address of its interface.
     pub address: Ipv4Addr,
+    /// The length of the subnet's prefix.
     pub prefix_length: u8,
+    /// The default gateway.
     pub gateway: Option<Ipv4Addr>,
+    /// The network namespace.
     pub namespace: Namespace,
     pub(super) program: PathBuf,
     pub(super) interrupt: Option<Interrupt>,

@@ -19,7 +19,9 @@ const BODY_MAX: u64 = 1 << 30;
 /// The answer that a client received.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Response {
+    /// The status code.
     pub status: u16,
+    /// The body.
     pub body: Vec<u8>,
 }
 
@@ -155,7 +157,7 @@ mod tests {
     }
 
     #[test]
-    fn a_head_tells_its_length_and_whether_it_closes() {
+    fn a_head_has_a_length_and_closes_the_connection_or_not() {
         let head =
             head("GET / HTTP/1.1\r\ncontent-length: 12\r\nConnection: Close\r\n\r\n").unwrap().unwrap();
         assert_eq!(head.first, "GET / HTTP/1.1");
@@ -164,12 +166,15 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_head_is_refused() {
+    fn an_invalid_head_is_rejected() {
         assert!(head("").unwrap().is_none());
         assert!(head("GET / HTTP/1.1\r\n").is_err(), "cut off");
         assert!(head("GET / HTTP/1.1\r\nnonsense\r\n\r\n").is_err(), "no colon");
         assert!(head("GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n").is_err(), "chunked");
-        let long = format!("GET / HTTP/1.1\r\n{}\r\n\r\n", "a: b\r\n".repeat(HEAD_MAX as usize / 6 + 1));
+        let long = format!(
+            "GET / HTTP/1.1\r\n{}\r\n\r\n",
+            "a: b\r\n".repeat(usize::try_from(HEAD_MAX).unwrap() / 6 + 1)
+        );
         assert!(head(&long).is_err(), "too long");
     }
 }

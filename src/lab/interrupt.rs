@@ -45,6 +45,7 @@ impl Interrupt {
         Ok(interrupt)
     }
 
+    /// Whether a signal has arrived.
     pub fn is_raised(&self) -> bool {
         *self.raised.0.lock().unwrap_or_else(PoisonError::into_inner)
     }

@@ -21,9 +21,13 @@ use super::{LabError, Namespace};
 /// veth).
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub struct Counters {
+    /// Packets received.
     pub packets_received: u64,
+    /// Bytes received.
     pub bytes_received: u64,
+    /// Packets transmitted.
     pub packets_transmitted: u64,
+    /// Bytes transmitted.
     pub bytes_transmitted: u64,
 }
 

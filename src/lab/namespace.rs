@@ -1,9 +1,8 @@
 //! A network namespace that lives as long as its owner thread.
 //!
-//! The owner thread created the namespace and is the parent of every process started in it, so that
-//! `PR_SET_PDEATHSIG` (which watches the parent *thread*, prctl(2)) ends them with the namespace. Work runs
-//! in threads that enter the namespace, so that any number of them can run at once and borrow from their
-//! caller.
+//! The owner thread created the namespace and is the parent of every process started in it. `PR_SET_PDEATHSIG`, which
+//! watches the parent *thread* (prctl(2)), therefore ends them with the namespace. Work runs in threads that enter the
+//! namespace: any number of them can run at once and borrow from their caller.
 //!
 //! Nothing is mounted under `/run/netns`, so a killed process leaves no namespace behind.
 
@@ -28,12 +27,12 @@ pub struct Namespace {
     name: String,
     path: PathBuf,
     file: File,
-    spawns: Option<mpsc::Sender<Spawn>>,
+    spawns: Option<mpsc::Sender<SpawnOrder>>,
     owner: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Spawn {
+struct SpawnOrder {
     command: Command,
     spawned: mpsc::Sender<io::Result<Child>>,
 }
@@ -45,13 +44,13 @@ impl Namespace {
     /// The kernel's error, for which [`enter`](super::enter()) gives an explanation.
     pub fn create(name: &str) -> Result<Self, LabError> {
         let what = || format!("cannot create the network namespace of {name}");
-        let (spawns, orders) = mpsc::channel::<Spawn>();
+        let (spawns, orders) = mpsc::channel::<SpawnOrder>();
         let (opened, open) = mpsc::channel();
         let owner = thread::Builder::new()
             .name(format!("lab-{name}"))
             .spawn(move || {
                 let usable = opened.send(unshare_network()).is_ok();
-                while let (true, Ok(Spawn { mut command, spawned })) = (usable, orders.recv()) {
+                while let (true, Ok(SpawnOrder { mut command, spawned })) = (usable, orders.recv()) {
                     let _ = spawned.send(command.spawn());
                 }
             })
@@ -60,6 +59,7 @@ impl Namespace {
         Ok(Namespace { name: name.into(), path, file, spawns: Some(spawns), owner: Some(owner) })
     }
 
+    /// The name given to [`Namespace::create`].
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -106,7 +106,7 @@ impl Namespace {
     pub(super) fn spawn(&self, command: Command) -> io::Result<Child> {
         let (spawned, child) = mpsc::channel();
         let spawns = self.spawns.as_ref().ok_or(io::ErrorKind::NotConnected)?;
-        spawns.send(Spawn { command, spawned }).map_err(|_| io::ErrorKind::NotConnected)?;
+        spawns.send(SpawnOrder { command, spawned }).map_err(|_| io::ErrorKind::NotConnected)?;
         child.recv().map_err(|_| io::Error::from(io::ErrorKind::NotConnected))?
     }
 
@@ -135,7 +135,7 @@ impl Namespace {
 
     fn enter(&self) {
         setns(self.file.as_fd(), CloneFlags::CLONE_NEWNET)
-            .expect("because who may create a network namespace may enter it");
+            .expect("because a process that may create a network namespace may enter it");
     }
 
     fn thread_name(&self) -> String {

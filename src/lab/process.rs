@@ -151,7 +151,7 @@ impl Daemon {
         }
     }
 
-    /// Asks it to end, and kills it after 2 s; returns its exit status.
+    /// Sends SIGTERM, and SIGKILL after 2 s; returns its exit status.
     ///
     /// # Errors
     /// It could not be ended.
@@ -163,7 +163,7 @@ impl Daemon {
         self.kill()
     }
 
-    /// Kills it without a chance to undo anything, as in a crash.
+    /// Kills it, as in a crash: it cannot undo anything.
     ///
     /// # Errors
     /// It could not be ended.

@@ -5,12 +5,16 @@ use serde::Serialize;
 /// One line of the Prometheus text format.
 #[derive(Debug, Clone, PartialEq, Serialize)]
 pub struct Sample {
+    /// The name of the metric.
     pub name: String,
+    /// Names and values of the labels.
     pub labels: Vec<(String, String)>,
+    /// The value.
     pub value: f64,
 }
 
 impl Sample {
+    /// The value of a label.
     pub fn label(&self, name: &str) -> Option<&str> {
         self.labels.iter().find(|(label, _)| label == name).map(|(_, value)| value.as_str())
     }
@@ -33,6 +37,7 @@ impl Scrape {
         Scrape { samples: lines.filter_map(parse_sample).collect() }
     }
 
+    /// Every sample, in the order of the answer.
     pub fn samples(&self) -> &[Sample] {
         &self.samples
     }
@@ -102,7 +107,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_sample_is_skipped() {
+    fn a_line_that_is_not_a_sample_is_skipped() {
         for line in ["", "# comment", "name", "name{", "name{a=\"b} 1", "name{a=\"b\"}", "name x"] {
             assert_eq!(Scrape::parse(line), Scrape::default(), "{line:?}");
         }

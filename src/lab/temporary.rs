@@ -28,6 +28,7 @@ impl TemporaryDirectory {
         Ok(TemporaryDirectory { path })
     }
 
+    /// The path of the directory.
     pub fn path(&self) -> &Path {
         &self.path
     }

@@ -9,7 +9,7 @@ use std::sync::Arc;
 
 use super::host::INTERFACE;
 use super::link::{self, End};
-use super::{Attempt, Host, Interrupt, LabError, Namespace, Role, TemporaryDirectory};
+use super::{Attempt, Host, HostRole, Interrupt, LabError, Namespace, TemporaryDirectory};
 
 /// The maximum number of real servers; each takes a namespace, two threads and a cable.
 pub const REAL_SERVERS_MAX: usize = 50;
@@ -46,7 +46,7 @@ const ROUTER_SYSCTLS: [(&str, &str); 3] = [
 
 /// Where the real servers are.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub enum Kind {
+pub enum TopologyKind {
     /// All hosts in 172.25.3.0/24.
     SameSubnet,
     /// The clients and each real server in their own subnets, behind a router.
@@ -56,7 +56,7 @@ pub enum Kind {
 /// The kind of lab to build.
 #[derive(Debug, Clone)]
 pub struct Topology {
-    kind: Kind,
+    kind: TopologyKind,
     real_servers: usize,
     clients: usize,
     stranger: bool,
@@ -68,7 +68,9 @@ pub struct Topology {
 /// A small network that exists until it is dropped.
 #[derive(Debug)]
 pub struct Lab {
-    pub kind: Kind,
+    /// Where the real servers are.
+    pub kind: TopologyKind,
+    /// The address that clients connect to.
     pub vip: Ipv4Addr,
     /// At least one: 172.25.3.10 or 172.25.1.10, further clients `.111`, `.112`, …
     pub clients: Vec<Host>,
@@ -84,9 +86,10 @@ pub struct Lab {
 }
 
 impl Topology {
+    /// All hosts in one subnet.
     pub fn same_subnet(real_servers: usize) -> Self {
         Topology {
-            kind: Kind::SameSubnet,
+            kind: TopologyKind::SameSubnet,
             real_servers,
             clients: 1,
             stranger: false,
@@ -96,14 +99,17 @@ impl Topology {
         }
     }
 
+    /// The client and each real server in its own subnet.
     pub fn routed(real_servers: usize) -> Self {
-        Topology { kind: Kind::Routed, ..Self::same_subnet(real_servers) }
+        Topology { kind: TopologyKind::Routed, ..Self::same_subnet(real_servers) }
     }
 
+    /// Several clients instead of one.
     pub fn with_clients(self, clients: usize) -> Self {
         Topology { clients, ..self }
     }
 
+    /// One more host, which is none of the others.
     pub fn with_stranger(self) -> Self {
         Topology { stranger: true, ..self }
     }
@@ -135,7 +141,7 @@ impl Topology {
                 self.real_servers, self.clients
             )));
         }
-        let builder = Builder {
+        let builder = LabBuilder {
             topology: self,
             program: match &self.program {
                 Some(program) => program.clone(),
@@ -149,8 +155,8 @@ impl Topology {
 
     fn middle(&self) -> Result<Namespace, LabError> {
         let (name, sysctls) = match self.kind {
-            Kind::SameSubnet => ("switch", &[][..]),
-            Kind::Routed => ("router", &ROUTER_SYSCTLS[..]),
+            TopologyKind::SameSubnet => ("switch", &[][..]),
+            TopologyKind::Routed => ("router", &ROUTER_SYSCTLS[..]),
         };
         let namespace = Namespace::create(name)?;
         prepare(&namespace, &[&HOST_SYSCTLS, sysctls].concat())?;
@@ -181,7 +187,7 @@ impl Lab {
     /// # Errors
     /// There is no router, or an error of netlink.
     pub fn set_path_mtu(&self, real_server: usize, mtu: u32) -> Result<(), LabError> {
-        if self.kind != Kind::Routed {
+        if self.kind != TopologyKind::Routed {
             return Err(LabError::Topology("only a router can have a narrow path".into()));
         }
         let address = self.real_servers[real_server].address;
@@ -194,60 +200,60 @@ impl Lab {
     /// # Errors
     /// There is no router, or an error of netlink.
     pub fn eat_icmp(&self) -> Result<(), LabError> {
-        if self.kind != Kind::Routed {
+        if self.kind != TopologyKind::Routed {
             return Err(LabError::Topology("only a router can drop ICMP".into()));
         }
         link::eat_icmp(&self.middle)
     }
 }
 
-struct Builder<'a> {
+struct LabBuilder<'a> {
     topology: &'a Topology,
     program: PathBuf,
     directory: Arc<TemporaryDirectory>,
     middle: Namespace,
 }
 
-impl Builder<'_> {
+impl LabBuilder<'_> {
     fn build(self) -> Result<Lab, LabError> {
         let kind = self.topology.kind;
         self.segment(VIP)?;
-        let director = self.host(Role::Director, "director", Ipv4Addr::new(172, 25, 3, 1))?;
+        let director = self.host(HostRole::Director, "director", Ipv4Addr::new(172, 25, 3, 1))?;
         let client_subnet = match kind {
-            Kind::SameSubnet => 3,
-            Kind::Routed => 1,
+            TopologyKind::SameSubnet => 3,
+            TopologyKind::Routed => 1,
         };
-        if kind == Kind::Routed {
+        if kind == TopologyKind::Routed {
             self.segment(Ipv4Addr::new(172, 25, client_subnet, 0))?;
         }
-        let clients = (0..self.topology.clients as u8).map(|number| {
+        let clients = (0_u8..).take(self.topology.clients).map(|number| {
             let (name, last) = match number {
                 0 => ("client".into(), 10),
                 _ => (format!("client{}", number + 1), 110 + number),
             };
-            self.host(Role::Client, &name, Ipv4Addr::new(172, 25, client_subnet, last))
+            self.host(HostRole::Client, &name, Ipv4Addr::new(172, 25, client_subnet, last))
         });
         let clients = clients.collect::<Result<_, _>>()?;
         // 10 is the client's number.
         let numbers = (2..).filter(|number| *number != 10).take(self.topology.real_servers);
         let real_servers = numbers.map(|number: u8| self.real_server(number)).collect::<Result<_, _>>()?;
         let stranger = match self.topology.stranger {
-            true => Some(self.host(Role::Stranger, "stranger", Ipv4Addr::new(172, 25, 3, 99))?),
+            true => Some(self.host(HostRole::Stranger, "stranger", Ipv4Addr::new(172, 25, 3, 99))?),
             false => None,
         };
-        let Builder { middle, directory, .. } = self;
+        let LabBuilder { middle, directory, .. } = self;
         Ok(Lab { kind, vip: VIP, clients, director, real_servers, stranger, middle, directory })
     }
 
     fn real_server(&self, number: u8) -> Result<Host, LabError> {
         let address = match self.topology.kind {
-            Kind::SameSubnet => Ipv4Addr::new(172, 25, 3, number),
-            Kind::Routed => Ipv4Addr::new(172, 25, 10 + number, 2),
+            TopologyKind::SameSubnet => Ipv4Addr::new(172, 25, 3, number),
+            TopologyKind::Routed => Ipv4Addr::new(172, 25, 10 + number, 2),
         };
-        if self.topology.kind == Kind::Routed {
+        if self.topology.kind == TopologyKind::Routed {
             self.segment(address)?;
         }
-        self.host(Role::RealServer, &format!("server{number}"), address)
+        self.host(HostRole::RealServer, &format!("server{number}"), address)
     }
 
     /// The bridge of the subnet of `member`.
@@ -260,7 +266,7 @@ impl Builder<'_> {
         }
     }
 
-    fn host(&self, role: Role, name: &str, address: Ipv4Addr) -> Result<Host, LabError> {
+    fn host(&self, role: HostRole, name: &str, address: Ipv4Addr) -> Result<Host, LabError> {
         let namespace = Namespace::create(name)?;
         prepare(&namespace, &HOST_SYSCTLS)?;
         let port = End { namespace: &self.middle, name };
@@ -287,7 +293,7 @@ impl Builder<'_> {
 
     fn gateway(&self, member: Ipv4Addr) -> Option<Ipv4Addr> {
         let [a, b, c, _] = member.octets();
-        (self.topology.kind == Kind::Routed).then(|| Ipv4Addr::new(a, b, c, 254))
+        (self.topology.kind == TopologyKind::Routed).then(|| Ipv4Addr::new(a, b, c, 254))
     }
 }
 

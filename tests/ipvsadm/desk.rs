@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use lvs_tund::control::ipvsadm::command::{Command, ListKind};
 use lvs_tund::control::ipvsadm::names::Names;
 use lvs_tund::control::ipvsadm::options::{Transport, Verb};
-use lvs_tund::control::ipvsadm::{Refusal, grammar, kernel, listing, served};
+use lvs_tund::control::ipvsadm::{IpvsadmError, grammar, kernel, listing, served};
 use lvs_tund::control::model::{Rates, RealServer, Seconds, Statistics, Timeouts, VirtualService};
 use lvs_tund::control::operation::{Running, apply};
 use lvs_tund::director::cluster::{RealServerConfig, VirtualServiceConfig};
@@ -81,11 +81,11 @@ impl Desk {
     pub fn enter(&mut self, words: &[String]) -> String {
         match self.run(words) {
             Ok(text) => text,
-            Err(Refusal { text, exit }) => format!("{text}\n[exit {exit}]\n"),
+            Err(IpvsadmError { text, exit }) => format!("{text}\n[exit {exit}]\n"),
         }
     }
 
-    fn run(&mut self, words: &[String]) -> Result<String, Refusal> {
+    fn run(&mut self, words: &[String]) -> Result<String, IpvsadmError> {
         let command = grammar::parse(words, &HostFiles)?;
         match &command {
             Command::List(terms) => match terms.kind {
@@ -97,7 +97,7 @@ impl Desk {
         }
     }
 
-    fn change(&mut self, command: &Command) -> Result<(), Refusal> {
+    fn change(&mut self, command: &Command) -> Result<(), IpvsadmError> {
         let operation = served::operation(command)?;
         let verb: Verb = command.change().expect("a change");
         let applied = apply(&self.running, &[operation], Moment::from_secs(1));

@@ -4,8 +4,8 @@ use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use lvs_tund::control::ipvsadm::names::Numeric;
-use lvs_tund::control::ipvsadm::{Refusal, connections, restore, save, served};
-use lvs_tund::control::model::{Connection, Kind, Matcher, Operation, Port, Protocol};
+use lvs_tund::control::ipvsadm::{IpvsadmError, connections, restore, save, served};
+use lvs_tund::control::model::{Connection, EntryKind, Matcher, Operation, Port, Protocol};
 use lvs_tund::control::operation::{Running, apply};
 use lvs_tund::director::cluster::VirtualServiceConfig;
 use lvs_tund::time::Moment;
@@ -21,11 +21,11 @@ fn desk_with(lines: &[String]) -> Desk {
     desk
 }
 
-fn saved(desk: &Desk) -> Result<save::Saved, Refusal> {
+fn saved(desk: &Desk) -> Result<save::Saved, IpvsadmError> {
     save::save(&desk.services(), &seconds(&desk.running.defaults.timeouts), &Numeric)
 }
 
-fn restored(text: &str) -> Result<Vec<VirtualServiceConfig>, Refusal> {
+fn restored(text: &str) -> Result<Vec<VirtualServiceConfig>, IpvsadmError> {
     let lines = restore::parse(text, &HostFiles)?;
     let operations: Vec<_> = lines.into_iter().map(|line| line.operation).collect();
     let applied = apply(&Running::default(), &operations, Moment::from_secs(1)).expect("a legal change");
@@ -227,13 +227,13 @@ fn connections_as_rows() {
             expires_in,
         };
     let rows = [
-        connection(Kind::Connection, Protocol::Tcp, "203.0.113.7", 54_321, 80, "ESTABLISHED", 899),
-        connection(Kind::Connection, Protocol::Udp, "203.0.113.7", 54_322, 53, "UDP", 300),
-        connection(Kind::Template, Protocol::Tcp, "203.0.113.0", 0, 80, "NONE", 359),
-        connection(Kind::Connection, Protocol::Tcp, "203.0.113.7", 54_323, 80, "SYN_RECV", 36_000),
+        connection(EntryKind::Connection, Protocol::Tcp, "203.0.113.7", 54_321, 80, "ESTABLISHED", 899),
+        connection(EntryKind::Connection, Protocol::Udp, "203.0.113.7", 54_322, 53, "UDP", 300),
+        connection(EntryKind::Template, Protocol::Tcp, "203.0.113.0", 0, 80, "NONE", 359),
+        connection(EntryKind::Connection, Protocol::Tcp, "203.0.113.7", 54_323, 80, "SYN_RECV", 36_000),
         Connection {
             rip: None,
-            ..connection(Kind::Connection, Protocol::Tcp, "203.0.113.7", 1, 80, "CLOSE", 9)
+            ..connection(EntryKind::Connection, Protocol::Tcp, "203.0.113.7", 1, 80, "CLOSE", 9)
         },
     ];
     let text: String = rows.iter().map(|row| connections::row(row, &Numeric)).collect();

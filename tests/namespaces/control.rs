@@ -11,8 +11,8 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use lvs_tund::control::model::{
-    Change, Changed, Configuration, Event, Happened, Kind, Matcher, Operation, Port, Protocol,
-    RealServerSpec, Reload, Seconds, ServiceRef, Then, VirtualService, VirtualServiceSpec,
+    AfterDrain, Change, Changed, Configuration, EntryKind, Event, EventKind, Matcher, Operation, Port,
+    Protocol, RealServerSpec, Reload, Seconds, ServiceRef, VirtualService, VirtualServiceSpec,
 };
 use lvs_tund::control::{Client, ClientError, Code, ControlError};
 use lvs_tund::lab::{self, Cluster, Daemon, Lab};
@@ -272,7 +272,7 @@ pub fn drains() -> Outcome {
         timeout: Some(Seconds::new(seconds)),
         then,
     };
-    change(&lab, vec![drain("server2", 600, Then::Keep)]);
+    change(&lab, vec![drain("server2", 600, AfterDrain::Keep)]);
     assert!(ask_times(&lab, 6)?.iter().all(|answer| answer == "server3"));
     assert_eq!(kept.get("/")?.text(), "server2", "a draining real server keeps its connections");
     let server2 =
@@ -290,7 +290,7 @@ pub fn drains() -> Outcome {
     change(&lab, vec![undrain]);
     let back = server2(&lab).expect("server2");
     assert_eq!((back.weight, back.drain), (7, None));
-    change(&lab, vec![drain("server2", 1, Then::Remove)]);
+    change(&lab, vec![drain("server2", 1, AfterDrain::Remove)]);
     assert_eq!(kept.get("/")?.text(), "server2", "before the deadline");
     poll_until("the deadline", || server2(&lab).expect("server2").is_removed().then_some(()));
     assert!(kept.get("/").is_err(), "its connections end with it");
@@ -348,7 +348,7 @@ pub fn listings() -> Outcome {
     {
         assert_eq!(list(query).len(), count, "{query}");
     }
-    assert!(listed.iter().all(|c| c.kind == Kind::Connection && c.vip == lab.vip && c.vip_port == 80));
+    assert!(listed.iter().all(|c| c.kind == EntryKind::Connection && c.vip == lab.vip && c.vip_port == 80));
     assert_eq!(listed.iter().filter(|c| c.state == "ESTABLISHED").count(), 1, "{listed:?}");
     let mut paged = 0;
     let mut cursor = String::new();
@@ -395,7 +395,7 @@ pub fn configurations() -> Outcome {
     client(&lab).configure(&in_force).expect("another configuration");
     assert_eq!(web_service(&lab).scheduler, "sh");
     let event = events.recv_timeout(PATIENCE).expect("an event");
-    assert_eq!((event.what, event.generation), (Happened::Replaced, 2));
+    assert_eq!((event.what, event.generation), (EventKind::Replaced, 2));
     assert!(event.by.starts_with("uid ") && event.differences.len() == 2, "{event:?}");
     assert!(ask(&lab)?.starts_with("server"));
     assert_conserved(&lab)

@@ -3,8 +3,8 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use lvs_tund::control::model::{
-    Matcher, OnRemoved, Operation, Persistence, Port, Protocol, RealServerEdit, RealServerSpec, Seconds,
-    ServiceRef, Then, TimeoutsSpec, UnknownTcp, VirtualServiceEdit, VirtualServiceSpec,
+    AfterDrain, Matcher, OnRemoved, Operation, Persistence, Port, Protocol, RealServerEdit, RealServerSpec,
+    Seconds, ServiceRef, TimeoutsSpec, UnknownTcp, VirtualServiceEdit, VirtualServiceSpec,
 };
 use proptest::collection::vec;
 use proptest::option;
@@ -171,7 +171,7 @@ fn real_server_spec() -> impl Strategy<Value = RealServerSpec> {
 
 pub fn operation() -> impl Strategy<Value = Operation> {
     let anywhere = || option::of(service());
-    let then = select(&[Then::Remove, Then::Keep][..]);
+    let then = select(&[AfterDrain::Remove, AfterDrain::Keep][..]);
     let deadline = option::of((1u64..100).prop_map(Seconds::new));
     prop_oneof![
         8 => spec().prop_map(|virtual_service| Operation::AddVirtualService { virtual_service }),

@@ -7,8 +7,8 @@ use std::time::Duration;
 
 use lvs_tund::control::Code;
 use lvs_tund::control::model::{
-    Matcher, OnRemoved, Operation, Persistence, Protocol, RealServerEdit, RealServerSpec, Seconds,
-    ServiceRef, Then, TimeoutsSpec, UnknownTcp, VirtualServiceEdit, VirtualServiceSpec,
+    AfterDrain, Matcher, OnRemoved, Operation, Persistence, Protocol, RealServerEdit, RealServerSpec,
+    Seconds, ServiceRef, TimeoutsSpec, UnknownTcp, VirtualServiceEdit, VirtualServiceSpec,
 };
 use lvs_tund::control::operation::{Running, Zeroed};
 use lvs_tund::control::state::AdminState;
@@ -25,7 +25,7 @@ pub struct Service {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Drain {
     pub deadline: Option<Moment>,
-    pub then: Then,
+    pub then: AfterDrain,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -238,7 +238,7 @@ impl Model {
         let scheduler = asked.scheduler.clone().unwrap_or("wlc".to_owned());
         let suggested = suggested(&scheduler);
         let service = VirtualServiceSpec {
-            name: asked.name.clone().or_else(|| asked.matchers.first().map(name_of)),
+            name: asked.name.clone().or_else(|| asked.matchers.first().map(default_service_name)),
             mh_table_size: asked.mh_table_size,
             unknown_tcp: asked.unknown_tcp.or(self.unknown_tcp).or(Some(suggested)),
             on_removed: asked.on_removed.or(Some(self.on_removed)),
@@ -384,7 +384,7 @@ fn follow(wiped: &mut Vec<String>, before: &[String], after: &[String], operatio
     wiped.retain(|name| after.contains(name));
 }
 
-fn name_of(matcher: &Matcher) -> String {
+fn default_service_name(matcher: &Matcher) -> String {
     let protocol = match matcher.protocol {
         Protocol::Tcp => "tcp",
         Protocol::Udp => "udp",
@@ -438,7 +438,7 @@ fn complete(asked: &RealServerSpec) -> Result<RealServerSpec, Code> {
         encapsulation: asked.encapsulation.clone().or(Some("ipip".to_owned())),
     };
     let is_good = server.encapsulation.as_deref() == Some("ipip")
-        && server.weight <= Some(65_535)
+        && server.weight <= Some(i32::MAX as u32)
         && server.lower_threshold <= server.upper_threshold
         && server.path_mtu.is_none_or(|mtu| mtu >= 88);
     if is_good { Ok(server) } else { Err(Code::Invalid) }

@@ -4,13 +4,13 @@ use std::collections::BTreeMap;
 
 use serde_json::{Map, Value, json};
 
-use crate::lab::{Host, Kind, Lab, Role, Sample, Scrape};
+use crate::lab::{Host, HostRole, Lab, Sample, Scrape, TopologyKind};
 
-/// The name of the real server that answered, or why there was no answer.
-pub(super) type Answer = Result<String, String>;
+/// The name of the real server that answered, or the reason why none did.
+pub(super) type DemoAnswer = Result<String, String>;
 
-pub(super) struct Report {
-    pub answers: Vec<Answer>,
+pub(super) struct DemoReport {
+    pub answers: Vec<DemoAnswer>,
     pub real_servers: usize,
     /// IP bytes from the VIP that reached the client.
     pub bytes_to_client: u64,
@@ -20,9 +20,9 @@ pub(super) struct Report {
     pub real_server_metrics: Vec<(String, Scrape)>,
 }
 
-impl Report {
+impl DemoReport {
     /// Whether all real servers took turns in a fixed order.
-    pub fn is_round_robin(&self) -> bool {
+    pub(super) fn is_round_robin(&self) -> bool {
         self.answers.iter().enumerate().all(|(turn, answer)| match turn.checked_sub(self.real_servers) {
             Some(before) => answer.is_ok() && *answer == self.answers[before],
             None => answer.is_ok() && !self.answers[..turn].contains(answer),
@@ -30,7 +30,7 @@ impl Report {
     }
 
     /// Answers by real server.
-    pub fn per_server(&self) -> BTreeMap<&str, u64> {
+    pub(super) fn per_server(&self) -> BTreeMap<&str, u64> {
         let mut counts = BTreeMap::new();
         for name in self.answers.iter().flatten() {
             *counts.entry(name.as_str()).or_default() += 1;
@@ -39,7 +39,7 @@ impl Report {
     }
 
     /// What went wrong, in one line; `None` if everything is as promised.
-    pub fn problem(&self) -> Option<String> {
+    pub(super) fn problem(&self) -> Option<String> {
         let silent = self.answers.iter().filter(|answer| answer.is_err()).count();
         if silent > 0 {
             return Some(format!("{silent} of {} requests got no answer", self.answers.len()));
@@ -54,7 +54,7 @@ impl Report {
         (!self.is_round_robin()).then(|| "the real servers did not take turns".into())
     }
 
-    pub fn to_json(&self, lab: &Lab) -> Value {
+    pub(super) fn to_json(&self, lab: &Lab) -> Value {
         let real_servers: Map<_, _> =
             self.real_server_metrics.iter().map(|(name, scrape)| (name.clone(), series(scrape))).collect();
         json!({
@@ -88,17 +88,17 @@ pub(super) fn own_samples(scrape: &Scrape) -> impl Iterator<Item = &Sample> {
 fn topology(lab: &Lab) -> Value {
     let host = |host: &Host| {
         let role = match host.role {
-            Role::Client => "client",
-            Role::Director => "director",
-            Role::RealServer => "realserver",
-            Role::Stranger => "stranger",
+            HostRole::Client => "client",
+            HostRole::Director => "director",
+            HostRole::RealServer => "realserver",
+            HostRole::Stranger => "stranger",
         };
         json!({"name": host.name, "role": role, "address": host.address, "namespace": host.namespace.path()})
     };
     json!({
         "kind": match lab.kind {
-            Kind::SameSubnet => "same_subnet",
-            Kind::Routed => "routed",
+            TopologyKind::SameSubnet => "same_subnet",
+            TopologyKind::Routed => "routed",
         },
         "vip": lab.vip,
         "hosts": lab.hosts().map(host).collect::<Vec<_>>(),
@@ -113,21 +113,18 @@ fn series(scrape: &Scrape) -> Value {
         .into()
 }
 
-// JSON has only one kind of number, but a counter written as "8.0" would surprise.
+// JSON has only one kind of number, but a reader expects a counter as 8, not 8.0.
 fn number(value: f64) -> Value {
-    match value.fract() == 0.0 && value.abs() < 2_f64.powi(53) {
-        true => (value as i64).into(),
-        false => value.into(),
-    }
+    value.to_string().parse::<i64>().map_or_else(|_| value.into(), Into::into)
 }
 
 #[cfg(test)]
 mod tests {
     use super::*;
 
-    fn report(real_servers: usize, answers: &str) -> Report {
+    fn report(real_servers: usize, answers: &str) -> DemoReport {
         let answer = |name| if name == "-" { Err("timed out".into()) } else { Ok(format!("server{name}")) };
-        Report {
+        DemoReport {
             answers: answers.split(' ').map(answer).collect(),
             real_servers,
             bytes_to_client: 1,
@@ -155,11 +152,11 @@ mod tests {
     }
 
     #[test]
-    fn what_went_wrong_is_said_in_one_line() {
+    fn a_failed_demo_gives_its_reason_in_one_line() {
         assert_eq!(report(2, "2 3").problem(), None);
         assert_eq!(report(2, "2 - 2").problem().unwrap(), "1 of 3 requests got no answer");
         assert_eq!(report(2, "2 2").problem().unwrap(), "the real servers did not take turns");
-        let seen = Report { reply_bytes_through_director: 60, ..report(2, "2 3") };
+        let seen = DemoReport { reply_bytes_through_director: 60, ..report(2, "2 3") };
         assert_eq!(seen.problem().unwrap(), "60 bytes of replies passed through the director");
     }
 

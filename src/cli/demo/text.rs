@@ -2,11 +2,11 @@
 
 use std::io::{IsTerminal, Write, stdout};
 
-use super::report::{Answer, Report, own_samples, series_name};
-use crate::lab::{Host, Kind, Lab, Role, Scrape};
+use super::report::{DemoAnswer, DemoReport, own_samples, series_name};
+use crate::lab::{Host, HostRole, Lab, Scrape, TopologyKind};
 
 /// Standard output, in colours if it is a terminal and `NO_COLOR` is not set.
-pub(super) struct Text {
+pub(super) struct TextOutput {
     colours: bool,
 }
 
@@ -22,57 +22,65 @@ const CONNECTIONS: &str = "lvs_tund_director_real_server_connections_total";
 const CONNECTIONS_NOW: &str = "lvs_tund_director_real_server_connections";
 const PACKETS: &str = "lvs_tund_director_real_server_packets_total";
 
-impl Text {
-    pub fn for_standard_output() -> Self {
+impl TextOutput {
+    pub(super) fn for_standard_output() -> Self {
         // no-color.org: the variable is present and not empty
         let refused = std::env::var_os("NO_COLOR").is_some_and(|value| !value.is_empty());
-        Text { colours: stdout().is_terminal() && !refused }
+        TextOutput { colours: stdout().is_terminal() && !refused }
     }
 
-    pub fn topology(&self, lab: &Lab) {
+    pub(super) fn topology(&self, lab: &Lab) {
         let count = lab.real_servers.len();
         let servers = if count == 1 { "1 real server".into() } else { format!("{count} real servers") };
         let place = match lab.kind {
-            Kind::SameSubnet => "in the director's subnet",
-            Kind::Routed => "in their own subnets, behind a router",
+            TopologyKind::SameSubnet => "in the director's subnet",
+            TopologyKind::Routed => "in their own subnets, behind a router",
         };
         self.heading(&format!("{servers} {place}"));
-        say(format!("  {}", lab.middle.name()));
+        print_line(format!("  {}", lab.middle.name()));
         let last = lab.hosts().count() - 1;
         for (position, host) in lab.hosts().enumerate() {
             let branch = if position == last { "└─" } else { "├─" };
             let address = format!("{}/{}", host.address, host.prefix_length);
-            say(format!("  {branch} {:9} {address:16} {}", host.name, self.paint(DIM, &purpose(lab, host))));
+            print_line(format!(
+                "  {branch} {:9} {address:16} {}",
+                host.name,
+                self.paint(DIM, &purpose(lab, host))
+            ));
         }
     }
 
-    pub fn requests_begin(&self, lab: &Lab) {
+    pub(super) fn requests_begin(&self, lab: &Lab) {
         self.heading(&format!("GET http://{}/ from the client", lab.vip));
     }
 
-    pub fn request(&self, number: u64, answer: &Answer) {
+    pub(super) fn request(&self, number: u64, answer: &DemoAnswer) {
         match answer {
-            Ok(name) => say(format!("  {number:>3}  {name}")),
+            Ok(name) => print_line(format!("  {number:>3}  {name}")),
             Err(reason) => {
-                say(format!("  {number:>3}  {}", self.paint(RED, &format!("no answer: {reason}"))))
+                print_line(format!("  {number:>3}  {}", self.paint(RED, &format!("no answer: {reason}"))))
             }
         }
     }
 
-    pub fn report(&self, lab: &Lab, report: &Report) {
+    pub(super) fn report(&self, lab: &Lab, report: &DemoReport) {
         let answered = report.per_server();
         let counts: Vec<_> = lab
             .real_servers
             .iter()
             .map(|host| format!("{} {}", host.name, answered.get(host.name.as_str()).unwrap_or(&0)))
             .collect();
-        say(format!("\n  {}: {}", self.verdict(report.is_round_robin(), "round robin"), counts.join(", ")));
+        print_line(format!(
+            "\n  {}: {}",
+            self.verdict(report.is_round_robin(), "round robin"),
+            counts.join(", ")
+        ));
         self.heading("the director's table");
         self.table(lab, &report.director);
         self.heading("the director's counters (other than 0)");
         print_counters(&report.director);
         self.heading("direct return");
-        say(format!(
+        print_line(format!(
             "  {}: {} bytes of replies passed through the director; the client received {} bytes directly",
             self.verdict(report.reply_bytes_through_director == 0, "proof"),
             report.reply_bytes_through_director,
@@ -82,12 +90,12 @@ impl Text {
 
     fn table(&self, lab: &Lab, metrics: &Scrape) {
         let total = count(metrics, SERVICE_CONNECTIONS, &[("virtual_service", "web")]);
-        say(format!("  TCP {}:80 rr, connections {total}", lab.vip));
+        print_line(format!("  TCP {}:80 rr, connections {total}", lab.vip));
         for host in &lab.real_servers {
             let of = |name, state: &[(&'static str, &'static str)]| {
                 count(metrics, name, &[&[("real_server", host.name.as_str())], state].concat())
             };
-            say(format!(
+            print_line(format!(
                 "   -> {:9} {:14} connections {} (active {}, inactive {}), packets {}",
                 host.name,
                 host.address,
@@ -100,7 +108,7 @@ impl Text {
     }
 
     fn heading(&self, text: &str) {
-        say(format!("\n{}\n", self.paint(BOLD, text)));
+        print_line(format!("\n{}\n", self.paint(BOLD, text)));
     }
 
     fn verdict(&self, good: bool, what: &str) -> String {
@@ -130,14 +138,14 @@ pub(super) fn commands_to_enter(lab: &Lab) -> String {
 
 fn purpose(lab: &Lab, host: &Host) -> String {
     match host.role {
-        Role::Director => format!("receives packets for the VIP {}", lab.vip),
-        Role::RealServer => "holds the VIP, serves on port 80".into(),
-        Role::Client | Role::Stranger => String::new(),
+        HostRole::Director => format!("receives packets for the VIP {}", lab.vip),
+        HostRole::RealServer => "holds the VIP, serves on port 80".into(),
+        HostRole::Client | HostRole::Stranger => String::new(),
     }
 }
 
-/// Prints one line. If nobody reads it (`lvs-tund demo | head`), the demo still continues to its end.
-pub(super) fn say(line: impl AsRef<str>) {
+/// Prints one line. If nothing reads it (`lvs-tund demo | head`), the demo still continues to its end.
+pub(super) fn print_line(line: impl AsRef<str>) {
     let _ = writeln!(stdout(), "{}", line.as_ref().trim_end_matches(' '));
 }
 
@@ -147,7 +155,7 @@ fn print_counters(metrics: &Scrape) {
         .filter(|sample| sample.value != 0.0 && !in_table.contains(&sample.name.as_str()))
         .filter(|sample| sample.name.starts_with("lvs_tund_director_"));
     for sample in shown {
-        say(format!("  {} {}", series_name(sample), sample.value));
+        print_line(format!("  {} {}", series_name(sample), sample.value));
     }
 }
 

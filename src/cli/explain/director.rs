@@ -27,7 +27,7 @@ const SEED: u64 = 1;
 /// How long an expired connection may still be counted.
 const SWEEP_PERIOD: Duration = Duration::from_millis(100);
 
-pub struct Director {
+pub(super) struct Director {
     director: director::Director,
     path_errors: PathErrors,
     cluster: Arc<ArcSwap<Cluster>>,
@@ -41,7 +41,7 @@ pub struct Director {
 impl Director {
     /// `outer_source`, if the file has it, replaces what the host would supply: the director's address and
     /// the source of every outer packet. Interfaces are ignored.
-    pub fn new(source: &Source) -> Result<Director, Failure> {
+    pub(super) fn new(source: &Source) -> Result<Director, Failure> {
         let plan =
             plan::director(source, Some("any")).map_err(|error| Failure::Refused(error.to_string()))?;
         let mut config = plan.cluster;

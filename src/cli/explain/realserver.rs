@@ -12,13 +12,13 @@ use crate::realserver::guard::Guard;
 use crate::realserver::verdict::Verdict;
 use crate::time::Moment;
 
-pub struct Realserver {
+pub(super) struct Realserver {
     decapsulator: Decapsulator,
 }
 
 impl Realserver {
     /// `rips`, if the file has it, replaces the host's own addresses.
-    pub fn new(source: &Source) -> Result<Realserver, Failure> {
+    pub(super) fn new(source: &Source) -> Result<Realserver, Failure> {
         let plan =
             plan::realserver(source, &[], &[], false).map_err(|error| Failure::Refused(error.to_string()))?;
         let own_addresses = plan.guard.rips.clone();

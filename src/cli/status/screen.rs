@@ -5,7 +5,7 @@ use std::fmt::Write;
 use std::time::Duration;
 
 use crate::control::model::{
-    Draining, Persistence, RealServer, Status, Then, VirtualService, VirtualServices,
+    AfterDrain, Draining, Persistence, RealServer, Status, VirtualService, VirtualServices,
 };
 
 /// ECMA-48 SGR.
@@ -15,7 +15,7 @@ const RED: &str = "31";
 const YELLOW: &str = "33";
 
 /// Renders the state; `has_colours` is set for a terminal.
-pub fn render(status: &Status, services: &VirtualServices, has_colours: bool) -> String {
+pub(super) fn render(status: &Status, services: &VirtualServices, has_colours: bool) -> String {
     let screen = Screen { has_colours };
     let mut text = screen.head(status);
     if services.virtual_services.is_empty() {
@@ -39,7 +39,7 @@ struct Screen {
     has_colours: bool,
 }
 
-struct Row {
+struct ScreenRow {
     name: String,
     /// Empty for a virtual service, which has no weight.
     weight: String,
@@ -75,12 +75,12 @@ impl Screen {
         text
     }
 
-    fn rows(&self, service: &VirtualService) -> Vec<Row> {
+    fn rows(&self, service: &VirtualService) -> Vec<ScreenRow> {
         let sum =
             |count: fn(&RealServer) -> u32| service.real_servers.iter().map(|s| u64::from(count(s))).sum();
         let is_served = service.real_servers.iter().any(|server| server.weight_now > 0 && !server.overloaded);
         let rates = &service.rates;
-        let mut rows = vec![Row {
+        let mut rows = vec![ScreenRow {
             name: service_name(service),
             weight: String::new(),
             active: sum(|server| server.active_connections),
@@ -93,7 +93,7 @@ impl Screen {
         rows
     }
 
-    fn row(&self, row: &Row, width: usize) -> String {
+    fn row(&self, row: &ScreenRow, width: usize) -> String {
         let [new, packets, bytes] = row.rates;
         let line = format!(
             "{:<width$} {:>6} {:>9} {:>9} {:>8} {:>9} {:>9}  {}",
@@ -115,8 +115,7 @@ impl Screen {
     }
 }
 
-/// "web: tcp 172.25.3.100:80, tcp 172.25.3.100:443"; a default name, which only repeats the address, is left
-/// out.
+/// "web: tcp 172.25.3.100:80, tcp 172.25.3.100:443", without a default name, which only repeats the address.
 fn service_name(service: &VirtualService) -> String {
     let matchers = service.matchers.iter().map(|matcher| {
         let matcher = crate::director::cluster::Matcher::from(*matcher);
@@ -145,7 +144,7 @@ fn terms(service: &VirtualService, is_served: bool) -> String {
     terms.join(", ")
 }
 
-fn server_row(server: &RealServer) -> Row {
+fn server_row(server: &RealServer) -> ScreenRow {
     let rip = server.rip.to_string();
     let name = if server.name == rip { rip } else { format!("{} {rip}", server.name) };
     let limit = server.upper_threshold;
@@ -158,7 +157,7 @@ fn server_row(server: &RealServer) -> Row {
         (None, _) => (String::new(), None),
     };
     let rates = &server.rates;
-    Row {
+    ScreenRow {
         name: format!("  {name}"),
         weight: server.weight_now.to_string(),
         active: server.active_connections.into(),
@@ -171,14 +170,14 @@ fn server_row(server: &RealServer) -> Row {
 
 fn drain_text(drain: &Draining, weight: u32) -> String {
     let then = match drain.then {
-        Then::Remove => "then removed",
-        Then::Keep => "then kept",
+        AfterDrain::Remove => "then removed",
+        AfterDrain::Keep => "then kept",
     };
     match (drain.done, drain.then, drain.deadline_in) {
-        (true, Then::Remove, _) => {
+        (true, AfterDrain::Remove, _) => {
             format!("removed by a drain; `undrain` brings it back with weight {weight}")
         }
-        (true, Then::Keep, _) => format!("quiesced by a drain; `undrain` gives it weight {weight}"),
+        (true, AfterDrain::Keep, _) => format!("quiesced by a drain; `undrain` gives it weight {weight}"),
         (false, _, Some(seconds)) => {
             let left = humantime::format_duration(Duration::from_secs(seconds));
             format!("draining, {left} left, {then}; configured weight {weight}")

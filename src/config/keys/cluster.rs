@@ -1,4 +1,4 @@
-//! The top of `director.toml`: what concerns all virtual services, and what those begin with that say nothing else.
+//! The top of `director.toml`: the keys of the cluster, and the defaults for virtual services.
 
 use crate::config::key::keys;
 use crate::config::keys::service::{ON_REMOVED, UNKNOWN_TCP};
@@ -30,28 +30,28 @@ keys! {
         ttl, ignores_df, decrements_ttl, new_connections_per_second_max, no_service
     } aside { virtual_services };
 
-    /// TTL of the outer packets, or that of the client's packet.
+    /// TTL of the outer packets: a number, or a copy of the client's.
     file outer_ttl "outer_ttl" [] in ttl [], OUTER_TTL, |_, _| Ttl::default(), Live;
-    /// Outer packets never forbid fragments.
+    /// Whether outer packets may always be fragmented.
     file ignore_df "ignore_df" [] in ignores_df [], Flag, |_, _| false, Live;
-    /// The director takes one off the TTL of a client's packet.
+    /// Whether the director decrements the TTL of a client's packet.
     file decrement_ttl "decrement_ttl" [] in decrements_ttl [], Flag, |_, _| false, Live;
-    /// New connections per second and queue, from which on no entry is made for further ones.
+    /// New connections per second and queue above which the director creates no entry for further ones.
     file new_connections_per_second_max "new_connections_per_second_max" [] in new_connections_per_second_max [],
         Optional(FLOOD), |_, _| None, Live;
-    /// What a packet for a VIP gets where no virtual service is.
+    /// What happens to a packet for a VIP on a port without a virtual service.
     file no_service "no_service" [] in no_service [], NO_SERVICE, |_, _| NoService::Reject, Live;
 }
 
 keys! {
     DEFAULT_KEYS of ServiceDefaults { unknown_tcp, on_removed, timeouts };
 
-    /// What a TCP segment that is no SYN and belongs to no connection gets.
+    /// What happens to a TCP segment that is not a SYN and belongs to no connection.
     file unknown_tcp "unknown_tcp" [] in unknown_tcp [], Optional(UNKNOWN_TCP), |_, _| None, Live;
-    /// What becomes of a connection whose real server has left the configuration.
+    /// What happens to a connection whose real server was removed from the configuration.
     file on_removed "on_removed" [] in on_removed [], ON_REMOVED, |_, _| OnRemoved::Reschedule, Live;
-    /// How long a connection is remembered without a packet.
-    file timeouts "timeouts" [] in timeouts [], timeouts::Table, |_, _| Timeouts::default(), Live;
+    /// How long an idle connection is remembered.
+    file timeouts "timeouts" [] in timeouts [], timeouts::TimeoutsTable, |_, _| Timeouts::default(), Live;
 }
 
 impl HasTimeouts for ServiceDefaults {

@@ -1,22 +1,30 @@
-//! The top of `director.toml`: what concerns the director's host.
+//! The top of `director.toml`: the keys of the director's host.
 
 use crate::config::key::keys;
 use crate::config::kinds::{
-    Group, HashKey, Interface, Listen, Number, Optional, OuterSource, SocketPath, Words,
+    GROUP, HashKey, InterfaceName, Listen, Number, Optional, OuterSourceKind, SocketPathKind, Words,
 };
 use crate::config::types::{
-    Announce, CONNECTIONS_MAX_DEFAULT, Capture, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR,
+    AnnounceSetting, CONNECTIONS_MAX_DEFAULT, CaptureSetting, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR,
 };
 
-const CAPTURE: Words<Capture> =
-    Words::new(&[("auto", Capture::Auto), ("route", Capture::Route), ("rule", Capture::Rule)]);
-const ANNOUNCE: Words<Announce> =
-    Words::new(&[("always", Announce::Always), ("local", Announce::Local), ("never", Announce::Never)]);
+const CAPTURE: Words<CaptureSetting> = Words::new(&[
+    ("auto", CaptureSetting::Auto),
+    ("route", CaptureSetting::Route),
+    ("rule", CaptureSetting::Rule),
+]);
+const ANNOUNCE: Words<AnnounceSetting> = Words::new(&[
+    ("always", AnnounceSetting::Always),
+    ("local", AnnounceSetting::Local),
+    ("never", AnnounceSetting::Never),
+]);
 
-/// One thread each; a TUN device takes up to 256 (MAX_TAP_QUEUES of drivers/net/tun.c).
-const QUEUES: Number<i64> = Number::new(1..=256);
+/// One thread per queue; a TUN device has up to 256 (MAX_TAP_QUEUES of drivers/net/tun.c).
+const QUEUES: Number<usize> = Number::new(1..=256);
 /// Up to about 10 GB of entries.
-const CONNECTIONS: Number<i64> = Number::new(1..=100_000_000);
+const CONNECTIONS_MAX: i64 = 100_000_000;
+const CONNECTIONS: Number<usize> = Number::new(1..=CONNECTIONS_MAX);
+const CONNECTIONS_PER_CLIENT: Number<u32> = Number::new(1..=CONNECTIONS_MAX);
 
 keys! {
     HOST_KEYS of DirectorPlan {
@@ -24,56 +32,37 @@ keys! {
         connections_max, connections_per_client_max, hash_key
     } aside { cluster, defaults };
 
-    /// The interface on which the clients' packets for the VIPs arrive.
-    file interface "interface" [] in interface [], Interface, |_, _| String::new(), Restart;
+    /// The interface that receives the clients' packets for the VIPs.
+    file interface "interface" [] in interface [], InterfaceName, |_, _| String::new(), Restart;
     /// Name of the TUN device.
-    file tun "tun" [] in tun [], Interface, |_, _| TUN_DIRECTOR.to_owned(), Restart;
+    file tun "tun" [] in tun [], InterfaceName, |_, _| TUN_DIRECTOR.to_owned(), Restart;
     /// Queues of the TUN device, each served by one thread.
-    file queues "queues" [] in queues [queues_of, set_queues], Optional(QUEUES), |_, _| None, Restart;
-    /// Where metrics and probes are served.
+    file queues "queues" [] in queues [], Optional(QUEUES), |_, _| None, Restart;
+    /// Address and port that serve metrics and probes.
     file metrics "metrics" [] in metrics [], Listen, |_, _| METRICS_DIRECTOR, Restart;
-    /// Unix socket by which a running director is asked and changed.
-    file control "control" [] in control [], Optional(SocketPath), |_, _| None, Restart;
+    /// Unix socket used to query and change a running director.
+    file control "control" [] in control [], Optional(SocketPathKind), |_, _| None, Restart;
     /// Group whose members may use the socket.
-    file control_group "control_group" [] in control_group [], Optional(Group), |_, _| None, Restart;
-    /// Where what can be read of the API is served over TCP.
+    file control_group "control_group" [] in control_group [], Optional(GROUP), |_, _| None, Restart;
+    /// Address and port that serve the read-only part of the API.
     file api "api" [] in api [], Optional(Listen), |_, _| None, Restart;
-    /// How packets for a VIP get into the TUN device.
-    file capture "capture" [] in capture [], CAPTURE, |_, _| Capture::Auto, Restart;
+    /// How packets for a VIP reach the TUN device.
+    file capture "capture" [] in capture [], CAPTURE, |_, _| CaptureSetting::Auto, Restart;
     /// When this host answers ARP for a VIP and announces it.
-    file announce "announce" [] in announce [], ANNOUNCE, |_, _| Announce::Always, Restart;
+    file announce "announce" [] in announce [], ANNOUNCE, |_, _| AnnounceSetting::Always, Restart;
     /// Source address of the outer packets.
-    file outer_source "outer_source" [] in outer_source [], OuterSource, |_, _| None, Restart;
-    /// Entries that the connection table takes at most.
-    file connections_max "connections_max" [] in connections_max [connections_of, set_connections],
-        CONNECTIONS, |_, _| CONNECTIONS_MAX_DEFAULT as i64, Restart;
-    /// Entries that one client takes at most; left out: `connections_max`.
-    file connections_per_client_max "connections_per_client_max" [] in connections_per_client_max [per_client_of, set_per_client],
-        CONNECTIONS, |plan, _| connections_of(plan), Restart;
+    file outer_source "outer_source" [] in outer_source [], OuterSourceKind, |_, _| None, Restart;
+    /// Maximum number of entries in the connection table.
+    file connections_max "connections_max" [] in connections_max [],
+        CONNECTIONS, |_, _| CONNECTIONS_MAX_DEFAULT, Restart;
+    /// Maximum number of entries per client; default: `connections_max`.
+    file connections_per_client_max "connections_per_client_max" []
+        in connections_per_client_max [],
+        CONNECTIONS_PER_CLIENT, |plan, _| per_client_default(plan), Restart;
     /// Key of the hash schedulers.
     file hash_key "hash_key" [] in hash_key [], Optional(HashKey), |_, _| None, Live;
 }
 
-fn queues_of(plan: &DirectorPlan) -> Option<i64> {
-    plan.queues.map(|queues| queues as i64)
-}
-
-fn set_queues(plan: &mut DirectorPlan, queues: Option<i64>) {
-    plan.queues = queues.map(|queues| queues as usize);
-}
-
-fn connections_of(plan: &DirectorPlan) -> i64 {
-    plan.connections_max as i64
-}
-
-fn set_connections(plan: &mut DirectorPlan, max: i64) {
-    plan.connections_max = max as usize;
-}
-
-fn per_client_of(plan: &DirectorPlan) -> i64 {
-    plan.connections_per_client_max.into()
-}
-
-fn set_per_client(plan: &mut DirectorPlan, max: i64) {
-    plan.connections_per_client_max = max as u32;
+fn per_client_default(plan: &DirectorPlan) -> u32 {
+    u32::try_from(plan.connections_max).unwrap_or(u32::MAX)
 }

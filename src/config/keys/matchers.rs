@@ -1,24 +1,19 @@
-//! `protocol`, `vip` and `port`, or `match`, of a virtual service.
+//! The packets that a virtual service matches: `protocol`, `vip` and `port`, or the list `match`.
 
 use crate::config::ConfigError;
 use crate::config::json::Matcher as JsonMatcher;
-use crate::config::key::{Served, ServedLeaf, Takes};
+use crate::config::key::{JsonKind, SimpleJsonKind, ValueKind};
 use crate::config::kinds::{self, Address, PROTOCOLS, Word, escaped, missing};
-use crate::config::toml::{Block, Lines, Value, integer, quoted};
-use crate::director::cluster::{Matcher, Ports, VirtualServiceConfig};
+use crate::config::toml::{Block, Lines, TomlValue, integer, quoted};
+use crate::director::cluster::{Matcher, Ports, VirtualServiceConfig as Config};
 
-/// The three, or the list.
+/// The three single keys, or the list.
 pub struct Matchers;
 
-impl Takes<VirtualServiceConfig> for Matchers {
+impl ValueKind<Config> for Matchers {
     type Value = Vec<Matcher>;
 
-    fn read(
-        &self,
-        key: &str,
-        _: &VirtualServiceConfig,
-        block: &Block,
-    ) -> Result<Option<Vec<Matcher>>, ConfigError> {
+    fn read(&self, key: &str, _: &Config, block: &Block) -> Result<Option<Vec<Matcher>>, ConfigError> {
         let listed = block.get(key).map(|value| block.list(value)).transpose()?.unwrap_or_default();
         if !listed.is_empty() {
             let single = ["protocol", "vip", "port"].into_iter().find_map(|key| block.get(key));
@@ -26,7 +21,7 @@ impl Takes<VirtualServiceConfig> for Matchers {
                 let message = "`match` replaces protocol, vip and port; remove these keys";
                 return Err(block.error(value.span(), message));
             }
-            let read = |item: &Value| {
+            let read = |item: &TomlValue| {
                 let word = block.text(item)?;
                 parse_matcher(word).map_err(|message| block.error(item.span(), message))
             };
@@ -35,7 +30,8 @@ impl Takes<VirtualServiceConfig> for Matchers {
         let part = |key: &str, example| block.get(key).ok_or_else(|| missing(block, key, example));
         let (protocol, vip, port) =
             (part("protocol", "\"tcp\"")?, part("vip", "\"172.25.3.100\"")?, part("port", "80")?);
-        let word = |key: &'static str, value: &Value| block.text(value).map(|word| (key, word.to_owned()));
+        let word =
+            |key: &'static str, value: &TomlValue| block.text(value).map(|word| (key, word.to_owned()));
         let (key, name) = word("protocol", protocol)?;
         let protocol_of = kinds::choice(key, &name, PROTOCOLS);
         let protocol = protocol_of.map_err(|message| block.error(protocol.span(), message))?;
@@ -45,7 +41,7 @@ impl Takes<VirtualServiceConfig> for Matchers {
     }
 
     fn text(&self, value: &Vec<Matcher>) -> Option<String> {
-        Some(list(value.iter().map(|matcher| quoted(&text_of(matcher)))))
+        Some(list(value.iter().map(|matcher| quoted(&matcher_text(matcher)))))
     }
 
     fn names(&self, name: &'static str, found: &mut Vec<&'static str>) {
@@ -69,39 +65,35 @@ impl Takes<VirtualServiceConfig> for Matchers {
     }
 }
 
-impl Served<VirtualServiceConfig> for Matchers {
-    type Asked = Vec<JsonMatcher>;
-    type Shown = Vec<JsonMatcher>;
+impl JsonKind<Config> for Matchers {
+    type Input = Vec<JsonMatcher>;
+    type Output = Vec<JsonMatcher>;
 
-    fn accept(
-        &self,
-        _: &str,
-        _: &VirtualServiceConfig,
-        asked: Vec<JsonMatcher>,
-    ) -> Result<Vec<Matcher>, String> {
-        if asked.is_empty() {
+    fn accept(&self, _: &str, _: &Config, input: Vec<JsonMatcher>) -> Result<Vec<Matcher>, String> {
+        if input.is_empty() {
             return Err(NO_MATCHER.to_owned());
         }
         let accept = |matcher: JsonMatcher| {
             let matcher: Matcher = matcher.into();
-            ServedLeaf::accept(&Address, "vip", matcher.vip).map(|vip| Matcher { vip, ..matcher })
+            SimpleJsonKind::accept(&Address, "vip", matcher.vip).map(|vip| Matcher { vip, ..matcher })
         };
-        asked.into_iter().map(accept).collect()
+        input.into_iter().map(accept).collect()
     }
 
-    fn show(&self, _: &VirtualServiceConfig, value: Vec<Matcher>) -> Vec<JsonMatcher> {
+    fn show(&self, _: &Config, value: Vec<Matcher>) -> Vec<JsonMatcher> {
         value.into_iter().map(Into::into).collect()
     }
 }
 
+/// The message for a virtual service that matches nothing.
 pub const NO_MATCHER: &str = "match: a virtual service needs at least one protocol, VIP and port";
 
-/// "tcp 172.25.3.100:80".
-pub fn text_of(matcher: &Matcher) -> String {
+/// A matcher as text: "tcp 172.25.3.100:80".
+pub fn matcher_text(matcher: &Matcher) -> String {
     format!("{} {}:{}", matcher.protocol.name(), matcher.vip, matcher.ports)
 }
 
-/// "tcp 172.25.3.100:80", also with a range or "all" behind the colon.
+/// Parses "tcp 172.25.3.100:80"; a range or "all" may follow the colon.
 fn parse_matcher(word: &str) -> Result<Matcher, String> {
     let unclear = || {
         format!(
@@ -117,13 +109,16 @@ fn parse_matcher(word: &str) -> Result<Matcher, String> {
 }
 
 /// A port, a range "8000-8099", or "all".
-fn ports(block: &Block, value: &Value) -> Result<Ports, ConfigError> {
+fn ports(block: &Block, value: &TomlValue) -> Result<Ports, ConfigError> {
     if let Some(Some(number)) = integer(value) {
         let port = u16::try_from(number).ok().filter(|port| *port > 0);
-        let outside = || block.error(value.span(), format!("port = {number}: expected 1 to 65535"));
+        let outside = || {
+            let hint = if number == 0 { "; did you mean \"all\"?" } else { "" };
+            block.error(value.span(), format!("port = {number}: expected 1 to 65535{hint}"))
+        };
         return port.map(Ports::one).ok_or_else(outside);
     }
-    // A number in quotes is a slip, not a range.
+    // A single number in quotes is a mistake, not a range.
     let word = block.text(value).ok().filter(|word| word.parse::<i64>().is_err());
     word.and_then(|word| word.parse().ok()).ok_or_else(|| {
         let message = format!(
@@ -134,7 +129,7 @@ fn ports(block: &Block, value: &Value) -> Result<Ports, ConfigError> {
     })
 }
 
-/// As a file has it.
+/// A list as it appears in a file.
 pub fn list(words: impl Iterator<Item = String>) -> String {
     format!("[{}]", words.collect::<Vec<_>>().join(", "))
 }

@@ -1,38 +1,45 @@
-//! `persistence` of a virtual service.
+//! The keys below `persistence` of a virtual service.
 
 use crate::config::ConfigError;
 use crate::config::json::Seconds;
-use crate::config::key::{Found, Served, Takes, keys};
+use crate::config::key::{self, JsonKind, OnDifference, ValueKind, keys, no_other_place};
 use crate::config::kinds::{Flag, Number, Timeout};
 use crate::config::toml::{Block, Lines};
-use crate::director::cluster::Persistence as Config;
+use crate::config::types::ServiceDefaults;
+use crate::director::cluster::Persistence as PersistenceConfig;
 
 keys! {
-    PERSISTENCE_KEYS of Config { timeout, prefix_v4, expires_quiesced } aside { prefix_v6 }
-    whole "A client's later connections go where its first one went." Persistence;
+    PERSISTENCE_KEYS of PersistenceConfig { timeout, prefix_v4, expires_quiesced } aside { prefix_v6 }
+    whole "Later connections of a client go to the real server of its first one." Persistence;
 
-    /// Seconds after the last new connection; left out: 360.
-    plain timeout "timeout" [Seconds] in timeout [], Timeout, |_, _| Config::TIMEOUT_DEFAULT, Live;
-    /// Clients that share this many leading bits are one client; left out: 32.
+    /// Seconds after the last new connection until the client is forgotten; default: 360.
+    plain timeout "timeout" [Seconds] in timeout [], Timeout, |_, _| PersistenceConfig::TIMEOUT_DEFAULT, Live;
+    /// Clients that share this many leading bits count as one client; default: 32.
     plain prefix "prefix" [u8] in prefix_v4 [], Number::<u8>::new(1..=32), |_, _| 32, Live;
-    /// A real server of weight 0 loses its clients with their next connection.
+    /// Whether a real server with weight 0 loses its clients with their next connection.
     plain expire_quiesced "expire_quiesced" [bool] in expires_quiesced [], Flag, |_, _| false, Live;
 }
 
-/// The table, which turns persistence on.
-pub struct Table;
+/// The table; any key in it turns persistence on.
+pub struct PersistenceTable;
 
-impl<C> Takes<C> for Table {
-    type Value = Option<Config>;
+impl<C> ValueKind<C> for PersistenceTable {
+    type Value = Option<PersistenceConfig>;
 
-    fn read(&self, key: &str, _: &C, block: &Block) -> Result<Option<Option<Config>>, ConfigError> {
+    fn read(
+        &self,
+        key: &str,
+        _: &C,
+        block: &Block,
+    ) -> Result<Option<Option<PersistenceConfig>>, ConfigError> {
         let Some(block) = block.below(key, "persistence.timeout = \"6m\"")? else { return Ok(None) };
-        let mut persistence = Config::default();
-        crate::config::key::read(PERSISTENCE_KEYS, &[], &mut persistence, &Default::default(), &block)?;
-        Ok(Some(Some(persistence)))
+        let mut persistence = PersistenceConfig::default();
+        let defaults = ServiceDefaults::default();
+        let errors = key::read(PERSISTENCE_KEYS, &[], no_other_place, &mut persistence, &defaults, &block);
+        errors.into_iter().next().map_or(Ok(Some(Some(persistence))), Err)
     }
 
-    fn text(&self, _: &Option<Config>) -> Option<String> {
+    fn text(&self, _: &Option<PersistenceConfig>) -> Option<String> {
         None
     }
 
@@ -40,23 +47,36 @@ impl<C> Takes<C> for Table {
         found.extend(PERSISTENCE_KEYS.iter().map(|key| format!("{name}.{}", key.name())));
     }
 
-    fn write(&self, key: &str, value: &Option<Config>, _: Option<&Option<Config>>, lines: &mut Lines) {
+    fn write(
+        &self,
+        key: &str,
+        value: &Option<PersistenceConfig>,
+        _: Option<&Option<PersistenceConfig>>,
+        lines: &mut Lines,
+    ) {
         let Some(value) = value else { return };
-        PERSISTENCE_KEYS.iter().for_each(|inner| inner.write_below(&format!("{key}."), value, None, lines));
+        let prefix = format!("{key}.");
+        PERSISTENCE_KEYS.iter().for_each(|inner| inner.write_below(&prefix, value, None, lines));
     }
 
-    fn compare(&self, key: &str, old: &Option<Config>, new: &Option<Config>, found: &mut Found) {
+    fn compare(
+        &self,
+        key: &str,
+        old: &Option<PersistenceConfig>,
+        new: &Option<PersistenceConfig>,
+        found: &mut OnDifference,
+    ) {
         let prefix = format!("{key}.");
         match (old, new) {
             (None, None) => {}
             (Some(old), Some(new)) => {
                 PERSISTENCE_KEYS.iter().for_each(|inner| inner.compare(&prefix, old, new, found));
             }
-            // It is turned on or off: every key of it comes or goes.
+            // Persistence is turned on or off: every key is added or removed.
             (one, other) => {
                 let mut lines = Lines::new();
                 let all = one.as_ref().or(other.as_ref()).copied();
-                Takes::<C>::write(self, key, &all, None, &mut lines);
+                ValueKind::<C>::write(self, key, &all, None, &mut lines);
                 for (key, text) in lines {
                     let (from, to) =
                         if one.is_some() { (text, String::new()) } else { (String::new(), text) };
@@ -66,7 +86,12 @@ impl<C> Takes<C> for Table {
         }
     }
 
-    fn merge(&self, base: &Option<Config>, file: &Option<Config>, next: Option<Config>) -> Option<Config> {
+    fn merge(
+        &self,
+        base: &Option<PersistenceConfig>,
+        file: &Option<PersistenceConfig>,
+        next: Option<PersistenceConfig>,
+    ) -> Option<PersistenceConfig> {
         match (base, file, next) {
             (Some(base), Some(file), Some(mut next)) => {
                 PERSISTENCE_KEYS.iter().for_each(|inner| inner.merge(base, file, &mut next));
@@ -83,18 +108,23 @@ impl<C> Takes<C> for Table {
     }
 }
 
-impl<C> Served<C> for Table {
-    type Asked = Option<Persistence>;
-    type Shown = Option<Persistence>;
+impl<C> JsonKind<C> for PersistenceTable {
+    type Input = Option<Persistence>;
+    type Output = Option<Persistence>;
 
-    fn accept(&self, key: &str, _: &C, asked: Option<Persistence>) -> Result<Option<Config>, String> {
-        let Some(asked) = asked else { return Ok(None) };
-        let mut persistence = Config::default();
-        asked.take(&format!("{key}."), &mut persistence)?;
+    fn accept(
+        &self,
+        key: &str,
+        _: &C,
+        input: Option<Persistence>,
+    ) -> Result<Option<PersistenceConfig>, String> {
+        let Some(input) = input else { return Ok(None) };
+        let mut persistence = PersistenceConfig::default();
+        input.apply(&format!("{key}."), &mut persistence)?;
         Ok(Some(persistence))
     }
 
-    fn show(&self, _: &C, value: Option<Config>) -> Option<Persistence> {
+    fn show(&self, _: &C, value: Option<PersistenceConfig>) -> Option<Persistence> {
         value.as_ref().map(Into::into)
     }
 }

@@ -1,23 +1,23 @@
-//! `realserver.toml`.
+//! The keys of `realserver.toml`.
 
 use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use crate::config::key::keys;
-use crate::config::kinds::{Address, Interface, List, Listen, NumberOr, Word, escaped};
-use crate::config::types::{METRICS_REALSERVER, Mss, RealserverPlan, TUN_REALSERVER};
+use crate::config::kinds::{Address, InterfaceName, List, Listen, NumberOr, Word, escaped};
+use crate::config::types::{METRICS_REALSERVER, MssSetting, RealserverPlan, TUN_REALSERVER};
 use crate::packet::Protocol;
 use crate::realserver::guard::{GuardConfig, Service};
 use crate::realserver::mss::{MSS_MAX, MSS_MIN};
 
-const MSS: NumberOr<Mss> = NumberOr {
+const MSS: NumberOr<MssSetting> = NumberOr {
     range: MSS_MIN as i64..=MSS_MAX as i64,
-    words: &[("auto", Mss::Auto), ("off", Mss::Off)],
-    number: |bytes| Mss::Fixed(u16::try_from(bytes).unwrap_or(u16::MAX)),
+    words: &[("auto", MssSetting::Auto), ("off", MssSetting::Off)],
+    number: |bytes| MssSetting::Fixed(u16::try_from(bytes).unwrap_or(u16::MAX)),
     of: |mss| match mss {
-        Mss::Fixed(bytes) => Some(i64::from(*bytes)),
-        Mss::Auto | Mss::Off => None,
+        MssSetting::Fixed(bytes) => Some(i64::from(*bytes)),
+        MssSetting::Auto | MssSetting::Off => None,
     },
     expected: "\"auto\", \"off\" or a number of bytes from FIRST to LAST",
 };
@@ -29,29 +29,29 @@ const SERVICES: List<TransportPort> = List { of: TransportPort, is_unique: false
 keys! {
     REALSERVER_KEYS of RealserverPlan { tun, metrics, mss, guard };
 
-    /// The VIPs that are served.
+    /// The VIPs that this host serves.
     file vips "vips" [] in guard [.vips], ADDRESSES, |_, _| Vec::new(), Restart;
-    /// Who may send encapsulated packets.
+    /// The directors that may send encapsulated packets.
     file directors "directors" [] in guard [.directors], PREFIXES, |_, _| Vec::new(), Restart;
-    /// Outer destinations accepted; left out: any address of this host.
+    /// Accepted destinations of outer packets; default: any address of this host.
     file rips "rips" [] in guard [.rips], ADDRESSES, |_, _| Vec::new(), Restart;
-    /// What may be inside; left out: anything for the VIPs.
+    /// Accepted inner packets; default: everything for the VIPs.
     file services "services" [] in guard [.services], SERVICES, |_, _| Vec::new(), Restart;
     /// The maximum segment size announced for connections to the VIPs.
-    file mss "mss" [] in mss [], MSS, |_, _| Mss::Auto, Restart;
+    file mss "mss" [] in mss [], MSS, |_, _| MssSetting::Auto, Restart;
     /// Name of the TUN device.
-    file tun "tun" [] in tun [], Interface, |_, _| TUN_REALSERVER.to_owned(), Restart;
-    /// Where metrics and probes are served.
+    file tun "tun" [] in tun [], InterfaceName, |_, _| TUN_REALSERVER.to_owned(), Restart;
+    /// Address and port that serve metrics and probes.
     file metrics "metrics" [] in metrics [], Listen, |_, _| METRICS_REALSERVER, Restart;
 }
 
 // Every field of the guard has a row.
 const _: fn(&GuardConfig) = |GuardConfig { vips: _, directors: _, rips: _, services: _ }| {};
 
-/// RFC 1918: 10.0.0.0/8 is the largest block that one network can have to itself.
+/// The shortest prefix accepted without `--insecure`. RFC 1918 §3: 10.0.0.0/8 is the largest private block.
 pub const PREFIX_LENGTH_MIN: u8 = 8;
 
-/// One address, or a prefix; whether it is everybody is not said here.
+/// An address or a prefix of any length.
 pub struct Prefix;
 
 impl Word for Prefix {
@@ -81,7 +81,7 @@ impl Word for Prefix {
     }
 }
 
-/// "tcp/80".
+/// A protocol and a port: "tcp/80".
 pub struct TransportPort;
 
 impl Word for TransportPort {

@@ -1,24 +1,26 @@
-//! `scheduler`, `scheduler_flags` and `mh_table_size` of a virtual service.
+//! The keys `scheduler`, `scheduler_flags` and `mh_table_size` of a virtual service.
 
 use super::matchers::list;
 use crate::config::ConfigError;
-use crate::config::key::{Served, Takes};
-use crate::config::kinds::{Member, escaped};
-use crate::config::toml::{Block, Value, quoted};
-use crate::director::cluster::VirtualServiceConfig;
+use crate::config::key::{JsonKind, ValueKind};
+use crate::config::kinds::{FamilyMember, escaped};
+use crate::config::toml::{Block, TomlValue, quoted};
+use crate::director::cluster::VirtualServiceConfig as Config;
 use crate::director::scheduler::{self, Options, SCHEDULERS, mh};
 
-pub const SCHEDULER: Member = Member(|| SCHEDULERS.iter().map(|row| row.name).collect());
+/// The name of a scheduler.
+pub const SCHEDULER: FamilyMember = FamilyMember(|| SCHEDULERS.iter().map(|row| row.name).collect());
 
-// Every option of a scheduler has a row, but for the key that all of them share.
+// Every option of a scheduler has a row, except the hash key, which all schedulers share.
 const _: fn(&Options) = |Options { has_port: _, has_fallback: _, mh_table_size: _, hash_key: _ }| {};
 
-pub fn row(service: &VirtualServiceConfig) -> &'static scheduler::Row {
+/// The row of the service's scheduler.
+pub fn row(service: &Config) -> &'static scheduler::Row {
     scheduler::find(service.scheduler).unwrap_or(scheduler::DEFAULT)
 }
 
-/// The words of `scheduler_flags` that are in force.
-pub fn flags_of(service: &VirtualServiceConfig) -> Vec<&'static str> {
+/// The words of `scheduler_flags` that are set.
+pub fn flags_of(service: &Config) -> Vec<&'static str> {
     let options = &service.scheduler_options;
     let is_set = |flag: &&str| {
         flag.ends_with("-port") && options.has_port || flag.ends_with("-fallback") && options.has_fallback
@@ -26,30 +28,32 @@ pub fn flags_of(service: &VirtualServiceConfig) -> Vec<&'static str> {
     row(service).flags.iter().copied().filter(is_set).collect()
 }
 
-pub fn set_flags(service: &mut VirtualServiceConfig, flags: Vec<&'static str>) {
+/// Sets the options that the words of `scheduler_flags` stand for.
+pub fn set_flags(service: &mut Config, flags: Vec<&'static str>) {
     let options = &mut service.scheduler_options;
     options.has_port = flags.iter().any(|flag| flag.ends_with("-port"));
     options.has_fallback = flags.iter().any(|flag| flag.ends_with("-fallback"));
 }
 
-fn is_mh(service: &VirtualServiceConfig) -> bool {
+fn is_mh(service: &Config) -> bool {
     service.scheduler == mh::ROW.name
 }
 
-/// Where it is not the default, for other schedulers may not have it at all.
-pub fn mh_table_size_of(service: &VirtualServiceConfig) -> Option<u32> {
+/// The table size of scheduler mh, unless it is the default. Other schedulers have none.
+pub fn mh_table_size_of(service: &Config) -> Option<u32> {
     let size = service.scheduler_options.mh_table_size;
     (is_mh(service) && size != mh::TABLE_SIZE_DEFAULT).then_some(size)
 }
 
-pub fn set_mh_table_size(service: &mut VirtualServiceConfig, size: Option<u32>) {
+/// Sets the table size; `None` is the default.
+pub fn set_mh_table_size(service: &mut Config, size: Option<u32>) {
     service.scheduler_options.mh_table_size = size.unwrap_or(mh::TABLE_SIZE_DEFAULT);
 }
 
-/// Words that the scheduler has.
+/// A list of flags of the service's scheduler.
 pub struct SchedulerFlags;
 
-fn known_flag(key: &str, service: &VirtualServiceConfig, word: &str) -> Result<&'static str, String> {
+fn known_flag(key: &str, service: &Config, word: &str) -> Result<&'static str, String> {
     let row = row(service);
     let found = row.flags.iter().find(|flag| **flag == word).copied();
     found.ok_or_else(|| {
@@ -58,17 +62,17 @@ fn known_flag(key: &str, service: &VirtualServiceConfig, word: &str) -> Result<&
     })
 }
 
-impl Takes<VirtualServiceConfig> for SchedulerFlags {
+impl ValueKind<Config> for SchedulerFlags {
     type Value = Vec<&'static str>;
 
     fn read(
         &self,
         key: &str,
-        service: &VirtualServiceConfig,
+        service: &Config,
         block: &Block,
     ) -> Result<Option<Vec<&'static str>>, ConfigError> {
         let Some(value) = block.get(key) else { return Ok(None) };
-        let read = |item: &Value| {
+        let read = |item: &TomlValue| {
             let flag = known_flag(key, service, block.text(item)?);
             flag.map_err(|message| block.error(item.span(), message))
         };
@@ -80,28 +84,23 @@ impl Takes<VirtualServiceConfig> for SchedulerFlags {
     }
 }
 
-impl Served<VirtualServiceConfig> for SchedulerFlags {
-    type Asked = Vec<String>;
-    type Shown = Vec<String>;
+impl JsonKind<Config> for SchedulerFlags {
+    type Input = Vec<String>;
+    type Output = Vec<String>;
 
-    fn accept(
-        &self,
-        key: &str,
-        service: &VirtualServiceConfig,
-        asked: Vec<String>,
-    ) -> Result<Vec<&'static str>, String> {
-        asked.iter().map(|word| known_flag(key, service, word)).collect()
+    fn accept(&self, key: &str, service: &Config, input: Vec<String>) -> Result<Vec<&'static str>, String> {
+        input.iter().map(|word| known_flag(key, service, word)).collect()
     }
 
-    fn show(&self, _: &VirtualServiceConfig, value: Vec<&'static str>) -> Vec<String> {
+    fn show(&self, _: &Config, value: Vec<&'static str>) -> Vec<String> {
         value.into_iter().map(str::to_owned).collect()
     }
 }
 
-/// One of the sizes of mh's table.
+/// A table size that scheduler mh supports.
 pub struct MhTableSize;
 
-fn known_size(key: &str, service: &VirtualServiceConfig, size: i64) -> Result<Option<u32>, String> {
+fn known_size(key: &str, service: &Config, size: i64) -> Result<Option<u32>, String> {
     if !is_mh(service) {
         return Err(format!("{key} is for scheduler mh, not {}; remove it", service.scheduler));
     }
@@ -113,15 +112,10 @@ fn known_size(key: &str, service: &VirtualServiceConfig, size: i64) -> Result<Op
     })
 }
 
-impl Takes<VirtualServiceConfig> for MhTableSize {
+impl ValueKind<Config> for MhTableSize {
     type Value = Option<u32>;
 
-    fn read(
-        &self,
-        key: &str,
-        service: &VirtualServiceConfig,
-        block: &Block,
-    ) -> Result<Option<Option<u32>>, ConfigError> {
+    fn read(&self, key: &str, service: &Config, block: &Block) -> Result<Option<Option<u32>>, ConfigError> {
         let Some(value) = block.get(key) else { return Ok(None) };
         let size = known_size(key, service, block.number(value)?);
         size.map(Some).map_err(|message| block.error(value.span(), message))
@@ -132,15 +126,15 @@ impl Takes<VirtualServiceConfig> for MhTableSize {
     }
 }
 
-impl Served<VirtualServiceConfig> for MhTableSize {
-    type Asked = u32;
-    type Shown = Option<u32>;
+impl JsonKind<Config> for MhTableSize {
+    type Input = u32;
+    type Output = Option<u32>;
 
-    fn accept(&self, key: &str, service: &VirtualServiceConfig, asked: u32) -> Result<Option<u32>, String> {
-        known_size(key, service, asked.into())
+    fn accept(&self, key: &str, service: &Config, input: u32) -> Result<Option<u32>, String> {
+        known_size(key, service, input.into())
     }
 
-    fn show(&self, service: &VirtualServiceConfig, _: Option<u32>) -> Option<u32> {
+    fn show(&self, service: &Config, _: Option<u32>) -> Option<u32> {
         is_mh(service).then_some(service.scheduler_options.mh_table_size)
     }
 }

@@ -1,4 +1,4 @@
-//! `[[virtual_service]]`.
+//! The keys of `[[virtual_service]]`.
 
 use super::matchers::Matchers;
 use super::persistence::{self, Persistence};
@@ -9,16 +9,17 @@ use super::scheduler::{
 use super::timeouts::{self, HasTimeouts, Timeouts, TimeoutsSpec};
 use crate::config::json::{Matcher as JsonMatcher, OnRemoved as JsonOnRemoved, UnknownTcp as JsonUnknownTcp};
 use crate::config::key::keys;
-use crate::config::kinds::{Flag, Name, Words};
-use crate::config::types::name_of;
+use crate::config::kinds::{Flag, LABEL, Words};
+use crate::config::types::{ServiceDefaults, default_service_name};
 use crate::director::cluster::{OnRemoved, UnknownTcp, VirtualServiceConfig};
 use crate::director::connection;
 use crate::director::scheduler;
 use crate::packet::Protocol;
 
-/// As words, here and for all services.
+/// The words of `unknown_tcp`, for one service and for all.
 pub const UNKNOWN_TCP: Words<UnknownTcp, JsonUnknownTcp> =
     Words::new(&[("rst", UnknownTcp::Rst), ("drop", UnknownTcp::Drop), ("schedule", UnknownTcp::Schedule)]);
+/// The words of `on_removed`, for one service and for all.
 pub const ON_REMOVED: Words<OnRemoved, JsonOnRemoved> = Words::new(&[
     ("reschedule", OnRemoved::Reschedule),
     ("drop", OnRemoved::Drop),
@@ -29,37 +30,37 @@ keys! {
     SERVICE_KEYS of VirtualServiceConfig {
         name, matchers, scheduler, scheduler_options, persistence, is_one_packet, unknown_tcp, on_removed, timeouts
     } aside { real_servers }
-    asked "A virtual service to be; what is left out is as in a file that leaves it out."
+    spec "A new virtual service; absent keys have the same defaults as in a file."
         VirtualServiceSpec { real_servers: Vec<RealServerSpec> }
-    edited "What is to change of a virtual service; what is left out stays." VirtualServiceEdit
-    shown "Every key of a virtual service, as configured." VirtualServiceKeys;
+    edit "Changes to a virtual service; absent keys keep their values." VirtualServiceEdit
+    view "Every key of a virtual service, as configured." VirtualServiceKeys;
 
-    /// Label in metrics and logs; left out: protocol, VIP and port, as in "tcp-172.25.3.100-80".
-    optional name "name" [String] in name [], Name, |service, _| default_name(service), Live;
-    /// Which packets it is for; at least one.
+    /// Label in metrics and logs; default: protocol, VIP and port, as in "tcp-172.25.3.100-80".
+    optional name "name" [String] in name [], LABEL, |service, _| default_name(service), Live;
+    /// The packets that it matches; at least one entry.
     required matchers "match" [Vec<JsonMatcher>] in matchers [],
         Matchers, |service, _| service.matchers.clone(), Live;
-    /// Chooses the real server of a new connection; left out: "wlc". Another scheduler begins without flags.
+    /// Chooses the real server of a new connection; default: "wlc". Changing it clears the flags.
     optional scheduler "scheduler" [String] in scheduler [], SCHEDULER, |_, _| scheduler::DEFAULT.name, Live;
-    /// What the scheduler also regards.
+    /// Options of the scheduler.
     plain scheduler_flags "scheduler_flags" [Vec<String>] in scheduler_options [flags_of, set_flags],
         SchedulerFlags, |_, _| Vec::new(), Live;
-    /// Entries of the table of scheduler mh; others have none.
+    /// Table size of scheduler mh; other schedulers have none.
     known mh_table_size "mh_table_size" [u32] in scheduler_options [mh_table_size_of, set_mh_table_size],
         MhTableSize, |_, _| None, Live;
-    /// A client's later connections go where its first one went; `null`: they need not.
-    nullable persistence "persistence" [Persistence] in persistence [], persistence::Table, |_, _| None, Live;
-    /// Each UDP datagram is scheduled by itself and leaves no entry.
+    /// Later connections of a client go to the real server of its first one; `null`: off.
+    nullable persistence "persistence" [Persistence] in persistence [], persistence::PersistenceTable, |_, _| None, Live;
+    /// Whether each UDP datagram is scheduled separately, without an entry.
     plain one_packet "one_packet" [bool] in is_one_packet [], Flag, |_, _| false, Live;
-    /// What a TCP segment that is no SYN and belongs to no connection gets.
+    /// What happens to a TCP segment that is not a SYN and belongs to no connection.
     optional unknown_tcp "unknown_tcp" [JsonUnknownTcp] in unknown_tcp [],
-        UNKNOWN_TCP, |service, defaults| defaults.unknown_tcp.unwrap_or_else(|| suggested_unknown_tcp(service)), Live;
-    /// What becomes of a connection whose real server has left the configuration.
+        UNKNOWN_TCP, |service, defaults| default_unknown_tcp(service, defaults), Live;
+    /// What happens to a connection whose real server was removed from the configuration.
     optional on_removed "on_removed" [JsonOnRemoved] in on_removed [],
         ON_REMOVED, |_, defaults| defaults.on_removed, Live;
-    /// How long a connection is remembered without a packet.
+    /// How long an idle connection is remembered.
     nested timeouts "timeouts" [TimeoutsSpec Timeouts] in timeouts [],
-        timeouts::Table, |_, defaults| defaults.timeouts, Live;
+        timeouts::TimeoutsTable, |_, defaults| defaults.timeouts, Live;
 }
 
 impl Default for VirtualServiceSpec {
@@ -75,17 +76,22 @@ impl HasTimeouts for VirtualServiceConfig {
 }
 
 fn default_name(service: &VirtualServiceConfig) -> String {
-    service.matchers.first().map(name_of).unwrap_or_default()
+    service.matchers.first().map(default_service_name).unwrap_or_default()
 }
 
+fn default_unknown_tcp(service: &VirtualServiceConfig, defaults: &ServiceDefaults) -> UnknownTcp {
+    defaults.unknown_tcp.unwrap_or_else(|| suggested_unknown_tcp(service))
+}
+
+/// What suits the scheduler.
 fn suggested_unknown_tcp(service: &VirtualServiceConfig) -> UnknownTcp {
     UnknownTcp::default_for(row(service))
 }
 
-/// What is wrong with keys that are right by themselves: the key, and a sentence.
+/// Checks keys that are valid on their own but may not fit together.
 ///
 /// # Errors
-/// The first of them.
+/// The key, and a sentence.
 pub fn check(service: &VirtualServiceConfig) -> Result<(), (&'static str, String)> {
     if service.is_one_packet && !has_udp(service) {
         let message = "one_packet = true: one-packet scheduling is only for UDP; remove it";
@@ -98,8 +104,9 @@ fn has_udp(service: &VirtualServiceConfig) -> bool {
     service.matchers.iter().any(|matcher| matcher.protocol == Protocol::Udp)
 }
 
-/// Before another scheduler: what it suggested, and its options, go with it; what an operator said stays.
-pub fn forget_scheduler(service: &mut VirtualServiceConfig, next: &'static str) {
+/// Changes the scheduler: the options of the old one, and the `unknown_tcp` that it suggested, are reset. Values that an
+/// operator has set stay.
+pub fn change_scheduler(service: &mut VirtualServiceConfig, next: &'static str) {
     let has_suggested = service.unknown_tcp == suggested_unknown_tcp(service);
     service.scheduler = next;
     set_flags(service, Vec::new());
@@ -109,8 +116,8 @@ pub fn forget_scheduler(service: &mut VirtualServiceConfig, next: &'static str) 
     }
 }
 
-/// Keys of the file, and others set by hand, may be impossible together: options are a scheduler's, and who takes
-/// UDP away takes with it what one packet is for.
+/// Keys from the file and keys set by command may not fit together: scheduler options stay with their scheduler, and
+/// a service without UDP has no one-packet scheduling.
 pub fn reconcile(
     base: &VirtualServiceConfig,
     file: &VirtualServiceConfig,

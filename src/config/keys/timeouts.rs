@@ -1,16 +1,16 @@
-//! `timeouts`, at the top and of a virtual service.
+//! The keys below `timeouts`, at the top of the file and of a virtual service.
 
 use crate::config::ConfigError;
 use crate::config::json::Seconds;
-use crate::config::key::{Found, Served, Takes, keys};
+use crate::config::key::{JsonKind, OnDifference, ValueKind, keys, names, no_other_place};
 use crate::config::kinds::Timeout;
 use crate::config::toml::{Block, Lines};
-use crate::director::connection::Timeouts as Config;
+use crate::director::connection::Timeouts as TimeoutsConfig;
 
 keys! {
-    TIMEOUT_KEYS of Config { established, fin_wait, udp }
-    edited "Of the three, those that are to change." TimeoutsSpec
-    shown "How long a connection is remembered without a packet." Timeouts;
+    TIMEOUT_KEYS of TimeoutsConfig { established, fin_wait, udp }
+    edit "Changes to the timeouts; absent keys keep their values." TimeoutsSpec
+    view "How long an idle connection is remembered." Timeouts;
 
     /// Seconds without a packet after which an established TCP connection is forgotten.
     optional tcp "tcp" [Seconds] in established [],
@@ -28,25 +28,25 @@ impl Eq for TimeoutsSpec {}
 
 impl Copy for Timeouts {}
 
-/// The three together.
-pub struct Table;
+/// The table of all three.
+pub struct TimeoutsTable;
 
-impl<C: HasTimeouts> Takes<C> for Table {
-    type Value = Config;
+impl<C: HasTimeouts> ValueKind<C> for TimeoutsTable {
+    type Value = TimeoutsConfig;
 
-    fn read(&self, key: &str, config: &C, block: &Block) -> Result<Option<Config>, ConfigError> {
+    fn read(&self, key: &str, config: &C, block: &Block) -> Result<Option<TimeoutsConfig>, ConfigError> {
         let Some(block) = block.below(key, "timeouts.tcp = \"15m\"")? else { return Ok(None) };
         let mut timeouts = *config.timeouts();
-        let mut known = Vec::new();
-        TIMEOUT_KEYS.iter().for_each(|key| key.names(&mut known));
-        block.check_known(&known)?;
+        if let Some(error) = block.unknown_keys(&names(TIMEOUT_KEYS), no_other_place).into_iter().next() {
+            return Err(error);
+        }
         for key in TIMEOUT_KEYS {
             key.read(&mut timeouts, &block)?;
         }
         Ok(Some(timeouts))
     }
 
-    fn text(&self, _: &Config) -> Option<String> {
+    fn text(&self, _: &TimeoutsConfig) -> Option<String> {
         None
     }
 
@@ -54,44 +54,51 @@ impl<C: HasTimeouts> Takes<C> for Table {
         found.extend(TIMEOUT_KEYS.iter().map(|key| format!("{name}.{}", key.name())));
     }
 
-    fn write(&self, key: &str, value: &Config, unsaid: Option<&Config>, lines: &mut Lines) {
-        TIMEOUT_KEYS.iter().for_each(|inner| inner.write_below(&format!("{key}."), value, unsaid, lines));
+    fn write(&self, key: &str, value: &TimeoutsConfig, default: Option<&TimeoutsConfig>, lines: &mut Lines) {
+        let prefix = format!("{key}.");
+        TIMEOUT_KEYS.iter().for_each(|inner| inner.write_below(&prefix, value, default, lines));
     }
 
-    fn compare(&self, key: &str, old: &Config, new: &Config, found: &mut Found) {
+    fn compare(&self, key: &str, old: &TimeoutsConfig, new: &TimeoutsConfig, found: &mut OnDifference) {
         TIMEOUT_KEYS.iter().for_each(|inner| inner.compare(&format!("{key}."), old, new, found));
     }
 
-    fn merge(&self, base: &Config, file: &Config, mut next: Config) -> Config {
+    fn merge(
+        &self,
+        base: &TimeoutsConfig,
+        file: &TimeoutsConfig,
+        mut next: TimeoutsConfig,
+    ) -> TimeoutsConfig {
         TIMEOUT_KEYS.iter().for_each(|inner| inner.merge(base, file, &mut next));
         next
     }
 }
 
-/// What has timeouts of its own.
+/// A configuration that has timeouts.
 pub trait HasTimeouts {
-    fn timeouts(&self) -> &Config;
+    /// Its timeouts.
+    fn timeouts(&self) -> &TimeoutsConfig;
 }
 
-impl<C: HasTimeouts> Served<C> for Table {
-    type Asked = TimeoutsSpec;
-    type Shown = Timeouts;
+impl<C: HasTimeouts> JsonKind<C> for TimeoutsTable {
+    type Input = TimeoutsSpec;
+    type Output = Timeouts;
 
-    fn accept(&self, _: &str, config: &C, asked: TimeoutsSpec) -> Result<Config, String> {
-        edited(*config.timeouts(), &asked)
+    fn accept(&self, _: &str, config: &C, input: TimeoutsSpec) -> Result<TimeoutsConfig, String> {
+        edited(*config.timeouts(), &input)
     }
 
-    fn show(&self, _: &C, value: Config) -> Timeouts {
+    fn show(&self, _: &C, value: TimeoutsConfig) -> Timeouts {
         (&value).into()
     }
 }
 
-/// Timeouts after those that are to change.
+/// The timeouts after an edit.
 ///
 /// # Errors
-/// One sentence about what is asked for.
-pub fn edited(before: Config, edit: &TimeoutsSpec) -> Result<Config, String> {
+/// One sentence about the first value that is not accepted.
+pub fn edited(before: TimeoutsConfig, edit: &TimeoutsSpec) -> Result<TimeoutsConfig, String> {
     let mut next = before;
-    edit.take(&mut next).map_err(|message| format!("timeouts.{message}"))?;
+    edit.apply(&mut next).map_err(|message| format!("timeouts.{message}"))?;
     Ok(next)
 }

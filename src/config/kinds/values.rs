@@ -1,13 +1,13 @@
-//! Words that stand for one value each: addresses, names, paths, durations.
+//! Words for single values: addresses, names, paths, durations.
 
 use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ServedLeaf, Word, escaped};
+use super::{SimpleJsonKind, Word, escaped};
 use crate::config::json::Seconds;
 
-/// An IPv4 address that can be one host's; IPv6 is refused with the reason.
+/// An IPv4 address that a host can have; IPv6 is rejected with the reason.
 pub struct Address;
 
 impl Word for Address {
@@ -22,7 +22,7 @@ impl Word for Address {
             };
             format!("{key} = {}: {what}", escaped(word))
         })?;
-        ServedLeaf::accept(self, key, address)
+        SimpleJsonKind::accept(self, key, address)
     }
 
     fn word(&self, value: &IpAddr) -> String {
@@ -34,7 +34,7 @@ impl Word for Address {
     }
 }
 
-impl ServedLeaf for Address {
+impl SimpleJsonKind for Address {
     type Json = IpAddr;
 
     fn accept(&self, key: &str, address: IpAddr) -> Result<IpAddr, String> {
@@ -57,9 +57,9 @@ impl ServedLeaf for Address {
 }
 
 /// "auto", or an address of this host.
-pub struct OuterSource;
+pub struct OuterSourceKind;
 
-impl Word for OuterSource {
+impl Word for OuterSourceKind {
     type Value = Option<Ipv4Addr>;
 
     fn parse(&self, key: &str, word: &str) -> Result<Option<Ipv4Addr>, String> {
@@ -81,7 +81,7 @@ impl Word for OuterSource {
     }
 }
 
-/// Where to listen: address and port.
+/// An address and port to listen on.
 pub struct Listen;
 
 impl Word for Listen {
@@ -97,10 +97,10 @@ impl Word for Listen {
     }
 }
 
-/// A network interface's name, as the kernel takes it.
-pub struct Interface;
+/// The name of a network interface, as the kernel accepts it.
+pub struct InterfaceName;
 
-impl Word for Interface {
+impl Word for InterfaceName {
     type Value = String;
 
     fn parse(&self, key: &str, word: &str) -> Result<String, String> {
@@ -118,7 +118,7 @@ impl Word for Interface {
             return Ok(word.to_owned());
         }
         Err(format!(
-            "{key} = {}: expected an interface's name: 1 to {NAME_MAX} characters without blanks, \"/\" and \":\", and \
+            "{key} = {}: expected the name of an interface: 1 to {NAME_MAX} characters without blanks, \"/\" and \":\", and \
              not \"all\" or \"default\"",
             escaped(word)
         ))
@@ -130,9 +130,9 @@ impl Word for Interface {
 }
 
 /// The path of a Unix socket.
-pub struct SocketPath;
+pub struct SocketPathKind;
 
-impl Word for SocketPath {
+impl Word for SocketPathKind {
     type Value = PathBuf;
 
     fn parse(&self, key: &str, word: &str) -> Result<PathBuf, String> {
@@ -152,39 +152,35 @@ impl Word for SocketPath {
     }
 }
 
-/// The name of a group of users.
-pub struct Group;
-
-impl Word for Group {
-    type Value = String;
-
-    fn parse(&self, key: &str, word: &str) -> Result<String, String> {
-        /// useradd(8): names are up to 32 characters long.
-        const NAME_MAX: usize = 32;
-        let is_name = |byte: u8| byte.is_ascii_alphanumeric() || b"_.-$".contains(&byte);
-        if (1..=NAME_MAX).contains(&word.len()) && word.bytes().all(is_name) {
-            return Ok(word.to_owned());
-        }
-        Err(format!("{key} = {}: expected the name of a group, such as \"adm\"", escaped(word)))
-    }
-
-    fn word(&self, value: &String) -> String {
-        value.clone()
-    }
+/// Text of limited length, with a restricted set of characters.
+pub struct Text {
+    length_max: usize,
+    is_allowed: fn(char) -> bool,
+    expected: &'static str,
 }
+
+/// The name of a group of users. useradd(8): names are up to 32 characters long.
+pub const GROUP: Text = Text {
+    length_max: 32,
+    is_allowed: |c| c.is_ascii_alphanumeric() || "_.-$".contains(c),
+    expected: "the name of a group, such as \"adm\"",
+};
 
 /// A label for metrics and logs.
-pub struct Name;
+pub const LABEL: Text = Text {
+    length_max: 128,
+    is_allowed: |c| !c.is_control(),
+    expected: "1 to 128 bytes without control characters",
+};
 
-impl Word for Name {
+impl Word for Text {
     type Value = String;
 
     fn parse(&self, key: &str, word: &str) -> Result<String, String> {
-        const NAME_MAX: usize = 128;
-        if (1..=NAME_MAX).contains(&word.len()) && !word.chars().any(char::is_control) {
+        if (1..=self.length_max).contains(&word.len()) && word.chars().all(self.is_allowed) {
             return Ok(word.to_owned());
         }
-        Err(format!("{key} = {}: expected 1 to {NAME_MAX} bytes without control characters", escaped(word)))
+        Err(format!("{key} = {}: expected {}", escaped(word), self.expected))
     }
 
     fn word(&self, value: &String) -> String {
@@ -192,11 +188,11 @@ impl Word for Name {
     }
 }
 
-impl ServedLeaf for Name {
+impl SimpleJsonKind for Text {
     type Json = String;
 
-    fn accept(&self, key: &str, asked: String) -> Result<String, String> {
-        self.parse(key, &asked)
+    fn accept(&self, key: &str, input: String) -> Result<String, String> {
+        self.parse(key, &input)
     }
 }
 
@@ -224,7 +220,12 @@ impl Word for Timeout {
         Timeout::check(key, duration, word)
     }
 
-    /// In the largest unit that divides it.
+    /// A number of seconds, as with `ipvsadm --set`.
+    fn suggestion(&self, number: i64) -> Option<String> {
+        u64::try_from(number).is_ok_and(|number| number > 0).then(|| format!("\"{number}s\""))
+    }
+
+    /// Uses the largest unit that divides the duration.
     fn word(&self, value: &Duration) -> String {
         let seconds = value.as_secs();
         let (number, unit) = match value.subsec_nanos() {
@@ -238,7 +239,7 @@ impl Word for Timeout {
     }
 }
 
-impl ServedLeaf for Timeout {
+impl SimpleJsonKind for Timeout {
     type Json = Seconds;
 
     fn accept(&self, key: &str, Seconds(duration): Seconds) -> Result<Duration, String> {
@@ -253,13 +254,13 @@ impl Word for HashKey {
     type Value = [u8; 16];
 
     fn parse(&self, key: &str, word: &str) -> Result<[u8; 16], String> {
-        let digits: Vec<u8> = word.chars().filter_map(|c| c.to_digit(16).map(|digit| digit as u8)).collect();
-        if digits.len() != 32 || word.len() != 32 {
-            return Err(format!(
+        let is_key = word.len() == 32 && word.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let number = u128::from_str_radix(word, 16).ok().filter(|_| is_key);
+        number.map(u128::to_be_bytes).ok_or_else(|| {
+            format!(
                 "{key}: expected 32 hexadecimal digits, the same on all directors, such as those of `openssl rand -hex 16`"
-            ));
-        }
-        Ok(std::array::from_fn(|index| digits[2 * index] << 4 | digits[2 * index + 1]))
+            )
+        })
     }
 
     fn word(&self, value: &[u8; 16]) -> String {

@@ -2,57 +2,99 @@
 
 use std::net::Ipv4Addr;
 
-use super::super::consistency::{self, Inconsistency, Place, SERVICES_MAX, too_many_services};
-use super::super::key::{self, Keys};
+use super::super::consistency::{self, Conflict, ConflictPlace, SERVICES_MAX, too_many_services};
+use super::super::key::{self, Key, Keys, names};
 use super::super::keys::cluster::{CLUSTER_KEYS, DEFAULT_KEYS};
 use super::super::keys::host::HOST_KEYS;
 use super::super::keys::real_server::{self, REAL_SERVER_KEYS, RealServerSpec};
 use super::super::keys::service::{self, SERVICE_KEYS, VirtualServiceSpec};
-use super::super::kinds::{Interface, Word};
+use super::super::kinds::{InterfaceName, Word};
 use super::super::toml::Block;
 use super::super::{ConfigError, Source};
-use super::{Announce, Capture, DirectorPlan, METRICS_DIRECTOR, ServiceDefaults};
+use super::{
+    AnnounceSetting, CaptureSetting, DirectorPlan, METRICS_DIRECTOR, ServiceDefaults, first, unless_wrong,
+};
 use crate::director::cluster::{ClusterConfig, RealServerConfig, VirtualServiceConfig};
 use crate::director::scheduler;
 use crate::packet::Protocol;
 
 const SERVICE: &str = "virtual_service";
 const SERVER: &str = "real_server";
+const SERVICE_HEADER: &str = "[[virtual_service]]";
+const TOP: &str = "the top of the file, before the first [[ ]]";
+const SERVER_HEADER: &str = "[[virtual_service.real_server]]";
 
 /// Reads a director's configuration. `interface` (from the command line) takes precedence over the file's.
 ///
 /// # Errors
 /// The first error, with its line.
 pub fn director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan, ConfigError> {
-    let block = Block::parse(source)?;
+    first(check_director(source, interface))
+}
+
+/// As [`director()`], but finds every error.
+///
+/// # Errors
+/// All errors: one for each key that is wrong, and those between keys if no single key is wrong.
+pub fn check_director(source: &Source, interface: Option<&str>) -> Result<DirectorPlan, Vec<ConfigError>> {
+    let block = Block::parse(source).map_err(|error| vec![error])?;
     let nothing = ServiceDefaults::default();
-    block.check_known(&director_keys())?;
-    let mut plan = bare();
-    read_part(DEFAULT_KEYS, &mut plan.defaults, &nothing, &block)?;
-    read_part(CLUSTER_KEYS, &mut plan.cluster, &nothing, &block)?;
-    plan.cluster.virtual_services = services(&block, &plan.defaults)?;
-    read_part(HOST_KEYS, &mut plan, &nothing, &block)?;
-    if let Some(given) = interface {
-        let command_line = Source { name: "command line", text: "" };
-        plan.interface =
-            Interface.parse("--interface", given).map_err(|message| command_line.error_whole(message))?;
+    let mut errors = block.unknown_keys(&director_keys(), place_of_top_key);
+    let mut plan = blank();
+    errors.extend(read_part(DEFAULT_KEYS, &mut plan.defaults, &nothing, &block));
+    errors.extend(read_part(CLUSTER_KEYS, &mut plan.cluster, &nothing, &block));
+    match services(&block, &plan.defaults) {
+        Ok(services) => plan.cluster.virtual_services = services,
+        Err(found) => errors.extend(found),
     }
-    check(&plan, source, &block)?;
-    Ok(plan)
+    errors.extend(read_part(HOST_KEYS, &mut plan, &nothing, &block));
+    if let Some(given) = interface {
+        match InterfaceName.parse("--interface", given) {
+            Ok(interface) => plan.interface = interface,
+            Err(message) => errors.push(Source { name: "command line", text: "" }.error_whole(message)),
+        }
+    }
+    if errors.is_empty() {
+        errors.extend(check(&plan, source, &block).err());
+    }
+    unless_wrong(plan, errors)
 }
 
-/// What may stand at the top of a director's file.
+/// The keys at the top of a director's file.
 pub fn director_keys() -> Vec<&'static str> {
-    let mut known = Vec::new();
-    HOST_KEYS.iter().for_each(|key| key.names(&mut known));
-    CLUSTER_KEYS.iter().for_each(|key| key.names(&mut known));
-    DEFAULT_KEYS.iter().for_each(|key| key.names(&mut known));
-    known.push(SERVICE);
-    known
+    [names(HOST_KEYS), names(CLUSTER_KEYS), names(DEFAULT_KEYS), vec![SERVICE]].concat()
 }
 
-/// What no key says.
-fn bare() -> DirectorPlan {
+/// Where a key belongs that is not one of the top.
+fn place_of_top_key(key: &str) -> Option<&'static str> {
+    match key {
+        SERVER => Some(SERVER_HEADER),
+        _ if names(SERVICE_KEYS).contains(&key) => Some(SERVICE_HEADER),
+        _ if names(REAL_SERVER_KEYS).contains(&key) => Some(SERVER_HEADER),
+        _ => None,
+    }
+}
+
+/// Where a key belongs that is not one of a virtual service.
+fn place_of_service_key(key: &str) -> Option<&'static str> {
+    match key {
+        _ if director_keys().contains(&key) => Some(TOP),
+        _ if names(REAL_SERVER_KEYS).contains(&key) => Some(SERVER_HEADER),
+        _ => None,
+    }
+}
+
+/// Where a key belongs that is not one of a real server.
+fn place_of_server_key(key: &str) -> Option<&'static str> {
+    match key {
+        _ if names(SERVICE_KEYS).contains(&key) => Some(SERVICE_HEADER),
+        _ if director_keys().contains(&key) => Some(TOP),
+        _ => None,
+    }
+}
+
+/// A plan before any key is read; the rows set every field.
+fn blank() -> DirectorPlan {
     DirectorPlan {
         interface: String::new(),
         tun: String::new(),
@@ -61,8 +103,8 @@ fn bare() -> DirectorPlan {
         control: None,
         control_group: None,
         api: None,
-        capture: Capture::Auto,
-        announce: Announce::Always,
+        capture: CaptureSetting::Auto,
+        announce: AnnounceSetting::Always,
         outer_source: None,
         connections_max: 0,
         connections_per_client_max: 0,
@@ -72,25 +114,25 @@ fn bare() -> DirectorPlan {
     }
 }
 
-/// One of several parts of a block: what is unknown there is seen elsewhere.
+/// Reads one of the tables of a block that has several; the caller has checked for unknown keys.
 fn read_part<C>(
     keys: &Keys<C>,
     config: &mut C,
     defaults: &ServiceDefaults,
     block: &Block,
-) -> Result<(), ConfigError> {
-    for key in keys {
+) -> Vec<ConfigError> {
+    let read = |key: &&dyn Key<C>| {
         key.set_default(config, defaults);
-        key.read(config, block)?;
-    }
-    Ok(())
+        key.read(config, block).err()
+    };
+    keys.iter().filter_map(read).collect()
 }
 
-/// What only shows in the whole.
+/// Checks that involve several keys.
 fn check(plan: &DirectorPlan, source: &Source, block: &Block) -> Result<(), ConfigError> {
     if plan.interface.is_empty() {
-        let message = "the key `interface` is missing: the interface on which clients' packets for the \
-                       VIPs arrive, such as interface = \"eth0\"";
+        let message = "the key `interface` is missing: the interface that receives the clients' packets for the VIPs, such as \
+                       interface = \"eth0\"";
         return Err(source.error_whole(message));
     }
     if plan.tun == plan.interface {
@@ -113,84 +155,115 @@ fn check(plan: &DirectorPlan, source: &Source, block: &Block) -> Result<(), Conf
     Ok(())
 }
 
-fn services(block: &Block, defaults: &ServiceDefaults) -> Result<Vec<VirtualServiceConfig>, ConfigError> {
-    let blocks = block.blocks(SERVICE, SERVICE)?;
+fn services(
+    block: &Block,
+    defaults: &ServiceDefaults,
+) -> Result<Vec<VirtualServiceConfig>, Vec<ConfigError>> {
+    let blocks = block.blocks(SERVICE, SERVICE).map_err(|error| vec![error])?;
     if let Some(first) = blocks.get(SERVICES_MAX) {
-        return Err(first.error(first.span(), too_many_services()));
+        return Err(vec![first.error(first.span(), too_many_services())]);
     }
-    let services = blocks.iter().map(|block| read_service(block, defaults)).collect::<Result<Vec<_>, _>>()?;
-    let Err(found) = consistency::check(&services) else { return Ok(services) };
-    let span = place(&blocks[found.service], &found)?;
-    Err(block.error(span, found.message))
+    let (mut services, mut errors) = (Vec::new(), Vec::new());
+    for block in &blocks {
+        let (service, found) = read_service(block, defaults);
+        services.push(service);
+        errors.extend(found);
+    }
+    if errors.is_empty()
+        && let Err(found) = consistency::check(&services)
+    {
+        let span = place(&blocks[found.service], &found).map_err(|error| vec![error])?;
+        errors.push(block.error(span, found.message));
+    }
+    unless_wrong(services, errors)
 }
 
-/// Where in a service something is in the way.
-fn place(block: &Block, found: &Inconsistency) -> Result<std::ops::Range<usize>, ConfigError> {
+/// The position of a conflict in the file.
+fn place(block: &Block, found: &Conflict) -> Result<std::ops::Range<usize>, ConfigError> {
     let servers = block.blocks(SERVER, "virtual_service.real_server")?;
     let in_server = |index: usize, key| servers.get(index).map(|server| server.span_of(key));
     let span = match found.place {
-        Place::Name => Some(block.span_of("name")),
-        Place::Matcher(index) if block.get("match").is_some() => Some(block.span_of_item("match", index)),
-        Place::Matcher(_) => Some(block.span_of("vip")),
-        Place::Rip(index) => in_server(index, "rip"),
-        Place::ServerName(index) => in_server(index, "name"),
+        ConflictPlace::Name => Some(block.span_of("name")),
+        ConflictPlace::Matcher(index) if block.get("match").is_some() => {
+            Some(block.span_of_item("match", index))
+        }
+        ConflictPlace::Matcher(_) => Some(block.span_of("vip")),
+        ConflictPlace::Rip(index) => in_server(index, "rip"),
+        ConflictPlace::ServerName(index) => in_server(index, "name"),
     };
     Ok(span.unwrap_or_else(|| block.span()))
 }
 
-fn read_service(block: &Block, defaults: &ServiceDefaults) -> Result<VirtualServiceConfig, ConfigError> {
-    let mut service = bare_service();
-    key::read(SERVICE_KEYS, &[SERVER], &mut service, defaults, block)?;
-    service::check(&service).map_err(|(key, message)| block.error(block.span_of(key), message))?;
-    for block in block.blocks(SERVER, "virtual_service.real_server")? {
-        let mut server = bare_server();
-        key::read(REAL_SERVER_KEYS, &[], &mut server, defaults, &block)?;
-        real_server::check(&server).map_err(|(key, message)| block.error(block.span_of(key), message))?;
-        service.real_servers.push(server);
+fn read_service(block: &Block, defaults: &ServiceDefaults) -> (VirtualServiceConfig, Vec<ConfigError>) {
+    let mut service = blank_service();
+    let mut errors = key::read(SERVICE_KEYS, &[SERVER], place_of_service_key, &mut service, defaults, block);
+    if errors.is_empty() {
+        let mismatch = service::check(&service).err();
+        errors.extend(mismatch.map(|(key, message)| block.error(block.span_of(key), message)));
     }
-    Ok(service)
+    match block.blocks(SERVER, "virtual_service.real_server") {
+        Ok(blocks) => {
+            for block in blocks {
+                let (server, found) = read_server(&block, defaults);
+                service.real_servers.push(server);
+                errors.extend(found);
+            }
+        }
+        Err(error) => errors.push(error),
+    }
+    (service, errors)
 }
 
-fn bare_service() -> VirtualServiceConfig {
+fn read_server(block: &Block, defaults: &ServiceDefaults) -> (RealServerConfig, Vec<ConfigError>) {
+    let mut server = blank_server();
+    let mut errors = key::read(REAL_SERVER_KEYS, &[], place_of_server_key, &mut server, defaults, block);
+    if errors.is_empty() {
+        let mismatch = real_server::check(&server).err();
+        errors.extend(mismatch.map(|(key, message)| block.error(block.span_of(key), message)));
+    }
+    (server, errors)
+}
+
+fn blank_service() -> VirtualServiceConfig {
     let vip = Ipv4Addr::UNSPECIFIED.into();
     let service = VirtualServiceConfig::new("", Protocol::Tcp, vip, 0, scheduler::DEFAULT.name);
     VirtualServiceConfig { matchers: Vec::new(), ..service }
 }
 
-fn bare_server() -> RealServerConfig {
+fn blank_server() -> RealServerConfig {
     RealServerConfig::new(Ipv4Addr::UNSPECIFIED.into(), 1)
 }
 
-/// The virtual service that is asked for, without its real servers.
+/// The virtual service of a specification, without its real servers.
 ///
 /// # Errors
-/// The first thing that is wrong with it; whether it can stand beside others, [`consistency::check`] says.
+/// The first error within it. [`consistency::check`] checks it against the others.
 pub fn virtual_service(
     spec: &VirtualServiceSpec,
     defaults: &ServiceDefaults,
 ) -> Result<VirtualServiceConfig, String> {
-    let mut service = bare_service();
+    let mut service = blank_service();
     SERVICE_KEYS.iter().for_each(|key| key.set_default(&mut service, defaults));
-    let left_out = spec.take(&mut service)?;
-    set_defaults(SERVICE_KEYS, &left_out, &mut service, defaults);
+    let absent = spec.apply(&mut service)?;
+    set_defaults(SERVICE_KEYS, &absent, &mut service, defaults);
     service::check(&service).map_err(|(_, message)| message)?;
     Ok(service)
 }
 
-/// The real server that is asked for.
+/// The real server of a specification.
 ///
 /// # Errors
-/// The first thing that is wrong with it.
+/// The first error within it.
 pub fn real_server(spec: &RealServerSpec) -> Result<RealServerConfig, String> {
-    let (mut server, defaults) = (bare_server(), ServiceDefaults::default());
-    let left_out = spec.take(&mut server)?;
-    set_defaults(REAL_SERVER_KEYS, &left_out, &mut server, &defaults);
+    let (mut server, defaults) = (blank_server(), ServiceDefaults::default());
+    let absent = spec.apply(&mut server)?;
+    set_defaults(REAL_SERVER_KEYS, &absent, &mut server, &defaults);
     real_server::check(&server).map_err(|(_, message)| message)?;
     Ok(server)
 }
 
-/// Of the keys that were left out.
-fn set_defaults<C>(keys: &Keys<C>, left_out: &[&str], config: &mut C, defaults: &ServiceDefaults) {
-    let left_out = keys.iter().filter(|key| left_out.contains(&key.name()));
-    left_out.for_each(|key| key.set_default(config, defaults));
+/// Sets the absent keys to their defaults.
+fn set_defaults<C>(keys: &Keys<C>, absent: &[&str], config: &mut C, defaults: &ServiceDefaults) {
+    let absent = keys.iter().filter(|key| absent.contains(&key.name()));
+    absent.for_each(|key| key.set_default(config, defaults));
 }

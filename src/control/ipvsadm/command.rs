@@ -1,10 +1,10 @@
-//! The values of a legal command line.
+//! A valid command line as a value.
 
 use super::legality::TunnelType;
 use super::options::{Forwarding, Transport, Verb};
-use super::values::{Mask, Place};
+use super::values::{AddressPort, Mask};
 
-/// A legal command. [`super::served`] decides whether a director supports it.
+/// A valid command. [`super::served`] decides whether a director supports it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Command {
     AddService(ServiceTerms),
@@ -13,7 +13,7 @@ pub enum Command {
     Flush,
     AddServer(ServiceAddress, ServerTerms),
     EditServer(ServiceAddress, ServerTerms),
-    DeleteServer(ServiceAddress, Place),
+    DeleteServer(ServiceAddress, AddressPort),
     List(ListTerms),
     Zero(Option<ServiceAddress>),
     /// tcp, tcpfin, udp, in seconds; 0 leaves the timeout unchanged.
@@ -53,14 +53,14 @@ impl Command {
 /// Selects a virtual service.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum ServiceAddress {
-    Place(Transport, Place),
+    AddressPort(Transport, AddressPort),
     FirewallMark { mark: u32, is_ipv6: bool },
 }
 
 impl ServiceAddress {
     pub const fn is_ipv6(&self) -> bool {
         match self {
-            ServiceAddress::Place(_, place) => place.address.is_ipv6(),
+            ServiceAddress::AddressPort(_, place) => place.address.is_ipv6(),
             ServiceAddress::FirewallMark { is_ipv6, .. } => *is_ipv6,
         }
     }
@@ -68,7 +68,7 @@ impl ServiceAddress {
     /// The transport for the names of ports; with a firewall mark it is TCP.
     pub const fn transport(&self) -> Transport {
         match self {
-            ServiceAddress::Place(transport, _) => *transport,
+            ServiceAddress::AddressPort(transport, _) => *transport,
             ServiceAddress::FirewallMark { .. } => Transport::Tcp,
         }
     }
@@ -91,7 +91,9 @@ pub struct ServiceTerms {
 /// A real server as `-a` and `-e` describe it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct ServerTerms {
-    pub place: Place,
+    pub place: AddressPort,
+    /// The port on the command line, if it is not the service's. A tunnelled packet keeps its port.
+    pub ignored_port: Option<u16>,
     /// `None`: not given, which means direct routing.
     pub forwarding: Option<Forwarding>,
     pub tunnel: TunnelType,

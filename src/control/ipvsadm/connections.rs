@@ -28,7 +28,7 @@ pub fn row(connection: &Connection, names: &dyn Names) -> String {
     let expire = format!("{:02}:{:02}", connection.expires_in / 60, connection.expires_in % 60);
     let source = place(connection.client, connection.client_port);
     let vip = place(connection.vip, connection.vip_port);
-    // A removed real server that is no longer known has no address.
+    // A removed real server of which no record is left has no address.
     let rip = connection.rip.unwrap_or(Ipv4Addr::UNSPECIFIED.into());
     let destination = place(rip, connection.vip_port);
     format!("{protocol:<3} {expire:<6} {:<11} {source:<18} {vip:<18} {destination}\n", connection.state)

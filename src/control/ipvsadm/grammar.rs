@@ -1,18 +1,18 @@
-//! A command line → [`Command`]: reads each value on its own, then checks the combination.
+//! Turns a command line into a [`Command`]: reads each value on its own, then checks the combination.
 //!
-//! The checks run in the order of parse_options() in ipvsadm.c, so that a line with two mistakes gets the
-//! same answer.
+//! The checks run in the order of parse_options() in ipvsadm.c: a line with two mistakes gets the same message.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 
-use super::Refusal;
+use super::IpvsadmError;
 use super::command::{Command, ListKind, ListTerms, ServerTerms, ServiceAddress, ServiceTerms};
 use super::legality::{self, TunnelType};
 use super::names::Names;
 use super::options::{Forwarding, Item, Meaning, Transport, Verb};
-use super::values::{self, Mask, Place};
-use super::words::{Found, Words};
+use super::values::{self, AddressPort, Mask};
+use super::words::{FoundOption, WordReader};
+use crate::config::keys::real_server::WEIGHT_MAX;
 
 /// `-p` without a number, in seconds: IPVS_SVC_PERSISTENT_TIMEOUT of ip_vs.h, as parse_timeout() of ipvsadm.c has it.
 const PERSISTENCE_DEFAULT: u32 = 360;
@@ -22,11 +22,11 @@ const SCHEDULER_DEFAULT: &str = "wlc";
 ///
 /// # Errors
 /// The text and the exit code of ipvsadm 1.31.
-pub fn parse(words: &[String], names: &dyn Names) -> Result<Command, Refusal> {
-    let mut reader = Words::new(words);
+pub fn parse(words: &[String], names: &dyn Names) -> Result<Command, IpvsadmError> {
+    let mut reader = WordReader::new(words);
     let verb = match reader.next_option() {
         None if words.is_empty() => return Ok(Command::List(ListTerms::default())),
-        None | Some(Err(_)) => return Err(Refusal::try_help()),
+        None | Some(Err(_)) => return Err(IpvsadmError::try_help()),
         Some(Ok(found)) => match found.row.means {
             Meaning::Help => return Ok(Command::Help),
             Meaning::Version => return Ok(Command::Version),
@@ -34,15 +34,15 @@ pub fn parse(words: &[String], names: &dyn Names) -> Result<Command, Refusal> {
                 check_daemon_state(verb, found.value)?;
                 verb
             }
-            _ => return Err(Refusal::try_help()),
+            _ => return Err(IpvsadmError::try_help()),
         },
     };
     let mut given = Given::new(names);
     while let Some(found) = reader.next_option() {
-        let found = found.map_err(|error| Refusal::word(error.text()))?;
+        let found = found.map_err(|error| IpvsadmError::word(error.text()))?;
         match found.row.means {
             Meaning::Verb(_) | Meaning::Help | Meaning::Version => {
-                return Err(Refusal::usage(format!("invalid option `{}'", reader.last())));
+                return Err(IpvsadmError::usage(format!("invalid option `{}'", reader.last())));
             }
             _ => given.on_option(&found)?,
         }
@@ -50,25 +50,25 @@ pub fn parse(words: &[String], names: &dyn Names) -> Result<Command, Refusal> {
     let mut plain = reader.into_plain();
     let timeouts = if verb == Verb::SetTimeouts { take_timeouts(&mut plain)? } else { [0; 3] };
     if let Some(word) = plain.first() {
-        return Err(Refusal::usage(format!("unexpected argument {word}")));
+        return Err(IpvsadmError::usage(format!("unexpected argument {word}")));
     }
     let scheduler_flags = values::scheduler_flags(&given.scheduler_flags, given.scheduler())?;
     legality::check(verb, &given.items)?;
     given.command(verb, scheduler_flags, timeouts)
 }
 
-fn check_daemon_state(verb: Verb, state: Option<&str>) -> Result<(), Refusal> {
+fn check_daemon_state(verb: Verb, state: Option<&str>) -> Result<(), IpvsadmError> {
     match (verb, state) {
         (_, None | Some("master" | "backup")) => Ok(()),
-        (Verb::StopDaemon, _) => Err(Refusal::usage("illegal start_daemon specified")),
-        (_, _) => Err(Refusal::usage("illegal start-daemon parameter specified")),
+        (Verb::StopDaemon, _) => Err(IpvsadmError::usage("illegal start_daemon specified")),
+        (_, _) => Err(IpvsadmError::usage("illegal start-daemon parameter specified")),
     }
 }
 
 /// The three numbers of `--set`, wherever they are on the line.
-fn take_timeouts(plain: &mut Vec<&str>) -> Result<[u32; 3], Refusal> {
+fn take_timeouts(plain: &mut Vec<&str>) -> Result<[u32; 3], IpvsadmError> {
     if plain.len() < 3 {
-        return Err(Refusal::usage("--set option requires 3 timeout values"));
+        return Err(IpvsadmError::usage("--set option requires 3 timeout values"));
     }
     let mut timeouts = [0; 3];
     for (timeout, word) in timeouts.iter_mut().zip(plain.drain(..3)) {
@@ -87,7 +87,7 @@ struct Given<'a> {
     persistence: Option<u32>,
     mask: Option<Mask>,
     persistence_engine: Option<String>,
-    real_server: Option<Place>,
+    real_server: Option<AddressPort>,
     forwarding: Option<Forwarding>,
     tunnel: TunnelType,
     weight: u32,
@@ -119,21 +119,22 @@ impl<'a> Given<'a> {
         self.scheduler.as_deref().filter(|name| !name.is_empty()).unwrap_or(SCHEDULER_DEFAULT)
     }
 
-    fn on_option(&mut self, found: &Found) -> Result<(), Refusal> {
+    fn on_option(&mut self, found: &FoundOption) -> Result<(), IpvsadmError> {
         let value = found.value.unwrap_or_default();
         match found.row.means {
             Meaning::Service(transport) => {
                 self.note(Item::ServiceAddress)?;
                 let place = values::place(value, Some(transport), self.names);
-                let place =
-                    place.ok_or_else(|| Refusal::usage("illegal virtual server address[:port] specified"))?;
-                self.service = Some(ServiceAddress::Place(transport, place));
+                let place = place
+                    .ok_or_else(|| IpvsadmError::usage("illegal virtual server address[:port] specified"))?;
+                self.service = Some(ServiceAddress::AddressPort(transport, place));
                 Ok(())
             }
             Meaning::FirewallMark => {
                 self.note(Item::ServiceAddress)?;
-                let mark = values::number(value, 1..=u32::MAX)
-                    .ok_or_else(|| Refusal::usage(format!("invalid fwmark value `{value}' specified")))?;
+                let mark = values::number(value, 1..=u32::MAX).ok_or_else(|| {
+                    IpvsadmError::usage(format!("invalid fwmark value `{value}' specified"))
+                })?;
                 self.service = Some(ServiceAddress::FirewallMark { mark, is_ipv6: false });
                 Ok(())
             }
@@ -143,7 +144,7 @@ impl<'a> Given<'a> {
                     Ok(())
                 }
                 // ipvsadm prints the empty line that follows too.
-                _ => Err(Refusal::usage("-6 used before -f\n")),
+                _ => Err(IpvsadmError::usage("-6 used before -f\n")),
             },
             Meaning::Forwarding(forwarding) => {
                 self.note(Item::ForwardingMethod)?;
@@ -158,16 +159,17 @@ impl<'a> Given<'a> {
         }
     }
 
-    fn note(&mut self, item: Item) -> Result<(), Refusal> {
+    fn note(&mut self, item: Item) -> Result<(), IpvsadmError> {
         if self.items.insert(item) {
             return Ok(());
         }
-        Err(Refusal::usage(format!("multiple '{}' options specified", item.name())))
+        Err(IpvsadmError::usage(format!("multiple '{}' options specified", item.name())))
     }
 
-    fn on_item(&mut self, item: Item, written: Option<&str>, value: &str) -> Result<(), Refusal> {
+    fn on_item(&mut self, item: Item, written: Option<&str>, value: &str) -> Result<(), IpvsadmError> {
         let number = |range, name: &str| {
-            values::number(value, range).ok_or_else(|| Refusal::usage(format!("illegal {name} specified")))
+            values::number(value, range)
+                .ok_or_else(|| IpvsadmError::usage(format!("illegal {name} specified")))
         };
         match item {
             Item::Scheduler => self.scheduler = Some(value.to_owned()),
@@ -185,9 +187,9 @@ impl<'a> Given<'a> {
                 let transport = self.service.as_ref().map(ServiceAddress::transport);
                 let place = values::place(value, transport, self.names);
                 let text = "illegal real server address[:port] specified";
-                self.real_server = Some(place.ok_or_else(|| Refusal::usage(text))?);
+                self.real_server = Some(place.ok_or_else(|| IpvsadmError::usage(text))?);
             }
-            Item::Weight => self.weight = number(0..=values::WEIGHT_MAX, "weight")?,
+            Item::Weight => self.weight = number(0..=WEIGHT_MAX, "weight")?,
             Item::UpperThreshold => self.upper_threshold = number(0..=i32::MAX as u32, "u_threshold")?,
             Item::LowerThreshold => self.lower_threshold = number(0..=i32::MAX as u32, "l_threshold")?,
             Item::SyncId => drop(number(0..=255, "syncid")?),
@@ -198,7 +200,7 @@ impl<'a> Given<'a> {
             Item::McastGroup => check_group(value)?,
             Item::TunType => {
                 let tunnel = TunnelType::ALL.into_iter().find(|tunnel| tunnel.name() == value);
-                self.tunnel = tunnel.ok_or_else(|| Refusal::usage("illegal tunnel type specified"))?;
+                self.tunnel = tunnel.ok_or_else(|| IpvsadmError::usage("illegal tunnel type specified"))?;
             }
             _ => {}
         }
@@ -210,7 +212,7 @@ impl<'a> Given<'a> {
     }
 
     /// Builds the command from options that the table allows with it.
-    fn command(self, verb: Verb, scheduler_flags: u8, timeouts: [u32; 3]) -> Result<Command, Refusal> {
+    fn command(self, verb: Verb, scheduler_flags: u8, timeouts: [u32; 3]) -> Result<Command, IpvsadmError> {
         Ok(match (verb, self.service) {
             (Verb::AddService, Some(address)) => {
                 Command::AddService(self.service_terms(address, scheduler_flags)?)
@@ -232,17 +234,21 @@ impl<'a> Given<'a> {
             (Verb::StopDaemon, _) => Command::StopDaemon,
             (Verb::Restore, _) => Command::Restore,
             (Verb::Save, _) => Command::Save { is_numeric: self.has(Item::Numeric) },
-            (_, None) => return Err(Refusal::try_help()),
+            (_, None) => return Err(IpvsadmError::try_help()),
         })
     }
 
-    fn service_terms(&self, address: ServiceAddress, scheduler_flags: u8) -> Result<ServiceTerms, Refusal> {
-        if let ServiceAddress::Place(transport, place) = address {
+    fn service_terms(
+        &self,
+        address: ServiceAddress,
+        scheduler_flags: u8,
+    ) -> Result<ServiceTerms, IpvsadmError> {
+        if let ServiceAddress::AddressPort(transport, place) = address {
             if place.port == 0 && self.persistence.is_none() {
-                return Err(Refusal::usage("Zero port specified for non-persistent service"));
+                return Err(IpvsadmError::usage("Zero port specified for non-persistent service"));
             }
             if transport != Transport::Udp && self.has(Item::Ops) {
-                return Err(Refusal::usage("One-Packet Scheduling is only for UDP virtual services"));
+                return Err(IpvsadmError::usage("One-Packet Scheduling is only for UDP virtual services"));
             }
         }
         Ok(ServiceTerms {
@@ -256,21 +262,23 @@ impl<'a> Given<'a> {
         })
     }
 
-    fn server_terms(&self, address: &ServiceAddress) -> Result<ServerTerms, Refusal> {
+    fn server_terms(&self, address: &ServiceAddress) -> Result<ServerTerms, IpvsadmError> {
         let place = self.server_place(address)?;
         let is_tunnel = self.forwarding == Some(Forwarding::Tunnel);
         if !is_tunnel && place.address.is_ipv6() != address.is_ipv6() {
             let text = "Different address family is allowed only for tunneling servers";
-            return Err(Refusal::usage(text));
+            return Err(IpvsadmError::usage(text));
         }
         let tunnel_options = [Item::TunType, Item::TunPort, Item::TunNocsum, Item::TunCsum, Item::TunRemcsum];
         if is_tunnel {
             legality::check_tunnel(self.tunnel, &self.items)?;
         } else if tunnel_options.iter().any(|item| self.has(*item)) {
-            return Err(Refusal::usage("Tunnel options conflict with forward method"));
+            return Err(IpvsadmError::usage("Tunnel options conflict with forward method"));
         }
+        let given = self.real_server.map_or(0, |place| place.port);
         Ok(ServerTerms {
             place,
+            ignored_port: Some(given).filter(|port| *port != 0 && *port != place.port),
             forwarding: self.forwarding,
             tunnel: self.tunnel,
             weight: self.weight,
@@ -280,11 +288,13 @@ impl<'a> Given<'a> {
     }
 
     /// The default is the service's port, which tunnels use in any case: a packet in a tunnel keeps its port.
-    fn server_place(&self, address: &ServiceAddress) -> Result<Place, Refusal> {
-        let place = self.real_server.ok_or_else(Refusal::try_help)?;
+    fn server_place(&self, address: &ServiceAddress) -> Result<AddressPort, IpvsadmError> {
+        let place = self.real_server.ok_or_else(IpvsadmError::try_help)?;
         let keeps_port = place.port != 0 && self.forwarding == Some(Forwarding::Masquerading);
         Ok(match address {
-            ServiceAddress::Place(_, service) if !keeps_port => Place { port: service.port, ..place },
+            ServiceAddress::AddressPort(_, service) if !keeps_port => {
+                AddressPort { port: service.port, ..place }
+            }
             _ => place,
         })
     }
@@ -313,7 +323,7 @@ impl<'a> Given<'a> {
     }
 }
 
-fn check_group(word: &str) -> Result<(), Refusal> {
+fn check_group(word: &str) -> Result<(), IpvsadmError> {
     let (family, address) = match word.contains(':') {
         true => ("IPv6", word.parse::<Ipv6Addr>().ok().map(IpAddr::from)),
         false => ("IPv4", word.parse::<Ipv4Addr>().ok().map(IpAddr::from)),
@@ -321,5 +331,5 @@ fn check_group(word: &str) -> Result<(), Refusal> {
     if address.is_some_and(|address| address.is_multicast()) {
         return Ok(());
     }
-    Err(Refusal::usage(format!("invalid {family} mcast-group `{word}'")))
+    Err(IpvsadmError::usage(format!("invalid {family} mcast-group `{word}'")))
 }

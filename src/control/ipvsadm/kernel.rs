@@ -1,7 +1,7 @@
-//! The director's refusals, in the words in which ipvsadm prints those of the kernel (ipvs_strerror() in
+//! Prints the director's errors in the words that ipvsadm uses for those of the kernel (ipvs_strerror() in
 //! libipvs.c).
 
-use super::Refusal;
+use super::IpvsadmError;
 use super::options::Verb;
 use super::served::{NO_SUCH_SERVICE, SERVICE_NOT_DEFINED};
 use crate::control::{Code, ControlError};
@@ -10,8 +10,8 @@ use crate::control::{Code, ControlError};
 const INVALID: &str = "Invalid operation.  Possibly wrong module version, address not unicast, ...";
 const FAMILY: &str = "Operation not supported with specified address family";
 
-/// The refusal that `error` means for a command of this kind.
-pub fn refusal(verb: Verb, error: &ControlError) -> Refusal {
+/// The message of ipvsadm for `error` after a command of this kind.
+pub fn refusal(verb: Verb, error: &ControlError) -> IpvsadmError {
     let is_about_server = matches!(verb, Verb::AddServer | Verb::EditServer | Verb::DeleteServer);
     let with_sentence = |text: &str| format!("{text}\nlvs-tund: {}", error.message);
     let text = match error.code {
@@ -25,7 +25,7 @@ pub fn refusal(verb: Verb, error: &ControlError) -> Refusal {
         Code::Invalid => with_sentence(INVALID),
         _ => format!("lvs-tund: {}", error.message),
     };
-    if verb == Verb::List { Refusal::list(text) } else { Refusal::kernel(text) }
+    if verb == Verb::List { IpvsadmError::list(text) } else { IpvsadmError::kernel(text) }
 }
 
 #[cfg(test)]
@@ -33,7 +33,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn each_refusal_has_the_text_of_its_command() {
+    fn each_error_has_the_text_of_its_command() {
         let text = |verb, code| refusal(verb, &ControlError::new(code, "the sentence")).text;
         assert_eq!(text(Verb::AddService, Code::ServiceExists), "Service already exists");
         assert_eq!(text(Verb::AddServer, Code::RealServerExists), "Destination already exists");

@@ -1,9 +1,9 @@
-//! Which options are legal with which command and with which tunnel type: tables, and the texts printed when
-//! a line breaks them.
+//! The options that each command and each tunnel type allow, as tables, and the messages for lines that violate
+//! them.
 
 use std::collections::BTreeSet;
 
-use super::Refusal;
+use super::IpvsadmError;
 use super::options::{ITEMS, Item, Verb};
 
 /// commands_v_options of ipvsadm.c: `+` required, `o` allowed, `!` allowed but at most one of these, `.`
@@ -59,9 +59,9 @@ impl TunnelType {
 /// Checks the options given with a command.
 ///
 /// # Errors
-/// The first column that breaks the table, as generic_opt_check() in ipvsadm.c reports it, or a list of two
+/// The first column that violates the table, as generic_opt_check() in ipvsadm.c reports it, or a list of two
 /// kinds at once.
-pub fn check(verb: Verb, given: &BTreeSet<Item>) -> Result<(), Refusal> {
+pub fn check(verb: Verb, given: &BTreeSet<Item>) -> Result<(), IpvsadmError> {
     let signs = MATRIX.iter().find(|(row, _)| *row == verb).map_or("", |(_, signs)| *signs);
     check_row(signs, ITEMS.iter().map(|(item, _)| *item), given, verb.name(), "command")?;
     let has = |items: &[Item]| items.iter().any(|item| given.contains(item));
@@ -70,7 +70,7 @@ pub fn check(verb: Verb, given: &BTreeSet<Item>) -> Result<(), Refusal> {
             && has(&[Item::Stats, Item::Rate, Item::Thresholds])
             || has(&[Item::Timeout, Item::Daemon]) && has(&[Item::PersistentConn]));
     if is_apart {
-        return Err(Refusal::usage("options conflicts in the list command"));
+        return Err(IpvsadmError::usage("options conflicts in the list command"));
     }
     Ok(())
 }
@@ -79,7 +79,7 @@ pub fn check(verb: Verb, given: &BTreeSet<Item>) -> Result<(), Refusal> {
 ///
 /// # Errors
 /// As [`check`].
-pub fn check_tunnel(tunnel: TunnelType, given: &BTreeSet<Item>) -> Result<(), Refusal> {
+pub fn check_tunnel(tunnel: TunnelType, given: &BTreeSet<Item>) -> Result<(), IpvsadmError> {
     let signs = TUNNELS.iter().find(|(row, _)| *row == tunnel).map_or("", |(_, signs)| *signs);
     let columns = [Item::TunPort, Item::TunNocsum, Item::TunCsum, Item::TunRemcsum];
     check_row(signs, columns.into_iter(), given, tunnel.name(), "tunnel type")
@@ -91,7 +91,7 @@ fn check_row(
     given: &BTreeSet<Item>,
     name: &str,
     kind: &str,
-) -> Result<(), Refusal> {
+) -> Result<(), IpvsadmError> {
     let mut before: Option<Item> = None;
     for (item, sign) in columns.zip(signs.chars().filter(|sign| *sign != ' ')) {
         let text = match (sign, given.contains(&item)) {
@@ -109,7 +109,7 @@ fn check_row(
             },
             _ => continue,
         };
-        return Err(Refusal::usage(text));
+        return Err(IpvsadmError::usage(text));
     }
     Ok(())
 }

@@ -3,7 +3,7 @@
 use std::cmp::Ordering;
 use std::fmt::Write;
 
-use super::Refusal;
+use super::IpvsadmError;
 use super::command::{ListKind, ListTerms};
 use super::names::{Names, Numeric, place_text, port_text};
 use super::numbers::{large, plain};
@@ -15,7 +15,7 @@ use crate::control::model::{Matcher, Persistence, Port, RealServer, Timeouts, Vi
 const NAME_MAX: usize = 28;
 
 /// A virtual service as one row: one with several addresses has a row for each.
-struct Row<'a> {
+struct ListRow<'a> {
     matcher: Matcher,
     service: &'a VirtualService,
 }
@@ -29,11 +29,11 @@ pub fn services(
     connections_max: usize,
     terms: &ListTerms,
     names: &dyn Names,
-) -> Result<String, Refusal> {
+) -> Result<String, IpvsadmError> {
     let names = if terms.is_numeric { &Numeric } else { names };
     let layout = Layout { kind: terms.kind, is_exact: terms.is_exact, names };
     // The kernel inserts new entries at the head of its lists (list_add_rcu() in __ip_vs_update_dest()).
-    let rows: Vec<Row> = list.iter().rev().flat_map(rows_of).collect();
+    let rows: Vec<ListRow> = list.iter().rev().flat_map(rows_of).collect();
     let mut text = String::new();
     let rows = match &terms.service {
         None => {
@@ -42,9 +42,9 @@ pub fn services(
         }
         Some(address) => {
             let asked = served::matcher(address);
-            let rows: Vec<Row> = rows.into_iter().filter(|row| Some(row.matcher) == asked).collect();
+            let rows: Vec<ListRow> = rows.into_iter().filter(|row| Some(row.matcher) == asked).collect();
             if rows.is_empty() {
-                return Err(Refusal::list(NO_SUCH_SERVICE));
+                return Err(IpvsadmError::list(NO_SUCH_SERVICE));
             }
             rows
         }
@@ -67,8 +67,8 @@ pub fn timeouts(timeouts: &Timeouts) -> String {
     format!("Timeout (tcp tcpfin udp): {} {} {}\n", tcp.whole(), tcp_fin.whole(), udp.whole())
 }
 
-fn rows_of(service: &VirtualService) -> impl Iterator<Item = Row<'_>> {
-    service.matchers.iter().map(move |matcher| Row { matcher: *matcher, service })
+fn rows_of(service: &VirtualService) -> impl Iterator<Item = ListRow<'_>> {
+    service.matchers.iter().map(move |matcher| ListRow { matcher: *matcher, service })
 }
 
 /// Virtual services in the order of a list, each once.
@@ -77,7 +77,7 @@ pub(super) fn sorted_services(list: &[VirtualService]) -> Vec<&VirtualService> {
     sorted(rows).into_iter().map(|row| row.service).collect()
 }
 
-/// Those that are there, the newest first.
+/// The real servers that are not removed, the newest first.
 fn servers_of(service: &VirtualService) -> Vec<&RealServer> {
     service.real_servers.iter().rev().filter(|server| !server.is_removed()).collect()
 }
@@ -86,8 +86,8 @@ pub(super) fn sorted_servers(service: &VirtualService) -> Vec<&RealServer> {
     merge_sort(&servers_of(service), &|a, b| compare_addresses(a.rip, b.rip))
 }
 
-fn sorted(rows: Vec<Row>) -> Vec<Row> {
-    let compare = |a: &&Row, b: &&Row| -> Ordering {
+fn sorted(rows: Vec<ListRow>) -> Vec<ListRow> {
+    let compare = |a: &&ListRow, b: &&ListRow| -> Ordering {
         let (a, b) = (&a.matcher, &b.matcher);
         let family = |matcher: &Matcher| matcher.vip.is_ipv6();
         (family(a), a.protocol)
@@ -96,7 +96,7 @@ fn sorted(rows: Vec<Row>) -> Vec<Row> {
             .then_with(|| (a.port.0.first, a.port.0.last).cmp(&(b.port.0.first, b.port.0.last)))
     };
     let order = merge_sort(&rows.iter().collect::<Vec<_>>(), &compare);
-    order.into_iter().map(|row| Row { matcher: row.matcher, service: row.service }).collect()
+    order.into_iter().map(|row| ListRow { matcher: row.matcher, service: row.service }).collect()
 }
 
 struct Layout<'a> {
@@ -131,7 +131,7 @@ impl Layout<'_> {
         }
     }
 
-    fn service(&self, text: &mut String, row: &Row) {
+    fn service(&self, text: &mut String, row: &ListRow) {
         let protocol = protocol_text(&row.matcher);
         let name = self.name(&row.matcher, row.matcher.vip);
         let (statistics, rates) = (&row.service.statistics, &row.service.rates);

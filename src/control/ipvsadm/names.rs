@@ -12,7 +12,7 @@ pub trait Names {
     fn service_of(&self, port: u16, transport: Transport) -> Option<String>;
 }
 
-/// Knows no names: lists are numeric, and words on the command line must be numbers too.
+/// No names: lists are numeric, and words on the command line must be numbers, too.
 pub struct Numeric;
 
 impl Names for Numeric {
@@ -57,19 +57,22 @@ pub(crate) mod testing {
 
     /// A host's files, for tests.
     #[derive(Default)]
-    pub struct Table {
+    pub(crate) struct FixedNames {
         hosts: Vec<(&'static str, Ipv4Addr)>,
         services: Vec<(&'static str, Transport, u16)>,
     }
 
-    impl Table {
-        pub fn new(hosts: &[(&'static str, [u8; 4])], services: &[(&'static str, Transport, u16)]) -> Table {
+    impl FixedNames {
+        pub(crate) fn new(
+            hosts: &[(&'static str, [u8; 4])],
+            services: &[(&'static str, Transport, u16)],
+        ) -> FixedNames {
             let hosts = hosts.iter().map(|(name, address)| (*name, Ipv4Addr::from(*address))).collect();
-            Table { hosts, services: services.to_vec() }
+            FixedNames { hosts, services: services.to_vec() }
         }
     }
 
-    impl Names for Table {
+    impl Names for FixedNames {
         fn address(&self, host: &str) -> Option<Ipv4Addr> {
             self.hosts.iter().find(|(name, _)| *name == host).map(|(_, address)| *address)
         }

@@ -1,7 +1,7 @@
 //! Numbers in columns: large ones are shortened, as print_largenum() of ipvsadm.c does.
 
 /// Nine columns.
-pub fn large(value: u64, is_exact: bool) -> String {
+pub(super) fn large(value: u64, is_exact: bool) -> String {
     /// From the first number on: divided by the second, followed by the letter.
     const STEPS: [(u64, u64, char); 3] = [
         (1_000_000_000, 1_000, 'K'),
@@ -22,7 +22,7 @@ pub fn large(value: u64, is_exact: bool) -> String {
 }
 
 /// A real server's rates of connections and packets: never shortened.
-pub fn plain(value: u64) -> String {
+pub(super) fn plain(value: u64) -> String {
     format!(" {value:>8}")
 }
 

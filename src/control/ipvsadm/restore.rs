@@ -3,7 +3,7 @@
 //! Deviation: the real program applies one line after the other, so that an error leaves half of them
 //! applied. Here all lines are read first, and the director applies all of them in one step, or none.
 
-use super::Refusal;
+use super::IpvsadmError;
 use super::grammar;
 use super::names::Names;
 use super::options::Verb;
@@ -17,13 +17,15 @@ pub struct Line {
     pub number: usize,
     pub verb: Verb,
     pub operation: Operation,
+    /// Printed once the change has succeeded.
+    pub note: Option<String>,
 }
 
 /// Reads all lines. A line may begin with `ipvsadm`; empty lines and lines that begin with `#` are skipped.
 ///
 /// # Errors
 /// The refusal of the first wrong line, with its number.
-pub fn parse(text: &str, names: &dyn Names) -> Result<Vec<Line>, Refusal> {
+pub fn parse(text: &str, names: &dyn Names) -> Result<Vec<Line>, IpvsadmError> {
     let mut lines = Vec::new();
     for (index, line) in text.lines().enumerate() {
         let words = line.split([' ', '\t', '\r', '\n']).filter(|word| !word.is_empty());
@@ -34,11 +36,12 @@ pub fn parse(text: &str, names: &dyn Names) -> Result<Vec<Line>, Refusal> {
         let number = index + 1;
         let read = grammar::parse(&words, names).and_then(|command| {
             let verb = command.change().ok_or_else(|| {
-                Refusal::usage(
+                IpvsadmError::usage(
                     "lvs-tund: a restore is one change; lines can add, edit, delete, clear, zero and --set",
                 )
             })?;
-            Ok(Line { number, verb, operation: served::operation(&command)? })
+            let note = served::note(&command);
+            Ok(Line { number, verb, operation: served::operation(&command)?, note })
         });
         lines.push(read.map_err(|refusal| at_line(refusal, number))?);
     }
@@ -46,7 +49,7 @@ pub fn parse(text: &str, names: &dyn Names) -> Result<Vec<Line>, Refusal> {
 }
 
 /// The refusal together with the number of its line.
-pub fn at_line(refusal: Refusal, number: usize) -> Refusal {
+pub fn at_line(refusal: IpvsadmError, number: usize) -> IpvsadmError {
     let text = format!("{}\nlvs-tund: line {number} of the restore; nothing was changed", refusal.text);
-    Refusal { text, ..refusal }
+    IpvsadmError { text, ..refusal }
 }

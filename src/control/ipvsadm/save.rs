@@ -2,13 +2,13 @@
 
 use std::fmt::Write;
 
-use super::Refusal;
+use super::IpvsadmError;
 use super::listing::{flags_text, mask_text, sorted_servers, sorted_services};
 use super::names::{Names, place_text, port_text};
 use super::options::Transport;
 use super::served::{has_ops, place_of};
-use super::values::Place;
-use crate::config::plan::name_of;
+use super::values::AddressPort;
+use crate::config::plan::default_service_name;
 use crate::control::model::{OnRemoved, RealServer, Timeouts, UnknownTcp, VirtualService};
 use crate::director::cluster::UnknownTcp as ClusterUnknownTcp;
 use crate::director::scheduler;
@@ -17,7 +17,7 @@ use crate::director::scheduler;
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
     pub text: String,
-    /// What ipvsadm cannot express, and where: "web: name".
+    /// The keys that ipvsadm cannot express, and where: "web: name".
     pub left_out: Vec<String>,
 }
 
@@ -27,7 +27,11 @@ pub struct Saved {
 ///
 /// # Errors
 /// A virtual service whose packets no command can describe.
-pub fn save(services: &[VirtualService], defaults: &Timeouts, names: &dyn Names) -> Result<Saved, Refusal> {
+pub fn save(
+    services: &[VirtualService],
+    defaults: &Timeouts,
+    names: &dyn Names,
+) -> Result<Saved, IpvsadmError> {
     let mut saved = Saved::default();
     for service in sorted_services(services) {
         let place = address(service)?;
@@ -35,7 +39,7 @@ pub fn save(services: &[VirtualService], defaults: &Timeouts, names: &dyn Names)
         _ = writeln!(saved.text, "-A {word} -s {}{}", service.scheduler, service_terms(service));
         for server in sorted_servers(service) {
             let rip = place_text(server.rip, &port_text(place.1.port, place.0, names), names);
-            // A draining one is saved with the weight it will have again.
+            // A draining real server is saved with its configured weight.
             let (weight, encapsulation) = (server.weight, &server.encapsulation);
             let thresholds = thresholds(server);
             _ = writeln!(
@@ -48,14 +52,14 @@ pub fn save(services: &[VirtualService], defaults: &Timeouts, names: &dyn Names)
     Ok(saved)
 }
 
-fn address(service: &VirtualService) -> Result<(Transport, Place), Refusal> {
+fn address(service: &VirtualService) -> Result<(Transport, AddressPort), IpvsadmError> {
     let refused = |why: &str| {
         let text = format!(
             "lvs-tund: virtual service {:?} {why}, which no ipvsadm command can express; `lvs-tund save` writes the \
              whole configuration",
             service.name
         );
-        Refusal::list(text)
+        IpvsadmError::list(text)
     };
     let [matcher] = service.matchers.as_slice() else {
         return Err(refused("matches several addresses or ports"));
@@ -67,7 +71,7 @@ fn address(service: &VirtualService) -> Result<(Transport, Place), Refusal> {
     Ok(place)
 }
 
-fn service_word((transport, place): (Transport, Place), names: &dyn Names) -> String {
+fn service_word((transport, place): (Transport, AddressPort), names: &dyn Names) -> String {
     let option = match transport {
         Transport::Tcp => "-t",
         Transport::Udp => "-u",
@@ -104,7 +108,7 @@ fn thresholds(server: &RealServer) -> String {
 }
 
 fn note_left_out(left_out: &mut Vec<String>, service: &VirtualService, defaults: &Timeouts) {
-    let default_name = service.matchers.first().map(|matcher| name_of(&(*matcher).into()));
+    let default_name = service.matchers.first().map(|matcher| default_service_name(&(*matcher).into()));
     let unknown_tcp = scheduler::find(&service.scheduler).map(ClusterUnknownTcp::default_for);
     let odd = [
         (default_name.as_ref() != Some(&service.name), "name"),

@@ -1,11 +1,11 @@
-//! A legal command → the operation for a running director; or one sentence that says why lvs-tund does not
+//! Turns a valid command into the operation for a running director, or into one sentence about why lvs-tund does not
 //! support it and what to do instead.
 
-use super::Refusal;
+use super::IpvsadmError;
 use super::command::{Command, ServerTerms, ServiceAddress, ServiceTerms};
 use super::legality::TunnelType;
 use super::options::{Forwarding, Transport};
-use super::values::{Mask, Place};
+use super::values::{AddressPort, Mask};
 use crate::control::model::{
     Matcher, Operation, Persistence, Port, Protocol, RealServerEdit, RealServerSpec, Seconds, ServiceRef,
     TimeoutsSpec, VirtualService, VirtualServiceEdit, VirtualServiceSpec,
@@ -15,7 +15,7 @@ use crate::control::model::{
 ///
 /// # Errors
 /// Anything that lvs-tund does not support. No option is silently ignored.
-pub fn operation(command: &Command) -> Result<Operation, Refusal> {
+pub fn operation(command: &Command) -> Result<Operation, IpvsadmError> {
     Ok(match command {
         Command::AddService(terms) => Operation::AddVirtualService { virtual_service: service_spec(terms)? },
         Command::EditService(terms) => Operation::EditVirtualService {
@@ -50,7 +50,7 @@ pub fn operation(command: &Command) -> Result<Operation, Refusal> {
         }
         Command::StartDaemon | Command::StopDaemon => {
             let text = "connections are not synchronized between directors; use scheduler mh with the same \
-                        hash_key on all directors, so that they choose the same real servers";
+                        hash_key on all directors, which then choose the same real servers";
             return Err(unserved(text));
         }
         Command::List(_) | Command::Save { .. } | Command::Restore | Command::Help | Command::Version => {
@@ -59,18 +59,30 @@ pub fn operation(command: &Command) -> Result<Operation, Refusal> {
     })
 }
 
+/// What an operator may not expect of a command that succeeds.
+pub fn note(command: &Command) -> Option<String> {
+    let (Command::AddServer(_, terms) | Command::EditServer(_, terms)) = command else { return None };
+    let AddressPort { address, port } = terms.place;
+    let ignored = terms.ignored_port?;
+    let reached = if port == 0 { "the port that the client used".to_owned() } else { format!("port {port}") };
+    Some(format!(
+        "lvs-tund: port {ignored} of {address} has no effect: a tunnelled packet keeps its port, so the real server \
+         receives it on {reached}"
+    ))
+}
+
 /// ESRCH in ipvs_strerror() of libipvs.c.
 pub(super) const NO_SUCH_SERVICE: &str = "No such service";
 pub(super) const SERVICE_NOT_DEFINED: &str = "Service not defined";
 
 /// A sentence of lvs-tund's own; the real program supports the option and has no text for this.
-fn unserved(text: impl AsRef<str>) -> Refusal {
-    Refusal::usage(format!("lvs-tund: {}", text.as_ref()))
+fn unserved(text: impl AsRef<str>) -> IpvsadmError {
+    IpvsadmError::usage(format!("lvs-tund: {}", text.as_ref()))
 }
 
 /// The packets of an address; `None` if no virtual service here can match them.
 pub fn matcher(address: &ServiceAddress) -> Option<Matcher> {
-    let ServiceAddress::Place(transport, place) = address else { return None };
+    let ServiceAddress::AddressPort(transport, place) = address else { return None };
     let protocol = match transport {
         Transport::Tcp => Protocol::Tcp,
         Transport::Udp => Protocol::Udp,
@@ -80,19 +92,19 @@ pub fn matcher(address: &ServiceAddress) -> Option<Matcher> {
     place.address.is_ipv4().then_some(Matcher { protocol, vip: place.address, port })
 }
 
-fn known_service(address: &ServiceAddress, missing: &str) -> Result<ServiceRef, Refusal> {
-    matcher(address).map(ServiceRef::Matcher).ok_or_else(|| Refusal::kernel(missing))
+fn known_service(address: &ServiceAddress, missing: &str) -> Result<ServiceRef, IpvsadmError> {
+    matcher(address).map(ServiceRef::Matcher).ok_or_else(|| IpvsadmError::kernel(missing))
 }
 
-fn service_spec(terms: &ServiceTerms) -> Result<VirtualServiceSpec, Refusal> {
+fn service_spec(terms: &ServiceTerms) -> Result<VirtualServiceSpec, IpvsadmError> {
     let Some(matcher) = matcher(&terms.address) else {
         return Err(unserved(match terms.address {
             ServiceAddress::FirewallMark { .. } => {
                 "firewall marks are not served; write a virtual service with several VIPs, ports and protocols \
                  in the configuration: match = [\"tcp VIP:80\", \"tcp VIP:443\"]"
             }
-            ServiceAddress::Place(Transport::Sctp, _) => "SCTP is not served; use -t or -u",
-            ServiceAddress::Place(..) => "IPv6 is not forwarded yet; use an IPv4 address",
+            ServiceAddress::AddressPort(Transport::Sctp, _) => "SCTP is not served; use -t or -u",
+            ServiceAddress::AddressPort(..) => "IPv6 is not forwarded yet; use an IPv4 address",
         }));
     };
     Ok(VirtualServiceSpec {
@@ -106,7 +118,7 @@ fn service_spec(terms: &ServiceTerms) -> Result<VirtualServiceSpec, Refusal> {
 }
 
 /// `-E` replaces every setting: options that are not given return to their defaults (as in the real program).
-fn service_edit(terms: &ServiceTerms) -> Result<VirtualServiceEdit, Refusal> {
+fn service_edit(terms: &ServiceTerms) -> Result<VirtualServiceEdit, IpvsadmError> {
     Ok(VirtualServiceEdit {
         scheduler: Some(terms.scheduler.clone()),
         scheduler_flags: Some(scheduler_flags(terms)?),
@@ -116,7 +128,7 @@ fn service_edit(terms: &ServiceTerms) -> Result<VirtualServiceEdit, Refusal> {
     })
 }
 
-fn scheduler_flags(terms: &ServiceTerms) -> Result<Vec<String>, Refusal> {
+fn scheduler_flags(terms: &ServiceTerms) -> Result<Vec<String>, IpvsadmError> {
     let scheduler = terms.scheduler.as_str();
     let is_hash = matches!(scheduler, "sh" | "mh");
     if terms.scheduler_flags & 4 != 0 || (terms.scheduler_flags != 0 && !is_hash) {
@@ -130,7 +142,7 @@ fn scheduler_flags(terms: &ServiceTerms) -> Result<Vec<String>, Refusal> {
     Ok(flags.map(|(_, flag)| format!("{scheduler}-{flag}")).collect())
 }
 
-fn persistence(terms: &ServiceTerms) -> Result<Option<Persistence>, Refusal> {
+fn persistence(terms: &ServiceTerms) -> Result<Option<Persistence>, IpvsadmError> {
     if let Some(engine) = &terms.persistence_engine {
         let text =
             format!("--pe {engine}: there are no persistence engines; remove it to use the client's address");
@@ -154,7 +166,7 @@ fn persistence(terms: &ServiceTerms) -> Result<Option<Persistence>, Refusal> {
 }
 
 /// Refuses every forwarding method except tunnelling.
-fn check_forwarding(terms: &ServerTerms) -> Result<(), Refusal> {
+fn check_forwarding(terms: &ServerTerms) -> Result<(), IpvsadmError> {
     let what = match terms.forwarding {
         Some(Forwarding::Tunnel) => return check_tunnel(terms),
         // ipvsadm(8): without a forwarding option, ipvsadm uses direct routing.
@@ -167,7 +179,7 @@ fn check_forwarding(terms: &ServerTerms) -> Result<(), Refusal> {
     Err(unserved(format!("{what}, and run `lvs-tund realserver` on {}", terms.place.address)))
 }
 
-fn check_tunnel(terms: &ServerTerms) -> Result<(), Refusal> {
+fn check_tunnel(terms: &ServerTerms) -> Result<(), IpvsadmError> {
     if terms.tunnel != TunnelType::Ipip {
         let name = terms.tunnel.name();
         return Err(unserved(format!("--tun-type {name} is not served yet; remove it to use ipip")));
@@ -181,12 +193,12 @@ fn check_tunnel(terms: &ServerTerms) -> Result<(), Refusal> {
             "Numerical result out of range\nlvs-tund: -y {} is above -x {}; use a value of at most -x",
             terms.lower_threshold, terms.upper_threshold
         );
-        return Err(Refusal::kernel(text));
+        return Err(IpvsadmError::kernel(text));
     }
     Ok(())
 }
 
-fn server_spec(terms: &ServerTerms) -> Result<RealServerSpec, Refusal> {
+fn server_spec(terms: &ServerTerms) -> Result<RealServerSpec, IpvsadmError> {
     check_forwarding(terms)?;
     Ok(RealServerSpec {
         weight: Some(terms.weight),
@@ -198,7 +210,7 @@ fn server_spec(terms: &ServerTerms) -> Result<RealServerSpec, Refusal> {
 }
 
 /// `-e` replaces every setting, as `-E` does.
-fn server_edit(terms: &ServerTerms) -> Result<RealServerEdit, Refusal> {
+fn server_edit(terms: &ServerTerms) -> Result<RealServerEdit, IpvsadmError> {
     check_forwarding(terms)?;
     Ok(RealServerEdit {
         weight: Some(terms.weight),
@@ -215,7 +227,7 @@ fn server_edit(terms: &ServerTerms) -> Result<RealServerEdit, Refusal> {
 ///
 /// # Errors
 /// A sentence that names the service.
-pub fn fit(operations: &mut [Operation], services: &[VirtualService]) -> Result<(), Refusal> {
+pub fn fit(operations: &mut [Operation], services: &[VirtualService]) -> Result<(), IpvsadmError> {
     let is_odd = |service: &&VirtualService| service.matchers.len() > 1 || expires_quiesced(service);
     let odd: Vec<&VirtualService> = services.iter().filter(is_odd).collect();
     for operation in operations {
@@ -233,7 +245,7 @@ pub fn fit(operations: &mut [Operation], services: &[VirtualService]) -> Result<
                 service.name,
                 service.matchers.len()
             );
-            return Err(Refusal::kernel(text));
+            return Err(IpvsadmError::kernel(text));
         }
         if let Some(Some(persistence)) = edit.and_then(|edit| edit.persistence.as_mut()) {
             persistence.expire_quiesced = expires_quiesced(service);
@@ -246,20 +258,20 @@ fn expires_quiesced(service: &VirtualService) -> bool {
     service.persistence.is_some_and(|persistence| persistence.expire_quiesced)
 }
 
-/// What `-o` asks for.
+/// Whether `-o` is set.
 pub(super) fn has_ops(service: &VirtualService) -> bool {
     service.one_packet
 }
 
 /// The address of a matcher as ipvsadm writes it.
-pub fn place_of(matcher: &Matcher) -> Option<(Transport, Place)> {
+pub fn place_of(matcher: &Matcher) -> Option<(Transport, AddressPort)> {
     let transport = transport_of(matcher.protocol);
     let port = match matcher.port {
         Port::ALL => 0,
         Port(ports) if ports.is_one() => ports.first,
         Port(_) => return None,
     };
-    Some((transport, Place { address: matcher.vip, port }))
+    Some((transport, AddressPort { address: matcher.vip, port }))
 }
 
 pub(super) const fn transport_of(protocol: Protocol) -> Transport {

@@ -3,18 +3,16 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::RangeInclusive;
 
-use super::Refusal;
+use super::IpvsadmError;
 use super::names::Names;
 use super::options::Transport;
 
 /// 31 days (MAX_TIMEOUT of ipvsadm.c).
 pub const TIMEOUT_MAX: u32 = 2_678_400;
-/// ipvsadm(8), `--weight`; a larger value gets ipvsadm's text for an illegal one.
-pub const WEIGHT_MAX: u32 = 65_535;
 
 /// An address and a port; port 0 means all ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub struct Place {
+pub struct AddressPort {
     pub address: IpAddr,
     pub port: u16,
 }
@@ -34,31 +32,31 @@ pub fn number(word: &str, range: RangeInclusive<u32>) -> Option<u32> {
 }
 
 /// A timeout in seconds.
-pub fn timeout(word: &str, min: u32) -> Result<u32, Refusal> {
+pub fn timeout(word: &str, min: u32) -> Result<u32, IpvsadmError> {
     number(word, min..=TIMEOUT_MAX)
-        .ok_or_else(|| Refusal::usage(format!("invalid timeout value `{word}' specified")))
+        .ok_or_else(|| IpvsadmError::usage(format!("invalid timeout value `{word}' specified")))
 }
 
 /// `host[:port]`, `[v6]:port` or a bare IPv6 address, as in parse_service() of ipvsadm.c; names are looked
 /// up. Without a transport the port must be a number.
-pub fn place(word: &str, transport: Option<Transport>, names: &dyn Names) -> Option<Place> {
+pub fn place(word: &str, transport: Option<Transport>, names: &dyn Names) -> Option<AddressPort> {
     let port = |word: &str| {
-        let number = number(word, 0..=65_535).map(|port| port as u16);
+        let number = number(word, 0..=65_535).and_then(|port| u16::try_from(port).ok());
         number.or_else(|| names.port(word, transport?))
     };
     if let Some(rest) = word.strip_prefix('[') {
         let (host, rest) = rest.split_once(']')?;
         let address: Ipv6Addr = host.parse().ok()?;
-        return Some(Place { address: address.into(), port: port(rest.strip_prefix(':')?)? });
+        return Some(AddressPort { address: address.into(), port: port(rest.strip_prefix(':')?)? });
     }
     if let Ok(address) = word.parse::<Ipv6Addr>() {
-        return Some(Place { address: address.into(), port: 0 });
+        return Some(AddressPort { address: address.into(), port: 0 });
     }
     let (host, port) = match word.split_once(':') {
         Some((host, word)) => (host, port(word)?),
         None => (word, 0),
     };
-    Some(Place { address: host_v4(host, names)?.into(), port })
+    Some(AddressPort { address: host_v4(host, names)?.into(), port })
 }
 
 /// An IPv4 address in any form that inet_aton(3) accepts, except a single number without a dot, or a host's
@@ -80,7 +78,8 @@ fn aton(word: &str) -> Option<Ipv4Addr> {
     };
     let parts = word.split('.').map(part).collect::<Option<Vec<u32>>>()?;
     let (last, leading) = parts.split_last()?;
-    let free_bits = 32u32.checked_sub(8 * leading.len() as u32).filter(|bits| *bits > 0)?;
+    let used_bits = u32::try_from(8 * leading.len()).ok()?;
+    let free_bits = 32u32.checked_sub(used_bits).filter(|bits| *bits > 0)?;
     if leading.iter().any(|part| *part > 255) || u64::from(*last) >> free_bits != 0 {
         return None;
     }
@@ -109,7 +108,7 @@ impl Mask {
             Mask::V4(mask) => {
                 let bits = u32::from(mask);
                 let ones = bits.leading_ones();
-                (ones > 0 && ones == bits.count_ones()).then_some(ones as u8)
+                u8::try_from(ones).ok().filter(|ones| *ones > 0 && u32::from(*ones) == bits.count_ones())
             }
             Mask::V6(prefix) => Some(prefix),
         }
@@ -117,15 +116,13 @@ impl Mask {
 }
 
 /// The value of `-M`.
-pub fn mask(word: &str, is_ipv6: bool, names: &dyn Names) -> Result<Mask, Refusal> {
+pub fn mask(word: &str, is_ipv6: bool, names: &dyn Names) -> Result<Mask, IpvsadmError> {
     if is_ipv6 {
-        let length = number(word, 1..=128);
-        return length
-            .map(|length| Mask::V6(length as u8))
-            .ok_or_else(|| Refusal::usage("illegal ipv6 netmask specified"));
+        let length = number(word, 1..=128).and_then(|length| u8::try_from(length).ok());
+        return length.map(Mask::V6).ok_or_else(|| IpvsadmError::usage("illegal ipv6 netmask specified"));
     }
     let mask = aton(word).or_else(|| names.address(word));
-    mask.map(Mask::V4).ok_or_else(|| Refusal::usage("illegal virtual server persistent mask specified"))
+    mask.map(Mask::V4).ok_or_else(|| IpvsadmError::usage("illegal virtual server persistent mask specified"))
 }
 
 /// The words of `-b`, in the spelling in which they are printed.
@@ -134,7 +131,7 @@ pub const SCHEDULER_FLAGS: [&str; 7] =
 
 /// The flags of `-b`, by their bits 0 to 2; `sh-fallback` and `mh-fallback` are `flag-1`, `sh-port` and
 /// `mh-port` are `flag-2`.
-pub fn scheduler_flags(list: &str, scheduler: &str) -> Result<u8, Refusal> {
+pub fn scheduler_flags(list: &str, scheduler: &str) -> Result<u8, IpvsadmError> {
     let mut flags = 0;
     for word in list.split(',').filter(|word| !word.is_empty()) {
         flags |= match word.split_once('-') {
@@ -143,11 +140,11 @@ pub fn scheduler_flags(list: &str, scheduler: &str) -> Result<u8, Refusal> {
             Some(("flag", "3")) => 4,
             Some((owner @ ("sh" | "mh"), flag @ ("fallback" | "port"))) => {
                 if owner != scheduler {
-                    return Err(Refusal::usage(format!("incompatible scheduler flag `{word}'")));
+                    return Err(IpvsadmError::usage(format!("incompatible scheduler flag `{word}'")));
                 }
                 if flag == "fallback" { 1 } else { 2 }
             }
-            _ => return Err(Refusal::usage(format!("invalid scheduler flag `{word}'"))),
+            _ => return Err(IpvsadmError::usage(format!("invalid scheduler flag `{word}'"))),
         };
     }
     Ok(flags)
@@ -156,7 +153,7 @@ pub fn scheduler_flags(list: &str, scheduler: &str) -> Result<u8, Refusal> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::control::ipvsadm::names::testing::Table;
+    use crate::control::ipvsadm::names::testing::FixedNames;
 
     #[test]
     fn numbers_are_those_of_strtol() {
@@ -181,7 +178,7 @@ mod tests {
 
     #[test]
     fn places() {
-        let names = Table::new(&[("web.example", [10, 0, 0, 9])], &[("http", Transport::Tcp, 80)]);
+        let names = FixedNames::new(&[("web.example", [10, 0, 0, 9])], &[("http", Transport::Tcp, 80)]);
         let read = |word| {
             place(word, Some(Transport::Tcp), &names).map(|place| format!("{} {}", place.address, place.port))
         };
@@ -232,7 +229,7 @@ mod tests {
 
     #[test]
     fn masks() {
-        let names = Table::default();
+        let names = FixedNames::default();
         let prefix =
             |word, is_ipv6| mask(word, is_ipv6, &names).map(Mask::prefix).map_err(|error| error.text);
         assert_eq!(prefix("255.255.255.0", false), Ok(Some(24)));

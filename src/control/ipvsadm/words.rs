@@ -1,10 +1,10 @@
 //! A command line as a sequence of options: clusters of letters, values after a letter or an equals sign,
 //! words that are not options. The rules are those of the popt library, which ipvsadm uses.
 
-use super::options::{OPTIONS, Row, Takes};
+use super::options::{Argument, OPTIONS, OptionRow};
 
 /// Reads the words one after the other.
-pub struct Words<'a> {
+pub(super) struct WordReader<'a> {
     words: &'a [String],
     next: usize,
     /// Unread letters of a cluster: the byte position in the word before `next`.
@@ -14,14 +14,14 @@ pub struct Words<'a> {
 }
 
 /// An option that was found.
-pub struct Found<'a> {
-    pub row: &'static Row,
+pub(super) struct FoundOption<'a> {
+    pub row: &'static OptionRow,
     pub value: Option<&'a str>,
 }
 
 /// Why a word is not an option; each with the word as written.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub enum WordError {
+pub(super) enum WordError {
     Unknown(String),
     MissingValue(String),
     UnwantedValue(String),
@@ -29,7 +29,7 @@ pub enum WordError {
 
 impl WordError {
     /// The text that follows the word.
-    pub fn text(&self) -> String {
+    pub(super) fn text(&self) -> String {
         match self {
             WordError::Unknown(word) => format!("{word}: unknown option"),
             WordError::MissingValue(word) => format!("{word}: missing argument"),
@@ -38,23 +38,23 @@ impl WordError {
     }
 }
 
-impl<'a> Words<'a> {
-    pub fn new(words: &'a [String]) -> Words<'a> {
-        Words { words, next: 0, cluster: None, only_plain: false, plain: Vec::new() }
+impl<'a> WordReader<'a> {
+    pub(super) fn new(words: &'a [String]) -> WordReader<'a> {
+        WordReader { words, next: 0, cluster: None, only_plain: false, plain: Vec::new() }
     }
 
     /// The last word read, option or value.
-    pub fn last(&self) -> &'a str {
+    pub(super) fn last(&self) -> &'a str {
         self.next.checked_sub(1).and_then(|index| self.words.get(index)).map_or("", String::as_str)
     }
 
     /// The words that are not options, in their order.
-    pub fn into_plain(self) -> Vec<&'a str> {
+    pub(super) fn into_plain(self) -> Vec<&'a str> {
         self.plain
     }
 
     /// The next option, or `None` at the end.
-    pub fn next_option(&mut self) -> Option<Result<Found<'a>, WordError>> {
+    pub(super) fn next_option(&mut self) -> Option<Result<FoundOption<'a>, WordError>> {
         loop {
             if let Some(position) = self.cluster.take() {
                 return Some(self.letter(self.last(), position));
@@ -73,7 +73,7 @@ impl<'a> Words<'a> {
         }
     }
 
-    fn long(&mut self, word: &'a str, long: &'a str) -> Result<Found<'a>, WordError> {
+    fn long(&mut self, word: &'a str, long: &'a str) -> Result<FoundOption<'a>, WordError> {
         let (name, value) = match long.split_once('=') {
             Some((name, value)) => (name, Some(value)),
             None => (long, None),
@@ -82,24 +82,24 @@ impl<'a> Words<'a> {
             return Err(WordError::Unknown(word.to_owned()));
         };
         match (row.takes, value) {
-            (Takes::Nothing, Some(_)) => Err(WordError::UnwantedValue(word.to_owned())),
+            (Argument::Nothing, Some(_)) => Err(WordError::UnwantedValue(word.to_owned())),
             (_, value) => self.found(row, word, value),
         }
     }
 
-    fn letter(&mut self, word: &'a str, position: usize) -> Result<Found<'a>, WordError> {
+    fn letter(&mut self, word: &'a str, position: usize) -> Result<FoundOption<'a>, WordError> {
         let rest = word.get(position..).unwrap_or_default();
         let Some(letter) = rest.chars().next() else { return Err(WordError::Unknown(word.to_owned())) };
         let Some(row) = OPTIONS.iter().find(|row| row.short == Some(letter)) else {
             return Err(WordError::Unknown(word.to_owned()));
         };
         let behind = &rest[letter.len_utf8()..];
-        if row.takes == Takes::Nothing {
+        if row.takes == Argument::Nothing {
             if behind.starts_with('=') {
                 return Err(WordError::UnwantedValue(word.to_owned()));
             }
             self.cluster = (!behind.is_empty()).then_some(position + letter.len_utf8());
-            return Ok(Found { row, value: None });
+            return Ok(FoundOption { row, value: None });
         }
         let value = (!behind.is_empty()).then(|| behind.strip_prefix('=').unwrap_or(behind));
         self.found(row, word, value)
@@ -108,16 +108,16 @@ impl<'a> Words<'a> {
     /// An option with its value, which is part of the word or the next word.
     fn found(
         &mut self,
-        row: &'static Row,
+        row: &'static OptionRow,
         word: &'a str,
         value: Option<&'a str>,
-    ) -> Result<Found<'a>, WordError> {
+    ) -> Result<FoundOption<'a>, WordError> {
         let following = self.words.get(self.next).map(String::as_str);
         let value = match (row.takes, value, following) {
-            (Takes::Nothing, _, _) => None,
+            (Argument::Nothing, _, _) => None,
             (_, Some(value), _) => Some(value),
-            (Takes::Value, None, None) => return Err(WordError::MissingValue(word.to_owned())),
-            (Takes::ValueOrNothing, None, following)
+            (Argument::Value, None, None) => return Err(WordError::MissingValue(word.to_owned())),
+            (Argument::ValueOrNothing, None, following)
                 if following.is_none_or(|word| word.starts_with('-')) =>
             {
                 None
@@ -127,7 +127,7 @@ impl<'a> Words<'a> {
                 following
             }
         };
-        Ok(Found { row, value })
+        Ok(FoundOption { row, value })
     }
 }
 
@@ -137,12 +137,12 @@ mod tests {
 
     fn read(line: &str) -> (Vec<String>, Vec<String>) {
         let words: Vec<String> = line.split_whitespace().map(str::to_owned).collect();
-        let mut reader = Words::new(&words);
+        let mut reader = WordReader::new(&words);
         let mut options = Vec::new();
         while let Some(found) = reader.next_option() {
             options.push(match found {
-                Ok(Found { row, value: None }) => row.long.to_owned(),
-                Ok(Found { row, value: Some(value) }) => format!("{}={value}", row.long),
+                Ok(FoundOption { row, value: None }) => row.long.to_owned(),
+                Ok(FoundOption { row, value: Some(value) }) => format!("{}={value}", row.long),
                 Err(error) => error.text(),
             });
         }
@@ -159,7 +159,7 @@ mod tests {
     }
 
     #[test]
-    fn persistence_takes_a_number_only_if_none_of_its_own_begins() {
+    fn persistence_takes_the_next_word_unless_it_is_an_option() {
         assert_eq!(read("-p 100").0, ["persistent=100"]);
         assert_eq!(read("-p100 -p=7").0, ["persistent=100", "persistent=7"]);
         assert_eq!(read("-p -s rr").0, ["persistent", "scheduler=rr"]);

@@ -1,4 +1,4 @@
-//! Requests to a director: operations, bundled into a [`Change`]. Unknown fields are refused.
+//! Requests to a director: operations, bundled into a [`Change`]. Unknown fields are rejected.
 
 use std::fmt;
 
@@ -16,8 +16,9 @@ use crate::config::json::{Matcher, Seconds};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
+    /// Applied in this order.
     pub operations: Vec<Operation>,
-    /// Refuse the change unless the director is at this generation.
+    /// Reject the change unless the director is at this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_generation: Option<u64>,
     /// Report what would change, and change nothing.
@@ -35,53 +36,73 @@ impl From<Vec<Operation>> for Change {
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]
 pub enum Operation {
+    /// Adds a virtual service.
     AddVirtualService {
+        /// The new virtual service.
         virtual_service: VirtualServiceSpec,
     },
+    /// Changes keys of a virtual service.
     EditVirtualService {
+        /// Selects the virtual service.
         virtual_service: ServiceRef,
+        /// The new values.
         set: VirtualServiceEdit,
     },
+    /// Removes a virtual service.
     RemoveVirtualService {
+        /// Selects the virtual service.
         virtual_service: ServiceRef,
     },
+    /// Adds a real server to a virtual service.
     AddRealServer {
+        /// Selects the virtual service.
         virtual_service: ServiceRef,
+        /// The new real server.
         real_server: RealServerSpec,
     },
+    /// Changes keys of a real server.
     EditRealServer {
+        /// Selects the virtual service.
         virtual_service: ServiceRef,
         /// RIP or name.
         real_server: String,
+        /// The new values.
         set: RealServerEdit,
     },
+    /// Removes a real server from a virtual service.
     RemoveRealServer {
+        /// Selects the virtual service.
         virtual_service: ServiceRef,
         /// RIP or name.
         real_server: String,
     },
-    /// In one virtual service, or in every one that has the real server. This ends a drain.
+    /// Sets a weight in one virtual service, or in every one that has the real server. This ends a drain.
     SetWeight {
+        /// Only in this virtual service; absent: in every one that has the real server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
         /// RIP or name.
         real_server: String,
+        /// The new weight.
         weight: u32,
     },
     /// Removes every virtual service.
     Flush {},
     /// Resets the statistics and rates of one virtual service, or of all, to 0.
     Zero {
+        /// Only this virtual service; absent: all.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
     },
-    /// For every virtual service, and for services added later, as `ipvsadm --set` does.
+    /// Sets the timeouts of every virtual service, and of services added later, as `ipvsadm --set` does.
     SetTimeouts {
+        /// The new values.
         timeouts: TimeoutsSpec,
     },
-    /// Quiesces a real server and waits until its connections are gone; in one virtual service, or in every
+    /// Quiesces a real server and waits until its connections have ended, in one virtual service or in every
     /// one that has it.
     Drain {
+        /// Only in this virtual service; absent: in every one that has the real server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
         /// RIP or name.
@@ -89,11 +110,13 @@ pub enum Operation {
         /// Seconds after which the drain ends even if connections are left; if absent, there is no limit.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         timeout: Option<Seconds>,
+        /// What happens to the real server afterwards.
         #[serde(default)]
-        then: Then,
+        then: AfterDrain,
     },
     /// Ends the drain of a real server and restores its weight.
     Undrain {
+        /// Only in this virtual service; absent: in every one that has the real server.
         #[serde(default, skip_serializing_if = "Option::is_none")]
         virtual_service: Option<ServiceRef>,
         /// RIP or name.
@@ -104,7 +127,8 @@ pub enum Operation {
 /// What happens to a drained real server.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Then {
+pub enum AfterDrain {
+    /// It is removed.
     #[default]
     Remove,
     /// It stays, quiesced.
@@ -115,7 +139,9 @@ pub enum Then {
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(untagged, expecting = "expected a virtual service's name, or {\"protocol\", \"vip\", \"port\"}")]
 pub enum ServiceRef {
+    /// By name.
     Name(String),
+    /// By one of its matchers.
     Matcher(Matcher),
 }
 
@@ -135,7 +161,9 @@ impl fmt::Display for ServiceRef {
 pub struct Changed {
     /// The generation after the change; for a dry run, the generation it would apply to.
     pub generation: u64,
+    /// Whether nothing was changed, as requested.
     pub dry_run: bool,
+    /// Every difference.
     pub differences: Vec<Difference>,
 }
 
@@ -145,18 +173,22 @@ pub struct Changed {
 pub struct Configuration {
     /// The text of a `director.toml`.
     pub toml: String,
+    /// Reject the change unless the director is at this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_generation: Option<u64>,
+    /// Report what would change, and change nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
 
-/// How to read the configuration file again.
+/// A request to read the configuration file again.
 #[derive(Clone, Debug, Default, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Reload {
+    /// Reject the reload unless the director is at this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
     pub if_generation: Option<u64>,
+    /// Report what would change, and change nothing.
     #[serde(default)]
     pub dry_run: bool,
 }
@@ -164,14 +196,14 @@ pub struct Reload {
 /// What an event is about.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 #[serde(rename_all = "snake_case")]
-pub enum Happened {
+pub enum EventKind {
     /// Operations were applied.
     Changed,
     /// A whole configuration replaced the previous one.
     Replaced,
     /// The file was read again.
     Reloaded,
-    /// The reload was refused; the director continues as before.
+    /// The reload was rejected; the director continues as before.
     ReloadRefused,
     /// A drained real server has no connections left, or its deadline has passed.
     Drained,

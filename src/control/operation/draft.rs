@@ -1,4 +1,4 @@
-//! A configuration that is being changed, and look-up of its parts.
+//! A configuration during a change, and how its parts are found.
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -13,7 +13,7 @@ use crate::director::cluster::{ClusterConfig, Matcher, RealServerConfig, Virtual
 /// From this many operations in one change, an index is faster.
 const INDEX_MIN: usize = 16;
 
-/// A configuration that is being changed. Removed services leave a hole, so that indices stay valid.
+/// A configuration during a change. A removed service leaves a gap, because indices must stay valid.
 pub(super) struct Draft {
     pub(super) running: Running,
     pub(super) services: Vec<Option<VirtualServiceConfig>>,
@@ -21,7 +21,7 @@ pub(super) struct Draft {
     /// The indices of zeroed services.
     pub(super) zeroed: Vec<usize>,
     pub(super) is_all_zeroed: bool,
-    /// Set if something changed that [`consistency::check`] examines.
+    /// Whether something has changed that [`consistency::check`] examines.
     pub(super) is_rebuilt: bool,
 }
 
@@ -79,11 +79,11 @@ impl Draft {
     }
 
     pub(super) fn service(&self, at: usize) -> &VirtualServiceConfig {
-        self.services[at].as_ref().expect("because only found services are asked for")
+        self.services[at].as_ref().expect("because every index comes from a lookup")
     }
 
     pub(super) fn service_mut(&mut self, at: usize) -> &mut VirtualServiceConfig {
-        self.services[at].as_mut().expect("because only found services are asked for")
+        self.services[at].as_mut().expect("because every index comes from a lookup")
     }
 
     pub(super) fn position_named(&self, name: &str) -> Option<usize> {
@@ -111,7 +111,11 @@ impl Draft {
         found.ok_or_else(|| ControlError::new(Code::NoSuchService, message()))
     }
 
-    pub(super) fn find_server(&self, service: &ServiceRef, server: &str) -> Result<Place, ControlError> {
+    pub(super) fn find_server(
+        &self,
+        service: &ServiceRef,
+        server: &str,
+    ) -> Result<ServerPosition, ControlError> {
         let at = self.find(service)?;
         let found = position_of_server(&self.service(at).real_servers, server);
         let message = || format!("virtual service {service} has no real server {server:?}");
@@ -123,14 +127,14 @@ impl Draft {
         &self,
         service: Option<&ServiceRef>,
         server: &str,
-    ) -> Result<Vec<Place>, ControlError> {
+    ) -> Result<Vec<ServerPosition>, ControlError> {
         if let Some(service) = service {
             return self.find_server(service, server).map(|place| vec![place]);
         }
         let place = |(at, service): (usize, &Option<VirtualServiceConfig>)| {
             Some((at, position_of_server(&service.as_ref()?.real_servers, server)?))
         };
-        let places: Vec<Place> = self.services.iter().enumerate().filter_map(place).collect();
+        let places: Vec<ServerPosition> = self.services.iter().enumerate().filter_map(place).collect();
         if places.is_empty() {
             let message = format!("no virtual service has a real server {server:?}");
             return Err(ControlError::new(Code::NoSuchRealServer, message));
@@ -140,7 +144,7 @@ impl Draft {
 }
 
 /// Indices of a service and of a real server in it.
-pub(super) type Place = (usize, usize);
+pub(super) type ServerPosition = (usize, usize);
 
 /// By RIP if the word is an address, otherwise by name.
 pub fn position_of_server(servers: &[RealServerConfig], word: &str) -> Option<usize> {

@@ -1,24 +1,71 @@
-//! How drains end.
+//! How drains begin and end.
 
 use std::net::IpAddr;
 
-use super::Running;
-use crate::control::model::Then;
+use super::draft::{Draft, ServerPosition};
+use super::{Code, ControlError, Running};
+use crate::control::model::AfterDrain;
 use crate::control::state::AdminState;
 use crate::time::Moment;
+
+impl Draft {
+    /// Real servers that a drain has removed stay removed.
+    pub(super) fn drain(
+        &mut self,
+        places: &[ServerPosition],
+        name: &str,
+        state: AdminState,
+    ) -> Result<(), ControlError> {
+        let mut is_any = false;
+        for &(at, index) in places {
+            let service = self.service(at);
+            let rip = service.real_servers[index].rip;
+            if self.running.states.of(&service.name, rip) != AdminState::Removed {
+                self.set_state(at, rip, state);
+                is_any = true;
+            }
+        }
+        if is_any {
+            return Ok(());
+        }
+        let message = format!("a drain has removed real server {name} already; `undrain` brings it back");
+        Err(ControlError::new(Code::NoSuchRealServer, message))
+    }
+
+    pub(super) fn undrain(&mut self, places: &[ServerPosition], name: &str) -> Result<(), ControlError> {
+        let mut is_any = false;
+        for &(at, index) in places {
+            let service = self.service(at);
+            let rip = service.real_servers[index].rip;
+            if self.running.states.of(&service.name, rip) != AdminState::Active {
+                self.set_state(at, rip, AdminState::Active);
+                is_any = true;
+            }
+        }
+        if is_any {
+            return Ok(());
+        }
+        Err(ControlError::new(Code::NotDraining, format!("real server {name} is not draining")))
+    }
+}
 
 /// A drain that has ended.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Drained {
+    /// The name of the virtual service.
     pub virtual_service: String,
+    /// The name of the real server.
+    pub real_server: String,
+    /// The address of the real server.
     pub rip: IpAddr,
-    pub then: Then,
-    /// It has no connections left; otherwise its deadline has passed.
+    /// What happens to the real server.
+    pub then: AfterDrain,
+    /// Whether it has no connections left; otherwise its deadline has passed.
     pub is_empty: bool,
 }
 
-/// Ends the drains whose real server has nobody any more, as `is_empty` says, or whose deadline is over: the
-/// states then, and what was ended. `None`: all of them go on. What is configured stays.
+/// Ends the drains whose real server has no connections left, according to `is_empty`, or whose deadline has passed.
+/// Returns the new states and the drains that ended; `None` if all continue. The configuration does not change.
 pub fn finish(
     running: &Running,
     is_empty: impl Fn(&str, IpAddr) -> bool,
@@ -28,7 +75,13 @@ pub fn finish(
         let AdminState::Draining { until, then } = state else { return None };
         let is_empty = is_empty(service, rip);
         let is_over = until.is_some_and(|until| until <= now);
-        (is_empty || is_over).then(|| Drained { virtual_service: service.to_owned(), rip, then, is_empty })
+        (is_empty || is_over).then(|| Drained {
+            virtual_service: service.to_owned(),
+            real_server: name_of_server(running, service, rip),
+            rip,
+            then,
+            is_empty,
+        })
     };
     let ended: Vec<Drained> = running.states.iter().filter_map(ended).collect();
     if ended.is_empty() {
@@ -37,12 +90,18 @@ pub fn finish(
     let mut next = running.clone();
     for Drained { virtual_service, rip, then, .. } in &ended {
         let state = match then {
-            Then::Keep => AdminState::Quiesced,
-            Then::Remove => AdminState::Removed,
+            AfterDrain::Keep => AdminState::Quiesced,
+            AfterDrain::Remove => AdminState::Removed,
         };
         next.states.set(virtual_service, *rip, state);
     }
     Some((next, ended))
+}
+
+fn name_of_server(running: &Running, service: &str, rip: IpAddr) -> String {
+    let service = running.cluster.virtual_services.iter().find(|known| known.name == service);
+    let server = service.and_then(|service| service.real_servers.iter().find(|server| server.rip == rip));
+    server.map_or_else(|| rip.to_string(), |server| server.name.clone())
 }
 
 #[cfg(test)]
@@ -52,7 +111,7 @@ mod tests {
     use crate::control::model::Operation;
     use crate::director::cluster::ClusterConfig;
 
-    fn told(running: &Running, json: &[&str]) -> Running {
+    fn applied(running: &Running, json: &[&str]) -> Running {
         let operations: Vec<Operation> =
             json.iter().map(|json| serde_json::from_str(json).unwrap()).collect();
         apply(running, &operations, Moment::ZERO).unwrap().running
@@ -65,14 +124,14 @@ mod tests {
             "real_servers": [{"rip": "172.25.3.2", "name": "server2", "weight": 3}, {"rip": "172.25.3.3"}]}}"#;
         let drain =
             format!(r#"{{"operation": "drain", "real_server": "server2", "timeout": 60, "then": "{then}"}}"#);
-        told(&Running::default(), &[add, &drain])
+        applied(&Running::default(), &[add, &drain])
     }
 
     fn removed() -> Running {
         finish(&draining("remove"), |_, _| true, Moment::ZERO).unwrap().0
     }
 
-    /// What the schedulers see of the two.
+    /// The weights of both real servers that the schedulers see.
     fn effective(running: &Running) -> [Option<u32>; 2] {
         let in_force = running.in_force();
         let service = &in_force.config.virtual_services[0];
@@ -108,25 +167,68 @@ mod tests {
     }
 
     #[test]
-    fn undrain_and_a_weight_bring_back_what_a_drain_has_removed() {
-        let undrain = r#"{"operation": "undrain", "real_server": "server2"}"#;
-        let weight = r#"{"operation": "set_weight", "real_server": "server2", "weight": 5}"#;
-        assert_eq!(effective(&told(&removed(), &[undrain])), [Some(3), Some(1)]);
-        assert_eq!(effective(&told(&removed(), &[weight])), [Some(5), Some(1)]);
-        let error =
-            apply(&told(&removed(), &[undrain]), &[serde_json::from_str(undrain).unwrap()], Moment::ZERO);
-        assert_eq!(error.unwrap_err().code, crate::control::Code::NotDraining);
+    fn a_drain_that_ends_names_its_service_and_server_and_leaves_other_drains() {
+        let other = r#"{"operation": "drain", "real_server": "172.25.3.3", "then": "keep"}"#;
+        let running = applied(&draining("remove"), &[other]);
+        let first: IpAddr = "172.25.3.2".parse().unwrap();
+        let (next, ended) =
+            finish(&running, |service, rip| service == "web" && rip == first, Moment::ZERO).unwrap();
+        let names: Vec<_> =
+            ended.iter().map(|d| (d.virtual_service.as_str(), d.real_server.as_str(), d.rip)).collect();
+        assert_eq!(names, [("web", "server2", first)]);
+        assert_eq!(ended[0].then, AfterDrain::Remove);
+        let states: Vec<_> = next.states.iter().map(|(_, _, state)| state.word()).collect();
+        assert_eq!(states, ["removed", "draining"]);
+        let (_, ended) = finish(&running, |_, rip| rip != first, Moment::ZERO).unwrap();
+        let names: Vec<_> = ended.iter().map(|d| (d.real_server.as_str(), d.then)).collect();
+        assert_eq!(names, [("172.25.3.3", AfterDrain::Keep)]);
     }
 
     #[test]
-    fn what_a_drain_has_removed_gives_way_to_what_is_added_and_is_not_saved() {
+    fn a_drain_without_a_deadline_waits_for_the_last_connection() {
+        let drain = r#"{"operation": "drain", "real_server": "server2"}"#;
+        let running = applied(&draining("remove"), &[drain]);
+        assert_eq!(finish(&running, |_, _| false, Moment::from_secs(1 << 40)), None);
+        assert!(finish(&running, |_, _| true, Moment::ZERO).unwrap().1[0].is_empty);
+    }
+
+    #[test]
+    fn a_server_that_a_drain_has_removed_cannot_be_drained_again() {
+        let drain = r#"{"operation": "drain", "real_server": "server2", "then": "keep"}"#;
+        let refused = apply(&removed(), &[serde_json::from_str(drain).unwrap()], Moment::ZERO).unwrap_err();
+        assert_eq!(refused.code, Code::NoSuchRealServer);
+        assert!(refused.message.contains("`undrain` brings it back"), "{refused}");
+        let two = r#"{"operation": "add_virtual_service", "virtual_service": {"name": "api",
+            "match": [{"protocol": "tcp", "vip": "172.25.3.100", "port": 81}],
+            "real_servers": [{"rip": "172.25.3.2", "name": "server2"}]}}"#;
+        let both = applied(&removed(), &[two, drain]);
+        let states: Vec<_> = both.states.iter().map(|(name, _, state)| (name, state.word())).collect();
+        assert_eq!(states, [("api", "draining"), ("web", "removed")], "only where it still serves");
+        let quiesced = finish(&draining("keep"), |_, _| true, Moment::ZERO).unwrap().0;
+        let again = applied(&quiesced, &[r#"{"operation": "drain", "real_server": "server2"}"#]);
+        assert_eq!(effective(&finish(&again, |_, _| true, Moment::ZERO).unwrap().0), [None, Some(1)]);
+    }
+
+    #[test]
+    fn undrain_and_a_weight_bring_back_what_a_drain_has_removed() {
+        let undrain = r#"{"operation": "undrain", "real_server": "server2"}"#;
+        let weight = r#"{"operation": "set_weight", "real_server": "server2", "weight": 5}"#;
+        assert_eq!(effective(&applied(&removed(), &[undrain])), [Some(3), Some(1)]);
+        assert_eq!(effective(&applied(&removed(), &[weight])), [Some(5), Some(1)]);
+        let error =
+            apply(&applied(&removed(), &[undrain]), &[serde_json::from_str(undrain).unwrap()], Moment::ZERO);
+        assert_eq!(error.unwrap_err().code, Code::NotDraining);
+    }
+
+    #[test]
+    fn a_server_that_a_drain_has_removed_makes_room_for_an_added_one_and_is_not_saved() {
         let add = r#"{"operation": "add_real_server", "virtual_service": "web", "real_server": {"rip": "172.25.3.2", "weight": 4}}"#;
-        let back = told(&removed(), &[add]);
+        let back = applied(&removed(), &[add]);
         let servers = &back.cluster.virtual_services[0].real_servers;
         assert_eq!((servers.len(), servers[1].name.as_str(), servers[1].weight), (2, "server2", 4));
         assert_eq!(effective(&back), [Some(1), Some(4)]);
         let other = r#"{"operation": "add_real_server", "virtual_service": "web", "real_server": {"rip": "172.25.3.9", "name": "server2"}}"#;
-        let replaced = told(&removed(), &[other]);
+        let replaced = applied(&removed(), &[other]);
         let rips: Vec<_> =
             replaced.cluster.virtual_services[0].real_servers.iter().map(|s| s.rip.to_string()).collect();
         assert_eq!(rips, ["172.25.3.3", "172.25.3.9"]);
@@ -140,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn a_new_file_ends_no_drain_whatever_it_calls_the_service_and_brings_back_what_a_drain_removed() {
+    fn a_new_file_ends_no_drain_and_brings_back_the_removed_servers_that_it_lists() {
         let carried = |before: &Running, next: &ClusterConfig, file: &ClusterConfig| {
             let states = before.states.carried_over(&before.cluster, next, file);
             states.iter().map(|(name, _, state)| format!("{name} {}", state.word())).collect::<Vec<_>>()

@@ -6,7 +6,7 @@ use super::{Control, Next};
 use crate::config::diff;
 use crate::config::plan::DirectorPlan;
 use crate::config::{Source, consistency};
-use crate::control::model::{Changed, Configuration, Happened, Reload};
+use crate::control::model::{Changed, Configuration, EventKind, Reload};
 use crate::control::operation::{Running, Zeroed};
 use crate::control::state::{AdminStates, FileNames};
 use crate::control::{Code, ControlError};
@@ -31,7 +31,7 @@ impl Control {
         };
         let running = self.carried_over(next, &plan.cluster)?;
         let (zeroed, dry_run) = (Zeroed::Nothing, configuration.dry_run);
-        let next = Next { running, zeroed, by, what: Happened::Replaced, dry_run };
+        let next = Next { running, zeroed, by, what: EventKind::Replaced, dry_run };
         let changed = self.advance(next).await?;
         if !dry_run {
             self.base.hash_key = plan.hash_key.or(self.base.hash_key);
@@ -45,7 +45,7 @@ impl Control {
         let outcome = self.reload_unlogged(&reload, &by).await;
         if let (Err(error), false) = (&outcome, reload.dry_run) {
             tracing::warn!(by, generation = self.generation, "director: reload refused: {error}");
-            self.tell(&by, Happened::ReloadRefused, error.to_string(), Vec::new());
+            self.tell(&by, EventKind::ReloadRefused, error.to_string(), Vec::new());
         }
         if outcome.as_ref().is_ok_and(|changed| changed.differences.is_empty() && !reload.dry_run) {
             tracing::info!(by, generation = self.generation, "director: reloaded: the file has not changed");
@@ -82,7 +82,7 @@ impl Control {
             running,
             zeroed: Zeroed::Nothing,
             by: by.to_owned(),
-            what: Happened::Reloaded,
+            what: EventKind::Reloaded,
             dry_run: reload.dry_run,
         };
         let changed = self.advance(next).await?;

@@ -4,7 +4,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::{Control, Next};
-use crate::control::model::Happened;
+use crate::control::model::EventKind;
 use crate::control::operation::{Zeroed, drain};
 
 /// How long a VIP stays captured after its last virtual service was removed: longer than a client or a script
@@ -36,12 +36,12 @@ impl Control {
         };
         for drained in &ended {
             let why = if drained.is_empty { "no connections left" } else { "the deadline has passed" };
-            let message = format!("{} {}: drained, {why}", drained.virtual_service, drained.rip);
+            let message = format!("{} {}: drained, {why}", drained.virtual_service, drained.real_server);
             tracing::info!(by = "drain", "director: {message}");
-            self.tell("drain", Happened::Drained, message, Vec::new());
+            self.tell("drain", EventKind::Drained, message, Vec::new());
         }
         let (by, zeroed) = ("drain".to_owned(), Zeroed::Nothing);
-        let next = Next { running, zeroed, by, what: Happened::Changed, dry_run: false };
+        let next = Next { running, zeroed, by, what: EventKind::Changed, dry_run: false };
         if let Err(error) = self.advance(next).await {
             tracing::warn!("director: cannot end a drain: {error}");
         }

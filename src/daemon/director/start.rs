@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use tokio::sync::{Notify, mpsc};
 
 use super::handler::DirectorHandler;
-use crate::config::plan::{Announce, Capture, DirectorPlan};
+use crate::config::plan::{AnnounceSetting, CaptureSetting, DirectorPlan};
 use crate::control::operation::Running;
 use crate::control::state::{AdminStates, FileNames};
 use crate::daemon::clock::Clock;
@@ -67,14 +67,14 @@ pub fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOption
         tun: plan.tun.clone(),
         vips: host_view::vips(&plan.cluster).into_iter().collect(),
         capture: match plan.capture {
-            Capture::Auto => host::CaptureMode::Auto,
-            Capture::Route => host::CaptureMode::Route,
-            Capture::Rule => host::CaptureMode::Rule,
+            CaptureSetting::Auto => host::CaptureMode::Auto,
+            CaptureSetting::Route => host::CaptureMode::Route,
+            CaptureSetting::Rule => host::CaptureMode::Rule,
         },
         announce: match plan.announce {
-            Announce::Always => host::Announce::Always,
-            Announce::Local => host::Announce::WhenLocal,
-            Announce::Never => host::Announce::Never,
+            AnnounceSetting::Always => host::Announce::Always,
+            AnnounceSetting::Local => host::Announce::WhenLocal,
+            AnnounceSetting::Never => host::Announce::Never,
         },
         changes: options.host_changes(),
     }

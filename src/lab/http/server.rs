@@ -25,13 +25,13 @@ const PATIENCE: Duration = Duration::from_secs(60);
 /// bodies are read and discarded.
 #[derive(Debug)]
 pub struct Server {
-    shared: Arc<Shared>,
+    shared: Arc<ServerState>,
     stop: UnixStream,
     accepting: Option<JoinHandle<()>>,
 }
 
 #[derive(Debug)]
-struct Shared {
+struct ServerState {
     name: String,
     requests: AtomicU64,
     open: Mutex<HashMap<u64, TcpStream>>,
@@ -45,12 +45,13 @@ impl Server {
         let listener = namespace.run(|| TcpListener::bind(address)).attempt(what)?;
         listener.set_nonblocking(true).attempt(what)?;
         let (stop, stopped) = UnixStream::pair().attempt(what)?;
-        let shared = Arc::new(Shared { name: name.into(), requests: 0.into(), open: Mutex::default() });
+        let shared = Arc::new(ServerState { name: name.into(), requests: 0.into(), open: Mutex::default() });
         let serving = shared.clone();
         let accepting = namespace.start(move || accept(&listener, &stopped, &serving))?;
         Ok(Server { shared, stop, accepting: Some(accepting) })
     }
 
+    /// The name that it answers with.
     pub fn name(&self) -> &str {
         &self.shared.name
     }
@@ -70,7 +71,7 @@ impl Drop for Server {
     }
 }
 
-fn accept(listener: &TcpListener, stopped: &UnixStream, shared: &Shared) {
+fn accept(listener: &TcpListener, stopped: &UnixStream, shared: &ServerState) {
     thread::scope(|scope| {
         for number in 0.. {
             let Some(stream) = next(listener, stopped) else { break };
@@ -112,7 +113,7 @@ fn next(listener: &TcpListener, stopped: &UnixStream) -> Option<TcpStream> {
     }
 }
 
-fn serve(stream: TcpStream, shared: &Shared) -> io::Result<()> {
+fn serve(stream: TcpStream, shared: &ServerState) -> io::Result<()> {
     stream.set_nonblocking(false)?;
     stream.set_nodelay(true)?;
     stream.set_read_timeout(Some(PATIENCE))?;

@@ -17,7 +17,7 @@ use ipnet::IpNet;
 use serde::Deserialize;
 
 use super::{Api, CHUNK, Refusal, json, json_lines};
-use crate::control::model::{Connection, Connections, ErrorBody, Kind};
+use crate::control::model::{Connection, Connections, EntryKind, ErrorBody};
 use crate::control::{Code, ControlError};
 use crate::director::cluster::Cluster;
 use crate::director::real_server::{RealServer, Slot};
@@ -220,7 +220,7 @@ fn of_connection(found: connection::Connection, cluster: &Cluster) -> Option<Con
     let flow = found.flow;
     let real_server = cluster.real_server(found.real_server);
     Some(Connection {
-        kind: Kind::Connection,
+        kind: EntryKind::Connection,
         protocol: protocol(flow.protocol)?,
         client: flow.client,
         client_port: flow.client_port,
@@ -241,7 +241,7 @@ fn of_template(found: &persistence::Listed, cluster: &Cluster) -> Option<Connect
     let matcher = service.config.matchers.first()?;
     let real_server = cluster.real_server(found.real_server);
     Some(Connection {
-        kind: Kind::Template,
+        kind: EntryKind::Template,
         protocol: matcher.protocol.into(),
         client: found.key.client,
         client_port: 0,

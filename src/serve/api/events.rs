@@ -10,7 +10,7 @@ use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
 use super::{Api, Refusal, json_lines};
-use crate::control::model::{Event, Happened};
+use crate::control::model::{Event, EventKind};
 use crate::control::{Code, ControlError};
 
 /// Every change from now on, one line each. A reader that is too slow gets a last line that says so.
@@ -58,7 +58,7 @@ async fn next(listener: Option<Listener>) -> Option<(std::io::Result<Bytes>, Opt
                 generation: listener.generation,
                 at: (listener.wall_clock)(),
                 by: "lvs-tund".to_owned(),
-                what: Happened::Lagged,
+                what: EventKind::Lagged,
                 message: format!("{missed} events were missed; read the state again, then reconnect"),
                 differences: Vec::new(),
             };
@@ -90,7 +90,7 @@ mod tests {
             generation,
             at: 0.0,
             by: "uid 0".to_owned(),
-            what: Happened::Changed,
+            what: EventKind::Changed,
             message: String::new(),
             differences: Vec::new(),
         })
@@ -105,7 +105,7 @@ mod tests {
         }
         let (line, listener) = next(listener).await.unwrap();
         let told: Event = serde_json::from_slice(&line.unwrap()).unwrap();
-        assert_eq!((told.what, told.generation, told.at), (Happened::Lagged, 1, 9.5));
+        assert_eq!((told.what, told.generation, told.at), (EventKind::Lagged, 1, 9.5));
         assert!(told.message.starts_with("3 events were missed; "), "{}", told.message);
         assert!(listener.is_none() && next(listener).await.is_none());
     }

@@ -4,8 +4,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::control::model::{
-    AllStatistics, Draining, Rates, RealServer, ServerStatistics, ServiceStatistics, Statistics, Status,
-    Then, VirtualService,
+    AfterDrain, AllStatistics, Draining, Rates, RealServer, ServerStatistics, ServiceStatistics, Statistics,
+    Status, VirtualService,
 };
 use crate::control::state::{AdminState, effective_weight};
 use crate::director::cluster::{self, PATH_MTU_DEFAULT, RealServerConfig};
@@ -77,8 +77,8 @@ fn draining(state: AdminState, now: Moment) -> Option<Draining> {
             let deadline_in = until.map(|until| until.since(now).as_secs());
             Some(Draining { deadline_in, then, done: false })
         }
-        AdminState::Quiesced => ended(Then::Keep),
-        AdminState::Removed => ended(Then::Remove),
+        AdminState::Quiesced => ended(AfterDrain::Keep),
+        AdminState::Removed => ended(AfterDrain::Remove),
     }
 }
 
