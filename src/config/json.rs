@@ -160,7 +160,7 @@ words! {
 #[serde(deny_unknown_fields)]
 pub struct Matcher {
     pub protocol: Protocol,
-    #[schema(value_type = String)]
+    #[schema(value_type = String, format = Ipv4)]
     pub vip: IpAddr,
     pub port: Port,
 }

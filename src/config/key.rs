@@ -3,12 +3,14 @@
 //!
 //! [`Takes`] says what a key takes in a file, [`Served`] what it takes and shows as JSON; [`Field`] ties one to a field.
 
+mod bounds;
 mod table;
 
 use super::ConfigError;
 use super::toml::{Block, Lines};
 use super::types::ServiceDefaults;
 
+pub use bounds::Bounds;
 pub use table::is_covered;
 pub(super) use table::keys;
 
@@ -36,6 +38,10 @@ pub trait Takes<C> {
 
     /// The value as a file has it; `None`: as if the key were not there.
     fn text(&self, value: &Self::Value) -> Option<String>;
+
+    fn bounds(&self) -> Bounds {
+        Bounds::default()
+    }
 
     /// The names that a block may have for it.
     fn names(&self, name: &'static str, found: &mut Vec<&'static str>) {
@@ -88,6 +94,10 @@ pub trait Leaf {
     fn read(&self, key: &str, block: &Block, value: &super::toml::Value) -> Result<Self::Value, ConfigError>;
 
     fn text(&self, value: &Self::Value) -> Option<String>;
+
+    fn bounds(&self) -> Bounds {
+        Bounds::default()
+    }
 }
 
 impl<C, L: Leaf> Takes<C> for L {
@@ -99,6 +109,10 @@ impl<C, L: Leaf> Takes<C> for L {
 
     fn text(&self, value: &L::Value) -> Option<String> {
         Leaf::text(self, value)
+    }
+
+    fn bounds(&self) -> Bounds {
+        Leaf::bounds(self)
     }
 }
 
@@ -142,6 +156,7 @@ pub trait Key<C>: Sync {
     fn name(&self) -> &'static str;
     fn help(&self) -> &'static str;
     fn change(&self) -> Change;
+    fn bounds(&self) -> Bounds;
     fn names(&self, found: &mut Vec<&'static str>);
     fn explained(&self, found: &mut Vec<String>);
     fn set_default(&self, config: &mut C, defaults: &ServiceDefaults);
@@ -170,6 +185,10 @@ impl<C, K: Takes<C> + Sync> Key<C> for Field<C, K> {
 
     fn change(&self) -> Change {
         self.change
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.takes.bounds()
     }
 
     fn names(&self, found: &mut Vec<&'static str>) {

@@ -6,7 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
-use super::key::{Leaf, Served, ServedLeaf, Takes};
+use super::key::{Bounds, Leaf, Served, ServedLeaf, Takes};
 use super::suggest::nearest;
 use super::toml::{Block, Value, integer, quoted};
 use super::{ConfigError, clipped};
@@ -32,6 +32,10 @@ pub trait Word {
 
     fn word(&self, value: &Self::Value) -> String;
 
+    fn bounds(&self) -> Bounds {
+        Bounds::default()
+    }
+
     /// A word that was read, in a message.
     fn shown(&self, word: &str) -> String {
         escaped(word)
@@ -49,6 +53,10 @@ impl<W: Word> Leaf for W {
     fn text(&self, value: &W::Value) -> Option<String> {
         Some(quoted(&self.word(value)))
     }
+
+    fn bounds(&self) -> Bounds {
+        Word::bounds(self)
+    }
 }
 
 /// A key that has to be there; with an example.
@@ -64,6 +72,10 @@ impl<C, L: Leaf> Takes<C> for Required<L> {
 
     fn text(&self, value: &L::Value) -> Option<String> {
         Leaf::text(&self.0, value)
+    }
+
+    fn bounds(&self) -> Bounds {
+        Leaf::bounds(&self.0)
     }
 
     fn write(&self, key: &str, value: &L::Value, _: Option<&L::Value>, lines: &mut super::toml::Lines) {
@@ -102,6 +114,10 @@ impl<L: Leaf> Leaf for Optional<L> {
     fn text(&self, value: &Option<L::Value>) -> Option<String> {
         Leaf::text(&self.0, value.as_ref()?)
     }
+
+    fn bounds(&self) -> Bounds {
+        Leaf::bounds(&self.0)
+    }
 }
 
 /// A whole number within a range.
@@ -134,6 +150,10 @@ impl<T: TryFrom<i64> + Clone + PartialEq + fmt::Display> Leaf for Number<T> {
 
     fn text(&self, value: &T) -> Option<String> {
         Some(value.to_string())
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::range(self.range.clone())
     }
 }
 
@@ -231,6 +251,10 @@ impl Word for Member {
     fn word(&self, value: &&'static str) -> String {
         (*value).to_owned()
     }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::values((self.0)())
+    }
 }
 
 impl ServedLeaf for Member {
@@ -266,6 +290,10 @@ impl<T: Clone + PartialEq> Leaf for NumberOr<T> {
     fn text(&self, value: &T) -> Option<String> {
         let word = || self.words.iter().find(|(_, known)| known == value).map(|(word, _)| quoted(word));
         (self.of)(value).map(|number| number.to_string()).or_else(word)
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::range(self.range.clone())
     }
 }
 

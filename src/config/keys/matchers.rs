@@ -2,7 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::config::json::Matcher as JsonMatcher;
-use crate::config::key::{Served, ServedLeaf, Takes};
+use crate::config::key::{Bounds, Served, ServedLeaf, Takes};
 use crate::config::kinds::{self, Address, PROTOCOLS, Word, escaped, missing};
 use crate::config::toml::{Block, Lines, Value, integer, quoted};
 use crate::director::cluster::{Matcher, Ports, VirtualServiceConfig};
@@ -46,6 +46,10 @@ impl Takes<VirtualServiceConfig> for Matchers {
 
     fn text(&self, value: &Vec<Matcher>) -> Option<String> {
         Some(list(value.iter().map(|matcher| quoted(&text_of(matcher)))))
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { items_min: Some(1), ..Bounds::default() }
     }
 
     fn names(&self, name: &'static str, found: &mut Vec<&'static str>) {

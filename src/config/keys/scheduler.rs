@@ -2,7 +2,7 @@
 
 use super::matchers::list;
 use crate::config::ConfigError;
-use crate::config::key::{Served, Takes};
+use crate::config::key::{Bounds, Served, Takes};
 use crate::config::kinds::{Member, escaped};
 use crate::config::toml::{Block, Value, quoted};
 use crate::director::cluster::VirtualServiceConfig;
@@ -78,6 +78,10 @@ impl Takes<VirtualServiceConfig> for SchedulerFlags {
     fn text(&self, value: &Vec<&'static str>) -> Option<String> {
         Some(list(value.iter().map(|flag| quoted(flag))))
     }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::values(SCHEDULERS.iter().flat_map(|row| row.flags).copied())
+    }
 }
 
 impl Served<VirtualServiceConfig> for SchedulerFlags {
@@ -129,6 +133,10 @@ impl Takes<VirtualServiceConfig> for MhTableSize {
 
     fn text(&self, value: &Option<u32>) -> Option<String> {
         value.map(|size| size.to_string())
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::values(mh::TABLE_SIZES.iter().copied())
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{ServedLeaf, Word, escaped};
+use super::{Bounds, ServedLeaf, Word, escaped};
 use crate::config::json::Seconds;
 
 /// An IPv4 address that can be one host's; IPv6 is refused with the reason.
@@ -27,6 +27,10 @@ impl Word for Address {
 
     fn word(&self, value: &IpAddr) -> String {
         value.to_string()
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { format: Some("ipv4"), ..Bounds::default() }
     }
 
     fn shown(&self, word: &str) -> String {
@@ -176,19 +180,28 @@ impl Word for Group {
 /// A label for metrics and logs.
 pub struct Name;
 
+impl Name {
+    /// In bytes, as most limits on labels are.
+    const LENGTH_MAX: usize = 128;
+}
+
 impl Word for Name {
     type Value = String;
 
     fn parse(&self, key: &str, word: &str) -> Result<String, String> {
-        const NAME_MAX: usize = 128;
-        if (1..=NAME_MAX).contains(&word.len()) && !word.chars().any(char::is_control) {
+        if (1..=Name::LENGTH_MAX).contains(&word.len()) && !word.chars().any(char::is_control) {
             return Ok(word.to_owned());
         }
-        Err(format!("{key} = {}: expected 1 to {NAME_MAX} bytes without control characters", escaped(word)))
+        let most = Name::LENGTH_MAX;
+        Err(format!("{key} = {}: expected 1 to {most} bytes without control characters", escaped(word)))
     }
 
     fn word(&self, value: &String) -> String {
         value.clone()
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { length: Some(1..=Name::LENGTH_MAX), ..Bounds::default() }
     }
 }
 
@@ -204,10 +217,12 @@ impl ServedLeaf for Name {
 pub struct Timeout;
 
 impl Timeout {
+    /// ipvsadm 1.31 takes up to 31 days (MAX_TIMEOUT).
+    const SECONDS_MAX: u32 = 2_678_400;
+
     fn check(key: &str, duration: Duration, written: &str) -> Result<Duration, String> {
-        /// ipvsadm 1.31 takes up to 31 days (MAX_TIMEOUT).
-        const TIMEOUT_MAX: Duration = Duration::from_secs(2_678_400);
-        if duration < Duration::from_secs(1) || duration > TIMEOUT_MAX {
+        let most = Duration::from_secs(Timeout::SECONDS_MAX.into());
+        if duration < Duration::from_secs(1) || duration > most {
             return Err(format!("{key} = {}: expected 1s to 31days", escaped(written)));
         }
         Ok(duration)
@@ -235,6 +250,10 @@ impl Word for Timeout {
             _ => (value.as_nanos(), "ns"),
         };
         format!("{number}{unit}")
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::range(1..=Timeout::SECONDS_MAX.into())
     }
 }
 

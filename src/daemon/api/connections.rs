@@ -16,8 +16,9 @@ use axum::response::Response;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::document::Searching;
 use super::{Api, CHUNK, Refusal, json, json_lines};
-use crate::control::model::{Connection, Connections, ErrorBody, Kind};
+use crate::control::model::{Connection, Connections, Kind};
 use crate::control::{Code, ControlError};
 use crate::daemon::control::Shared;
 use crate::director::cluster::Cluster;
@@ -38,7 +39,8 @@ pub struct Wanted {
     real_server: Option<String>,
     /// Only connections of this client, or of all clients with this prefix.
     client: Option<String>,
-    /// Connections per page: 1 to 10000; if absent: 1000.
+    /// Connections per page.
+    #[param(minimum = 1, maximum = 10_000, default = 1000)]
     limit: Option<usize>,
     /// The cursor of the previous page.
     cursor: Option<String>,
@@ -53,9 +55,11 @@ pub struct Wanted {
     path = "/api/v1/connections",
     params(Wanted),
     responses(
-        (status = 200, body = Connections),
-        (status = 200, body = Connection, content_type = "application/x-ndjson"),
-        (status = "4XX", body = ErrorBody)
+        (status = 200, description = "A page of connections, or one connection per line.", content(
+            (Connections = "application/json"),
+            (Connection = "application/x-ndjson")
+        )),
+        Searching
     )
 )]
 pub async fn connections(
