@@ -4,12 +4,14 @@
 //! [`ValueKind`] defines the values of a key in a file, [`JsonKind`] their form in JSON, and [`Field`] connects a kind to a
 //! field of a configuration type.
 
+mod bounds;
 mod table;
 
 use super::ConfigError;
 use super::toml::{Block, Lines, PlaceOf};
 use super::types::ServiceDefaults;
 
+pub use bounds::Bounds;
 pub use table::is_covered;
 pub(super) use table::keys;
 
@@ -38,6 +40,11 @@ pub trait ValueKind<C> {
 
     /// The value as it appears in a file; `None` if the key has to be absent.
     fn text(&self, value: &Self::Value) -> Option<String>;
+
+    /// What the schema says about its values.
+    fn bounds(&self) -> Bounds {
+        Bounds::default()
+    }
 
     /// Adds the names of the key that a block may contain.
     fn names(&self, name: &'static str, found: &mut Vec<&'static str>) {
@@ -105,6 +112,11 @@ pub trait SimpleKind {
 
     /// The value as it appears in a file; `None` if the key has to be absent.
     fn text(&self, value: &Self::Value) -> Option<String>;
+
+    /// What the schema says about its values.
+    fn bounds(&self) -> Bounds {
+        Bounds::default()
+    }
 }
 
 impl<C, L: SimpleKind> ValueKind<C> for L {
@@ -116,6 +128,10 @@ impl<C, L: SimpleKind> ValueKind<C> for L {
 
     fn text(&self, value: &L::Value) -> Option<String> {
         SimpleKind::text(self, value)
+    }
+
+    fn bounds(&self) -> Bounds {
+        SimpleKind::bounds(self)
     }
 }
 
@@ -170,6 +186,8 @@ pub trait Key<C>: Sync {
     fn help(&self) -> &'static str;
     /// When a new value applies.
     fn applies(&self) -> Applies;
+    /// What the schema says about its values.
+    fn bounds(&self) -> Bounds;
     /// Adds the names of the key that a block may contain.
     fn names(&self, found: &mut Vec<&'static str>);
     /// Adds the names that the manual must explain.
@@ -204,6 +222,10 @@ impl<C, K: ValueKind<C> + Sync> Key<C> for Field<C, K> {
 
     fn applies(&self) -> Applies {
         self.applies
+    }
+
+    fn bounds(&self) -> Bounds {
+        self.kind.bounds()
     }
 
     fn names(&self, found: &mut Vec<&'static str>) {

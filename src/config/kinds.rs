@@ -6,7 +6,7 @@ use std::fmt;
 use std::marker::PhantomData;
 use std::ops::RangeInclusive;
 
-use super::key::{JsonKind, SimpleJsonKind, SimpleKind, ValueKind};
+use super::key::{Bounds, JsonKind, SimpleJsonKind, SimpleKind, ValueKind};
 use super::suggest::nearest;
 use super::toml::{Block, TomlValue, integer, quoted};
 use super::{ConfigError, clipped};
@@ -39,6 +39,11 @@ pub trait Word {
     /// The text of a value.
     fn word(&self, value: &Self::Value) -> String;
 
+    /// What the schema says about its values.
+    fn bounds(&self) -> Bounds {
+        Bounds::default()
+    }
+
     /// The text as a message shows it.
     fn shown(&self, word: &str) -> String {
         escaped(word)
@@ -66,6 +71,10 @@ impl<W: Word> SimpleKind for W {
     fn text(&self, value: &W::Value) -> Option<String> {
         Some(quoted(&self.word(value)))
     }
+
+    fn bounds(&self) -> Bounds {
+        Word::bounds(self)
+    }
 }
 
 /// A required key, with an example for the message if it is missing.
@@ -81,6 +90,10 @@ impl<C, L: SimpleKind> ValueKind<C> for Required<L> {
 
     fn text(&self, value: &L::Value) -> Option<String> {
         SimpleKind::text(&self.0, value)
+    }
+
+    fn bounds(&self) -> Bounds {
+        SimpleKind::bounds(&self.0)
     }
 
     fn write(&self, key: &str, value: &L::Value, _: Option<&L::Value>, lines: &mut super::toml::Lines) {
@@ -119,6 +132,10 @@ impl<L: SimpleKind> SimpleKind for Optional<L> {
     fn text(&self, value: &Option<L::Value>) -> Option<String> {
         SimpleKind::text(&self.0, value.as_ref()?)
     }
+
+    fn bounds(&self) -> Bounds {
+        SimpleKind::bounds(&self.0)
+    }
 }
 
 /// A whole number within a range.
@@ -152,6 +169,10 @@ impl<T: TryFrom<i64> + Clone + PartialEq + fmt::Display> SimpleKind for Number<T
 
     fn text(&self, value: &T) -> Option<String> {
         Some(value.to_string())
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::range(self.range.clone())
     }
 }
 
@@ -250,6 +271,10 @@ impl Word for FamilyMember {
     fn word(&self, value: &&'static str) -> String {
         (*value).to_owned()
     }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::values((self.0)())
+    }
 }
 
 impl SimpleJsonKind for FamilyMember {
@@ -289,6 +314,10 @@ impl<T: Clone + PartialEq> SimpleKind for NumberOr<T> {
     fn text(&self, value: &T) -> Option<String> {
         let word = || self.words.iter().find(|(_, known)| known == value).map(|(word, _)| quoted(word));
         (self.of)(value).map(|number| number.to_string()).or_else(word)
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::range(self.range.clone())
     }
 }
 

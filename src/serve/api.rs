@@ -3,9 +3,11 @@
 //! Readers look at what the control task has published and never wait for it; writers queue for the task.
 
 mod connections;
+mod document;
 mod events;
 mod listing;
 mod read;
+mod refusals;
 mod write;
 
 use std::sync::Arc;
@@ -17,11 +19,12 @@ use axum::response::{IntoResponse, Response};
 use axum::routing::{get, post};
 use serde::Serialize;
 use tokio::sync::{Semaphore, mpsc};
-use utoipa::OpenApi;
 
 use super::interface::{Request, RunningDirector};
 use crate::control::model::ErrorBody;
 use crate::control::{Code, ControlError};
+
+pub use document::document;
 
 /// A long answer is sent in chunks of this many bytes.
 const CHUNK: usize = 64 << 10;
@@ -47,36 +50,6 @@ impl Api {
         let listeners = Arc::new(Semaphore::new(events::LISTENERS_MAX));
         Api { director, requests, listeners, has_secrets }
     }
-}
-
-/// The OpenAPI document of the API; a test compares it with `config/openapi.json`.
-#[derive(OpenApi)]
-#[openapi(
-    info(
-        title = "lvs-tund director",
-        description = "Reads and changes a running director, over HTTP/1.1 on its control socket. Every refusal has \
-                       a body with a stable code and a sentence. Unknown fields are refused."
-    ),
-    paths(
-        read::status,
-        read::virtual_services,
-        read::virtual_service,
-        read::statistics,
-        read::configuration,
-        connections::connections,
-        events::events,
-        write::change,
-        write::configure,
-        write::reload
-    ),
-    components(schemas(crate::control::model::Event))
-)]
-struct Document;
-
-/// The document as text, with a newline at its end.
-pub fn document() -> String {
-    let document = Document::openapi();
-    document.to_pretty_json().map(|text| text + "\n").unwrap_or_else(|error| error.to_string())
 }
 
 /// The read-only routes.

@@ -2,7 +2,7 @@
 
 use crate::config::ConfigError;
 use crate::config::json::Matcher as JsonMatcher;
-use crate::config::key::{JsonKind, SimpleJsonKind, ValueKind};
+use crate::config::key::{Bounds, JsonKind, SimpleJsonKind, ValueKind};
 use crate::config::kinds::{self, Address, PROTOCOLS, Word, escaped, missing};
 use crate::config::toml::{Block, Lines, TomlValue, integer, quoted};
 use crate::director::cluster::{Matcher, Ports, VirtualServiceConfig as Config};
@@ -42,6 +42,10 @@ impl ValueKind<Config> for Matchers {
 
     fn text(&self, value: &Vec<Matcher>) -> Option<String> {
         Some(list(value.iter().map(|matcher| quoted(&matcher_text(matcher)))))
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { items_min: Some(1), ..Bounds::default() }
     }
 
     fn names(&self, name: &'static str, found: &mut Vec<&'static str>) {

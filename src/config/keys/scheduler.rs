@@ -2,7 +2,7 @@
 
 use super::matchers::list;
 use crate::config::ConfigError;
-use crate::config::key::{JsonKind, ValueKind};
+use crate::config::key::{Bounds, JsonKind, ValueKind};
 use crate::config::kinds::{FamilyMember, escaped};
 use crate::config::toml::{Block, TomlValue, quoted};
 use crate::director::cluster::VirtualServiceConfig as Config;
@@ -82,6 +82,10 @@ impl ValueKind<Config> for SchedulerFlags {
     fn text(&self, value: &Vec<&'static str>) -> Option<String> {
         Some(list(value.iter().map(|flag| quoted(flag))))
     }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::values(SCHEDULERS.iter().flat_map(|row| row.flags).copied())
+    }
 }
 
 impl JsonKind<Config> for SchedulerFlags {
@@ -123,6 +127,10 @@ impl ValueKind<Config> for MhTableSize {
 
     fn text(&self, value: &Option<u32>) -> Option<String> {
         value.map(|size| size.to_string())
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::values(mh::TABLE_SIZES.iter().copied())
     }
 }
 

@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{SimpleJsonKind, Word, escaped};
+use super::{Bounds, SimpleJsonKind, Word, escaped};
 use crate::config::json::Seconds;
 
 /// An IPv4 address that a host can have; IPv6 is rejected with the reason.
@@ -27,6 +27,10 @@ impl Word for Address {
 
     fn word(&self, value: &IpAddr) -> String {
         value.to_string()
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { format: Some("ipv4"), ..Bounds::default() }
     }
 
     fn shown(&self, word: &str) -> String {
@@ -186,6 +190,10 @@ impl Word for Text {
     fn word(&self, value: &String) -> String {
         value.clone()
     }
+
+    fn bounds(&self) -> Bounds {
+        Bounds { length: Some(1..=self.length_max), ..Bounds::default() }
+    }
 }
 
 impl SimpleJsonKind for Text {
@@ -200,10 +208,12 @@ impl SimpleJsonKind for Text {
 pub struct Timeout;
 
 impl Timeout {
+    /// ipvsadm 1.31 takes up to 31 days (MAX_TIMEOUT).
+    const SECONDS_MAX: u32 = 2_678_400;
+
     fn check(key: &str, duration: Duration, written: &str) -> Result<Duration, String> {
-        /// ipvsadm 1.31 takes up to 31 days (MAX_TIMEOUT).
-        const TIMEOUT_MAX: Duration = Duration::from_secs(2_678_400);
-        if duration < Duration::from_secs(1) || duration > TIMEOUT_MAX {
+        let most = Duration::from_secs(Timeout::SECONDS_MAX.into());
+        if duration < Duration::from_secs(1) || duration > most {
             return Err(format!("{key} = {}: expected 1s to 31days", escaped(written)));
         }
         Ok(duration)
@@ -236,6 +246,10 @@ impl Word for Timeout {
             _ => (value.as_nanos(), "ns"),
         };
         format!("{number}{unit}")
+    }
+
+    fn bounds(&self) -> Bounds {
+        Bounds::range(1..=Timeout::SECONDS_MAX.into())
     }
 }
 

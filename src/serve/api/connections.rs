@@ -16,8 +16,9 @@ use axum::response::Response;
 use ipnet::IpNet;
 use serde::Deserialize;
 
+use super::refusals::Searching;
 use super::{Api, CHUNK, Refusal, json, json_lines};
-use crate::control::model::{Connection, Connections, EntryKind, ErrorBody};
+use crate::control::model::{Connection, Connections, EntryKind};
 use crate::control::{Code, ControlError};
 use crate::director::cluster::Cluster;
 use crate::director::real_server::{RealServer, Slot};
@@ -37,10 +38,13 @@ pub struct Wanted {
     /// Only connections on this real server, by RIP or name.
     real_server: Option<String>,
     /// Only connections of this client, or of all clients with this prefix.
+    #[param(min_length = 1, format = "address-or-prefix")]
     client: Option<String>,
-    /// Connections per page: 1 to 10000; if absent: 1000.
+    /// Connections per page.
+    #[param(minimum = 1, maximum = 10_000, default = 1000)]
     limit: Option<usize>,
     /// The cursor of the previous page.
+    #[param(pattern = "^[0-9]{1,9}-[0-9]{1,9}$")]
     cursor: Option<String>,
     /// Sends all connections, one JSON line each, instead of a page; the same as `Accept:
     /// application/x-ndjson`.
@@ -53,9 +57,11 @@ pub struct Wanted {
     path = "/api/v1/connections",
     params(Wanted),
     responses(
-        (status = 200, body = Connections),
-        (status = 200, body = Connection, content_type = "application/x-ndjson"),
-        (status = "4XX", body = ErrorBody)
+        (status = 200, description = "A page of connections, or one connection per line.", content(
+            (Connections = "application/json"),
+            (Connection = "application/x-ndjson")
+        )),
+        Searching
     )
 )]
 pub async fn connections(

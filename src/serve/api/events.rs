@@ -9,6 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
+use super::refusals::Reading;
 use super::{Api, Refusal, json_lines};
 use crate::control::model::{Event, EventKind};
 use crate::control::{Code, ControlError};
@@ -17,7 +18,10 @@ use crate::control::{Code, ControlError};
 #[utoipa::path(
     get,
     path = "/api/v1/events",
-    responses((status = 200, body = Event, content_type = "application/x-ndjson"))
+    responses(
+        (status = 200, description = "One event per line.", body = Event, content_type = "application/x-ndjson"),
+        Reading
+    )
 )]
 pub async fn events(State(api): State<Api>) -> Result<Response, Refusal> {
     let place = api.listeners.clone().try_acquire_owned().map_err(|_| {

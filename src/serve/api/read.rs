@@ -8,23 +8,22 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
+use super::refusals::{Reading, Searching};
 use super::{Api, CHUNK, Refusal, json, json_text, listing};
 use crate::config::plan::DirectorPlan;
 use crate::config::write as config_text;
-use crate::control::model::{
-    AllStatistics, Configuration, ErrorBody, Status, VirtualService, VirtualServices,
-};
+use crate::control::model::{AllStatistics, Configuration, Status, VirtualService, VirtualServices};
 use crate::control::{Code, ControlError};
 use crate::serve::interface::{Published, RunningDirector};
 
 /// The director as a whole.
-#[utoipa::path(get, path = "/api/v1/status", responses((status = 200, body = Status)))]
+#[utoipa::path(get, path = "/api/v1/status", responses((status = 200, description = "The director.", body = Status), Reading))]
 pub async fn status(State(api): State<Api>) -> Response {
     json(&listing::status(&api.director.published(), &*api.director))
 }
 
 /// All virtual services with their real servers, at one generation.
-#[utoipa::path(get, path = "/api/v1/virtual_services", responses((status = 200, body = VirtualServices)))]
+#[utoipa::path(get, path = "/api/v1/virtual_services", responses((status = 200, description = "The virtual services.", body = VirtualServices), Reading))]
 pub async fn virtual_services(State(api): State<Api>) -> Response {
     let listing = Listing { published: api.director.published(), director: api.director, next: 0 };
     json_text(Body::from_stream(futures_util::stream::unfold(Some(listing), Listing::chunk)))
@@ -78,7 +77,7 @@ impl Listing {
     get,
     path = "/api/v1/virtual_services/{name}",
     params(("name" = String, Path, description = "Its name")),
-    responses((status = 200, body = VirtualService), (status = 404, body = ErrorBody))
+    responses((status = 200, description = "The virtual service.", body = VirtualService), Searching)
 )]
 pub async fn virtual_service(
     State(api): State<Api>,
@@ -94,14 +93,14 @@ pub async fn virtual_service(
 }
 
 /// Counters and rates of all virtual services and real servers, without the rest.
-#[utoipa::path(get, path = "/api/v1/statistics", responses((status = 200, body = AllStatistics)))]
+#[utoipa::path(get, path = "/api/v1/statistics", responses((status = 200, description = "The numbers.", body = AllStatistics), Reading))]
 pub async fn statistics(State(api): State<Api>) -> Response {
     blocking(move || json(&listing::all_statistics(&api.director.published(), &*api.director))).await
 }
 
 /// The configuration in force, as a file says it, with configured weights and without what drains have removed; what is
 /// posted to the same path.
-#[utoipa::path(get, path = "/api/v1/config", responses((status = 200, body = Configuration)))]
+#[utoipa::path(get, path = "/api/v1/config", responses((status = 200, description = "The configuration.", body = Configuration), Reading))]
 pub async fn configuration(State(api): State<Api>) -> Response {
     blocking(move || {
         let published = api.director.published();

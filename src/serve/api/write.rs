@@ -9,8 +9,9 @@ use axum::response::Response;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
+use super::refusals::Writing;
 use super::{Api, Refusal, json};
-use crate::control::model::{Change, Changed, Configuration, ErrorBody, Reload};
+use crate::control::model::{Change, Changed, Configuration, Reload};
 use crate::control::{Code, ControlError};
 use crate::serve::http::Peer;
 use crate::serve::interface::{Demand, Request};
@@ -26,7 +27,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
     post,
     path = "/api/v1/changes",
     request_body = Change,
-    responses((status = 200, body = Changed), (status = "4XX", body = ErrorBody))
+    responses((status = 200, description = "What has changed, or would change.", body = Changed), Writing)
 )]
 pub async fn change(
     State(api): State<Api>,
@@ -41,7 +42,7 @@ pub async fn change(
     post,
     path = "/api/v1/config",
     request_body = Configuration,
-    responses((status = 200, body = Changed), (status = "4XX", body = ErrorBody))
+    responses((status = 200, description = "What has changed, or would change.", body = Changed), Writing)
 )]
 pub async fn configure(
     State(api): State<Api>,
@@ -56,7 +57,7 @@ pub async fn configure(
     post,
     path = "/api/v1/reload",
     request_body = Reload,
-    responses((status = 200, body = Changed), (status = "4XX", body = ErrorBody))
+    responses((status = 200, description = "What has changed, or would change.", body = Changed), Writing)
 )]
 pub async fn reload(
     State(api): State<Api>,
