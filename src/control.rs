@@ -2,7 +2,8 @@
 //! holds the running configuration and serves this over HTTP.
 //!
 //! [`model`] is the JSON both ways, [`operation`] applies what was told, [`state`] keeps what drains do apart from what
-//! is configured, [`client`] asks a running director, [`ipvsadm`] is the command line of that name.
+//! is configured, [`change_summary`] reports a change, [`client`] asks a running director, [`ipvsadm`] is the command
+//! line of that name.
 //! Nothing here touches packets.
 
 pub mod change_summary;

@@ -128,7 +128,11 @@ macro_rules! kinds {
         })*
 
         impl Change {
-            pub(super) async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
+            pub(super) async fn observe(
+                &self,
+                netlink: &Netlink,
+                observed: &mut Observed,
+            ) -> Result<(), HostError> {
                 match self {
                     $(Change::$name(change) => change.observe(netlink, observed).await,)*
                 }
