@@ -1,8 +1,8 @@
 //! How a running director is queried and changed. The daemon holds the running configuration and serves the API.
 //!
 //! [`model`] is the JSON of requests and answers, [`operation`] applies requests to a configuration, [`state`] keeps
-//! the effect of drains apart from it, [`client`] queries a running director, and [`ipvsadm`] is the command line of
-//! that name. Nothing here touches packets.
+//! the effect of drains apart from it, [`change_summary`] reports a change, [`client`] queries a running director, and
+//! [`ipvsadm`] is the command line of that name. Nothing here touches packets.
 
 #![warn(unreachable_pub, clippy::cast_possible_truncation)]
 

@@ -130,7 +130,7 @@ fn a_vip_that_becomes_local_and_leaves_again_stays_captured() {
 }
 
 #[test]
-fn what_somebody_undoes_is_put_right_once_and_not_fought_over() {
+fn a_change_undone_by_another_program_is_repaired_at_once_and_then_at_growing_intervals() {
     in_namespace(async || {
         let bed = Bed::new().await;
         let tun = tun("lvsd0");
@@ -159,7 +159,7 @@ fn what_somebody_undoes_is_put_right_once_and_not_fought_over() {
 }
 
 #[test]
-fn what_another_program_has_made_its_own_is_left_at_the_end() {
+fn a_proxy_neighbour_or_rule_taken_over_by_another_program_is_left_at_the_end() {
     const THEIR_PROTOCOL: u8 = 99;
     in_namespace(async || {
         let bed = Bed::new().await;
@@ -190,7 +190,7 @@ fn what_another_program_has_made_its_own_is_left_at_the_end() {
 }
 
 #[test]
-fn a_killed_director_harms_nobody_and_its_successor_cleans_up() {
+fn the_next_director_adopts_or_removes_what_a_killed_one_left() {
     in_namespace(async || {
         let bed = Bed::new().await;
         bed.add_address("lo", VIP, 32).await;
@@ -218,7 +218,7 @@ fn a_killed_director_harms_nobody_and_its_successor_cleans_up() {
 }
 
 #[test]
-fn leftovers_for_vips_served_no_longer_are_swept() {
+fn the_next_start_removes_leftovers_of_vips_that_are_no_longer_served() {
     in_namespace(async || {
         let bed = Bed::new().await;
         bed.add_address("lo", VIP, 32).await;
@@ -236,7 +236,7 @@ fn leftovers_for_vips_served_no_longer_are_swept() {
 }
 
 #[test]
-fn without_host_changes_nothing_is_changed_and_the_commands_are_named() {
+fn without_host_changes_nothing_is_changed_and_the_commands_are_returned() {
     in_namespace(async || {
         let bed = Bed::new().await;
         let _tun = tun("lvsd0");
@@ -268,7 +268,7 @@ fn without_host_changes_nothing_is_changed_and_the_commands_are_named() {
 }
 
 #[test]
-fn an_interface_that_was_down_is_answered_for_and_announced_again() {
+fn after_the_interface_was_down_the_vip_is_answered_and_announced_again() {
     in_namespace(async || {
         let bed = Bed::new().await;
         let tun = tun("lvsd0");
@@ -301,7 +301,7 @@ fn an_interface_that_was_down_is_answered_for_and_announced_again() {
 }
 
 #[test]
-fn an_interface_that_was_made_anew_is_taken_up() {
+fn an_interface_that_was_recreated_is_used_again() {
     in_namespace(async || {
         let bed = Bed::new().await;
         let _tun = tun("lvsd0");
@@ -387,7 +387,7 @@ fn a_vrrp_backup_is_silent_and_the_master_announces() {
 }
 
 #[test]
-fn vips_come_and_go_while_it_runs() {
+fn vips_are_added_and_removed_while_the_director_runs() {
     in_namespace(async || {
         let bed = Bed::new().await;
         let tun = tun("lvsd0");
@@ -412,7 +412,7 @@ fn vips_come_and_go_while_it_runs() {
 }
 
 #[test]
-fn outer_source_is_the_kernels_choice_and_ways_back_are_refused() {
+fn the_kernel_chooses_the_outer_source_and_routes_that_lead_back_are_refused() {
     in_namespace(async || {
         let bed = Bed::new().await;
         let _tun = tun("lvsd0");

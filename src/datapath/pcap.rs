@@ -237,7 +237,7 @@ mod tests {
     }
 
     #[test]
-    fn ethernet_headers_are_taken_off_and_arp_is_passed_over() {
+    fn ethernet_headers_are_removed_and_arp_is_skipped() {
         let mut file =
             vec![0xd4, 0xc3, 0xb2, 0xa1, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0, 0, 0xff, 0xff, 0, 0, 1, 0, 0, 0];
         for ethertype in [[0x08u8, 0x06], [0x08, 0x00]] {
@@ -257,7 +257,7 @@ mod tests {
     }
 
     #[test]
-    fn every_links_header_is_taken_off() {
+    fn the_header_of_every_link_type_is_removed() {
         let rows: [(u32, Vec<u8>); 7] = [
             (101, Vec::new()),
             (12, Vec::new()),
@@ -280,7 +280,7 @@ mod tests {
     }
 
     #[test]
-    fn garbage_and_cut_files_are_refused() {
+    fn garbage_and_truncated_files_are_refused() {
         assert!(Reader::new(&b"not a capture, surely not"[..]).is_err());
         let mut file = Vec::new();
         Writer::new(&mut file).unwrap().write_packet(b"packet").unwrap();

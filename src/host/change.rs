@@ -14,12 +14,12 @@ pub mod sysctl;
 
 use std::fmt;
 
-use address::Address;
+use address::VipAddress;
 use capture_rule::CaptureRule;
 use mss_rule::MssRule;
 pub use observed::Observed;
-use proxy::Proxy;
-use route::Route;
+use proxy::ProxyNeighbour;
+use route::VipRoute;
 use sysctl::Sysctl;
 
 use super::error::HostError;
@@ -66,14 +66,14 @@ pub enum Undone {
 }
 
 impl Undone {
-    fn replaced() -> Undone {
-        Undone::Left("another program has made it its own".to_owned())
+    fn taken_over() -> Undone {
+        Undone::Left("another program has taken it over".to_owned())
     }
 }
 
 /// A kind of change.
-pub(super) trait Kind: Sized {
-    /// Asks the kernel for what [`Kind::presence`] needs, unless it was asked already.
+pub(super) trait ChangeKind: Sized {
+    /// Asks the kernel for what [`ChangeKind::presence`] needs, unless it was asked already.
     async fn observe(&self, _: &Netlink, _: &mut Observed) -> Result<(), HostError> {
         Ok(())
     }
@@ -81,7 +81,7 @@ pub(super) trait Kind: Sized {
     /// Whether the change is in force.
     fn presence(&self, observed: &Observed) -> Result<Presence, HostError>;
 
-    /// Makes the change. A value that it replaces is returned, for [`Kind::undo`].
+    /// Makes the change. A value that it replaces is returned, for [`ChangeKind::undo`].
     async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError>;
 
     /// Undoes the change. `now` is the host as it was just before: what another program has made of the
@@ -128,7 +128,11 @@ macro_rules! kinds {
         })*
 
         impl Change {
-            pub(super) async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
+            pub(super) async fn observe(
+                &self,
+                netlink: &Netlink,
+                observed: &mut Observed,
+            ) -> Result<(), HostError> {
                 match self {
                     $(Change::$name(change) => change.observe(netlink, observed).await,)*
                 }
@@ -189,12 +193,12 @@ macro_rules! kinds {
 }
 
 kinds! {
-    address: Address(Address),
+    address: Address(VipAddress),
     capture_rule: CaptureRule(CaptureRule),
     mss_route: MssRoute(Copied),
     mss_rule: MssRule(MssRule),
-    proxy: Proxy(Proxy),
-    route: Route(Route),
+    proxy: Proxy(ProxyNeighbour),
+    route: Route(VipRoute),
     sysctl: Sysctl(Sysctl),
 }
 
@@ -217,15 +221,15 @@ mod tests {
                 "sysctl -w net.ipv4.conf.eth0.forwarding=1",
             ),
             (
-                Address { address: vip, device: tun.clone() }.into(),
+                VipAddress { address: vip, device: tun.clone() }.into(),
                 "ip address add 172.25.3.100/32 dev lvsd0",
             ),
             (
-                Route { destination: vip, table: TABLE_MAIN, device: tun.clone() }.into(),
+                VipRoute { destination: vip, table: TABLE_MAIN, device: tun.clone() }.into(),
                 "ip route add 172.25.3.100/32 dev lvsd0 scope link",
             ),
             (
-                Route { destination: vip, table: CAPTURE_TABLE, device: tun }.into(),
+                VipRoute { destination: vip, table: CAPTURE_TABLE, device: tun }.into(),
                 "ip route add 172.25.3.100/32 dev lvsd0 scope link table 7690",
             ),
             (
@@ -236,7 +240,10 @@ mod tests {
                 MssRule { vip, table: 7691 }.into(),
                 "ip rule add pref 32765 from 172.25.3.100 iif lo lookup 7691",
             ),
-            (Proxy { address: vip, device: eth0 }.into(), "ip neigh add proxy 172.25.3.100 dev eth0"),
+            (
+                ProxyNeighbour { address: vip, device: eth0 }.into(),
+                "ip neigh add proxy 172.25.3.100 dev eth0",
+            ),
         ];
         for (change, command) in cases {
             assert_eq!(change.command(), command);

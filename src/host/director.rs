@@ -132,8 +132,8 @@ impl DirectorHost {
             .await
     }
 
-    /// Follows the host: switches VIPs between route and rule, repairs what was undone, repeats announcements. Failures
-    /// are logged; the next notice tries again. Not cancel-safe.
+    /// Follows the host: switches VIPs between route and rule, repairs what was undone, repeats announcements.
+    /// Failures are logged; the next notice tries again. Not cancel-safe.
     pub async fn on_notice(&mut self, notice: Notice) {
         let Err(error) = self.follow(notice).await else {
             self.complaint = None;

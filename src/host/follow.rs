@@ -82,7 +82,7 @@ impl Follower {
             tokio::select! {
                 _ = self.ticks.tick() => return Notice::Tick,
                 message = message => {
-                    if self.is_news(message, &is_relevant) {
+                    if self.is_reason(message, &is_relevant) {
                         self.drain();
                         return Notice::Changed;
                     }
@@ -96,7 +96,7 @@ impl Follower {
         self.messages.is_none()
     }
 
-    fn is_news(
+    fn is_reason(
         &mut self,
         message: Option<NetlinkMessage<RouteNetlinkMessage>>,
         is_relevant: impl Fn(&Event) -> bool,

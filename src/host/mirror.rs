@@ -346,7 +346,7 @@ mod tests {
     }
 
     #[test]
-    fn a_copy_is_known_again_in_the_kernels_words() {
+    fn a_copied_route_is_recognised_in_a_dump_of_the_kernel() {
         let main = route(0, RouteType::Unicast, &[by(1), RouteAttribute::Oif(2)]);
         let copied = copies(std::slice::from_ref(&main), TABLE, 1440, false, &Interfaces::new()).remove(0);
         let mut dumped = copied.message();
@@ -357,7 +357,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_unicast_route_is_left_to_main() {
+    fn a_route_that_is_not_unicast_is_looked_up_in_main() {
         let kinds = [RouteType::BlackHole, RouteType::Prohibit, RouteType::Throw, RouteType::Local];
         for kind in kinds {
             let copied = words_of(&[route(8, kind, &[RouteAttribute::Oif(2)])], true);

@@ -13,7 +13,7 @@
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::change::address::Address;
+use super::change::address::VipAddress;
 use super::change::sysctl::{Sysctl, Wanted};
 use super::change::{Change, Device};
 use super::changes::{Changes, HostChanges};
@@ -157,7 +157,7 @@ fn wanted(tun: &Device, vips: &BTreeSet<Ipv4Addr>) -> Vec<Change> {
         // A decapsulated packet ends here and must never be forwarded (CVE-2020-10136).
         Sysctl::of_interface(&tun.name, "forwarding", Wanted::Exactly(0)),
     ];
-    let addresses = vips.iter().map(|vip| Change::from(Address { address: *vip, device: tun.clone() }));
+    let addresses = vips.iter().map(|vip| Change::from(VipAddress { address: *vip, device: tun.clone() }));
     sysctls.into_iter().map(Change::Sysctl).chain(addresses).collect()
 }
 
@@ -175,7 +175,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_host_is_silent_before_it_has_the_address() {
+    fn arp_is_silenced_before_the_host_has_the_address() {
         let tun = Device { name: "lvsr0".into(), index: 3 };
         let commands: Vec<String> =
             wanted(&tun, &BTreeSet::from([Ipv4Addr::new(10, 0, 0, 9)])).iter().map(Change::command).collect();

@@ -246,7 +246,7 @@ mod tests {
     }
 
     #[test]
-    fn slots_far_apart_do_not_share() {
+    fn slots_far_apart_have_counters_of_their_own() {
         let traffic = BySlot::default();
         traffic.slot(5).add(1);
         traffic.slot(70_000).add(2);

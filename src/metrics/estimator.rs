@@ -53,7 +53,7 @@ mod tests {
     }
 
     #[test]
-    fn a_steady_rate_is_reached_within_half_a_minute_and_forgotten_as_slowly() {
+    fn a_steady_rate_is_reached_within_half_a_minute_and_decays_as_slowly() {
         let mut estimator = Estimator::default();
         let mut seen = Vec::new();
         for period in 1..=16u64 {
@@ -69,7 +69,7 @@ mod tests {
     }
 
     #[test]
-    fn it_starts_at_what_has_been() {
+    fn counts_before_the_start_do_not_enter_the_rates() {
         let mut estimator = Estimator::starting_at(totals(1_000_000, 1_000_000, 1_000_000));
         estimator.tick(totals(1_000_000, 1_000_000, 1_000_000));
         assert_eq!(estimator.rates(), totals(0, 0, 0));

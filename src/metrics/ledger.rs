@@ -188,7 +188,7 @@ mod tests {
     const ONE: Totals = Totals { connections: 1, packets: 1, bytes: 100 };
 
     #[test]
-    fn a_slot_given_to_another_begins_at_zero() {
+    fn a_slot_given_to_another_service_begins_at_zero() {
         let workers = [Arc::new(DirectorCounters::default())];
         let mut ledger = Ledger::default();
         let mut before = cluster(None, &[80]);
@@ -210,7 +210,7 @@ mod tests {
     }
 
     #[test]
-    fn a_zero_is_for_listings_and_totals_go_on() {
+    fn zeroing_resets_the_listings_and_not_the_totals() {
         let workers = [Arc::new(DirectorCounters::default())];
         let mut ledger = Ledger::default();
         let cluster = cluster(None, &[80]);

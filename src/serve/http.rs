@@ -183,7 +183,7 @@ mod tests {
     use super::*;
 
     #[tokio::test]
-    async fn the_control_socket_is_its_groups_and_nobody_elses() {
+    async fn only_owner_and_group_may_use_the_control_socket() {
         let directory = tempfile::tempdir().unwrap();
         let path = directory.path().join("director.sock");
         let own = Group::from_gid(nix::unistd::getegid()).unwrap().unwrap();

@@ -125,7 +125,7 @@ fn the_vips_packets_have_the_mss_and_no_others() {
 }
 
 #[test]
-fn the_mss_is_the_one_that_was_asked_for() {
+fn the_announced_mss_is_the_configured_one() {
     in_namespace(async || {
         let bed = Bed::new().await;
         add(&bed, default_by(CLIENT)).await;
@@ -199,7 +199,7 @@ fn a_device_that_goes_down_and_comes_up_is_followed() {
 }
 
 #[test]
-fn the_routes_of_main_keep_what_they_say() {
+fn the_copied_routes_keep_the_attributes_of_main() {
     in_namespace(async || {
         let bed = Bed::new().await;
         let net = |third| Ipv4Addr::new(10, 0, third, 0);
@@ -281,7 +281,7 @@ fn auto_never_announces_more_than_the_host_would() {
 }
 
 #[test]
-fn what_somebody_takes_away_is_put_right() {
+fn routes_and_rules_removed_by_another_program_are_restored() {
     in_namespace(async || {
         let bed = Bed::new().await;
         add(&bed, default_by(CLIENT)).await;

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use lvs_tund::host::change::address::Address;
+use lvs_tund::host::change::address::VipAddress;
 use lvs_tund::host::change::mss_rule::MSS_PREFERENCE;
 use lvs_tund::host::mirror::{Interfaces, ROUTES_MAX, copies};
 use lvs_tund::host::{Change, Changes, Device, HostChanges, Mss, Netlink, RealServerHost};
@@ -17,7 +17,7 @@ use crate::mss::{
 };
 
 #[test]
-fn rules_of_others_go_first() {
+fn rules_of_other_programs_come_first() {
     in_namespace(async || {
         let bed = Bed::new().await;
         add(&bed, default_by(CLIENT)).await;
@@ -57,7 +57,7 @@ fn a_route_of_a_settlement_that_failed_does_not_stay_behind() {
         let mut changes = Changes::new(Netlink::open().unwrap(), HostChanges::Make);
         changes.settle(&[copy_with(1400)]).await.unwrap();
         let device = Device { name: "gone0".into(), index: 9_999 };
-        let impossible = Address { address: VIP, device }.into();
+        let impossible = VipAddress { address: VIP, device }.into();
         changes.settle(&[copy_with(1300), impossible]).await.unwrap_err();
         assert_eq!(copied(COPY).await.len(), 1);
 
@@ -68,7 +68,7 @@ fn a_route_of_a_settlement_that_failed_does_not_stay_behind() {
 }
 
 #[test]
-fn what_a_killed_real_server_leaves_misleads_nobody_and_is_removed_at_the_next_start() {
+fn what_a_killed_real_server_leaves_has_no_effect_and_the_next_start_removes_it() {
     for (mss, vip) in [(auto(), VIP), (Mss::Off, VIP), (auto(), Ipv4Addr::new(172, 25, 3, 101))] {
         in_namespace(async move || {
             let bed = Bed::new().await;
@@ -123,7 +123,7 @@ fn two_real_servers_on_one_host_keep_to_their_own_tables() {
 }
 
 #[test]
-fn a_table_of_somebody_else_is_left_to_him() {
+fn a_table_that_another_program_uses_is_left_alone() {
     in_namespace(async || {
         let bed = Bed::new().await;
         let mut theirs = default_by(CLIENT);
@@ -149,7 +149,7 @@ fn a_table_of_somebody_else_is_left_to_him() {
 }
 
 #[test]
-fn what_the_kernel_does_not_take_twice_goes_by_main() {
+fn a_route_that_the_kernel_does_not_accept_twice_is_looked_up_in_main() {
     in_namespace(async || {
         let bed = Bed::new().await;
         bed.handle.link().add(LinkVeth::new("eth1", "other1").build()).execute().await.unwrap();
@@ -188,7 +188,7 @@ fn what_the_kernel_does_not_take_twice_goes_by_main() {
 
 /// The kernel takes the routes of a device that goes down from both tables; the copy of the other uplink's stays.
 #[test]
-fn a_lost_uplink_takes_no_other_route_with_it() {
+fn losing_an_uplink_removes_no_other_route() {
     in_namespace(async || {
         let bed = Bed::new().await;
         bed.handle.link().add(LinkVeth::new("eth1", "other1").build()).execute().await.unwrap();
@@ -243,7 +243,7 @@ fn a_table_main_too_large_to_copy_leaves_the_mss_as_it_is() {
 
 /// What this host forwards for the VIP, such as the replies of another real server behind it, goes by main.
 #[test]
-fn the_rule_is_for_packets_of_the_hosts_own() {
+fn the_rule_applies_only_to_packets_that_the_host_sends() {
     in_namespace(async || {
         let bed = Bed::new().await;
         add(&bed, default_by(CLIENT)).await;

@@ -18,7 +18,7 @@ fn inner_packet(text: &str) -> Vec<u8> {
 }
 
 #[test]
-fn a_real_server_takes_decapsulated_packets_in_spite_of_strict_rp_filter() {
+fn a_real_server_accepts_decapsulated_packets_despite_a_strict_rp_filter() {
     in_namespace(async || {
         let bed = Bed::new().await;
         let default_route = rtnetlink::RouteMessageBuilder::<Ipv4Addr>::new().gateway(CLIENT).build();
@@ -69,7 +69,7 @@ fn a_real_server_takes_decapsulated_packets_in_spite_of_strict_rp_filter() {
 }
 
 #[test]
-fn a_setting_changed_by_somebody_else_since_is_left_to_him() {
+fn a_setting_changed_by_another_program_is_left_alone() {
     in_namespace(async || {
         let _bed = Bed::new().await;
         let _tun = tun("lvsr0");

@@ -2,17 +2,17 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::{Device, Kind, Observed, Presence, Undone};
+use super::{ChangeKind, Device, Observed, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::Netlink;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Address {
+pub struct VipAddress {
     pub address: Ipv4Addr,
     pub device: Device,
 }
 
-impl Kind for Address {
+impl ChangeKind for VipAddress {
     async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
         observed.ask_addresses(netlink, self.device.index).await
     }

@@ -21,7 +21,7 @@
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
-use super::{CAPTURE_TABLE, Kind, Observed, PROTOCOL, Presence, Undone};
+use super::{CAPTURE_TABLE, ChangeKind, Observed, PROTOCOL, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::Netlink;
 use crate::host::netlink::rule::{preference, protocol, table};
@@ -35,7 +35,7 @@ pub struct CaptureRule {
     pub interface: String,
 }
 
-impl Kind for CaptureRule {
+impl ChangeKind for CaptureRule {
     async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
         observed.ask_rules(netlink).await
     }
@@ -62,7 +62,7 @@ impl Kind for CaptureRule {
             return Ok(Undone::Left(format!("table {CAPTURE_TABLE} contains routes of another daemon")));
         }
         match find(&netlink.rules().await?, &self.interface) {
-            Some(rule) if protocol(rule) != PROTOCOL => return Ok(Undone::replaced()),
+            Some(rule) if protocol(rule) != PROTOCOL => return Ok(Undone::taken_over()),
             Some(rule) => netlink.delete_rule(rule.clone()).await?,
             None => {}
         }
@@ -227,7 +227,7 @@ mod tests {
     }
 
     #[test]
-    fn the_rule_lands_ahead_and_its_removal_restores() {
+    fn the_rule_comes_before_local_and_its_removal_restores_the_order() {
         let before = vec![to_table(0, 255), to_table(32766, 254)];
         let mut after = carried_out(before.clone(), plan(&before, "eth0").unwrap());
         assert!(is_ahead_of_local(&after, "eth0"));
@@ -247,7 +247,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_killed_daemon_left_half_done_is_finished() {
+    fn steps_that_a_killed_daemon_left_undone_are_completed() {
         let half = vec![to_table(0, 255), capture_rule("eth0", 0), to_table(32766, 254)];
         let most = vec![to_table(0, 255), capture_rule("eth0", 0), to_table(0, 255), to_table(32766, 254)];
         for left in [half, most] {
@@ -270,7 +270,7 @@ mod tests {
     }
 
     #[test]
-    fn somebody_elses_rule_behind_local_is_not_moved() {
+    fn another_programs_rule_after_local_is_not_moved() {
         let rules = vec![to_table(0, 255), to_table(0, 77)];
         let message = plan(&rules, "eth0").unwrap_err().to_string();
         assert!(message.contains("table 77") && message.contains("ip rule"), "{message}");

@@ -1,11 +1,11 @@
 //! A route of table main, with the MSS announced to a real server's clients, in a table of its own.
 
-use super::{Kind, Observed, Presence, Undone};
+use super::{ChangeKind, Observed, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::mirror::Copied;
 use crate::host::netlink::Netlink;
 
-impl Kind for Copied {
+impl ChangeKind for Copied {
     async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
         observed.ask_table(netlink, self.table).await
     }

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
-use super::{Kind, Observed, PROTOCOL, Presence, Undone};
+use super::{ChangeKind, Observed, PROTOCOL, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::{Netlink, rule};
 
@@ -47,7 +47,7 @@ pub fn source(rule: &RuleMessage) -> Option<Ipv4Addr> {
     })
 }
 
-impl Kind for MssRule {
+impl ChangeKind for MssRule {
     async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
         observed.ask_rules(netlink).await
     }
@@ -66,7 +66,7 @@ impl Kind for MssRule {
         let mut found = now.rules().iter().filter(|rule| self.is(rule)).peekable();
         // The kernel deletes a rule whatever its protocol number (rule_find()).
         if found.peek().is_some() && found.all(|rule| rule::protocol(rule) != PROTOCOL) {
-            return Ok(Undone::replaced());
+            return Ok(Undone::taken_over());
         }
         netlink.delete_rule(self.message()).await?;
         Ok(Undone::Removed)

@@ -1,6 +1,7 @@
 //! The present state of the host, as far as a list of changes needs it; sysctls are read on demand.
 
 use std::collections::BTreeMap;
+use std::collections::btree_map::Entry;
 use std::net::IpAddr;
 
 use rtnetlink::packet_route::route::RouteMessage;
@@ -35,29 +36,30 @@ impl Observed {
     }
 
     pub(super) async fn ask_addresses(&mut self, netlink: &Netlink, device: u32) -> Result<(), HostError> {
-        if !self.addresses.contains_key(&device) {
-            let found = match netlink.addresses(device).await {
+        if let Entry::Vacant(place) = self.addresses.entry(device) {
+            place.insert(match netlink.addresses(device).await {
                 Err(error) if error.is_gone() => Vec::new(),
                 found => found?,
-            };
-            self.addresses.insert(device, found);
+            });
         }
         Ok(())
     }
 
     pub(super) async fn ask_routes(&mut self, netlink: &Netlink, device: u32) -> Result<(), HostError> {
         // Index 0 would return the routes of every device.
-        if device != 0 && !self.routes.contains_key(&device) {
-            self.routes.insert(device, netlink.routes_by(device).await?);
+        if device != 0
+            && let Entry::Vacant(place) = self.routes.entry(device)
+        {
+            place.insert(netlink.routes_by(device).await?);
         }
         Ok(())
     }
 
     pub(super) async fn ask_table(&mut self, netlink: &Netlink, table: u32) -> Result<(), HostError> {
-        if !self.tables.contains_key(&table) {
+        if let Entry::Vacant(place) = self.tables.entry(table) {
             // Twice as many, because the table may also contain routes of others.
             let found = netlink.routes_whole(table, 2 * ROUTES_MAX).await?.unwrap_or_default();
-            self.tables.insert(table, found.into_iter().map(|route| (route_key(&route), route)).collect());
+            place.insert(found.into_iter().map(|route| (route_key(&route), route)).collect());
         }
         Ok(())
     }

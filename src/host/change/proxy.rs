@@ -2,17 +2,17 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Device, Kind, Observed, Presence, Undone};
+use super::{ChangeKind, Device, Observed, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::Netlink;
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Proxy {
+pub struct ProxyNeighbour {
     pub address: Ipv4Addr,
     pub device: Device,
 }
 
-impl Kind for Proxy {
+impl ChangeKind for ProxyNeighbour {
     async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
         observed.ask_proxies(netlink).await
     }
@@ -31,7 +31,7 @@ impl Kind for Proxy {
     /// The kernel deletes a proxy neighbour whoever added it (pneigh_delete()).
     async fn undo(&self, netlink: &Netlink, now: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
         if self.presence(now)? == Presence::Foreign {
-            return Ok(Undone::replaced());
+            return Ok(Undone::taken_over());
         }
         netlink.delete_proxy(self.address, self.device.index).await?;
         Ok(Undone::Removed)

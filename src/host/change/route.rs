@@ -2,24 +2,24 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Device, Kind, Observed, Presence, Undone};
+use super::{ChangeKind, Device, Observed, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::{Netlink, TABLE_MAIN};
 
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
-pub struct Route {
+pub struct VipRoute {
     pub destination: Ipv4Addr,
     pub table: u32,
     pub device: Device,
 }
 
-impl Route {
+impl VipRoute {
     fn in_table(&self) -> String {
         if self.table == TABLE_MAIN { String::new() } else { format!(" table {}", self.table) }
     }
 }
 
-impl Kind for Route {
+impl ChangeKind for VipRoute {
     async fn observe(&self, netlink: &Netlink, observed: &mut Observed) -> Result<(), HostError> {
         observed.ask_routes(netlink, self.device.index).await
     }
@@ -38,7 +38,7 @@ impl Kind for Route {
 
     async fn undo(&self, netlink: &Netlink, now: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
         if self.presence(now)? == Presence::Foreign {
-            return Ok(Undone::replaced());
+            return Ok(Undone::taken_over());
         }
         netlink.delete_route(self.destination, self.table, self.device.index).await?;
         Ok(Undone::Removed)

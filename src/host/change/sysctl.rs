@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use super::{Kind, Observed, Presence, Undone};
+use super::{ChangeKind, Observed, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::Netlink;
 
@@ -82,7 +82,7 @@ impl Sysctl {
     }
 }
 
-impl Kind for Sysctl {
+impl ChangeKind for Sysctl {
     fn presence(&self, _: &Observed) -> Result<Presence, HostError> {
         Ok(if self.is_satisfied()? { Presence::Foreign } else { Presence::Absent })
     }
@@ -157,7 +157,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_are_written_as_sysctl_does() {
+    fn names_are_written_as_sysctl_writes_them() {
         let sysctl = Sysctl::of_interface("eth0.100", "rp_filter", Wanted::NotStrict);
         assert_eq!(sysctl.key, "net/ipv4/conf/eth0.100/rp_filter");
         assert_eq!(sysctl.name(), "net.ipv4.conf.eth0/100.rp_filter");

@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use super::VipState;
 use crate::host::CAPTURE_TABLE;
 use crate::host::change::capture_rule::CaptureRule;
-use crate::host::change::proxy::Proxy;
-use crate::host::change::route::Route;
+use crate::host::change::proxy::ProxyNeighbour;
+use crate::host::change::route::VipRoute;
 use crate::host::change::sysctl::{Sysctl, Wanted};
 use crate::host::change::{Change, Device};
 use crate::host::netlink::TABLE_MAIN;
@@ -98,7 +98,7 @@ pub fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr, VipSta
     .map(Change::Sysctl)
     .into();
     for (vip, _) in vips.iter().filter(|(_, state)| state.is_answered) {
-        wanted.push(Proxy { address: *vip, device: interface.clone() }.into());
+        wanted.push(ProxyNeighbour { address: *vip, device: interface.clone() }.into());
     }
     if vips.values().any(|state| state.capture == Capture::Rule) {
         wanted.push(CaptureRule { interface: name.clone() }.into());
@@ -108,7 +108,7 @@ pub fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr, VipSta
             Capture::Route => TABLE_MAIN,
             Capture::Rule => CAPTURE_TABLE,
         };
-        wanted.push(Route { destination: *vip, table, device: tun.clone() }.into());
+        wanted.push(VipRoute { destination: *vip, table, device: tun.clone() }.into());
     }
     wanted
 }

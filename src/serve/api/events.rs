@@ -28,20 +28,20 @@ pub async fn events(State(api): State<Api>) -> Result<Response, Refusal> {
         ControlError::new(Code::Busy, format!("{LISTENERS_MAX} clients already read events; disconnect one"))
     })?;
     let (director, generation) = (api.director.clone(), api.director.published().generation);
-    let listener = Listener {
+    let reader = EventReader {
         events: api.director.events(),
         generation,
         wall_clock: Box::new(move || director.since_epoch()),
         _place: place,
     };
-    Ok(json_lines(Body::from_stream(futures_util::stream::unfold(Some(listener), next))))
+    Ok(json_lines(Body::from_stream(futures_util::stream::unfold(Some(reader), next))))
 }
 
 /// Clients that may read events at once; this leaves connections for others.
 pub const LISTENERS_MAX: usize = 64;
 
 /// A client that reads events.
-struct Listener {
+struct EventReader {
     events: Receiver<Arc<Event>>,
     /// Of the event sent last.
     generation: u64,
@@ -49,18 +49,18 @@ struct Listener {
     _place: OwnedSemaphorePermit,
 }
 
-/// The next line, and the listener for the line after it.
-async fn next(listener: Option<Listener>) -> Option<(std::io::Result<Bytes>, Option<Listener>)> {
-    let mut listener = listener?;
-    match listener.events.recv().await {
+/// The next line, and the reader for the line after it.
+async fn next(reader: Option<EventReader>) -> Option<(std::io::Result<Bytes>, Option<EventReader>)> {
+    let mut reader = reader?;
+    match reader.events.recv().await {
         Ok(event) => {
-            listener.generation = event.generation;
-            Some((line(&event), Some(listener)))
+            reader.generation = event.generation;
+            Some((line(&event), Some(reader)))
         }
         Err(RecvError::Lagged(missed)) => {
             let event = Event {
-                generation: listener.generation,
-                at: (listener.wall_clock)(),
+                generation: reader.generation,
+                at: (reader.wall_clock)(),
                 by: "lvs-tund".to_owned(),
                 what: EventKind::Lagged,
                 message: format!("{missed} events were missed; read the state again, then reconnect"),
@@ -84,9 +84,9 @@ mod tests {
 
     use super::*;
 
-    fn listener(events: Receiver<Arc<Event>>) -> Listener {
+    fn reader_of(events: Receiver<Arc<Event>>) -> EventReader {
         let place = Arc::new(tokio::sync::Semaphore::new(1)).try_acquire_owned().unwrap();
-        Listener { events, generation: 1, wall_clock: Box::new(|| 9.5), _place: place }
+        EventReader { events, generation: 1, wall_clock: Box::new(|| 9.5), _place: place }
     }
 
     fn event(generation: u64) -> Arc<Event> {
@@ -101,25 +101,25 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn a_reader_that_is_too_slow_is_told_and_let_go() {
+    async fn a_reader_that_is_too_slow_gets_a_last_line_and_is_disconnected() {
         let events = broadcast::Sender::new(2);
-        let listener = Some(listener(events.subscribe()));
+        let reader = Some(reader_of(events.subscribe()));
         for generation in 2..7 {
             events.send(event(generation)).unwrap();
         }
-        let (line, listener) = next(listener).await.unwrap();
-        let told: Event = serde_json::from_slice(&line.unwrap()).unwrap();
-        assert_eq!((told.what, told.generation, told.at), (EventKind::Lagged, 1, 9.5));
-        assert!(told.message.starts_with("3 events were missed; "), "{}", told.message);
-        assert!(listener.is_none() && next(listener).await.is_none());
+        let (line, reader) = next(reader).await.unwrap();
+        let last: Event = serde_json::from_slice(&line.unwrap()).unwrap();
+        assert_eq!((last.what, last.generation, last.at), (EventKind::Lagged, 1, 9.5));
+        assert!(last.message.starts_with("3 events were missed; "), "{}", last.message);
+        assert!(reader.is_none() && next(reader).await.is_none());
     }
 
     #[tokio::test]
-    async fn events_come_a_line_each() {
+    async fn every_event_is_one_line() {
         let events = broadcast::Sender::new(2);
-        let listener = Some(listener(events.subscribe()));
+        let reader = Some(reader_of(events.subscribe()));
         events.send(event(2)).unwrap();
-        let (line, _) = next(listener).await.unwrap();
+        let (line, _) = next(reader).await.unwrap();
         let line = line.unwrap();
         assert_eq!(line.iter().filter(|byte| **byte == b'\n').count(), 1);
         assert_eq!(serde_json::from_slice::<Event>(&line).unwrap(), *event(2));
