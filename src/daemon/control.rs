@@ -36,7 +36,7 @@ use crate::host::DirectorHost;
 use crate::time::Moment;
 
 pub use shared::{Published, Shared};
-use told::{differences, summary, word};
+use told::{differences, log_drained, summary, word};
 
 /// How long a VIP stays captured after its last virtual service was removed: longer than a client or a script
 /// needs to continue, shorter than it takes to move the VIP to another host.
@@ -291,10 +291,7 @@ impl Control {
         };
         let Some((running, ended)) = drain::finish(&self.running, is_empty, self.clock.now()) else { return };
         for drained in &ended {
-            let why = if drained.is_empty { "no connections left" } else { "the deadline has passed" };
-            let message = format!("{} {}: drained, {why}", drained.virtual_service, drained.real_server);
-            tracing::info!(by = "drain", "director: {message}");
-            self.tell("drain", EventKind::Drained, message, Vec::new());
+            self.tell("drain", EventKind::Drained, log_drained(drained), Vec::new());
         }
         let (by, zeroed) = ("drain".to_owned(), Zeroed::Nothing);
         let next = Next { running, zeroed, by, what: EventKind::Changed, dry_run: false };
@@ -395,7 +392,8 @@ impl Control {
         self.shared.zero(&zeroed, &self.latest.load());
         self.publish();
         let message = summary(&differences, &zeroed);
-        tracing::info!(by, generation = self.generation, "director: {}: {message}", word(what));
+        let kind = word(what);
+        tracing::info!(by, generation = self.generation, kind, "director: {kind}: {message}");
         self.tell(&by, what, message, differences.clone());
         Ok(Changed { generation: self.generation, dry_run, differences })
     }

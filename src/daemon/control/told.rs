@@ -2,6 +2,7 @@
 
 use crate::config::diff::{self, Difference};
 use crate::control::model::EventKind;
+use crate::control::operation::drain::Drained;
 use crate::control::operation::{Running, Zeroed};
 use crate::director::cluster::identity::predecessors;
 
@@ -53,6 +54,15 @@ pub fn summary(differences: &[Difference], zeroed: &Zeroed) -> String {
         }
     }
     parts.join("; ")
+}
+
+/// Logs the end of a drain, and returns the message for its event.
+pub fn log_drained(drained: &Drained) -> String {
+    let Drained { virtual_service, real_server, is_empty, .. } = drained;
+    let why = if *is_empty { "no connections left" } else { "the deadline has passed" };
+    let message = format!("{virtual_service} {real_server}: drained, {why}");
+    tracing::info!(by = "drain", kind = "drained", virtual_service, real_server, "director: {message}");
+    message
 }
 
 /// The kind of change, in the log.
