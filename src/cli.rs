@@ -13,6 +13,7 @@ mod ipvsadm;
 mod realserver;
 mod reload;
 mod remote;
+mod running;
 mod save;
 mod status;
 mod undrain;
@@ -39,31 +40,46 @@ struct Arguments {
 #[derive(Debug, Subcommand)]
 enum Subcommands {
     /// Capture packets for the VIPs and send each connection to its real server
+    #[command(after_help = "Example:\n  lvs-tund director --config director.toml")]
     Director(director::DirectorArguments),
     /// Unwrap packets from the directors and deliver them to this host
+    #[command(after_help = "Example:\n  lvs-tund realserver --vip 172.25.3.100 --director 172.25.3.1")]
     Realserver(realserver::RealserverArguments),
     /// Build a small network on this machine, balance requests in it, and take it down again
+    #[command(after_help = "Example:\n  lvs-tund demo --real-servers 3 --routed")]
     Demo(demo::DemoArguments),
     /// Show what would happen to a packet, why, and which packets would be sent
+    #[command(
+        after_help = "Example:\n  lvs-tund explain director --config director.toml --pcap clients.pcap"
+    )]
     Explain(explain::ExplainArguments),
     /// Check whether a configuration file is valid, and report every error with its line
+    #[command(after_help = "Example:\n  lvs-tund check director.toml")]
     Check(check::CheckArguments),
     /// Show a running director: virtual services, real servers, connections, rates
+    #[command(after_help = "Example:\n  lvs-tund status --watch")]
     Status(status::StatusArguments),
     /// Show the connections of a running director
+    #[command(after_help = "Example:\n  lvs-tund connections --client 203.0.113.0/24")]
     Connections(connections::ConnectionsArguments),
     /// Change the weight of a real server; 0 quiesces it
+    #[command(after_help = "Example:\n  lvs-tund weight server2 0")]
     Weight(weight::WeightArguments),
     /// Quiesce a real server, wait until its connections have ended, then remove or keep it
+    #[command(after_help = "Example:\n  lvs-tund drain server2 --timeout 10m --then keep")]
     Drain(drain::DrainArguments),
     /// End the drain of a real server, or bring back one that a drain has removed; restores its weight
+    #[command(after_help = "Example:\n  lvs-tund undrain server2")]
     Undrain(undrain::UndrainArguments),
     /// Reload the running director's configuration file
+    #[command(after_help = "Example:\n  lvs-tund reload --dry-run")]
     Reload(reload::ReloadArguments),
     /// Write the running configuration as a file
+    #[command(after_help = "Example:\n  lvs-tund save director.toml")]
     Save(save::SaveArguments),
     /// Show how a configuration file differs from the running configuration; see `reload --dry-run` for what
     /// a reload would apply
+    #[command(after_help = "Example:\n  lvs-tund diff director.toml")]
     Diff(diff::DiffArguments),
     /// Run ipvsadm's commands against a running director; also available under the name ipvsadm
     #[command(disable_help_flag = true)]

@@ -6,6 +6,7 @@ use std::net::TcpListener;
 use std::path::PathBuf;
 use std::process::{Command, Output, Stdio};
 
+use lvs_tund::control::ipvsadm::names::Numeric;
 use tempfile::TempDir;
 
 const COMMANDS: &[&str] = &[
@@ -74,6 +75,24 @@ fn help_and_version_go_to_standard_output_and_succeed() {
     let version = format!("lvs-tund {}\n", env!("CARGO_PKG_VERSION"));
     for flag in ["--version", "-V"] {
         assert_eq!(run(&[flag]), (0, version.clone(), String::new()));
+    }
+}
+
+#[test]
+fn the_help_of_each_command_ends_with_an_example_that_it_accepts() {
+    for command in COMMANDS.iter().chain(&["ipvsadm"]) {
+        let (_, help, _) = run(&[command, "--help"]);
+        let (_, example) = help.rsplit_once("\nExample:\n").unwrap_or_else(|| panic!("{command}: {help}"));
+        let words: Vec<&str> = example.split_whitespace().collect();
+        assert_eq!(words[..2], ["lvs-tund", command], "{example}");
+        if *command == "ipvsadm" {
+            let arguments: Vec<String> = words[2..].iter().map(|word| (*word).to_owned()).collect();
+            assert!(lvs_tund::control::ipvsadm::grammar::parse(&arguments, &Numeric).is_ok(), "{example}");
+            continue;
+        }
+        // With this last word nothing runs, but the words before it have to be valid.
+        let (code, _, errors) = run(&[&words[1..], &["--help"]].concat());
+        assert_eq!((code, errors.as_str()), (0, ""), "{example}");
     }
 }
 

@@ -103,8 +103,15 @@ fn a_program_reads_one_object() {
 }
 
 #[test]
-fn what_is_held_can_be_entered_and_ends_with_ctrl_c() {
+fn a_held_demo_can_be_changed_and_entered_and_ends_with_ctrl_c() {
     let mut running = Running::start(&["--hold"]);
+    let socket = running.read_until(|line| line.contains("export LVS_TUND_CONTROL="));
+    for verb in ["connections", "ipvsadm", "weight", "drain", "undrain"] {
+        let command = running.read_until(|line| line.contains(&format!(" {verb} ")) || line.ends_with(verb));
+        let script = format!("{socket}\n{command}");
+        let output = Command::new("sh").args(["-c", &script]).output().unwrap();
+        assert!(output.status.success() && output.stderr.is_empty(), "{script}: {output:?}");
+    }
     running.read_until(|line| line.starts_with("running until Ctrl-C"));
     for (name, address) in [("client", "172.25.3.10"), ("director", "172.25.3.1"), ("server2", "172.25.3.2")]
     {

@@ -31,7 +31,7 @@ pub(super) struct DemoArguments {
     /// Put the client and each real server in its own subnet, behind a router
     #[arg(long)]
     pub routed: bool,
-    /// Keep everything running until Ctrl-C, and print how to enter each namespace
+    /// Keep everything running until Ctrl-C, and print commands to try and how to enter each namespace
     #[arg(long)]
     pub hold: bool,
     /// Output for people or for programs
@@ -139,7 +139,7 @@ fn scrape_real_servers(lab: &Lab) -> Result<Vec<(String, Scrape)>, LabError> {
 }
 
 fn hold(lab: &Lab, text: Option<&TextOutput>, interrupt: &Interrupt) {
-    let commands = text::commands_to_enter(lab);
+    let commands = text::commands_to_try(lab);
     match text {
         Some(_) => text::print_line(commands),
         None => eprint!("{commands}"),

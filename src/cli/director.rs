@@ -4,7 +4,7 @@ use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::sync::Arc;
 
-use super::{Failure, Format, read};
+use super::{Failure, Format, read, running};
 use crate::config::{ConfigError, Source, plan};
 use crate::daemon;
 
@@ -57,6 +57,7 @@ pub(super) fn run(arguments: &DirectorArguments) -> Result<(), Failure> {
     };
     let plan = read(&Source { name: &name, text: &text })
         .map_err(|error: ConfigError| Failure::Refused(error.to_string()))?;
+    running::refuse_second(&plan.tun)?;
     let file = daemon::ConfigFile { path: arguments.config.clone(), read: Arc::new(read) };
     daemon::run_director(plan, file, arguments.options())
 }

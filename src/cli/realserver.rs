@@ -3,7 +3,7 @@
 use std::net::SocketAddr;
 use std::path::PathBuf;
 
-use super::{Failure, Format, read};
+use super::{Failure, Format, read, running};
 use crate::config::{Source, plan};
 use crate::daemon;
 
@@ -41,6 +41,7 @@ pub(super) fn run(arguments: &RealserverArguments) -> Result<(), Failure> {
     let plan = plan::realserver(&source, &arguments.vips, &arguments.directors, arguments.insecure);
     let mut plan = plan.map_err(|error| Failure::Refused(error.to_string()))?;
     plan.metrics = arguments.metrics.unwrap_or(plan.metrics);
+    running::refuse_second(&plan.tun)?;
     let log_format = arguments.log_format.into();
     daemon::run_realserver(plan, daemon::Options { changes_host: !arguments.no_host_changes, log_format })
 }

@@ -245,7 +245,8 @@ impl Control {
         self.shared.zero(&zeroed, &self.latest.load());
         self.publish();
         let message = summary(&differences, &zeroed);
-        tracing::info!(by, generation = self.generation, "director: {}: {message}", word(what));
+        let kind = word(what);
+        tracing::info!(by, generation = self.generation, kind, "director: {kind}: {message}");
         self.tell(&by, what, message, differences.clone());
         Ok(Changed { generation: self.generation, dry_run, differences })
     }

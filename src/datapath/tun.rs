@@ -120,9 +120,17 @@ impl Tun {
     }
 }
 
+/// The abstract address that the daemon with this device listens on.
+///
+/// # Errors
+/// The name is too long.
+pub fn lock_address(name: &str) -> io::Result<SocketAddr> {
+    SocketAddr::from_abstract_name(format!("lvs-tund/tun/{name}"))
+}
+
 fn lock(name: &str) -> Result<UnixListener, TunError> {
     let other = |cause: io::Error| TunError::Other { name: name.to_owned(), cause };
-    let address = SocketAddr::from_abstract_name(format!("lvs-tund/tun/{name}")).map_err(other)?;
+    let address = lock_address(name).map_err(other)?;
     UnixListener::bind_addr(&address).map_err(|cause| match cause.kind() {
         io::ErrorKind::AddrInUse => TunError::Locked(name.to_owned()),
         _ => other(cause),

@@ -1,5 +1,7 @@
 //! The real programs on their hosts: a web server and a `realserver` on each real server, a `director`.
 
+use std::path::PathBuf;
+
 use super::{Daemon, Host, Lab, LabError, http};
 
 /// Where the daemons serve their metrics and readiness.
@@ -23,6 +25,11 @@ impl Cluster {
     pub const DIRECTOR_METRICS: u16 = DIRECTOR_METRICS;
     /// The port of the real servers' metrics.
     pub const REAL_SERVER_METRICS: u16 = REAL_SERVER_METRICS;
+
+    /// The director's control socket, which every process on this machine can reach.
+    pub fn control_path(lab: &Lab) -> PathBuf {
+        lab.directory().join("director.sock")
+    }
 
     /// Starts all programs, round robin over all real servers on port 80, and waits until they are ready.
     ///
@@ -48,7 +55,7 @@ pub fn director_configuration(lab: &Lab, scheduler: &str) -> String {
         "interface = \"{}\"\ncontrol = \"{}\"\n\n[[virtual_service]]\nname = \"web\"\nprotocol = \"tcp\"\n\
          vip = \"{}\"\nport = {WEB}\nscheduler = \"{scheduler}\"\n",
         lab.director.interface(),
-        lab.directory().join("director.sock").display(),
+        Cluster::control_path(lab).display(),
         lab.vip
     );
     for host in &lab.real_servers {

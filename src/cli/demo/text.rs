@@ -3,7 +3,7 @@
 use std::io::{IsTerminal, Write, stdout};
 
 use super::report::{DemoAnswer, DemoReport, own_samples, series_name};
-use crate::lab::{Host, HostRole, Lab, Scrape, TopologyKind};
+use crate::lab::{Cluster, Host, HostRole, Lab, Scrape, TopologyKind};
 
 /// Standard output, in colours if it is a terminal and `NO_COLOR` is not set.
 pub(super) struct TextOutput {
@@ -126,8 +126,27 @@ impl TextOutput {
     }
 }
 
-/// How to look around while the demo is held.
-pub(super) fn commands_to_enter(lab: &Lab) -> String {
+/// How to query and change the director, and how to enter the namespaces, while the demo is held.
+pub(super) fn commands_to_try(lab: &Lab) -> String {
+    let program =
+        std::env::current_exe().map_or_else(|_| "lvs-tund".into(), |path| path.display().to_string());
+    let server = &lab.real_servers[0].name;
+    let mut text = String::from("\nquery and change the director, in another terminal:\n\n");
+    text.push_str(&format!("  export LVS_TUND_CONTROL={}\n", Cluster::control_path(lab).display()));
+    for command in [
+        "status --watch".to_owned(),
+        "connections".to_owned(),
+        "ipvsadm -Ln".to_owned(),
+        format!("weight {server} 5"),
+        format!("drain {server} --then keep"),
+        format!("undrain {server}"),
+    ] {
+        text.push_str(&format!("  {program} {command}\n"));
+    }
+    text + &commands_to_enter(lab)
+}
+
+fn commands_to_enter(lab: &Lab) -> String {
     let namespaces = lab.hosts().map(|host| &host.namespace).chain([&lab.middle]);
     let mut text = String::from("\nrunning until Ctrl-C; enter a namespace with\n\n");
     for namespace in namespaces {

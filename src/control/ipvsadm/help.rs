@@ -16,7 +16,8 @@ pub fn help() -> String {
     let schedulers: Vec<&str> = SCHEDULERS.iter().map(|row| row.name).collect();
     _ = writeln!(text, "\nSchedulers: {}", schedulers.join(" "));
     text.push_str(
-        "Not served: -g, -m, IPv6, firewall marks, SCTP, --pe, --tun-type gue and gre, the sync daemon.\n",
+        "Not served: -g, -m, IPv6, firewall marks, SCTP, --pe, --tun-type gue and gre, the sync daemon.\n\nExample:\n  \
+         lvs-tund ipvsadm -A -t 172.25.3.100:80 -s rr\n",
     );
     text
 }

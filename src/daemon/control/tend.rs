@@ -5,7 +5,8 @@ use std::time::Duration;
 
 use super::{Control, Next};
 use crate::control::model::EventKind;
-use crate::control::operation::{Zeroed, drain};
+use crate::control::operation::Zeroed;
+use crate::control::operation::drain::{self, Drained};
 
 /// How long a VIP stays captured after its last virtual service was removed: longer than a client or a script
 /// needs to continue, shorter than it takes to move the VIP to another host.
@@ -35,10 +36,7 @@ impl Control {
             return;
         };
         for drained in &ended {
-            let why = if drained.is_empty { "no connections left" } else { "the deadline has passed" };
-            let message = format!("{} {}: drained, {why}", drained.virtual_service, drained.real_server);
-            tracing::info!(by = "drain", "director: {message}");
-            self.tell("drain", EventKind::Drained, message, Vec::new());
+            self.tell("drain", EventKind::Drained, log_drained(drained), Vec::new());
         }
         let (by, zeroed) = ("drain".to_owned(), Zeroed::Nothing);
         let next = Next { running, zeroed, by, what: EventKind::Changed, dry_run: false };
@@ -75,4 +73,13 @@ impl Control {
         self.install(cluster.succeed(self.running.in_force(), view));
         self.publish();
     }
+}
+
+/// Logs the end of a drain, and returns the message for its event.
+fn log_drained(drained: &Drained) -> String {
+    let Drained { virtual_service, real_server, is_empty, .. } = drained;
+    let why = if *is_empty { "no connections left" } else { "the deadline has passed" };
+    let message = format!("{virtual_service} {real_server}: drained, {why}");
+    tracing::info!(by = "drain", kind = "drained", virtual_service, real_server, "director: {message}");
+    message
 }
