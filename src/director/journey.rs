@@ -23,7 +23,7 @@ use super::route::FoundBy;
 use super::route::decide::Choice;
 use super::scheduler::Request;
 use super::tables::{Tables, View};
-use super::verdict::{DropReason, Memory};
+use super::verdict::{DropReason, Tracking};
 use super::{Chance, Outbox};
 use crate::packet::fragment::FragmentKey;
 use crate::packet::protocol;
@@ -134,7 +134,7 @@ impl<'a> Journey<'a> {
         match found.answer {
             connection::Answer::Known(slot) => {
                 let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoRealServer)?;
-                Ok(Some(Choice { real_server, memory: Memory::Known, found_by: FoundBy::Entry }))
+                Ok(Some(Choice { real_server, tracking: Tracking::Known, found_by: FoundBy::Entry }))
             }
             connection::Answer::Refused => Err(DropReason::NoRealServer.into()),
             connection::Answer::Unknown => Ok(None),
@@ -182,13 +182,13 @@ impl<'a> Journey<'a> {
         };
         refuse_exit(packet, chosen)?;
         if !may_remember {
-            return Ok(Choice { real_server: chosen, memory: Memory::None, found_by });
+            return Ok(Choice { real_server: chosen, tracking: Tracking::None, found_by });
         }
         // It adds no entry, so the flood rule neither counts nor limits it.
         if service.config.is_one_packet && packet.flow.protocol == protocol::UDP {
             let real_server = self.link_template(service, chosen, key, false).unwrap_or(chosen);
             count_new(service, real_server);
-            return Ok(Choice { real_server, memory: Memory::None, found_by });
+            return Ok(Choice { real_server, tracking: Tracking::None, found_by });
         }
         let max = self.cluster.config().new_connections_per_second_max;
         let is_flood = self.flood.is_above(max, self.now);
@@ -196,7 +196,7 @@ impl<'a> Journey<'a> {
             if !carries_on_without_entry(service, packet) {
                 self.flood.remember(&packet.flow, chosen.slot, self.now);
             }
-            return Ok(Choice { real_server: chosen, memory: Memory::Flood, found_by });
+            return Ok(Choice { real_server: chosen, tracking: Tracking::Flood, found_by });
         }
         self.remember(service, packet, (chosen, found_by), key)
     }
@@ -241,7 +241,7 @@ impl<'a> Journey<'a> {
         let config = &service.config;
         let full = || match carries_on_without_entry(service, packet) {
             // A hash decides again for the next packet.
-            true => Ok(Choice { real_server: chosen, memory: Memory::None, found_by }),
+            true => Ok(Choice { real_server: chosen, tracking: Tracking::None, found_by }),
             false => Err(DropReason::TableFull.into()),
         };
         if self.tables.connections.is_full() {
@@ -259,7 +259,7 @@ impl<'a> Journey<'a> {
         let inserted = self.tables.connections.insert(&packet.flow, new, &config.timeouts, self.now);
         if inserted == Inserted::New {
             count_new(service, chosen);
-            return Ok(Choice { real_server: chosen, memory: Memory::New, found_by });
+            return Ok(Choice { real_server: chosen, tracking: Tracking::New, found_by });
         }
         chosen.book_end(activity);
         if let Some(key) = &key {
@@ -267,7 +267,7 @@ impl<'a> Journey<'a> {
         }
         let Inserted::Existing { real_server } = inserted else { return full() };
         let real_server = self.cluster.real_server(real_server).ok_or(DropReason::NoRealServer)?;
-        Ok(Choice { real_server, memory: Memory::Known, found_by: FoundBy::Entry })
+        Ok(Choice { real_server, tracking: Tracking::Known, found_by: FoundBy::Entry })
     }
 
     /// Adds or renews the client's template, if the service is persistent, and returns the real server to

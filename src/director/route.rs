@@ -29,7 +29,7 @@ pub struct Route {
     pub virtual_service: u16,
     /// Slot of the real server in the cluster.
     pub real_server: Slot,
-    pub memory: Memory,
+    pub tracking: Tracking,
     pub found_by: FoundBy,
     pub encapsulation: &'static Row,
     /// Source of the outer packet (DIP); with `0.0.0.0` the kernel chooses it.
@@ -51,7 +51,7 @@ pub struct Route {
 
 /// Whether the connection table has an entry for a forwarded packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
+pub enum Tracking {
     Known,
     /// This packet added it.
     New,
@@ -104,7 +104,7 @@ impl Route {
         Route {
             virtual_service,
             real_server,
-            memory: Memory::New,
+            tracking: Tracking::New,
             found_by: FoundBy::Scheduler,
             encapsulation: crate::encapsulation::DEFAULT,
             source: Ipv4Addr::new(172, 25, 3, 1),

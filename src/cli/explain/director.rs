@@ -11,7 +11,7 @@ use crate::config::{Source, plan};
 use crate::director::classify::{Content, classify};
 use crate::director::cluster::{Cluster, HostView, PATH_MTU_DEFAULT, Path};
 use crate::director::path::errors::{Event, Heard, Outcome, PathErrors};
-use crate::director::route::{Fit, FoundBy, Memory, Route};
+use crate::director::route::{Fit, FoundBy, Route, Tracking};
 use crate::director::tables::Tables;
 use crate::director::verdict::{Answer, Verdict};
 use crate::director::{self, Extra};
@@ -258,11 +258,11 @@ fn describe_choice(route: &Route, scheduler: &str, name: &str) -> String {
         FoundBy::Template => "the client's template".to_owned(),
         FoundBy::Scheduler => format!("scheduler {scheduler}"),
     };
-    let entry = match route.memory {
-        Memory::Known => "known",
-        Memory::New => "new",
-        Memory::None => "no entry",
-        Memory::Flood => "no entry, too many new connections",
+    let entry = match route.tracking {
+        Tracking::Known => "known",
+        Tracking::New => "new",
+        Tracking::None => "no entry",
+        Tracking::Flood => "no entry, too many new connections",
     };
     format!("connection: {entry}; {found_by}: real server {name}")
 }

@@ -6,7 +6,7 @@ use super::super::reply::Answer;
 use super::super::route::apply::apply;
 use super::super::route::decide::{Choice, decide};
 use super::super::route::size::{Shape, Unfit};
-use super::super::route::{Memory, Route};
+use super::super::route::{Route, Tracking};
 use super::super::verdict::DropReason;
 use super::{Journey, Refusal};
 use crate::packet::Frame;
@@ -49,7 +49,7 @@ impl Journey<'_> {
         packet: &Packet,
         choice: &Choice,
     ) {
-        let is_due = choice.memory == Memory::Known
+        let is_due = choice.tracking == Tracking::Known
             && match packet.content {
                 Content::Tcp(flags) => !flags.has(Flags::SYN) && !flags.has(Flags::RST),
                 Content::Udp => true,

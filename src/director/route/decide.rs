@@ -3,14 +3,14 @@
 use super::super::cluster::ClusterConfig;
 use super::super::real_server::RealServer;
 use super::size::{self, Shape, Unfit};
-use super::{Fit, FoundBy, Memory, Route};
+use super::{Fit, FoundBy, Route, Tracking};
 use crate::time::Moment;
 
 /// The real server of a packet, and how it was found.
 #[derive(Clone, Copy)]
 pub struct Choice<'a> {
     pub real_server: &'a RealServer,
-    pub memory: Memory,
+    pub tracking: Tracking,
     pub found_by: FoundBy,
 }
 
@@ -19,11 +19,11 @@ pub struct Choice<'a> {
 /// # Errors
 /// If the packet must be neither sent as it is nor cut.
 pub fn decide(choice: &Choice, config: &ClusterConfig, shape: &Shape, now: Moment) -> Result<Route, Unfit> {
-    let Choice { real_server, memory, found_by } = *choice;
+    let Choice { real_server, tracking, found_by } = *choice;
     let route = Route {
         virtual_service: real_server.virtual_service,
         real_server: real_server.slot,
-        memory,
+        tracking,
         found_by,
         encapsulation: real_server.encapsulation,
         source: real_server.path.source,
