@@ -51,6 +51,51 @@ fn the_late_fate_is_told_of_the_packet_that_was_held() {
 }
 
 #[test]
+fn the_text_tells_what_named_the_real_server() {
+    let bench = Bench::new();
+    let journey = |before: &str, packets: &[Vec<u8>]| -> Vec<String> {
+        std::fs::write(bench.path("director.toml"), before).unwrap();
+        let packets: Vec<String> = packets.iter().map(|packet| hex(packet)).collect();
+        let arguments: Vec<&str> =
+            ["--packet"].into_iter().chain(packets.iter().map(String::as_str)).collect();
+        let (_, text, _) = bench.explain("director", &arguments);
+        text.lines()
+            .filter(|line| line.contains(", real server") || line.contains(": real server"))
+            .map(|line| line.trim().to_owned())
+            .collect()
+    };
+    let from = |port, flags| tcp_between(CLIENT, port, VIP, 80, flags, b"");
+    let persistent = DIRECTOR_FILE.replace("scheduler = \"rr\"", "scheduler = \"rr\"\npersistence = {}");
+    assert_eq!(
+        journey(&persistent, &[from(1, SYN), from(2, SYN), from(2, ACK)]),
+        [
+            "connection: new; scheduler rr: real server server2",
+            "connection: new; the client's template: real server server2",
+            "connection: known, real server server2",
+        ]
+    );
+    let limited = format!("new_connections_per_second_max = 1\n{DIRECTOR_FILE}");
+    let last = &journey(&limited, &[from(1, SYN), from(2, SYN), from(3, SYN), from(3, ACK)])[2..];
+    assert_eq!(
+        last,
+        [
+            "connection: no entry, too many new connections; scheduler rr: real server server2",
+            "connection: no entry, too many new connections; the record of a flow without an entry: real server server2",
+        ]
+    );
+    let whole = tcp(SYN, &[7; 64]);
+    let first = as_fragment(&ip(CLIENT, VIP, 6, &whole[20..]), 0x2000);
+    let later = as_fragment(&ip(CLIENT, VIP, 6, &[7; 8]), 0x0010);
+    assert_eq!(
+        journey(DIRECTOR_FILE, &[first, later]),
+        [
+            "connection: new; scheduler rr: real server server2",
+            "fragment: follows the first one, real server server2",
+        ]
+    );
+}
+
+#[test]
 fn an_outer_packet_that_is_fragmented_because_of_ignore_df_is_told() {
     let bench = Bench::new();
     std::fs::write(bench.path("director.toml"), format!("ignore_df = true\n{DIRECTOR_FILE}")).unwrap();

@@ -11,7 +11,7 @@ use lvs_tund::director::cluster::{
     Cluster, ClusterConfig, HostView, NoService, Path, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
 use lvs_tund::director::tables::Tables;
-use lvs_tund::director::verdict::{DropReason, Memory, Route, Verdict};
+use lvs_tund::director::verdict::{DropReason, Route, Tracking, Verdict};
 use lvs_tund::director::{Director, Extra};
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::time::Moment;
@@ -408,7 +408,7 @@ fn every_packet_has_its_fate() {
         let (verdict, out) = world.handle(&packet);
         assert_eq!(world.judged(&verdict, &packet, &out), expected, "{name}");
         if let Verdict::Transmit(route) = verdict {
-            assert_eq!((route.to(), route.memory), (SERVER2.into(), Memory::New), "{name}");
+            assert_eq!((route.to(), route.tracking), (SERVER2.into(), Tracking::New), "{name}");
         }
         // Too big is known only once the way is chosen; the connection's next, smaller packet goes the same way.
         let is_too_big = matches!(expected, Drop("too_big") | Reply(_, Some("too_big")));
@@ -434,7 +434,7 @@ fn packets_of_a_known_connection_follow_it() {
         let (verdict, out) = world.handle(&packet);
         assert_eq!(world.judged(&verdict, &packet, &out), expected, "{name}");
         if let Verdict::Transmit(route) = verdict {
-            assert_eq!((route.to(), route.memory), (SERVER2.into(), Memory::Known), "{name}");
+            assert_eq!((route.to(), route.tracking), (SERVER2.into(), Tracking::Known), "{name}");
         }
         assert_eq!(world.tables.connections.len(), 1, "{name}");
     }

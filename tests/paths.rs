@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::{
     ClusterConfig, OnRemoved, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
-use lvs_tund::director::verdict::{Answer, DropReason, Memory, Verdict};
+use lvs_tund::director::verdict::{Answer, DropReason, Tracking, Verdict};
 use lvs_tund::director::{Director, Extra};
 use lvs_tund::time::Moment;
 
@@ -118,21 +118,21 @@ fn an_error_goes_where_the_packets_of_its_connection_go() {
     let is_gone = Fate::Drop(DropReason::NoConnection);
     let is_exit = Fate::Drop(DropReason::SourceIsTunnelExit);
     let rows = [
-        ("from a router", world(), error_from(ROUTER, 40000, 80), Fate::To(SERVER2, Memory::Known)),
+        ("from a router", world(), error_from(ROUTER, 40000, 80), Fate::To(SERVER2, Tracking::Known)),
         (
             "from the other real server",
             world(),
             error_from(SERVER3, 40000, 80),
-            Fate::To(SERVER2, Memory::Known),
+            Fate::To(SERVER2, Tracking::Known),
         ),
         ("from its real server", world(), error_from(SERVER2, 40000, 80), is_exit.clone()),
         ("from ourselves", world(), error_from(DIRECTOR, 40000, 80), Fate::Drop(DropReason::MartianSource)),
-        ("TTL 1", world(), with_ttl(1), Fate::To(SERVER2, Memory::Known)),
+        ("TTL 1", world(), with_ttl(1), Fate::To(SERVER2, Tracking::Known)),
         ("TTL 0", world(), with_ttl(0), Fate::Drop(DropReason::TtlExpired)),
         ("no connection", world(), error_from(ROUTER, 40009, 80), is_gone.clone()),
         ("no virtual service", world(), error_from(ROUTER, 40000, 81), is_gone.clone()),
-        ("by hash", world(), error_from(ROUTER, 7, 8443), Fate::To(SERVER2, Memory::None)),
-        ("by hash, from the other", world(), error_from(SERVER3, 7, 8443), Fate::To(SERVER2, Memory::None)),
+        ("by hash", world(), error_from(ROUTER, 7, 8443), Fate::To(SERVER2, Tracking::None)),
+        ("by hash, from the other", world(), error_from(SERVER3, 7, 8443), Fate::To(SERVER2, Tracking::None)),
         ("by hash, from its real server", world(), error_from(SERVER2, 7, 8443), is_exit.clone()),
         (
             "by hash, where unknown segments are refused",
@@ -152,12 +152,12 @@ fn an_error_goes_where_the_packets_of_its_connection_go() {
             error_from(ROUTER, 7, 8443),
             is_gone,
         ),
-        ("of a flood", flooded(), error_from(ROUTER, 40002, 80), Fate::To(SERVER2, Memory::Flood)),
+        ("of a flood", flooded(), error_from(ROUTER, 40002, 80), Fate::To(SERVER2, Tracking::Flood)),
         (
             "of a flood, from the other",
             flooded(),
             error_from(SERVER3, 40002, 80),
-            Fate::To(SERVER2, Memory::Flood),
+            Fate::To(SERVER2, Tracking::Flood),
         ),
         ("of a flood, from its real server", flooded(), error_from(SERVER2, 40002, 80), is_exit),
     ];
@@ -181,13 +181,14 @@ fn an_error_about_a_hashed_connection_needs_no_entry() {
         let mut world = world_of(config());
         let client = Ipv4Addr::new(203, 0, 113, port);
         let quote = tcp_between(VIP, 443, client, 40000, ACK, &[0; 100]);
-        let Fate::To(rip, Memory::None) = world.fate(&tcp_between(client, 40000, VIP, 443, ACK, b"")) else {
+        let Fate::To(rip, Tracking::None) = world.fate(&tcp_between(client, 40000, VIP, 443, ACK, b""))
+        else {
             panic!("no entry is needed")
         };
         seen.insert(rip);
         for (kind, code) in [(3, 4), (11, 0), (12, 0)] {
             let message = icmp(kind, code, [0, 0, 5, 0x78], &quote[..28]);
-            assert_eq!(world.fate(&message), Fate::To(rip, Memory::None));
+            assert_eq!(world.fate(&message), Fate::To(rip, Tracking::None));
         }
     }
     assert_eq!(seen.len(), 2, "the hash uses both real servers");
@@ -198,11 +199,11 @@ fn an_error_about_a_hashed_connection_needs_no_entry() {
 fn an_error_about_a_hashed_connection_is_no_new_connection() {
     let mut world = half(|service| service.real_servers[0].upper_threshold = 1);
     let of_client = |port, flags| tcp_between(CLIENT, port, VIP, 8443, flags, b"");
-    assert_eq!(world.fate(&of_client(1, SYN)), Fate::To(SERVER2, Memory::New));
+    assert_eq!(world.fate(&of_client(1, SYN)), Fate::To(SERVER2, Tracking::New));
     let (refused, _) = world.handle(&of_client(2, SYN), NOW);
     assert!(matches!(refused, Verdict::Reply(reply) if reply.reason == Some(DropReason::NoRealServer)));
-    assert_eq!(world.fate(&of_client(3, ACK)), Fate::To(SERVER2, Memory::None));
-    assert_eq!(world.fate(&error_from(ROUTER, 3, 8443)), Fate::To(SERVER2, Memory::None));
+    assert_eq!(world.fate(&of_client(3, ACK)), Fate::To(SERVER2, Tracking::None));
+    assert_eq!(world.fate(&error_from(ROUTER, 3, 8443)), Fate::To(SERVER2, Tracking::None));
 }
 
 /// An error follows a connection to a removed real server only where the connection's own packets would.
@@ -211,7 +212,7 @@ fn an_error_does_not_follow_to_a_removed_real_server() {
     for (on_removed, fate) in [
         (OnRemoved::Reschedule, Fate::Drop(DropReason::NoConnection)),
         (OnRemoved::Drop, Fate::Drop(DropReason::NoConnection)),
-        (OnRemoved::Keep, Fate::To(SERVER2, Memory::Known)),
+        (OnRemoved::Keep, Fate::To(SERVER2, Tracking::Known)),
     ] {
         let mut world = world();
         let mut next = config();
@@ -219,7 +220,7 @@ fn an_error_does_not_follow_to_a_removed_real_server() {
         next.virtual_services[0].real_servers.retain(|server| server.rip != IpAddr::from(SERVER2));
         world.succeed(next, host());
         assert_eq!(world.fate(&error_from(ROUTER, 40000, 80)), fate, "{on_removed:?}");
-        let other = Fate::To(SERVER3, Memory::Known);
+        let other = Fate::To(SERVER3, Tracking::Known);
         assert_eq!(world.fate(&error_from(ROUTER, 40001, 80)), other, "{on_removed:?}");
         // With its virtual service goes what it said about removed real servers.
         let mut next = config();
@@ -257,7 +258,7 @@ fn an_error_in_pieces_follows_its_connection() {
     let first = as_fragment(&ip(CLIENT, VIP, 1, &whole[20..500]), 0x2000);
     let last = as_fragment(&ip(CLIENT, VIP, 1, &whole[500..]), 480 / 8);
     for piece in [first, last] {
-        assert_eq!(world.fate(&piece), Fate::To(SERVER2, Memory::Known));
+        assert_eq!(world.fate(&piece), Fate::To(SERVER2, Tracking::Known));
     }
 }
 
@@ -298,7 +299,7 @@ fn a_later_fragment_waits_if_its_first_may_come() {
 #[test]
 fn a_first_fragment_is_followed_for_thirty_seconds() {
     let mut world = world();
-    let known = Fate::To(SERVER2, Memory::Known);
+    let known = Fate::To(SERVER2, Tracking::Known);
     assert_eq!(world.fate(&piece(1, 0x2000)), known);
     for (secs, fate) in [(0, known.clone()), (29, known), (30, Fate::Hold)] {
         let now = Moment::from_secs(1 + secs);
@@ -311,8 +312,8 @@ fn a_first_fragment_is_followed_for_thirty_seconds() {
 fn a_later_fragment_does_not_follow_to_a_real_server_that_is_gone() {
     let mut world = world_of(config());
     let piece = |word| as_fragment(&udp(123, &[5; 400]), word);
-    assert_eq!(world.fate(&piece(0x2000)), Fate::To(SERVER2, Memory::None));
-    assert_eq!(world.fate(&piece(50)), Fate::To(SERVER2, Memory::Known));
+    assert_eq!(world.fate(&piece(0x2000)), Fate::To(SERVER2, Tracking::None));
+    assert_eq!(world.fate(&piece(50)), Fate::To(SERVER2, Tracking::Known));
     let mut next = config();
     next.virtual_services[4].real_servers.remove(0);
     world.succeed(next, host());

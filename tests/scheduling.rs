@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lvs_tund::director::cluster::{Matcher, OnRemoved, Persistence, Ports, UnknownTcp, VirtualServiceConfig};
-use lvs_tund::director::verdict::{Answer, DropReason, Memory, Verdict};
+use lvs_tund::director::verdict::{Answer, DropReason, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
 
 #[path = "support/packets.rs"]
@@ -273,7 +273,11 @@ fn directors_with_one_key_agree_and_a_restarted_one_carries_on() {
         for n in 0..500 {
             let server = first.connect(client(n), 1);
             let verdict = second.tcp(client(n), 1, ACK);
-            assert_eq!((server_of(&verdict), memory_of(&verdict)), (Ok(server), Memory::None), "{scheduler}");
+            assert_eq!(
+                (server_of(&verdict), tracking_of(&verdict)),
+                (Ok(server), Tracking::None),
+                "{scheduler}"
+            );
             assert_eq!(server_of(&second.tcp(client(n), 1, RST)), Ok(server), "a reset too");
         }
         assert_eq!(second.tables.connections.len(), 0);
@@ -306,14 +310,14 @@ fn a_flood_makes_no_state_and_still_passes() {
         for n in 1..5000 {
             let verdict = world.tcp(client(n), 1, SYN);
             let server = server_of(&verdict).unwrap();
-            flooded += u32::from(memory_of(&verdict) == Memory::Flood);
+            flooded += u32::from(tracking_of(&verdict) == Tracking::Flood);
             assert_eq!(world.ack(client(n), 1), Ok(server), "{scheduler}: the handshake goes to one server");
         }
         assert!(flooded > 4800, "{scheduler}: {flooded}");
         assert!(world.tables.connections.len() <= 101, "{scheduler}");
         assert_eq!(
-            memory_of(&world.tcp(client(0), 1, ACK)),
-            Memory::Known,
+            tracking_of(&world.tcp(client(0), 1, ACK)),
+            Tracking::Known,
             "what is established is not hurt"
         );
         // The flood is over: who is still there becomes a connection, on the same server.
@@ -321,7 +325,7 @@ fn a_flood_makes_no_state_and_still_passes() {
         world.wait(2);
         let verdict = world.tcp(client(4999), 1, ACK);
         assert_eq!(server_of(&verdict), Ok(server), "{scheduler}");
-        assert_eq!(memory_of(&verdict), if scheduler == "mh" { Memory::None } else { Memory::New });
+        assert_eq!(tracking_of(&verdict), if scheduler == "mh" { Tracking::None } else { Tracking::New });
     }
 }
 
@@ -336,9 +340,9 @@ fn one_packet_scheduling_neither_raises_a_flood_nor_suffers_one() {
     world.change(|config| config.new_connections_per_second_max = Some(10));
     for turn in 0..100u8 {
         let verdict = world.handle(&udp(53, b"question"));
-        assert_eq!((server_of(&verdict), memory_of(&verdict)), (Ok(turn % 2 + 1), Memory::None));
+        assert_eq!((server_of(&verdict), tracking_of(&verdict)), (Ok(turn % 2 + 1), Tracking::None));
     }
-    assert_eq!(memory_of(&world.tcp(client(1), 1, SYN)), Memory::New);
+    assert_eq!(tracking_of(&world.tcp(client(1), 1, SYN)), Tracking::New);
 }
 
 #[test]

@@ -11,7 +11,7 @@ use std::time::Duration;
 use lvs_tund::director::cluster::{Persistence, UnknownTcp};
 use lvs_tund::director::real_server::Slot;
 use lvs_tund::director::scheduler::SCHEDULERS;
-use lvs_tund::director::verdict::{DropReason, Memory, Verdict};
+use lvs_tund::director::verdict::{DropReason, Tracking, Verdict};
 use lvs_tund::time::Moment;
 
 #[path = "support/packets.rs"]
@@ -220,7 +220,7 @@ impl Simulation {
         self.count(&verdict);
         if let Some(entry) = known {
             assert_eq!(server_of(&verdict), Ok(entry.server), "a connection keeps its server");
-            assert_eq!(memory_of(&verdict), Memory::Known);
+            assert_eq!(tracking_of(&verdict), Tracking::Known);
             if flags != 0 {
                 self.model.advance(flow, entry.server, Some(entry), flags, now);
             } else if let Some(entry) = self.model.entries.get_mut(&flow) {
@@ -251,12 +251,12 @@ impl Simulation {
                 if let Some(expected) = expected_client.filter(|_| self.is_persistent) {
                     assert_eq!(server, expected, "a persistent client keeps its server");
                 }
-                match memory_of(&verdict) {
-                    Memory::New => {
+                match tracking_of(&verdict) {
+                    Tracking::New => {
                         self.model.advance(flow, server, None, flags, now);
                         self.model.templates.insert(flow.0, (server, now.after(PERSISTENCE)));
                     }
-                    Memory::Flood => self.remember_flooded(flow, &verdict),
+                    Tracking::Flood => self.remember_flooded(flow, &verdict),
                     other => panic!("{other:?}: unknown_tcp is rst, so that even a hash needs an entry"),
                 }
             }
@@ -275,11 +275,11 @@ impl Simulation {
             Err(Verdict::Drop(DropReason::TableFull)) => return,
             Err(other) => panic!("{other:?}"),
         }
-        match memory_of(verdict) {
-            Memory::New => self.model.advance(flow, server, None, flags, now),
-            Memory::Flood => self.remember_flooded(flow, verdict),
-            Memory::None => assert_eq!(flags & RST, RST, "a reset begins nothing"),
-            Memory::Known => panic!("there was no entry"),
+        match tracking_of(verdict) {
+            Tracking::New => self.model.advance(flow, server, None, flags, now),
+            Tracking::Flood => self.remember_flooded(flow, verdict),
+            Tracking::None => assert_eq!(flags & RST, RST, "a reset begins nothing"),
+            Tracking::Known => panic!("there was no entry"),
         }
     }
 

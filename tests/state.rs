@@ -8,7 +8,7 @@ use lvs_tund::director::cluster::{
 use lvs_tund::director::connection::{Activity, Event, State, Table, Timeouts};
 use lvs_tund::director::persistence::Templates;
 use lvs_tund::director::tables::Tables;
-use lvs_tund::director::verdict::{DropReason, Memory, Verdict};
+use lvs_tund::director::verdict::{DropReason, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
 
 #[path = "support/packets.rs"]
@@ -46,8 +46,8 @@ fn question(world: &mut World, n: u32) -> Verdict {
     world.handle(&packet)
 }
 
-fn route_of(verdict: &Verdict) -> (Result<u8, Verdict>, Memory) {
-    (server_of(verdict), memory_of(verdict))
+fn route_of(verdict: &Verdict) -> (Result<u8, Verdict>, Tracking) {
+    (server_of(verdict), tracking_of(verdict))
 }
 
 /// Only a SYN begins a connection anew: a datagram of a known flow stays with its quiesced real server.
@@ -59,7 +59,7 @@ fn datagrams_of_a_known_flow_stay_with_a_quiesced_server() {
     for n in 2..6 {
         assert_ne!(server_of(&question(&mut world, n)), Ok(first), "a new flow goes elsewhere");
     }
-    assert_eq!(route_of(&question(&mut world, 1)), (Ok(first), Memory::Known));
+    assert_eq!(route_of(&question(&mut world, 1)), (Ok(first), Tracking::Known));
 }
 
 /// The kernel's net/netfilter/ipvs/ip_vs_proto_tcp.c: `tcp_states` for INPUT-ONLY, `tcp_state_active_table` and
@@ -134,10 +134,10 @@ fn a_flooded_connection_is_counted_when_it_gets_its_entry() {
     let mut world = World::of(vec![web("rr", &[1, 1])]);
     world.change(|config| config.new_connections_per_second_max = Some(1));
     world.connect(client(0), 1);
-    assert_eq!(memory_of(&world.tcp(client(1), 1, SYN)), Memory::Flood);
+    assert_eq!(tracking_of(&world.tcp(client(1), 1, SYN)), Tracking::Flood);
     assert_eq!(world.totals(), (1, vec![1, 0]));
     world.wait(1);
-    assert_eq!(memory_of(&world.tcp(client(1), 1, ACK)), Memory::New);
+    assert_eq!(tracking_of(&world.tcp(client(1), 1, ACK)), Tracking::New);
     assert_eq!(world.totals(), (2, vec![1, 1]));
 }
 
@@ -146,7 +146,7 @@ fn a_one_packet_connection_is_counted_and_holds_no_template_beyond_its_time() {
     let persistence = Some(Persistence::new(PERSISTENCE));
     let mut world = World::of(vec![VirtualServiceConfig { is_one_packet: true, persistence, ..dns("rr") }]);
     for asked in 1..=4 {
-        assert_eq!(route_of(&question(&mut world, 1)), (Ok(1), Memory::None));
+        assert_eq!(route_of(&question(&mut world, 1)), (Ok(1), Tracking::None));
         assert_eq!(world.totals(), (asked, vec![asked, 0]));
     }
     assert_eq!(world.counts(1), (0, 0, 1));
@@ -162,10 +162,10 @@ fn one_packet_scheduling_is_for_datagrams_only() {
     let matchers = vec![matcher(Protocol::Udp), matcher(Protocol::Tcp)];
     let mut world = World::of(vec![VirtualServiceConfig { matchers, is_one_packet: true, ..dns("rr") }]);
     let segment = |flags| tcp_between(client(1), 1, VIP, 53, flags, b"");
-    assert_eq!(route_of(&question(&mut world, 1)), (Ok(1), Memory::None));
-    assert_eq!(route_of(&world.handle(&segment(SYN))), (Ok(2), Memory::New));
-    assert_eq!(route_of(&question(&mut world, 1)), (Ok(1), Memory::None));
-    assert_eq!(route_of(&world.handle(&segment(ACK))), (Ok(2), Memory::Known));
+    assert_eq!(route_of(&question(&mut world, 1)), (Ok(1), Tracking::None));
+    assert_eq!(route_of(&world.handle(&segment(SYN))), (Ok(2), Tracking::New));
+    assert_eq!(route_of(&question(&mut world, 1)), (Ok(1), Tracking::None));
+    assert_eq!(route_of(&world.handle(&segment(ACK))), (Ok(2), Tracking::Known));
 }
 
 /// ip_vs_conn_expire(): a template that connections use is looked at every 60 s, first when its own time is over.
@@ -221,10 +221,10 @@ fn a_connection_without_a_template_has_none_to_hold_or_to_leave() {
     }
     assert_eq!(
         route_of(&world.tcp(client(1), 1, SYN)),
-        (Ok(1), Memory::Known),
+        (Ok(1), Tracking::Known),
         "its template decides anyway"
     );
-    assert_eq!(route_of(&world.tcp(client(2), 1, SYN)), (Ok(1), Memory::New), "nothing binds the client");
+    assert_eq!(route_of(&world.tcp(client(2), 1, SYN)), (Ok(1), Tracking::New), "nothing binds the client");
 
     let mut world = World::of(vec![persistent(short, 900)]).with_tables(tables());
     assert_eq!((world.connect(client(1), 1), world.connect(client(2), 1)), (1, 2));
@@ -294,12 +294,12 @@ fn a_full_table_lets_through_what_a_hash_finds_again() {
             Protocol::Udp => question(world, n),
             _ => world.tcp(client(n), 1, SYN),
         };
-        assert_eq!(memory_of(&begin(&mut world, 0)), Memory::New);
+        assert_eq!(tracking_of(&begin(&mut world, 0)), Tracking::New);
         for n in 1..20 {
             let verdict = begin(&mut world, n);
             let case = format!("{scheduler}, {unknown_tcp:?}, {protocol:?}");
             if passes {
-                assert_eq!(memory_of(&verdict), Memory::None, "{case}");
+                assert_eq!(tracking_of(&verdict), Tracking::None, "{case}");
                 assert_eq!(server_of(&begin(&mut world, n)), server_of(&verdict), "{case}");
             } else {
                 assert_eq!(verdict, Verdict::Drop(DropReason::TableFull), "{case}");
@@ -313,14 +313,14 @@ fn a_full_table_lets_through_what_a_hash_finds_again() {
 fn datagrams_of_a_flood_keep_their_server_and_get_an_entry_when_it_is_over() {
     let mut world = World::of(vec![dns("rr")]);
     world.change(|config| config.new_connections_per_second_max = Some(1));
-    assert_eq!(route_of(&question(&mut world, 0)), (Ok(1), Memory::New));
+    assert_eq!(route_of(&question(&mut world, 0)), (Ok(1), Tracking::New));
     for _ in 0..3 {
-        assert_eq!(route_of(&question(&mut world, 1)), (Ok(2), Memory::Flood));
+        assert_eq!(route_of(&question(&mut world, 1)), (Ok(2), Tracking::Flood));
     }
-    assert_eq!(route_of(&question(&mut world, 2)), (Ok(1), Memory::Flood));
+    assert_eq!(route_of(&question(&mut world, 2)), (Ok(1), Tracking::Flood));
     world.wait(1);
-    assert_eq!(route_of(&question(&mut world, 1)), (Ok(2), Memory::New));
-    assert_eq!(route_of(&question(&mut world, 1)), (Ok(2), Memory::Known));
+    assert_eq!(route_of(&question(&mut world, 1)), (Ok(2), Tracking::New));
+    assert_eq!(route_of(&question(&mut world, 1)), (Ok(2), Tracking::Known));
 }
 
 #[test]
@@ -329,10 +329,10 @@ fn a_reset_and_a_scan_on_a_flooded_flow_begin_nothing() {
     world.change(|config| config.new_connections_per_second_max = Some(1));
     assert_eq!([0, 1].map(|n| world.connect(client(n), 1)), [1, 2]);
     world.wait(1);
-    assert_eq!(route_of(&world.tcp(client(1), 1, RST)), (Ok(2), Memory::None));
+    assert_eq!(route_of(&world.tcp(client(1), 1, RST)), (Ok(2), Tracking::None));
     assert_eq!(world.tcp(client(1), 1, 0), Verdict::Drop(DropReason::BadTcpFlags));
     assert_eq!((world.tables.connections.len(), world.totals().0), (1, 1));
-    assert_eq!(route_of(&world.tcp(client(1), 1, ACK)), (Ok(2), Memory::New), "neither counted as one");
+    assert_eq!(route_of(&world.tcp(client(1), 1, ACK)), (Ok(2), Tracking::New), "neither counted as one");
 }
 
 #[test]
@@ -344,7 +344,7 @@ fn a_flooded_flow_leaves_a_removed_server_at_once() {
     world.change(|config| drop(config.virtual_services[0].real_servers.remove(0)));
     assert_eq!(world.ack(client(1), 1), Ok(2));
     assert_eq!(reason_of(&world.tcp(client(2), 1, ACK)), Some(DropReason::NoConnection));
-    assert_eq!(route_of(&world.tcp(client(2), 1, SYN)), (Ok(2), Memory::Flood));
+    assert_eq!(route_of(&world.tcp(client(2), 1, SYN)), (Ok(2), Tracking::Flood));
     assert_eq!(world.ack(client(2), 1), Ok(2), "and is remembered there");
 }
 

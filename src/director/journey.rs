@@ -19,9 +19,11 @@ use super::fragment::{Follow, Fragments};
 use super::persistence::{NewTemplate, TemplateKey};
 use super::real_server::{RealServer, Slot};
 use super::reply::Answer;
+use super::route::FoundBy;
+use super::route::decide::Choice;
 use super::scheduler::Request;
 use super::tables::{Tables, View};
-use super::verdict::{DropReason, Memory};
+use super::verdict::{DropReason, Tracking};
 use super::{Chance, Outbox};
 use crate::packet::fragment::FragmentKey;
 use crate::packet::protocol;
@@ -69,12 +71,6 @@ impl Refusal {
     fn echo() -> Refusal {
         Refusal { reason: None, answer: Some(Answer::Echo), waits_for: None }
     }
-}
-
-/// The real server of a packet, and whether it has an entry.
-pub(super) struct Choice<'a> {
-    real_server: &'a RealServer,
-    memory: Memory,
 }
 
 impl<'a> Journey<'a> {
@@ -138,7 +134,7 @@ impl<'a> Journey<'a> {
         match found.answer {
             connection::Answer::Known(slot) => {
                 let real_server = self.cluster.real_server(slot).ok_or(DropReason::NoRealServer)?;
-                Ok(Some(Choice { real_server, memory: Memory::Known }))
+                Ok(Some(Choice { real_server, tracking: Tracking::Known, found_by: FoundBy::Entry }))
             }
             connection::Answer::Refused => Err(DropReason::NoRealServer.into()),
             connection::Answer::Unknown => Ok(None),
@@ -178,19 +174,21 @@ impl<'a> Journey<'a> {
             None => may_begin(service, packet)?,
         };
         let key = service.config.persistence.map(|p| TemplateKey::new(service.slot, packet.flow.client, &p));
-        let chosen = match recalled.or_else(|| self.find_template(service, key.as_ref())) {
-            Some(real_server) => real_server,
-            None => self.schedule(service, packet, may_remember)?,
+        let recalled = recalled.map(|server| (server, FoundBy::FloodRecord));
+        let template = || self.find_template(service, key.as_ref()).map(|server| (server, FoundBy::Template));
+        let (chosen, found_by) = match recalled.or_else(template) {
+            Some(found) => found,
+            None => (self.schedule(service, packet, may_remember)?, FoundBy::Scheduler),
         };
         refuse_exit(packet, chosen)?;
         if !may_remember {
-            return Ok(Choice { real_server: chosen, memory: Memory::None });
+            return Ok(Choice { real_server: chosen, tracking: Tracking::None, found_by });
         }
         // It adds no entry, so the flood rule neither counts nor limits it.
         if service.config.is_one_packet && packet.flow.protocol == protocol::UDP {
             let real_server = self.link_template(service, chosen, key, false).unwrap_or(chosen);
             count_new(service, real_server);
-            return Ok(Choice { real_server, memory: Memory::None });
+            return Ok(Choice { real_server, tracking: Tracking::None, found_by });
         }
         let max = self.cluster.config().new_connections_per_second_max;
         let is_flood = self.flood.is_above(max, self.now);
@@ -198,9 +196,9 @@ impl<'a> Journey<'a> {
             if !carries_on_without_entry(service, packet) {
                 self.flood.remember(&packet.flow, chosen.slot, self.now);
             }
-            return Ok(Choice { real_server: chosen, memory: Memory::Flood });
+            return Ok(Choice { real_server: chosen, tracking: Tracking::Flood, found_by });
         }
-        self.remember(service, packet, chosen, key)
+        self.remember(service, packet, (chosen, found_by), key)
     }
 
     /// Persistence: the real server that this client got before.
@@ -237,13 +235,13 @@ impl<'a> Journey<'a> {
         &self,
         service: &VirtualService,
         packet: &Packet,
-        chosen: &'a RealServer,
+        (chosen, found_by): (&'a RealServer, FoundBy),
         key: Option<TemplateKey>,
     ) -> Result<Choice<'a>, Refusal> {
         let config = &service.config;
         let full = || match carries_on_without_entry(service, packet) {
             // A hash decides again for the next packet.
-            true => Ok(Choice { real_server: chosen, memory: Memory::None }),
+            true => Ok(Choice { real_server: chosen, tracking: Tracking::None, found_by }),
             false => Err(DropReason::TableFull.into()),
         };
         if self.tables.connections.is_full() {
@@ -261,7 +259,7 @@ impl<'a> Journey<'a> {
         let inserted = self.tables.connections.insert(&packet.flow, new, &config.timeouts, self.now);
         if inserted == Inserted::New {
             count_new(service, chosen);
-            return Ok(Choice { real_server: chosen, memory: Memory::New });
+            return Ok(Choice { real_server: chosen, tracking: Tracking::New, found_by });
         }
         chosen.book_end(activity);
         if let Some(key) = &key {
@@ -269,7 +267,7 @@ impl<'a> Journey<'a> {
         }
         let Inserted::Existing { real_server } = inserted else { return full() };
         let real_server = self.cluster.real_server(real_server).ok_or(DropReason::NoRealServer)?;
-        Ok(Choice { real_server, memory: Memory::Known })
+        Ok(Choice { real_server, tracking: Tracking::Known, found_by: FoundBy::Entry })
     }
 
     /// Adds or renews the client's template, if the service is persistent, and returns the real server to

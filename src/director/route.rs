@@ -29,7 +29,8 @@ pub struct Route {
     pub virtual_service: u16,
     /// Slot of the real server in the cluster.
     pub real_server: Slot,
-    pub memory: Memory,
+    pub tracking: Tracking,
+    pub found_by: FoundBy,
     pub encapsulation: &'static Row,
     /// Source of the outer packet (DIP); with `0.0.0.0` the kernel chooses it.
     pub source: Ipv4Addr,
@@ -50,7 +51,7 @@ pub struct Route {
 
 /// Whether the connection table has an entry for a forwarded packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Memory {
+pub enum Tracking {
     Known,
     /// This packet added it.
     New,
@@ -58,6 +59,20 @@ pub enum Memory {
     None,
     /// There is none because of too many new connections at once.
     Flood,
+}
+
+/// What named the real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum FoundBy {
+    /// The connection's entry.
+    Entry,
+    /// The first fragment of the packet.
+    FirstFragment,
+    /// The record of a flow that began during a flood.
+    FloodRecord,
+    /// The client's persistence template.
+    Template,
+    Scheduler,
 }
 
 /// How a packet fits its path.
@@ -89,7 +104,8 @@ impl Route {
         Route {
             virtual_service,
             real_server,
-            memory: Memory::New,
+            tracking: Tracking::New,
+            found_by: FoundBy::Scheduler,
             encapsulation: crate::encapsulation::DEFAULT,
             source: Ipv4Addr::new(172, 25, 3, 1),
             rip,

@@ -5,7 +5,7 @@ use crate::packet::Malformed;
 use crate::packet::reasons::drop_reasons;
 use std::net::IpAddr;
 
-pub use super::route::{Memory, Route};
+pub use super::route::{Route, Tracking};
 
 /// What the director does with a packet. After `Transmit` and `Reply` the frame contains the packet to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -7,7 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::director::path::errors::{Heard, Kind, Outcome};
-use crate::director::verdict::{DropReason, Memory, ReplyKind, Verdict};
+use crate::director::verdict::{DropReason, ReplyKind, Tracking, Verdict};
 use crate::realserver::verdict::{DropReason as RefusalReason, Verdict as RealserverVerdict};
 
 /// A count with a single writer.
@@ -160,8 +160,8 @@ impl DirectorCounters {
         match verdict {
             Verdict::Transmit(route) => {
                 self.transmitted.add(1);
-                self.stateless.add(u64::from(route.memory == Memory::None));
-                self.flood.add(u64::from(route.memory == Memory::Flood));
+                self.stateless.add(u64::from(route.tracking == Tracking::None));
+                self.flood.add(u64::from(route.tracking == Tracking::Flood));
                 self.virtual_services.slot(route.virtual_service.into()).add(bytes);
                 self.real_servers.slot(route.real_server.index()).add(bytes);
             }

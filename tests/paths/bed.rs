@@ -12,7 +12,7 @@ use lvs_tund::director::cluster::{
 };
 use lvs_tund::director::path::errors::{Event, Heard, Kind, Outcome, PathErrors};
 use lvs_tund::director::tables::Tables;
-use lvs_tund::director::verdict::{DropReason, Memory, Verdict};
+use lvs_tund::director::verdict::{DropReason, Tracking, Verdict};
 use lvs_tund::director::{Director, Extra};
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::time::Moment;
@@ -85,12 +85,12 @@ pub fn world_of(config: ClusterConfig) -> World {
 pub fn connected(config: ClusterConfig) -> World {
     let mut world = world_of(config);
     for (port, rip) in [(40000, SERVER2), (40001, SERVER3)] {
-        for (packet, memory) in [
-            (segment(port, SYN), Memory::New),
-            (segment(port, ACK), Memory::Known),
-            (udp_between(CLIENT, port, 53, b"question"), Memory::New),
+        for (packet, tracking) in [
+            (segment(port, SYN), Tracking::New),
+            (segment(port, ACK), Tracking::Known),
+            (udp_between(CLIENT, port, 53, b"question"), Tracking::New),
         ] {
-            assert_eq!(world.fate(&packet), Fate::To(rip, memory), "port {port}");
+            assert_eq!(world.fate(&packet), Fate::To(rip, tracking), "port {port}");
         }
     }
     world
@@ -108,7 +108,7 @@ pub fn flood_config() -> ClusterConfig {
 /// One connection more, of the client's port 40002 to server2, has no entry.
 pub fn flooded() -> World {
     let mut world = connected(flood_config());
-    assert_eq!(world.fate(&segment(40002, SYN)), Fate::To(SERVER2, Memory::Flood));
+    assert_eq!(world.fate(&segment(40002, SYN)), Fate::To(SERVER2, Tracking::Flood));
     world
 }
 
@@ -127,7 +127,7 @@ pub fn udp_between(source: Ipv4Addr, source_port: u16, port: u16, data: &[u8]) -
 /// What becomes of a packet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fate {
-    To(Ipv4Addr, Memory),
+    To(Ipv4Addr, Tracking),
     /// Its sender is told.
     Told(Icmpv4Type, DropReason),
     Hold,
@@ -156,7 +156,7 @@ impl World {
                 assert_eq!(inner, packet, "the inner packet is not touched");
                 let rip = Ipv4Addr::from(outer.destination);
                 assert_eq!(route.to(), rip);
-                Fate::To(rip, route.memory)
+                Fate::To(rip, route.tracking)
             }
             Verdict::Reply(reply) => {
                 let reason = reply.reason.expect("an error says why");
@@ -203,7 +203,7 @@ impl World {
     /// What the next packet's sender is told, where a connection to this real server is known.
     fn pay(&mut self, rip: Ipv4Addr) -> Option<Icmpv4Type> {
         let next = segment(if rip == SERVER2 { 40000 } else { 40001 }, ACK);
-        assert_eq!(self.fate(&next), Fate::To(rip, Memory::Known), "the next packet goes on");
+        assert_eq!(self.fate(&next), Fate::To(rip, Tracking::Known), "the next packet goes on");
         self.told_beside(&next)
     }
 

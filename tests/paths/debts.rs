@@ -1,7 +1,7 @@
 //! RFC 2003 §5: an error that quotes too little leaves a debt, and the next packet of a known connection is answered.
 
 use lvs_tund::director::path::errors::Outcome;
-use lvs_tund::director::verdict::Memory;
+use lvs_tund::director::verdict::Tracking;
 
 use crate::bed::*;
 use crate::packets::*;
@@ -32,13 +32,13 @@ fn the_next_packet_of_a_known_connection_is_answered() {
         ("time exceeded", 11, 0, HOST),
     ];
     for (name, packet) in &packets {
-        assert_eq!(world().fate(packet), Fate::To(SERVER2, Memory::Known), "{name}");
+        assert_eq!(world().fate(packet), Fate::To(SERVER2, Tracking::Known), "{name}");
         for (error, kind, code, answer) in &errors {
             let mut world = world();
             note_debt(&mut world, *kind, *code);
-            assert_eq!(world.fate(packet), Fate::To(SERVER2, Memory::Known), "{name} after {error}");
+            assert_eq!(world.fate(packet), Fate::To(SERVER2, Tracking::Known), "{name} after {error}");
             assert_eq!(world.told_beside(packet).as_ref(), Some(answer), "{name} after {error}");
-            assert_eq!(world.fate(packet), Fate::To(SERVER2, Memory::Known), "{name} after {error}");
+            assert_eq!(world.fate(packet), Fate::To(SERVER2, Tracking::Known), "{name} after {error}");
             assert_eq!(world.told_beside(packet), None, "told once");
         }
     }
@@ -55,31 +55,31 @@ fn a_debt_goes_to_a_known_connection_only() {
     let flood = flood_config();
     // What comes before the debt, the packet, and where its real server is known from.
     let rows = [
-        ("a first SYN", config(), None, segment(40002, SYN), Memory::New),
-        ("a first datagram", config(), None, udp_between(CLIENT, 40002, 53, b"question"), Memory::New),
-        ("a first SYN of a hashed service", config(), None, hashed(SYN), Memory::New),
-        ("a segment that the hash alone forwards", config(), None, hashed(ACK), Memory::None),
-        ("a datagram without a connection", config(), None, udp(123, b"time"), Memory::None),
-        ("a first SYN of a flood", flood.clone(), None, segment(40002, SYN), Memory::Flood),
-        ("a segment of a flood", flood, Some(segment(40002, SYN)), segment(40002, ACK), Memory::Flood),
-        ("a SYN again", config(), None, segment(40000, SYN), Memory::Known),
-        ("a reset", config(), None, segment(40000, RST), Memory::Known),
-        ("an error", config(), None, icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]), Memory::Known),
-        ("a later piece", config(), Some(first_piece), later_piece, Memory::Known),
+        ("a first SYN", config(), None, segment(40002, SYN), Tracking::New),
+        ("a first datagram", config(), None, udp_between(CLIENT, 40002, 53, b"question"), Tracking::New),
+        ("a first SYN of a hashed service", config(), None, hashed(SYN), Tracking::New),
+        ("a segment that the hash alone forwards", config(), None, hashed(ACK), Tracking::None),
+        ("a datagram without a connection", config(), None, udp(123, b"time"), Tracking::None),
+        ("a first SYN of a flood", flood.clone(), None, segment(40002, SYN), Tracking::Flood),
+        ("a segment of a flood", flood, Some(segment(40002, SYN)), segment(40002, ACK), Tracking::Flood),
+        ("a SYN again", config(), None, segment(40000, SYN), Tracking::Known),
+        ("a reset", config(), None, segment(40000, RST), Tracking::Known),
+        ("an error", config(), None, icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]), Tracking::Known),
+        ("a later piece", config(), Some(first_piece), later_piece, Tracking::Known),
     ];
-    for (name, config, before, packet, memory) in rows {
+    for (name, config, before, packet, tracking) in rows {
         let mut world = connected(config);
         if let Some(before) = &before {
             assert!(matches!(world.fate(before), Fate::To(SERVER2, _)), "{name}");
         }
         note_debt(&mut world, 3, 1);
-        assert_eq!(world.fate(&packet), Fate::To(SERVER2, memory), "{name}");
+        assert_eq!(world.fate(&packet), Fate::To(SERVER2, tracking), "{name}");
         assert_eq!(world.told_beside(&packet), None, "{name}");
         let known = udp(53, b"question");
-        assert_eq!(world.fate(&known), Fate::To(SERVER2, Memory::Known), "{name}");
+        assert_eq!(world.fate(&known), Fate::To(SERVER2, Tracking::Known), "{name}");
         assert_eq!(world.told_beside(&known), Some(HOST), "{name}: the debt is still there");
         note_debt(&mut world, 3, 1);
-        assert_eq!(world.fate(&known), Fate::To(SERVER2, Memory::Known), "{name}");
+        assert_eq!(world.fate(&known), Fate::To(SERVER2, Tracking::Known), "{name}");
         assert_eq!(world.told_beside(&known), None, "one a second");
     }
 }

@@ -7,7 +7,7 @@ use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::RealServerConfig;
 use lvs_tund::director::connection::{self, NewConnection, Timeouts};
 use lvs_tund::director::path::errors::{Event, Kind, Outcome, PathErrors};
-use lvs_tund::director::verdict::{DropReason, Memory, Verdict};
+use lvs_tund::director::verdict::{DropReason, Tracking, Verdict};
 use lvs_tund::packet::Flow;
 use lvs_tund::time::Moment;
 
@@ -140,7 +140,7 @@ fn too_big_is_relayed_less_the_overhead_and_remembered() {
     assert_eq!(world.effect_of(&error, SERVER2), Effect::lowered_and_told(1400));
     // 1191-3: after ten minutes a larger size is tried again.
     let later = Moment::from_secs(602);
-    assert_eq!(world.fate_at(&inner, later), Fate::To(SERVER2, Memory::Known));
+    assert_eq!(world.fate_at(&inner, later), Fate::To(SERVER2, Tracking::Known));
     assert_eq!(world.path_mtu(SERVER2, later), 1500);
 }
 
@@ -405,7 +405,7 @@ fn a_host_without_a_daemon_is_suspect() {
 fn world_that_took_over_the_client() -> World {
     let mut world = world();
     let first = tcp_between(OTHER_CLIENT, 40000, VIP, 80, SYN, b"");
-    assert_eq!(world.fate(&first), Fate::To(SERVER2, Memory::New));
+    assert_eq!(world.fate(&first), Fate::To(SERVER2, Tracking::New));
     let mut host = host();
     host.own_addresses.insert(OTHER_CLIENT.into());
     world.succeed(config(), host);

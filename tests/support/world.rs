@@ -10,7 +10,7 @@ use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView, RealServerCo
 use lvs_tund::director::connection::Table;
 use lvs_tund::director::persistence::Templates;
 use lvs_tund::director::tables::Tables;
-use lvs_tund::director::verdict::{DropReason, Memory, Route, Verdict};
+use lvs_tund::director::verdict::{DropReason, Route, Tracking, Verdict};
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::time::Moment;
 
@@ -127,9 +127,9 @@ pub fn server_of(verdict: &Verdict) -> Result<u8, Verdict> {
     }
 }
 
-pub fn memory_of(verdict: &Verdict) -> Memory {
+pub fn tracking_of(verdict: &Verdict) -> Tracking {
     match verdict {
-        Verdict::Transmit(route) => route.memory,
+        Verdict::Transmit(route) => route.tracking,
         other => panic!("{other:?}"),
     }
 }

@@ -11,7 +11,7 @@ use crate::config::{Source, plan};
 use crate::director::classify::{Content, classify};
 use crate::director::cluster::{Cluster, HostView, PATH_MTU_DEFAULT, Path};
 use crate::director::path::errors::{Event, Heard, Outcome, PathErrors};
-use crate::director::route::{Fit, Memory};
+use crate::director::route::{Fit, FoundBy, Route, Tracking};
 use crate::director::tables::Tables;
 use crate::director::verdict::{Answer, Verdict};
 use crate::director::{self, Extra};
@@ -249,6 +249,24 @@ fn describe_content(content: &Content) -> String {
     said.to_owned()
 }
 
+/// Whether there is an entry, and what named the real server.
+fn describe_choice(route: &Route, scheduler: &str, name: &str) -> String {
+    let found_by = match route.found_by {
+        FoundBy::Entry => return format!("connection: known, real server {name}"),
+        FoundBy::FirstFragment => return format!("fragment: follows the first one, real server {name}"),
+        FoundBy::FloodRecord => "the record of a flow without an entry".to_owned(),
+        FoundBy::Template => "the client's template".to_owned(),
+        FoundBy::Scheduler => format!("scheduler {scheduler}"),
+    };
+    let entry = match route.tracking {
+        Tracking::Known => "known",
+        Tracking::New => "new",
+        Tracking::None => "no entry",
+        Tracking::Flood => "no entry, too many new connections",
+    };
+    format!("connection: {entry}; {found_by}: real server {name}")
+}
+
 /// How a packet that does not fit its path leaves.
 fn fit_step(fit: Fit, pieces: usize) -> Option<String> {
     let (what, parts) = match fit {
@@ -268,18 +286,8 @@ fn describe_verdict(explanation: &mut Explanation, verdict: &Verdict, cluster: &
             let Some(server) = cluster.real_server(route.real_server) else { return };
             let service = cluster.virtual_service(route.virtual_service);
             let name = &server.config.name;
-            let chosen = service.map_or_else(String::new, |service| match service.config.persistence {
-                None => format!("scheduler {}", service.config.scheduler),
-                Some(_) => format!("the client's template, or scheduler {}", service.config.scheduler),
-            });
-            steps.push(match route.memory {
-                Memory::Known => format!("connection: known, real server {name}"),
-                Memory::New => format!("connection: new; {chosen}: real server {name}"),
-                Memory::None => format!("connection: no entry; {chosen}: real server {name}"),
-                Memory::Flood => {
-                    format!("connection: no entry, too many new connections; {chosen}: real server {name}")
-                }
-            });
+            let scheduler = service.map_or("", |service| service.config.scheduler);
+            steps.push(describe_choice(route, scheduler, name));
             let source = match route.source {
                 Ipv4Addr::UNSPECIFIED => "(source chosen by the kernel)".to_owned(),
                 source => source.to_string(),

@@ -4,8 +4,9 @@
 use super::super::classify::{Content, Packet};
 use super::super::cluster::OnRemoved;
 use super::super::fragment::Follow;
+use super::super::route::FoundBy;
 use super::super::scheduler::Request;
-use super::super::verdict::{DropReason, Memory};
+use super::super::verdict::{DropReason, Tracking};
 use super::{Choice, Journey, Refusal, carries_on_without_entry, refuse_exit};
 
 impl<'a> Journey<'a> {
@@ -23,14 +24,14 @@ impl<'a> Journey<'a> {
             return Err(DropReason::NoConnection.into());
         }
         refuse_exit(packet, real_server)?;
-        Ok(Choice { real_server, memory: Memory::Known })
+        Ok(Choice { real_server, tracking: Tracking::Known, found_by: FoundBy::Entry })
     }
 
     fn follow_hash(&mut self, packet: &Packet) -> Result<Choice<'a>, Refusal> {
         let service = self.cluster.find(&packet.flow).ok_or(DropReason::NoConnection)?;
         if let Some(real_server) = self.recall(service, packet) {
             refuse_exit(packet, real_server)?;
-            return Ok(Choice { real_server, memory: Memory::Flood });
+            return Ok(Choice { real_server, tracking: Tracking::Flood, found_by: FoundBy::FloodRecord });
         }
         if !carries_on_without_entry(service, packet) {
             return Err(DropReason::NoConnection.into());
@@ -40,7 +41,7 @@ impl<'a> Journey<'a> {
         let chosen = service.scheduler.choose(&service.real_servers, &request);
         let real_server = &service.real_servers[chosen.ok_or(DropReason::NoConnection)?];
         refuse_exit(packet, real_server)?;
-        Ok(Choice { real_server, memory: Memory::None })
+        Ok(Choice { real_server, tracking: Tracking::None, found_by: FoundBy::Scheduler })
     }
 
     /// A later fragment has no ports: it follows the first one, or waits for it.
@@ -55,7 +56,7 @@ impl<'a> Journey<'a> {
             Follow::Echo => Err(Refusal::echo()),
             Follow::RealServer(slot) => {
                 let real_server = self.cluster.real_server(slot).ok_or(DropReason::FragmentUnknown)?;
-                Ok(Choice { real_server, memory: Memory::Known })
+                Ok(Choice { real_server, tracking: Tracking::Known, found_by: FoundBy::FirstFragment })
             }
         }
     }

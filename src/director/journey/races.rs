@@ -54,7 +54,7 @@ impl Worker {
         self.tables.connections.insert(&segment(Flags::SYN).flow, new, &Default::default(), Moment::ZERO)
     }
 
-    fn find(&mut self, secs: u64) -> Result<Option<(Slot, Memory)>, Option<DropReason>> {
+    fn find(&mut self, secs: u64) -> Result<Option<(Slot, Tracking)>, Option<DropReason>> {
         let mut journey = self.journey(secs);
         let packet = segment(Flags::ACK);
         let service = journey.find_service(&packet).map_err(|refusal| refusal.reason)?;
@@ -62,7 +62,7 @@ impl Worker {
         Ok(found.map(decided))
     }
 
-    fn begin(&mut self) -> Result<(Slot, Memory), Option<DropReason>> {
+    fn begin(&mut self) -> Result<(Slot, Tracking), Option<DropReason>> {
         let mut journey = self.journey(0);
         let packet = segment(Flags::SYN);
         let service = journey.find_service(&packet).map_err(|refusal| refusal.reason)?;
@@ -75,8 +75,8 @@ impl Worker {
     }
 }
 
-fn decided(choice: Choice) -> (Slot, Memory) {
-    (choice.real_server.slot, choice.memory)
+fn decided(choice: Choice) -> (Slot, Tracking) {
+    (choice.real_server.slot, choice.tracking)
 }
 
 fn vip() -> std::net::IpAddr {
@@ -129,7 +129,7 @@ fn another_workers_choice_for_the_same_flow_stands_and_this_one_leaves_no_trace(
         worker.remember(servers[place].slot);
         let begun = worker.begin();
         if is_in_snapshot {
-            assert_eq!(begun, Ok((servers[place].slot, Memory::Known)), "its snapshot has the real server");
+            assert_eq!(begun, Ok((servers[place].slot, Tracking::Known)), "its snapshot has the real server");
         } else {
             assert_eq!(begun.map(drop), Err(Some(DropReason::NoRealServer)));
         }

@@ -4,11 +4,11 @@ use super::super::classify::{Content, Packet};
 use super::super::path::Owed;
 use super::super::reply::Answer;
 use super::super::route::apply::apply;
-use super::super::route::decide::decide;
+use super::super::route::decide::{Choice, decide};
 use super::super::route::size::{Shape, Unfit};
-use super::super::route::{Memory, Route};
+use super::super::route::{Route, Tracking};
 use super::super::verdict::DropReason;
-use super::{Choice, Journey, Refusal};
+use super::{Journey, Refusal};
 use crate::packet::Frame;
 use crate::packet::frame::Segments;
 use crate::packet::tcp::Flags;
@@ -24,7 +24,7 @@ impl Journey<'_> {
         let (total_length, has_dont_fragment) = (packet.total_length, packet.has_dont_fragment);
         let shape = Shape { total_length, has_dont_fragment, segments };
         let config = self.cluster.config();
-        decide(choice.real_server, choice.memory, config, &shape, self.now).map_err(|unfit| match unfit {
+        decide(choice, config, &shape, self.now).map_err(|unfit| match unfit {
             Unfit::TooBig { mtu } => Refusal::error(DropReason::TooBig, Answer::TooBig { mtu }, packet),
             Unfit::NoPacket => DropReason::TooBig.into(),
         })
@@ -49,7 +49,7 @@ impl Journey<'_> {
         packet: &Packet,
         choice: &Choice,
     ) {
-        let is_due = choice.memory == Memory::Known
+        let is_due = choice.tracking == Tracking::Known
             && match packet.content {
                 Content::Tcp(flags) => !flags.has(Flags::SYN) && !flags.has(Flags::RST),
                 Content::Udp => true,

@@ -3,24 +3,28 @@
 use super::super::cluster::ClusterConfig;
 use super::super::real_server::RealServer;
 use super::size::{self, Shape, Unfit};
-use super::{Fit, Memory, Route};
+use super::{Fit, FoundBy, Route, Tracking};
 use crate::time::Moment;
 
-/// The route of a packet of this shape to this real server.
+/// The real server of a packet, and how it was found.
+#[derive(Clone, Copy)]
+pub struct Choice<'a> {
+    pub real_server: &'a RealServer,
+    pub tracking: Tracking,
+    pub found_by: FoundBy,
+}
+
+/// The route of a packet of this shape to the real server that was chosen for it.
 ///
 /// # Errors
 /// If the packet must be neither sent as it is nor cut.
-pub fn decide(
-    real_server: &RealServer,
-    memory: Memory,
-    config: &ClusterConfig,
-    shape: &Shape,
-    now: Moment,
-) -> Result<Route, Unfit> {
+pub fn decide(choice: &Choice, config: &ClusterConfig, shape: &Shape, now: Moment) -> Result<Route, Unfit> {
+    let Choice { real_server, tracking, found_by } = *choice;
     let route = Route {
         virtual_service: real_server.virtual_service,
         real_server: real_server.slot,
-        memory,
+        tracking,
+        found_by,
         encapsulation: real_server.encapsulation,
         source: real_server.path.source,
         rip: real_server.rip,
