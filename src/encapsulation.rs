@@ -9,7 +9,7 @@ pub mod ipip;
 use std::net::{IpAddr, Ipv4Addr};
 use std::ops::Range;
 
-use crate::packet::{Frame, Malformed};
+use crate::packet::{Frame, Malformed, protocol};
 
 /// A member of the family.
 #[derive(Clone, Copy)]
@@ -29,6 +29,11 @@ pub const ENCAPSULATIONS: &[Row] = &[ipip::ROW];
 /// The row with this name.
 pub fn find(name: &str) -> Option<&'static Row> {
     ENCAPSULATIONS.iter().find(|row| row.name == name)
+}
+
+/// Whether a packet of this IP protocol contains another packet that a host may unwrap.
+pub fn is_tunnel(number: u8) -> bool {
+    matches!(number, protocol::IPIP | protocol::IPV6 | protocol::GRE)
 }
 
 /// TTL of the outer header.

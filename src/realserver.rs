@@ -12,8 +12,8 @@ use crate::encapsulation::ecn::{self, Egress};
 use crate::encapsulation::{self, Decapsulated};
 use crate::packet::frame::{PartialChecksum, SegmentKind, Segments};
 use crate::packet::ipv4::{self, Ipv4};
-use crate::packet::tcp::Tcp;
-use crate::packet::{Frame, Offload, be16, checksum, protocol};
+use crate::packet::tcp::{self, Tcp};
+use crate::packet::{Frame, Ip, Offload, checksum, protocol, udp};
 
 use guard::Guard;
 use verdict::{Delivery, DropReason, Verdict};
@@ -42,7 +42,7 @@ impl Decapsulator {
         let story = |frame: &mut Frame| -> Result<Delivery, DropReason> {
             let taken = self.decapsulate(frame.packet())?;
             let inner = Ipv4::parse_unsummed(&frame.packet()[taken.inner.clone()])?;
-            let vip = self.guard.admit_inner(&inner, taken.outer_source)?;
+            let vip = self.guard.admit_inner(&Ip::V4(inner), taken.outer_source)?;
             frame.truncate(taken.inner.end);
             frame.strip_front(taken.inner.start);
             let has_surprising_ecn = carry_congestion(frame.packet_mut(), taken.outer_tos)?;
@@ -88,11 +88,12 @@ impl Decapsulator {
 
 /// RFC 6040 §4.2. Returns whether the combination is currently unused.
 fn carry_congestion(inner: &mut [u8], outer_tos: u8) -> Result<bool, DropReason> {
-    match ecn::egress(inner[1], outer_tos) {
+    let inner_tos = ipv4::field::TOS.read(inner);
+    match ecn::egress(inner_tos, outer_tos) {
         Egress::Drop => Err(DropReason::EcnCeOnNotEct),
         Egress::Keep { surprising } => Ok(surprising),
         Egress::Set { ecn, surprising } => {
-            let tos = (inner[1] & !ecn::MASK) | ecn;
+            let tos = (inner_tos & !ecn::MASK) | ecn;
             ipv4::set_tos(inner, tos);
             Ok(surprising)
         }
@@ -107,17 +108,17 @@ fn partial_checksum(inner: &Ipv4) -> Option<PartialChecksum> {
         return None;
     }
     let field = match inner.protocol() {
-        protocol::TCP => 16,
-        protocol::UDP => 6,
+        protocol::TCP => tcp::field::CHECKSUM,
+        protocol::UDP => udp::field::CHECKSUM,
         _ => return None,
     };
     let payload = inner.payload();
-    if payload.len() < field + 2 {
+    if !field.is_inside(payload) {
         return None;
     }
     let (source, destination) = (inner.source().into(), inner.destination().into());
     let pseudo = checksum::pseudo_header(source, destination, inner.protocol(), payload.len());
     let start = inner.header_length() as u16;
-    (be16(payload, field) == checksum::fold(pseudo))
-        .then_some(PartialChecksum { start, field: start + field as u16 })
+    (field.read(payload) == checksum::fold(pseudo))
+        .then_some(PartialChecksum { start, field: start + field.0 as u16 })
 }

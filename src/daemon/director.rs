@@ -27,7 +27,7 @@ use crate::datapath::BATCH;
 use crate::datapath::raw_socket::{Receiver, Sender};
 use crate::datapath::tun::{Queue, Tun};
 use crate::director::cluster::Cluster;
-use crate::director::path::errors::{Event, PathErrors};
+use crate::director::path_errors::{Event, PathErrors};
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, Verdict};
 use crate::director::{Director, Extra};

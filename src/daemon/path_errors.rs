@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::worker::Handler;
-use crate::director::path::errors::{Event, PathErrors};
+use crate::director::path_errors::{Event, PathErrors};
 use crate::metrics::counters::PathCounters;
 use crate::packet::Frame;
 use crate::time::Moment;
@@ -30,7 +30,7 @@ impl Handler for PathErrorsHandler {
         }
         let (answer, to) = heard.answer?;
         frame.replace(&answer);
-        Some(to.into())
+        Some(to)
     }
 
     fn on_failure(&mut self, _: usize, error: &io::Error) {

@@ -3,6 +3,7 @@
 use std::net::IpAddr;
 
 use super::real_server::Slot;
+pub use super::reply::ReplyKind;
 use crate::packet::Malformed;
 use crate::packet::reasons::drop_reasons;
 
@@ -47,42 +48,6 @@ pub struct Reply {
     pub kind: ReplyKind,
     /// Why the packet itself was not forwarded; `None` if the reply is what the packet asked for.
     pub reason: Option<DropReason>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ReplyKind {
-    EchoReply,
-    TcpReset,
-    PortUnreachable,
-    TooBig,
-    TimeExceeded,
-    HostUnreachable,
-    NetUnreachable,
-}
-
-impl ReplyKind {
-    pub const ALL: &'static [ReplyKind] = &[
-        ReplyKind::EchoReply,
-        ReplyKind::TcpReset,
-        ReplyKind::PortUnreachable,
-        ReplyKind::TooBig,
-        ReplyKind::TimeExceeded,
-        ReplyKind::HostUnreachable,
-        ReplyKind::NetUnreachable,
-    ];
-
-    /// The metric's `kind` label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            ReplyKind::EchoReply => "echo_reply",
-            ReplyKind::TcpReset => "tcp_reset",
-            ReplyKind::PortUnreachable => "port_unreachable",
-            ReplyKind::TooBig => "too_big",
-            ReplyKind::TimeExceeded => "time_exceeded",
-            ReplyKind::HostUnreachable => "host_unreachable",
-            ReplyKind::NetUnreachable => "net_unreachable",
-        }
-    }
 }
 
 drop_reasons! {

@@ -10,8 +10,8 @@
 
 use super::{CannotDecapsulate, CannotEncapsulate, Decapsulated, Outer, Row, Ttl};
 use crate::packet::frame::PACKET_MAX;
-use crate::packet::ipv4::{HEADER, Header, Ipv4};
-use crate::packet::{Frame, be16, protocol};
+use crate::packet::ipv4::{HEADER, Header, Ipv4, field};
+use crate::packet::{Frame, protocol};
 
 pub const ROW: Row =
     Row { name: "ipip", overhead: HEADER as u16, protocol: protocol::IPIP, encapsulate, decapsulate };
@@ -73,7 +73,11 @@ pub fn decapsulate(packet: &[u8]) -> Result<Decapsulated, CannotDecapsulate> {
 /// Total length of the inner packet in a frame wrapped by [`encapsulate`]: the length that is counted, as in
 /// IPVS.
 pub fn inner_length(packet: &[u8]) -> usize {
-    if packet.len() < HEADER { 0 } else { usize::from(be16(packet, 2)).saturating_sub(HEADER) }
+    if packet.len() < HEADER {
+        0
+    } else {
+        usize::from(field::TOTAL_LENGTH.read(packet)).saturating_sub(HEADER)
+    }
 }
 
 #[cfg(test)]

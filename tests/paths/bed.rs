@@ -1,7 +1,7 @@
 //! A director with two real servers behind it, and an ear for errors from the paths to them. What it says is read by
 //! etherparse.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,7 +10,7 @@ use etherparse::{Icmpv4Slice, Icmpv4Type, IpNumber, Ipv4Header, PacketBuilder};
 use lvs_tund::director::cluster::{
     Cluster, ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig,
 };
-use lvs_tund::director::path::errors::{Event, Heard, Kind, Outcome, PathErrors};
+use lvs_tund::director::path_errors::{Event, Heard, Kind, Outcome, PathErrors};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Memory, Verdict};
 use lvs_tund::director::{Director, Extra};
@@ -231,7 +231,7 @@ impl World {
         };
         assert_eq!(heard.event, event, "what has changed is said, and nothing else");
         let told = heard.answer.map(|(packet, to)| {
-            assert_eq!(to.octets(), inner[12..16]);
+            assert_eq!(to, IpAddr::from([inner[12], inner[13], inner[14], inner[15]]));
             told(&packet, inner)
         });
         assert_eq!(heard.outcome == Outcome::Relayed, told.is_some());

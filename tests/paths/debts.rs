@@ -1,6 +1,6 @@
 //! RFC 2003 §5: an error that quotes too little leaves a debt, and the next packet of a known connection is answered.
 
-use lvs_tund::director::path::errors::Outcome;
+use lvs_tund::director::path_errors::Outcome;
 use lvs_tund::director::verdict::Memory;
 
 use crate::bed::*;

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::RealServerConfig;
 use lvs_tund::director::connection::{self, NewConnection, Timeouts};
-use lvs_tund::director::path::errors::{Event, Kind, Outcome, PathErrors};
+use lvs_tund::director::path_errors::{Event, Kind, Outcome, PathErrors};
 use lvs_tund::director::verdict::{DropReason, Memory, Verdict};
 use lvs_tund::packet::Flow;
 use lvs_tund::time::Moment;

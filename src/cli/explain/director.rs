@@ -10,7 +10,8 @@ use super::{Explain, Explanation, hex};
 use crate::config::{Source, plan};
 use crate::director::classify::{Content, classify};
 use crate::director::cluster::{Cluster, HostView, PATH_MTU_DEFAULT, Path};
-use crate::director::path::errors::{Event, Heard, Outcome, PathErrors};
+use crate::director::path_errors::{Event, Heard, Outcome, PathErrors};
+use crate::director::reply::IcmpError;
 use crate::director::tables::Tables;
 use crate::director::verdict::{Memory, ReplyKind, Verdict};
 use crate::director::{self, Extra};
@@ -113,7 +114,7 @@ impl Explain for Director {
             steps: Vec::new(),
         };
         describe_packet(&mut explanation, packet, &cluster);
-        describe_verdict(&mut explanation, &verdict, &cluster, leaving.first(), now);
+        describe_verdict(&mut explanation, &verdict, &cluster, now);
         if pieces > 1 {
             explanation
                 .steps
@@ -253,13 +254,7 @@ fn describe_content(content: &Content) -> String {
     said.to_owned()
 }
 
-fn describe_verdict(
-    explanation: &mut Explanation,
-    verdict: &Verdict,
-    cluster: &Cluster,
-    first: Option<&Vec<u8>>,
-    now: Moment,
-) {
+fn describe_verdict(explanation: &mut Explanation, verdict: &Verdict, cluster: &Cluster, now: Moment) {
     let steps = &mut explanation.steps;
     match verdict {
         Verdict::Transmit(route) => {
@@ -292,11 +287,7 @@ fn describe_verdict(
             explanation.verdict = "reply";
             explanation.reason = reply.reason.map(|reason| reason.label());
             steps.push(format!("reply: {} to {}", reply.kind.label(), reply.to));
-            // RFC 1191 §4: the MTU field of the ICMP header, which follows the reply's 20-byte IPv4 header.
-            if let Some([high, low]) = first.and_then(|packet| packet.get(26..28))
-                && reply.kind == ReplyKind::TooBig
-            {
-                let mtu = u16::from_be_bytes([*high, *low]);
+            if let ReplyKind::Error(IcmpError::TooBig { mtu }) = reply.kind {
                 steps.push(format!("reply: packets of up to {mtu} bytes fit the path to the real server"));
             }
         }

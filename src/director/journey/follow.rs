@@ -50,7 +50,7 @@ impl<'a> Journey<'a> {
             return Err(DropReason::NoService.into());
         }
         let key = packet.fragment.ok_or(DropReason::FragmentUnknown)?;
-        let waits = Refusal { reason: Some(DropReason::FragmentUnknown), answer: None, waits_for: Some(key) };
+        let waits = Refusal { reason: Some(DropReason::FragmentUnknown), reply: None, waits_for: Some(key) };
         match self.fragments.find(&key, self.now).ok_or(waits)? {
             Follow::Echo => Err(Refusal::echo()),
             Follow::RealServer(slot) => {

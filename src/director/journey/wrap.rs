@@ -4,14 +4,13 @@
 use std::collections::VecDeque;
 
 use super::super::classify::{Content, Packet};
-use super::super::path::Owed;
 use super::super::real_server::RealServer;
-use super::super::reply::Answer;
+use super::super::reply::IcmpError;
 use super::super::verdict::{DropReason, Memory};
 use super::{Choice, Journey, Refusal};
 use crate::encapsulation::{CannotEncapsulate, Outer};
 use crate::packet::Frame;
-use crate::packet::fragment;
+use crate::packet::cut;
 use crate::packet::frame::PACKET_MAX;
 use crate::packet::ipv4::{self, Ipv4};
 use crate::packet::segment;
@@ -33,7 +32,7 @@ impl Journey<'_> {
         if config.decrements_ttl {
             ipv4::set_ttl(frame.packet_mut(), packet.ttl - 1);
         }
-        self.pay_debt(frame, packet, choice);
+        self.send_pending_error(frame, packet, choice);
         let mtu = real_server.inner_mtu(self.now);
         if frame.offload.segments.is_none() && packet.total_length <= usize::from(mtu) {
             return self.wrap(frame, real_server, packet.has_dont_fragment);
@@ -42,7 +41,7 @@ impl Journey<'_> {
             packet.total_length.min(usize::from(segments.header_length) + usize::from(segments.size))
         });
         if size > usize::from(mtu) && packet.has_dont_fragment && !config.ignores_df {
-            return Err(Refusal::error(DropReason::TooBig, Answer::TooBig { mtu }, packet));
+            return Err(Refusal::error(DropReason::TooBig, IcmpError::TooBig { mtu }, packet));
         }
         if size + usize::from(real_server.encapsulation.overhead) > PACKET_MAX {
             return Err(DropReason::TooBig.into());
@@ -86,10 +85,10 @@ impl Journey<'_> {
             // §4.1).
             let frame = wrapped(whole.packet())?;
             let outer = Ipv4::parse_unsummed(frame.packet()).map_err(DropReason::from)?;
-            let pieces = fragment::split(&outer, real_server.path_mtu(self.now).into());
+            let pieces = cut::split(&outer, real_server.path_mtu(self.now).into());
             leaving.extend(pieces.ok_or(DropReason::TooBig)?.iter().map(|piece| Frame::from_packet(piece)));
         } else {
-            for piece in fragment::split(whole, mtu.into()).ok_or(DropReason::TooBig)? {
+            for piece in cut::split(whole, mtu.into()).ok_or(DropReason::TooBig)? {
                 leaving.push_back(wrapped(&piece)?);
             }
         }
@@ -99,7 +98,7 @@ impl Journey<'_> {
     /// RFC 2003 §5: an error from the path quoted too little to identify the packet it was about, so the
     /// sender of the next packet gets it, and that packet is forwarded anyway. Only for a known connection:
     /// the sender of a first packet would give up at once because of an error that may be forged.
-    fn pay_debt(&mut self, frame: &Frame, packet: &Packet, choice: &Choice) {
+    fn send_pending_error(&mut self, frame: &Frame, packet: &Packet, choice: &Choice) {
         let is_due = choice.memory == Memory::Known
             && match packet.content {
                 Content::Tcp(flags) => !flags.has(Flags::SYN) && !flags.has(Flags::RST),
@@ -109,12 +108,9 @@ impl Journey<'_> {
         if !is_due {
             return;
         }
-        let answer = match choice.real_server.soft.take_owed(self.now) {
-            Some(Owed::HostUnreachable) => Answer::HostUnreachable,
-            Some(Owed::NetUnreachable) => Answer::NetUnreachable,
-            None => return,
-        };
-        self.outbox.answers.push_back((Frame::from_packet(frame.packet()), answer));
+        if let Some(error) = choice.real_server.soft.take_pending_error(self.now) {
+            self.outbox.errors.push_back((Frame::from_packet(frame.packet()), error));
+        }
     }
 
     fn wrap(
