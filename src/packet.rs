@@ -14,7 +14,6 @@ pub mod icmp;
 pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
-pub(crate) mod reasons;
 pub mod segment;
 pub mod tcp;
 pub mod udp;
@@ -23,6 +22,9 @@ pub mod upper;
 pub use flow::Flow;
 pub use frame::{Frame, Offload};
 pub use ip::Ip;
+
+/// MTU of a path about which nothing is known, in bytes (IEEE 802.3).
+pub const MTU_DEFAULT: u16 = 1500;
 
 /// Why bytes are not what they claim to be. The director and the real server turn each into a drop reason of
 /// the same name.

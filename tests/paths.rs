@@ -15,13 +15,13 @@ use lvs_tund::time::Moment;
 
 #[path = "paths/bed.rs"]
 mod bed;
-#[path = "paths/debts.rs"]
-mod debts;
 #[path = "paths/errors.rs"]
 mod errors;
 #[path = "support/packets.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod packets;
+#[path = "paths/pending_errors.rs"]
+mod pending_errors;
 #[path = "paths/pieces.rs"]
 mod pieces;
 

@@ -12,16 +12,17 @@ use lvs_tund::encapsulation::ENCAPSULATIONS;
 const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("failure", &[]),
+    ("label", &[]),
     ("packet", &[]),
     ("encapsulation", &["packet"]),
-    ("director", &["encapsulation", "packet", "time"]),
-    ("realserver", &["encapsulation", "packet"]),
+    ("director", &["encapsulation", "label", "packet", "time"]),
+    ("realserver", &["encapsulation", "label", "packet"]),
     ("config", &["director", "encapsulation", "packet", "realserver"]),
     ("control", &["config", "director", "encapsulation", "packet", "time"]),
     ("metrics", &["director", "realserver", "time"]),
     ("datapath", &["packet", "time"]),
     ("host", &[]),
-    ("lab", &[]),
+    ("lab", &["packet"]),
     (
         "daemon",
         &[
@@ -57,7 +58,8 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that decide: they are handed bytes, time and chance.
-const PURE: &[&str] = &["time", "packet", "encapsulation", "director", "realserver", "config", "metrics"];
+const PURE: &[&str] =
+    &["time", "label", "packet", "encapsulation", "director", "realserver", "config", "metrics"];
 
 /// Files of the room `control` that are as pure: all but the client.
 const IMPURE_IN_CONTROL: &[&str] = &["src/control/client.rs"];

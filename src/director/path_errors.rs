@@ -27,6 +27,7 @@ use super::path::MTU_MIN;
 use super::real_server::RealServer;
 use super::reply::{self, IcmpError, TokenBucket};
 use super::tables::Tables;
+use crate::label::labels;
 use crate::packet::icmp::{self, Icmp, QuoteError};
 use crate::packet::ipv4::{self, Ipv4};
 use crate::packet::{Flow, Ip, address, protocol};
@@ -39,67 +40,30 @@ const MESSAGES_BURST: u32 = 50;
 /// RFC 1191 §7: the MTUs of common networks, for routers that do not report theirs.
 const PLATEAUS: [u16; 10] = [65_535, 32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296];
 
-/// The kind of an error from the path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    TooBig,
-    Unreachable,
-    ProtocolUnreachable,
-    TimeExceeded,
-    Other,
-}
-
-impl Kind {
-    pub const ALL: &'static [Kind] =
-        &[Kind::TooBig, Kind::Unreachable, Kind::ProtocolUnreachable, Kind::TimeExceeded, Kind::Other];
-
-    /// The metric's `kind` label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Kind::TooBig => "too_big",
-            Kind::Unreachable => "unreachable",
-            Kind::ProtocolUnreachable => "protocol_unreachable",
-            Kind::TimeExceeded => "time_exceeded",
-            Kind::Other => "other",
-        }
+labels! {
+    /// The kind of an error from the path.
+    pub enum Kind {
+        TooBig = "too_big",
+        Unreachable = "unreachable",
+        ProtocolUnreachable = "protocol_unreachable",
+        TimeExceeded = "time_exceeded",
+        Other = "other",
     }
 }
 
-/// What the director does with an error from the path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The client gets an error.
-    Relayed,
-    /// Recorded for later packets.
-    Noted,
-    /// Contains nothing new or useful.
-    Ignored,
-    /// Not about one of the director's packets: forged, or another program's.
-    Mismatch,
-    Malformed,
-    RateLimited,
-}
-
-impl Outcome {
-    pub const ALL: &'static [Outcome] = &[
-        Outcome::Relayed,
-        Outcome::Noted,
-        Outcome::Ignored,
-        Outcome::Mismatch,
-        Outcome::Malformed,
-        Outcome::RateLimited,
-    ];
-
-    /// The metric's `outcome` label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Outcome::Relayed => "relayed",
-            Outcome::Noted => "noted",
-            Outcome::Ignored => "ignored",
-            Outcome::Mismatch => "mismatch",
-            Outcome::Malformed => "malformed",
-            Outcome::RateLimited => "rate_limited",
-        }
+labels! {
+    /// What the director does with an error from the path.
+    pub enum Outcome {
+        /// The client gets an error.
+        Relayed = "relayed",
+        /// Recorded for later packets.
+        Noted = "noted",
+        /// Contains nothing new or useful.
+        Ignored = "ignored",
+        /// Not about one of the director's packets: forged, or another program's.
+        Mismatch = "mismatch",
+        Malformed = "malformed",
+        RateLimited = "rate_limited",
     }
 }
 

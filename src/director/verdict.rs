@@ -4,8 +4,8 @@ use std::net::IpAddr;
 
 use super::real_server::Slot;
 pub use super::reply::ReplyKind;
+use crate::label::labels;
 use crate::packet::Malformed;
-use crate::packet::reasons::drop_reasons;
 
 /// What the director does with a packet. After `Transmit` and `Reply` the frame contains the packet to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -50,7 +50,7 @@ pub struct Reply {
     pub reason: Option<DropReason>,
 }
 
-drop_reasons! {
+labels! {
     /// Why a packet was not forwarded. `no_real_server` counts packets whose reply was withheld by the rate
     /// limit, `rate_limited` echo requests above it.
     pub enum DropReason {

@@ -9,9 +9,10 @@ use crate::control::model::{
 };
 use crate::control::state::{AdminState, effective_weight};
 use crate::daemon::control::{Published, Shared};
-use crate::director::cluster::{self, PATH_MTU_DEFAULT, RealServerConfig};
+use crate::director::cluster::{self, RealServerConfig};
 use crate::director::real_server::{self, Live};
 use crate::metrics::ledger::{Reading, Totals};
+use crate::packet::MTU_DEFAULT;
 use crate::time::Moment;
 
 pub fn virtual_service(
@@ -51,7 +52,7 @@ fn of_server(
     let now = shared.clock.now();
     let path_mtu = || {
         let path = published.cluster.host().paths.get(&config.rip).map(|path| path.mtu);
-        config.path_mtu.or(path).unwrap_or(PATH_MTU_DEFAULT)
+        config.path_mtu.or(path).unwrap_or(MTU_DEFAULT)
     };
     let live = server.map(|server| &*server.live);
     RealServer {
