@@ -13,7 +13,7 @@ use super::verdict::DropReason;
 use crate::encapsulation::is_tunnel;
 use crate::packet::frame::PACKET_MAX;
 use crate::packet::icmp::{self, Icmp, QuoteError};
-use crate::packet::ip::FragmentKey;
+use crate::packet::ip::{FragmentId, FragmentKey};
 use crate::packet::tcp::{self, Flags, Tcp};
 use crate::packet::udp::{self, Udp};
 use crate::packet::upper::{Fragment, Upper};
@@ -32,8 +32,15 @@ pub struct Packet {
     pub total_length: usize,
     pub ttl: u8,
     pub has_dont_fragment: bool,
-    /// For a fragment, first or later: the packet that it belongs to.
-    pub fragment: Option<FragmentKey>,
+    /// For a fragment, first or later: which packet it belongs to.
+    pub fragment: Option<FragmentId>,
+}
+
+impl Packet {
+    /// For a fragment: what it shares with the other fragments of its packet.
+    pub fn fragment_key(&self) -> Option<FragmentKey> {
+        self.fragment.map(|id| FragmentKey { source: self.source, destination: self.destination, id })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -56,11 +63,18 @@ pub enum Content {
 /// # Errors
 /// The reason to drop the packet.
 pub fn classify(bytes: &[u8]) -> Result<Packet, DropReason> {
-    let ip = Ip::parse(bytes)?;
+    // The same for both, compiled once for each: a view whose family is known costs no branch.
+    match Ip::parse(bytes)? {
+        ip @ Ip::V4(_) => examine(&ip),
+        ip @ Ip::V6(_) => examine(&ip),
+    }
+}
+
+fn examine(ip: &Ip) -> Result<Packet, DropReason> {
     ip.check_options()?;
     let upper = ip.upper();
     // Checked first, because these packets fail other checks: their source may be :: or link-local.
-    if upper.as_ref().is_ok_and(|upper| is_link_noise(&ip, upper)) {
+    if upper.as_ref().is_ok_and(|upper| is_link_noise(ip, upper)) {
         return Err(DropReason::LinkNoise);
     }
     let (source, destination) = (ip.source(), ip.destination());
@@ -69,10 +83,10 @@ pub fn classify(bytes: &[u8]) -> Result<Packet, DropReason> {
     }
     let upper = upper?;
     if let Some(fragment) = &upper.fragment {
-        check_fragment(&ip, &upper, fragment)?;
+        check_fragment(ip, &upper, fragment)?;
     }
-    let (content, flow) = read_upper(&ip, &upper)?;
-    refuse_unserved_family(&ip, content)?;
+    let (content, flow) = read_upper(ip, &upper)?;
+    refuse_unserved_family(ip, content)?;
     Ok(Packet {
         flow,
         content,
@@ -81,7 +95,7 @@ pub fn classify(bytes: &[u8]) -> Result<Packet, DropReason> {
         total_length: ip.total_length(),
         ttl: ip.hop_limit(),
         has_dont_fragment: ip.has_dont_fragment(),
-        fragment: FragmentKey::of(&ip, &upper),
+        fragment: FragmentId::of(ip, &upper),
     })
 }
 

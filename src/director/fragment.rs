@@ -154,13 +154,13 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::ip::FragmentId;
 
     fn key(source: u8, identification: u16) -> FragmentKey {
         FragmentKey {
             source: [10, 0, 0, source].into(),
             destination: [10, 0, 1, 1].into(),
-            protocol: Some(17),
-            identification: identification.into(),
+            id: FragmentId { protocol: Some(17), identification: identification.into() },
         }
     }
 

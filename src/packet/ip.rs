@@ -30,10 +30,12 @@ impl<'a> Ip<'a> {
     ///
     /// # Errors
     /// Those of [`Ipv4::parse_unsummed`] and [`Ipv6::parse`].
+    #[inline]
     pub fn parse_unsummed(bytes: &'a [u8]) -> Result<Ip<'a>, Malformed> {
         if is_v6(bytes) { Ipv6::parse(bytes).map(Ip::V6) } else { Ipv4::parse_unsummed(bytes).map(Ip::V4) }
     }
 
+    #[inline]
     pub fn packet(&self) -> &'a [u8] {
         match self {
             Ip::V4(ip) => ip.packet(),
@@ -41,6 +43,7 @@ impl<'a> Ip<'a> {
         }
     }
 
+    #[inline]
     pub fn source(&self) -> IpAddr {
         match self {
             Ip::V4(ip) => ip.source().into(),
@@ -48,6 +51,7 @@ impl<'a> Ip<'a> {
         }
     }
 
+    #[inline]
     pub fn destination(&self) -> IpAddr {
         match self {
             Ip::V4(ip) => ip.destination().into(),
@@ -56,11 +60,13 @@ impl<'a> Ip<'a> {
     }
 
     /// All headers and the payload, in bytes.
+    #[inline]
     pub fn total_length(&self) -> usize {
         self.packet().len()
     }
 
     /// The length that the header states; of a quoted packet there may be less.
+    #[inline]
     pub fn stated_length(&self) -> usize {
         match self {
             Ip::V4(ip) => ip.stated_length(),
@@ -69,6 +75,7 @@ impl<'a> Ip<'a> {
     }
 
     /// The IPv4 TOS byte.
+    #[inline]
     pub fn traffic_class(&self) -> u8 {
         match self {
             Ip::V4(ip) => ip.tos(),
@@ -77,6 +84,7 @@ impl<'a> Ip<'a> {
     }
 
     /// The IPv4 TTL.
+    #[inline]
     pub fn hop_limit(&self) -> u8 {
         match self {
             Ip::V4(ip) => ip.ttl(),
@@ -85,6 +93,7 @@ impl<'a> Ip<'a> {
     }
 
     /// Whether routers must not fragment the packet: by a flag in IPv4, always in IPv6 (RFC 8200 §4.5).
+    #[inline]
     pub fn has_dont_fragment(&self) -> bool {
         match self {
             Ip::V4(ip) => ip.has_dont_fragment(),
@@ -96,6 +105,7 @@ impl<'a> Ip<'a> {
     ///
     /// # Errors
     /// Those of [`Ipv4::check_options`].
+    #[inline]
     pub fn check_options(&self) -> Result<(), Malformed> {
         match self {
             Ip::V4(ip) => ip.check_options(),
@@ -117,36 +127,38 @@ impl<'a> Ip<'a> {
 }
 
 /// Anything else is read as IPv4, which checks the version.
+#[inline]
 fn is_v6(bytes: &[u8]) -> bool {
     bytes.first().is_some_and(|first| first >> 4 == 6)
 }
 
-/// The fields that the fragments of one packet share (RFC 791 §3.2, RFC 8200 §4.5).
+/// Which of the packets between two addresses a fragment belongs to (RFC 791 §3.2, RFC 8200 §4.5).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FragmentKey {
-    pub source: IpAddr,
-    pub destination: IpAddr,
+pub struct FragmentId {
     /// `None` in IPv6, where later fragments may name another one.
     pub protocol: Option<u8>,
     pub identification: u32,
 }
 
-impl FragmentKey {
+impl FragmentId {
     /// `None` for a packet that is not a fragment.
     #[inline]
-    pub fn of(ip: &Ip, upper: &Upper) -> Option<FragmentKey> {
-        let fragment = upper.fragment?;
+    pub fn of(ip: &Ip, upper: &Upper) -> Option<FragmentId> {
+        let identification = upper.fragment?.identification;
         let protocol = match ip {
             Ip::V4(_) => Some(upper.protocol),
             Ip::V6(_) => None,
         };
-        Some(FragmentKey {
-            source: ip.source(),
-            destination: ip.destination(),
-            protocol,
-            identification: fragment.identification,
-        })
+        Some(FragmentId { protocol, identification })
     }
+}
+
+/// The fields that the fragments of one packet share.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct FragmentKey {
+    pub source: IpAddr,
+    pub destination: IpAddr,
+    pub id: FragmentId,
 }
 
 #[cfg(test)]
@@ -221,7 +233,7 @@ mod tests {
                 let whole = Upper { protocol: 17, payload: PAYLOAD, fragment: None };
                 assert_eq!(ip.upper(), Ok(whole));
                 assert!(!whole.is_fragment() && !whole.is_later_fragment());
-                assert_eq!(FragmentKey::of(&ip, &whole), None);
+                assert_eq!(FragmentId::of(&ip, &whole), None);
             }
         }
     }
@@ -261,7 +273,8 @@ mod tests {
 
     fn key(bytes: &[u8]) -> Option<FragmentKey> {
         let ip = Ip::parse_unsummed(bytes).unwrap();
-        FragmentKey::of(&ip, &ip.upper().unwrap())
+        let id = FragmentId::of(&ip, &ip.upper().unwrap())?;
+        Some(FragmentKey { source: ip.source(), destination: ip.destination(), id })
     }
 
     #[test]
@@ -270,8 +283,7 @@ mod tests {
         let whole = FragmentKey {
             source: [203, 0, 113, 7].into(),
             destination: [172, 25, 3, 100].into(),
-            protocol: Some(17),
-            identification: 0x1234,
+            id: FragmentId { protocol: Some(17), identification: 0x1234 },
         };
         assert_eq!(key(&bytes), Some(whole));
         for (at, is_other) in
@@ -289,8 +301,7 @@ mod tests {
         let whole = FragmentKey {
             source: "2001:db8::7".parse().unwrap(),
             destination: "2001:db8::100".parse().unwrap(),
-            protocol: None,
-            identification: 0x1234_5678,
+            id: FragmentId { protocol: None, identification: 0x1234_5678 },
         };
         assert_eq!(key(&v6(17, 0x1234_5678, 0, true)), Some(whole));
         assert_eq!(

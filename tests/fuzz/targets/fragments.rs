@@ -10,7 +10,7 @@ use lvs_tund::director::classify::classify;
 use lvs_tund::director::fragment::{Follow, Fragments};
 use lvs_tund::director::real_server::Slot;
 use lvs_tund::packet::cut::split;
-use lvs_tund::packet::ip::FragmentKey;
+use lvs_tund::packet::ip::{FragmentId, FragmentKey};
 use lvs_tund::packet::ipv4::Ipv4;
 use lvs_tund::time::Moment;
 
@@ -63,8 +63,7 @@ fn remember(input: &mut Input) {
         let key = FragmentKey {
             source: [10, 0, 0, which & 3].into(),
             destination: [10, 0, 1, 1].into(),
-            protocol: Some(17),
-            identification: u32::from(which >> 2),
+            id: FragmentId { protocol: Some(17), identification: u32::from(which >> 2) },
         };
         match operation % 4 {
             0 => {
