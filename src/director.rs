@@ -9,6 +9,7 @@ pub mod flood;
 pub mod fragment;
 mod journey;
 pub mod path;
+pub mod path_errors;
 pub mod persistence;
 pub mod real_server;
 pub mod reply;
@@ -31,7 +32,7 @@ use cluster::Cluster;
 use flood::Flood;
 use fragment::{Follow, Fragments, Waiting};
 use journey::{Journey, Refusal};
-use reply::{Answer, TokenBucket};
+use reply::{IcmpError, ReplyKind, TokenBucket};
 use route::Route;
 use tables::Tables;
 use verdict::{DropReason, Reply, Verdict};
@@ -69,7 +70,7 @@ pub enum Extra {
 struct Outbox {
     pieces: VecDeque<(Frame, IpAddr)>,
     /// A copy of each packet whose sender gets an error.
-    answers: VecDeque<(Frame, Answer)>,
+    errors: VecDeque<(Frame, IcmpError)>,
     released: VecDeque<Waiting>,
 }
 
@@ -142,11 +143,11 @@ impl Director {
         if let Some((frame, to)) = self.outbox.pieces.pop_front() {
             return Some(Extra::Piece { frame, to });
         }
-        while let Some((mut frame, answer)) = self.outbox.answers.pop_front() {
+        while let Some((mut frame, error)) = self.outbox.errors.pop_front() {
             if self.limits.answers.take(now)
-                && let Ok(to) = reply::write(&mut frame, answer)
+                && let Ok(to) = reply::write(&mut frame, error.into())
             {
-                return Some(Extra::Told { frame, to: to.into() });
+                return Some(Extra::Told { frame, to });
             }
         }
         if let Some(Waiting { number, packet }) = self.outbox.released.pop_front() {
@@ -170,17 +171,17 @@ impl Limits {
     fn refuse(&mut self, frame: &mut Frame, refusal: Refusal, now: Moment) -> Verdict {
         let reason = refusal.reason;
         let silent = Verdict::Drop(reason.unwrap_or(DropReason::RateLimited));
-        let Some(answer) = refusal.answer else { return silent };
-        let budget = match answer {
-            Answer::Echo => &mut self.echoes,
-            Answer::TooBig { .. } => &mut self.sizes,
+        let Some(kind) = refusal.reply else { return silent };
+        let budget = match kind {
+            ReplyKind::EchoReply => &mut self.echoes,
+            ReplyKind::Error(IcmpError::TooBig { .. }) => &mut self.sizes,
             _ => &mut self.answers,
         };
         if !budget.take(now) {
             return silent;
         }
-        match reply::write(frame, answer) {
-            Ok(to) => Verdict::Reply(Reply { to: to.into(), kind: answer, reason }),
+        match reply::write(frame, kind) {
+            Ok(to) => Verdict::Reply(Reply { to, kind, reason }),
             Err(_) => silent,
         }
     }

@@ -11,6 +11,7 @@ pub mod encapsulation;
 pub mod failure;
 pub mod host;
 pub mod lab;
+pub(crate) mod label;
 pub mod metrics;
 pub mod packet;
 pub mod realserver;

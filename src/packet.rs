@@ -4,22 +4,29 @@
 //! Knows no virtual service and no policy: this room only decides whether a packet can be read, not whether
 //! it is *wanted*.
 
+pub mod address;
 pub mod carrier;
 pub mod checksum;
+pub mod cut;
+pub mod field;
 pub mod flow;
-pub mod fragment;
 pub mod frame;
 pub mod icmp;
+pub mod ip;
 pub mod ipv4;
 pub mod ipv6;
-pub(crate) mod reasons;
 pub mod segment;
 pub mod tcp;
 pub mod udp;
+pub mod upper;
 
 pub use carrier::Carrier;
 pub use flow::Flow;
 pub use frame::{Frame, Offload};
+pub use ip::Ip;
+
+/// MTU of a path about which nothing is known, in bytes (IEEE 802.3).
+pub const MTU_DEFAULT: u16 = 1500;
 
 /// Why bytes are not what they claim to be. The director and the real server turn each into a drop reason of
 /// the same name.
@@ -79,14 +86,4 @@ impl Protocol {
             Protocol::Udp => "udp",
         }
     }
-}
-
-/// Big-endian 16-bit field at `at`. The caller has checked the length.
-pub(crate) fn be16(bytes: &[u8], at: usize) -> u16 {
-    u16::from_be_bytes([bytes[at], bytes[at + 1]])
-}
-
-/// Big-endian 32-bit field at `at`. The caller has checked the length.
-pub(crate) fn be32(bytes: &[u8], at: usize) -> u32 {
-    u32::from_be_bytes([bytes[at], bytes[at + 1], bytes[at + 2], bytes[at + 3]])
 }

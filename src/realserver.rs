@@ -13,8 +13,8 @@ use crate::encapsulation::ecn::{self, Egress};
 use crate::encapsulation::{Decapsulated, Row};
 use crate::packet::frame::{PartialChecksum, SegmentKind, Segments};
 use crate::packet::ipv4::{self, Ipv4};
-use crate::packet::tcp::Tcp;
-use crate::packet::{Frame, Offload, be16, checksum, protocol};
+use crate::packet::tcp::{self, Tcp};
+use crate::packet::{Frame, Ip, Offload, checksum, protocol, udp};
 
 use guard::Guard;
 use verdict::{Delivery, DropReason, Verdict};
@@ -64,9 +64,9 @@ impl Decapsulator {
         let outer = Ipv4::parse_unsummed(packet)?;
         let row = self.encapsulations.iter().find(|row| row.carrier.carries(&outer));
         let row = row.ok_or(DropReason::WrongEncapsulation)?;
-        self.guard.admit_outer(&outer)?;
+        self.guard.admit_outer(&Ip::V4(outer))?;
         let taken = (row.decapsulate)(outer)?;
-        let vip = self.guard.admit_inner(&taken)?;
+        let vip = self.guard.admit_inner(&Ip::V4(taken.inner), taken.outer.source().into())?;
         let (tos, has_surprising_ecn) = carry_congestion(&taken)?;
         let offload = self.offload_of(&taken.inner, row.overhead);
         let delivery = Delivery { vip, has_surprising_ecn };
@@ -121,17 +121,17 @@ fn partial_checksum(inner: &Ipv4) -> Option<PartialChecksum> {
         return None;
     }
     let field = match inner.protocol() {
-        protocol::TCP => 16,
-        protocol::UDP => 6,
+        protocol::TCP => tcp::field::CHECKSUM,
+        protocol::UDP => udp::field::CHECKSUM,
         _ => return None,
     };
     let payload = inner.payload();
-    if payload.len() < field + 2 {
+    if !field.is_inside(payload) {
         return None;
     }
     let (source, destination) = (inner.source().into(), inner.destination().into());
     let pseudo = checksum::pseudo_header(source, destination, inner.protocol(), payload.len());
     let start = inner.header_length() as u16;
-    (be16(payload, field) == checksum::fold(pseudo))
-        .then_some(PartialChecksum { start, field: start + field as u16 })
+    (field.read(payload) == checksum::fold(pseudo))
+        .then_some(PartialChecksum { start, field: start + field.0 as u16 })
 }

@@ -9,19 +9,19 @@ use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::{
     ClusterConfig, OnRemoved, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
-use lvs_tund::director::verdict::{Answer, DropReason, Tracking, Verdict};
+use lvs_tund::director::verdict::{DropReason, ReplyKind, Tracking, Verdict};
 use lvs_tund::director::{Director, Extra};
 use lvs_tund::time::Moment;
 
 #[path = "paths/bed.rs"]
 mod bed;
-#[path = "paths/debts.rs"]
-mod debts;
 #[path = "paths/errors.rs"]
 mod errors;
 #[path = "support/packets.rs"]
 #[allow(dead_code, reason = "shared by several tests")]
 mod packets;
+#[path = "paths/pending_errors.rs"]
+mod pending_errors;
 #[path = "paths/pieces.rs"]
 mod pieces;
 
@@ -62,7 +62,7 @@ fn an_echo_in_pieces_is_answered_piece_by_piece() {
             let (verdict, out) = world.handle(&pieces[index], NOW);
             match verdict {
                 Verdict::Reply(reply) => {
-                    assert_eq!((reply.kind, reply.reason), (Answer::Echo, None));
+                    assert_eq!((reply.kind, reply.reason), (ReplyKind::EchoReply, None));
                     replies.push(out);
                 }
                 Verdict::Hold => {}

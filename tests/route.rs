@@ -9,10 +9,11 @@ use lvs_tund::director::cluster::{
     Cluster, ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig,
 };
 use lvs_tund::director::path::SoftState;
+use lvs_tund::director::reply::IcmpError;
 use lvs_tund::director::route::apply::apply;
 use lvs_tund::director::route::{Fit, Route};
 use lvs_tund::director::tables::Tables;
-use lvs_tund::director::verdict::{Answer, Verdict};
+use lvs_tund::director::verdict::{ReplyKind, Verdict};
 use lvs_tund::director::{Director, Extra};
 use lvs_tund::encapsulation::{DEFAULT, Ttl};
 use lvs_tund::packet::frame::{SegmentKind, Segments};
@@ -173,6 +174,6 @@ fn an_error_about_a_packet_that_is_too_big_quotes_it_unchanged() {
     let mut frame = Frame::from_packet(&big);
     let verdict = director(config).handle_packet(&mut frame, Moment::ZERO);
     let Verdict::Reply(reply) = verdict else { panic!("{verdict:?}") };
-    assert_eq!(reply.kind, Answer::TooBig { mtu: 1380 });
+    assert_eq!(reply.kind, ReplyKind::Error(IcmpError::TooBig { mtu: 1380 }));
     assert_eq!(frame.packet()[28..], big[..frame.len() - 28]);
 }

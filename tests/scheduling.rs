@@ -4,7 +4,7 @@
 use std::time::Duration;
 
 use lvs_tund::director::cluster::{Matcher, OnRemoved, Persistence, Ports, UnknownTcp, VirtualServiceConfig};
-use lvs_tund::director::verdict::{Answer, DropReason, Tracking, Verdict};
+use lvs_tund::director::verdict::{DropReason, ReplyKind, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
 
 #[path = "support/packets.rs"]
@@ -94,7 +94,8 @@ fn a_removed_servers_clients_are_given_another_one() {
 
 fn reply_reset() -> Verdict {
     let reason = Some(DropReason::NoConnection);
-    let reply = lvs_tund::director::verdict::Reply { to: client(1).into(), kind: Answer::TcpReset, reason };
+    let reply =
+        lvs_tund::director::verdict::Reply { to: client(1).into(), kind: ReplyKind::TcpReset, reason };
     Verdict::Reply(reply)
 }
 

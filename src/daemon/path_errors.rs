@@ -8,7 +8,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use super::worker::{Fate, Handler};
-use crate::director::path::errors::{Event, PathErrors};
+use crate::director::path_errors::{Event, PathErrors};
 use crate::metrics::counters::PathCounters;
 use crate::packet::Frame;
 use crate::time::Moment;
@@ -35,7 +35,7 @@ impl Handler for PathErrorsHandler {
         }
         let Some((answer, to)) = heard.answer else { return ((), None) };
         frame.replace(&answer);
-        ((), Some(to.into()))
+        ((), Some(to))
     }
 
     fn count(&mut self, _: &Fate<()>) {}

@@ -17,15 +17,12 @@ use crate::failure::Failure;
 use crate::host::{Mss, Netlink, RealServerHost, RealServerHostOptions, own_addresses};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
-use crate::packet::Frame;
+use crate::packet::{Frame, MTU_DEFAULT};
 use crate::realserver::guard::Guard;
 use crate::realserver::verdict::{DropReason, Verdict};
 use crate::realserver::{Decapsulator, mss};
 use crate::serve::http;
 use crate::time::Moment;
-
-/// MTU of the device if no route to the directors gives one (IEEE 802.3).
-const MTU_DEFAULT: u16 = 1500;
 
 /// Runs a real server until a signal ends it.
 ///

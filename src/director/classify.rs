@@ -1,20 +1,23 @@
 //! First step: what kind of packet is this? All later steps rely on the result.
 //!
 //! Bounded reads, no state, no allocation. A packet that no TCP/IP host would accept is dropped here; whether
-//! a virtual service matches an acceptable one is decided in [`super::cluster`].
+//! a virtual service matches an acceptable one is decided in [`super::cluster`]. Both families are read by the same
+//! rules; IPv6 packets are refused at the end, because no virtual service can have an IPv6 VIP.
 
-mod v6;
+#[cfg(test)]
+mod tests;
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use super::verdict::DropReason;
 use crate::encapsulation::is_tunnel;
-use crate::packet::fragment::FragmentKey;
+use crate::packet::frame::PACKET_MAX;
 use crate::packet::icmp::{self, Icmp, QuoteError};
-use crate::packet::ipv4::Ipv4;
-use crate::packet::tcp::{Flags, Tcp};
-use crate::packet::udp::Udp;
-use crate::packet::{Flow, protocol};
+use crate::packet::ip::{FragmentId, FragmentKey};
+use crate::packet::tcp::{self, Flags, Tcp};
+use crate::packet::udp::{self, Udp};
+use crate::packet::upper::{Fragment, Upper};
+use crate::packet::{Flow, Ip, address, protocol};
 
 /// A packet whose flow is known.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -29,8 +32,15 @@ pub struct Packet {
     pub total_length: usize,
     pub ttl: u8,
     pub has_dont_fragment: bool,
-    /// For a fragment, first or later: the packet that it belongs to.
-    pub fragment: Option<FragmentKey>,
+    /// For a fragment, first or later: which packet it belongs to.
+    pub fragment: Option<FragmentId>,
+}
+
+impl Packet {
+    /// For a fragment: what it shares with the other fragments of its packet.
+    pub fn fragment_key(&self) -> Option<FragmentKey> {
+        self.fragment.map(|id| FragmentKey { source: self.source, destination: self.destination, id })
+    }
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -53,77 +63,97 @@ pub enum Content {
 /// # Errors
 /// The reason to drop the packet.
 pub fn classify(bytes: &[u8]) -> Result<Packet, DropReason> {
-    match bytes.first().map(|first| first >> 4) {
-        None => Err(DropReason::Truncated),
-        Some(6) => Err(v6::refuse(bytes)),
-        Some(_) => classify_v4(bytes),
+    // The same for both, compiled once for each: a view whose family is known costs no branch.
+    match Ip::parse(bytes)? {
+        ip @ Ip::V4(_) => examine(&ip),
+        ip @ Ip::V6(_) => examine(&ip),
     }
 }
 
-fn classify_v4(bytes: &[u8]) -> Result<Packet, DropReason> {
-    let ip = Ipv4::parse(bytes)?;
+fn examine(ip: &Ip) -> Result<Packet, DropReason> {
     ip.check_options()?;
-    if is_martian_source(ip.source()) || ip.source() == ip.destination() {
+    let upper = ip.upper();
+    // Checked first, because these packets fail other checks: their source may be :: or link-local.
+    if upper.as_ref().is_ok_and(|upper| is_link_noise(ip, upper)) {
+        return Err(DropReason::LinkNoise);
+    }
+    let (source, destination) = (ip.source(), ip.destination());
+    if address::is_martian(source) || source == destination {
         return Err(DropReason::MartianSource);
     }
-    check_fragment(&ip)?;
-    let (content, flow) = match ip.protocol() {
-        _ if ip.fragment_offset() > 0 => (Content::LaterFragment, flow(&ip, 0, 0)),
-        protocol::TCP => classify_tcp(&ip)?,
-        protocol::UDP => classify_udp(&ip)?,
-        protocol::ICMP => classify_icmp(&ip)?,
-        number if is_tunnel(number) => (Content::Tunnel, flow(&ip, 0, 0)),
-        _ => (Content::Other, flow(&ip, 0, 0)),
-    };
+    let upper = upper?;
+    if let Some(fragment) = &upper.fragment {
+        check_fragment(ip, &upper, fragment)?;
+    }
+    let (content, flow) = read_upper(ip, &upper)?;
+    refuse_unserved_family(ip, content)?;
     Ok(Packet {
         flow,
         content,
-        source: ip.source().into(),
-        destination: ip.destination().into(),
+        source,
+        destination,
         total_length: ip.total_length(),
-        ttl: ip.ttl(),
+        ttl: ip.hop_limit(),
         has_dont_fragment: ip.has_dont_fragment(),
-        fragment: ip.is_fragment().then(|| FragmentKey::of(&ip)),
+        fragment: FragmentId::of(ip, &upper),
     })
 }
 
-/// RFC 1812 §5.3.7: a source that cannot be the address of a single remote host.
-pub(super) fn is_martian_source(source: Ipv4Addr) -> bool {
-    let first = source.octets()[0];
-    first == 0 || first == 127 || first >= 224
+fn read_upper(ip: &Ip, upper: &Upper) -> Result<(Content, Flow), DropReason> {
+    let without_ports = |content| Ok((content, Flow::of(ip, upper.protocol, 0, 0)));
+    match (upper.protocol, ip) {
+        _ if upper.is_later_fragment() => without_ports(Content::LaterFragment),
+        (protocol::TCP, _) => read_tcp(ip, upper),
+        (protocol::UDP, _) => read_udp(ip, upper),
+        (protocol::ICMP, Ip::V4(_)) => read_icmp(ip, upper),
+        (number, _) if is_tunnel(number) => without_ports(Content::Tunnel),
+        _ => without_ports(Content::Other),
+    }
 }
 
-fn check_fragment(ip: &Ipv4) -> Result<(), DropReason> {
-    if !ip.is_fragment() {
-        return Ok(());
-    }
-    let (offset, length) = (ip.fragment_offset(), ip.payload().len());
-    if offset + length > crate::packet::frame::PACKET_MAX {
+/// Router solicitation, MLD, duplicate address detection, and everything else that cannot come from another
+/// link: packets that this host itself sends to its new device.
+fn is_link_noise(ip: &Ip, upper: &Upper) -> bool {
+    /// RFC 4291 §2.7: the scope of a multicast address; 1 is the interface, 2 the link.
+    const LINK_SCOPE: u8 = 2;
+    let Ip::V6(ip) = ip else { return false };
+    let destination = ip.destination();
+    let scope = destination.octets()[1] & 0x0f;
+    destination.is_multicast() && (upper.protocol == protocol::ICMPV6 || (1..=LINK_SCOPE).contains(&scope))
+}
+
+fn check_fragment(ip: &Ip, upper: &Upper, fragment: &Fragment) -> Result<(), DropReason> {
+    if fragment.offset + fragment.length > PACKET_MAX {
         return Err(DropReason::FragmentOverflow);
     }
-    if ip.has_more_fragments() && length % 8 != 0 {
+    if fragment.has_more && !fragment.length.is_multiple_of(8) {
         return Err(DropReason::BadFragment);
     }
-    // RFC 1858 §3, RFC 3128: the flags must be in the first fragment, and no other fragment may overwrite
-    // them.
-    let is_tiny = match offset {
-        0 => ip.protocol() == protocol::TCP && length < crate::packet::tcp::HEADER,
-        8 => ip.protocol() == protocol::TCP,
+    let is_tiny = match (ip, fragment.offset) {
+        // RFC 1858 §3, RFC 3128: the flags must be in the first fragment, and no other fragment may overwrite
+        // them.
+        (Ip::V4(_), 0) => upper.protocol == protocol::TCP && upper.payload.len() < tcp::HEADER,
+        (Ip::V4(_), 8) => upper.protocol == protocol::TCP,
+        // RFC 7112 §5: the first fragment contains the whole chain, including the upper-layer header.
+        (Ip::V6(_), 0) => upper.payload.len() < upper_header_min(upper.protocol),
         _ => false,
     };
-    if is_tiny {
-        return Err(DropReason::TinyFragment);
+    if is_tiny { Err(DropReason::TinyFragment) } else { Ok(()) }
+}
+
+fn upper_header_min(protocol: u8) -> usize {
+    /// The shortest ICMPv6 message: type, code, checksum (RFC 4443 §2.1).
+    const ICMPV6_HEADER: usize = 4;
+    match protocol {
+        protocol::TCP => tcp::HEADER,
+        protocol::UDP => udp::HEADER,
+        protocol::ICMPV6 => ICMPV6_HEADER,
+        _ => 0,
     }
-    Ok(())
 }
 
-fn classify_tcp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
-    let tcp = read_tcp(ip.payload())?;
-    Ok((Content::Tcp(tcp.flags()), flow(ip, tcp.source_port(), tcp.destination_port())))
-}
-
-fn read_tcp(payload: &[u8]) -> Result<Tcp<'_>, DropReason> {
-    let tcp = Tcp::parse(payload)?;
+fn read_tcp(ip: &Ip, upper: &Upper) -> Result<(Content, Flow), DropReason> {
+    let tcp = Tcp::parse(upper.payload)?;
     if tcp.source_port() == 0 || tcp.destination_port() == 0 {
         return Err(DropReason::PortZero);
     }
@@ -131,28 +161,23 @@ fn read_tcp(payload: &[u8]) -> Result<Tcp<'_>, DropReason> {
     if flags.has(Flags::SYN | Flags::FIN) || flags.has(Flags::SYN | Flags::RST) {
         return Err(DropReason::BadTcpFlags);
     }
-    Ok(tcp)
+    Ok((Content::Tcp(flags), Flow::of(ip, protocol::TCP, tcp.source_port(), tcp.destination_port())))
 }
 
-fn classify_udp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
-    let udp = read_udp(ip.payload(), ip.is_fragment())?;
-    Ok((Content::Udp, flow(ip, udp.source_port(), udp.destination_port())))
-}
-
-fn read_udp(payload: &[u8], is_fragment: bool) -> Result<Udp<'_>, DropReason> {
-    let udp = if is_fragment { Udp::parse_first(payload)? } else { Udp::parse(payload)? };
+fn read_udp(ip: &Ip, upper: &Upper) -> Result<(Content, Flow), DropReason> {
+    let udp = if upper.is_fragment() { Udp::parse_first(upper.payload)? } else { Udp::parse(upper.payload)? };
     // Source port 0 is legal: "no reply" (RFC 768).
     if udp.destination_port() == 0 {
         return Err(DropReason::PortZero);
     }
-    Ok(udp)
+    Ok((Content::Udp, Flow::of(ip, protocol::UDP, udp.source_port(), udp.destination_port())))
 }
 
-fn classify_icmp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
+fn read_icmp(ip: &Ip, upper: &Upper) -> Result<(Content, Flow), DropReason> {
     let message =
-        if ip.is_fragment() { Icmp::parse_first(ip.payload())? } else { Icmp::parse(ip.payload())? };
+        if upper.is_fragment() { Icmp::parse_first(upper.payload)? } else { Icmp::parse(upper.payload)? };
     if message.kind() == icmp::ECHO_REQUEST && message.code() == 0 {
-        return Ok((Content::EchoRequest, flow(ip, message.identifier(), 0)));
+        return Ok((Content::EchoRequest, Flow::of(ip, protocol::ICMP, message.identifier(), 0)));
     }
     if !message.is_error() {
         return Err(DropReason::IcmpIgnored);
@@ -168,12 +193,13 @@ fn classify_icmp(ip: &Ipv4) -> Result<(Content, Flow), DropReason> {
     Ok((Content::IcmpError, quoted.flow.reversed()))
 }
 
-fn flow(ip: &Ipv4, client_port: u16, vip_port: u16) -> Flow {
-    Flow {
-        protocol: ip.protocol(),
-        client: ip.source().into(),
-        client_port,
-        vip: ip.destination().into(),
-        vip_port,
+/// IPv6 is not served. A later fragment would need its first fragment, which is never recorded.
+fn refuse_unserved_family(ip: &Ip, content: Content) -> Result<(), DropReason> {
+    match (ip, content) {
+        (Ip::V4(_), _) => Ok(()),
+        // One hop would be left after the kernel has routed the packet here, but it is not forwarded anyway.
+        (Ip::V6(ip), _) if ip.hop_limit() <= 1 => Err(DropReason::TtlExpired),
+        (Ip::V6(_), Content::LaterFragment) => Err(DropReason::FragmentUnknown),
+        (Ip::V6(_), _) => Err(DropReason::NoService),
     }
 }

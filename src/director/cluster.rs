@@ -26,9 +26,6 @@ pub use config::{
     UnknownTcp, VirtualServiceConfig,
 };
 
-/// MTU of a path about which nothing is known (IEEE 802.3).
-pub const PATH_MTU_DEFAULT: u16 = 1500;
-
 /// FTP's control port: a persistent service on it also serves the client's passive data connections
 /// (ip_vs_service_find()).
 const FTP_PORT: u16 = 21;

@@ -15,7 +15,7 @@ use foldhash::quality::SeedableRandomState;
 
 use super::connection::table::hasher;
 use super::real_server::Slot;
-use crate::packet::fragment::FragmentKey;
+use crate::packet::ip::FragmentKey;
 use crate::time::Moment;
 
 /// How long a first fragment is remembered: Linux's reassembly time (net.ipv4.ipfrag_time).
@@ -167,9 +167,14 @@ impl Known {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::packet::ip::FragmentId;
 
     fn key(source: u8, identification: u16) -> FragmentKey {
-        FragmentKey { source: [10, 0, 0, source], destination: [10, 0, 1, 1], protocol: 17, identification }
+        FragmentKey {
+            source: [10, 0, 0, source].into(),
+            destination: [10, 0, 1, 1].into(),
+            id: FragmentId { protocol: Some(17), identification: identification.into() },
+        }
     }
 
     const SERVER: Follow = Follow::RealServer(Slot::new(3, 1));

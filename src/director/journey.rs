@@ -18,14 +18,14 @@ use super::flood::Flood;
 use super::fragment::{Follow, Fragments};
 use super::persistence::{NewTemplate, TemplateKey};
 use super::real_server::{RealServer, Slot};
-use super::reply::Answer;
+use super::reply::{IcmpError, ReplyKind};
 use super::route::FoundBy;
 use super::route::decide::Choice;
 use super::scheduler::Request;
 use super::tables::{Tables, View};
 use super::verdict::{DropReason, Tracking};
 use super::{Chance, Outbox};
-use crate::packet::fragment::FragmentKey;
+use crate::packet::ip::FragmentKey;
 use crate::packet::protocol;
 use crate::packet::tcp::Flags;
 use crate::time::Moment;
@@ -45,31 +45,31 @@ pub(super) struct Journey<'a> {
 /// A packet that is not forwarded, and the reply to its sender.
 pub(super) struct Refusal {
     pub(super) reason: Option<DropReason>,
-    pub(super) answer: Option<Answer>,
+    pub(super) reply: Option<ReplyKind>,
     /// The first fragment for which it may wait.
     pub(super) waits_for: Option<FragmentKey>,
 }
 
 impl From<DropReason> for Refusal {
     fn from(reason: DropReason) -> Refusal {
-        Refusal { reason: Some(reason), answer: None, waits_for: None }
+        Refusal { reason: Some(reason), reply: None, waits_for: None }
     }
 }
 
 impl Refusal {
-    fn answered(reason: DropReason, answer: Answer) -> Refusal {
-        Refusal { reason: Some(reason), answer: Some(answer), waits_for: None }
+    fn answered(reason: DropReason, reply: ReplyKind) -> Refusal {
+        Refusal { reason: Some(reason), reply: Some(reply), waits_for: None }
     }
 
     /// Answered by an ICMP error where one is allowed: never about an error, and never about a fragment other
     /// than the first (RFC 1122 §3.2.2).
-    fn error(reason: DropReason, answer: Answer, packet: &Packet) -> Refusal {
+    fn error(reason: DropReason, error: IcmpError, packet: &Packet) -> Refusal {
         let may_answer = !matches!(packet.content, Content::IcmpError | Content::LaterFragment);
-        Refusal { reason: Some(reason), answer: may_answer.then_some(answer), waits_for: None }
+        Refusal { reason: Some(reason), reply: may_answer.then_some(error.into()), waits_for: None }
     }
 
     fn echo() -> Refusal {
-        Refusal { reason: None, answer: Some(Answer::Echo), waits_for: None }
+        Refusal { reason: None, reply: Some(ReplyKind::EchoReply), waits_for: None }
     }
 }
 
@@ -84,19 +84,19 @@ impl<'a> Journey<'a> {
         if !self.cluster.has_vip(packet.destination) {
             return DropReason::NoService.into();
         }
-        let answer = match packet.content {
+        let reply = match packet.content {
             Content::EchoRequest => {
                 self.remember_fragment(packet, Follow::Echo);
                 return Refusal::echo();
             }
             Content::Tunnel => return DropReason::NestedTunnel.into(),
             Content::Tcp(flags) if flags.has(Flags::RST) => None,
-            Content::Tcp(_) => Some(Answer::TcpReset),
-            Content::Udp => Some(Answer::PortUnreachable),
+            Content::Tcp(_) => Some(ReplyKind::TcpReset),
+            Content::Udp => Some(IcmpError::PortUnreachable.into()),
             Content::IcmpError | Content::LaterFragment | Content::Other => None,
         };
-        let answer = answer.filter(|_| self.cluster.config().no_service == NoService::Reject);
-        Refusal { reason: Some(DropReason::NoService), answer, waits_for: None }
+        let reply = reply.filter(|_| self.cluster.config().no_service == NoService::Reject);
+        Refusal { reason: Some(DropReason::NoService), reply, waits_for: None }
     }
 
     /// RFC 2003 §3.2: a packet from one of the director's own addresses must not be tunnelled; §3.1: nor one
@@ -110,7 +110,7 @@ impl<'a> Journey<'a> {
         if packet.ttl <= u8::from(self.cluster.config().decrements_ttl) {
             // The source of a reply is the address that the client asked, which must be a VIP.
             let is_ours = self.cluster.has_vip(packet.destination);
-            let refusal = Refusal::error(DropReason::TtlExpired, Answer::TimeExceeded, packet);
+            let refusal = Refusal::error(DropReason::TtlExpired, IcmpError::TimeExceeded, packet);
             return Err(if is_ours { refusal } else { DropReason::TtlExpired.into() });
         }
         Ok(())
@@ -226,7 +226,7 @@ impl<'a> Journey<'a> {
         is_new: bool,
     ) -> Result<&'a RealServer, Refusal> {
         let request = Request { flow: &packet.flow, now: self.now, chance: self.chance.draw(), is_new };
-        let no_server = Refusal::answered(DropReason::NoRealServer, Answer::PortUnreachable);
+        let no_server = Refusal::answered(DropReason::NoRealServer, IcmpError::PortUnreachable.into());
         let index = service.scheduler.choose(&service.real_servers, &request).ok_or(no_server)?;
         Ok(&service.real_servers[index])
     }
@@ -332,7 +332,7 @@ fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal>
         _ if flags.has(Flags::RST) => Err(DropReason::NoConnection.into()),
         UnknownTcp::Schedule => Ok(true),
         UnknownTcp::Drop => Err(DropReason::NoConnection.into()),
-        UnknownTcp::Rst => Err(Refusal::answered(DropReason::NoConnection, Answer::TcpReset)),
+        UnknownTcp::Rst => Err(Refusal::answered(DropReason::NoConnection, ReplyKind::TcpReset)),
     }
 }
 

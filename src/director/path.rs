@@ -2,17 +2,16 @@
 //!
 //! ```text
 //!              a packet reads one word, which usually means "nothing known"
-//!   worker ──────────────▶ ┌────────────┐ ◀────────── [`errors`]: ICMP about the outer packets
+//!   worker ──────────────▶ ┌────────────┐ ◀────────── [`super::path_errors`]: ICMP about the outer packets
 //!                          │ SoftState  │  path MTU (10 min), a pending error (10 s), suspicion (30 s)
 //!                          └────────────┘
 //! ```
 //! One for each RIP, shared by all virtual services it serves and by all snapshots.
 
-pub mod errors;
-
-use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
+use super::reply::IcmpError;
 use crate::time::Moment;
 
 /// The smallest path MTU that is believed: RFC 791 §3.1 requires every host to accept 576 bytes, and a
@@ -23,23 +22,16 @@ pub const MTU_MIN: u16 = 576;
 const MTU_FOR: Duration = Duration::from_secs(600);
 
 /// How long an error is kept for the sender of the next packet: later packets are unrelated to it.
-const OWED_FOR: Duration = Duration::from_secs(10);
+const PENDING_FOR: Duration = Duration::from_secs(10);
 
 /// The shortest time between two such errors: a forger can disturb one packet's sender per second.
-const DEBT_PAUSE: Duration = Duration::from_secs(1);
+const PENDING_PAUSE: Duration = Duration::from_secs(1);
 
 /// How long one "protocol unreachable" marks the real server as suspect.
 const SUSPECT_FOR: Duration = Duration::from_secs(30);
 
 const MTU: u32 = 1;
-const OWED: u32 = 2;
-
-/// The error for the sender of the next packet.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Owed {
-    HostUnreachable,
-    NetUnreachable,
-}
+const PENDING_ERROR: u32 = 2;
 
 /// The soft state of one path. Its parts are read and written separately: it is only a hint, and the next
 /// error corrects it.
@@ -50,9 +42,10 @@ pub struct SoftState {
     mtu: AtomicU32,
     /// Nanoseconds of a [`Moment`], like all `_until` fields.
     mtu_until: AtomicU64,
-    owes_net: AtomicBool,
-    owed_until: AtomicU64,
-    no_debt_until: AtomicU64,
+    /// An [`IcmpError`] by its index.
+    pending_error: AtomicU8,
+    pending_until: AtomicU64,
+    no_error_until: AtomicU64,
     suspect_until: AtomicU64,
     identification: AtomicU32,
 }
@@ -103,25 +96,27 @@ impl SoftState {
         true
     }
 
-    /// Records an error for the sender of the next packet.
-    pub fn owe(&self, owed: Owed, now: Moment) {
-        if now.as_nanos() < self.no_debt_until.load(Ordering::Relaxed) {
+    /// Records an error for the sender of the next packet: one without an MTU, which has its own place.
+    pub fn set_pending_error(&self, error: IcmpError, now: Moment) {
+        if now.as_nanos() < self.no_error_until.load(Ordering::Relaxed) {
             return;
         }
-        self.no_debt_until.store(now.after(DEBT_PAUSE).as_nanos(), Ordering::Relaxed);
-        self.owes_net.store(owed == Owed::NetUnreachable, Ordering::Relaxed);
-        self.owed_until.store(now.after(OWED_FOR).as_nanos(), Ordering::Relaxed);
-        self.known.fetch_or(OWED, Ordering::Relaxed);
+        self.no_error_until.store(now.after(PENDING_PAUSE).as_nanos(), Ordering::Relaxed);
+        self.pending_error.store(error.index() as u8, Ordering::Relaxed);
+        self.pending_until.store(now.after(PENDING_FOR).as_nanos(), Ordering::Relaxed);
+        self.known.fetch_or(PENDING_ERROR, Ordering::Relaxed);
     }
 
     /// Takes the error for a packet's sender; each is returned once.
-    pub fn take_owed(&self, now: Moment) -> Option<Owed> {
-        if !self.knows(OWED) || self.known.fetch_and(!OWED, Ordering::Relaxed) & OWED == 0 {
+    pub fn take_pending_error(&self, now: Moment) -> Option<IcmpError> {
+        if !self.knows(PENDING_ERROR)
+            || self.known.fetch_and(!PENDING_ERROR, Ordering::Relaxed) & PENDING_ERROR == 0
+        {
             return None;
         }
-        let is_due = now.as_nanos() < self.owed_until.load(Ordering::Relaxed);
-        let owes_net = self.owes_net.load(Ordering::Relaxed);
-        is_due.then_some(if owes_net { Owed::NetUnreachable } else { Owed::HostUnreachable })
+        let is_due = now.as_nanos() < self.pending_until.load(Ordering::Relaxed);
+        let index = usize::from(self.pending_error.load(Ordering::Relaxed));
+        IcmpError::ALL.get(index).copied().filter(|_| is_due)
     }
 
     /// Records that the host receives no encapsulated packets. True if this is new.
@@ -159,37 +154,41 @@ mod tests {
     }
 
     #[test]
-    fn a_debt_is_paid_once_and_lapses() {
+    fn a_pending_error_is_taken_once_and_lapses() {
         let soft = SoftState::default();
-        assert_eq!(soft.take_owed(Moment::ZERO), None);
-        soft.owe(Owed::HostUnreachable, Moment::ZERO);
-        assert_eq!(soft.take_owed(Moment::from_secs(9)), Some(Owed::HostUnreachable));
-        assert_eq!(soft.take_owed(Moment::from_secs(9)), None);
-        soft.owe(Owed::NetUnreachable, Moment::from_secs(10));
-        soft.owe(Owed::HostUnreachable, Moment::from_millis(10_999));
-        assert_eq!(soft.take_owed(Moment::from_secs(11)), Some(Owed::NetUnreachable), "one a second");
-        soft.owe(Owed::HostUnreachable, Moment::from_secs(11));
-        assert_eq!(soft.take_owed(Moment::from_millis(20_999)), Some(Owed::HostUnreachable));
-        soft.owe(Owed::HostUnreachable, Moment::from_secs(30));
-        assert_eq!(soft.take_owed(Moment::from_secs(40)), None);
+        assert_eq!(soft.take_pending_error(Moment::ZERO), None);
+        soft.set_pending_error(IcmpError::HostUnreachable, Moment::ZERO);
+        assert_eq!(soft.take_pending_error(Moment::from_secs(9)), Some(IcmpError::HostUnreachable));
+        assert_eq!(soft.take_pending_error(Moment::from_secs(9)), None);
+        soft.set_pending_error(IcmpError::NetUnreachable, Moment::from_secs(10));
+        soft.set_pending_error(IcmpError::HostUnreachable, Moment::from_millis(10_999));
+        assert_eq!(
+            soft.take_pending_error(Moment::from_secs(11)),
+            Some(IcmpError::NetUnreachable),
+            "one a second"
+        );
+        soft.set_pending_error(IcmpError::HostUnreachable, Moment::from_secs(11));
+        assert_eq!(soft.take_pending_error(Moment::from_millis(20_999)), Some(IcmpError::HostUnreachable));
+        soft.set_pending_error(IcmpError::HostUnreachable, Moment::from_secs(30));
+        assert_eq!(soft.take_pending_error(Moment::from_secs(40)), None);
     }
 
     #[test]
-    fn a_path_mtu_and_a_debt_do_not_touch_each_other() {
+    fn a_path_mtu_and_a_pending_error_do_not_touch_each_other() {
         let soft = SoftState::default();
-        soft.owe(Owed::HostUnreachable, Moment::ZERO);
+        soft.set_pending_error(IcmpError::HostUnreachable, Moment::ZERO);
         assert_eq!(soft.mtu(Moment::ZERO), None);
         assert!(soft.lower_mtu(1400, Moment::ZERO));
-        let owed = soft.take_owed(Moment::ZERO);
-        assert_eq!(owed, Some(Owed::HostUnreachable), "not lost with a size that is learnt");
-        assert_eq!(soft.mtu(Moment::ZERO), Some(1400), "not lost with a debt that is paid");
+        let pending = soft.take_pending_error(Moment::ZERO);
+        assert_eq!(pending, Some(IcmpError::HostUnreachable), "not lost with a size that is learnt");
+        assert_eq!(soft.mtu(Moment::ZERO), Some(1400), "not lost with an error that is taken");
         assert!(soft.lower_mtu(1300, Moment::ZERO));
-        assert_eq!(soft.take_owed(Moment::ZERO), None, "not due again with a size that is learnt");
-        soft.owe(Owed::NetUnreachable, Moment::from_secs(599));
-        assert_eq!(soft.mtu(Moment::from_secs(599)), Some(1300), "not lost with a debt that is due");
+        assert_eq!(soft.take_pending_error(Moment::ZERO), None, "not due again with a size that is learnt");
+        soft.set_pending_error(IcmpError::NetUnreachable, Moment::from_secs(599));
+        assert_eq!(soft.mtu(Moment::from_secs(599)), Some(1300), "not lost with an error that is due");
         assert_eq!(soft.mtu(Moment::from_secs(600)), None);
-        let owed = soft.take_owed(Moment::from_secs(600));
-        assert_eq!(owed, Some(Owed::NetUnreachable), "not lost with a size that is forgotten");
+        let pending = soft.take_pending_error(Moment::from_secs(600));
+        assert_eq!(pending, Some(IcmpError::NetUnreachable), "not lost with a size that is forgotten");
     }
 
     #[test]

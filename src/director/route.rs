@@ -112,7 +112,7 @@ impl Route {
             ttl: Ttl::default(),
             decrements_ttl: false,
             ignores_df: false,
-            path_mtu: super::cluster::PATH_MTU_DEFAULT,
+            path_mtu: crate::packet::MTU_DEFAULT,
             fit: Fit::Whole,
         }
     }

@@ -1,11 +1,12 @@
 //! A packet's fate, as a value. Packets in = transmitted + replied + held + Σ dropped, always.
 
-use crate::encapsulation::CannotEncapsulate;
-use crate::packet::Malformed;
-use crate::packet::reasons::drop_reasons;
 use std::net::IpAddr;
 
+pub use super::reply::ReplyKind;
 pub use super::route::{Route, Tracking};
+use crate::encapsulation::CannotEncapsulate;
+use crate::label::labels;
+use crate::packet::Malformed;
 
 /// What the director does with a packet. After `Transmit` and `Reply` the frame contains the packet to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -21,82 +22,12 @@ pub enum Verdict {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Reply {
     pub to: IpAddr,
-    pub kind: Answer,
+    pub kind: ReplyKind,
     /// Why the packet itself was not forwarded; `None` if the reply is what the packet asked for.
     pub reason: Option<DropReason>,
 }
 
-/// A reply of the director's own, and what it says.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
-    Echo,
-    TcpReset,
-    PortUnreachable,
-    TimeExceeded,
-    HostUnreachable,
-    NetUnreachable,
-    /// The largest packet, in bytes, that would have fitted.
-    TooBig {
-        mtu: u16,
-    },
-}
-
-impl Answer {
-    /// The metric's `kind` label.
-    pub const fn label(self) -> &'static str {
-        self.kind().label()
-    }
-
-    pub const fn kind(self) -> ReplyKind {
-        match self {
-            Answer::Echo => ReplyKind::EchoReply,
-            Answer::TcpReset => ReplyKind::TcpReset,
-            Answer::PortUnreachable => ReplyKind::PortUnreachable,
-            Answer::TimeExceeded => ReplyKind::TimeExceeded,
-            Answer::HostUnreachable => ReplyKind::HostUnreachable,
-            Answer::NetUnreachable => ReplyKind::NetUnreachable,
-            Answer::TooBig { .. } => ReplyKind::TooBig,
-        }
-    }
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
-pub enum ReplyKind {
-    EchoReply,
-    TcpReset,
-    PortUnreachable,
-    TooBig,
-    TimeExceeded,
-    HostUnreachable,
-    NetUnreachable,
-}
-
-impl ReplyKind {
-    pub const ALL: &'static [ReplyKind] = &[
-        ReplyKind::EchoReply,
-        ReplyKind::TcpReset,
-        ReplyKind::PortUnreachable,
-        ReplyKind::TooBig,
-        ReplyKind::TimeExceeded,
-        ReplyKind::HostUnreachable,
-        ReplyKind::NetUnreachable,
-    ];
-
-    /// The metric's `kind` label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            ReplyKind::EchoReply => "echo_reply",
-            ReplyKind::TcpReset => "tcp_reset",
-            ReplyKind::PortUnreachable => "port_unreachable",
-            ReplyKind::TooBig => "too_big",
-            ReplyKind::TimeExceeded => "time_exceeded",
-            ReplyKind::HostUnreachable => "host_unreachable",
-            ReplyKind::NetUnreachable => "net_unreachable",
-        }
-    }
-}
-
-drop_reasons! {
+labels! {
     /// Why a packet was not forwarded. `no_real_server` counts packets whose reply was withheld by the rate
     /// limit, `rate_limited` echo requests above it.
     pub enum DropReason {

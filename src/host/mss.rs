@@ -38,9 +38,6 @@ use super::netlink::{Netlink, TABLE_MAIN, rule};
 /// The tables, one for each real server daemon on this host. See [`super::CAPTURE_TABLE`].
 pub const MSS_TABLES: RangeInclusive<u32> = 7691..=7698;
 
-/// IEEE 802.3; used while there is no route to a director.
-const PATH_MTU_DEFAULT: u32 = 1500;
-
 /// The MSS to announce.
 #[derive(Debug, Clone)]
 pub enum Mss {
@@ -48,8 +45,9 @@ pub enum Mss {
     Off,
     /// A fixed number of bytes.
     Fixed(u16),
-    /// `fitting` of the smallest path MTU to the directors; at most the host's own.
-    Auto { directors: Vec<IpAddr>, fitting: fn(u32) -> u16 },
+    /// `fitting` of the smallest path MTU to the directors, `None` while there is no route to one; at most the
+    /// host's own.
+    Auto { directors: Vec<IpAddr>, fitting: fn(Option<u32>) -> u16 },
 }
 
 /// The table and the MSS that it announces.
@@ -145,7 +143,7 @@ impl MssTable {
         // A route that is missing for a moment changes nothing.
         Ok(match path_mtu {
             None if self.announced > 0 => self.announced,
-            path_mtu => fitting(path_mtu.unwrap_or(PATH_MTU_DEFAULT)),
+            path_mtu => fitting(path_mtu),
         })
     }
 }

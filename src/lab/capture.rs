@@ -18,6 +18,7 @@ use socket2::{Domain, Protocol, SockFilter, Socket, Type};
 
 use super::link::link_index;
 use super::{Attempt, LabError, Namespace};
+use crate::packet::ipv4::field;
 
 // linux/if_ether.h, linux/if_packet.h
 const ETH_P_ALL: u16 = 0x0003;
@@ -63,22 +64,22 @@ pub struct CapturedPacket {
 impl CapturedPacket {
     /// The source address.
     pub fn source(&self) -> Ipv4Addr {
-        address(&self.bytes, 12)
+        field::SOURCE.read(&self.bytes).into()
     }
 
     /// The destination address.
     pub fn destination(&self) -> Ipv4Addr {
-        address(&self.bytes, 16)
+        field::DESTINATION.read(&self.bytes).into()
     }
 
     /// The protocol of the payload.
     pub fn protocol(&self) -> u8 {
-        self.bytes[9]
+        field::PROTOCOL.read(&self.bytes)
     }
 
     /// The IPv4 total length: that of the super-packet if the kernel had not segmented it yet.
     pub fn length(&self) -> u64 {
-        u16::from_be_bytes([self.bytes[2], self.bytes[3]]).into()
+        field::TOTAL_LENGTH.read(&self.bytes).into()
     }
 }
 
@@ -199,8 +200,4 @@ fn packet(bytes: &[u8], from: &LinkAddr, index: u32, filter: Filter) -> Option<C
     let wanted = filter.source.is_none_or(|source| source == packet.source())
         && filter.destination.is_none_or(|destination| destination == packet.destination());
     wanted.then_some(packet)
-}
-
-fn address(bytes: &[u8], offset: usize) -> Ipv4Addr {
-    Ipv4Addr::new(bytes[offset], bytes[offset + 1], bytes[offset + 2], bytes[offset + 3])
 }

@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::director::path::errors::{Heard, Kind, Outcome};
+use crate::director::path_errors::{Heard, Kind, Outcome};
 use crate::director::verdict::{DropReason, ReplyKind, Tracking, Verdict};
 use crate::realserver::verdict::{DropReason as RefusalReason, Verdict as RealserverVerdict};
 
@@ -134,7 +134,7 @@ pub struct DirectorCounters {
     pub stateless: Count,
     pub flood: Count,
     pub held: Count,
-    pub replied: Counts<{ ReplyKind::ALL.len() }>,
+    pub replied: Counts<{ ReplyKind::COUNT }>,
     pub dropped: Counts<{ DropReason::ALL.len() }>,
     pub errors: Errors,
     /// Senders that got an error about the path while their packets were forwarded.
@@ -165,7 +165,7 @@ impl DirectorCounters {
                 self.virtual_services.slot(route.virtual_service.into()).add(bytes);
                 self.real_servers.slot(route.real_server.index()).add(bytes);
             }
-            Verdict::Reply(reply) => self.replied[reply.kind.kind() as usize].add(1),
+            Verdict::Reply(reply) => self.replied[reply.kind.index()].add(1),
             Verdict::Hold => self.held.add(1),
             Verdict::Drop(reason) => self.dropped[*reason as usize].add(1),
         }

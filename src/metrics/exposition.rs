@@ -12,7 +12,7 @@ use super::ledger::Ledger;
 use super::names::{self, Kind, NAMES};
 use super::totals::Totals;
 use crate::director::cluster::{Cluster, VirtualService};
-use crate::director::path::errors::{Kind as PathErrorKind, Outcome};
+use crate::director::path_errors::{Kind as PathErrorKind, Outcome};
 use crate::director::real_server::RealServer;
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, ReplyKind};
@@ -51,8 +51,8 @@ pub fn director(
         gauge!(names::HELD_PACKETS).set(sum(&|w| w.held.get()) as f64);
         counter!(names::STATELESS_PACKETS).absolute(sum(&|w| w.stateless.get()));
         counter!(names::FLOOD_PACKETS).absolute(sum(&|w| w.flood.get()));
-        for kind in ReplyKind::ALL {
-            let count = sum(&|w| w.replied[*kind as usize].get());
+        for kind in ReplyKind::all() {
+            let count = sum(&|w| w.replied[kind.index()].get());
             counter!(names::REPLIED_PACKETS, "kind" => kind.label()).absolute(count);
         }
         for reason in DropReason::ALL {

@@ -1,7 +1,7 @@
 //! How an encapsulated packet travels between two hosts: what its outer header says.
 
 use super::ipv4::Ipv4;
-use super::{be16, protocol};
+use super::{protocol, udp};
 
 /// What carries an encapsulated packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -27,7 +27,8 @@ impl Carrier {
         let is_port = match self {
             Carrier::Protocol(_) => true,
             Carrier::UdpPort(port) => {
-                outer.fragment_offset() == 0 && outer.payload().len() >= 4 && be16(outer.payload(), 2) == port
+                let (field, datagram) = (udp::field::DESTINATION_PORT, outer.payload());
+                outer.fragment_offset() == 0 && field.is_inside(datagram) && field.read(datagram) == port
             }
         };
         outer.protocol() == self.protocol() && is_port

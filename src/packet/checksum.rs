@@ -3,6 +3,9 @@
 
 use std::net::IpAddr;
 
+use super::field::{U8, U16};
+use super::protocol;
+
 /// One's complement sum of `bytes` as big-endian 16-bit words, added to `start`; not folded.
 /// An odd last byte counts as the high half of a word.
 ///
@@ -52,6 +55,34 @@ fn octets16(address: IpAddr) -> [u8; 16] {
         IpAddr::V4(v4) => v4.to_ipv6_mapped().octets(),
         IpAddr::V6(v6) => v6.octets(),
     }
+}
+
+/// Writes the checksum of `bytes` into its own field there. `start` is added to the sum: 0, or a pseudo-header's.
+pub fn fill(bytes: &mut [u8], field: U16, start: u64) {
+    field.write(bytes, 0);
+    field.write(bytes, !fold(sum(bytes, start)));
+}
+
+/// Writes the checksum of a TCP segment or a UDP datagram between these addresses into its field.
+pub fn fill_transport(segment: &mut [u8], field: U16, source: IpAddr, destination: IpAddr, protocol: u8) {
+    fill(segment, field, pseudo_header(source, destination, protocol, segment.len()));
+    if protocol == protocol::UDP {
+        field.write(segment, never_zero(field.read(segment)));
+    }
+}
+
+/// RFC 768: a checksum of zero is sent as all ones, because zero means that there is none.
+pub fn never_zero(checksum: u16) -> u16 {
+    if checksum == 0 { 0xffff } else { checksum }
+}
+
+/// Replaces one byte of a header, and updates the header's checksum in `field` (RFC 1624). A wrong checksum stays
+/// equally wrong.
+pub fn set_byte(header: &mut [u8], place: U8, value: u8, field: U16) {
+    let before = place.word().read(header);
+    place.write(header, value);
+    let sum = update(field.read(header), before, place.word().read(header));
+    field.write(header, sum);
 }
 
 /// RFC 1624 §3, equation 3: the new checksum when one 16-bit word changes from `before` to `after`.

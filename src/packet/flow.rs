@@ -3,6 +3,8 @@
 use std::fmt;
 use std::net::{IpAddr, SocketAddr};
 
+use super::ip::Ip;
+
 /// ⟨protocol, CIP:cport, VIP:vport⟩. `protocol` is the IP protocol number; ports are 0 where the
 /// protocol has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
@@ -15,6 +17,18 @@ pub struct Flow {
 }
 
 impl Flow {
+    /// The flow of a packet with this upper-layer protocol and these ports, from its sender's point of view.
+    #[inline]
+    pub fn of(ip: &Ip, protocol: u8, source_port: u16, destination_port: u16) -> Flow {
+        Flow {
+            protocol,
+            client: ip.source(),
+            client_port: source_port,
+            vip: ip.destination(),
+            vip_port: destination_port,
+        }
+    }
+
     /// The flow of the opposite direction, as in a packet quoted by an ICMP error about a reply.
     pub fn reversed(self) -> Flow {
         Flow {

@@ -9,7 +9,8 @@
 //! A frame may be a super-packet of up to 64 KiB that is segmented on its way out, because virtio_net_hdr
 //! cannot describe segments inside IP-in-IP; [`Offload`] contains what the device reported about it.
 
-use super::{Malformed, be16, checksum};
+use super::field::U16;
+use super::{Malformed, checksum};
 
 /// Room for the largest outer header written here (IPv6 40 + UDP 8 + GUE 4, IPv6 6in6 40) and for a virtio
 /// header before the packet, rounded up to a cache line.
@@ -143,21 +144,14 @@ impl Frame {
     /// `Checksum` if the offload's positions are outside the packet.
     pub fn complete_checksum(&mut self) -> Result<(), Malformed> {
         let Some(PartialChecksum { start, field }) = self.offload.checksum.take() else { return Ok(()) };
-        let (start, field) = (usize::from(start), usize::from(field));
+        let (start, field) = (usize::from(start), U16(field.into()));
         let packet = self.packet_mut();
-        if start > packet.len() || field < start || field + 2 > packet.len() {
+        if start > packet.len() || field.0 < start || !field.is_inside(packet) {
             return Err(Malformed::Checksum);
         }
         let sum = checksum::checksum(&packet[start..]);
-        // RFC 768: a computed zero is sent as all ones, because zero means "no checksum".
-        let sum = if sum == 0 { 0xffff } else { sum };
-        packet[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+        field.write(packet, checksum::never_zero(sum));
         Ok(())
-    }
-
-    /// The 16-bit field at `at`, if it is inside the packet.
-    pub fn field16(&self, at: usize) -> Option<u16> {
-        (at + 2 <= self.len()).then(|| be16(self.packet(), at))
     }
 }
 
@@ -192,7 +186,7 @@ mod tests {
         frame.packet_mut()[1] = 0xff;
         frame.offload.checksum = Some(PartialChecksum { start: 0, field: 6 });
         frame.complete_checksum().unwrap();
-        assert_eq!(frame.field16(6), Some(0xffff));
+        assert_eq!(U16(6).read(frame.packet()), 0xffff);
     }
 
     #[test]

@@ -9,7 +9,18 @@
 //! else unused.
 
 use super::ipv4::Ipv4;
-use super::{Flow, Malformed, be16, checksum, protocol};
+use super::{Flow, Ip, Malformed, checksum, protocol, udp};
+
+/// The places of the fields.
+pub mod field {
+    use crate::packet::field::{U8, U16};
+
+    pub const KIND: U8 = U8(0);
+    pub const CODE: U8 = U8(1);
+    pub const CHECKSUM: U16 = U16(2);
+    pub const IDENTIFIER: U16 = U16(4);
+    pub const NEXT_HOP_MTU: U16 = U16(6);
+}
 
 pub const HEADER: usize = 8;
 
@@ -59,16 +70,16 @@ impl<'a> Icmp<'a> {
     }
 
     pub fn kind(&self) -> u8 {
-        self.message[0]
+        field::KIND.read(self.message)
     }
 
     pub fn code(&self) -> u8 {
-        self.message[1]
+        field::CODE.read(self.message)
     }
 
     /// Next-hop MTU of a "fragmentation needed" (RFC 1191 §4); 0 from routers older than that.
     pub fn next_hop_mtu(&self) -> u16 {
-        be16(self.message, 6)
+        field::NEXT_HOP_MTU.read(self.message)
     }
 
     /// True for the errors that quote a packet and are worth forwarding: never redirect, never source quench
@@ -79,7 +90,7 @@ impl<'a> Icmp<'a> {
 
     /// Identifier of an echo.
     pub fn identifier(&self) -> u16 {
-        be16(self.message, 4)
+        field::IDENTIFIER.read(self.message)
     }
 
     /// Bytes after the header.
@@ -92,33 +103,45 @@ impl<'a> Icmp<'a> {
     /// # Errors
     /// [`QuoteError`] says whether too little was quoted, or a packet without a flow.
     pub fn quoted(&self) -> Result<Quoted<'a>, QuoteError> {
-        let header = Ipv4::parse_quoted(self.body()).map_err(|_| QuoteError::Truncated)?;
-        if header.fragment_offset() != 0 {
-            return Err(QuoteError::NoFlow);
-        }
-        if !matches!(header.protocol(), protocol::TCP | protocol::UDP) {
-            return Err(QuoteError::NoFlow);
-        }
-        // RFC 792: header plus 64 bits of data, which contain the ports.
-        let payload = header.payload();
-        if payload.len() < 8 {
-            return Err(QuoteError::Truncated);
-        }
-        let flow = Flow {
-            protocol: header.protocol(),
-            client: header.source().into(),
-            client_port: be16(payload, 0),
-            vip: header.destination().into(),
-            vip_port: be16(payload, 2),
-        };
-        Ok(Quoted { header, flow })
+        let header = quoted_packet(self.body()).map_err(|_| QuoteError::Truncated)?;
+        Ok(Quoted { flow: quoted_flow(&header)?, header })
     }
+}
+
+/// RFC 792: an error quotes the header plus 64 bits of data, which contain the ports.
+const QUOTED_PAYLOAD_MIN: usize = 8;
+
+/// The beginning of a packet that an error quotes, or that is inside a quoted one. Only of IPv4, because no IPv6
+/// packet is forwarded.
+///
+/// # Errors
+/// Those of [`Ipv4::parse_quoted`].
+pub fn quoted_packet(bytes: &[u8]) -> Result<Ip<'_>, Malformed> {
+    Ipv4::parse_quoted(bytes).map(Ip::V4)
+}
+
+/// The flow of a quoted packet, in the direction in which it was sent.
+///
+/// # Errors
+/// [`QuoteError`] says whether too little was quoted, or a packet without a flow.
+pub fn quoted_flow(header: &Ip) -> Result<Flow, QuoteError> {
+    let upper = header.upper().map_err(|_| QuoteError::Truncated)?;
+    if upper.is_later_fragment() || !matches!(upper.protocol, protocol::TCP | protocol::UDP) {
+        return Err(QuoteError::NoFlow);
+    }
+    if upper.payload.len() < QUOTED_PAYLOAD_MIN {
+        return Err(QuoteError::Truncated);
+    }
+    // The ports of TCP are in the same place.
+    let source_port = udp::field::SOURCE_PORT.read(upper.payload);
+    let destination_port = udp::field::DESTINATION_PORT.read(upper.payload);
+    Ok(Flow::of(header, upper.protocol, source_port, destination_port))
 }
 
 /// A quoted packet; `flow` has the packet's source in the client's place.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a> {
-    pub header: Ipv4<'a>,
+    pub header: Ip<'a>,
     pub flow: Flow,
 }
 

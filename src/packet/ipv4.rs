@@ -19,11 +19,28 @@
 
 use std::net::Ipv4Addr;
 
-use super::{Malformed, be16, checksum};
+use super::upper::{Fragment, Upper};
+use super::{Malformed, checksum};
+
+/// The places of the fields.
+pub mod field {
+    use crate::packet::field::{Octets, U8, U16};
+
+    pub const VERSION_AND_LENGTH: U8 = U8(0);
+    pub const TOS: U8 = U8(1);
+    pub const TOTAL_LENGTH: U16 = U16(2);
+    pub const IDENTIFICATION: U16 = U16(4);
+    pub const FLAGS_AND_OFFSET: U16 = U16(6);
+    pub const TTL: U8 = U8(8);
+    pub const PROTOCOL: U8 = U8(9);
+    pub const CHECKSUM: U16 = U16(10);
+    pub const SOURCE: Octets<4> = Octets(12);
+    pub const DESTINATION: Octets<4> = Octets(16);
+}
 
 /// Length of a header without options.
 pub const HEADER: usize = 20;
-/// Flags of the 16-bit word at byte 6.
+/// Flags in [`field::FLAGS_AND_OFFSET`].
 pub const DONT_FRAGMENT: u16 = 0x4000;
 pub const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
@@ -41,10 +58,11 @@ fn header_length(bytes: &[u8]) -> Result<usize, Malformed> {
     if bytes.len() < HEADER {
         return Err(Malformed::Truncated);
     }
-    if bytes[0] >> 4 != 4 {
+    let first = field::VERSION_AND_LENGTH.read(bytes);
+    if first >> 4 != 4 {
         return Err(Malformed::Version);
     }
-    let length = usize::from(bytes[0] & 0x0f) * 4;
+    let length = usize::from(first & 0x0f) * 4;
     if length < HEADER || length > bytes.len() {
         return Err(Malformed::HeaderLength);
     }
@@ -70,7 +88,7 @@ impl<'a> Ipv4<'a> {
     /// `Truncated`, `Version`, `HeaderLength`, `TotalLength`.
     pub fn parse_unsummed(bytes: &'a [u8]) -> Result<Ipv4<'a>, Malformed> {
         let header_length = header_length(bytes)?;
-        let total_length = usize::from(be16(bytes, 2));
+        let total_length = usize::from(field::TOTAL_LENGTH.read(bytes));
         if total_length < header_length {
             return Err(Malformed::TotalLength);
         }
@@ -87,7 +105,7 @@ impl<'a> Ipv4<'a> {
     /// `Truncated`, `Version`, `HeaderLength`.
     pub fn parse_quoted(bytes: &'a [u8]) -> Result<Ipv4<'a>, Malformed> {
         let header_length = header_length(bytes)?;
-        let end = bytes.len().min(usize::from(be16(bytes, 2)).max(header_length));
+        let end = bytes.len().min(usize::from(field::TOTAL_LENGTH.read(bytes)).max(header_length));
         Ok(Ipv4 { packet: &bytes[..end], header_length })
     }
 
@@ -111,45 +129,66 @@ impl<'a> Ipv4<'a> {
         self.packet.len()
     }
 
+    /// The length that the header states; of a quoted packet there may be less.
+    pub fn stated_length(&self) -> usize {
+        field::TOTAL_LENGTH.read(self.packet).into()
+    }
+
     pub fn tos(&self) -> u8 {
-        self.packet[1]
+        field::TOS.read(self.packet)
     }
 
     pub fn identification(&self) -> u16 {
-        be16(self.packet, 4)
+        field::IDENTIFICATION.read(self.packet)
+    }
+
+    fn flags_and_offset(&self) -> u16 {
+        field::FLAGS_AND_OFFSET.read(self.packet)
     }
 
     pub fn has_dont_fragment(&self) -> bool {
-        be16(self.packet, 6) & DONT_FRAGMENT != 0
+        self.flags_and_offset() & DONT_FRAGMENT != 0
     }
 
     pub fn has_more_fragments(&self) -> bool {
-        be16(self.packet, 6) & MORE_FRAGMENTS != 0
+        self.flags_and_offset() & MORE_FRAGMENTS != 0
     }
 
     /// In bytes.
     pub fn fragment_offset(&self) -> usize {
-        usize::from(be16(self.packet, 6) & OFFSET_MASK) * 8
+        usize::from(self.flags_and_offset() & OFFSET_MASK) * 8
     }
 
     pub fn is_fragment(&self) -> bool {
-        be16(self.packet, 6) & (MORE_FRAGMENTS | OFFSET_MASK) != 0
+        self.flags_and_offset() & (MORE_FRAGMENTS | OFFSET_MASK) != 0
     }
 
     pub fn ttl(&self) -> u8 {
-        self.packet[8]
+        field::TTL.read(self.packet)
     }
 
     pub fn protocol(&self) -> u8 {
-        self.packet[9]
+        field::PROTOCOL.read(self.packet)
     }
 
     pub fn source(&self) -> Ipv4Addr {
-        Ipv4Addr::new(self.packet[12], self.packet[13], self.packet[14], self.packet[15])
+        field::SOURCE.read(self.packet).into()
     }
 
     pub fn destination(&self) -> Ipv4Addr {
-        Ipv4Addr::new(self.packet[16], self.packet[17], self.packet[18], self.packet[19])
+        field::DESTINATION.read(self.packet).into()
+    }
+
+    /// What follows the header and its options.
+    #[inline]
+    pub fn upper(&self) -> Upper<'a> {
+        let fragment = self.is_fragment().then(|| Fragment {
+            offset: self.fragment_offset(),
+            has_more: self.has_more_fragments(),
+            identification: self.identification().into(),
+            length: self.payload().len(),
+        });
+        Upper { protocol: self.protocol(), payload: self.payload(), fragment }
     }
 
     /// Walks the options. Terminates: every step advances by at least one byte.
@@ -199,38 +238,37 @@ impl Header {
     /// Writes the 20 bytes, including the checksum, to the front of `bytes` (at least [`HEADER`] long).
     pub fn write(&self, bytes: &mut [u8]) {
         let bytes = &mut bytes[..HEADER];
-        bytes[0] = 0x45;
-        bytes[1] = self.tos;
-        bytes[2..4].copy_from_slice(&self.total_length.to_be_bytes());
-        bytes[4..6].copy_from_slice(&self.identification.to_be_bytes());
-        let flags = if self.dont_fragment { DONT_FRAGMENT } else { 0 };
-        bytes[6..8].copy_from_slice(&flags.to_be_bytes());
-        bytes[8] = self.ttl;
-        bytes[9] = self.protocol;
-        bytes[10..12].fill(0);
-        bytes[12..16].copy_from_slice(&self.source.octets());
-        bytes[16..20].copy_from_slice(&self.destination.octets());
-        let sum = checksum::checksum(bytes);
-        bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+        set_header_length(bytes, HEADER);
+        field::TOS.write(bytes, self.tos);
+        field::TOTAL_LENGTH.write(bytes, self.total_length);
+        field::IDENTIFICATION.write(bytes, self.identification);
+        field::FLAGS_AND_OFFSET.write(bytes, if self.dont_fragment { DONT_FRAGMENT } else { 0 });
+        field::TTL.write(bytes, self.ttl);
+        field::PROTOCOL.write(bytes, self.protocol);
+        field::SOURCE.write(bytes, self.source.octets());
+        field::DESTINATION.write(bytes, self.destination.octets());
+        fill_checksum(bytes);
     }
+}
+
+/// Writes the version, and the length of the header in bytes, a multiple of four.
+pub fn set_header_length(header: &mut [u8], length: usize) {
+    field::VERSION_AND_LENGTH.write(header, 0x40 | (length / 4) as u8);
+}
+
+/// Writes the checksum of a header; `header` ends where the header ends.
+pub fn fill_checksum(header: &mut [u8]) {
+    checksum::fill(header, field::CHECKSUM, 0);
 }
 
 /// Replaces the TOS byte of a valid header and updates its checksum (RFC 1624).
 pub fn set_tos(packet: &mut [u8], tos: u8) {
-    set_byte(packet, 1, tos);
+    checksum::set_byte(packet, field::TOS, tos, field::CHECKSUM);
 }
 
 /// Replaces the TTL of a valid header and updates its checksum (RFC 1624).
 pub fn set_ttl(packet: &mut [u8], ttl: u8) {
-    set_byte(packet, 8, ttl);
-}
-
-fn set_byte(packet: &mut [u8], at: usize, value: u8) {
-    let word = at / 2 * 2;
-    let before = be16(packet, word);
-    packet[at] = value;
-    let sum = checksum::update(be16(packet, 10), before, be16(packet, word));
-    packet[10..12].copy_from_slice(&sum.to_be_bytes());
+    checksum::set_byte(packet, field::TTL, ttl, field::CHECKSUM);
 }
 
 #[cfg(test)]

@@ -12,19 +12,26 @@
 //! │ destination, 16 bytes                             │
 //! └───────────────────────────────────────────────────┘
 //! ```
-//! Extension headers (RFC 8200 §4), the first of them named by the fixed header's next header:
-//!
-//! ```text
-//! ┌──────────┬──────────┬──────────────────────────┐  hop-by-hop, destination options, routing:
-//! │ next hdr │ length   │ options, or type and left│  8 bytes, and 8 more per unit of length
-//! ├──────────┼──────────┼──────────────────┬──┬─┬──┤
-//! │ next hdr │ reserved │ offset / 8       │  │M│id│  fragment: always 8 bytes
-//! └──────────┴──────────┴──────────────────┴──┴─┴──┘
-//! ```
+
+mod extension;
 
 use std::net::Ipv6Addr;
 
-use super::{Malformed, be16, be32, protocol};
+use super::upper::Upper;
+use super::{Malformed, protocol};
+
+/// The places of the fields of the fixed header.
+pub mod field {
+    use crate::packet::field::{Octets, U8, U16};
+
+    /// Version, traffic class, and the upper bits of the flow label.
+    pub const VERSION_AND_CLASS: U16 = U16(0);
+    pub const PAYLOAD_LENGTH: U16 = U16(4);
+    pub const NEXT_HEADER: U8 = U8(6);
+    pub const HOP_LIMIT: U8 = U8(7);
+    pub const SOURCE: Octets<16> = Octets(8);
+    pub const DESTINATION: Octets<16> = Octets(24);
+}
 
 /// Length of the fixed header.
 pub const HEADER: usize = 40;
@@ -34,43 +41,11 @@ pub const HEADER: usize = 40;
 pub const EXTENSIONS_MAX: usize = 8;
 pub const EXTENSION_BYTES_MAX: usize = 256;
 
-/// Next header values of extension headers that are walked (RFC 8200 §4.1, RFC 4302 §2). The content of ESP
-/// cannot be read, and mobility, HIP and shim6 carry nothing that is served.
-mod extension {
-    pub const HOP_BY_HOP: u8 = 0;
-    pub const ROUTING: u8 = 43;
-    pub const FRAGMENT: u8 = 44;
-    pub const AUTHENTICATION: u8 = 51;
-    pub const DESTINATION_OPTIONS: u8 = 60;
-}
-
 /// A packet with a valid fixed header: its payload length fits the bytes.
 #[derive(Clone, Copy, Debug)]
 pub struct Ipv6<'a> {
     /// Exactly the header and `payload length` bytes.
     packet: &'a [u8],
-}
-
-/// The end of the walk.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Chain<'a> {
-    /// The protocol of `payload`. For a later fragment: of what its packet contains after the fragment
-    /// header.
-    pub protocol: u8,
-    pub payload: &'a [u8],
-    /// `None` for a whole packet, such as an atomic fragment (RFC 6946 §4).
-    pub fragment: Option<Fragment>,
-}
-
-/// A fragment header (RFC 8200 §4.5).
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fragment {
-    /// In bytes.
-    pub offset: usize,
-    pub has_more: bool,
-    pub identification: u32,
-    /// Number of bytes after the fragment header.
-    pub length: usize,
 }
 
 impl<'a> Ipv6<'a> {
@@ -83,10 +58,10 @@ impl<'a> Ipv6<'a> {
         if bytes.len() < HEADER {
             return Err(Malformed::Truncated);
         }
-        if bytes[0] >> 4 != 6 {
+        if field::VERSION_AND_CLASS.read(bytes) >> 12 != 6 {
             return Err(Malformed::Version);
         }
-        let length = usize::from(be16(bytes, 4));
+        let length = usize::from(field::PAYLOAD_LENGTH.read(bytes));
         let rest = &bytes[HEADER..];
         if length > rest.len() {
             return Err(Malformed::Truncated);
@@ -96,7 +71,7 @@ impl<'a> Ipv6<'a> {
             protocol::NONE => Ok(view),
             _ if length > 0 => Ok(view),
             // If it is not a jumbogram either, its length is wrong, whatever its options contain.
-            extension::HOP_BY_HOP => match check_hop_by_hop(rest) {
+            extension::HOP_BY_HOP => match extension::check_hop_by_hop(rest) {
                 Err(Malformed::Jumbogram) => Err(Malformed::Jumbogram),
                 _ => Err(Malformed::TotalLength),
             },
@@ -117,26 +92,24 @@ impl<'a> Ipv6<'a> {
         self.packet.len()
     }
 
+    pub fn traffic_class(&self) -> u8 {
+        (field::VERSION_AND_CLASS.read(self.packet) >> 4) as u8
+    }
+
     pub fn next_header(&self) -> u8 {
-        self.packet[6]
+        field::NEXT_HEADER.read(self.packet)
     }
 
     pub fn hop_limit(&self) -> u8 {
-        self.packet[7]
+        field::HOP_LIMIT.read(self.packet)
     }
 
     pub fn source(&self) -> Ipv6Addr {
-        self.address(8)
+        field::SOURCE.read(self.packet).into()
     }
 
     pub fn destination(&self) -> Ipv6Addr {
-        self.address(24)
-    }
-
-    fn address(&self, at: usize) -> Ipv6Addr {
-        let mut octets = [0; 16];
-        octets.copy_from_slice(&self.packet[at..at + 16]);
-        octets.into()
+        field::DESTINATION.read(self.packet).into()
     }
 
     /// Walks the extension headers up to the payload. Terminates: at most [`EXTENSIONS_MAX`] steps of at
@@ -146,11 +119,11 @@ impl<'a> Ipv6<'a> {
     /// `Truncated` if a header exceeds the packet, or `HeaderChain` if it does so in a first fragment (RFC
     /// 7112 §5); `ExtensionLimit`, `SourceRoute`, `Jumbogram`; `Extension` for a hop-by-hop header that is
     /// not first and for a fragment of a fragment; `Option` for a hop-by-hop option that exceeds its header.
-    pub fn chain(&self) -> Result<Chain<'a>, Malformed> {
-        let mut at = Chain { protocol: self.next_header(), payload: self.payload(), fragment: None };
+    pub fn upper(&self) -> Result<Upper<'a>, Malformed> {
+        let mut at = Upper { protocol: self.next_header(), payload: self.payload(), fragment: None };
         let mut has_fragment_header = false;
         for walked in 0.. {
-            let Some(length) = extension_length(at.protocol, at.payload) else { break };
+            let Some(length) = extension::length_of(at.protocol, at.payload) else { break };
             if walked == EXTENSIONS_MAX {
                 return Err(Malformed::ExtensionLimit);
             }
@@ -167,68 +140,27 @@ impl<'a> Ipv6<'a> {
             }
             match at.protocol {
                 extension::HOP_BY_HOP if walked > 0 => return Err(Malformed::Extension),
-                extension::HOP_BY_HOP => check_hop_by_hop(header)?,
-                extension::ROUTING => check_routing(header)?,
+                extension::HOP_BY_HOP => extension::check_hop_by_hop(header)?,
+                extension::ROUTING => extension::check_routing(header)?,
                 // It would be ambiguous to which of two packets it belongs.
                 extension::FRAGMENT if has_fragment_header => return Err(Malformed::Extension),
                 extension::FRAGMENT => {
                     has_fragment_header = true;
-                    at.fragment = fragment(header, behind.len());
+                    at.fragment = extension::fragment(header, behind.len());
                 }
                 _ => {}
             }
-            at = Chain { protocol: header[0], payload: behind, fragment: at.fragment };
-            if at.fragment.is_some_and(|fragment| fragment.offset > 0) {
+            at = Upper {
+                protocol: extension::field::NEXT_HEADER.read(header),
+                payload: behind,
+                fragment: at.fragment,
+            };
+            if at.is_later_fragment() {
                 break;
             }
         }
         Ok(at)
     }
-}
-
-/// Length of the extension header `kind` at the front of `bytes`, which may exceed them; `None` if it is not
-/// an extension header.
-fn extension_length(kind: u8, bytes: &[u8]) -> Option<usize> {
-    // Without a length field, eight bytes is the minimum.
-    let units = usize::from(bytes.get(1).copied().unwrap_or(0));
-    match kind {
-        extension::HOP_BY_HOP | extension::ROUTING | extension::DESTINATION_OPTIONS => Some(8 + units * 8),
-        extension::FRAGMENT => Some(8),
-        // RFC 4302 §2.2: in 4-byte units, minus two.
-        extension::AUTHENTICATION => Some(8 + units * 4),
-        _ => None,
-    }
-}
-
-/// RFC 8200 §4.2: type, length, value; a one-byte padding has neither length nor value. RFC 2675 §3 defines
-/// the jumbo payload option.
-fn check_hop_by_hop(header: &[u8]) -> Result<(), Malformed> {
-    const PAD_ONE: u8 = 0;
-    const JUMBO_PAYLOAD: u8 = 0xc2;
-    let mut rest = header.get(2..).unwrap_or_default();
-    while let Some(&kind) = rest.first() {
-        let length = match kind {
-            PAD_ONE => 1,
-            JUMBO_PAYLOAD => return Err(Malformed::Jumbogram),
-            _ => 2 + usize::from(*rest.get(1).ok_or(Malformed::Option)?),
-        };
-        rest = rest.get(length..).ok_or(Malformed::Option)?;
-    }
-    Ok(())
-}
-
-/// RFC 5095 §3: type 0 must not be used. With any other type, segments left mean that the packet is to be
-/// forwarded from here, so its destination is not final.
-fn check_routing(header: &[u8]) -> Result<(), Malformed> {
-    let (kind, segments_left) = (header[2], header[3]);
-    if kind == 0 || segments_left > 0 { Err(Malformed::SourceRoute) } else { Ok(()) }
-}
-
-fn fragment(header: &[u8], length: usize) -> Option<Fragment> {
-    let word = be16(header, 2);
-    let (offset, has_more) = (usize::from(word & 0xfff8), word & 1 != 0);
-    let is_atomic = offset == 0 && !has_more;
-    (!is_atomic).then(|| Fragment { offset, has_more, identification: be32(header, 4), length })
 }
 
 #[cfg(test)]
@@ -237,6 +169,7 @@ mod tests {
     use proptest::prelude::*;
 
     use super::*;
+    use crate::packet::upper::Fragment;
 
     /// A packet with these extension headers; the first byte of each is set to the kind of the next.
     fn packet(extensions: &[(u8, Vec<u8>)], protocol: u8, payload: &[u8]) -> Vec<u8> {
@@ -264,8 +197,8 @@ mod tests {
         header
     }
 
-    fn chain_of(bytes: &[u8]) -> Result<Chain<'_>, Malformed> {
-        Ipv6::parse(bytes)?.chain()
+    fn chain_of(bytes: &[u8]) -> Result<Upper<'_>, Malformed> {
+        Ipv6::parse(bytes)?.upper()
     }
 
     const FRAGMENT_HEADER: [u8; 8] = [0, 0, 0, 1, 0, 0, 0, 9];
@@ -282,7 +215,7 @@ mod tests {
         let header = other.header();
         assert_eq!((ours.source(), ours.destination()), (header.source_addr(), header.destination_addr()));
         assert_eq!((ours.hop_limit(), ours.next_header()), (header.hop_limit(), header.next_header().0));
-        let (chain, payload) = (ours.chain().unwrap(), other.payload());
+        let (chain, payload) = (ours.upper().unwrap(), other.payload());
         assert_eq!((chain.protocol, chain.payload), (payload.ip_number.0, payload.payload));
     }
 

@@ -8,15 +8,12 @@
 //! Identifications count up from the packet's own. Sequence numbers go on; CWR stays on the first segment, FIN and
 //! PSH on the last (RFC 3168 §6.1.2: one CWR answers one congestion).
 
+use super::field::U16;
 use super::frame::{SegmentKind, Segments};
-use super::ipv4::Ipv4;
-use super::tcp::Tcp;
+use super::ipv4::{self, Ipv4};
+use super::tcp::{self, Flags, Tcp};
 use super::udp;
-use super::{Malformed, be32, checksum, protocol};
-
-const TCP_FIN: u8 = 0x01;
-const TCP_PSH: u8 = 0x08;
-const TCP_CWR: u8 = 0x80;
+use super::{Malformed, checksum, protocol};
 
 /// The segments of `packet`, in order, each a whole packet with complete checksums.
 ///
@@ -52,49 +49,43 @@ pub fn split(packet: &Ipv4, segments: Segments) -> Result<Vec<Vec<u8>>, Malforme
 
 fn finish_ip(bytes: &mut [u8], packet: &Ipv4, index: usize) {
     let total_length = bytes.len() as u16;
-    bytes[2..4].copy_from_slice(&total_length.to_be_bytes());
+    ipv4::field::TOTAL_LENGTH.write(bytes, total_length);
     let identification = packet.identification().wrapping_add(index as u16);
-    bytes[4..6].copy_from_slice(&identification.to_be_bytes());
-    bytes[10..12].fill(0);
-    let sum = checksum::checksum(&bytes[..packet.header_length()]);
-    bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    ipv4::field::IDENTIFICATION.write(bytes, identification);
+    ipv4::fill_checksum(&mut bytes[..packet.header_length()]);
 }
 
 fn finish_tcp(bytes: &mut [u8], packet: &Ipv4, offset: usize, is_first: bool, is_last: bool) {
-    let tcp = &mut bytes[packet.header_length()..];
-    let sequence = be32(tcp, 4).wrapping_add(offset as u32);
-    tcp[4..8].copy_from_slice(&sequence.to_be_bytes());
+    let segment = &mut bytes[packet.header_length()..];
+    let sequence = tcp::field::SEQUENCE.read(segment).wrapping_add(offset as u32);
+    tcp::field::SEQUENCE.write(segment, sequence);
+    let mut flags = tcp::field::FLAGS.read(segment);
     if !is_first {
-        tcp[13] &= !TCP_CWR;
+        flags &= !Flags::CWR;
     }
     if !is_last {
-        tcp[13] &= !(TCP_FIN | TCP_PSH);
+        flags &= !(Flags::FIN | Flags::PSH);
     }
-    finish_checksum(tcp, packet, 16);
+    tcp::field::FLAGS.write(segment, flags);
+    fill_checksum(segment, packet, tcp::field::CHECKSUM);
 }
 
 fn finish_udp(bytes: &mut [u8], packet: &Ipv4) {
-    let udp = &mut bytes[packet.header_length()..];
-    let length = udp.len() as u16;
-    udp[4..6].copy_from_slice(&length.to_be_bytes());
-    finish_checksum(udp, packet, 6);
+    let datagram = &mut bytes[packet.header_length()..];
+    let length = datagram.len() as u16;
+    udp::field::LENGTH.write(datagram, length);
+    fill_checksum(datagram, packet, udp::field::CHECKSUM);
 }
 
-fn finish_checksum(transport: &mut [u8], packet: &Ipv4, field: usize) {
-    transport[field..field + 2].fill(0);
+fn fill_checksum(transport: &mut [u8], packet: &Ipv4, field: U16) {
     let (source, destination) = (packet.source().into(), packet.destination().into());
-    let pseudo = checksum::pseudo_header(source, destination, packet.protocol(), transport.len());
-    let sum = !checksum::fold(checksum::sum(transport, pseudo));
-    // RFC 768: zero would mean "no checksum".
-    let sum = if sum == 0 && packet.protocol() == protocol::UDP { 0xffff } else { sum };
-    transport[field..field + 2].copy_from_slice(&sum.to_be_bytes());
+    checksum::fill_transport(transport, field, source, destination, packet.protocol());
 }
 
 #[cfg(test)]
 mod tests {
     use etherparse::{PacketBuilder, SlicedPacket, TransportSlice};
 
-    use super::super::be16;
     use super::*;
 
     fn tcp(payload: usize) -> Vec<u8> {
@@ -195,7 +186,7 @@ mod tests {
         for (mut whole, segments, field, data, expected) in rows {
             whole[data..].fill(0);
             let sum_of =
-                |whole: &[u8]| be16(&split(&Ipv4::parse(whole).unwrap(), segments).unwrap()[0], field);
+                |whole: &[u8]| U16(field).read(&split(&Ipv4::parse(whole).unwrap(), segments).unwrap()[0]);
             // What is written over a word of zeros is added to the sum: the checksum itself makes it all ones.
             let sum = sum_of(&whole);
             assert!(sum != 0 && sum != 0xffff, "{sum:x}");

@@ -1,7 +1,22 @@
 //! TCP header (RFC 9293 §3.1): ports, flags, and the lengths that keep later reads inside the packet.
 
-use super::{Malformed, be16, be32};
+use super::Malformed;
 
+/// The places of the fields.
+pub mod field {
+    use crate::packet::field::{U8, U16, U32};
+
+    pub const SOURCE_PORT: U16 = U16(0);
+    pub const DESTINATION_PORT: U16 = U16(2);
+    pub const SEQUENCE: U32 = U32(4);
+    pub const ACKNOWLEDGEMENT: U32 = U32(8);
+    /// In units of four bytes, in the upper half.
+    pub const DATA_OFFSET: U8 = U8(12);
+    pub const FLAGS: U8 = U8(13);
+    pub const CHECKSUM: U16 = U16(16);
+}
+
+/// Length of a header without options.
 pub const HEADER: usize = 20;
 
 /// The flags byte (RFC 9293 §3.1; ECE and CWR: RFC 3168).
@@ -15,6 +30,7 @@ impl Flags {
     pub const PSH: u8 = 0x08;
     pub const ACK: u8 = 0x10;
     pub const URG: u8 = 0x20;
+    pub const CWR: u8 = 0x80;
 
     /// True if every flag in `mask` is set.
     pub const fn has(self, mask: u8) -> bool {
@@ -41,7 +57,7 @@ impl<'a> Tcp<'a> {
         if segment.len() < HEADER {
             return Err(Malformed::TruncatedTransport);
         }
-        let header_length = usize::from(segment[12] >> 4) * 4;
+        let header_length = usize::from(field::DATA_OFFSET.read(segment) >> 4) * 4;
         if header_length < HEADER || header_length > segment.len() {
             return Err(Malformed::TcpHeader);
         }
@@ -49,23 +65,23 @@ impl<'a> Tcp<'a> {
     }
 
     pub fn source_port(&self) -> u16 {
-        be16(self.segment, 0)
+        field::SOURCE_PORT.read(self.segment)
     }
 
     pub fn destination_port(&self) -> u16 {
-        be16(self.segment, 2)
+        field::DESTINATION_PORT.read(self.segment)
     }
 
     pub fn sequence(&self) -> u32 {
-        be32(self.segment, 4)
+        field::SEQUENCE.read(self.segment)
     }
 
     pub fn acknowledgement(&self) -> u32 {
-        be32(self.segment, 8)
+        field::ACKNOWLEDGEMENT.read(self.segment)
     }
 
     pub fn flags(&self) -> Flags {
-        Flags(self.segment[13])
+        Flags(field::FLAGS.read(self.segment))
     }
 
     pub fn header_length(&self) -> usize {
@@ -74,6 +90,31 @@ impl<'a> Tcp<'a> {
 
     pub fn payload(&self) -> &'a [u8] {
         &self.segment[self.header_length..]
+    }
+}
+
+/// The fields of a header without options, data and window; [`Header::write`] encodes them.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Header {
+    pub source_port: u16,
+    pub destination_port: u16,
+    pub sequence: u32,
+    pub acknowledgement: u32,
+    pub flags: Flags,
+}
+
+impl Header {
+    /// Writes the 20 bytes to the front of `bytes` (at least [`HEADER`] long). The checksum is left to
+    /// [`checksum::fill_transport`](super::checksum::fill_transport), because it includes the addresses.
+    pub fn write(&self, bytes: &mut [u8]) {
+        let bytes = &mut bytes[..HEADER];
+        bytes.fill(0);
+        field::SOURCE_PORT.write(bytes, self.source_port);
+        field::DESTINATION_PORT.write(bytes, self.destination_port);
+        field::SEQUENCE.write(bytes, self.sequence);
+        field::ACKNOWLEDGEMENT.write(bytes, self.acknowledgement);
+        field::DATA_OFFSET.write(bytes, (HEADER / 4 << 4) as u8);
+        field::FLAGS.write(bytes, self.flags.0);
     }
 }
 

@@ -1,6 +1,16 @@
 //! UDP header (RFC 768).
 
-use super::{Malformed, be16};
+use super::Malformed;
+
+/// The places of the fields.
+pub mod field {
+    use crate::packet::field::U16;
+
+    pub const SOURCE_PORT: U16 = U16(0);
+    pub const DESTINATION_PORT: U16 = U16(2);
+    pub const LENGTH: U16 = U16(4);
+    pub const CHECKSUM: U16 = U16(6);
+}
 
 pub const HEADER: usize = 8;
 
@@ -18,7 +28,7 @@ impl<'a> Udp<'a> {
     /// `TruncatedTransport` below 8 bytes, `UdpLength` for a length below 8 or past the end.
     pub fn parse(datagram: &'a [u8]) -> Result<Udp<'a>, Malformed> {
         let udp = Udp::parse_first(datagram)?;
-        if usize::from(be16(datagram, 4)) > datagram.len() {
+        if usize::from(field::LENGTH.read(datagram)) > datagram.len() {
             return Err(Malformed::UdpLength);
         }
         Ok(udp)
@@ -32,18 +42,18 @@ impl<'a> Udp<'a> {
         if datagram.len() < HEADER {
             return Err(Malformed::TruncatedTransport);
         }
-        if usize::from(be16(datagram, 4)) < HEADER {
+        if usize::from(field::LENGTH.read(datagram)) < HEADER {
             return Err(Malformed::UdpLength);
         }
         Ok(Udp { datagram })
     }
 
     pub fn source_port(&self) -> u16 {
-        be16(self.datagram, 0)
+        field::SOURCE_PORT.read(self.datagram)
     }
 
     pub fn destination_port(&self) -> u16 {
-        be16(self.datagram, 2)
+        field::DESTINATION_PORT.read(self.datagram)
     }
 }
 

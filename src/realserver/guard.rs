@@ -4,15 +4,15 @@
 //!
 //! An outer source can be forged: the check needs a network that filters, or IPsec or WireGuard below it.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::IpAddr;
 
 use ipnet::IpNet;
 
 use super::verdict::DropReason;
-use crate::encapsulation::{Decapsulated, is_tunnel};
+use crate::encapsulation::is_tunnel;
 use crate::packet::icmp::Icmp;
-use crate::packet::ipv4::Ipv4;
-use crate::packet::{Protocol, be16, protocol};
+use crate::packet::upper::Upper;
+use crate::packet::{Ip, Protocol, address, protocol, udp};
 
 /// An accepted protocol and port of inner packets, as in `services = ["tcp/80"]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -54,8 +54,8 @@ impl Guard {
     /// # Errors
     /// `UnknownPeer` for an outer source that is not a director, or an outer destination that is not
     /// accepted.
-    pub fn admit_outer(&self, outer: &Ipv4) -> Result<(), DropReason> {
-        let (source, destination) = (outer.source().into(), outer.destination().into());
+    pub fn admit_outer(&self, outer: &Ip) -> Result<(), DropReason> {
+        let (source, destination) = (outer.source(), outer.destination());
         let is_ours = self.config.rips.is_empty() || self.config.rips.contains(&destination);
         if is_ours && self.is_director(source) { Ok(()) } else { Err(DropReason::UnknownPeer) }
     }
@@ -65,22 +65,22 @@ impl Guard {
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn admit_inner(&self, taken: &Decapsulated) -> Result<usize, DropReason> {
-        let (inner, peer) = (&taken.inner, IpAddr::V4(taken.outer.source()));
-        let destination = IpAddr::V4(inner.destination());
+    pub fn admit_inner(&self, inner: &Ip, peer: IpAddr) -> Result<usize, DropReason> {
+        let destination = inner.destination();
         let vip =
             self.config.vips.iter().position(|vip| *vip == destination).ok_or(DropReason::InnerNotVip)?;
-        if is_tunnel(inner.protocol()) {
+        let upper = inner.upper()?;
+        if is_tunnel(upper.protocol) {
             return Err(DropReason::NestedTunnel);
         }
-        if !self.is_served(inner) {
+        if !self.is_served(inner, &upper) {
             return Err(DropReason::InnerNotServed);
         }
         if self.is_martian(inner.source(), peer) {
             return Err(DropReason::InnerMartian);
         }
         inner.check_options()?;
-        if inner.ttl() == 0 {
+        if inner.hop_limit() == 0 {
             return Err(DropReason::TtlExpired);
         }
         Ok(vip)
@@ -92,24 +92,25 @@ impl Guard {
 
     /// Later fragments have no ports: the host's own reassembly drops them if their first fragment was not
     /// accepted. ICMP is accepted if it is an error about a served flow.
-    fn is_served(&self, inner: &Ipv4) -> bool {
-        if self.config.services.is_empty() || inner.fragment_offset() != 0 {
+    fn is_served(&self, inner: &Ip, upper: &Upper) -> bool {
+        if self.config.services.is_empty() || upper.is_later_fragment() {
             return true;
         }
-        let payload = inner.payload();
-        match inner.protocol() {
+        match upper.protocol {
             protocol::TCP | protocol::UDP => {
-                payload.len() >= 4 && self.has_service(inner.protocol(), be16(payload, 2))
+                // The ports of TCP are in the same place.
+                let port = udp::field::DESTINATION_PORT;
+                port.is_inside(upper.payload) && self.has_service(upper.protocol, port.read(upper.payload))
             }
-            protocol::ICMP => self.is_served_error(inner),
+            protocol::ICMP => self.is_served_error(inner, upper),
             _ => false,
         }
     }
 
     /// Whether this is an error about a packet that the VIP has sent from a served port.
-    fn is_served_error(&self, inner: &Ipv4) -> bool {
-        let payload = inner.payload();
-        let message = if inner.is_fragment() { Icmp::parse_first(payload) } else { Icmp::parse(payload) };
+    fn is_served_error(&self, inner: &Ip, upper: &Upper) -> bool {
+        let message =
+            if upper.is_fragment() { Icmp::parse_first(upper.payload) } else { Icmp::parse(upper.payload) };
         let quoted = message.ok().filter(Icmp::is_error).and_then(|message| message.quoted().ok());
         quoted.is_some_and(|quoted| {
             quoted.header.source() == inner.destination()
@@ -127,16 +128,12 @@ impl Guard {
     /// Whether no client can have this source: a VIP, an own address, a director's (a loop between tunnel
     /// ends), or an address that is not a single host's. Of a director configured by prefix, only the sender
     /// of this packet is known: clients may be in the prefix too.
-    fn is_martian(&self, source: Ipv4Addr, peer: IpAddr) -> bool {
-        let first = source.octets()[0];
-        let address = IpAddr::V4(source);
-        first == 0
-            || first == 127
-            || first >= 224
-            || self.config.vips.contains(&address)
-            || self.config.rips.contains(&address)
-            || self.own_addresses.contains(&address)
-            || address == peer
-            || self.config.directors.contains(&IpNet::from(address))
+    fn is_martian(&self, source: IpAddr, peer: IpAddr) -> bool {
+        address::is_martian(source)
+            || self.config.vips.contains(&source)
+            || self.config.rips.contains(&source)
+            || self.own_addresses.contains(&source)
+            || source == peer
+            || self.config.directors.contains(&IpNet::from(source))
     }
 }

@@ -1,7 +1,7 @@
 //! A packet's fate at the real server. A real server never answers: every failure is a silent drop.
 
+use crate::label::labels;
 use crate::packet::Malformed;
-use crate::packet::reasons::drop_reasons;
 
 /// What the real server does with a packet. After `Deliver` the frame contains the inner packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -19,7 +19,7 @@ pub struct Delivery {
     pub has_surprising_ecn: bool,
 }
 
-drop_reasons! {
+labels! {
     /// Why a packet was not delivered.
     pub enum DropReason {
         BadChecksum = "bad_checksum",

@@ -25,7 +25,10 @@ pub fn options(tun: &str, vip: Ipv4Addr, mss: Mss) -> RealServerHostOptions {
 
 /// As the daemon has it: less 20 for the outer header, 40 for the inner ones.
 pub fn auto() -> Mss {
-    Mss::Auto { directors: vec![CLIENT.into()], fitting: |path_mtu| path_mtu.saturating_sub(60) as u16 }
+    Mss::Auto {
+        directors: vec![CLIENT.into()],
+        fitting: |path_mtu| path_mtu.unwrap_or(1500).saturating_sub(60) as u16,
+    }
 }
 
 pub async fn start(mss: Mss) -> RealServerHost {

@@ -1,7 +1,7 @@
 //! A director with two real servers behind it, and an ear for errors from the paths to them. What it says is read by
 //! etherparse.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,7 +10,7 @@ use etherparse::{Icmpv4Slice, Icmpv4Type, IpNumber, Ipv4Header, PacketBuilder};
 use lvs_tund::director::cluster::{
     Cluster, ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig,
 };
-use lvs_tund::director::path::errors::{Event, Heard, Kind, Outcome, PathErrors};
+use lvs_tund::director::path_errors::{Event, Heard, Kind, Outcome, PathErrors};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Tracking, Verdict};
 use lvs_tund::director::{Director, Extra};
@@ -201,13 +201,13 @@ impl World {
     }
 
     /// What the next packet's sender is told, where a connection to this real server is known.
-    fn pay(&mut self, rip: Ipv4Addr) -> Option<Icmpv4Type> {
+    fn take_pending(&mut self, rip: Ipv4Addr) -> Option<Icmpv4Type> {
         let next = segment(if rip == SERVER2 { 40000 } else { 40001 }, ACK);
         assert_eq!(self.fate(&next), Fate::To(rip, Tracking::Known), "the next packet goes on");
         self.told_beside(&next)
     }
 
-    /// Hears the error and looks at everything it may have changed. The debt is paid afterwards.
+    /// Hears the error and looks at everything it may have changed. A pending error is taken afterwards.
     pub fn effect_of(&mut self, error: &PathError, rip: Ipv4Addr) -> Effect {
         self.effect_of_bytes(&error.bytes(), error.inner(), rip)
     }
@@ -217,10 +217,10 @@ impl World {
         let before = SERVERS.map(|rip| state(self, rip));
         let heard = self.hear(message);
         let after = SERVERS.map(|rip| state(self, rip));
-        let owed = SERVERS.map(|rip| self.pay(rip));
+        let pending = SERVERS.map(|rip| self.take_pending(rip));
         let at = SERVERS.iter().position(|server| *server == rip).expect("one of the two");
         let other = 1 - at;
-        assert_eq!((before[other], &owed[other]), (after[other], &None), "another path is another path");
+        assert_eq!((before[other], &pending[other]), (after[other], &None), "another path is another path");
 
         let (mtu, is_suspect) = after[at];
         let is_event_owed = [before[at].0 != mtu, before[at].1 != is_suspect];
@@ -231,14 +231,14 @@ impl World {
         };
         assert_eq!(heard.event, event, "what has changed is said, and nothing else");
         let told = heard.answer.map(|(packet, to)| {
-            assert_eq!(to.octets(), inner[12..16]);
+            assert_eq!(to, IpAddr::from([inner[12], inner[13], inner[14], inner[15]]));
             told(&packet, inner)
         });
         assert_eq!(heard.outcome == Outcome::Relayed, told.is_some());
         if !matches!(heard.outcome, Outcome::Relayed | Outcome::Noted) {
-            assert_eq!((before[at], &owed[at]), (after[at], &None), "{:?} changes nothing", heard.outcome);
+            assert_eq!((before[at], &pending[at]), (after[at], &None), "{:?} changes nothing", heard.outcome);
         }
-        let learnt = Learnt { mtu, owed: owed[at].clone(), is_suspect };
+        let learnt = Learnt { mtu, pending: pending[at].clone(), is_suspect };
         Effect { kind: heard.kind, outcome: heard.outcome, told, learnt }
     }
 }
@@ -256,11 +256,11 @@ pub struct Effect {
 pub struct Learnt {
     pub mtu: u16,
     /// What the sender of the next packet is told.
-    pub owed: Option<Icmpv4Type>,
+    pub pending: Option<Icmpv4Type>,
     pub is_suspect: bool,
 }
 
-pub const NOTHING: Learnt = Learnt { mtu: 1500, owed: None, is_suspect: false };
+pub const NOTHING: Learnt = Learnt { mtu: 1500, pending: None, is_suspect: false };
 
 impl Effect {
     pub fn none(kind: Kind, outcome: Outcome) -> Effect {
@@ -271,8 +271,8 @@ impl Effect {
         Effect { told: Some(told), ..Effect::none(kind, Outcome::Relayed) }
     }
 
-    pub fn owed(kind: Kind, owed: Icmpv4Type) -> Effect {
-        Effect { learnt: Learnt { owed: Some(owed), ..NOTHING }, ..Effect::none(kind, Outcome::Noted) }
+    pub fn pending(kind: Kind, pending: Icmpv4Type) -> Effect {
+        Effect { learnt: Learnt { pending: Some(pending), ..NOTHING }, ..Effect::none(kind, Outcome::Noted) }
     }
 
     /// The path MTU is learnt, and nobody is told.

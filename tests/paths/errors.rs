@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::RealServerConfig;
 use lvs_tund::director::connection::{self, NewConnection, Timeouts};
-use lvs_tund::director::path::errors::{Event, Kind, Outcome, PathErrors};
+use lvs_tund::director::path_errors::{Event, Kind, Outcome, PathErrors};
 use lvs_tund::director::verdict::{DropReason, Tracking, Verdict};
 use lvs_tund::packet::Flow;
 use lvs_tund::time::Moment;
@@ -72,7 +72,7 @@ fn rfc_2003_section_4_row_by_row() {
         });
         let nothing = Effect::none(heard, Outcome::Ignored);
         let expected = match says {
-            Told(told) => [Effect::told(heard, told.clone()), Effect::owed(heard, told)],
+            Told(told) => [Effect::told(heard, told.clone()), Effect::pending(heard, told)],
             Suspicion => {
                 let learnt = Learnt { is_suspect: true, ..NOTHING };
                 let noted = Effect { outcome: Outcome::Noted, learnt, ..nothing };
@@ -98,7 +98,7 @@ fn what_is_quoted_decides_who_is_told() {
             let effects = [of(too_big(1400, quote.clone())), of(error(3, 1, quote))];
             let expected = match length {
                 0..20 => [Kind::TooBig, Kind::Unreachable].map(|kind| Effect::none(kind, Outcome::Malformed)),
-                20..48 => [Effect::lowered(1400), Effect::owed(Kind::Unreachable, HOST)],
+                20..48 => [Effect::lowered(1400), Effect::pending(Kind::Unreachable, HOST)],
                 _ => [Effect::lowered_and_told(1400), Effect::told(Kind::Unreachable, HOST)],
             };
             assert_eq!(effects, expected, "{length} bytes quoted of protocol {}", inner[9]);
@@ -111,7 +111,7 @@ fn what_is_quoted_decides_who_is_told() {
 fn quoted_lengths_are_believed_but_not_trusted() {
     let good = error(3, 1, outer_of(&big())).quoting(548);
     let told = Effect::told(Kind::Unreachable, HOST);
-    let cut = || Effect::owed(Kind::Unreachable, HOST);
+    let cut = || Effect::pending(Kind::Unreachable, HOST);
     let rows: &[Neighbour] = &[
         ("outer total length 0", |e| e.quote[2..4].fill(0), cut()),
         ("outer total length 19", |e| e.quote[2..4].copy_from_slice(&[0, 19]), cut()),

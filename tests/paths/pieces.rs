@@ -6,6 +6,7 @@ use std::net::IpAddr;
 use etherparse::{IpNumber, Ipv4Header, SlicedPacket, TransportSlice};
 use lvs_tund::director::Extra;
 use lvs_tund::director::cluster::ClusterConfig;
+use lvs_tund::director::reply::IcmpError;
 use lvs_tund::director::verdict::{DropReason, ReplyKind, Verdict};
 use lvs_tund::packet::Frame;
 use lvs_tund::packet::frame::{PACKET_MAX, SegmentKind, Segments};
@@ -131,11 +132,8 @@ fn a_super_packet_is_judged_by_its_segments() {
         let sent = world().sent(&mut frame);
         let Ok(count) = expected else {
             let Err(Verdict::Reply(reply)) = sent else { panic!("{name}") };
-            assert_eq!(
-                (reply.kind.kind(), reply.reason),
-                (ReplyKind::TooBig, Some(DropReason::TooBig)),
-                "{name}"
-            );
+            let is_too_big = matches!(reply.kind, ReplyKind::Error(IcmpError::TooBig { .. }));
+            assert_eq!((is_too_big, reply.reason), (true, Some(DropReason::TooBig)), "{name}");
             assert_eq!(told(frame.packet(), &inner), fits(1480), "{name}");
             continue;
         };

@@ -9,16 +9,17 @@ use arc_swap::ArcSwap;
 use super::{Explain, Explanation, hex};
 use crate::config::{Source, plan};
 use crate::director::classify::{Content, classify};
-use crate::director::cluster::{Cluster, HostView, PATH_MTU_DEFAULT, Path};
-use crate::director::path::errors::{Event, Heard, Outcome, PathErrors};
+use crate::director::cluster::{Cluster, HostView, Path};
+use crate::director::path_errors::{Event, Heard, Outcome, PathErrors};
+use crate::director::reply::IcmpError;
 use crate::director::route::{Fit, FoundBy, Route, Tracking};
 use crate::director::tables::Tables;
-use crate::director::verdict::{Answer, Verdict};
+use crate::director::verdict::{ReplyKind, Verdict};
 use crate::director::{self, Extra};
 use crate::failure::Failure;
 use crate::packet::ipv4::Ipv4;
 use crate::packet::tcp::Flags;
-use crate::packet::{Frame, protocol};
+use crate::packet::{Frame, MTU_DEFAULT, protocol};
 use crate::time::Moment;
 
 /// A fixed seed, so that the same input always gives the same output.
@@ -52,7 +53,7 @@ impl Director {
         if let Some(source) = plan.outer_source {
             host.own_addresses.insert(IpAddr::V4(source));
             let rips = config.virtual_services.iter().flat_map(|service| &service.real_servers);
-            host.paths = rips.map(|server| (server.rip, Path { source, mtu: PATH_MTU_DEFAULT })).collect();
+            host.paths = rips.map(|server| (server.rip, Path { source, mtu: MTU_DEFAULT })).collect();
         }
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
         let tables = Tables::new(plan.connections_max, SEED);
@@ -301,7 +302,7 @@ fn describe_verdict(explanation: &mut Explanation, verdict: &Verdict, cluster: &
             explanation.verdict = "reply";
             explanation.reason = reply.reason.map(|reason| reason.label());
             steps.push(format!("reply: {} to {}", reply.kind.label(), reply.to));
-            if let Answer::TooBig { mtu } = reply.kind {
+            if let ReplyKind::Error(IcmpError::TooBig { mtu }) = reply.kind {
                 steps.push(format!("reply: packets of up to {mtu} bytes fit the path to the real server"));
             }
         }

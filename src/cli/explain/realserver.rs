@@ -2,11 +2,10 @@
 
 use super::{Explain, Explanation, hex};
 use crate::config::{Source, plan};
-use crate::director::cluster::PATH_MTU_DEFAULT;
 use crate::encapsulation::ENCAPSULATIONS;
 use crate::failure::Failure;
-use crate::packet::Frame;
 use crate::packet::ipv4::Ipv4;
+use crate::packet::{Frame, MTU_DEFAULT};
 use crate::realserver::Decapsulator;
 use crate::realserver::guard::Guard;
 use crate::realserver::verdict::Verdict;
@@ -23,7 +22,7 @@ impl Realserver {
             plan::realserver(source, &[], &[], false).map_err(|error| Failure::Refused(error.to_string()))?;
         let own_addresses = plan.guard.rips.clone();
         let guard = Guard::new(plan.guard, own_addresses);
-        Ok(Realserver { decapsulator: Decapsulator::new(guard, ENCAPSULATIONS, PATH_MTU_DEFAULT) })
+        Ok(Realserver { decapsulator: Decapsulator::new(guard, ENCAPSULATIONS, MTU_DEFAULT) })
     }
 }
 

@@ -16,7 +16,7 @@ use crate::control::model::Reload;
 use crate::daemon::control::{Control, Input, Shared};
 use crate::daemon::worker::Workers;
 use crate::daemon::{own_metrics, path_errors, signals};
-use crate::director::path::errors::Event;
+use crate::director::path_errors::Event;
 use crate::failure::Failure;
 use crate::metrics::counters::PathCounters;
 use crate::metrics::{estimator, exposition};

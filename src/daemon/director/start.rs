@@ -18,7 +18,7 @@ use crate::datapath::raw_socket::{Receiver, Sender};
 use crate::datapath::tun::{Queue, Tun};
 use crate::director::Director;
 use crate::director::cluster::Cluster;
-use crate::director::path::errors::{Event, PathErrors};
+use crate::director::path_errors::{Event, PathErrors};
 use crate::director::tables::Tables;
 use crate::encapsulation::ENCAPSULATIONS;
 use crate::failure::Failure;

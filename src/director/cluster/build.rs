@@ -6,12 +6,13 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{
-    Cluster, EffectiveWeights, HostView, InForce, Matcher, PATH_MTU_DEFAULT, Path, Ports, Ranged, RealServer,
-    RealServerConfig, ServiceKey, Slot, VirtualService, VirtualServiceConfig, bits, identity,
+    Cluster, EffectiveWeights, HostView, InForce, Matcher, Path, Ports, Ranged, RealServer, RealServerConfig,
+    ServiceKey, Slot, VirtualService, VirtualServiceConfig, bits, identity,
 };
 use crate::director::path::SoftState;
 use crate::director::scheduler::{self, Scheduler};
 use crate::encapsulation;
+use crate::packet::MTU_DEFAULT;
 
 /// The snapshot after `old`. [`identity`] decides which virtual services and real servers go on. Unchanged services are shared with `old`, so a change of one
 /// service among thousands costs one comparison for each.
@@ -272,7 +273,7 @@ fn flattened(mut ranges: Vec<Ranged>) -> Vec<Ranged> {
 
 /// The configured or known path to a real server.
 fn path_of(config: &RealServerConfig, host: &HostView) -> Path {
-    let unknown = Path { source: Ipv4Addr::UNSPECIFIED, mtu: PATH_MTU_DEFAULT };
+    let unknown = Path { source: Ipv4Addr::UNSPECIFIED, mtu: MTU_DEFAULT };
     let path = host.paths.get(&config.rip).copied().unwrap_or(unknown);
     Path { mtu: config.path_mtu.unwrap_or(path.mtu), ..path }
 }

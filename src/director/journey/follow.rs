@@ -50,8 +50,8 @@ impl<'a> Journey<'a> {
         if !self.cluster.has_vip(packet.destination) {
             return Err(DropReason::NoService.into());
         }
-        let key = packet.fragment.ok_or(DropReason::FragmentUnknown)?;
-        let waits = Refusal { reason: Some(DropReason::FragmentUnknown), answer: None, waits_for: Some(key) };
+        let key = packet.fragment_key().ok_or(DropReason::FragmentUnknown)?;
+        let waits = Refusal { reason: Some(DropReason::FragmentUnknown), reply: None, waits_for: Some(key) };
         match self.fragments.find(&key, self.now).ok_or(waits)? {
             Follow::Echo => Err(Refusal::echo()),
             Follow::RealServer(slot) => {
@@ -63,7 +63,7 @@ impl<'a> Journey<'a> {
 
     /// Makes later fragments follow a first one, and releases those that are waiting already.
     pub(in crate::director) fn remember_fragment(&mut self, packet: &Packet, follow: Follow) {
-        if let Some(key) = packet.fragment.filter(|_| packet.content != Content::LaterFragment) {
+        if let Some(key) = packet.fragment_key().filter(|_| packet.content != Content::LaterFragment) {
             let released = self.fragments.learn(key, follow, self.now);
             self.outbox.released.extend(released);
         }

@@ -1,8 +1,7 @@
 //! The way out: decides how a packet travels to its real server, or how its sender learns that it cannot.
 
 use super::super::classify::{Content, Packet};
-use super::super::path::Owed;
-use super::super::reply::Answer;
+use super::super::reply::IcmpError;
 use super::super::route::apply::apply;
 use super::super::route::decide::{Choice, decide};
 use super::super::route::size::{Shape, Unfit};
@@ -25,7 +24,7 @@ impl Journey<'_> {
         let shape = Shape { total_length, has_dont_fragment, segments };
         let config = self.cluster.config();
         decide(choice, config, &shape, self.now).map_err(|unfit| match unfit {
-            Unfit::TooBig { mtu } => Refusal::error(DropReason::TooBig, Answer::TooBig { mtu }, packet),
+            Unfit::TooBig { mtu } => Refusal::error(DropReason::TooBig, IcmpError::TooBig { mtu }, packet),
             Unfit::NoPacket => DropReason::TooBig.into(),
         })
     }
@@ -58,11 +57,8 @@ impl Journey<'_> {
         if !is_due {
             return;
         }
-        let answer = match choice.real_server.soft.take_owed(self.now) {
-            Some(Owed::HostUnreachable) => Answer::HostUnreachable,
-            Some(Owed::NetUnreachable) => Answer::NetUnreachable,
-            None => return,
-        };
-        self.outbox.answers.push_back((Frame::from_packet(frame.packet()), answer));
+        if let Some(error) = choice.real_server.soft.take_pending_error(self.now) {
+            self.outbox.errors.push_back((Frame::from_packet(frame.packet()), error));
+        }
     }
 }

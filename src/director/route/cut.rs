@@ -7,7 +7,7 @@ use super::Route;
 use super::wrap::wrapped;
 use crate::encapsulation::CannotEncapsulate;
 use crate::packet::Frame;
-use crate::packet::fragment;
+use crate::packet::cut;
 use crate::packet::ipv4::Ipv4;
 
 /// Cuts the packet and wraps each piece.
@@ -16,7 +16,7 @@ pub(super) fn before(
     packet: &Ipv4,
     path: &SoftState,
 ) -> Result<VecDeque<Frame>, CannotEncapsulate> {
-    let pieces = fragment::split(packet, route.inner_mtu().into()).ok_or(CannotEncapsulate::TooBig)?;
+    let pieces = cut::split(packet, route.inner_mtu().into()).ok_or(CannotEncapsulate::TooBig)?;
     pieces.iter().map(|piece| wrapped(route, piece, path)).collect()
 }
 
@@ -28,6 +28,6 @@ pub(super) fn after(
 ) -> Result<VecDeque<Frame>, CannotEncapsulate> {
     let whole = wrapped(route, packet.packet(), path)?;
     let outer = Ipv4::parse_unsummed(whole.packet())?;
-    let pieces = fragment::split(&outer, route.path_mtu.into()).ok_or(CannotEncapsulate::TooBig)?;
+    let pieces = cut::split(&outer, route.path_mtu.into()).ok_or(CannotEncapsulate::TooBig)?;
     Ok(pieces.iter().map(|piece| Frame::from_packet(piece)).collect())
 }

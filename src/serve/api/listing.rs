@@ -8,10 +8,11 @@ use crate::control::model::{
     Status, VirtualService,
 };
 use crate::control::state::{AdminState, effective_weight};
-use crate::director::cluster::{self, PATH_MTU_DEFAULT, RealServerConfig};
+use crate::director::cluster::{self, RealServerConfig};
 use crate::director::real_server::{self, Live};
 use crate::metrics::ledger::Reading;
 use crate::metrics::totals::Totals;
+use crate::packet::MTU_DEFAULT;
 use crate::serve::interface::{Published, RunningDirector};
 use crate::time::Moment;
 
@@ -52,7 +53,7 @@ fn of_server(
     let now = director.now();
     let path_mtu = || {
         let path = published.cluster.host().paths.get(&config.rip).map(|path| path.mtu);
-        config.path_mtu.or(path).unwrap_or(PATH_MTU_DEFAULT)
+        config.path_mtu.or(path).unwrap_or(MTU_DEFAULT)
     };
     let live = server.map(|server| &*server.live);
     RealServer {

@@ -14,7 +14,7 @@ use lvs_tund::director::cluster::{
     RealServerConfig, VirtualServiceConfig,
 };
 use lvs_tund::director::tables::Tables;
-use lvs_tund::director::verdict::{Answer, Verdict};
+use lvs_tund::director::verdict::{ReplyKind, Verdict};
 use lvs_tund::director::{Director, Extra};
 use lvs_tund::encapsulation::ENCAPSULATIONS;
 use lvs_tund::packet::frame::PartialChecksum;
@@ -163,7 +163,7 @@ impl World {
                 assert_eq!(IpAddr::from(answer.destination()), reply.to);
                 assert!([VIP, VIP2].contains(&answer.source()), "we speak as the VIP");
                 let asked = packet.and_then(|packet| Ipv4::parse(packet).ok());
-                let is_error = reply.kind != Answer::Echo;
+                let is_error = reply.kind != ReplyKind::EchoReply;
                 let is_first = asked.is_none_or(|asked| asked.fragment_offset() == 0);
                 assert!(is_first || !is_error, "RFC 1122 §3.2.2");
             }

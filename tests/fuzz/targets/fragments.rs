@@ -1,14 +1,16 @@
-//! Fragments: what `packet::fragment` cuts fits and makes the packet again, and `director::fragment` loses
+//! Fragments: what `packet::cut` cuts fits and makes the packet again, and `director::fragment` loses
 //! none of those that wait, gives none out twice, and keeps their order.
 //!
 //! Input: one byte, even: an MTU and a packet to be cut; odd: operations on the memory of fragments.
 
+use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use lvs_tund::director::classify::classify;
 use lvs_tund::director::fragment::{Follow, Fragments, Waiting};
 use lvs_tund::director::real_server::Slot;
-use lvs_tund::packet::fragment::{FragmentKey, split};
+use lvs_tund::packet::cut::split;
+use lvs_tund::packet::ip::{FragmentId, FragmentKey};
 use lvs_tund::packet::ipv4::Ipv4;
 use lvs_tund::time::Moment;
 
@@ -37,13 +39,18 @@ fn cut(input: &mut Input) {
         fragment.check_options().expect("sound options");
         assert!(bytes.len() <= mtu);
         assert_eq!(fragment.fragment_offset(), begin + payload.len());
-        assert_eq!(FragmentKey::of(&fragment), FragmentKey::of(&whole));
+        assert_eq!(shared(&fragment), shared(&whole));
         let has_more = index + 1 < fragments.len() || whole.has_more_fragments();
         assert_eq!((fragment.has_more_fragments(), fragment.has_dont_fragment()), (has_more, false));
         assert!(index + 1 == fragments.len() || fragment.payload().len().is_multiple_of(8));
         payload.extend_from_slice(fragment.payload());
     }
     assert_eq!(payload, whole.payload());
+}
+
+/// The fields by which fragments are known to belong together (RFC 791 §3.2).
+fn shared(packet: &Ipv4) -> (Ipv4Addr, Ipv4Addr, u8, u16) {
+    (packet.source(), packet.destination(), packet.protocol(), packet.identification())
 }
 
 /// The packets that wait are numbers, counted up, so that each is known again.
@@ -54,10 +61,9 @@ fn remember(input: &mut Input) {
     while !input.is_empty() {
         let (operation, which) = (input.byte(), input.byte());
         let key = FragmentKey {
-            source: [10, 0, 0, which & 3],
-            destination: [10, 0, 1, 1],
-            protocol: 17,
-            identification: u16::from(which >> 2),
+            source: [10, 0, 0, which & 3].into(),
+            destination: [10, 0, 1, 1].into(),
+            id: FragmentId { protocol: Some(17), identification: u32::from(which >> 2) },
         };
         match operation % 4 {
             0 => {

@@ -1,7 +1,7 @@
-//! `director::path::errors`: what somebody says about our outer packets. The path is never taken to be narrower than
+//! `director::path_errors`: what somebody says about our outer packets. The path is never taken to be narrower than
 //! the floor nor wider than its link, and whoever is told is told soundly.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
@@ -10,7 +10,7 @@ use lvs_tund::director::cluster::{
     Cluster, ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig,
 };
 use lvs_tund::director::path::MTU_MIN;
-use lvs_tund::director::path::errors::{Event, Outcome, PathErrors};
+use lvs_tund::director::path_errors::{Event, Outcome, PathErrors};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::packet::icmp::Icmp;
 use lvs_tund::packet::ipv4::{HEADER, Header, Ipv4};
@@ -57,7 +57,7 @@ pub fn run(data: &[u8]) {
         assert_eq!(heard.answer.is_some(), heard.outcome == Outcome::Relayed);
         if let Some((answer, to)) = heard.answer {
             let answer = Ipv4::parse(&answer).expect("a sound answer");
-            assert_eq!((answer.source(), answer.destination()), (VIP, to));
+            assert_eq!((answer.source(), IpAddr::V4(answer.destination())), (VIP, to));
             assert!(answer.total_length() <= 576 && !to.is_multicast() && !to.is_loopback());
             assert!(Icmp::parse(answer.payload()).expect("a sound message").is_error());
         }

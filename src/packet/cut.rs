@@ -1,7 +1,6 @@
-//! Splitting an IPv4 packet into fragments (RFC 791 §3.2).
+//! Cutting an IPv4 packet into fragments (RFC 791 §3.2).
 
-use super::ipv4::{HEADER, Ipv4, MORE_FRAGMENTS};
-use super::{be16, checksum};
+use super::ipv4::{self, HEADER, Ipv4, MORE_FRAGMENTS, field};
 
 /// Options with the copied flag are repeated in every fragment (RFC 791 §3.1).
 const COPIED: u8 = 0x80;
@@ -34,12 +33,10 @@ pub fn split(packet: &Ipv4, mtu: usize) -> Option<Vec<Vec<u8>>> {
 fn fragment(header: &[u8], payload: &[u8], offset: usize, has_more: bool) -> Vec<u8> {
     let mut bytes = [header, payload].concat();
     let total_length = bytes.len() as u16;
-    bytes[2..4].copy_from_slice(&total_length.to_be_bytes());
-    let word = (offset / 8) as u16 | if has_more { MORE_FRAGMENTS } else { 0 };
-    bytes[6..8].copy_from_slice(&word.to_be_bytes());
-    bytes[10..12].fill(0);
-    let sum = checksum::checksum(&bytes[..header.len()]);
-    bytes[10..12].copy_from_slice(&sum.to_be_bytes());
+    field::TOTAL_LENGTH.write(&mut bytes, total_length);
+    let more = if has_more { MORE_FRAGMENTS } else { 0 };
+    field::FLAGS_AND_OFFSET.write(&mut bytes, (offset / 8) as u16 | more);
+    ipv4::fill_checksum(&mut bytes[..header.len()]);
     bytes
 }
 
@@ -63,28 +60,9 @@ fn later_header(packet: &Ipv4) -> Vec<u8> {
         options = &options[length..];
     }
     header.resize(header.len().next_multiple_of(4), END);
-    header[0] = 0x40 | (header.len() / 4) as u8;
+    let length = header.len();
+    ipv4::set_header_length(&mut header, length);
     header
-}
-
-/// The fields that fragments of one packet share (RFC 791 §3.2).
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub struct FragmentKey {
-    pub source: [u8; 4],
-    pub destination: [u8; 4],
-    pub protocol: u8,
-    pub identification: u16,
-}
-
-impl FragmentKey {
-    pub fn of(packet: &Ipv4) -> FragmentKey {
-        FragmentKey {
-            source: packet.source().octets(),
-            destination: packet.destination().octets(),
-            protocol: packet.protocol(),
-            identification: be16(packet.header(), 4),
-        }
-    }
 }
 
 #[cfg(test)]
@@ -174,7 +152,8 @@ mod tests {
         let mut bytes = packet(&[], 100);
         bytes[6] = 0xc0;
         let fragments = split(&Ipv4::parse_unsummed(&bytes).unwrap(), 68).unwrap();
-        let words: Vec<u16> = fragments.iter().map(|fragment| be16(fragment, 6)).collect();
+        let words: Vec<u16> =
+            fragments.iter().map(|fragment| field::FLAGS_AND_OFFSET.read(fragment)).collect();
         assert_eq!(words, [MORE_FRAGMENTS, MORE_FRAGMENTS | 6, 12]);
     }
 
@@ -218,26 +197,6 @@ mod tests {
             for later in &fragments[1..] {
                 assert_eq!(Ipv4::parse(later).unwrap().header()[HEADER..], *expected, "{name}");
             }
-        }
-    }
-
-    #[test]
-    fn fragments_belong_together_by_addresses_protocol_and_identification() {
-        let bytes = packet(&[], 8);
-        let key = |bytes: &[u8]| FragmentKey::of(&Ipv4::parse_unsummed(bytes).unwrap());
-        let whole = FragmentKey {
-            source: [203, 0, 113, 7],
-            destination: [172, 25, 3, 100],
-            protocol: 17,
-            identification: 0x1234,
-        };
-        assert_eq!(key(&bytes), whole);
-        for (at, is_other) in
-            [(1, false), (4, true), (5, true), (6, false), (8, false), (9, true), (12, true), (19, true)]
-        {
-            let mut changed = bytes.clone();
-            changed[at] ^= 0x10;
-            assert_eq!(key(&changed) != whole, is_other, "byte {at}");
         }
     }
 }

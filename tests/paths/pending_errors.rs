@@ -1,13 +1,13 @@
-//! RFC 2003 §5: an error that quotes too little leaves a debt, and the next packet of a known connection is answered.
+//! RFC 2003 §5: an error that quotes too little is kept, and the next packet of a known connection is answered.
 
-use lvs_tund::director::path::errors::Outcome;
+use lvs_tund::director::path_errors::Outcome;
 use lvs_tund::director::verdict::Tracking;
 
 use crate::bed::*;
 use crate::packets::*;
 
 /// About a packet to server2, without a byte of the packet in it.
-fn note_debt(world: &mut World, kind: u8, code: u8) {
+fn note_error(world: &mut World, kind: u8, code: u8) {
     let heard = world.hear(&error(kind, code, outer_of(&big())).quoting(20).bytes());
     assert_eq!((heard.outcome, heard.answer), (Outcome::Noted, None));
 }
@@ -35,7 +35,7 @@ fn the_next_packet_of_a_known_connection_is_answered() {
         assert_eq!(world().fate(packet), Fate::To(SERVER2, Tracking::Known), "{name}");
         for (error, kind, code, answer) in &errors {
             let mut world = world();
-            note_debt(&mut world, *kind, *code);
+            note_error(&mut world, *kind, *code);
             assert_eq!(world.fate(packet), Fate::To(SERVER2, Tracking::Known), "{name} after {error}");
             assert_eq!(world.told_beside(packet).as_ref(), Some(answer), "{name} after {error}");
             assert_eq!(world.fate(packet), Fate::To(SERVER2, Tracking::Known), "{name} after {error}");
@@ -45,15 +45,15 @@ fn the_next_packet_of_a_known_connection_is_answered() {
 }
 
 /// Anybody who knows the two ends of the path can forge the error. A client that is told at its first packet gives up,
-/// and RFC 1122 §3.2.2 forbids to answer an error or a later fragment. None of these packets uses the debt up.
+/// and RFC 1122 §3.2.2 forbids to answer an error or a later fragment. None of these packets uses the pending error up.
 #[test]
-fn a_debt_goes_to_a_known_connection_only() {
+fn a_pending_error_goes_to_a_known_connection_only() {
     let quote = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 100]);
     let hashed = |flags| tcp_between(CLIENT, 7, VIP, 8443, flags, b"");
     let first_piece = changed(&one_datagram(0x2000, &[5; 400]), |bytes| bytes[5] = 9);
     let later_piece = changed(&one_datagram(50, &[5; 400]), |bytes| bytes[5] = 9);
     let flood = flood_config();
-    // What comes before the debt, the packet, and where its real server is known from.
+    // What comes before the error, the packet, and where its real server is known from.
     let rows = [
         ("a first SYN", config(), None, segment(40002, SYN), Tracking::New),
         ("a first datagram", config(), None, udp_between(CLIENT, 40002, 53, b"question"), Tracking::New),
@@ -72,13 +72,13 @@ fn a_debt_goes_to_a_known_connection_only() {
         if let Some(before) = &before {
             assert!(matches!(world.fate(before), Fate::To(SERVER2, _)), "{name}");
         }
-        note_debt(&mut world, 3, 1);
+        note_error(&mut world, 3, 1);
         assert_eq!(world.fate(&packet), Fate::To(SERVER2, tracking), "{name}");
         assert_eq!(world.told_beside(&packet), None, "{name}");
         let known = udp(53, b"question");
         assert_eq!(world.fate(&known), Fate::To(SERVER2, Tracking::Known), "{name}");
-        assert_eq!(world.told_beside(&known), Some(HOST), "{name}: the debt is still there");
-        note_debt(&mut world, 3, 1);
+        assert_eq!(world.told_beside(&known), Some(HOST), "{name}: the error is still pending");
+        note_error(&mut world, 3, 1);
         assert_eq!(world.fate(&known), Fate::To(SERVER2, Tracking::Known), "{name}");
         assert_eq!(world.told_beside(&known), None, "one a second");
     }

@@ -1,18 +1,18 @@
-//! Defines a set of drop reasons: each is a value without payload, and its label is both the metric's
-//! `reason` label and the word that `explain` prints.
+//! Enums whose values have a label each: the word that metrics and `explain` print for a value.
 
-/// `drop_reasons! { /// docs  pub enum DropReason { Truncated = "truncated", … } }`
-macro_rules! drop_reasons {
+/// `labels! { /// docs  pub enum DropReason { Truncated = "truncated", … } }` defines values without payload, which
+/// count from 0 in the order in which they stand.
+macro_rules! labels {
     ($(#[$doc:meta])* pub enum $name:ident { $($(#[$variant_doc:meta])* $variant:ident = $label:literal,)+ }) => {
         $(#[$doc])*
         #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
         pub enum $name { $($(#[$variant_doc])* $variant,)+ }
 
         impl $name {
-            /// Every reason, in the order of the counters.
+            /// Every value, in the order of the counters.
             pub const ALL: &'static [$name] = &[$($name::$variant,)+];
 
-            /// The metric's label and the word of `explain`.
+            /// The metric's label.
             pub const fn label(self) -> &'static str {
                 match self { $($name::$variant => $label,)+ }
             }
@@ -26,4 +26,4 @@ macro_rules! drop_reasons {
     };
 }
 
-pub(crate) use drop_reasons;
+pub(crate) use labels;

@@ -17,93 +17,53 @@
 //!
 //! If too little is quoted to identify the sender, the sender of the next packet gets the error.
 
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 
-use super::super::classify::is_martian_source;
-use super::super::cluster::{Cluster, VirtualService};
-use super::super::real_server::RealServer;
-use super::super::reply::{self, Answer, TokenBucket};
-use super::super::tables::Tables;
-use super::{MTU_MIN, Owed};
-use crate::packet::icmp::{self, Icmp};
+use super::cluster::{Cluster, VirtualService};
+use super::path::MTU_MIN;
+use super::real_server::RealServer;
+use super::reply::{self, IcmpError, TokenBucket};
+use super::tables::Tables;
+use crate::label::labels;
+use crate::packet::icmp::{self, Icmp, QuoteError};
 use crate::packet::ipv4::{self, Ipv4};
-use crate::packet::{Flow, be16, protocol};
+use crate::packet::{Flow, Ip, address, protocol};
 use crate::time::Moment;
 
 /// Messages examined per second; the rest of a storm is only counted.
 const MESSAGES_PER_SECOND: u32 = 1000;
 const MESSAGES_BURST: u32 = 50;
 
-/// The quoted part of an inner packet must contain its ports to be of use to its sender (RFC 792).
-const QUOTED_PAYLOAD_MIN: usize = 8;
-
 /// RFC 1191 §7: the MTUs of common networks, for routers that do not report theirs.
 const PLATEAUS: [u16; 10] = [65_535, 32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296];
 
-/// The kind of an error from the path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Kind {
-    TooBig,
-    Unreachable,
-    ProtocolUnreachable,
-    TimeExceeded,
-    Other,
-}
-
-impl Kind {
-    pub const ALL: &'static [Kind] =
-        &[Kind::TooBig, Kind::Unreachable, Kind::ProtocolUnreachable, Kind::TimeExceeded, Kind::Other];
-
-    /// The metric's `kind` label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Kind::TooBig => "too_big",
-            Kind::Unreachable => "unreachable",
-            Kind::ProtocolUnreachable => "protocol_unreachable",
-            Kind::TimeExceeded => "time_exceeded",
-            Kind::Other => "other",
-        }
+labels! {
+    /// The kind of an error from the path.
+    pub enum Kind {
+        TooBig = "too_big",
+        Unreachable = "unreachable",
+        ProtocolUnreachable = "protocol_unreachable",
+        TimeExceeded = "time_exceeded",
+        Other = "other",
     }
 }
 
-/// What the director does with an error from the path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
-pub enum Outcome {
-    /// The client gets an error.
-    Relayed,
-    /// Recorded for later packets.
-    Noted,
-    /// Contains nothing new or useful.
-    Ignored,
-    /// Not about one of the director's packets: forged, or another program's.
-    Mismatch,
-    Malformed,
-    RateLimited,
-}
-
-impl Outcome {
-    pub const ALL: &'static [Outcome] = &[
-        Outcome::Relayed,
-        Outcome::Noted,
-        Outcome::Ignored,
-        Outcome::Mismatch,
-        Outcome::Malformed,
-        Outcome::RateLimited,
-    ];
-
-    /// The metric's `outcome` label.
-    pub const fn label(self) -> &'static str {
-        match self {
-            Outcome::Relayed => "relayed",
-            Outcome::Noted => "noted",
-            Outcome::Ignored => "ignored",
-            Outcome::Mismatch => "mismatch",
-            Outcome::Malformed => "malformed",
-            Outcome::RateLimited => "rate_limited",
-        }
+labels! {
+    /// What the director does with an error from the path.
+    pub enum Outcome {
+        /// The client gets an error.
+        Relayed = "relayed",
+        /// Recorded for later packets.
+        Noted = "noted",
+        /// Contains nothing new or useful.
+        Ignored = "ignored",
+        /// Not about one of the director's packets: forged, or another program's.
+        Mismatch = "mismatch",
+        Malformed = "malformed",
+        RateLimited = "rate_limited",
     }
 }
 
@@ -123,7 +83,7 @@ pub struct Heard {
     pub outcome: Outcome,
     pub event: Option<Event>,
     /// A whole packet for the client.
-    pub answer: Option<(Vec<u8>, Ipv4Addr)>,
+    pub answer: Option<(Vec<u8>, IpAddr)>,
 }
 
 /// Handles errors from the paths. One per director, whatever its number of workers.
@@ -143,7 +103,7 @@ struct About<'a> {
 /// The quoted part of the inner packet.
 enum Inner<'a> {
     /// Enough for its sender, who may get an error.
-    Whole(Ipv4<'a>),
+    Whole(Ip<'a>),
     /// Too little to identify its sender.
     Cut,
     /// Its sender must not get an error (the packet was an error or a later fragment), or may not exist,
@@ -159,10 +119,12 @@ impl PathErrors {
     /// Handles one ICMP message that was sent to this host.
     pub fn handle_packet(&mut self, packet: &[u8], now: Moment) -> Heard {
         let heard = |kind, outcome| Heard { kind, outcome, event: None, answer: None };
-        let Some(message) = message_of(packet) else { return heard(Kind::Other, Outcome::Malformed) };
+        let Some((ip, message)) = message_of(packet) else {
+            return heard(Kind::Other, Outcome::Malformed);
+        };
         let kind = kind_of(&message);
         let cluster = self.cluster.load_full();
-        match self.about(&cluster, packet, &message, now) {
+        match self.about(&cluster, &ip, &message, now) {
             Err(outcome) => heard(kind, outcome),
             // Errors about other programs' packets must not use up the budget.
             Ok(_) if !self.budget.take(now) => heard(kind, Outcome::RateLimited),
@@ -175,7 +137,7 @@ impl PathErrors {
     fn about<'a>(
         &self,
         cluster: &Cluster,
-        packet: &[u8],
+        ip: &Ipv4,
         message: &Icmp<'a>,
         now: Moment,
     ) -> Result<About<'a>, Outcome> {
@@ -183,10 +145,9 @@ impl PathErrors {
         let real_server = cluster.real_server_at(outer.destination()).ok_or(Outcome::Mismatch)?.clone();
         let source = outer.source();
         let is_ours = cluster.is_own(source.into()) && !cluster.has_vip(source.into());
-        let came_to = Ipv4::parse_unsummed(packet).map_err(|_| Outcome::Malformed)?.destination();
         let encapsulation = real_server.encapsulation;
         let is_encapsulated = encapsulation.carrier.carries(&outer) && outer.fragment_offset() == 0;
-        if !is_ours || came_to != source || !is_encapsulated {
+        if !is_ours || ip.destination() != source || !is_encapsulated {
             return Err(Outcome::Mismatch);
         }
         let inner = self.inner(cluster, encapsulation.quoted_inner(&outer), real_server.rip, now)?;
@@ -203,19 +164,17 @@ impl PathErrors {
         if quoted.len() < ipv4::HEADER {
             return Ok(Inner::Cut);
         }
-        let inner = Ipv4::parse_quoted(quoted).map_err(|_| Outcome::Malformed)?;
-        if !cluster.has_vip(inner.destination().into()) {
+        let inner = icmp::quoted_packet(quoted).map_err(|_| Outcome::Malformed)?;
+        if !cluster.has_vip(inner.destination()) {
             return Err(Outcome::Mismatch);
         }
-        let has_ports = matches!(inner.protocol(), protocol::TCP | protocol::UDP);
-        if !has_ports || inner.fragment_offset() > 0 {
-            return Ok(Inner::Untold);
-        }
-        if inner.payload().len() < QUOTED_PAYLOAD_MIN {
-            return Ok(Inner::Cut);
-        }
-        let may_be_told = !is_martian_source(inner.source()) && !cluster.is_own(inner.source().into());
-        match self.life(cluster, &flow_of(&inner), rip, now) {
+        let flow = match icmp::quoted_flow(&inner) {
+            Ok(flow) => flow,
+            Err(QuoteError::NoFlow) => return Ok(Inner::Untold),
+            Err(QuoteError::Truncated) => return Ok(Inner::Cut),
+        };
+        let may_be_told = !address::is_martian(inner.source()) && !cluster.is_own(inner.source());
+        match self.life(cluster, &flow, rip, now) {
             Life::Lives if may_be_told => Ok(Inner::Whole(inner)),
             Life::Lives | Life::Possible => Ok(Inner::Untold),
             Life::None => Err(Outcome::Mismatch),
@@ -246,22 +205,13 @@ enum Life {
     None,
 }
 
-fn flow_of(inner: &Ipv4) -> Flow {
-    Flow {
-        protocol: inner.protocol(),
-        client: inner.source().into(),
-        client_port: be16(inner.payload(), 0),
-        vip: inner.destination().into(),
-        vip_port: be16(inner.payload(), 2),
-    }
-}
-
-fn message_of(packet: &[u8]) -> Option<Icmp<'_>> {
+/// The message in a packet that was sent to this host, and the packet's header.
+fn message_of(packet: &[u8]) -> Option<(Ipv4<'_>, Icmp<'_>)> {
     let ip = Ipv4::parse(packet).ok()?;
     if ip.protocol() != protocol::ICMP || ip.is_fragment() {
         return None;
     }
-    Icmp::parse(ip.payload()).ok()
+    Some((ip, Icmp::parse(ip.payload()).ok()?))
 }
 
 fn kind_of(message: &Icmp) -> Kind {
@@ -280,10 +230,10 @@ fn act(kind: Kind, message: &Icmp, about: &About, now: Moment) -> Heard {
     match kind {
         Kind::TooBig => on_too_big(message, about, now),
         Kind::Unreachable if is_net_unreachable(message.code()) => {
-            tell(kind, about, Owed::NetUnreachable, now)
+            tell(kind, about, IcmpError::NetUnreachable, now)
         }
         // RFC 2003 §4.4: the client can neither know about a loop in the path nor repair it.
-        Kind::Unreachable | Kind::TimeExceeded => tell(kind, about, Owed::HostUnreachable, now),
+        Kind::Unreachable | Kind::TimeExceeded => tell(kind, about, IcmpError::HostUnreachable, now),
         Kind::ProtocolUnreachable => {
             let is_news = about.real_server.soft.suspect(now);
             heard(Outcome::Noted, is_news.then_some(Event::Suspect { rip: about.real_server.rip }))
@@ -299,25 +249,26 @@ fn is_net_unreachable(code: u8) -> bool {
 
 fn on_too_big(message: &Icmp, about: &About, now: Moment) -> Heard {
     let server = &about.real_server;
-    let quoted = be16(about.outer.header(), 2);
+    let quoted = about.outer.stated_length();
     let told = match message.next_hop_mtu() {
-        0 => PLATEAUS.into_iter().find(|plateau| *plateau < quoted).unwrap_or(MTU_MIN),
+        0 => PLATEAUS.into_iter().find(|plateau| usize::from(*plateau) < quoted).unwrap_or(MTU_MIN),
         mtu => mtu,
     };
     let ignored = Heard { kind: Kind::TooBig, outcome: Outcome::Ignored, event: None, answer: None };
     // A packet without DF is fragmented, and one that would have fitted was not too big.
-    if !about.outer.has_dont_fragment() || told >= quoted {
+    if !about.outer.has_dont_fragment() || usize::from(told) >= quoted {
         return ignored;
     }
     let is_news = told < server.path.mtu && server.soft.lower_mtu(told, now);
     let mtu = server.path_mtu(now);
     let event = is_news.then_some(Event::MtuLowered { rip: server.rip, mtu });
     let inner_mtu = server.inner_mtu(now);
-    let is_too_big = |inner: &&Ipv4| inner.has_dont_fragment() && be16(inner.header(), 2) > inner_mtu;
+    let is_too_big =
+        |inner: &&Ip| inner.has_dont_fragment() && inner.stated_length() > usize::from(inner_mtu);
     let inner = if let Inner::Whole(inner) = &about.inner { Some(inner) } else { None };
     match inner.filter(is_too_big) {
         Some(inner) => {
-            let answer = reply::error_about(inner, Answer::TooBig { mtu: inner_mtu });
+            let answer = reply::error_about(inner, IcmpError::TooBig { mtu: inner_mtu });
             Heard { outcome: Outcome::Relayed, event, answer, ..ignored }
         }
         // The next packet that does not fit is answered.
@@ -326,18 +277,14 @@ fn on_too_big(message: &Icmp, about: &About, now: Moment) -> Heard {
     }
 }
 
-fn tell(kind: Kind, about: &About, owed: Owed, now: Moment) -> Heard {
+fn tell(kind: Kind, about: &About, error: IcmpError, now: Moment) -> Heard {
     let heard = Heard { kind, outcome: Outcome::Noted, event: None, answer: None };
     match &about.inner {
         Inner::Whole(inner) => {
-            let answer = match owed {
-                Owed::HostUnreachable => Answer::HostUnreachable,
-                Owed::NetUnreachable => Answer::NetUnreachable,
-            };
-            Heard { outcome: Outcome::Relayed, answer: reply::error_about(inner, answer), ..heard }
+            Heard { outcome: Outcome::Relayed, answer: reply::error_about(inner, error), ..heard }
         }
         Inner::Cut => {
-            about.real_server.soft.owe(owed, now);
+            about.real_server.soft.set_pending_error(error, now);
             heard
         }
         Inner::Untold => Heard { outcome: Outcome::Ignored, ..heard },
