@@ -1,21 +1,41 @@
-//! `config/openapi.json` describes the API that the director serves; `tests/namespaces/control.rs` asks a running
-//! one for every path in it.
+//! `config/openapi.json` describes the API that the director serves. `tests/openapi/run` lets schemathesis ask a
+//! director in the lab whether that is so.
+
+#[path = "namespaces/fixture.rs"]
+#[allow(dead_code, reason = "the namespace tests use the rest")]
+mod fixture;
+#[path = "openapi/schemathesis.rs"]
+mod schemathesis;
 
 use std::fs;
+use std::process::ExitCode;
+
+use libtest_mimic::{Arguments, Trial};
+
+use fixture::Outcome;
 
 const COMMITTED: &str = "config/openapi.json";
 
-#[test]
-fn the_committed_document_is_the_one_the_director_serves() {
-    let committed = fs::read_to_string(COMMITTED).unwrap_or_default();
-    assert!(
-        committed == lvs_tund::daemon::openapi(),
-        "{COMMITTED} is out of date; write it with `cargo test --test openapi -- --ignored`"
-    );
+fn main() -> ExitCode {
+    let trials = vec![
+        Trial::test("the_committed_document_is_the_one_the_director_serves", committed),
+        Trial::test("write_the_document", write).with_ignored_flag(true),
+        Trial::test("schemathesis_finds_the_director_as_documented", schemathesis::run)
+            .with_ignored_flag(true),
+    ];
+    libtest_mimic::run(&Arguments::from_args(), trials).exit_code()
 }
 
-#[test]
-#[ignore = "writes config/openapi.json"]
-fn write_the_document() {
-    fs::write(COMMITTED, lvs_tund::daemon::openapi()).unwrap();
+fn committed() -> Outcome {
+    let committed = fs::read_to_string(COMMITTED).unwrap_or_default();
+    if committed == lvs_tund::daemon::openapi() {
+        return Ok(());
+    }
+    let remedy = "write it with `cargo test --test openapi -- --ignored write_the_document`";
+    Err(format!("{COMMITTED} is out of date; {remedy}").into())
+}
+
+fn write() -> Outcome {
+    fs::write(COMMITTED, lvs_tund::daemon::openapi())?;
+    Ok(())
 }

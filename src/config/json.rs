@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use serde::{Deserialize, Deserializer, Serialize, Serializer, de};
-use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, Type};
+use utoipa::openapi::schema::{ObjectBuilder, OneOfBuilder, SchemaFormat, Type};
 use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
@@ -17,6 +17,9 @@ use crate::packet;
 pub struct Seconds(pub Duration);
 
 impl Seconds {
+    /// 136 years, longer than any director runs.
+    const MAX: u32 = u32::MAX;
+
     pub const fn new(seconds: u64) -> Seconds {
         Seconds(Duration::from_secs(seconds))
     }
@@ -46,15 +49,18 @@ impl Serialize for Seconds {
 impl<'de> Deserialize<'de> for Seconds {
     fn deserialize<D: Deserializer<'de>>(deserializer: D) -> Result<Seconds, D::Error> {
         let seconds = f64::deserialize(deserializer)?;
+        if !(0.0..=f64::from(Seconds::MAX)).contains(&seconds) {
+            return Err(de::Error::custom(format!("expected a number of seconds, 0 to {}", Seconds::MAX)));
+        }
         // Timers are no finer than a millisecond.
-        let duration = Duration::try_from_secs_f64((seconds * 1e3).round() / 1e3);
-        duration.map(Seconds).map_err(|_| de::Error::custom("expected a number of seconds, 0 or more"))
+        Ok(Seconds(Duration::from_secs_f64((seconds * 1e3).round() / 1e3)))
     }
 }
 
 impl PartialSchema for Seconds {
     fn schema() -> RefOr<Schema> {
-        ObjectBuilder::new().schema_type(Type::Number).minimum(Some(0)).description(Some("Seconds")).into()
+        let number = ObjectBuilder::new().schema_type(Type::Number).description(Some("Seconds"));
+        number.minimum(Some(0)).maximum(Some(Seconds::MAX as usize)).into()
     }
 }
 
@@ -106,6 +112,8 @@ impl PartialSchema for Port {
         let number = ObjectBuilder::new().schema_type(Type::Integer).minimum(Some(1)).maximum(Some(65_535));
         let word = ObjectBuilder::new()
             .schema_type(Type::String)
+            .pattern(Some("^(all|[1-9][0-9]{0,4}-[1-9][0-9]{0,4})$"))
+            .format(Some(SchemaFormat::Custom("ports".to_owned())))
             .description(Some("A range such as \"8000-8099\", or \"all\""));
         OneOfBuilder::new().item(number).item(word).into()
     }
@@ -198,7 +206,10 @@ mod tests {
         assert_eq!(seconds("1.5").unwrap(), Seconds(Duration::from_millis(1500)));
         assert_eq!(serde_json::to_string(&seconds("1.5").unwrap()).unwrap(), "1.5");
         assert_eq!(serde_json::to_string(&seconds("360.0").unwrap()).unwrap(), "360");
-        assert!(seconds("-1").is_err() && seconds("1e300").is_err() && seconds("\"6m\"").is_err());
+        assert_eq!(seconds("4294967295").unwrap(), Seconds::new(4_294_967_295));
+        for text in ["-0.001", "4294967295.001", "1e300", "\"6m\""] {
+            assert!(seconds(text).is_err(), "{text}");
+        }
         for text in ["80", "\"8000-8099\"", "\"all\""] {
             let port: Port = serde_json::from_str(text).unwrap();
             assert_eq!(serde_json::to_string(&port).unwrap(), text);

@@ -38,11 +38,13 @@ pub struct Wanted {
     /// Only connections on this real server, by RIP or name.
     real_server: Option<String>,
     /// Only connections of this client, or of all clients with this prefix.
+    #[param(min_length = 1, format = "address-or-prefix")]
     client: Option<String>,
     /// Connections per page.
     #[param(minimum = 1, maximum = 10_000, default = 1000)]
     limit: Option<usize>,
     /// The cursor of the previous page.
+    #[param(pattern = "^[0-9]{1,9}-[0-9]{1,9}$")]
     cursor: Option<String>,
     /// Sends all connections, one JSON line each, instead of a page; the same as `Accept:
     /// application/x-ndjson`.

@@ -4,8 +4,8 @@ use std::collections::BTreeMap;
 
 use serde_json::Value;
 use utoipa::openapi::response::Response;
-use utoipa::openapi::schema::{ArrayItems, Object, SchemaFormat, SchemaType, Type};
-use utoipa::openapi::{Content, OpenApi as Built, Ref, RefOr, Schema};
+use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, Object, SchemaFormat, SchemaType, Type};
+use utoipa::openapi::{Content, OpenApi as Built, Ref, RefOr, Required, Schema};
 use utoipa::{IntoResponses, Modify, Number, OpenApi};
 
 use super::{connections, events, read, write};
@@ -47,7 +47,7 @@ use crate::control::model::{ErrorBody, Event};
         write::reload
     ),
     components(schemas(Event, ErrorBody)),
-    modifiers(&Rows)
+    modifiers(&Rows, &Bodies, &Operations)
 )]
 struct Document;
 
@@ -119,6 +119,44 @@ impl Modify for Rows {
         bound(&["RealServerSpec", "RealServerEdit", "RealServerKeys", "Operation"], &rows(REAL_SERVER_KEYS));
         bound(&["Persistence"], &rows(PERSISTENCE_KEYS));
         bound(&["TimeoutsSpec", "Timeouts"], &rows(TIMEOUT_KEYS));
+    }
+}
+
+/// A request whose every field may be left out may be left out itself.
+struct Bodies;
+
+impl Modify for Bodies {
+    fn modify(&self, document: &mut Built) {
+        let Some(components) = &document.components else { return };
+        let is_optional = |content: &RefOr<Content>| {
+            let RefOr::T(Content { schema: Some(RefOr::Ref(reference)), .. }) = content else { return false };
+            let schema =
+                reference.ref_location.rsplit('/').next().and_then(|name| components.schemas.get(name));
+            matches!(schema, Some(RefOr::T(Schema::Object(object))) if object.required.is_empty())
+        };
+        for post in document.paths.paths.values_mut().filter_map(|item| item.post.as_mut()) {
+            if let Some(RefOr::T(body)) = &mut post.request_body
+                && body.content.values().any(is_optional)
+            {
+                body.required = Some(Required::False);
+            }
+        }
+    }
+}
+
+/// The variants of an enum refuse unknown fields as its attribute says, of which the derived schema says nothing.
+struct Operations;
+
+impl Modify for Operations {
+    fn modify(&self, document: &mut Built) {
+        let components = document.components.as_mut();
+        let operation = components.and_then(|components| components.schemas.get_mut("Operation"));
+        let Some(RefOr::T(Schema::OneOf(operation))) = operation else { return };
+        for variant in &mut operation.items {
+            if let RefOr::T(Schema::Object(object)) = variant {
+                object.additional_properties = Some(Box::new(AdditionalProperties::FreeForm(false)));
+            }
+        }
     }
 }
 
