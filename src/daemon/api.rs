@@ -7,6 +7,7 @@ mod document;
 mod events;
 mod listing;
 mod read;
+mod refusals;
 mod write;
 
 use std::sync::Arc;

@@ -16,7 +16,7 @@ use axum::response::Response;
 use ipnet::IpNet;
 use serde::Deserialize;
 
-use super::document::Searching;
+use super::refusals::Searching;
 use super::{Api, CHUNK, Refusal, json, json_lines};
 use crate::control::model::{Connection, Connections, Kind};
 use crate::control::{Code, ControlError};

@@ -1,12 +1,9 @@
 //! The OpenAPI document: from the handlers, the types of the JSON, and the rows of the key tables.
 
-use std::collections::BTreeMap;
-
 use serde_json::Value;
-use utoipa::openapi::response::Response;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, Object, SchemaFormat, SchemaType, Type};
 use utoipa::openapi::{Content, OpenApi as Built, Ref, RefOr, Required, Schema};
-use utoipa::{IntoResponses, Modify, Number, OpenApi};
+use utoipa::{Modify, Number, OpenApi};
 
 use super::{connections, events, read, write};
 use crate::config::key::{Bounds, Keys};
@@ -55,51 +52,6 @@ struct Document;
 pub fn document() -> String {
     let document = Document::openapi();
     document.to_pretty_json().map(|text| text + "\n").unwrap_or_else(|error| error.to_string())
-}
-
-/// The refusals of a request that only reads.
-pub struct Reading;
-
-/// The refusals of a request that looks for something.
-pub struct Searching;
-
-/// The refusals of a request that changes something.
-pub struct Writing;
-
-impl IntoResponses for Reading {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refusals(&[500, 503])
-    }
-}
-
-impl IntoResponses for Searching {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refusals(&[400, 404, 500, 503])
-    }
-}
-
-impl IntoResponses for Writing {
-    fn responses() -> BTreeMap<String, RefOr<Response>> {
-        refusals(&[400, 404, 409, 413, 422, 500, 503])
-    }
-}
-
-fn refusals(statuses: &[u16]) -> BTreeMap<String, RefOr<Response>> {
-    let refusal = |status: &u16| {
-        let why = match *status {
-            400 => "The request is malformed.",
-            404 => "There is no such virtual service or real server.",
-            409 => "The change conflicts with the state of the director or of its host.",
-            413 => "The body is too long.",
-            422 => "A value is out of range, or values conflict.",
-            503 => "The director is at its limit; try again later.",
-            _ => "The director failed.",
-        };
-        let body = Content::new(Some(Ref::from_schema_name("ErrorBody")));
-        let response = Response::builder().description(why).content("application/json", body).build();
-        (status.to_string(), response.into())
-    };
-    statuses.iter().map(refusal).collect()
 }
 
 /// Puts the bounds of the key tables' rows into the schemas.

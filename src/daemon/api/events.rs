@@ -9,7 +9,7 @@ use tokio::sync::OwnedSemaphorePermit;
 use tokio::sync::broadcast::Receiver;
 use tokio::sync::broadcast::error::RecvError;
 
-use super::document::Reading;
+use super::refusals::Reading;
 use super::{Api, Refusal, json_lines};
 use crate::control::model::{Event, Happened};
 use crate::control::{Code, ControlError};

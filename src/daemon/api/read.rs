@@ -8,7 +8,7 @@ use axum::extract::rejection::PathRejection;
 use axum::extract::{Path, State};
 use axum::response::Response;
 
-use super::document::{Reading, Searching};
+use super::refusals::{Reading, Searching};
 use super::{Api, CHUNK, Refusal, json, json_text, listing};
 use crate::config::plan::DirectorPlan;
 use crate::config::write as config_text;

@@ -9,7 +9,7 @@ use axum::response::Response;
 use serde::de::DeserializeOwned;
 use tokio::sync::oneshot;
 
-use super::document::Writing;
+use super::refusals::Writing;
 use super::{Api, Refusal, json};
 use crate::control::model::{Change, Changed, Configuration, Reload};
 use crate::control::{Code, ControlError};
