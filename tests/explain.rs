@@ -7,11 +7,9 @@ use lvs_tund::datapath::pcap::{Reader, Writer};
 use lvs_tund::time::Moment;
 use serde_json::Value;
 
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
+mod support;
 
-use packets::*;
+use support::packets::*;
 
 /// What is held has its fate told late, in the text; a cut packet says so, and so does one that is too big.
 #[test]

@@ -4,16 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use lvs_tund::director::Extra;
 use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, NoService, Path, RealServerConfig, UnknownTcp, VirtualServiceConfig,
+    ClusterConfig, HostView, NoService, Path, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Memory, Route, Verdict};
-use lvs_tund::director::{Director, Extra};
-use lvs_tund::packet::{Frame, Protocol};
+use lvs_tund::packet::Protocol;
 use lvs_tund::time::Moment;
 
 #[path = "journey/answers.rs"]
@@ -22,12 +20,11 @@ mod answers;
 mod limits;
 #[path = "journey/oracle.rs"]
 mod oracle;
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
-
 use oracle::Said;
-use packets::*;
+mod support;
+
+use support::packets::*;
+use support::world::World;
 
 /// What is expected: forwarded as it is, forwarded without link padding, answered, or dropped.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,12 +54,6 @@ const TIME_EXCEEDED: Said = Said::Error(11, 0, 0);
 /// Of a path that carries 1500 bytes, 20 of them ours.
 const TOO_BIG: Said = Said::Error(3, 4, 1480);
 
-struct World {
-    director: Director,
-    tables: Arc<Tables>,
-    cluster: Arc<ArcSwap<Cluster>>,
-}
-
 fn service(name: &str, protocol: Protocol, port: u16, weight: u32) -> VirtualServiceConfig {
     let server = |rip: std::net::Ipv4Addr| RealServerConfig::new(rip.into(), weight);
     VirtualServiceConfig {
@@ -90,9 +81,7 @@ fn world_of(config: ClusterConfig, connections_max: usize) -> World {
         paths: [(SERVER2.into(), path), (SERVER3.into(), path)].into(),
         ..HostView::default()
     };
-    let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
-    let tables = Arc::new(Tables::new(connections_max, 7));
-    World { director: Director::new(cluster.clone(), tables.clone(), 7), tables, cluster }
+    World::new(config, host, Tables::new(connections_max, 7))
 }
 
 fn world() -> World {
@@ -102,10 +91,9 @@ fn world() -> World {
 impl World {
     /// The verdict and what the frame then holds, which has been judged: see [`World::judged`].
     fn handle(&mut self, packet: &[u8]) -> (Verdict, Vec<u8>) {
-        let mut frame = Frame::from_packet(packet);
-        let verdict = self.director.handle_packet(&mut frame, Moment::from_secs(1));
-        self.judged(&verdict, packet, frame.packet());
-        (verdict, frame.packet().to_vec())
+        let (verdict, out) = self.process(packet);
+        self.judged(&verdict, packet, &out);
+        (verdict, out)
     }
 
     fn fate_of(&mut self, packet: &[u8]) -> Fate {
@@ -476,8 +464,9 @@ fn no_error_is_sent_about_a_later_fragment() {
 /// The inner packets of the extra frames that are due, each with the real server it leaves for; `None` for a packet
 /// that waited in vain.
 fn extras(world: &mut World, now: Moment) -> Vec<Option<(IpAddr, oracle::Unwrapped)>> {
+    world.now = now;
     let mut leaving = Vec::new();
-    while let Some(extra) = world.director.poll_extra(now) {
+    for extra in world.due() {
         leaving.push(match extra {
             Extra::Piece { frame, to } => Some((to, oracle::unwrapped(frame.packet(), to))),
             Extra::Late { frame, verdict: Verdict::Transmit(route), bytes } => {

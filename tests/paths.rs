@@ -19,14 +19,14 @@ mod bed;
 mod debts;
 #[path = "paths/errors.rs"]
 mod errors;
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
 #[path = "paths/pieces.rs"]
 mod pieces;
 
 use bed::*;
-use packets::*;
+mod support;
+
+use support::packets::*;
+use support::world::World;
 
 /// 2003-5, D15: where the capture bypasses the kernel's forwarding, we are the router.
 #[test]

@@ -11,11 +11,9 @@ use lvs_tund::realserver::Decapsulator;
 use lvs_tund::realserver::guard::{Guard, GuardConfig, Service};
 use lvs_tund::realserver::verdict::{DropReason, Verdict};
 
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
+mod support;
 
-use packets::*;
+use support::packets::*;
 
 const MTU: u16 = 1500;
 

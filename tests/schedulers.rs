@@ -7,15 +7,11 @@ use lvs_tund::director::cluster::VirtualServiceConfig;
 use lvs_tund::director::scheduler::SCHEDULERS;
 use proptest::prelude::*;
 
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
-#[path = "support/world.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod world;
+mod support;
 
-use packets::SYN;
-use world::*;
+use support::clients::*;
+use support::packets::SYN;
+use support::world::World;
 
 /// One to eight real servers, some of weight 0.
 fn weights(most: u32) -> impl Strategy<Value = Vec<u32>> {

@@ -345,11 +345,9 @@ fn every_file_has_its_door_plate_and_its_size() {
         let lines = file.text.lines().count();
         let max = if file.path.starts_with("src") { FILE_LINES_MAX } else { TEST_LINES_MAX };
         assert!(lines <= max, "{place}: {lines} lines, more than {max}");
-        assert_ne!(
-            file.path.file_name().expect("a name"),
-            "mod.rs",
-            "{place}: door files stand beside their room"
-        );
+        // Cargo makes a test of every file that stands directly in `tests`.
+        let is_door_inside = file.path.ends_with("mod.rs") && file.path != Path::new("tests/support/mod.rs");
+        assert!(!is_door_inside, "{place}: door files stand beside their room");
     }
 }
 

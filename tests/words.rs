@@ -1,14 +1,12 @@
 //! The words of the project, in one list: what the glossary in ARCHITECTURE.md has another word for, and phrases that
 //! no network engineer would write in plain English. Each row says what to write instead.
 
-#[path = "support/markdown.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod markdown;
-
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use markdown::{documents, root};
+mod support;
+
+use support::markdown::{documents, root};
 
 /// Where a row holds.
 #[derive(Clone, Copy, PartialEq, Eq)]

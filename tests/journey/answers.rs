@@ -1,7 +1,7 @@
 //! The answers of the director, and what they take from the packet they answer.
 
-use super::packets::*;
 use super::*;
+use crate::support::packets::*;
 
 /// Every header of the same row: TOS, identification, DF and TTL as another host may choose them. What depends on one of
 /// them keeps it.

@@ -1,7 +1,7 @@
 //! The limits of what is accepted, each between two neighbours: a packet on this side of it, and one on the other.
 
-use super::packets::*;
 use super::*;
+use crate::support::packets::*;
 
 type Side = (Vec<u8>, Fate);
 

@@ -12,7 +12,8 @@ use lvs_tund::packet::Flow;
 use lvs_tund::time::Moment;
 
 use crate::bed::*;
-use crate::packets::*;
+use crate::support::packets::*;
+use crate::support::world::World;
 
 /// What is to be changed in a well-formed error, and what it does then.
 type Neighbour = (&'static str, fn(&mut PathError), Effect);

@@ -2,7 +2,7 @@
 
 use serde_json::Value;
 use utoipa::openapi::schema::{AdditionalProperties, ArrayItems, Object, SchemaFormat, SchemaType, Type};
-use utoipa::openapi::{Content, OpenApi as Built, Ref, RefOr, Required, Schema};
+use utoipa::openapi::{Content, OpenApi as Built, RefOr, Required, Schema};
 use utoipa::{Modify, Number, OpenApi};
 
 use super::{connections, events, read, write};
