@@ -10,6 +10,7 @@ use lvs_tund::packet::Protocol;
 mod support;
 
 use support::clients::*;
+use support::fields::Fields;
 use support::packets::*;
 use support::world::World;
 
@@ -104,7 +105,7 @@ fn a_group_is_one_service_with_one_round_and_one_persistence() {
         let packets = [
             tcp_between(client(n), 1, VIP, 80, SYN, b""),
             tcp_between(client(n), 1, VIP, 443, SYN, b""),
-            changed(&udp(443, b"x"), |bytes| bytes[12..16].copy_from_slice(&client(n).octets())),
+            udp(443, b"x").source(client(n)),
         ];
         packets.map(|packet| server_of(&world.send(&packet)).unwrap())
     };

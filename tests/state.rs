@@ -14,6 +14,7 @@ use lvs_tund::packet::Protocol;
 mod support;
 
 use support::clients::*;
+use support::fields::Fields;
 use support::packets::*;
 use support::world::World;
 
@@ -36,8 +37,7 @@ fn dns(scheduler: &'static str) -> VirtualServiceConfig {
 
 /// A question of client `n`.
 fn question(world: &mut World, n: u32) -> Verdict {
-    let mut packet =
-        changed(&udp(53, b"question"), |bytes| bytes[12..16].copy_from_slice(&client(n).octets()));
+    let mut packet = udp(53, b"question").source(client(n));
     finish_transport(&mut packet);
     world.send(&packet)
 }

@@ -12,6 +12,7 @@ use lvs_tund::packet::Flow;
 use lvs_tund::time::Moment;
 
 use crate::bed::*;
+use crate::support::fields::Fields;
 use crate::support::packets::*;
 use crate::support::world::World;
 
@@ -458,7 +459,7 @@ fn clients_that_must_not_be_told_are_not() {
     for (name, world, inner) in rows {
         let quote = outer_of(&as_fragment(&inner, 0x4000 | u16::from_be_bytes([inner[6], inner[7]])));
         // Router and sender agree that it was a large packet.
-        let quote = changed(&quote, |quote| quote[2..4].copy_from_slice(&1500u16.to_be_bytes()));
+        let quote = quote.total_length(1500);
         let quote = &quote[..quote.len().min(548)];
         let silent = |kind| Effect::none(kind, Outcome::Ignored);
         let effects = [
