@@ -569,7 +569,7 @@ fn a_later_fragment_whose_first_never_comes_is_dropped() {
 
 /// D84: a first fragment that is too big is cut again, and nobody is told.
 #[test]
-fn a_fragment_that_is_too_big_is_cut_again() {
+fn a_fragment_that_is_too_big_is_fragmented_again() {
     let first = as_fragment(&udp(53, &[0; 1456]), 0x2000);
     assert_eq!(first.len(), 1484);
     let pieces = pieces_of(&mut world(), &first);
@@ -579,7 +579,7 @@ fn a_fragment_that_is_too_big_is_cut_again() {
 
 /// D83: cut before it is wrapped; every piece fits the way and comes out as it went in.
 #[test]
-fn what_is_too_big_and_may_be_cut_is_cut() {
+fn a_packet_that_is_too_big_and_may_be_fragmented_is_fragmented() {
     for (length, expected) in
         [(1480, &[1480][..]), (1481, &[1476, 25]), (4000, &[1476, 1476, 1088]), (2940, &[1476, 1476, 28])]
     {

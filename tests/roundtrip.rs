@@ -133,7 +133,7 @@ proptest! {
 
     /// Garbage that gets past the first checks: a sound header around it, inside and outside.
     #[test]
-    fn nothing_panics_on_plausible_garbage(packet in packet(), cut in any::<prop::sample::Index>()) {
+    fn plausible_garbage_causes_no_panic(packet in packet(), cut in any::<prop::sample::Index>()) {
         let _ = classify(&packet);
         world().process(&packet);
         let outer = wrapped(&packet, 4);
