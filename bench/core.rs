@@ -24,32 +24,24 @@
 
 use std::hint::black_box;
 use std::net::Ipv4Addr;
-use std::sync::Arc;
 use std::time::{Duration, Instant};
 
-use arc_swap::ArcSwap;
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lvs_tund::director::Director;
-use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
+use lvs_tund::director::cluster::{ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
 use lvs_tund::director::scheduler::{self, Memory, Options};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::Verdict;
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::time::Moment;
 
-#[path = "../tests/support/packets.rs"]
-#[allow(dead_code, reason = "shared with the tests")]
-mod packets;
+#[path = "../tests/support/mod.rs"]
+mod support;
 
-use packets::{ACK, SYN, VIP, tcp_between};
+use support::packets::{ACK, SYN, VIP, tcp_between};
+use support::world::World;
 
 const MILLION: u32 = 1_000_000;
-
-struct World {
-    director: Director,
-    tables: Arc<Tables>,
-    cluster: Arc<ArcSwap<Cluster>>,
-}
 
 fn world(scheduler: &'static str, real_servers: u32, connections_max: usize) -> World {
     let rip = |n| Ipv4Addr::from(0x0a00_0001 + n).into();
@@ -58,9 +50,7 @@ fn world(scheduler: &'static str, real_servers: u32, connections_max: usize) -> 
         ..VirtualServiceConfig::new("web", Protocol::Tcp, VIP.into(), 80, scheduler)
     };
     let config = ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() };
-    let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, HostView::default())));
-    let tables = Arc::new(Tables::new(connections_max, 7));
-    World { director: Director::new(cluster.clone(), tables.clone(), 7), tables, cluster }
+    World::new(config, HostView::default(), Tables::new(connections_max, 7))
 }
 
 /// One frame with a variable client: address and port of flow `n`, with the header checksum updated.

@@ -156,7 +156,7 @@ fn help_says_what_each_option_falls_back_to() {
 }
 
 #[test]
-fn wrong_usage_is_told_on_standard_error_with_exit_code_2() {
+fn wrong_usage_is_reported_on_standard_error_with_exit_code_2() {
     let cases: &[(&[&str], &str)] = &[
         (&[], "Usage: lvs-tund <COMMAND>"),
         (&["chek", "x"], "a similar subcommand exists: 'check'"),
@@ -309,7 +309,7 @@ fn a_daemon_without_what_it_needs_is_refused_before_it_touches_the_host() {
 }
 
 #[test]
-fn what_fails_while_running_has_exit_code_1() {
+fn a_failure_while_running_has_exit_code_1() {
     let (code, stdout, stderr) = run(&["director", "--interface", "lvs-tund-none"]);
     assert_eq!((code, stdout.as_str()), (1, ""));
     assert_eq!(stderr, "lvs-tund: interface lvs-tund-none does not exist; `ip link` lists those that do\n");
@@ -353,7 +353,7 @@ fn a_closed_stream_is_no_panic() {
 
 /// Where no director runs: one line, what and what to do; ipvsadm's own exit code where it is ipvsadm.
 #[test]
-fn commands_without_a_director_say_so() {
+fn commands_without_a_director_report_it() {
     let nowhere = tempfile::tempdir().unwrap();
     let socket = nowhere.path().join("none.sock");
     let ask = |words: &[&str]| {

@@ -19,15 +19,10 @@ use lvs_tund::metrics::counters::DirectorCounters;
 use lvs_tund::packet::Frame;
 use lvs_tund::time::Moment;
 
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
-#[path = "support/world.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod world;
+mod support;
 
-use packets::*;
-use world::*;
+use support::clients::*;
+use support::packets::*;
 
 const WORKERS: usize = 4;
 const PACKETS_PER_WORKER: u32 = 60_000;

@@ -17,12 +17,13 @@ use lvs_tund::config::{ConfigError, Source, diff};
 use lvs_tund::encapsulation::Ttl;
 use lvs_tund::packet::Protocol;
 
-#[path = "support/markdown.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod markdown;
+mod support;
+
+use support::markdown::documents;
 
 const DIRECTOR: &str = include_str!("../config/director.toml");
 const REALSERVER: &str = include_str!("../config/realserver.toml");
+
 fn director(text: &str) -> Result<DirectorPlan, ConfigError> {
     plan::director(&Source { name: "director.toml", text }, None)
 }
@@ -444,7 +445,7 @@ fn a_page_names_every_kind_of_reply_and_every_cause_of_a_send_error() {
 #[test]
 fn the_documents_show_files_that_are_valid() {
     let (mut directors, mut realservers) = (0, 0);
-    for document in markdown::documents() {
+    for document in documents() {
         for block in document.blocks().into_iter().filter(|block| block.language == "toml") {
             let place = format!("{}:{}", document.path.display(), block.line);
             match block.code.lines().next() {
@@ -466,7 +467,7 @@ fn the_documents_show_files_that_are_valid() {
 #[test]
 fn the_documents_name_only_metrics_that_exist() {
     let is_part = |c: char| c.is_ascii_lowercase() || c == '_';
-    let documents = markdown::documents();
+    let documents = documents();
     let words = documents.iter().flat_map(|document| document.text.split(|c| !is_part(c)));
     let named: BTreeSet<&str> = words.filter(|word| word.starts_with("lvs_tund_")).collect();
     assert!(named.len() >= 10, "{named:?}");

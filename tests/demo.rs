@@ -76,7 +76,7 @@ impl Drop for Running {
 }
 
 #[test]
-fn a_program_reads_one_object() {
+fn the_json_output_is_one_object() {
     for (arguments, kind, real_servers, requests) in [
         (&["--format", "json"][..], "same_subnet", 2, 8),
         (&["--routed", "--real-servers", "3", "--requests", "9", "--format", "json"], "routed", 3, 9),
@@ -136,7 +136,7 @@ fn a_held_demo_can_be_changed_and_entered_and_ends_with_ctrl_c() {
 }
 
 #[test]
-fn ctrl_c_amid_the_requests_takes_everything_down() {
+fn ctrl_c_during_the_requests_removes_everything() {
     let mut running = Running::start(&["--requests", "100000"]);
     // the topology names it first; the tenth request's answer is behind it
     running.read_until(|line| line.trim_start().starts_with("10 "));

@@ -3,9 +3,6 @@
 
 #[path = "documents/commands.rs"]
 mod commands;
-#[path = "support/markdown.rs"]
-mod markdown;
-
 use std::collections::BTreeSet;
 use std::path::{Component, Path, PathBuf};
 use std::process::ExitCode;
@@ -13,7 +10,9 @@ use std::process::ExitCode;
 use libtest_mimic::{Arguments, Failed, Trial};
 use lvs_tund::lab;
 
-use markdown::{Document, documents, root};
+mod support;
+
+use support::markdown::{Document, documents, root};
 
 type Outcome = Result<(), Failed>;
 type Test = fn() -> Outcome;

@@ -7,15 +7,13 @@ use lvs_tund::datapath::pcap::{Reader, Writer};
 use lvs_tund::time::Moment;
 use serde_json::Value;
 
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
+mod support;
 
-use packets::*;
+use support::packets::*;
 
 /// What is held has its fate told late, in the text; a cut packet says so, and so does one that is too big.
 #[test]
-fn the_text_tells_what_was_held_cut_or_too_big() {
+fn the_text_explains_held_fragmented_and_too_big_packets() {
     let text = DIRECTOR_FILE.replace("\"tcp\"", "\"udp\"").replace("port = 80", "port = 53");
     let bench = Bench::new();
     std::fs::write(bench.path("director.toml"), text).unwrap();
@@ -107,7 +105,7 @@ fn an_outer_packet_that_is_fragmented_because_of_ignore_df_is_told() {
 }
 
 #[test]
-fn a_capture_that_cannot_be_written_is_said() {
+fn a_capture_that_cannot_be_written_is_reported() {
     let bench = Bench::new();
     let packet = hex(&tcp(SYN, b""));
     let (code, _, said) = bench.explain("director", &["--write", "/dev/full", "--packet", &packet]);
@@ -297,7 +295,7 @@ fn captures_go_in_and_out_with_their_times() {
 }
 
 #[test]
-fn the_text_tells_the_journey() {
+fn the_text_explains_each_step() {
     let bench = Bench::new();
     let (code, text, _) = bench.explain("director", &["--packet", &hex(&tcp(SYN, b""))]);
     assert_eq!(code, 0);
@@ -313,7 +311,7 @@ fn the_text_tells_the_journey() {
 }
 
 #[test]
-fn what_cannot_be_read_is_refused_in_one_line() {
+fn unreadable_input_is_refused_in_one_line() {
     let bench = Bench::new();
     let cases: [(&[&str], i32, &str); 4] = [
         (&["--packet", "4x"], 2, "expected an even number of hexadecimal digits"),

@@ -23,7 +23,7 @@ fn files_of(target: &str) -> Vec<(String, Vec<u8>)> {
 }
 
 #[test]
-fn every_target_stands_its_corpus() {
+fn every_target_accepts_its_corpus() {
     for target in TARGETS {
         let files = files_of(target.name);
         assert!(!files.is_empty(), "{} has no corpus", target.name);
@@ -36,7 +36,7 @@ fn every_target_stands_its_corpus() {
 
 /// Cut anywhere, a packet is still nothing to panic about.
 #[test]
-fn every_target_stands_its_corpus_cut_short() {
+fn every_target_accepts_its_corpus_cut_short() {
     for target in TARGETS {
         for (path, bytes) in files_of(target.name) {
             let step = (bytes.len() / 16).max(1);

@@ -2,7 +2,6 @@
 //! client, promtool on the metrics, `sh` on the commands a daemon prints, ping and traceroute to the VIP, nft for
 //! connection tracking. Ignored unless asked for, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
 
-#[allow(dead_code, reason = "the namespace tests use the rest")]
 #[path = "namespaces/fixture.rs"]
 mod fixture;
 #[path = "interop/programs.rs"]

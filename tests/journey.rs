@@ -4,16 +4,14 @@
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
+use lvs_tund::director::Extra;
 use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, NoService, Path, RealServerConfig, UnknownTcp, VirtualServiceConfig,
+    ClusterConfig, HostView, NoService, Path, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Route, Tracking, Verdict};
-use lvs_tund::director::{Director, Extra};
-use lvs_tund::packet::{Frame, Protocol};
+use lvs_tund::packet::Protocol;
 use lvs_tund::time::Moment;
 
 #[path = "journey/answers.rs"]
@@ -22,12 +20,15 @@ mod answers;
 mod limits;
 #[path = "journey/oracle.rs"]
 mod oracle;
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
-
 use oracle::Said;
-use packets::*;
+#[path = "journey/wrapped.rs"]
+mod wrapped;
+
+mod support;
+
+use support::fields::Fields;
+use support::packets::*;
+use support::world::World;
 
 /// What is expected: forwarded as it is, forwarded without link padding, answered, or dropped.
 #[derive(Clone, Debug, PartialEq)]
@@ -57,12 +58,6 @@ const TIME_EXCEEDED: Said = Said::Error(11, 0, 0);
 /// Of a path that carries 1500 bytes, 20 of them ours.
 const TOO_BIG: Said = Said::Error(3, 4, 1480);
 
-struct World {
-    director: Director,
-    tables: Arc<Tables>,
-    cluster: Arc<ArcSwap<Cluster>>,
-}
-
 fn service(name: &str, protocol: Protocol, port: u16, weight: u32) -> VirtualServiceConfig {
     let server = |rip: std::net::Ipv4Addr| RealServerConfig::new(rip.into(), weight);
     VirtualServiceConfig {
@@ -90,9 +85,7 @@ fn world_of(config: ClusterConfig, connections_max: usize) -> World {
         paths: [(SERVER2.into(), path), (SERVER3.into(), path)].into(),
         ..HostView::default()
     };
-    let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
-    let tables = Arc::new(Tables::new(connections_max, 7));
-    World { director: Director::new(cluster.clone(), tables.clone(), 7), tables, cluster }
+    World::new(config, host, Tables::new(connections_max, 7))
 }
 
 fn world() -> World {
@@ -102,10 +95,9 @@ fn world() -> World {
 impl World {
     /// The verdict and what the frame then holds, which has been judged: see [`World::judged`].
     fn handle(&mut self, packet: &[u8]) -> (Verdict, Vec<u8>) {
-        let mut frame = Frame::from_packet(packet);
-        let verdict = self.director.handle_packet(&mut frame, Moment::from_secs(1));
-        self.judged(&verdict, packet, frame.packet());
-        (verdict, frame.packet().to_vec())
+        let (verdict, out) = self.process(packet);
+        self.judged(&verdict, packet, &out);
+        (verdict, out)
     }
 
     fn fate_of(&mut self, packet: &[u8]) -> Fate {
@@ -172,14 +164,14 @@ fn headers() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("D01 empty read", vec![], Drop("truncated")),
         ("D02 one byte", vec![0x45], Drop("truncated")),
         ("D03 nineteen bytes", syn[..19].to_vec(), Drop("truncated")),
-        ("D04 version 0", changed(&syn, |b| b[0] = 0x05), Drop("bad_version")),
-        ("D05 version 5", changed(&syn, |b| b[0] = 0x55), Drop("bad_version")),
-        ("D06 IHL 0", changed(&syn, |b| b[0] = 0x40), Drop("bad_header_length")),
-        ("D07 IHL 4", changed(&syn, |b| b[0] = 0x44), Drop("bad_header_length")),
-        ("D08 IHL 15 on 40 bytes", changed(&syn[..40], |b| b[0] = 0x4f), Drop("bad_header_length")),
-        ("D09 total length under the header", changed(&syn, |b| b[3] = 19), Drop("bad_total_length")),
-        ("D10 total length 0", changed(&syn, |b| b[2..4].fill(0)), Drop("bad_total_length")),
-        ("D11 total length past the read", changed(&syn, |b| b[3] += 1), Drop("truncated")),
+        ("D04 version 0", syn.version(0), Drop("bad_version")),
+        ("D05 version 5", syn.version(5), Drop("bad_version")),
+        ("D06 IHL 0", syn.header_words(0), Drop("bad_header_length")),
+        ("D07 IHL 4", syn.header_words(4), Drop("bad_header_length")),
+        ("D08 IHL 15 on 40 bytes", syn[..40].header_words(15), Drop("bad_header_length")),
+        ("D09 total length under the header", syn.total_length(19), Drop("bad_total_length")),
+        ("D10 total length 0", syn.total_length(0), Drop("bad_total_length")),
+        ("D11 total length past the read", syn.total_length(syn.len() + 1), Drop("truncated")),
         ("D12 six bytes of link padding", [&syn[..], &[0; 6]].concat(), ForwardTrimmed(6)),
         (
             "D13 bad header checksum",
@@ -190,8 +182,8 @@ fn headers() -> Vec<(&'static str, Vec<u8>, Fate)> {
             },
             Drop("bad_checksum"),
         ),
-        ("D14 TTL 0", changed(&syn, |b| b[8] = 0), Reply(TIME_EXCEEDED, Some("ttl_expired"))),
-        ("D16 reserved flag", changed(&syn, |b| b[6] |= 0x80), Forward),
+        ("D14 TTL 0", syn.ttl(0), Reply(TIME_EXCEEDED, Some("ttl_expired"))),
+        ("D16 reserved flag", syn.reserved_flag(), Forward),
         ("D17 DF", as_fragment(&syn, 0x4000), Forward),
         ("D18 record route", with_options(&syn, &[7, 7, 4, 0, 0, 0, 0, 0]), Forward),
         ("D19 loose source route", with_options(&syn, &[131, 7, 4, 10, 0, 0, 1, 0]), Drop("source_route")),
@@ -206,7 +198,7 @@ fn headers() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("D28 from broadcast", from([255, 255, 255, 255]), Drop("martian_source")),
         ("D29 from multicast", from([224, 0, 0, 1]), Drop("martian_source")),
         ("D30 from class E", from([240, 0, 0, 1]), Drop("martian_source")),
-        ("D110 CE inside", changed(&syn, |b| b[1] = 3), Forward),
+        ("D110 CE inside", syn.tos(3), Forward),
     ]
 }
 
@@ -246,8 +238,8 @@ fn transport() -> Vec<(&'static str, Vec<u8>, Fate)> {
     vec![
         ("D47 TCP cut after the ports", cut(&syn[20..28]), Drop("truncated_l4")),
         ("D48 TCP of 3 bytes", cut(&syn[20..23]), Drop("truncated_l4")),
-        ("D49 data offset 4", changed(&syn, |b| b[32] = 0x40), Drop("bad_tcp")),
-        ("D50 data offset past the end", changed(&syn, |b| b[32] = 0xf0), Drop("bad_tcp")),
+        ("D49 data offset 4", syn.data_offset(4), Drop("bad_tcp")),
+        ("D50 data offset past the end", syn.data_offset(15), Drop("bad_tcp")),
         ("D51 null", tcp(0, b""), Drop("bad_tcp_flags")),
         ("D52 xmas", tcp(FIN | PSH | URG, b""), Drop("bad_tcp_flags")),
         ("D53 SYN and FIN", tcp(SYN | FIN, b""), Drop("bad_tcp_flags")),
@@ -257,14 +249,18 @@ fn transport() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("D57 SYN and ACK from a client", tcp(SYN | ACK, b""), Drop("no_connection")),
         ("D58 ACK without entry", tcp(ACK, b"data"), Reply(reset_at(5000), Some("no_connection"))),
         ("D59 RST without entry", tcp(RST, b""), Drop("no_connection")),
-        ("D60 bad TCP checksum", changed(&syn, |b| b[36] ^= 0xff), Forward),
+        ("D60 bad TCP checksum", syn.wrong_tcp_checksum(), Forward),
         ("D61 source port 0", tcp_between(CLIENT, 0, VIP, 80, SYN, b""), Drop("port_zero")),
         ("D62 destination port 0", tcp_between(CLIENT, 40000, VIP, 0, SYN, b""), Drop("port_zero")),
-        ("D63 UDP source port 0", changed(&datagram, |b| b[20..22].fill(0)), Forward),
-        ("D64 UDP length 7", changed(&datagram, |b| b[25] = 7), Drop("bad_udp_length")),
-        ("D65 UDP length past the datagram", changed(&datagram, |b| b[25] += 1), Drop("bad_udp_length")),
-        ("D66 UDP length short", changed(&datagram, |b| b[25] -= 2), Forward),
-        ("D67 UDP checksum 0", changed(&datagram, |b| b[26..28].fill(0)), Forward),
+        ("D63 UDP source port 0", datagram.source_port(0), Forward),
+        ("D64 UDP length 7", datagram.udp_length(7), Drop("bad_udp_length")),
+        (
+            "D65 UDP length past the datagram",
+            datagram.udp_length(datagram.len() - 20 + 1),
+            Drop("bad_udp_length"),
+        ),
+        ("D66 UDP length short", datagram.udp_length(datagram.len() - 20 - 2), Forward),
+        ("D67 UDP checksum 0", datagram.no_udp_checksum(), Forward),
         ("D68 empty datagram", udp(53, b""), Forward),
         ("C7 only quiesced real servers", to_81, Reply(PORT_UNREACHABLE, Some("no_real_server"))),
     ]
@@ -289,7 +285,7 @@ fn icmp_and_sizes() -> Vec<(&'static str, Vec<u8>, Fate)> {
             Drop("bad_checksum"),
         ),
         ("D73 27 bytes quoted", error(&quote_of_reply(27)), Drop("truncated_icmp")),
-        ("D74 quoted IHL 15", error(&changed(&quote_of_reply(28), |b| b[0] = 0x4f)), Drop("truncated_icmp")),
+        ("D74 quoted IHL 15", error(&quote_of_reply(28).header_words(15)), Drop("truncated_icmp")),
         ("D75 quotes another source", error(&other_source), Drop("icmp_mismatch")),
         ("D76 quotes a later fragment", error(&later), Drop("icmp_mismatch")),
         ("D77 about an ICMP error", error(&about_icmp), Drop("icmp_mismatch")),
@@ -445,7 +441,7 @@ fn an_error_from_the_connections_own_real_server_is_not_wrapped_for_it() {
     let mut world = world().established();
     let from = |source: std::net::Ipv4Addr| {
         let error = icmp(3, 4, [0, 0, 5, 0x78], &quote_of_reply(28));
-        changed(&error, |b| b[12..16].copy_from_slice(&source.octets()))
+        error.source(source)
     };
     assert_eq!(world.handle(&from(SERVER2)).0, Verdict::Drop(DropReason::SourceIsTunnelExit));
     assert!(matches!(world.handle(&from(SERVER3)).0, Verdict::Transmit(_)), "another one may be a router");
@@ -455,7 +451,7 @@ fn an_error_from_the_connections_own_real_server_is_not_wrapped_for_it() {
 fn no_answer_is_sent_as_an_address_that_is_no_vip() {
     let expired = |destination: [u8; 4]| {
         let syn = tcp_between(CLIENT, 40000, destination.into(), 80, SYN, b"");
-        changed(&syn, |b| b[8] = 0)
+        syn.ttl(0)
     };
     for destination in [[172, 25, 3, 99], [224, 0, 0, 5]] {
         assert_eq!(world().handle(&expired(destination)).0, Verdict::Drop(DropReason::TtlExpired));
@@ -470,14 +466,15 @@ fn no_error_is_sent_about_a_later_fragment() {
     assert!(matches!(world.handle(&first).0, Verdict::Transmit(_)));
     let later = as_fragment(&udp(53, &[1; 1480]), 0x407e);
     assert_eq!(world.handle(&later).0, Verdict::Drop(DropReason::TooBig));
-    assert_eq!(world.handle(&changed(&later, |b| b[8] = 0)).0, Verdict::Drop(DropReason::TtlExpired));
+    assert_eq!(world.handle(&later.ttl(0)).0, Verdict::Drop(DropReason::TtlExpired));
 }
 
 /// The inner packets of the extra frames that are due, each with the real server it leaves for; `None` for a packet
 /// that waited in vain.
 fn extras(world: &mut World, now: Moment) -> Vec<Option<(IpAddr, oracle::Unwrapped)>> {
+    world.now = now;
     let mut leaving = Vec::new();
-    while let Some(extra) = world.director.poll_extra(now) {
+    for extra in world.due() {
         leaving.push(match extra {
             Extra::Piece { frame, to } => Some((to, oracle::unwrapped(frame.packet(), to))),
             Extra::Late { frame, verdict: Verdict::Transmit(route), bytes, .. } => {
@@ -572,7 +569,7 @@ fn a_later_fragment_whose_first_never_comes_is_dropped() {
 
 /// D84: a first fragment that is too big is cut again, and nobody is told.
 #[test]
-fn a_fragment_that_is_too_big_is_cut_again() {
+fn a_fragment_that_is_too_big_is_fragmented_again() {
     let first = as_fragment(&udp(53, &[0; 1456]), 0x2000);
     assert_eq!(first.len(), 1484);
     let pieces = pieces_of(&mut world(), &first);
@@ -582,12 +579,12 @@ fn a_fragment_that_is_too_big_is_cut_again() {
 
 /// D83: cut before it is wrapped; every piece fits the way and comes out as it went in.
 #[test]
-fn what_is_too_big_and_may_be_cut_is_cut() {
+fn a_packet_that_is_too_big_and_may_be_fragmented_is_fragmented() {
     for (length, expected) in
         [(1480, &[1480][..]), (1481, &[1476, 25]), (4000, &[1476, 1476, 1088]), (2940, &[1476, 1476, 28])]
     {
         let data: Vec<u8> = (0..length - 28).map(|index| (index / 5) as u8).collect();
-        let packet = changed(&udp(53, &data), |bytes| bytes[4..8].copy_from_slice(&[0xab, 0xcd, 0, 0]));
+        let packet = udp(53, &data).identification(0xabcd).fragment(0);
         let pieces = pieces_of(&mut world(), &packet);
         assert_eq!(pieces.iter().map(Vec::len).collect::<Vec<_>>(), expected);
         assert_is_made_of(&packet, &pieces);

@@ -2,7 +2,6 @@
 //! director in the lab whether that is so.
 
 #[path = "namespaces/fixture.rs"]
-#[allow(dead_code, reason = "the namespace tests use the rest")]
 mod fixture;
 #[path = "openapi/schemathesis.rs"]
 mod schemathesis;

@@ -17,16 +17,17 @@ use lvs_tund::time::Moment;
 mod bed;
 #[path = "paths/errors.rs"]
 mod errors;
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
 #[path = "paths/pending_errors.rs"]
 mod pending_errors;
 #[path = "paths/pieces.rs"]
 mod pieces;
 
 use bed::*;
-use packets::*;
+mod support;
+
+use support::fields::Fields;
+use support::packets::*;
+use support::world::World;
 
 /// 2003-5, D15: where the capture bypasses the kernel's forwarding, we are the router.
 #[test]
@@ -36,12 +37,12 @@ fn a_capture_that_bypasses_forwarding_decrements() {
     assert!(matches!(verdict, Verdict::Transmit(_)));
     assert_eq!((out[28], checksum(&out[20..40])), (63, 0));
     for ttl in [1, 0] {
-        let (verdict, out) = world.handle(&changed(&tcp(SYN, b""), |b| b[8] = ttl), NOW);
+        let (verdict, out) = world.handle(&tcp(SYN, b"").ttl(ttl), NOW);
         assert!(matches!(verdict, Verdict::Reply(reply) if reply.reason == Some(DropReason::TtlExpired)));
         assert_eq!((out[20], out[21]), (11, 0));
     }
     // D15 with the captures of our own: the kernel has decremented, and 1 is what it left.
-    let last = changed(&tcp(SYN, b""), |b| b[8] = 1);
+    let last = tcp(SYN, b"").ttl(1);
     let (verdict, out) = world_of(config()).handle(&last, NOW);
     assert!(matches!(verdict, Verdict::Transmit(_)));
     assert_eq!(out[20..], last[..]);
@@ -100,7 +101,7 @@ fn a_packet_wrapped_by_us_that_comes_back_is_a_loop() {
 fn error_from(source: Ipv4Addr, client_port: u16, port: u16) -> Vec<u8> {
     let quote = tcp_between(VIP, port, CLIENT, client_port, ACK, &[0; 100]);
     let message = icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]);
-    changed(&message, |bytes| bytes[12..16].copy_from_slice(&source.octets()))
+    message.source(source)
 }
 
 /// The service of TCP 8443, over server2 alone, after a change.
@@ -114,7 +115,7 @@ fn half(change: impl FnOnce(&mut VirtualServiceConfig)) -> World {
 /// (RFC 2003 §3.1 and §3.2): our own packet, one without TTL, and one to its own sender.
 #[test]
 fn an_error_goes_where_the_packets_of_its_connection_go() {
-    let with_ttl = |ttl: u8| changed(&error_from(ROUTER, 40000, 80), |bytes| bytes[8] = ttl);
+    let with_ttl = |ttl: u8| error_from(ROUTER, 40000, 80).ttl(ttl);
     let is_gone = Fate::Drop(DropReason::NoConnection);
     let is_exit = Fate::Drop(DropReason::SourceIsTunnelExit);
     let rows = [

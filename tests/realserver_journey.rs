@@ -12,11 +12,10 @@ use lvs_tund::realserver::Decapsulator;
 use lvs_tund::realserver::guard::{Guard, GuardConfig, Service};
 use lvs_tund::realserver::verdict::{DropReason, Verdict};
 
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
+mod support;
 
-use packets::*;
+use support::fields::Fields;
+use support::packets::*;
 
 const MTU: u16 = 1500;
 
@@ -84,8 +83,8 @@ fn format_pairs() -> Vec<Pair> {
     let good = tcp(ACK, b"data");
     let header_alone = ip(CLIENT, VIP, 50, b"");
     let of_protocol = |number: u8| w(&ip(CLIENT, VIP, number, &good));
-    let with_ttl = |ttl: u8| w(&changed(&good, |b| b[8] = ttl));
-    let of_length = |length: u8| w(&changed(&header_alone, |b| b[3] = length));
+    let with_ttl = |ttl: u8| w(&good.ttl(ttl));
+    let of_length = |length: usize| w(&header_alone.total_length(length));
     let padded = ip(DIRECTOR, SERVER2, 4, &[&good[..], &[0; 6]].concat());
     let cut = ip(DIRECTOR, SERVER2, 4, &good[..good.len() - 2]);
     let mut bad_sum = good.clone();
@@ -99,10 +98,10 @@ fn format_pairs() -> Vec<Pair> {
         ("R15 6in4", w(&good), wrapped(&good, 41), "wrong_encapsulation"),
         ("R16 inner cut to 19 bytes", w(&header_alone), w(&header_alone[..19]), "truncated"),
         ("R16 nothing inside", w(&header_alone), w(&[]), "truncated"),
-        ("R17 inner IHL 4", w(&good), w(&changed(&good, |b| b[0] = 0x44)), "bad_header_length"),
+        ("R17 inner IHL 4", w(&good), w(&good.header_words(4)), "bad_header_length"),
         ("R18, R19 the outer carries more, and less", padded, cut, "truncated"),
         ("R01, R20 inner checksum", w(&good), w(&bad_sum), "bad_checksum"),
-        ("R21 inner version 6", w(&good), w(&changed(&good, |b| b[0] = 0x65)), "bad_version"),
+        ("R21 inner version 6", w(&good), w(&good.version(6)), "bad_version"),
         ("inner total length under its header", of_length(20), of_length(19), "bad_total_length"),
         ("R22, R23 inner TTL 0, and 1", with_ttl(1), with_ttl(0), "ttl_expired"),
         (
@@ -157,9 +156,9 @@ fn congestion_rows() -> Vec<(String, Vec<u8>, Fate)> {
         for outer in 0..4u8 {
             // R29: another DSCP outside is left outside.
             for (inside, outside) in [(0x28, 0xd4), (0xd4, 0x28)] {
-                let packet = changed(&tcp(ACK, b""), |b| b[1] = inside | inner);
-                let given = changed(&w(&packet), |b| b[1] = outside | outer);
-                let after = |ecn| changed(&packet, |b| b[1] = inside | ecn);
+                let packet = tcp(ACK, b"").tos(inside | inner);
+                let given = w(&packet).tos(outside | outer);
+                let after = |ecn| packet.tos(inside | ecn);
                 let fate = match FIGURE[usize::from(inner)][usize::from(outer)] {
                     Some((ecn, false)) => Deliver(after(ecn)),
                     Some((ecn, true)) => Surprise(after(ecn)),
@@ -196,18 +195,18 @@ fn only_served_ports_are_let_in() {
     let decapsulator = guarded_by(GuardConfig { services, ..guard_config() });
     let (http, dns) = (tcp(SYN, b""), udp(53, b"query"));
     let ssh = tcp_between(CLIENT, 40000, VIP, 22, SYN, b"");
-    let of_protocol = |number: u8| w(&changed(&http, |b| b[9] = number));
+    let of_protocol = |number: u8| w(&http.protocol(number));
     let begun = |length: usize| w(&ip(CLIENT, VIP, 6, &http[20..20 + length]));
     let about = |kind| error_about(kind, 6, VIP, 80);
     let with_bad_sum = |b: &mut Vec<u8>| b[22] ^= 1;
     let whole = changed(&about(3)[20..], with_bad_sum);
-    let later_quote = changed(&http, |b| b[6..8].copy_from_slice(&[0, 1]));
+    let later_quote = http.fragment(1);
     let reason = "inner_not_served";
     let pairs = vec![
         ("R07 a TCP port", w(&http), w(&ssh), reason),
         ("R07 a UDP port", w(&dns), w(&udp(54, b"query")), reason),
         ("R07 a port of TCP is none of UDP", w(&http), w(&udp(80, b"query")), reason),
-        ("R07 a port of UDP is none of TCP", w(&dns), w(&changed(&dns, |b| b[9] = 6)), reason),
+        ("R07 a port of UDP is none of TCP", w(&dns), w(&dns.protocol(6)), reason),
         ("R07 SCTP", of_protocol(6), of_protocol(132), reason),
         ("R07 protocol 0", of_protocol(6), of_protocol(0), reason),
         ("ports are four bytes", begun(4), begun(3), reason),
@@ -285,8 +284,8 @@ fn begun_checksums_are_marked_for_the_host() {
     assert_eq!(offload_of(&tcp(ACK, b"data")), (None, None), "finished");
     assert_eq!(offload_of(&http), (TCP_CHECKSUM, None));
     assert_eq!(offload_of(&begun(udp(53, b"data"), 26)), (UDP_CHECKSUM, None));
-    assert_eq!(offload_of(&changed(&udp(53, b""), |b| b[26..28].fill(0))), (None, None), "no checksum");
-    assert_eq!(offload_of(&changed(&http, |b| b[9] = 132)), (None, None), "no field of SCTP");
+    assert_eq!(offload_of(&udp(53, b"").no_udp_checksum()), (None, None), "no checksum");
+    assert_eq!(offload_of(&http.protocol(132)), (None, None), "no field of SCTP");
     for word in [0x2000, 0x0001] {
         assert_eq!(offload_of(&as_fragment(&http, word)), (None, None), "a fragment has no sum of its own");
     }
@@ -323,7 +322,7 @@ fn packets_above_the_mtu_are_marked_as_several_segments() {
     // Where TCP would say how long its header is, a datagram has data.
     let like_tcp = begun(udp(53, &[0x50; 20_000]), 26);
     assert_eq!(offload_of(MTU, &like_tcp), (UDP_CHECKSUM, None), "a datagram is one");
-    let no_header = changed(&of_length(20_000), |b| b[32] = 0x40);
+    let no_header = of_length(20_000).data_offset(4);
     assert_eq!(offload_of(MTU, &no_header), (TCP_CHECKSUM, None), "a TCP header shorter than any");
 }
 

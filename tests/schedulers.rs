@@ -7,15 +7,11 @@ use lvs_tund::director::cluster::VirtualServiceConfig;
 use lvs_tund::director::scheduler::SCHEDULERS;
 use proptest::prelude::*;
 
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
-#[path = "support/world.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod world;
+mod support;
 
-use packets::SYN;
-use world::*;
+use support::clients::*;
+use support::packets::SYN;
+use support::world::World;
 
 /// One to eight real servers, some of weight 0.
 fn weights(most: u32) -> impl Strategy<Value = Vec<u32>> {
@@ -40,7 +36,7 @@ proptest! {
     #![proptest_config(ProptestConfig { cases: 64, ..ProptestConfig::default() })]
 
     #[test]
-    fn weight_zero_is_never_chosen_and_somebody_is_if_anybody_may(weights in weights(5)) {
+    fn weight_zero_is_never_chosen_and_any_usable_server_suffices(weights in weights(5)) {
         let usable: Vec<u8> = (1..=8).filter(|n| weights.get(usize::from(*n) - 1).is_some_and(|w| *w > 0)).collect();
         for row in SCHEDULERS {
             // ovf gives nobody more connections than weight: few enough for all.

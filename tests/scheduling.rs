@@ -7,15 +7,12 @@ use lvs_tund::director::cluster::{Matcher, OnRemoved, Persistence, Ports, Unknow
 use lvs_tund::director::verdict::{DropReason, ReplyKind, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
 
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
-#[path = "support/world.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod world;
+mod support;
 
-use packets::*;
-use world::*;
+use support::clients::*;
+use support::fields::Fields;
+use support::packets::*;
+use support::world::World;
 
 fn persistent(scheduler: &'static str, weights: &[u32]) -> VirtualServiceConfig {
     let persistence = Some(Persistence::new(Duration::from_secs(360)));
@@ -108,9 +105,9 @@ fn a_group_is_one_service_with_one_round_and_one_persistence() {
         let packets = [
             tcp_between(client(n), 1, VIP, 80, SYN, b""),
             tcp_between(client(n), 1, VIP, 443, SYN, b""),
-            changed(&udp(443, b"x"), |bytes| bytes[12..16].copy_from_slice(&client(n).octets())),
+            udp(443, b"x").source(client(n)),
         ];
-        packets.map(|packet| server_of(&world.handle(&packet)).unwrap())
+        packets.map(|packet| server_of(&world.send(&packet)).unwrap())
     };
     assert_eq!(three(&mut World::of(vec![group.clone()]), 1), [1, 2, 3]);
     let persistence = Some(Persistence::new(Duration::from_secs(360)));
@@ -128,14 +125,13 @@ fn the_narrowest_range_with_the_port_wins() {
     };
     let all = ranged("all", 1, u16::MAX, 1);
     let mut world = World::of(vec![all, ranged("some", 8000, 8099, 2), ranged("one", 8080, 8080, 3)]);
-    let mut to = |port| server_of(&world.handle(&tcp_between(client(1), 9, VIP, port, SYN, b""))).unwrap();
+    let mut to = |port| server_of(&world.send(&tcp_between(client(1), 9, VIP, port, SYN, b""))).unwrap();
     assert_eq!([1, 7999, 8000, 8080, 8099, 8100, 65535].map(&mut to), [1, 1, 2, 3, 2, 1, 1]);
     // Nested at both ends, side by side, and a gap.
     let ranges = [(10, 99, 1), (10, 19, 2), (12, 13, 3), (90, 99, 4), (100, 110, 5), (200, 210, 6)];
     let services = ranges.map(|(first, last, n)| ranged(&format!("range {n}"), first, last, n));
     let mut world = World::of(services.to_vec());
-    let mut to =
-        |port| server_of(&world.handle(&tcp_between(client(1), 9, VIP, port, SYN, b""))).unwrap_or(0);
+    let mut to = |port| server_of(&world.send(&tcp_between(client(1), 9, VIP, port, SYN, b""))).unwrap_or(0);
     let ports = [9, 10, 11, 12, 13, 14, 19, 20, 89, 90, 99, 100, 110, 111, 199, 200, 210, 211];
     assert_eq!(ports.map(&mut to), [0, 2, 2, 3, 3, 2, 2, 1, 1, 4, 4, 5, 5, 0, 0, 6, 6, 0]);
 }
@@ -145,7 +141,7 @@ fn a_persistent_ftp_service_takes_its_clients_data_connections() {
     let mut ftp = persistent("rr", &[1, 1]);
     ftp.matchers[0].ports = Ports::one(21);
     let mut world = World::of(vec![ftp]);
-    let mut to = |n, port| server_of(&world.handle(&tcp_between(client(n), 9, VIP, port, SYN, b"")));
+    let mut to = |n, port| server_of(&world.send(&tcp_between(client(n), 9, VIP, port, SYN, b"")));
     assert_eq!(
         [to(1, 21), to(2, 21), to(1, 20), to(1, 1024), to(2, 50000)].map(Result::unwrap),
         [1, 2, 1, 1, 2]
@@ -161,7 +157,7 @@ fn one_packet_scheduling_leaves_no_entry() {
         persistence,
         ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
     };
-    let four = |world: &mut World| [0; 4].map(|_| server_of(&world.handle(&udp(53, b"question"))).unwrap());
+    let four = |world: &mut World| [0; 4].map(|_| server_of(&world.send(&udp(53, b"question"))).unwrap());
     let mut world = World::of(vec![dns(false, None)]);
     assert_eq!((four(&mut world), world.tables.connections.len()), ([1, 1, 1, 1], 1));
     let mut world = World::of(vec![dns(true, None)]);
@@ -340,7 +336,7 @@ fn one_packet_scheduling_neither_raises_a_flood_nor_suffers_one() {
     let mut world = World::of(vec![web("rr", &[1, 1]), dns]);
     world.change(|config| config.new_connections_per_second_max = Some(10));
     for turn in 0..100u8 {
-        let verdict = world.handle(&udp(53, b"question"));
+        let verdict = world.send(&udp(53, b"question"));
         assert_eq!((server_of(&verdict), tracking_of(&verdict)), (Ok(turn % 2 + 1), Tracking::None));
     }
     assert_eq!(tracking_of(&world.tcp(client(1), 1, SYN)), Tracking::New);

@@ -14,15 +14,11 @@ use lvs_tund::director::scheduler::SCHEDULERS;
 use lvs_tund::director::verdict::{DropReason, Tracking, Verdict};
 use lvs_tund::time::Moment;
 
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
-#[path = "support/world.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod world;
+mod support;
 
-use packets::*;
-use world::*;
+use support::clients::*;
+use support::packets::*;
+use support::world::World;
 
 const STEPS: usize = 600;
 const SERVERS_MAX: u8 = 6;
@@ -346,7 +342,7 @@ impl Simulation {
             assert_eq!((active, inactive), self.model.counts(*server), "server {server}");
             let is_by_template = self.is_persistent;
             // A flow that a flood left without an entry was given its server before the limit was reached.
-            let has_floods = self.world.config.new_connections_per_second_max.is_some();
+            let has_floods = self.world.cluster.load().config().new_connections_per_second_max.is_some();
             let is_limited = server % 2 == 0 && !is_by_template && !has_floods;
             assert!(
                 !is_limited || active + inactive <= UPPER_THRESHOLD,

@@ -11,15 +11,12 @@ use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
 
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
-#[path = "support/world.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod world;
+mod support;
 
-use packets::*;
-use world::*;
+use support::clients::*;
+use support::fields::Fields;
+use support::packets::*;
+use support::world::World;
 
 const PERSISTENCE: Duration = Duration::from_secs(360);
 
@@ -40,10 +37,9 @@ fn dns(scheduler: &'static str) -> VirtualServiceConfig {
 
 /// A question of client `n`.
 fn question(world: &mut World, n: u32) -> Verdict {
-    let mut packet =
-        changed(&udp(53, b"question"), |bytes| bytes[12..16].copy_from_slice(&client(n).octets()));
+    let mut packet = udp(53, b"question").source(client(n));
     finish_transport(&mut packet);
-    world.handle(&packet)
+    world.send(&packet)
 }
 
 fn route_of(verdict: &Verdict) -> (Result<u8, Verdict>, Tracking) {
@@ -163,9 +159,9 @@ fn one_packet_scheduling_is_for_datagrams_only() {
     let mut world = World::of(vec![VirtualServiceConfig { matchers, is_one_packet: true, ..dns("rr") }]);
     let segment = |flags| tcp_between(client(1), 1, VIP, 53, flags, b"");
     assert_eq!(route_of(&question(&mut world, 1)), (Ok(1), Tracking::None));
-    assert_eq!(route_of(&world.handle(&segment(SYN))), (Ok(2), Tracking::New));
+    assert_eq!(route_of(&world.send(&segment(SYN))), (Ok(2), Tracking::New));
     assert_eq!(route_of(&question(&mut world, 1)), (Ok(1), Tracking::None));
-    assert_eq!(route_of(&world.handle(&segment(ACK))), (Ok(2), Tracking::Known));
+    assert_eq!(route_of(&world.send(&segment(ACK))), (Ok(2), Tracking::Known));
 }
 
 /// ip_vs_conn_expire(): a template that connections use is looked at every 60 s, first when its own time is over.
@@ -212,7 +208,7 @@ fn a_template_that_is_over_binds_nobody_before_the_sweep_either() {
 fn a_connection_without_a_template_has_none_to_hold_or_to_leave() {
     let short = Duration::from_secs(20);
     let tables = || Tables { connections: Table::new(1000, 7), templates: Templates::new(1, 7) };
-    let mut world = World::of(vec![persistent(short, 900)]).with_tables(tables());
+    let mut world = World::with_tables(vec![persistent(short, 900)], tables());
     assert_eq!((world.connect(client(1), 1), world.connect(client(2), 1)), (1, 2));
     assert_eq!((world.counts(1).2, world.counts(2).2), (1, 0), "there is room for one template");
     for n in [1, 2] {
@@ -226,7 +222,7 @@ fn a_connection_without_a_template_has_none_to_hold_or_to_leave() {
     );
     assert_eq!(route_of(&world.tcp(client(2), 1, SYN)), (Ok(1), Tracking::New), "nothing binds the client");
 
-    let mut world = World::of(vec![persistent(short, 900)]).with_tables(tables());
+    let mut world = World::with_tables(vec![persistent(short, 900)], tables());
     assert_eq!((world.connect(client(1), 1), world.connect(client(2), 1)), (1, 2));
     world.ack(client(2), 1).unwrap();
     world.wait(100);
@@ -245,7 +241,7 @@ fn a_connection_without_a_template_has_none_to_hold_or_to_leave() {
 #[test]
 fn a_client_that_has_its_share_leaves_nothing_behind_when_refused() {
     let tables = Tables::new(1000, 7).with_connections_per_client_max(1);
-    let mut world = World::of(vec![persistent(PERSISTENCE, 50)]).with_tables(tables);
+    let mut world = World::with_tables(vec![persistent(PERSISTENCE, 50)], tables);
     assert_eq!(world.connect(client(1), 1), 1);
     world.ack(client(1), 1).unwrap();
     world.wait(10);

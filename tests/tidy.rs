@@ -89,10 +89,18 @@ const IMPURE: &[&str] = &[
 ];
 
 const FILE_LINES_MAX: usize = 450;
-/// Tables of packets are long.
-const TEST_LINES_MAX: usize = 700;
+const TEST_LINES_MAX: usize = 500;
+/// Test files that are longer, up to [`LONG_TEST_LINES_MAX`]; one that no longer is fails, so the list only shrinks.
+const LONG_TESTS: &[&str] = &[
+    "tests/journey.rs",
+    "tests/lab.rs",
+    "tests/namespaces/control.rs",
+    "tests/paths/errors.rs",
+    "tests/tidy.rs",
+];
+const LONG_TEST_LINES_MAX: usize = 660;
 const FUNCTION_LINES_MAX: usize = 70;
-const TEST_FUNCTION_LINES_MAX: usize = 80;
+const TEST_FUNCTION_LINES_MAX: usize = 70;
 
 struct File {
     path: PathBuf,
@@ -324,20 +332,24 @@ fn unsafe_lives_in_the_datapath_and_says_why() {
 }
 
 #[test]
-fn every_file_has_its_door_plate_and_its_size() {
+fn every_file_has_a_heading_comment_and_a_bounded_size() {
     let others = files_under("tests", "rs").into_iter().chain(files_under("bench", "rs"));
     for file in sources().into_iter().chain(others) {
         let place = file.path.display();
         let has_plate = file.text.starts_with("//! ") || file.path.ends_with("lib.rs");
         assert!(has_plate, "{place}: no door plate");
         let lines = file.text.lines().count();
-        let max = if file.path.starts_with("src") { FILE_LINES_MAX } else { TEST_LINES_MAX };
+        let is_long = LONG_TESTS.iter().any(|long| file.path == Path::new(long));
+        let max = match is_long {
+            true => LONG_TEST_LINES_MAX,
+            false if file.path.starts_with("src") => FILE_LINES_MAX,
+            false => TEST_LINES_MAX,
+        };
+        assert!(!is_long || lines > TEST_LINES_MAX, "{place}: take it out of LONG_TESTS");
         assert!(lines <= max, "{place}: {lines} lines, more than {max}");
-        assert_ne!(
-            file.path.file_name().expect("a name"),
-            "mod.rs",
-            "{place}: door files stand beside their room"
-        );
+        // Cargo makes a test of every file that stands directly in `tests`.
+        let is_door_inside = file.path.ends_with("mod.rs") && file.path != Path::new("tests/support/mod.rs");
+        assert!(!is_door_inside, "{place}: door files stand beside their room");
     }
 }
 

@@ -4,15 +4,13 @@
 #[path = "words/source.rs"]
 mod source;
 
-#[path = "support/markdown.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod markdown;
-
 use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use markdown::{documents, root};
+mod support;
+
+use support::markdown::{documents, root};
 
 /// Where a row holds.
 #[derive(Clone, Copy, PartialEq, Eq)]

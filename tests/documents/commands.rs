@@ -17,7 +17,7 @@ use nix::sys::signal::{Signal, killpg};
 use nix::unistd::Pid;
 
 use crate::Outcome;
-use crate::markdown::{Block, documents, root};
+use crate::support::markdown::{Block, documents, root};
 
 /// Longer than any block takes.
 const PATIENCE: Duration = Duration::from_secs(30);

@@ -19,6 +19,8 @@ mod input;
 mod ipvsadm;
 #[path = "targets/path_errors.rs"]
 mod path_errors;
+#[path = "../support/world.rs"]
+mod world;
 
 pub struct Target {
     /// Of the file, and of the directory in the corpus.

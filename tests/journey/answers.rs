@@ -1,26 +1,26 @@
 //! The answers of the director, and what they take from the packet they answer.
 
-use super::packets::*;
 use super::*;
+use crate::support::fields::Fields;
+use crate::support::packets::*;
 
 /// Every header of the same row: TOS, identification, DF and TTL as another host may choose them. What depends on one of
 /// them keeps it.
 fn variants(packet: &[u8], fate: &Fate) -> Vec<(&'static str, Vec<u8>)> {
     let is_too_big = *fate == Reply(TOO_BIG, Some("too_big"));
     let is_expired = *fate == Reply(TIME_EXCEEDED, Some("ttl_expired"));
-    let change = |change: fn(&mut Vec<u8>)| changed(packet, change);
     let mut all = vec![
-        ("TOS", change(|b| b[1] = 0x48)),
-        ("TOS with ECN", change(|b| b[1] = 0xba)),
-        ("identification", change(|b| b[4..6].copy_from_slice(&[0xab, 0xcd]))),
-        ("identification 0", change(|b| b[4..6].fill(0))),
+        ("TOS", packet.tos(0x48)),
+        ("TOS with ECN", packet.tos(0xba)),
+        ("identification", packet.identification(0xabcd)),
+        ("identification 0", packet.identification(0)),
         ("options", with_options(packet, &[148, 4, 0, 0])),
     ];
     if !is_too_big {
-        all.push(("DF", change(|b| b[6] ^= 0x40)));
+        all.push(("DF", packet.other_dont_fragment()));
     }
     if !is_expired {
-        all.extend([("TTL 1", change(|b| b[8] = 1)), ("TTL 255", change(|b| b[8] = 255))]);
+        all.extend([("TTL 1", packet.ttl(1)), ("TTL 255", packet.ttl(255))]);
     }
     all
 }
@@ -50,7 +50,7 @@ fn a_fate_does_not_depend_on_what_a_host_chooses_for_its_header() {
 #[test]
 fn an_error_about_a_packet_of_any_size_is_one_datagram() {
     for (length, expected) in [(28, 56), (547, 575), (548, 576), (549, 576), (1500, 576), (65_535, 576)] {
-        let packet = changed(&udp_of(length, true), |b| b[22..24].copy_from_slice(&54u16.to_be_bytes()));
+        let packet = udp_of(length, true).destination_port(54);
         let (verdict, out) = world().handle(&packet);
         assert!(matches!(verdict, Verdict::Reply(_)), "{length}: {verdict:?}");
         assert_eq!(out.len(), expected, "{length}");
@@ -103,10 +103,7 @@ fn pieces_of_an_echo_share_an_identification_that_is_not_zero() {
             for (from, to, more) in [(0, 40, 0x2000), (40, 80, 0x2000), (80, 108, 0)] {
                 let piece =
                     as_fragment(&ip(CLIENT, VIP, 1, &whole[20 + from..20 + to]), more | (from / 8) as u16);
-                let piece = changed(&piece, |b| {
-                    b[1] = tos;
-                    b[4..6].copy_from_slice(&identification.to_be_bytes());
-                });
+                let piece = piece.tos(tos).identification(identification);
                 let (verdict, out) = world.handle(&piece);
                 assert_eq!(world.judged(&verdict, &piece, &out), Reply(Said::Echo, None));
                 let (header, data) = oracle::header_of(&out);
@@ -129,9 +126,9 @@ fn an_error_about_a_first_piece_quotes_the_piece() {
         ("an echo", as_fragment(&icmp(8, 0, [0, 1, 0, 1], &[7; 72]), 0x2000)),
         ("a datagram", as_fragment(&udp(53, &[7; 72]), 0x2000)),
     ] {
-        let expired = changed(&piece, |b| b[8] = 0);
+        let expired = piece.ttl(0);
         assert_eq!(world().fate_of(&expired), Reply(TIME_EXCEEDED, Some("ttl_expired")), "{name}");
-        let later = changed(&as_fragment(&expired, 0x200a), |b| b[8] = 0);
+        let later = as_fragment(&expired, 0x200a).ttl(0);
         assert_eq!(world().fate_of(&later), Drop("ttl_expired"), "{name}, later");
     }
 }

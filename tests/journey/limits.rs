@@ -1,7 +1,8 @@
 //! The limits of what is accepted, each between two neighbours: a packet on this side of it, and one on the other.
 
-use super::packets::*;
 use super::*;
+use crate::support::fields::Fields;
+use crate::support::packets::*;
 
 type Side = (Vec<u8>, Fate);
 
@@ -9,12 +10,12 @@ type Side = (Vec<u8>, Fate);
 fn headers() -> Vec<(&'static str, Side, Side)> {
     let syn = tcp(SYN, b"");
     let cut = Drop("truncated_l4");
-    let alone = |length: u8| changed(&ip(CLIENT, VIP, 17, &[0; 8]), |b| b[3] = length);
+    let alone = |length: usize| ip(CLIENT, VIP, 17, &[0; 8]).total_length(length);
     let options = |options: &[u8]| with_options(&syn, options);
     let from = |source: [u8; 4]| tcp_between(source.into(), 40000, VIP, 80, SYN, b"");
     let martian = |source| (from(source), Drop("martian_source"));
     let host = |source| (from(source), Forward);
-    let ttl = |ttl: u8| changed(&syn, |b| b[8] = ttl);
+    let ttl = |ttl: u8| syn.ttl(ttl);
     let expired = Reply(TIME_EXCEEDED, Some("ttl_expired"));
     vec![
         (
@@ -24,14 +25,14 @@ fn headers() -> Vec<(&'static str, Side, Side)> {
         ),
         (
             "a header as long as the packet",
-            (changed(&ip(CLIENT, VIP, 17, &[1; 40]), |b| b[0] = 0x4f), cut.clone()),
-            (changed(&ip(CLIENT, VIP, 17, &[1; 39]), |b| b[0] = 0x4f), Drop("bad_header_length")),
+            (ip(CLIENT, VIP, 17, &[1; 40]).header_words(15), cut.clone()),
+            (ip(CLIENT, VIP, 17, &[1; 39]).header_words(15), Drop("bad_header_length")),
         ),
         ("a total length of the header", (alone(20), cut), (alone(19), Drop("bad_total_length"))),
         (
             "a packet as long as its bytes",
             (syn.clone(), Forward),
-            (changed(&syn, |b| b[3] += 1), Drop("truncated")),
+            (syn.total_length(syn.len() + 1), Drop("truncated")),
         ),
         ("padding", (syn.clone(), Forward), ([&syn[..], &[0]].concat(), ForwardTrimmed(1))),
         ("a TTL that lasts to here", (ttl(1), Forward), (ttl(0), expired)),
@@ -103,12 +104,12 @@ fn fragments() -> Vec<(&'static str, Side, Side)> {
 }
 
 fn transport() -> Vec<(&'static str, Side, Side)> {
-    let bare = changed(&tcp(SYN, b"")[..40], |b| (b[3], b[32]) = (40, 0x50));
+    let bare = tcp(SYN, b"")[..40].total_length(40).data_offset(5);
     let ports = |source, port| tcp_between(CLIENT, source, VIP, port, SYN, b"");
     let flags = |flags| tcp(flags, b"");
     let question = udp(53, b"question");
-    let length = |length: u8| changed(&question, |b| b[25] = length);
-    let cut = |packet: &[u8], length: usize| changed(&packet[..length], |b| b[3] = length as u8);
+    let length = |length: usize| question.udp_length(length);
+    let cut = |packet: &[u8], length: usize| packet[..length].total_length(length);
     let no_connection = Reply(reset_at(5000), Some("no_connection"));
     let no_service = |acknowledgement| Reply(reset_up_to(acknowledgement), Some("no_service"));
     vec![
@@ -116,7 +117,7 @@ fn transport() -> Vec<(&'static str, Side, Side)> {
         (
             "a TCP header as long as the segment",
             (bare.clone(), Forward),
-            (changed(&bare, |b| b[32] = 0x60), Drop("bad_tcp")),
+            (bare.data_offset(6), Drop("bad_tcp")),
         ),
         ("the lowest source port", (ports(1, 80), Forward), (ports(0, 80), Drop("port_zero"))),
         ("the lowest port", (ports(40000, 1), no_service(1001)), (ports(40000, 0), Drop("port_zero"))),
@@ -153,15 +154,15 @@ fn transport() -> Vec<(&'static str, Side, Side)> {
 fn icmp_and_sizes() -> Vec<(&'static str, Side, Side)> {
     let ignored = Drop("icmp_ignored");
     let echo = |kind, code| icmp(kind, code, [0, 1, 0, 1], b"ping");
-    let cut = changed(&icmp(8, 0, [0, 1, 0, 1], b"")[..27], |b| b[3] = 27);
+    let cut = icmp(8, 0, [0, 1, 0, 1], b"")[..27].total_length(27);
     let quote = quote_of_reply(60);
     let kind = |kind| icmp(kind, 0, [0; 4], &quote);
     let about = |quote: &[u8]| icmp(3, 4, [0, 0, 5, 0x78], quote);
-    let of_length = |length: u16| about(&changed(&quote, |b| b[2..4].copy_from_slice(&length.to_be_bytes())));
+    let of_length = |length: usize| about(&quote.total_length(length));
     let of_word = |word| about(&as_fragment(&quote, word));
-    let of_protocol = |protocol| about(&changed(&quote, |b| b[9] = protocol));
+    let of_protocol = |protocol| about(&quote.protocol(protocol));
     let (unknown, mismatch, short) = (Drop("no_connection"), Drop("icmp_mismatch"), Drop("truncated_icmp"));
-    let from_vip = |source: [u8; 4]| about(&changed(&quote, |b| b[12..16].copy_from_slice(&source)));
+    let from_vip = |source: [u8; 4]| about(&quote.source(source.into()));
     vec![
         (
             "eight bytes of ICMP",

@@ -7,7 +7,7 @@ use etherparse::{
     TransportHeader,
 };
 
-use super::packets::{DIRECTOR, checksum};
+use crate::support::packets::{DIRECTOR, checksum};
 
 /// What an answer says, in the fields that are not the same for every answer of its kind.
 #[derive(Clone, Debug, PartialEq)]

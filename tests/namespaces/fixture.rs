@@ -1,5 +1,7 @@
 //! What every test with the real binary needs: labs that start it, configurations, and the conservation of packets.
 
+#![allow(dead_code, reason = "only the namespace tests use all of it")]
+
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::time::{Duration, Instant};

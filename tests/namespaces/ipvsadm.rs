@@ -430,6 +430,12 @@ pub fn verbs() -> Outcome {
     let reloaded = said("reload");
     assert_eq!(reloaded.trim_end(), format!("web {server}: state removed -> active"), "the file lists it");
     assert!(!said("status").contains("removed by a drain"));
+    assert_refusals(&lab, &shell)?;
+    assert_conserved(&lab)
+}
+
+/// A name that nothing has, and a file with a typing error: one line each.
+fn assert_refusals(lab: &Lab, shell: &Shell) -> Outcome {
     let refusal = shell.run("weight server9 1", "");
     assert_eq!((refusal.code, refusal.stderr.lines().count()), (2, 1), "{}", refusal.stderr);
     assert!(refusal.stderr.contains("server9"), "{}", refusal.stderr);
@@ -437,5 +443,5 @@ pub fn verbs() -> Outcome {
     let refusal = shell.run(&format!("diff {}", broken.display()), "");
     let place = format!("lvs-tund: {}:1: ", broken.display());
     assert!(refusal.code == 2 && refusal.stderr.starts_with(&place), "{}", refusal.stderr);
-    assert_conserved(&lab)
+    Ok(())
 }

@@ -173,13 +173,7 @@ impl Model {
             }
             Operation::AddRealServer { virtual_service, real_server } => {
                 let at = self.find(virtual_service)?;
-                let server = complete(real_server)?;
-                let others = &mut self.services[at].servers;
-                if others.iter().any(|other| other.rip == server.rip || other.name == server.name) {
-                    return Err(Code::RealServerExists);
-                }
-                others.push(server);
-                Ok(())
+                self.add_server(at, complete(real_server)?)
             }
             Operation::EditRealServer { virtual_service, real_server, set } => {
                 let at = self.find(virtual_service)?;
@@ -232,6 +226,15 @@ impl Model {
             }
             Operation::Zero { .. } => unreachable!("because it changes nothing here"),
         }
+    }
+
+    fn add_server(&mut self, at: usize, server: RealServerSpec) -> Result<(), Code> {
+        let others = &mut self.services[at].servers;
+        if others.iter().any(|other| other.rip == server.rip || other.name == server.name) {
+            return Err(Code::RealServerExists);
+        }
+        others.push(server);
+        Ok(())
     }
 
     fn add(&mut self, asked: &VirtualServiceSpec) -> Result<(), Code> {

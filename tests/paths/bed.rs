@@ -2,22 +2,19 @@
 //! etherparse.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use etherparse::icmpv4::DestUnreachableHeader;
 use etherparse::{Icmpv4Slice, Icmpv4Type, IpNumber, Ipv4Header, PacketBuilder};
-use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig,
-};
-use lvs_tund::director::path_errors::{Event, Heard, Kind, Outcome, PathErrors};
+use lvs_tund::director::Extra;
+use lvs_tund::director::cluster::{ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig};
+use lvs_tund::director::path_errors::{Event, Kind, Outcome};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Tracking, Verdict};
-use lvs_tund::director::{Director, Extra};
-use lvs_tund::packet::{Frame, Protocol};
+use lvs_tund::packet::Protocol;
 use lvs_tund::time::Moment;
 
-use crate::packets::*;
+use crate::support::packets::*;
+use crate::support::world::World;
 
 pub const NOW: Moment = Moment::from_secs(1);
 pub const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
@@ -30,13 +27,6 @@ pub const NET: Icmpv4Type = Icmpv4Type::DestinationUnreachable(DestUnreachableHe
 
 pub const fn fits(next_hop_mtu: u16) -> Icmpv4Type {
     Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::FragmentationNeeded { next_hop_mtu })
-}
-
-pub struct World {
-    pub director: Director,
-    pub errors: PathErrors,
-    pub cluster: Arc<ArcSwap<Cluster>>,
-    pub tables: Arc<Tables>,
 }
 
 /// TCP 80 and UDP 53 in turn; TCP 443 by hash, and TCP 8443 by hash over server2 alone; UDP 123 datagram by datagram.
@@ -74,11 +64,7 @@ pub fn host() -> HostView {
 
 /// Without a connection.
 pub fn world_of(config: ClusterConfig) -> World {
-    let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host())));
-    let tables = Arc::new(Tables::new(1000, 7));
-    let director = Director::new(cluster.clone(), tables.clone(), 7);
-    let errors = PathErrors::new(cluster.clone(), tables.clone());
-    World { director, errors, cluster, tables }
+    World::new(config, host(), Tables::new(1000, 7))
 }
 
 /// TCP and UDP connections of the client: those of its port 40000 to server2, those of 40001 to server3.
@@ -136,9 +122,10 @@ pub enum Fate {
 
 impl World {
     pub fn handle(&mut self, packet: &[u8], now: Moment) -> (Verdict, Vec<u8>) {
-        let mut frame = Frame::from_packet(packet);
-        let verdict = self.director.handle_packet(&mut frame, now);
-        (verdict, frame.packet().to_vec())
+        self.now = now;
+        let processed = self.process(packet);
+        self.now = NOW;
+        processed
     }
 
     /// Of a packet that goes as it is if it goes at all.
@@ -167,14 +154,11 @@ impl World {
         }
     }
 
-    /// Puts another configuration in force, or another host.
-    pub fn succeed(&mut self, config: ClusterConfig, host: HostView) {
-        let next = self.cluster.load().succeed(config, host);
-        self.cluster.store(Arc::new(next));
-    }
-
     pub fn extras(&mut self, now: Moment) -> Vec<Extra> {
-        std::iter::from_fn(|| self.director.poll_extra(now)).collect()
+        self.now = now;
+        let due = self.due();
+        self.now = NOW;
+        due
     }
 
     /// What the sender of `packet` is told while it goes on.
@@ -186,10 +170,6 @@ impl World {
             assert_eq!(to, Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]));
             told(frame.packet(), packet)
         })
-    }
-
-    pub fn hear(&mut self, message: &[u8]) -> Heard {
-        self.errors.handle_packet(message, NOW)
     }
 
     pub fn path_mtu(&self, rip: Ipv4Addr, now: Moment) -> u16 {

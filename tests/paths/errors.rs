@@ -12,7 +12,9 @@ use lvs_tund::packet::Flow;
 use lvs_tund::time::Moment;
 
 use crate::bed::*;
-use crate::packets::*;
+use crate::support::fields::Fields;
+use crate::support::packets::*;
+use crate::support::world::World;
 
 /// What is to be changed in a well-formed error, and what it does then.
 type Neighbour = (&'static str, fn(&mut PathError), Effect);
@@ -89,7 +91,7 @@ fn rfc_2003_section_4_row_by_row() {
 /// 2003-20 and RFC 792: the inner header and eight bytes behind it say whose packet it was. Of less, the next packet's
 /// sender is told.
 #[test]
-fn what_is_quoted_decides_who_is_told() {
+fn the_quoted_packet_decides_who_gets_the_error() {
     let datagram = as_fragment(&udp(53, &[7; 1452]), 0x4000);
     for inner in [big(), datagram] {
         for length in (0..=60).chain([547, 548, 549, 1500]) {
@@ -157,7 +159,7 @@ fn too_little_quoted_is_remembered_for_the_next_packet() {
 
 /// 8899-1: who did not see the packet cannot lower the path's MTU.
 #[test]
-fn forged_errors_teach_nothing() {
+fn forged_errors_are_ignored() {
     let none = |outcome| Effect::none(Kind::TooBig, outcome);
     let (mismatch, malformed) = (none(Outcome::Mismatch), none(Outcome::Malformed));
     let good = too_big(1000, outer_of(&big())).quoting(548);
@@ -225,7 +227,7 @@ fn forged_errors_teach_nothing() {
 
 /// What the kernel would not hand over, and what no host may read.
 #[test]
-fn what_is_no_whole_icmp_message_teaches_nothing() {
+fn an_incomplete_icmp_message_is_ignored() {
     type Change = fn(&mut Vec<u8>);
     let good = too_big(1000, outer_of(&big())).quoting(548).bytes();
     let rows: [(&str, Change); 9] = [
@@ -362,7 +364,7 @@ fn a_size_is_lowered_and_never_raised() {
 
 /// A thousand a second, and fifty at once.
 #[test]
-fn a_storm_of_errors_is_bounded() {
+fn the_rate_of_handled_errors_is_limited() {
     let mut world = world();
     let message = too_big(1400, outer_of(&big())).bytes();
     let mut heard = |now| world.errors.handle_packet(&message, now).outcome != Outcome::RateLimited;
@@ -436,7 +438,7 @@ fn world_with_an_entry_of_loopback() -> World {
 /// up, for no entry says that there is a connection. The path's MTU is learnt all the same, by the floor at worst; but
 /// the next packet's sender has nothing to do with it.
 #[test]
-fn clients_that_must_not_be_told_are_not() {
+fn no_error_goes_to_a_client_that_must_not_get_one() {
     let data = [7; 1400];
     let reply = tcp_between(VIP, 80, CLIENT, 40000, ACK, &data);
     let of_the_connection = segment_of(1500);
@@ -457,7 +459,7 @@ fn clients_that_must_not_be_told_are_not() {
     for (name, world, inner) in rows {
         let quote = outer_of(&as_fragment(&inner, 0x4000 | u16::from_be_bytes([inner[6], inner[7]])));
         // Router and sender agree that it was a large packet.
-        let quote = changed(&quote, |quote| quote[2..4].copy_from_slice(&1500u16.to_be_bytes()));
+        let quote = quote.total_length(1500);
         let quote = &quote[..quote.len().min(548)];
         let silent = |kind| Effect::none(kind, Outcome::Ignored);
         let effects = [
@@ -480,7 +482,7 @@ fn clients_that_must_not_be_told_are_not() {
 
 /// A flow that the hash alone decides may be made up: its path is learned, and nobody is sent ICMP for it.
 #[test]
-fn nobody_is_told_about_a_connection_without_an_entry() {
+fn no_error_is_sent_about_a_connection_without_an_entry() {
     let victim = Ipv4Addr::new(198, 51, 100, 9);
     let inner = as_fragment(&tcp_between(victim, 7, VIP, 443, ACK, &[7; 1436]), 0x4000);
     for rip in SERVERS {
@@ -531,7 +533,7 @@ fn during_a_flood_a_path_is_learned_without_an_entry() {
 
 /// A worker may know a real server that is not yet in the snapshot of whoever hears the error.
 #[test]
-fn an_error_about_a_real_server_of_a_later_snapshot_teaches_nothing() {
+fn an_error_about_a_real_server_of_a_later_snapshot_is_ignored() {
     let mut world = world_of(config());
     let early = PathErrors::new(Arc::new(ArcSwap::new(world.cluster.load_full())), world.tables.clone());
     let newest = Ipv4Addr::new(172, 25, 3, 4);

@@ -4,7 +4,8 @@ use lvs_tund::director::path_errors::Outcome;
 use lvs_tund::director::verdict::Tracking;
 
 use crate::bed::*;
-use crate::packets::*;
+use crate::support::packets::*;
+use crate::support::world::World;
 
 /// About a packet to server2, without a byte of the packet in it.
 fn note_error(world: &mut World, kind: u8, code: u8) {

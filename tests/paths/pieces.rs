@@ -12,7 +12,8 @@ use lvs_tund::packet::Frame;
 use lvs_tund::packet::frame::{PACKET_MAX, SegmentKind, Segments};
 
 use crate::bed::*;
-use crate::packets::*;
+use crate::support::packets::*;
+use crate::support::world::World;
 
 /// An outer packet: its header and what it carries.
 type Outer = (Ipv4Header, Vec<u8>);
@@ -30,7 +31,7 @@ fn outer(packet: &[u8]) -> Outer {
 impl World {
     /// Everything that leaves for server2 because of the packet in `frame`, or its verdict if nothing does.
     fn sent(&mut self, frame: &mut Frame) -> Result<Vec<Outer>, Verdict> {
-        match self.director.handle_packet(frame, NOW) {
+        match self.process_frame(frame) {
             Verdict::Transmit(route) => assert_eq!(route.to(), IpAddr::from(SERVER2)),
             refused => return Err(refused),
         }

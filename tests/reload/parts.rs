@@ -334,7 +334,7 @@ fn a_drain_outlives_a_reload_and_its_real_server_gets_the_weight_of_the_file_bac
 }
 
 #[test]
-fn what_comes_and_goes_is_told_with_what_it_is() {
+fn additions_and_removals_are_reported_with_their_kind() {
     let (s1, s2, s3) = (&server(1, ""), &server(2, ""), &server(3, ""));
     let (api, web) = (&service("api", 81, "", &[s1]), |servers: &[&str]| service("web", 80, "", servers));
     let old = read(&services(&[api, &web(&[s1, s2]), &service("same", 83, "", &[])]));

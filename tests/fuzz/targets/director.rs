@@ -5,26 +5,24 @@
 //! Input, again and again: an operation, a length in two bytes, so many bytes of packet or argument.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use lvs_tund::director::Extra;
 use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, Matcher, NoService, OnRemoved, Path, Persistence, Ports,
-    RealServerConfig, VirtualServiceConfig,
+    ClusterConfig, HostView, Matcher, NoService, OnRemoved, Path, Persistence, Ports, RealServerConfig,
+    VirtualServiceConfig,
 };
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{ReplyKind, Verdict};
-use lvs_tund::director::{Director, Extra};
 use lvs_tund::encapsulation::ENCAPSULATIONS;
 use lvs_tund::packet::frame::PartialChecksum;
 use lvs_tund::packet::ipv4::Ipv4;
 use lvs_tund::packet::{Frame, Protocol};
 use lvs_tund::realserver::guard::{Guard, GuardConfig};
 use lvs_tund::realserver::{Decapsulator, verdict};
-use lvs_tund::time::Moment;
 
 use super::input::{Input, mended};
+use super::world::World;
 
 const VIP: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 100);
 const VIP2: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 101);
@@ -39,29 +37,27 @@ const WAYS: [(Ipv4Addr, u16); 3] = [
 const CONNECTIONS_MAX: usize = 24;
 
 pub fn run(data: &[u8]) {
-    let (mut input, mut world) = (Input::new(data), World::new());
+    let (mut input, mut account) = (Input::new(data), Account::new());
     while !input.is_empty() {
         let operation = input.byte();
         let length = usize::from(input.word());
         let bytes = input.bytes(length);
         let argument = bytes.first().copied().unwrap_or(0);
         match operation % 8 {
-            0 => world.handle(Frame::from_packet(bytes)),
-            1..4 => world.handle(Frame::from_packet(&mended(bytes))),
-            4 => world.handle_begun(bytes),
-            5 => world.wait(argument),
-            6 => world.sweep(),
-            _ => world.reload(argument),
+            0 => account.handle(Frame::from_packet(bytes)),
+            1..4 => account.handle(Frame::from_packet(&mended(bytes))),
+            4 => account.handle_begun(bytes),
+            5 => account.wait(argument),
+            6 => account.sweep(),
+            _ => account.reload(argument),
         }
     }
-    world.finish();
+    account.finish();
 }
 
-struct World {
-    cluster: Arc<ArcSwap<Cluster>>,
-    tables: Arc<Tables>,
-    director: Director,
-    now: Moment,
+/// The world, and the fates of its packets.
+struct Account {
+    world: World,
     received: u64,
     held: u64,
     decided: u64,
@@ -120,18 +116,16 @@ fn host() -> HostView {
     HostView { own_addresses: [DIRECTOR.into()].into(), paths: WAYS.map(path).into(), ..HostView::default() }
 }
 
-impl World {
-    fn new() -> World {
-        let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config(0), host())));
-        let tables = Arc::new(Tables::new(CONNECTIONS_MAX, 7));
-        let director = Director::new(cluster.clone(), tables.clone(), 7);
-        World { cluster, tables, director, now: Moment::from_secs(1), received: 0, held: 0, decided: 0 }
+impl Account {
+    fn new() -> Account {
+        let world = World::new(config(0), host(), Tables::new(CONNECTIONS_MAX, 7));
+        Account { world, received: 0, held: 0, decided: 0 }
     }
 
     fn handle(&mut self, mut frame: Frame) {
         self.received += 1;
         let packet = frame.packet().to_vec();
-        let verdict = self.director.handle_packet(&mut frame, self.now);
+        let verdict = self.world.process_frame(&mut frame);
         self.judge(&verdict, &frame, Some(&packet));
         self.drain();
         assert_eq!(self.received, self.decided + self.held, "every packet has one fate");
@@ -145,7 +139,7 @@ impl World {
             frame.offload.checksum = Some(PartialChecksum { start: start.into(), field: field.into() });
         }
         self.received += 1;
-        let verdict = self.director.handle_packet(&mut frame, self.now);
+        let verdict = self.world.process_frame(&mut frame);
         self.judge(&verdict, &frame, None);
         self.drain();
     }
@@ -169,11 +163,11 @@ impl World {
             }
             Verdict::Hold | Verdict::Drop(_) => {}
         }
-        assert!(self.tables.connections.len() <= CONNECTIONS_MAX);
+        assert!(self.world.tables.connections.len() <= CONNECTIONS_MAX);
     }
 
     fn drain(&mut self) {
-        while let Some(extra) = self.director.poll_extra(self.now) {
+        for extra in self.world.due() {
             match extra {
                 Extra::Piece { frame, to } => check_outer(frame.packet(), to, None),
                 Extra::Told { .. } => panic!("nobody said anything of a path"),
@@ -192,38 +186,37 @@ impl World {
             0..128 => 100 * u64::from(argument),
             _ => 60_000 * u64::from(argument - 127),
         };
-        self.now = self.now.after(Duration::from_millis(millis));
+        self.world.now = self.world.now.after(Duration::from_millis(millis));
         self.drain();
     }
 
     fn reload(&mut self, switches: u8) {
-        let next = self.cluster.load().succeed(config(switches), host());
-        self.cluster.store(Arc::new(next));
+        self.world.succeed(config(switches), host());
     }
 
     /// Removes what has ended; then the real servers' counts are those of the tables.
     fn sweep(&mut self) {
-        self.tables.sweep(&self.cluster, self.now);
-        let cluster = self.cluster.load();
+        self.world.sweep();
+        let cluster = self.world.cluster.load();
         let counted: u64 = cluster.real_servers().map(|server| server.live.connections()).sum();
-        assert_eq!(counted, self.tables.connections.len() as u64);
+        assert_eq!(counted, self.world.tables.connections.len() as u64);
         let mut listed = 0;
-        self.tables.connections.visit(self.now, |_| listed += 1);
-        assert_eq!(listed, self.tables.connections.len());
+        self.world.tables.connections.visit(self.world.now, |_| listed += 1);
+        assert_eq!(listed, self.world.tables.connections.len());
     }
 
     /// The end of all things: nothing waits, and nothing is left behind.
     fn finish(mut self) {
         self.sweep();
-        self.now = self.now.after(Duration::from_secs(86_400));
+        self.world.now = self.world.now.after(Duration::from_secs(86_400));
         self.drain();
-        assert!(!self.director.is_waiting());
+        assert!(!self.world.director.is_waiting());
         assert_eq!((self.received, self.held), (self.decided, 0));
         self.sweep();
         // A template ends after its connections.
         self.sweep();
-        assert_eq!(self.tables.connections.len(), 0);
-        for server in self.cluster.load().real_servers() {
+        assert_eq!(self.world.tables.connections.len(), 0);
+        for server in self.world.cluster.load().real_servers() {
             assert_eq!((server.live.connections(), server.live.persistent()), (0, 0));
         }
     }

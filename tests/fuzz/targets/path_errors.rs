@@ -2,22 +2,17 @@
 //! the floor nor wider than its link, and whoever is told is told soundly.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use lvs_tund::director::Director;
-use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig,
-};
+use lvs_tund::director::cluster::{ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig};
 use lvs_tund::director::path::MTU_MIN;
-use lvs_tund::director::path_errors::{Event, Outcome, PathErrors};
+use lvs_tund::director::path_errors::{Event, Outcome};
 use lvs_tund::director::tables::Tables;
+use lvs_tund::packet::Protocol;
 use lvs_tund::packet::icmp::Icmp;
 use lvs_tund::packet::ipv4::{HEADER, Header, Ipv4};
-use lvs_tund::packet::{Frame, Protocol};
-use lvs_tund::time::Moment;
 
 use super::input::write_checksum;
+use super::world::World;
 
 const CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 7);
 const VIP: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 100);
@@ -39,17 +34,12 @@ pub fn run(data: &[u8]) {
         ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
     };
     let config = ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() };
-    let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
-    let tables = Arc::new(Tables::new(100, 7));
-    let mut director = Director::new(cluster.clone(), tables.clone(), 7);
-    let now = Moment::from_secs(1);
-    director.handle_packet(&mut Frame::from_packet(&datagram()), now);
-    let mut errors = PathErrors::new(cluster.clone(), tables);
-
+    let mut world = World::new(config, host, Tables::new(100, 7));
+    world.process(&datagram());
     let packet = if how & 1 == 0 { bytes.to_vec() } else { message(bytes) };
     for _ in 0..2 {
-        let heard = errors.handle_packet(&packet, now);
-        let mtu = cluster.load().real_server_at(SERVER).expect("it is there").path_mtu(now);
+        let heard = world.hear(&packet);
+        let mtu = world.cluster.load().real_server_at(SERVER).expect("it is there").path_mtu(world.now);
         assert!((MTU_MIN..=LINK_MTU).contains(&mtu), "{mtu}");
         if let Some(Event::MtuLowered { mtu: said, .. }) = heard.event {
             assert_eq!(said, mtu);
