@@ -5,6 +5,7 @@ pub mod connections;
 pub mod demo;
 pub mod diff;
 pub mod director;
+pub mod doctor;
 pub mod drain;
 pub mod explain;
 pub mod ipvsadm;
@@ -46,6 +47,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Check whether a configuration file is valid, and report what is wrong and where
     Check(check::CheckArguments),
+    /// Look at this host, and report what is wrong with it and what to type
+    Doctor(doctor::DoctorArguments),
     /// Show a running director: virtual services, real servers, connections, rates
     Status(status::StatusArguments),
     /// Show the connections of a running director
@@ -114,6 +117,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Command::Demo(arguments) => demo::run(arguments),
         Command::Explain(arguments) => explain::run(arguments),
         Command::Check(arguments) => check::run(arguments),
+        Command::Doctor(arguments) => doctor::run(arguments),
         Command::Status(arguments) => status::run(arguments),
         Command::Connections(arguments) => connections::run(arguments),
         Command::Weight(arguments) => weight::run(arguments),

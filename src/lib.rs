@@ -7,6 +7,7 @@ pub mod control;
 pub mod daemon;
 pub mod datapath;
 pub mod director;
+pub mod doctor;
 pub mod encapsulation;
 pub mod failure;
 pub mod host;
@@ -16,4 +17,5 @@ pub mod packet;
 pub mod realserver;
 #[doc = include_str!("../docs/standards.md")]
 pub mod standards {}
+pub mod survey;
 pub mod time;

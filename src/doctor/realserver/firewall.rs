@@ -1,0 +1,61 @@
+//! Does the packet filter accept the unwrapped packets?
+
+use crate::doctor::facts::Realserver;
+use crate::doctor::finding::Finding;
+use crate::doctor::firewall::gate::{DELIVERED, Gate};
+use crate::doctor::firewall::{Probe, State, Verdict};
+
+/// One finding for all services, or one for each that is not accepted.
+pub fn examine(facts: &Realserver) -> Vec<Finding> {
+    let tun = &facts.plan.tun;
+    let mut findings = Vec::new();
+    for (vip, protocol, port) in facts.services() {
+        let (name, number) = (protocol.name(), protocol.number());
+        let probe = Probe {
+            input: Some(tun.clone()),
+            output: None,
+            source: None,
+            destination: vip,
+            protocol: number,
+            port: Some(port),
+            state: State::New,
+        };
+        let gate = Gate {
+            packets: format!("packets for {vip}, {name} port {port}, that arrive on {tun}"),
+            nft: format!("iifname \"{tun}\" {name} dport {port}"),
+            iptables: format!("-i {tun} -p {name} --dport {port}"),
+        };
+        let verdict = facts.host.firewall.verdict(DELIVERED, &probe);
+        if verdict != Verdict::Accepted {
+            findings.push(gate.finding(&verdict));
+        }
+    }
+    if findings.is_empty() {
+        findings.push(Finding::ok(format!("the firewall accepts the services on {tun}")));
+    }
+    findings
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::bed;
+
+    #[test]
+    fn an_input_that_drops_the_service_is_an_error() {
+        // A port from the file, and one on which a program listens.
+        for keys in ["services = [\"tcp/80\"]", ""] {
+            let mut facts = bed::realserver(keys);
+            assert_eq!(examine(&facts), [Finding::ok("the firewall accepts the services on lvsr0")]);
+            facts.host.firewall = bed::firewall("*filter\n:INPUT DROP [0:0]\n-A INPUT -i eth0 -j ACCEPT\n");
+            assert_eq!(
+                examine(&facts),
+                [Finding::error(
+                    "iptables chain INPUT of table filter (its policy) drops packets for 172.25.3.100, tcp port 80, that \
+                     arrive on lvsr0",
+                    "iptables -t filter -I INPUT -i lvsr0 -p tcp --dport 80 -j ACCEPT"
+                )]
+            );
+        }
+    }
+}
