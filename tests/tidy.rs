@@ -21,6 +21,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("metrics", &["director", "realserver", "time"]),
     ("datapath", &["packet", "time"]),
     ("host", &[]),
+    ("doctor", &["config", "director", "packet"]),
+    ("survey", &["config", "doctor", "host", "packet"]),
     ("lab", &[]),
     (
         "daemon",
@@ -46,18 +48,21 @@ const ARROWS: &[(&str, &[&str])] = &[
             "daemon",
             "datapath",
             "director",
+            "doctor",
             "encapsulation",
             "failure",
             "lab",
             "packet",
             "realserver",
+            "survey",
             "time",
         ],
     ),
 ];
 
 /// Rooms that decide: they are handed bytes, time and chance.
-const PURE: &[&str] = &["time", "packet", "encapsulation", "director", "realserver", "config", "metrics"];
+const PURE: &[&str] =
+    &["time", "packet", "encapsulation", "director", "realserver", "config", "doctor", "metrics"];
 
 /// Files of the room `control` that are as pure: all but the client.
 const IMPURE_IN_CONTROL: &[&str] = &["src/control/client.rs"];

@@ -36,9 +36,10 @@ mod tests {
             "this host does not answer ARP for 172.25.3.100 on eth0",
             "ip neighbour add proxy 172.25.3.100 dev eth0",
         );
-        assert_eq!(examine(&facts), [silent.clone()]);
-        facts.vips[0].is_local = true;
-        assert_eq!(examine(&facts), [silent]);
+        for is_local in [false, true] {
+            facts.vips[0].is_local = is_local;
+            assert_eq!(examine(&facts), std::slice::from_ref(&silent));
+        }
         facts.vips[0].arrival = Some(Arrival::Local);
         assert_eq!(examine(&facts), [Finding::ok("this host answers ARP for 172.25.3.100 on eth0")]);
     }

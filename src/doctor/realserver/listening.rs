@@ -136,7 +136,7 @@ mod tests {
             "ss -ltnp sport = 80   # then let it listen on 172.25.3.100 or on all addresses",
         );
         let socket = (Protocol::Tcp, Some(RIP), 80);
-        assert_eq!(found(KEYS, &[socket]), [only.clone()]);
+        assert_eq!(found(KEYS, &[socket]), std::slice::from_ref(&only));
         let warning = Finding { level: crate::doctor::finding::Level::Warning, ..only };
         assert_eq!(found("", &[socket, (Protocol::Tcp, None, 22)]), [warning]);
         let fine = [Finding::ok("programs listen on the VIPs, or on all addresses")];
