@@ -10,6 +10,7 @@ mod kernel;
 mod metrics;
 mod realserver;
 mod sockets;
+mod via;
 
 pub use director::{Question, director};
 pub use realserver::realserver;

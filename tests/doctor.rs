@@ -9,6 +9,8 @@ mod firewall;
 mod fixture;
 #[path = "doctor/realserver.rs"]
 mod realserver;
+#[path = "doctor/via.rs"]
+mod via;
 
 use std::process::ExitCode;
 
@@ -32,6 +34,10 @@ const TESTS: &[(&str, Test)] = &[
     ("weights_of_0_are_noticed_in_the_file_and_in_the_running_director", director::weights),
     ("a_real_server_without_its_daemon_is_named", director::no_companion),
     ("an_interface_that_is_down_is_named", director::interface_down),
+    ("a_packet_through_the_tunnel_is_delivered_and_no_host_answers_it", via::delivered),
+    ("without_the_daemon_the_packet_through_the_tunnel_is_refused", via::no_daemon),
+    ("a_daemon_that_drops_the_packet_through_the_tunnel_names_its_reason", via::dropped),
+    ("where_nothing_can_be_compared_that_is_a_warning", via::unknown),
     ("a_real_server_of_another_vip_refuses", realserver::wrong_vip),
     ("a_real_server_of_another_director_names_the_one_it_receives_from", realserver::wrong_director),
     ("a_real_server_of_other_services_refuses", realserver::wrong_services),
@@ -48,6 +54,7 @@ const WITH_NFT: &[(&str, Test)] = &[
     ("connection_tracking_that_drops_is_named_with_its_cure", firewall::conntrack),
     ("an_output_that_drops_protocol_4_is_named_with_its_cure", firewall::output),
     ("a_real_server_that_drops_protocol_4_is_named_with_its_cure", firewall::input_protocol_4),
+    ("a_packet_through_the_tunnel_that_is_filtered_does_not_arrive", via::filtered),
     ("a_real_server_that_drops_its_service_is_named_with_its_cure", firewall::input_service),
 ];
 

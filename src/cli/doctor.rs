@@ -37,6 +37,9 @@ struct DirectorArguments {
     /// Interface on which clients' packets for the VIPs arrive [default: the file's]
     #[arg(long, value_name = "IF")]
     interface: Option<String>,
+    /// Also send packets through the tunnel to each real server, and compare its metrics on PORT before and after
+    #[arg(long, value_name = "PORT", num_args = 0..=1, default_missing_value = "9691")]
+    via: Option<u16>,
     #[command(flatten)]
     control: ControlArguments,
     /// Output for people or for programs
@@ -109,6 +112,7 @@ fn examine_director(arguments: &DirectorArguments) -> Result<Report, Failure> {
     let source = Source { name: &name, text: &text };
     let plan = plan::director(&source, arguments.interface.as_deref());
     let mut question = from_file(plan.map_err(|error| Failure::Refused(error.to_string()))?, name);
+    question.via = arguments.via;
     match answer {
         Ok((status, services)) => from_director(&mut question, &status, &services),
         Err(why) => question.running = Err(why),
@@ -151,7 +155,7 @@ fn from_file(plan: DirectorPlan, file: String) -> Question {
         let of = service.real_servers.iter().map(|server| (server.name.clone(), server.weight));
         weights.push(Weights { service: service.name.clone(), servers: of.collect() });
     }
-    Question { plan, file, running: Ok(Running::default()), servers, vips, weights }
+    Question { plan, file, running: Ok(Running::default()), servers, vips, weights, via: None }
 }
 
 /// A running director may have been changed since it read its file.

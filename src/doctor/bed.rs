@@ -82,6 +82,7 @@ pub fn director(keys: &str) -> Director {
             way: Ok(way),
             path_mtu: Some(1500),
             mac: Some(SERVER_MAC),
+            via: None,
         }],
         weights: vec![Weights { service: "web".into(), servers: vec![("server2".into(), 1)] }],
     }

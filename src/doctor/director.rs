@@ -16,6 +16,7 @@ mod route;
 mod rp_filter;
 mod transmit;
 mod tunnel;
+mod via;
 mod weights;
 
 use super::facts::Director;
@@ -42,6 +43,7 @@ pub const ITEMS: &[Item<Director>] = &[
     Item { name: "tunnel", examine: tunnel::examine },
     Item { name: "transmit", examine: transmit::examine },
     Item { name: "companion", examine: companion::examine },
+    Item { name: "via", examine: via::examine },
 ];
 
 #[cfg(test)]

@@ -1,6 +1,6 @@
 //! What was found on a host: values only, so that a test can describe any host.
 
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 
 use super::firewall::Firewall;
 use super::samples::Samples;
@@ -108,6 +108,29 @@ pub struct Way {
     pub echo: Echo,
 }
 
+/// Why a host returned a packet through the tunnel: the code of an ICMP destination unreachable (RFC 792, RFC 1812 §5.2.7.1).
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Refusal {
+    /// No program receives the protocol.
+    Protocol,
+    /// The kernel's module `ipip` received it and has no tunnel.
+    Port,
+    /// A packet filter.
+    Prohibited,
+    /// Another code.
+    Other(u8),
+}
+
+/// What became of marked packets through the tunnel.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Via {
+    /// Where the companion's metrics were asked for.
+    pub metrics: SocketAddr,
+    pub refusal: Option<Refusal>,
+    /// The companion's metrics before and after; `None` if it did not answer.
+    pub counters: Option<(Samples, Samples)>,
+}
+
 /// One real server of a director.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
@@ -119,6 +142,8 @@ pub struct Server {
     pub path_mtu: Option<u32>,
     /// Its MAC address, if it answered.
     pub mac: Option<[u8; 6]>,
+    /// `None`: nothing was sent through the tunnel.
+    pub via: Option<Via>,
 }
 
 /// What the schedulers of a virtual service see.

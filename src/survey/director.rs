@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 
-use super::{arp, echo, kernel};
+use super::{arp, echo, kernel, via};
 use crate::config::plan::DirectorPlan;
 use crate::doctor::facts::{Arrival, Director, Echo, Host, Running, Server, Vip, Way, Weights};
 use crate::host::netlink::{Fate, Interface};
@@ -22,6 +22,8 @@ pub struct Question {
     pub servers: Vec<(String, Ipv4Addr, Option<u32>)>,
     pub vips: Vec<Ipv4Addr>,
     pub weights: Vec<Weights>,
+    /// Send marked packets through the tunnel, and ask for the companions' metrics on this port.
+    pub via: Option<u16>,
 }
 
 /// Looks at the host.
@@ -30,7 +32,7 @@ pub struct Question {
 /// The kernel does not answer.
 pub async fn director(question: Question) -> Result<Director, HostError> {
     let netlink = Netlink::open()?;
-    let Question { plan, file, running, servers, vips, weights } = question;
+    let Question { plan, file, running, servers, vips, weights, via } = question;
     let host = kernel::host(&netlink, plan.metrics).await?;
     let mut found = Vec::new();
     for vip in vips {
@@ -39,10 +41,13 @@ pub async fn director(question: Question) -> Result<Director, HostError> {
     let mut reached = Vec::new();
     for (name, rip, path_mtu) in servers {
         let way = way_to(&netlink, rip).await;
-        reached.push(Server { name, rip, way, path_mtu, mac: None });
+        reached.push(Server { name, rip, way, path_mtu, mac: None, via: None });
     }
     let mut facts = Director { host, plan, file, running, vips: found, servers: reached, weights };
     ask(&mut facts);
+    if let Some(port) = via {
+        via::through_the_tunnel(&mut facts, port);
+    }
     // The answers may have taught the kernel a path MTU.
     for server in &mut facts.servers {
         let learned = netlink.way_to(server.rip.into()).await;

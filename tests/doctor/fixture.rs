@@ -71,6 +71,12 @@ pub fn director(lab: &Lab) -> Findings {
     doctor(&lab.director, &["director", "--control", socket.to_str().expect("UTF-8")])
 }
 
+/// The running director's host, and packets through the tunnel.
+pub fn director_via(lab: &Lab) -> Findings {
+    let socket = socket(lab);
+    doctor(&lab.director, &["director", "--via", "--control", socket.to_str().expect("UTF-8")])
+}
+
 /// The director's host with this file, whether a director runs or not.
 pub fn director_of(lab: &Lab, file: &Path) -> Findings {
     let (file, socket) = (file.to_str().expect("UTF-8"), socket(lab));
@@ -128,6 +134,16 @@ impl Findings {
                     .all(|(found, expected)| found.0 == expected.0 && found.1.contains(expected.1));
             assert!(is_it, "{level}s: {found:#?} instead of {expected:#?}");
         }
+    }
+
+    /// What was found about this item, if it is but one finding.
+    pub fn found(&self, item: &str) -> String {
+        let findings = self.0["findings"].as_array().expect("findings");
+        let [finding] = findings.iter().filter(|finding| finding["item"] == item).collect::<Vec<_>>()[..]
+        else {
+            panic!("not one finding of {item}: {findings:#?}")
+        };
+        finding["found"].as_str().unwrap_or_default().to_owned()
     }
 
     /// What to type about this item.
