@@ -57,7 +57,8 @@ mod tests {
         let report = Report::of("director", ITEMS, &bed::director(""));
         let bad: Vec<_> = report.findings.iter().filter(|finding| finding.level != Level::Ok).collect();
         assert!(bad.is_empty(), "{bad:?}");
-        for item in ITEMS {
+        // Nothing is sent through the tunnel unless that is requested.
+        for item in ITEMS.iter().filter(|item| item.name != "via") {
             assert!(
                 report.findings.iter().any(|finding| finding.item == item.name),
                 "{}: nothing found",

@@ -81,7 +81,7 @@ impl Report {
 
     /// A table for people: level, item, what was found, and below it what to type.
     pub fn text(&self) -> String {
-        let width = self.findings.iter().map(|finding| finding.item.len()).max().unwrap_or(0);
+        let width = self.findings.iter().map(|finding| finding.item.len()).max().unwrap_or_default();
         let mut text = String::new();
         for finding in &self.findings {
             let _ =
@@ -114,6 +114,8 @@ mod tests {
                     Finding::error("eth0 does not forward", "sysctl -w a=1\nthen again"),
                     Finding::warning("eth1 is odd", "ip link"),
                     Finding::warning("eth2 is odd", "ip link"),
+                    Finding::warning("eth3 is odd", "ip link"),
+                    Finding::error("eth4 is bad", "ip link"),
                 ]
             },
         },
@@ -122,7 +124,7 @@ mod tests {
     #[test]
     fn the_report_aligns_the_findings_and_counts_them() {
         let report = Report::of("director", ITEMS, &());
-        assert_eq!((report.errors, report.warnings), (1, 2));
+        assert_eq!((report.errors, report.warnings), (2, 3));
         assert_eq!(
             report.text(),
             "ok       device      lvsd0 is up\n\
@@ -133,14 +135,18 @@ mod tests {
              \x20                      ip link\n\
              warning  forwarding  eth2 is odd\n\
              \x20                      ip link\n\
-             \n1 error, 2 warnings\n"
+             warning  forwarding  eth3 is odd\n\
+             \x20                      ip link\n\
+             error    forwarding  eth4 is bad\n\
+             \x20                      ip link\n\
+             \n2 errors, 3 warnings\n"
         );
     }
 
     #[test]
     fn the_json_has_one_object_for_each_finding() {
         let json = serde_json::to_value(Report::of("director", ITEMS, &())).unwrap();
-        assert_eq!(json["errors"], 1);
+        assert_eq!(json["errors"], 2);
         assert_eq!(
             json["findings"][0],
             serde_json::json!({"item": "device", "level": "ok", "found": "lvsd0 is up", "remedy": null})

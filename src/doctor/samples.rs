@@ -15,7 +15,7 @@ struct Sample {
 impl Samples {
     /// From the text format of Prometheus; every value here is a whole number.
     pub fn parse(text: &str) -> Samples {
-        Samples(text.lines().filter(|line| !line.starts_with('#')).filter_map(Sample::parse).collect())
+        Samples(text.lines().filter_map(Sample::parse).collect())
     }
 
     /// The sum over all series of this name with all of these labels.
@@ -47,7 +47,7 @@ impl Sample {
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
         let value: f64 = value.parse().ok()?;
         let labels = labels.trim_end_matches('}').to_owned();
-        Some(Sample { name: name.to_owned(), labels, value: value.max(0.0) as u64 })
+        Some(Sample { name: name.to_owned(), labels, value: value as u64 })
     }
 
     fn has(&self, (label, value): (&str, &str)) -> bool {

@@ -54,13 +54,15 @@ enum Holds {
     Maybe,
 }
 
-/// How a chain ends for the packet.
+/// Where the packet goes from a rule or a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 enum End {
     Accept,
     Drop(Place),
     /// Back to the chain that called this one, or on to the policy.
     Return,
+    /// To the next rule.
+    Next,
 }
 
 /// A rule, or the policy, of one chain.
@@ -72,38 +74,31 @@ pub struct Place {
     pub listing: String,
     pub table: Table,
     pub chain: String,
-    /// Where the kernel came from.
-    pub hook: Hook,
 }
 
 /// The walk of one packet: what may happen to it, and what made that uncertain.
 struct Walk<'a> {
     chains: &'a [Chain],
     probe: &'a Probe,
-    hook: Hook,
-    is_untracked: bool,
+    /// Whether connection tracking ignores the packet.
+    is_untracked: Holds,
     doubt: Option<String>,
 }
 
 /// The fate of a packet that passes these hooks in this order.
 pub fn verdict(chains: &[Chain], hooks: &[Hook], probe: &Probe) -> Verdict {
-    let mut walk = Walk { chains, probe, hook: Hook::Prerouting, is_untracked: false, doubt: None };
+    let mut walk = Walk { chains, probe, is_untracked: Holds::No, doubt: None };
     let mut may_drop = None;
     for hook in hooks {
-        walk.hook = *hook;
         let mut called: Vec<&Chain> = chains.iter().filter(|chain| chain.hook == Some(*hook)).collect();
         called.sort_by_key(|chain| chain.priority);
         for chain in called {
-            let ends = walk.base(chain);
-            let drops = |end: &End| if let End::Drop(place) = end { Some(place.clone()) } else { None };
-            let dropped = ends.iter().find_map(drops);
-            let is_certain = ends.iter().all(|end| drops(end).is_some());
-            match dropped {
-                Some(place) if is_certain => {
-                    return Verdict::Dropped(place);
-                }
-                Some(_) => may_drop = may_drop.or(walk.doubt.take()),
-                None => walk.doubt = None,
+            let fates = walk.base(chain);
+            let doubt = walk.doubt.take().unwrap_or_default();
+            match fates.iter().flatten().next() {
+                Some(place) if !fates.contains(&None) => return Verdict::Dropped(place.clone()),
+                Some(_) => may_drop = may_drop.or(Some(doubt)),
+                None => {}
             }
         }
     }
@@ -111,29 +106,28 @@ pub fn verdict(chains: &[Chain], hooks: &[Hook], probe: &Probe) -> Verdict {
 }
 
 impl Walk<'_> {
-    /// All ways in which a base chain may end: accepted or dropped.
-    fn base(&mut self, chain: &Chain) -> Vec<End> {
-        let mut ends = self.chain(chain, 0);
-        for end in &mut ends {
-            if *end == End::Return {
-                *end = match chain.policy {
-                    Effect::Drop => End::Drop(self.place(chain, "its policy")),
-                    _ => End::Accept,
-                };
-            }
-        }
-        ends
+    /// The places where a base chain may drop the packet; `None` if it may accept it.
+    fn base(&mut self, chain: &Chain) -> Vec<Option<Place>> {
+        let fate = |end: End| match end {
+            End::Drop(place) => Some(place),
+            End::Return if chain.policy == Effect::Drop => Some(place(chain, "its policy")),
+            _ => None,
+        };
+        self.chain(chain, 0).into_iter().map(fate).collect()
     }
 
     fn chain(&mut self, chain: &Chain, depth: usize) -> Vec<End> {
         let mut ends = Vec::new();
         for rule in &chain.rules {
             let holds = self.holds(rule);
-            if holds == Holds::No || rule.effect == Effect::Nothing {
+            if holds == Holds::No {
                 continue;
             }
-            let (taken, continues) = self.effect(chain, rule, holds, depth);
-            if holds == Holds::Maybe && !taken.is_empty() {
+            let mut taken = self.effect(chain, rule, holds, depth);
+            let continues = taken.contains(&End::Next);
+            taken.retain(|end| *end != End::Next);
+            let is_doubtful = holds == Holds::Maybe || rule.effect == Effect::Unknown;
+            if is_doubtful && !taken.is_empty() {
                 self.doubt.get_or_insert_with(|| format!("{} of {}", rule.name, chain.words()));
             }
             ends.extend(taken);
@@ -145,28 +139,25 @@ impl Walk<'_> {
         ends
     }
 
-    /// How the packet may end if the rule holds, and whether the next rule may follow all the same.
-    fn effect(&mut self, chain: &Chain, rule: &Rule, holds: Holds, depth: usize) -> (Vec<End>, bool) {
+    /// Where the packet may go if the rule holds.
+    fn effect(&mut self, chain: &Chain, rule: &Rule, holds: Holds, depth: usize) -> Vec<End> {
         match &rule.effect {
-            Effect::Nothing => (Vec::new(), true),
-            Effect::Accept => (vec![End::Accept], false),
-            Effect::Drop => (vec![End::Drop(self.place(chain, &rule.name))], false),
-            Effect::Return => (vec![End::Return], false),
+            Effect::Nothing => vec![End::Next],
+            Effect::Accept => vec![End::Accept],
+            Effect::Drop => vec![End::Drop(place(chain, &rule.name))],
+            Effect::Return => vec![End::Return],
             Effect::Untrack => {
-                self.is_untracked |= holds == Holds::Yes;
-                (Vec::new(), true)
+                if self.is_untracked != Holds::Yes {
+                    self.is_untracked = holds;
+                }
+                vec![End::Next]
             }
-            Effect::Unknown => {
-                self.doubt.get_or_insert_with(|| format!("{} of {}", rule.name, chain.words()));
-                (vec![End::Accept, End::Drop(self.place(chain, &rule.name))], true)
-            }
+            Effect::Unknown => vec![End::Accept, End::Drop(place(chain, &rule.name))],
+            Effect::Goto(name) => self.called(chain, name, depth),
             Effect::Jump(name) => {
-                let mut ends = self.called(chain, name, depth);
-                let returns = ends.contains(&End::Return);
-                ends.retain(|end| *end != End::Return);
-                (ends, returns)
+                let next = |end| if end == End::Return { End::Next } else { end };
+                self.called(chain, name, depth).into_iter().map(next).collect()
             }
-            Effect::Goto(name) => (self.called(chain, name, depth), false),
         }
     }
 
@@ -176,16 +167,6 @@ impl Walk<'_> {
         match self.chains.iter().find(is_it) {
             Some(chain) if depth < DEPTH_MAX => self.chain(chain, depth + 1),
             _ => vec![End::Return],
-        }
-    }
-
-    fn place(&self, chain: &Chain, rule: &str) -> Place {
-        Place {
-            words: format!("{} ({rule})", chain.words()),
-            listing: chain.listing(),
-            table: chain.table.clone(),
-            chain: chain.name.clone(),
-            hook: self.hook,
         }
     }
 
@@ -232,12 +213,26 @@ impl Walk<'_> {
                     .is_some_and(|port| ranges.iter().any(|(first, last)| *first <= port && port <= *last)),
             ),
             Match::State(names) => {
-                let state = if self.is_untracked { "untracked" } else { probe.state.name() };
-                Some(names.iter().any(|name| name == state))
+                let has = |state: &str| names.iter().any(|name| name == state);
+                let (untracked, tracked) = (has("untracked"), has(probe.state.name()));
+                match self.is_untracked {
+                    Holds::Yes => Some(untracked),
+                    Holds::No => Some(tracked),
+                    Holds::Maybe => (untracked == tracked).then_some(tracked),
+                }
             }
             Match::Constant(holds) => Some(*holds),
             Match::Unknown => None,
         }
+    }
+}
+
+fn place(chain: &Chain, rule: &str) -> Place {
+    Place {
+        words: format!("{} ({rule})", chain.words()),
+        listing: chain.listing(),
+        table: chain.table.clone(),
+        chain: chain.name.clone(),
     }
 }
 
@@ -295,6 +290,9 @@ mod tests {
             ("-A FORWARD -p tcp -m tcp --dport 80:90 -j DROP", DROPPED),
             ("-A FORWARD -p tcp -m tcp --dport 81:90 -j DROP", "accepted"),
             ("-A FORWARD -p tcp -m tcp --dport 70:80 -j DROP", DROPPED),
+            ("-A FORWARD -p tcp -m tcp --dport 70:79 -j DROP", "accepted"),
+            ("-A FORWARD -j RETURN\n-A FORWARD -j DROP", "accepted"),
+            ("-A FORWARD -i eth0\n-A FORWARD -j DROP", DROPPED),
             ("-A FORWARD -p udp -j DROP", "accepted"),
             ("-A FORWARD -j LOG\n-A FORWARD -j MARK --set-mark 1", "accepted"),
         ];
@@ -312,7 +310,7 @@ mod tests {
             panic!("not dropped")
         };
         assert_eq!(place.words, "iptables chain FORWARD of table filter (its policy)");
-        assert_eq!((place.listing.as_str(), place.hook), ("iptables -t filter -S FORWARD", Hook::Forward));
+        assert_eq!(place.listing, "iptables -t filter -S FORWARD");
         assert_eq!(verdict(&chains, &[Hook::Input], &probe()), Verdict::Accepted);
     }
 
@@ -325,6 +323,7 @@ mod tests {
             ("-A FORWARD -j own\n-A own -p udp -j ACCEPT\n-A FORWARD -j DROP", DROPPED),
             ("-A FORWARD -g own\n-A FORWARD -j DROP", "accepted"),
             ("-A FORWARD -j own\n-A own -j deep\n-A deep -j DROP", "iptables chain deep"),
+            ("-A FORWARD -j CT --notrack\n-A FORWARD -j DROP", DROPPED),
             // A circle, which the kernel refuses, ends.
             ("-A FORWARD -j own\n-A own -j own", "accepted"),
         ];
@@ -332,6 +331,57 @@ mod tests {
             let found = of(lines, &probe());
             assert!(found.starts_with(expected), "{lines}: {found}");
         }
+    }
+
+    #[test]
+    fn chains_call_those_of_their_own_table() {
+        let text = "*mangle\n:own - [0:0]\n-A own -j DROP\n*filter\n:FORWARD ACCEPT [0:0]\n:own - [0:0]\n-A FORWARD -j own\n";
+        assert_eq!(
+            verdict(&iptables::parse(text, "iptables"), &[Hook::Forward], &probe()),
+            Verdict::Accepted
+        );
+    }
+
+    #[test]
+    fn sixteen_jumps_are_followed_as_the_kernel_does() {
+        let last = |jumps: usize| {
+            let mut text = "*filter\n:FORWARD ACCEPT [0:0]\n".to_owned();
+            (1..=jumps).for_each(|level| text.push_str(&format!(":level{level} - [0:0]\n")));
+            text.push_str("-A FORWARD -j level1\n");
+            (1..jumps).for_each(|level| text.push_str(&format!("-A level{level} -j level{}\n", level + 1)));
+            text.push_str(&format!("-A level{jumps} -j DROP\n"));
+            verdict(&iptables::parse(&text, "iptables"), &[Hook::Forward], &probe())
+        };
+        assert!(matches!(last(16), Verdict::Dropped(_)));
+        assert_eq!(last(17), Verdict::Accepted);
+    }
+
+    #[test]
+    fn one_of_several_prefixes_is_enough() {
+        let dropped = |of: Match, source: Option<Ipv4Addr>| {
+            let rule =
+                Rule { conditions: vec![Condition::is(of)], effect: Effect::Drop, name: "rule".into() };
+            let chain = Chain {
+                table: Table::Nft { family: "ip".into(), name: "filter".into() },
+                name: "forward".into(),
+                hook: Some(Hook::Forward),
+                priority: 0,
+                policy: Effect::Accept,
+                rules: vec![rule],
+            };
+            match verdict(&[chain], &[Hook::Forward], &Probe { source, ..probe() }) {
+                Verdict::Accepted => "no",
+                Verdict::Dropped(_) => "yes",
+                Verdict::Unknown(_) => "maybe",
+            }
+        };
+        let nets = |words: [&str; 2]| words.map(|word| word.parse().unwrap()).to_vec();
+        let client = Some(Ipv4Addr::new(10, 0, 0, 1));
+        let sources = || Match::Source(nets(["192.168.0.0/16", "10.0.0.0/8"]));
+        assert_eq!((dropped(sources(), client), dropped(sources(), None)), ("yes", "maybe"));
+        assert_eq!(dropped(sources(), Some(Ipv4Addr::new(11, 0, 0, 1))), "no");
+        assert_eq!(dropped(Match::Source(nets(["192.168.0.0/16", "0.0.0.0/0"])), None), "yes");
+        assert_eq!(dropped(Match::Destination(nets(["172.25.3.0/24", "10.0.0.0/8"])), None), "yes");
     }
 
     #[test]
@@ -346,7 +396,16 @@ mod tests {
             ("-A FORWARD -s 10.0.0.0/8 -j DROP", "unknown: -A FORWARD -s"),
             ("-A FORWARD -s 0.0.0.0/0 -j DROP", DROPPED),
             ("-A FORWARD -j TARPIT", "unknown: -A FORWARD -j TARPIT"),
-            ("-A FORWARD -m set --match-set x src -j own\n-A own -j DROP", "unknown: "),
+            ("-A FORWARD -m set --match-set x src -j own\n-A own -j DROP", "unknown: -A FORWARD -m set"),
+            (
+                "-A FORWARD -j own\n-A own -p udp -j DROP\n-A FORWARD -m set --match-set x src -j DROP",
+                "unknown: -A FORWARD -m set",
+            ),
+            (
+                "-A FORWARD -m set --match-set x src -j own\n-A own -p udp -j DROP\n-A FORWARD -m mark --mark 1 -j DROP",
+                "unknown: -A FORWARD -m mark",
+            ),
+            ("-A FORWARD -m set --match-set x src -g own\n-A FORWARD -j DROP", "unknown: -A FORWARD -m set"),
             ("-A FORWARD -m set --match-set x src -j own\n-A own -p udp -j DROP", "accepted"),
         ];
         for (lines, expected) in rows {
@@ -368,8 +427,19 @@ mod tests {
         );
         let chains = iptables::parse(&untracked, "iptables");
         assert_eq!(verdict(&chains, &[Hook::Prerouting, Hook::Forward], &invalid), Verdict::Accepted);
-        let other = Probe { input: Some("eth1".into()), ..invalid };
+        let other = Probe { input: Some("eth1".into()), ..invalid.clone() };
         assert_ne!(verdict(&chains, &[Hook::Prerouting, Hook::Forward], &other), Verdict::Accepted);
+        // A packet that may be untracked may be dropped; a second rule makes that certain.
+        let untracked = |lines: &str| {
+            let lines: String = lines.lines().map(|line| format!("-A FORWARD {line}\n")).collect();
+            of(&format!("{lines}-A FORWARD -m conntrack --ctstate INVALID -j DROP"), &invalid)
+        };
+        assert!(untracked("-s 10.0.0.0/8 -j NOTRACK").starts_with("unknown: -A FORWARD -m conntrack"));
+        assert_eq!(untracked("-j NOTRACK\n-s 10.0.0.0/8 -j NOTRACK"), "accepted");
+        assert_eq!(untracked("-s 10.0.0.0/8 -j NOTRACK\n-j NOTRACK"), "accepted");
+        let both =
+            "-A FORWARD -s 10.0.0.0/8 -j NOTRACK\n-A FORWARD -m state --state INVALID,UNTRACKED -j DROP";
+        assert!(of(both, &invalid).starts_with(DROPPED));
     }
 
     #[test]

@@ -56,7 +56,7 @@ fn chain(object: &Value) -> Option<Chain> {
         table: Table::Nft { family, name: word(object, "table") },
         name: word(object, "name"),
         hook: object["hook"].as_str().and_then(Hook::of),
-        priority: object["prio"].as_i64().unwrap_or(0),
+        priority: object["prio"].as_i64().unwrap_or_default(),
         policy: if object["policy"] == "drop" { Effect::Drop } else { Effect::Accept },
         rules: Vec::new(),
     })
@@ -74,7 +74,6 @@ fn rules(object: &Value, statements: &[Value], sets: &Sets) -> Vec<Rule> {
         match kind.as_str() {
             "match" => conditions.extend(matched(body, &named)),
             "limit" | "quota" | "ct count" => conditions.push(Condition::is(Match::Unknown)),
-            "xt" if body["type"] == "match" => conditions.push(Condition::is(Match::Unknown)),
             "vmap" => rules.extend(mapped(body, &conditions, &name)),
             kind => {
                 let effect = effect(kind, body);
@@ -82,7 +81,6 @@ fn rules(object: &Value, statements: &[Value], sets: &Sets) -> Vec<Rule> {
             }
         }
     }
-    rules.retain(|rule| rule.effect != Effect::Nothing);
     rules
 }
 
@@ -227,6 +225,8 @@ mod tests {
             json!({"chain": {"family": "inet", "table": "filter", "name": "forward", "type": "filter",
                 "hook": "forward", "prio": -5, "policy": policy}}),
             json!({"chain": {"family": "inet", "table": "filter", "name": "own"}}),
+            json!({"chain": {"family": "ip", "table": "filter", "name": "forward", "type": "filter", "hook": "input",
+                "prio": 0, "policy": "accept"}}),
             json!({"chain": {"family": "ip6", "table": "filter", "name": "six", "hook": "forward", "policy": "drop"}}),
             json!({"chain": {"family": "ip", "table": "nat", "name": "nat", "type": "nat", "hook": "forward",
                 "policy": "drop"}}),
@@ -242,6 +242,10 @@ mod tests {
     }
 
     fn fate(policy: &str, expr: Value) -> &'static str {
+        fate_of(policy, &[expr])
+    }
+
+    fn fate_of(policy: &str, rules: &[Value]) -> &'static str {
         let probe = Probe {
             input: Some("eth0".into()),
             output: Some("lvsd0".into()),
@@ -251,7 +255,7 @@ mod tests {
             port: Some(80),
             state: State::New,
         };
-        match Firewall::Rules(listing(policy, &[expr]).chains).verdict(&[Hook::Forward], &probe) {
+        match Firewall::Rules(listing(policy, rules).chains).verdict(&[Hook::Forward], &probe) {
             Verdict::Accepted => "accepted",
             Verdict::Dropped(_) => "dropped",
             Verdict::Unknown(_) => "unknown",
@@ -278,7 +282,11 @@ mod tests {
             (compare("==", meta("l4proto"), json!("ipencap")), false),
             (compare("==", meta("l4proto"), json!(6)), true),
             (compare("==", meta("nfproto"), json!("ipv6")), false),
+            (compare("==", meta("nfproto"), json!({"set": ["ipv6", "ipv4"]})), true),
             (compare("==", meta("protocol"), json!("ip")), true),
+            (compare("==", meta("protocol"), json!("ip6")), false),
+            (compare("==", meta("protocol"), json!({"set": ["ip6", "ip"]})), true),
+            (compare("==", payload("ip", "saddr"), json!({"prefix": {"addr": "0.0.0.0", "len": 0}})), true),
             (compare("==", payload("ip", "daddr"), json!("172.25.3.100")), true),
             (
                 compare("==", payload("ip", "daddr"), json!({"prefix": {"addr": "172.25.3.0", "len": 24}})),
@@ -322,14 +330,19 @@ mod tests {
             compare("==", json!({"payload": {"protocol": "ip", "field": "daddr"}}), json!("@theirs")),
             compare("==", json!({"payload": {"protocol": "ip", "field": "saddr"}}), json!("10.0.0.1")),
             compare("<", json!({"payload": {"protocol": "tcp", "field": "dport"}}), json!(1000)),
+            compare("in", json!({"ct": {"key": "status"}}), json!("new")),
             json!({"limit": {"rate": 5}}),
+            json!({"quota": {"val": 5}}),
+            json!({"ct count": {"val": 5}}),
             json!({"xt": {"type": "match", "name": "conntrack"}}),
         ];
         for condition in rows {
             let words = condition.to_string();
             assert_eq!(fate("accept", json!([condition, {"drop": null}])), "unknown", "{words}");
         }
-        assert_eq!(fate("accept", json!([{"xt": {"type": "target", "name": "X"}}])), "unknown");
+        for kind in ["xt", "queue", "tproxy", "fwd", "synproxy"] {
+            assert_eq!(fate("accept", json!([{(kind): {}}])), "unknown", "{kind}");
+        }
         assert_eq!(fate("accept", json!([{"vmap": {"key": {}, "data": "@map"}}])), "unknown");
     }
 
@@ -338,6 +351,10 @@ mod tests {
         assert_eq!(fate("drop", json!([])), "dropped");
         assert_eq!(fate("drop", json!([{"accept": null}])), "accepted");
         assert_eq!(fate("drop", json!([{"log": null}, {"return": null}])), "dropped");
+        assert_eq!(fate_of("accept", &[json!([{"return": null}]), json!([{"drop": null}])]), "accepted");
+        let untracked = compare("==", json!({"ct": {"key": "state"}}), json!("untracked"));
+        let rules = [json!([{"notrack": null}]), json!([untracked, {"accept": null}])];
+        assert_eq!((fate_of("drop", &rules), fate_of("drop", &rules[1..])), ("accepted", "dropped"));
         assert_eq!(fate("accept", json!([{"reject": {"type": "tcp reset"}}])), "dropped");
         assert_eq!(fate("accept", json!([{"jump": {"target": "own"}}])), "dropped");
         assert_eq!(fate("accept", json!([{"goto": {"target": "own"}}])), "dropped");
@@ -352,7 +369,12 @@ mod tests {
     #[test]
     fn rules_of_iptables_are_noticed() {
         assert!(!listing("accept", &[json!([{"drop": null}])]).has_iptables);
-        assert!(listing("accept", &[json!([{"xt": {"type": "match", "name": "mark"}}])]).has_iptables);
+        let mark = json!({"xt": {"type": "match", "name": "mark"}});
+        let found = listing("accept", &[json!([mark, {"drop": null}])]);
+        assert!(found.has_iptables);
+        let rules: Vec<_> =
+            found.chains.iter().map(|chain| (chain.name.as_str(), chain.rules.len())).collect();
+        assert_eq!(rules, [("forward", 2), ("own", 1), ("forward", 0)]);
         assert!(parse("").unwrap_err().starts_with("nft printed no JSON"));
         assert!(parse("{}").unwrap_err().starts_with("nft printed no list"));
     }

@@ -37,7 +37,7 @@ fn expected(facts: &Realserver, vip: Ipv4Addr, protocol: Protocol, port: u16) ->
 
 /// A socket for one address of the host only, on a port that no program serves for the VIP.
 fn astray(facts: &Realserver, vip: Ipv4Addr, socket: &Socket) -> Option<Finding> {
-    let address = socket.address.filter(|address| *address != vip && is_reachable(socket))?;
+    let address = socket.address.filter(|_| is_reachable(socket))?;
     let is_other_vip = facts.vips().any(|vip| vip == address);
     let is_astray = !is_other_vip && !is_served(facts, vip, socket.protocol, socket.port);
     let finding = || elsewhere(address, vip, socket.protocol, socket.port);
@@ -122,11 +122,21 @@ mod tests {
         assert_eq!(found(KEYS, &[]), down);
         assert_eq!(found(KEYS, &[(Protocol::Udp, None, 80), (Protocol::Tcp, None, 81)]), down);
         assert_eq!(found(KEYS, &[(Protocol::Tcp, Some(Ipv4Addr::LOCALHOST), 80)]), down);
+        assert_eq!(found(KEYS, &[(Protocol::Udp, Some(RIP), 80), (Protocol::Tcp, Some(RIP), 81)]), down);
         let nothing = [Finding::error(
             "no program listens on the VIPs: clients are refused",
             "ss -ltun   # then start the application on the VIP or on all addresses",
         )];
         assert_eq!(found("", &[(Protocol::Tcp, Some(Ipv4Addr::LOCALHOST), 80)]), nothing);
+    }
+
+    #[test]
+    fn a_socket_for_one_of_several_vips_is_not_astray() {
+        let mut facts = bed::realserver("");
+        let other = Ipv4Addr::new(172, 25, 3, 101);
+        facts.plan.guard.vips.push(other.into());
+        facts.sockets = vec![Socket { protocol: Protocol::Tcp, address: Some(other), port: 80 }];
+        assert_eq!(examine(&facts), [Finding::ok("programs listen on the VIPs, or on all addresses")]);
     }
 
     #[test]
