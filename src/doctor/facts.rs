@@ -88,7 +88,9 @@ pub struct Vip {
 /// What became of echo requests that must not be fragmented.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Echo {
-    /// No answer to any, or none could be sent.
+    /// None could be sent.
+    Untried,
+    /// No answer to any.
     Silent,
     /// The longest that was answered, in bytes of the IP packet.
     Answered(u32),

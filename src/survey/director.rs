@@ -34,9 +34,26 @@ pub async fn director(question: Question) -> Result<Director, HostError> {
     let netlink = Netlink::open()?;
     let Question { plan, file, running, servers, vips, weights, via } = question;
     let host = kernel::host(&netlink, plan.metrics).await?;
+    let interfaces = netlink.interfaces().await?;
+    let interface = interfaces.iter().find(|interface| interface.name == plan.interface);
+    let index = interface.map(|interface| interface.index);
+    let proxies = netlink.proxies().await?;
     let mut found = Vec::new();
-    for vip in vips {
-        found.push(vip_of(&netlink, &host, &plan, vip).await?);
+    for address in vips {
+        let arrival = match (index, neighbour(&host, &plan.interface, address)) {
+            (Some(index), Some(source)) => {
+                Some(arrival(netlink.fate(address, source, index).await?, &interfaces))
+            }
+            _ => None,
+        };
+        let is_proxied = proxies.iter().any(|proxy| proxy.address == address && Some(proxy.index) == index);
+        found.push(Vip {
+            address,
+            arrival,
+            is_local: host.owner(address).is_some(),
+            is_proxied,
+            answers: None,
+        });
     }
     let mut reached = Vec::new();
     for (name, rip, path_mtu) in servers {
@@ -56,26 +73,6 @@ pub async fn director(question: Question) -> Result<Director, HostError> {
         }
     }
     Ok(facts)
-}
-
-async fn vip_of(
-    netlink: &Netlink,
-    host: &Host,
-    plan: &DirectorPlan,
-    address: Ipv4Addr,
-) -> Result<Vip, HostError> {
-    let interfaces = netlink.interfaces().await?;
-    let interface = interfaces.iter().find(|interface| interface.name == plan.interface);
-    let arrival = match (interface, neighbour(host, &plan.interface, address)) {
-        (Some(interface), Some(source)) => {
-            Some(arrival(netlink.fate(address, source, interface.index).await?, &interfaces))
-        }
-        _ => None,
-    };
-    let index = interface.map(|interface| interface.index);
-    let proxies = netlink.proxies().await?;
-    let is_proxied = proxies.iter().any(|proxy| proxy.address == address && Some(proxy.index) == index);
-    Ok(Vip { address, arrival, is_local: host.owner(address).is_some(), is_proxied, answers: None })
 }
 
 fn arrival(fate: Fate, interfaces: &[Interface]) -> Arrival {
@@ -118,7 +115,7 @@ async fn way_to(netlink: &Netlink, rip: Ipv4Addr) -> Result<Way, String> {
         source: ipv4(way.source),
         path_mtu: way.path_mtu,
         is_answered: None,
-        echo: Echo::Silent,
+        echo: Echo::Untried,
     })
 }
 
@@ -171,7 +168,7 @@ fn note(facts: &mut Director, answers: &Answers, echoes: &HashMap<Ipv4Addr, Echo
         let Ok(way) = &mut server.way else { continue };
         let hop = of(&way.interface, way.gateway.unwrap_or(server.rip));
         way.is_answered = hop.as_ref().map(|macs| !macs.is_empty());
-        way.echo = echoes.get(&server.rip).copied().unwrap_or(Echo::Silent);
+        way.echo = echoes.get(&server.rip).copied().unwrap_or(Echo::Untried);
         server.mac = hop.and_then(|macs| macs.first().copied());
     }
 }

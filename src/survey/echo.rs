@@ -64,22 +64,22 @@ impl Search {
     }
 }
 
-/// The longest packet that each path carries, at most the number of bytes given for it.
+/// The longest packet that each path carries, at most the number of bytes given for it; nothing without the privilege to
+/// send pings.
 pub fn longest(paths: &[(Ipv4Addr, u32)]) -> HashMap<Ipv4Addr, Echo> {
     let mut searches: HashMap<Ipv4Addr, Search> =
         paths.iter().map(|(address, longest)| (*address, Search::new(*longest))).collect();
-    if let Ok(mut socket) = open() {
-        for round in 0..ROUNDS_MAX {
-            let tried: HashMap<Ipv4Addr, Vec<u32>> =
-                searches.iter().map(|(address, search)| (*address, search.next())).collect();
-            if tried.values().all(Vec::is_empty) {
-                break;
-            }
-            let answered = one_round(&mut socket, &tried, round as u16);
-            for (address, search) in &mut searches {
-                let answered = answered.get(address).map(Vec::as_slice).unwrap_or_default();
-                search.learn(&tried[address], answered);
-            }
+    let Ok(mut socket) = open() else { return HashMap::new() };
+    for round in 0..ROUNDS_MAX {
+        let tried: HashMap<Ipv4Addr, Vec<u32>> =
+            searches.iter().map(|(address, search)| (*address, search.next())).collect();
+        if tried.values().all(Vec::is_empty) {
+            break;
+        }
+        let answered = one_round(&mut socket, &tried, round as u16);
+        for (address, search) in &mut searches {
+            let answered = answered.get(address).map(Vec::as_slice).unwrap_or_default();
+            search.learn(&tried[address], answered);
         }
     }
     searches.iter().map(|(address, search)| (*address, search.result())).collect()

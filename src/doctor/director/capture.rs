@@ -16,7 +16,18 @@ fn of(facts: &Director, vip: &Vip) -> Option<Finding> {
     let settings = facts.host.interface(name).map(|interface| interface.settings).unwrap_or_default();
     let whose = format!("packets for {address} that arrive on {name}");
     let remedy = format!("ip rule; ip route get {address}   # another rule or route comes first: remove it");
-    let finding = match vip.arrival.as_ref()? {
+    let Some(arrival) = &vip.arrival else {
+        // The item `interface` reports that there is none.
+        return facts.host.interface(name).map(|_| {
+            Finding::warning(
+                format!(
+                    "cannot tell where {whose} are sent: {name} has no address with a network of its own"
+                ),
+                format!("ip address show dev {name}"),
+            )
+        });
+    };
+    let finding = match arrival {
         Arrival::Device(device) if device == tun => Finding::ok(format!("{whose} are sent to {tun}")),
         Arrival::Device(device) => {
             Finding::error(format!("{whose} are sent to {device}, not to {tun}"), remedy)
@@ -82,6 +93,22 @@ mod tests {
             facts.vips[0].arrival = Some(arrival);
             assert_eq!(examine(&facts), [expected]);
         }
+    }
+
+    #[test]
+    fn without_a_network_nothing_can_be_looked_up() {
+        let mut facts = bed::director("");
+        facts.vips[0].arrival = None;
+        assert_eq!(
+            examine(&facts),
+            [Finding::warning(
+                "cannot tell where packets for 172.25.3.100 that arrive on eth0 are sent: eth0 has no address with a \
+                 network of its own",
+                "ip address show dev eth0"
+            )]
+        );
+        facts.host.interfaces.remove(0);
+        assert_eq!(examine(&facts), []);
     }
 
     #[test]

@@ -14,6 +14,10 @@ fn of(server: &Server) -> Option<Finding> {
     // The director uses the smaller of what is configured or learned and what the kernel uses.
     let used = server.path_mtu.map_or(way.path_mtu, |mtu| mtu.min(way.path_mtu));
     Some(match way.echo {
+        Echo::Untried => Finding::warning(
+            format!("cannot tell the path MTU to real server {name} ({rip}): no ping can be sent"),
+            "run as root",
+        ),
         Echo::Silent => Finding::warning(
             format!("cannot tell the path MTU to real server {name} ({rip}): it does not answer pings"),
             format!("tracepath -n {rip}   # and see path_mtu in docs/mtu.md"),
@@ -77,6 +81,17 @@ mod tests {
             [Finding::warning(
                 "cannot tell the path MTU to real server server2 (172.25.3.2): it does not answer pings",
                 "tracepath -n 172.25.3.2   # and see path_mtu in docs/mtu.md"
+            )]
+        );
+    }
+
+    #[test]
+    fn without_a_ping_nothing_is_known() {
+        assert_eq!(
+            found(None, |way| way.echo = Echo::Untried),
+            [Finding::warning(
+                "cannot tell the path MTU to real server server2 (172.25.3.2): no ping can be sent",
+                "run as root"
             )]
         );
     }

@@ -5,10 +5,11 @@ use crate::doctor::finding::Finding;
 use crate::doctor::firewall::gate::{DELIVERED, Gate};
 use crate::doctor::firewall::{Probe, State, Verdict};
 
-/// One finding for all services, or one for each that is not accepted.
+/// One finding for all services, or one for each that is not accepted. Without `services`, any port may be meant to be
+/// closed: as long as one of those that programs listen on is open, that is the one that clients use.
 pub fn examine(facts: &Realserver) -> Vec<Finding> {
     let tun = &facts.plan.tun;
-    let mut findings = Vec::new();
+    let (mut findings, mut is_any_open) = (Vec::new(), false);
     for (vip, protocol, port) in facts.services() {
         let (name, number) = (protocol.name(), protocol.number());
         let probe = Probe {
@@ -26,11 +27,13 @@ pub fn examine(facts: &Realserver) -> Vec<Finding> {
             iptables: format!("-i {tun} -p {name} --dport {port}"),
         };
         let verdict = facts.host.firewall.verdict(DELIVERED, &probe);
-        if verdict != Verdict::Accepted {
-            findings.push(gate.finding(&verdict));
+        match verdict {
+            Verdict::Accepted => is_any_open = true,
+            verdict => findings.push(gate.finding(&verdict)),
         }
     }
-    if findings.is_empty() {
+    if findings.is_empty() || is_any_open && facts.plan.guard.services.is_empty() {
+        findings.clear();
         findings.push(Finding::ok(format!("the firewall accepts the services on {tun}")));
     }
     findings
@@ -40,6 +43,19 @@ pub fn examine(facts: &Realserver) -> Vec<Finding> {
 mod tests {
     use super::*;
     use crate::doctor::bed;
+
+    #[test]
+    fn a_closed_port_matters_only_if_it_is_a_service() {
+        let rules = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i lvsr0 -p tcp -m tcp --dport 22 -j DROP\n";
+        for (keys, findings) in [("", 0), ("services = [\"tcp/22\", \"tcp/80\"]", 1)] {
+            let mut facts = bed::realserver(keys);
+            let ssh = crate::doctor::facts::Socket { port: 22, ..facts.sockets[0] };
+            facts.sockets.push(ssh);
+            facts.host.firewall = bed::firewall(rules);
+            let found = examine(&facts);
+            assert_eq!((found.len(), found.iter().filter(|f| f.remedy.is_some()).count()), (1, findings));
+        }
+    }
 
     #[test]
     fn an_input_that_drops_the_service_is_an_error() {

@@ -39,7 +39,9 @@ fn expected(facts: &Realserver, vip: Ipv4Addr, protocol: Protocol, port: u16) ->
 fn astray(facts: &Realserver, vip: Ipv4Addr, socket: &Socket) -> Option<Finding> {
     let address = socket.address.filter(|_| is_reachable(socket))?;
     let is_other_vip = facts.vips().any(|vip| vip == address);
-    let is_astray = !is_other_vip && !is_served(facts, vip, socket.protocol, socket.port);
+    // A UDP socket for one address may be that of a client, as of DHCP.
+    let is_service = socket.protocol == Protocol::Tcp && !is_other_vip;
+    let is_astray = is_service && !is_served(facts, vip, socket.protocol, socket.port);
     let finding = || elsewhere(address, vip, socket.protocol, socket.port);
     // It may be a program that is not meant for the VIP.
     is_astray.then(|| Finding { level: crate::doctor::finding::Level::Warning, ..finding() })
@@ -150,6 +152,7 @@ mod tests {
         let warning = Finding { level: crate::doctor::finding::Level::Warning, ..only };
         assert_eq!(found("", &[socket, (Protocol::Tcp, None, 22)]), [warning]);
         let fine = [Finding::ok("programs listen on the VIPs, or on all addresses")];
+        assert_eq!(found("", &[(Protocol::Udp, Some(RIP), 68), (Protocol::Tcp, None, 80)]), fine);
         assert_eq!(found("", &[socket, (Protocol::Tcp, Some(VIP), 80)]), fine);
     }
 }
