@@ -22,7 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("datapath", &["packet", "time"]),
     ("host", &[]),
     ("doctor", &["config", "director", "packet"]),
-    ("survey", &["config", "doctor", "host", "packet"]),
+    ("survey", &["config", "director", "doctor", "host", "packet"]),
     ("lab", &[]),
     (
         "daemon",
