@@ -64,6 +64,20 @@ struct RealserverArguments {
     format: Format,
 }
 
+impl RealserverArguments {
+    /// Starts the daemon with the same configuration.
+    fn command(&self) -> String {
+        let mut command = "lvs-tund realserver".to_owned();
+        let config = self.config.iter().map(|path| ("--config", path.display().to_string()));
+        let vips = self.vips.iter().map(|vip| ("--vip", vip.clone()));
+        let directors = self.directors.iter().map(|director| ("--director", director.clone()));
+        for (option, value) in config.chain(vips).chain(directors) {
+            command.push_str(&format!(" {option} {value}"));
+        }
+        command
+    }
+}
+
 /// # Errors
 /// Something is wrong with the host (exit code 1), or with the configuration (exit code 2).
 pub fn run(arguments: &DoctorArguments) -> Result<(), Failure> {
@@ -96,7 +110,7 @@ fn examine_realserver(arguments: &RealserverArguments) -> Result<Report, Failure
     let plan = plan::realserver(&source, &arguments.vips, &arguments.directors, true);
     let plan: RealserverPlan = plan.map_err(|error| Failure::Refused(error.to_string()))?;
     let file = arguments.config.as_ref().map_or_else(|| "FILE".to_owned(), |path| path.display().to_string());
-    let facts = runtime()?.block_on(survey::realserver(plan, file));
+    let facts = runtime()?.block_on(survey::realserver(plan, file, arguments.command()));
     let facts = facts.map_err(|error| Failure::Failed(error.to_string()))?;
     Ok(Report::of("realserver", realserver::ITEMS, &facts))
 }

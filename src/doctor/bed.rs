@@ -100,6 +100,7 @@ pub fn realserver(keys: &str) -> Realserver {
         host,
         plan,
         file: "realserver.toml".into(),
+        command: "lvs-tund realserver --config realserver.toml".into(),
         sockets: vec![Socket { protocol: Protocol::Tcp, address: None, port: 80 }],
         towards: vec![(DIP, "eth0".into())],
         heard: Some(vec![DIP]),

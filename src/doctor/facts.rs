@@ -148,6 +148,17 @@ pub struct Server {
     pub via: Option<Via>,
 }
 
+impl Server {
+    /// "real server server2 (172.25.3.2)"; one without a name of its own has its RIP only once.
+    pub fn words(&self) -> String {
+        let Server { name, rip, .. } = self;
+        match name.parse() == Ok(*rip) {
+            true => format!("real server {rip}"),
+            false => format!("real server {name} ({rip})"),
+        }
+    }
+}
+
 /// What the schedulers of a virtual service see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Weights {
@@ -218,6 +229,8 @@ pub struct Realserver {
     pub host: Host,
     pub plan: RealserverPlan,
     pub file: String,
+    /// Starts the daemon with this configuration.
+    pub command: String,
     pub sockets: Vec<Socket>,
     /// Where packets from each director arrive: the interface of the way to it.
     pub towards: Vec<(Ipv4Addr, String)>,

@@ -14,11 +14,16 @@ use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
 /// For packets of directors that are not in the list.
 const LISTEN: Duration = Duration::from_millis(1_500);
 
-/// Looks at the host of a real server; `file` is how its configuration is called on the command line.
+/// Looks at the host of a real server; `file` is how its configuration is called on the command line,
+/// and `command` starts the daemon with it.
 ///
 /// # Errors
 /// The kernel does not answer.
-pub async fn realserver(plan: RealserverPlan, file: String) -> Result<Realserver, HostError> {
+pub async fn realserver(
+    plan: RealserverPlan,
+    file: String,
+    command: String,
+) -> Result<Realserver, HostError> {
     let netlink = Netlink::open()?;
     let sources = thread::spawn(|| heard::sources(LISTEN));
     let host = kernel::host(&netlink, plan.metrics).await?;
@@ -32,7 +37,7 @@ pub async fn realserver(plan: RealserverPlan, file: String) -> Result<Realserver
     }
     let mss_rules = netlink.rules().await?.iter().filter_map(vip_of_mss).collect();
     let heard = sources.join().unwrap_or_default();
-    Ok(Realserver { host, plan, file, sockets: sockets::waiting(), towards, heard, mss_rules })
+    Ok(Realserver { host, plan, file, command, sockets: sockets::waiting(), towards, heard, mss_rules })
 }
 
 /// The VIP of a rule that leads to a table with an MSS.

@@ -4,7 +4,9 @@ use std::net::SocketAddr;
 
 use lvs_tund::lab::{self, Cluster, Daemon, Lab, http};
 
-use crate::fixture::{Outcome, Running, poll_until, realserver, realserver_of, request, same_subnet};
+use crate::fixture::{
+    Outcome, Running, poll_until, program, realserver, realserver_of, request, same_subnet,
+};
 
 /// A web server, and the daemon with this file; the director is started last.
 fn start(lab: &Lab, text: &str) -> Result<(http::Server, Daemon, Daemon), libtest_mimic::Failed> {
@@ -88,7 +90,19 @@ pub fn application_on_the_rip() -> Outcome {
 pub fn not_running() -> Outcome {
     let lab = same_subnet(1).build()?;
     let _web = lab.real_servers[0].serve_http(80)?;
-    realserver(&lab, &lab.real_servers[0], "").are(&[("daemon", "no real server daemon runs")]);
+    let found = realserver(&lab, &lab.real_servers[0], "");
+    found.are(&[("daemon", "no real server daemon runs")]);
+    assert!(
+        found.remedy("daemon").starts_with("lvs-tund realserver --config /"),
+        "{}",
+        found.remedy("daemon")
+    );
+    let output = program(
+        &lab.real_servers[0],
+        &["doctor", "realserver", "--vip", "172.25.3.100", "--director", "172.25.3.1"],
+    );
+    let text = String::from_utf8(output.stdout)?;
+    assert!(text.contains("  lvs-tund realserver --vip 172.25.3.100 --director 172.25.3.1\n"), "{text}");
     Ok(())
 }
 

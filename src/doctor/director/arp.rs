@@ -6,7 +6,11 @@ use crate::config::plan::Announce;
 use crate::doctor::facts::{Director, Vip};
 use crate::doctor::finding::Finding;
 
+/// Nothing without the interface: the item `interface` reports that.
 pub fn examine(facts: &Director) -> Vec<Finding> {
+    if facts.host.interface(&facts.plan.interface).is_none() {
+        return Vec::new();
+    }
     facts.vips.iter().map(|vip| of(facts, vip)).collect()
 }
 
@@ -111,6 +115,9 @@ mod tests {
 
     #[test]
     fn without_a_request_nothing_is_known() {
+        let mut facts = bed::director("");
+        facts.host.interfaces.remove(0);
+        assert_eq!(examine(&facts), []);
         assert_eq!(
             found("", None),
             Finding::warning(

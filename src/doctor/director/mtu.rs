@@ -9,29 +9,27 @@ pub fn examine(facts: &Director) -> Vec<Finding> {
 }
 
 fn of(server: &Server) -> Option<Finding> {
-    let (name, rip) = (&server.name, server.rip);
+    let (words, rip) = (server.words(), server.rip);
     let way = server.way.as_ref().ok().filter(|way| is_reachable(way))?;
     // The director uses the smaller of what is configured or learned and what the kernel uses.
     let used = server.path_mtu.map_or(way.path_mtu, |mtu| mtu.min(way.path_mtu));
     Some(match way.echo {
         Echo::Untried => Finding::warning(
-            format!("cannot tell the path MTU to real server {name} ({rip}): no ping can be sent"),
+            format!("cannot tell the path MTU to {words}: no ping can be sent"),
             "run as root",
         ),
         Echo::Silent => Finding::warning(
-            format!("cannot tell the path MTU to real server {name} ({rip}): it does not answer pings"),
+            format!("cannot tell the path MTU to {words}: it does not answer pings"),
             format!("tracepath -n {rip}   # and see path_mtu in docs/mtu.md"),
         ),
         Echo::Answered(longest) if longest < used => Finding::error(
             format!(
-                "the path to real server {name} ({rip}) loses packets longer than {longest} bytes without an ICMP error; \
+                "the path to {words} loses packets longer than {longest} bytes without an ICMP error; \
                  the director sends up to {used}"
             ),
             format!("path_mtu = {longest}   # in the [[virtual_service.real_server]] with rip = \"{rip}\""),
         ),
-        Echo::Answered(_) => {
-            Finding::ok(format!("the path to real server {name} ({rip}) carries packets of {used} bytes"))
-        }
+        Echo::Answered(_) => Finding::ok(format!("the path to {words} carries packets of {used} bytes")),
     })
 }
 

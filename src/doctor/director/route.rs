@@ -8,39 +8,35 @@ pub fn examine(facts: &Director) -> Vec<Finding> {
 }
 
 fn of(facts: &Director, server: &Server) -> Finding {
-    let (name, rip) = (&server.name, server.rip);
+    let (words, rip) = (server.words(), server.rip);
     let lookup = format!("ip route get {rip}");
     match &server.way {
-        Err(why) => Finding::error(format!("there is no way to real server {name} ({rip}): {why}"), lookup),
+        Err(why) => Finding::error(format!("there is no way to {words}: {why}"), lookup),
         Ok(way) if way.is_local => Finding::error(
-            format!("real server {name} ({rip}) is an address of this host"),
+            format!("{words} is an address of this host"),
             format!("lvs-tund check {}   # then set rip to another host's address", facts.file),
         ),
         Ok(way) if way.interface == facts.plan.tun => Finding::error(
-            format!(
-                "the route to real server {name} ({rip}) leads through {}, back into the director",
-                way.interface
-            ),
+            format!("the route to {words} leads through {}, back into the director", way.interface),
             format!("{lookup}   # add a route through another interface"),
         ),
         Ok(way) if way.is_answered == Some(false) => unanswered(server, way),
         Ok(way) => {
             let through = way.gateway.map(|gateway| format!("{gateway} on ")).unwrap_or_default();
-            Finding::ok(format!("real server {name} ({rip}) is reached through {through}{}", way.interface))
+            Finding::ok(format!("{words} is reached through {through}{}", way.interface))
         }
     }
 }
 
-fn unanswered(Server { name, rip, .. }: &Server, Way { interface, gateway, .. }: &Way) -> Finding {
+fn unanswered(server: &Server, Way { interface, gateway, .. }: &Way) -> Finding {
+    let (words, rip) = (server.words(), server.rip);
     match gateway {
         Some(gateway) => Finding::error(
-            format!("the gateway {gateway} to real server {name} ({rip}) does not answer ARP on {interface}"),
+            format!("the gateway {gateway} to {words} does not answer ARP on {interface}"),
             format!("ip neighbour show {gateway}; ip route get {rip}"),
         ),
         None => Finding::error(
-            format!(
-                "real server {name} ({rip}) does not answer ARP on {interface}: its host is down, or rip is wrong"
-            ),
+            format!("{words} does not answer ARP on {interface}: its host is down, or rip is wrong"),
             format!("ip neighbour show {rip}; ping -c 1 {rip}"),
         ),
     }
@@ -70,10 +66,11 @@ mod tests {
     fn a_way_that_leads_nowhere_or_back_is_an_error() {
         let mut facts = bed::director("");
         facts.servers[0].way = Err("Network is unreachable".into());
+        facts.servers[0].name = "172.25.3.2".into();
         assert_eq!(
             examine(&facts),
             [Finding::error(
-                "there is no way to real server server2 (172.25.3.2): Network is unreachable",
+                "there is no way to real server 172.25.3.2: Network is unreachable",
                 "ip route get 172.25.3.2"
             )]
         );

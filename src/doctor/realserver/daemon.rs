@@ -13,7 +13,7 @@ pub fn examine(facts: &Realserver) -> Vec<Finding> {
         ),
         (None, false) => Finding::error(
             "no real server daemon runs: this host drops encapsulated packets",
-            format!("lvs-tund realserver --config {}", facts.file),
+            facts.command.clone(),
         ),
     };
     vec![finding]
