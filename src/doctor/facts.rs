@@ -266,3 +266,20 @@ impl Realserver {
         })
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::doctor::bed::{self, RIP, VIP};
+
+    #[test]
+    fn without_services_the_sockets_that_are_open_for_the_vip_count() {
+        let socket = |address, port| Socket { protocol: Protocol::Tcp, address, port };
+        let mut facts = bed::realserver("");
+        facts.sockets = vec![socket(None, 22), socket(Some(VIP), 80), socket(Some(RIP), 81)];
+        let found: Vec<_> = facts.services().collect();
+        assert_eq!(found, [(VIP, Protocol::Tcp, 22), (VIP, Protocol::Tcp, 80)]);
+        let listed = bed::realserver("services = [\"udp/53\"]");
+        assert_eq!(listed.services().collect::<Vec<_>>(), [(VIP, Protocol::Udp, 53)]);
+    }
+}

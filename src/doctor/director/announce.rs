@@ -41,13 +41,18 @@ mod tests {
             assert_eq!(examine(&facts), std::slice::from_ref(&silent));
         }
         facts.vips[0].arrival = Some(Arrival::Local);
+        facts.vips[0].is_local = false;
+        assert_eq!(examine(&facts), std::slice::from_ref(&silent));
+        facts.vips[0].is_local = true;
         assert_eq!(examine(&facts), [Finding::ok("this host answers ARP for 172.25.3.100 on eth0")]);
     }
 
     #[test]
     fn a_backup_is_silent() {
-        let mut facts = bed::director("announce = \"local\"");
-        facts.vips[0].is_proxied = false;
-        assert_eq!(examine(&facts), [Finding::ok("172.25.3.100 is not to be announced by this host")]);
+        for keys in ["announce = \"local\"", "announce = \"never\""] {
+            let mut facts = bed::director(keys);
+            facts.vips[0].is_proxied = false;
+            assert_eq!(examine(&facts), [Finding::ok("172.25.3.100 is not to be announced by this host")]);
+        }
     }
 }

@@ -99,6 +99,22 @@ mod tests {
     }
 
     #[test]
+    fn a_gateway_is_not_taken_for_the_real_server_behind_it() {
+        let mut facts = bed::director("");
+        facts.vips[0].answers = Some(vec![SERVER_MAC]);
+        facts.servers[0].way.as_mut().unwrap().gateway = Some(bed::DIP);
+        assert!(examine(&facts)[0].found.starts_with("another host (02:00:00:00:00:02)"));
+    }
+
+    #[test]
+    fn a_master_expects_no_owner_elsewhere() {
+        let mut facts = bed::director("announce = \"local\"");
+        facts.vips[0].is_local = true;
+        let fine = "no other host answers ARP for 172.25.3.100 on eth0";
+        assert_eq!(examine(&facts), [Finding::ok(fine)]);
+    }
+
+    #[test]
     fn a_backup_expects_one_owner_elsewhere() {
         let keys = "announce = \"local\"";
         assert_eq!(found(keys, Some(vec![OTHER])), Finding::ok("172.25.3.100 is at 02:00:00:00:00:af"));

@@ -109,6 +109,9 @@ mod tests {
         );
         facts.host.interfaces.remove(0);
         assert_eq!(examine(&facts), []);
+        let mut facts = bed::director("");
+        facts.host.interfaces.truncate(1);
+        assert_eq!(examine(&facts), []);
     }
 
     #[test]

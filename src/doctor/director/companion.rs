@@ -38,6 +38,10 @@ mod tests {
     #[test]
     fn a_real_server_without_its_daemon_is_an_error() {
         let mut facts = bed::director("");
+        let mut other = facts.servers[0].clone();
+        other.name = "server3".into();
+        other.way.as_mut().unwrap().source = Some(bed::RIP);
+        facts.servers.insert(0, other);
         let fine = "no real server has refused encapsulated packets within half a minute";
         assert_eq!(examine(&facts), [Finding::ok(fine)]);
         let text =

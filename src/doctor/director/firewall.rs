@@ -79,6 +79,23 @@ mod tests {
     }
 
     #[test]
+    fn virtual_services_share_one_finding() {
+        let mut facts = bed::director("");
+        let matchers = &mut facts.plan.cluster.virtual_services[0].matchers;
+        matchers.push(Matcher { ports: crate::director::cluster::Ports::one(443), ..matchers[0] });
+        let rows = [
+            (":FORWARD DROP [0:0]\n", true),
+            (":FORWARD ACCEPT [0:0]\n-A FORWARD -p tcp -m tcp --dport 80 -j DROP\n", true),
+            (":FORWARD ACCEPT [0:0]\n-A FORWARD -m state --state INVALID -j DROP\n", false),
+        ];
+        for (rules, is_dropped) in rows {
+            facts.host.firewall = bed::firewall(&format!("*filter\n{rules}"));
+            let found = examine(&facts);
+            assert_eq!((found.len(), found[0].remedy.is_some()), (1, is_dropped), "{rules}");
+        }
+    }
+
+    #[test]
     fn rules_that_cannot_be_read_are_a_warning() {
         let mut facts = bed::director("");
         facts.host.firewall = Firewall::Unreadable("nft is not installed".into());

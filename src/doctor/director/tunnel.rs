@@ -70,5 +70,8 @@ mod tests {
         facts.host.firewall =
             bed::firewall("*filter\n:OUTPUT DROP [0:0]\n-A OUTPUT -s 172.25.3.1/32 -j ACCEPT\n");
         assert_eq!(examine(&facts)[0].remedy, None);
+        facts.host.firewall =
+            bed::firewall("*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -m state --state INVALID -j DROP\n");
+        assert_eq!(examine(&facts)[0].remedy, None);
     }
 }

@@ -149,7 +149,7 @@ mod tests {
 -A INPUT -p tcp -m multiport --dports 80,443,8000:8099,:9,60000: -j INPUT-own\n\
 -A FORWARD -m mark --mark 0x1 -g INPUT-own\n\
 -A FORWARD -j CT --zone 1\n\
--A nowhere -j DROP\n:POSTROUTING ACCEPT [0:0]\nCOMMIT\n";
+-A nowhere -j DROP\n:POSTROUTING ACCEPT [0:0]\n-A POSTROUTING -j DROP\n-A POSTROUTING -j DROP\nCOMMIT\n";
 
     #[test]
     fn chains_have_their_hook_priority_and_policy() {
@@ -196,7 +196,8 @@ mod tests {
         );
         let mangled = &chains[1].rules;
         assert_eq!(mangled.len(), 1);
-        assert_eq!((mangled[0].effect.clone(), chains[7].rules.len()), (Effect::Nothing, 0));
+        assert_eq!((mangled[0].effect.clone(), chains[7].rules.len()), (Effect::Nothing, 2));
+        assert_eq!(mangled[0].conditions, [Condition::is(Match::OutputInterface(vec!["eth0".into()]))]);
     }
 
     #[test]

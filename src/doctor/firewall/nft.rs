@@ -222,11 +222,11 @@ mod tests {
             json!({"metainfo": {"version": "1.0.6"}}),
             json!({"set": {"family": "inet", "table": "filter", "name": "ours",
                 "elem": ["10.0.0.1", {"elem": {"val": "172.25.3.100", "timeout": 5}}]}}),
+            json!({"chain": {"family": "ip", "table": "filter", "name": "forward", "type": "filter", "hook": "input",
+                "prio": 0, "policy": "accept"}}),
             json!({"chain": {"family": "inet", "table": "filter", "name": "forward", "type": "filter",
                 "hook": "forward", "prio": -5, "policy": policy}}),
             json!({"chain": {"family": "inet", "table": "filter", "name": "own"}}),
-            json!({"chain": {"family": "ip", "table": "filter", "name": "forward", "type": "filter", "hook": "input",
-                "prio": 0, "policy": "accept"}}),
             json!({"chain": {"family": "ip6", "table": "filter", "name": "six", "hook": "forward", "policy": "drop"}}),
             json!({"chain": {"family": "ip", "table": "nat", "name": "nat", "type": "nat", "hook": "forward",
                 "policy": "drop"}}),
@@ -374,7 +374,7 @@ mod tests {
         assert!(found.has_iptables);
         let rules: Vec<_> =
             found.chains.iter().map(|chain| (chain.name.as_str(), chain.rules.len())).collect();
-        assert_eq!(rules, [("forward", 2), ("own", 1), ("forward", 0)]);
+        assert_eq!(rules, [("forward", 0), ("forward", 2), ("own", 1)]);
         assert!(parse("").unwrap_err().starts_with("nft printed no JSON"));
         assert!(parse("{}").unwrap_err().starts_with("nft printed no list"));
     }

@@ -84,6 +84,17 @@ mod tests {
     }
 
     #[test]
+    fn a_value_that_cannot_be_read_counts_as_0() {
+        let mut facts = bed::realserver("");
+        (facts.host.all, facts.host.interfaces[0].settings) = (Settings::default(), Settings::default());
+        let found: Vec<String> = examine(&facts).into_iter().map(|finding| finding.found).collect();
+        assert!(
+            found[0].starts_with("arp_ignore of eth0 is 0: ")
+                && found[1].starts_with("arp_announce of eth0 is 0: ")
+        );
+    }
+
+    #[test]
     fn an_interface_without_arp_does_not_matter() {
         let changes: [fn(&mut Interface); 4] = [
             |interface| interface.is_up = false,

@@ -45,6 +45,15 @@ mod tests {
     use crate::doctor::bed;
 
     #[test]
+    fn a_rule_for_the_device_and_the_port_is_enough() {
+        let mut facts = bed::realserver("services = [\"tcp/80\"]");
+        let rules = "*filter\n:INPUT DROP [0:0]\n-A INPUT -m state --state INVALID -j DROP\n\
+                     -A INPUT -i lvsr0 -p tcp -m tcp --dport 80 -j ACCEPT\n";
+        facts.host.firewall = bed::firewall(rules);
+        assert_eq!(examine(&facts), [Finding::ok("the firewall accepts the services on lvsr0")]);
+    }
+
+    #[test]
     fn a_closed_port_matters_only_if_it_is_a_service() {
         let rules = "*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -i lvsr0 -p tcp -m tcp --dport 22 -j DROP\n";
         for (keys, findings) in [("", 0), ("services = [\"tcp/22\", \"tcp/80\"]", 1)] {

@@ -47,12 +47,12 @@ mod tests {
             ("inner_not_served", "whose port is not in services (inner_not_served)", "services"),
         ];
         for (reason, words, key) in rows {
-            let text = format!("lvs_tund_realserver_packets_dropped_total{{reason=\"{reason}\"}} 2\n");
+            let text = format!("lvs_tund_realserver_packets_dropped_total{{reason=\"{reason}\"}} 1\n");
             facts.host.metrics = Some(Samples::parse(&text));
             assert_eq!(
                 examine(&facts),
                 [Finding::warning(
-                    format!("since its start, the daemon dropped 2 packets {words}"),
+                    format!("since its start, the daemon dropped 1 packet {words}"),
                     format!("lvs-tund check realserver.toml   # then correct {key}")
                 )]
             );

@@ -66,5 +66,8 @@ mod tests {
         let accepting = "*filter\n:INPUT DROP [0:0]\n-A INPUT -i eth0 -s 172.25.3.1/32 -d 172.25.3.2 -p ipencap -j ACCEPT\n";
         facts.host.firewall = bed::firewall(accepting);
         assert_eq!(examine(&facts), [Finding::ok(fine)]);
+        facts.host.firewall =
+            bed::firewall("*filter\n:INPUT ACCEPT [0:0]\n-A INPUT -m state --state INVALID -j DROP\n");
+        assert_eq!(examine(&facts)[0].remedy, None);
     }
 }
