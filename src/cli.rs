@@ -7,6 +7,7 @@ mod connections;
 mod demo;
 mod diff;
 mod director;
+mod doctor;
 mod drain;
 mod explain;
 mod ipvsadm;
@@ -56,6 +57,9 @@ enum Subcommands {
     /// Check whether a configuration file is valid, and report every error with its line
     #[command(after_help = "Example:\n  lvs-tund check director.toml")]
     Check(check::CheckArguments),
+    /// Look at this host, and report what is wrong with it and what to type
+    #[command(after_help = "Example:\n  lvs-tund doctor director --config director.toml")]
+    Doctor(doctor::DoctorArguments),
     /// Show a running director: virtual services, real servers, connections, rates
     #[command(after_help = "Example:\n  lvs-tund status --watch")]
     Status(status::StatusArguments),
@@ -134,6 +138,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Subcommands::Demo(arguments) => demo::run(arguments),
         Subcommands::Explain(arguments) => explain::run(arguments),
         Subcommands::Check(arguments) => check::run(arguments),
+        Subcommands::Doctor(arguments) => doctor::run(arguments),
         Subcommands::Status(arguments) => status::run(arguments),
         Subcommands::Connections(arguments) => connections::run(arguments),
         Subcommands::Weight(arguments) => weight::run(arguments),

@@ -7,6 +7,7 @@ pub mod control;
 pub mod daemon;
 pub mod datapath;
 pub mod director;
+pub mod doctor;
 pub mod encapsulation;
 pub mod failure;
 pub mod host;
@@ -18,4 +19,5 @@ pub mod realserver;
 pub mod serve;
 #[doc = include_str!("../docs/standards.md")]
 pub mod standards {}
+pub mod survey;
 pub mod time;

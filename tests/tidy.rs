@@ -24,6 +24,8 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host", &[]),
     ("lab", &["packet"]),
     ("serve", &["config", "control", "director", "failure", "metrics", "packet", "time"]),
+    ("doctor", &["config", "director", "packet"]),
+    ("survey", &["config", "director", "doctor", "host", "packet"]),
     (
         "daemon",
         &[
@@ -49,11 +51,13 @@ const ARROWS: &[(&str, &[&str])] = &[
             "daemon",
             "datapath",
             "director",
+            "doctor",
             "encapsulation",
             "failure",
             "lab",
             "packet",
             "realserver",
+            "survey",
             "time",
         ],
     ),
@@ -61,7 +65,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Rooms that decide: they are handed bytes, time and chance.
 const PURE: &[&str] =
-    &["time", "label", "packet", "encapsulation", "director", "realserver", "config", "metrics"];
+    &["time", "label", "packet", "encapsulation", "director", "realserver", "config", "doctor", "metrics"];
 
 /// Files of the room `control` that are as pure: all but the client.
 const IMPURE_IN_CONTROL: &[&str] = &["src/control/client.rs"];

@@ -3,6 +3,7 @@
 //! The kernel acknowledges every change (NLM_F_ACK), so an error is the kernel's own. The kernel filters
 //! dumps (NETLINK_GET_STRICT_CHK, Linux 4.20), so a router's full table is not copied here.
 
+mod look;
 mod message;
 pub mod rule;
 mod table;
@@ -24,6 +25,7 @@ use tokio::task::JoinHandle;
 
 use super::PROTOCOL;
 use super::error::HostError;
+pub use look::Fate;
 pub(super) use message::{RouteKey, address_of, interface_of, ip_of, route_key, route_of};
 use message::{host_route, proxy_of, route_question};
 

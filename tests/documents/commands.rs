@@ -67,6 +67,7 @@ const PLACES: &[(&str, Place, &str, Then)] = &[
     ("curl -sf http://127.0.0.1:9691/", Place::RealServer, "", Then::Nothing),
     ("tcpdump -ni eth0 ip proto 4", Place::RealServer, "", Then::Nothing),
     ("ip -brief address show lvsr0", Place::RealServer, "", Then::Nothing),
+    ("lvs-tund doctor realserver ", Place::RealServer, "", Then::Nothing),
     ("ip rule add from ", Place::RealServer, "", Then::Nothing),
 ];
 

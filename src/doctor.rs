@@ -1,0 +1,17 @@
+//! What is wrong with a host, from facts that [`crate::survey`] collected: each item judges one thing and reports what
+//! was found and what to type. Pure.
+//!
+//! An item is one file and one row of its role's table: [`director::ITEMS`] and [`realserver::ITEMS`].
+
+#[cfg(test)]
+mod bed;
+pub mod director;
+pub mod facts;
+pub mod finding;
+pub mod firewall;
+pub mod leftovers;
+pub mod realserver;
+pub mod samples;
+
+pub use facts::{Director, Host, Realserver};
+pub use finding::{Finding, Item, Level, Report};
