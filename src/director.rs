@@ -12,6 +12,7 @@ pub mod path;
 pub mod persistence;
 pub mod real_server;
 pub mod reply;
+pub mod roster;
 pub mod scheduler;
 pub mod tables;
 pub mod verdict;
@@ -19,8 +20,6 @@ pub mod verdict;
 use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
-
-use arc_swap::{ArcSwap, Cache};
 
 use crate::packet::Frame;
 use crate::time::Moment;
@@ -41,10 +40,8 @@ const ANSWERS_BURST: u32 = 50;
 /// Two echo requests of the largest size, which arrive in 45 pieces each and are answered in as many.
 const ECHOES_BURST: u32 = 100;
 
-/// One worker's view of a director: the shared snapshot and tables, and its own limits.
+/// One worker's part of a director: the shared tables, and what it keeps for itself.
 pub struct Director {
-    cluster: Cache<Arc<ArcSwap<Cluster>>, Arc<Cluster>>,
-    latest: Arc<ArcSwap<Cluster>>,
     tables: Arc<Tables>,
     flood: Flood,
     fragments: Fragments,
@@ -80,7 +77,7 @@ struct Limits {
 
 impl Director {
     /// `seed` must differ between workers, so that they do not draw alike.
-    pub fn new(cluster: Arc<ArcSwap<Cluster>>, tables: Arc<Tables>, seed: u64) -> Director {
+    pub fn new(tables: Arc<Tables>, seed: u64) -> Director {
         let bucket = |burst| TokenBucket::new(ANSWERS_PER_SECOND, burst);
         let limits = Limits {
             answers: bucket(ANSWERS_BURST),
@@ -88,8 +85,6 @@ impl Director {
             sizes: bucket(ANSWERS_BURST),
         };
         Director {
-            latest: cluster.clone(),
-            cluster: Cache::new(cluster),
             tables,
             flood: Flood::new(seed),
             fragments: Fragments::new(seed),
@@ -99,12 +94,11 @@ impl Director {
         }
     }
 
-    /// Decides one packet. After `Transmit` the frame contains the encapsulated packet, after `Reply` the
+    /// Decides one packet by a snapshot, which a caller loads once for all packets of a batch. After `Transmit` the frame contains the encapsulated packet, after `Reply` the
     /// reply; after `Drop` its content is undefined.
-    pub fn handle_packet(&mut self, frame: &mut Frame, now: Moment) -> Verdict {
-        let Director { cluster, latest, tables, flood, fragments, chance, limits, outbox } = self;
-        let mut journey =
-            Journey { cluster: cluster.load(), latest, tables, flood, fragments, chance, outbox, now };
+    pub fn handle_packet(&mut self, cluster: &Cluster, frame: &mut Frame, now: Moment) -> Verdict {
+        let Director { tables, flood, fragments, chance, limits, outbox } = self;
+        let mut journey = Journey { cluster, tables, flood, fragments, chance, outbox, now };
         let mut story = || -> Result<Route, Refusal> {
             frame.complete_checksum().map_err(DropReason::from)?;
             let packet = classify(frame.packet())?;
@@ -134,7 +128,7 @@ impl Director {
 
     /// Further frames to send, and the fates of held packets. Call it until `None` after each batch, and
     /// regularly while [`Director::is_waiting`].
-    pub fn poll_extra(&mut self, now: Moment) -> Option<Extra> {
+    pub fn poll_extra(&mut self, cluster: &Cluster, now: Moment) -> Option<Extra> {
         if let Some((frame, to)) = self.outbox.pieces.pop_front() {
             return Some(Extra::Piece { frame, to });
         }
@@ -147,7 +141,7 @@ impl Director {
         }
         if let Some(packet) = self.outbox.released.pop_front() {
             let mut frame = Frame::from_packet(&packet);
-            let verdict = self.handle_packet(&mut frame, now);
+            let verdict = self.handle_packet(cluster, &mut frame, now);
             return Some(Extra::Late { frame, bytes: packet.len(), verdict });
         }
         let packet = self.fragments.poll_expired(now)?;

@@ -31,6 +31,8 @@ use world::*;
 
 const WORKERS: usize = 4;
 const PACKETS_PER_WORKER: u32 = 60_000;
+/// Packets that a worker handles with one snapshot, while others go on.
+const BATCH: u32 = 64;
 /// Fewer than flows, so that workers meet on them.
 const CONNECTIONS_MAX: usize = 2_000;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -42,14 +44,18 @@ fn config(weights: &[u32], scheduler: &'static str, is_persistent: bool) -> Clus
 }
 
 /// Every worker sends the same flows, so that they meet on each of them.
-fn work(mut director: Director, counters: &DirectorCounters, number: u32) {
+fn work(mut director: Director, latest: &ArcSwap<Cluster>, counters: &DirectorCounters, number: u32) {
     let flags = [SYN, ACK, ACK | PSH, FIN | ACK, RST, SYN];
+    let mut cluster = latest.load_full();
     for step in 0..PACKETS_PER_WORKER {
+        if step % BATCH == 0 {
+            cluster = latest.load_full();
+        }
         let mix = step.wrapping_mul(2_654_435_761).wrapping_add(number) >> 7;
         let packet =
             tcp_between(client(mix % 500), (mix % 7 + 1) as u16, VIP, 80, flags[mix as usize % 6], b"");
         let mut frame = Frame::from_packet(&packet);
-        let verdict = director.handle_packet(&mut frame, Moment::from_millis(u64::from(step)));
+        let verdict = director.handle_packet(&cluster, &mut frame, Moment::from_millis(u64::from(step)));
         counters.count(&verdict, packet.len());
         assert!(!matches!(verdict, Verdict::Hold));
     }
@@ -65,9 +71,9 @@ fn hammer(scheduler: &'static str, is_persistent: bool) {
         .iter()
         .enumerate()
         .map(|(number, counters)| {
-            let director = Director::new(cluster.clone(), tables.clone(), number as u64);
-            let counters = counters.clone();
-            std::thread::spawn(move || work(director, &counters, number as u32))
+            let director = Director::new(tables.clone(), number as u64);
+            let (latest, counters) = (cluster.clone(), counters.clone());
+            std::thread::spawn(move || work(director, &latest, &counters, number as u32))
         })
         .collect();
     let background = {
@@ -80,7 +86,7 @@ fn hammer(scheduler: &'static str, is_persistent: bool) {
                 let next =
                     cluster.load().succeed(config(weights, scheduler, is_persistent), HostView::default());
                 cluster.store(Arc::new(next));
-                tables.sweep(&cluster, Moment::from_millis(u64::from(turn) * 10));
+                tables.sweep(&cluster.load(), Moment::from_millis(u64::from(turn) * 10));
                 let mut shown = 0;
                 tables.connections.visit(Moment::ZERO, |_| shown += 1);
                 assert!(shown <= CONNECTIONS_MAX + WORKERS);
@@ -103,7 +109,7 @@ fn check(latest: &ArcSwap<Cluster>, tables: &Tables, counters: &[Arc<DirectorCou
     };
     assert_eq!(received, counters.iter().map(fates).sum::<u64>(), "packets conserve");
     // Entries of real servers that left while a worker still chose them have nobody who counts them.
-    tables.sweep(latest, Moment::ZERO);
+    tables.sweep(&latest.load(), Moment::ZERO);
     let cluster = latest.load();
     // What the real servers were told is what the table holds, also for those that have left.
     let (mut entries, mut active) = (0, 0);
@@ -123,7 +129,7 @@ fn check(latest: &ArcSwap<Cluster>, tables: &Tables, counters: &[Arc<DirectorCou
     assert_eq!((counted, counted_active), (entries as u64, active));
     assert_eq!(templates, tables.templates.len());
     // The end of all things.
-    tables.sweep(latest, Moment::from_secs(1_000_000));
+    tables.sweep(&latest.load(), Moment::from_secs(1_000_000));
     assert!(tables.connections.is_empty() && tables.templates.is_empty());
     assert!(cluster.real_servers().all(|server| !server.live.is_referenced()));
 }
@@ -151,15 +157,15 @@ fn a_persistent_clients_first_connections_go_to_one_server_whoever_handles_them(
     let tables = Arc::new(Tables::new(1_000_000, 3));
     let barrier = Arc::new(std::sync::Barrier::new(2));
     let worker = |port: u16| {
-        let mut director = Director::new(cluster.clone(), tables.clone(), port.into());
-        let barrier = barrier.clone();
+        let mut director = Director::new(tables.clone(), port.into());
+        let (cluster, barrier) = (cluster.load_full(), barrier.clone());
         std::thread::spawn(move || {
             let connect = |n| {
                 if n % 100 == 0 {
                     barrier.wait();
                 }
                 let mut frame = Frame::from_packet(&tcp_between(client(n), port, VIP, 80, SYN, b""));
-                server_of(&director.handle_packet(&mut frame, Moment::ZERO)).expect("a server")
+                server_of(&director.handle_packet(&cluster, &mut frame, Moment::ZERO)).expect("a server")
             };
             (0..CLIENTS).map(connect).collect::<Vec<u8>>()
         })

@@ -92,7 +92,7 @@ fn world_of(config: ClusterConfig, connections_max: usize) -> World {
     };
     let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
     let tables = Arc::new(Tables::new(connections_max, 7));
-    World { director: Director::new(cluster.clone(), tables.clone(), 7), tables, cluster }
+    World { director: Director::new(tables.clone(), 7), tables, cluster }
 }
 
 fn world() -> World {
@@ -103,7 +103,7 @@ impl World {
     /// The verdict and what the frame then holds, which has been judged: see [`World::judged`].
     fn handle(&mut self, packet: &[u8]) -> (Verdict, Vec<u8>) {
         let mut frame = Frame::from_packet(packet);
-        let verdict = self.director.handle_packet(&mut frame, Moment::from_secs(1));
+        let verdict = self.director.handle_packet(&self.cluster.load(), &mut frame, Moment::from_secs(1));
         self.judged(&verdict, packet, frame.packet());
         (verdict, frame.packet().to_vec())
     }
@@ -477,7 +477,7 @@ fn no_error_is_sent_about_a_later_fragment() {
 /// that waited in vain.
 fn extras(world: &mut World, now: Moment) -> Vec<Option<(IpAddr, oracle::Unwrapped)>> {
     let mut leaving = Vec::new();
-    while let Some(extra) = world.director.poll_extra(now) {
+    while let Some(extra) = world.director.poll_extra(&world.cluster.load(), now) {
         leaving.push(match extra {
             Extra::Piece { frame, to } => Some((to, oracle::unwrapped(frame.packet(), to))),
             Extra::Late { frame, verdict: Verdict::Transmit(route), bytes } => {

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::time::Duration;
 
-use arc_swap::ArcSwap;
+use arc_swap::{ArcSwap, Guard};
 use nix::errno::Errno;
 use tokio::signal::unix::Signal;
 use tokio::sync::{Notify, mpsc};
@@ -199,7 +199,9 @@ impl Service {
             let count = Arc::new(DirectorCounters::default());
             counters.push(count.clone());
             let handler = DirectorHandler {
-                director: Director::new(cluster.clone(), tables.clone(), process::random()),
+                latest: cluster.clone(),
+                cluster: None,
+                director: Director::new(tables.clone(), process::random()),
                 counters: count,
                 fates: vec![(Verdict::Drop(DropReason::Truncated), 0); BATCH],
                 extra: None,
@@ -320,7 +322,7 @@ impl Service {
     async fn sweep(&self) {
         let (cluster, tables) = (self.cluster.clone(), self.tables.clone());
         let now = self.clock.now();
-        let swept = tokio::task::spawn_blocking(move || tables.sweep(&cluster, now));
+        let swept = tokio::task::spawn_blocking(move || tables.sweep(&cluster.load(), now));
         if let Err(error) = swept.await {
             tracing::error!("director: cannot sweep the connection table: {error}");
         }
@@ -355,6 +357,9 @@ fn running(plan: &DirectorPlan) -> Running {
 }
 
 struct DirectorHandler {
+    latest: Arc<ArcSwap<Cluster>>,
+    /// The snapshot of the batch, so that a worker that waits holds none.
+    cluster: Option<Guard<Arc<Cluster>>>,
     director: Director,
     counters: Arc<DirectorCounters>,
     /// By the frame's index in the batch; counted when the batch ends, because a counter must not decrease.
@@ -367,7 +372,8 @@ struct DirectorHandler {
 impl Handler for DirectorHandler {
     fn handle(&mut self, index: usize, frame: &mut Frame, now: Moment) -> Option<IpAddr> {
         let bytes = frame.len();
-        let verdict = self.director.handle_packet(frame, now);
+        let cluster = self.cluster.get_or_insert_with(|| self.latest.load());
+        let verdict = self.director.handle_packet(cluster, frame, now);
         self.fates[index] = (verdict, bytes);
         destination(&verdict)
     }
@@ -386,7 +392,12 @@ impl Handler for DirectorHandler {
     fn poll_extra(&mut self, now: Moment) -> Option<(Frame, IpAddr)> {
         loop {
             self.extra = None;
-            match self.director.poll_extra(now)? {
+            let cluster = self.cluster.get_or_insert_with(|| self.latest.load());
+            let Some(extra) = self.director.poll_extra(cluster, now) else {
+                self.cluster = None;
+                return None;
+            };
+            match extra {
                 Extra::Piece { frame, to } => return Some((frame, to)),
                 Extra::Told { frame, to } => {
                     self.counters.told.add(1);

@@ -9,8 +9,6 @@ mod wrap;
 
 use std::sync::atomic::Ordering;
 
-use arc_swap::ArcSwap;
-
 use super::classify::{Content, Packet};
 use super::cluster::{Cluster, NoService, OnRemoved, UnknownTcp, VirtualService};
 use super::connection::{self, Claim, Event, Inserted, NewConnection, State, TemplatePrefix};
@@ -20,7 +18,7 @@ use super::persistence::{NewTemplate, TemplateKey};
 use super::real_server::{RealServer, Slot};
 use super::reply::Answer;
 use super::scheduler::Request;
-use super::tables::{Tables, View};
+use super::tables::{Tables, book_template};
 use super::verdict::{DropReason, Memory, Route};
 use super::{Chance, Outbox};
 use crate::packet::fragment::FragmentKey;
@@ -31,7 +29,6 @@ use crate::time::Moment;
 /// What the journey of one packet reads, and the worker's own state that it changes.
 pub(super) struct Journey<'a> {
     pub(super) cluster: &'a Cluster,
-    pub(super) latest: &'a ArcSwap<Cluster>,
     pub(super) tables: &'a Tables,
     pub(super) flood: &'a mut Flood,
     pub(super) fragments: &'a mut Fragments,
@@ -137,10 +134,6 @@ impl<'a> Journey<'a> {
         Ok(())
     }
 
-    fn view(&self) -> View<'a> {
-        View { cluster: self.cluster, latest: self.latest }
-    }
-
     pub(super) fn find_connection(
         &self,
         service: &VirtualService,
@@ -150,7 +143,7 @@ impl<'a> Journey<'a> {
         let claim = |slot, state| self.claim(service, event, slot, state);
         let found = self.tables.connections.find(&packet.flow, event, timeouts, claim, self.now);
         if let Some(change) = found.change {
-            self.tables.book(self.view(), change);
+            self.tables.book(self.cluster, change);
         }
         match found.answer {
             connection::Answer::Known(slot) => {
@@ -166,8 +159,8 @@ impl<'a> Journey<'a> {
     fn claim(&self, service: &VirtualService, event: Event, slot: Slot, state: State) -> Claim {
         let on_removed = service.config.on_removed;
         let Some(server) = self.cluster.real_server(slot) else {
-            // A real server added while this packet was being handled: its connections are not given up.
-            return if self.view().has(slot) { Claim::Refuse } else { Claim::GiveUp };
+            // The connections of a real server that a later snapshot adds are not given up.
+            return if self.cluster.is_later(slot) { Claim::Refuse } else { Claim::GiveUp };
         };
         if server.is_present {
             // As in IPVS (`expire_nodest_conn` with `conn_reuse_mode`), a new connection on old ports does
@@ -274,13 +267,13 @@ impl<'a> Journey<'a> {
         let (virtual_service, event) = (service.slot, event_of(packet));
         let new = NewConnection { virtual_service, real_server: chosen.slot, event, template };
         let activity = new.activity(packet.flow.protocol);
-        chosen.book_new(activity);
+        chosen.live.book_new(activity);
         let inserted = self.tables.connections.insert(&packet.flow, new, &config.timeouts, self.now);
         if inserted == Inserted::New {
             count_new(service, chosen);
             return Ok(Choice { real_server: chosen, memory: Memory::New });
         }
-        chosen.book_end(activity);
+        chosen.live.book_end(activity);
         if let Some(key) = &key {
             self.tables.templates.unlink(key, self.now);
         }
@@ -301,7 +294,7 @@ impl<'a> Journey<'a> {
         let (key, persistence) = (key?, service.config.persistence?);
         let new = NewTemplate { real_server: chosen.slot, hangs, timeout: persistence.timeout };
         let is_usable = |slot| self.is_usable_for_template(service, slot);
-        let book = |change| self.view().book_template(change);
+        let book = |change| book_template(self.cluster, change);
         let slot = self.tables.templates.link(key, new, is_usable, self.now, book)?;
         Some(self.cluster.real_server(slot).map_or(chosen, |server| server))
     }

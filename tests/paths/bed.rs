@@ -76,7 +76,7 @@ pub fn host() -> HostView {
 pub fn world_of(config: ClusterConfig) -> World {
     let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host())));
     let tables = Arc::new(Tables::new(1000, 7));
-    let director = Director::new(cluster.clone(), tables.clone(), 7);
+    let director = Director::new(tables.clone(), 7);
     let errors = PathErrors::new(cluster.clone(), tables.clone());
     World { director, errors, cluster, tables }
 }
@@ -137,7 +137,7 @@ pub enum Fate {
 impl World {
     pub fn handle(&mut self, packet: &[u8], now: Moment) -> (Verdict, Vec<u8>) {
         let mut frame = Frame::from_packet(packet);
-        let verdict = self.director.handle_packet(&mut frame, now);
+        let verdict = self.director.handle_packet(&self.cluster.load(), &mut frame, now);
         (verdict, frame.packet().to_vec())
     }
 
@@ -174,7 +174,8 @@ impl World {
     }
 
     pub fn extras(&mut self, now: Moment) -> Vec<Extra> {
-        std::iter::from_fn(|| self.director.poll_extra(now)).collect()
+        let cluster = self.cluster.load();
+        std::iter::from_fn(|| self.director.poll_extra(&cluster, now)).collect()
     }
 
     /// What the sender of `packet` is told while it goes on.

@@ -29,7 +29,7 @@ fn outer(packet: &[u8]) -> Outer {
 impl World {
     /// Everything that leaves for server2 because of the packet in `frame`, or its verdict if nothing does.
     fn sent(&mut self, frame: &mut Frame) -> Result<Vec<Outer>, Verdict> {
-        match self.director.handle_packet(frame, NOW) {
+        match self.director.handle_packet(&self.cluster.load(), frame, NOW) {
             Verdict::Transmit(route) => assert_eq!(route.to, IpAddr::from(SERVER2)),
             refused => return Err(refused),
         }

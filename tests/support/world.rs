@@ -58,14 +58,14 @@ impl World {
         // Templates outlive connections; a test that limits these does not mean those.
         let templates = Templates::new(1_000_000, 7);
         let tables = Arc::new(Tables { connections: Table::new(connections_max, 7), templates });
-        let director = Director::new(cluster.clone(), tables.clone(), 7);
+        let director = Director::new(tables.clone(), 7);
         World { config, cluster, tables, director, now: Moment::from_secs(1) }
     }
 
     /// The same with other tables, empty ones.
     pub fn with_tables(self, tables: Tables) -> World {
         let tables = Arc::new(tables);
-        let director = Director::new(self.cluster.clone(), tables.clone(), 7);
+        let director = Director::new(tables.clone(), 7);
         World { tables, director, ..self }
     }
 
@@ -81,11 +81,11 @@ impl World {
     }
 
     pub fn sweep(&self) {
-        self.tables.sweep(&self.cluster, self.now);
+        self.tables.sweep(&self.cluster.load(), self.now);
     }
 
     pub fn handle(&mut self, packet: &[u8]) -> Verdict {
-        self.director.handle_packet(&mut Frame::from_packet(packet), self.now)
+        self.director.handle_packet(&self.cluster.load(), &mut Frame::from_packet(packet), self.now)
     }
 
     /// A segment of one of the client's connections.

@@ -13,7 +13,7 @@ use crate::packet::{Flow, Protocol};
 /// A worker on its way with a snapshot of one real server, while the latest has two.
 struct Worker {
     cluster: Cluster,
-    latest: ArcSwap<Cluster>,
+    latest: Cluster,
     tables: Tables,
     flood: Flood,
     fragments: Fragments,
@@ -34,7 +34,7 @@ impl Worker {
         let latest = cluster.succeed(add([172, 25, 3, 3]), HostView::default());
         Worker {
             cluster,
-            latest: ArcSwap::from_pointee(latest),
+            latest,
             tables: Tables::new(100, 1),
             flood: Flood::new(1),
             fragments: Fragments::new(1),
@@ -45,7 +45,7 @@ impl Worker {
 
     /// The real servers of the latest snapshot; the first is in both.
     fn real_servers(&self) -> Vec<Arc<RealServer>> {
-        self.latest.load().in_order()[0].real_servers.clone()
+        self.latest.in_order()[0].real_servers.clone()
     }
 
     /// Another worker's decision about the same flow.
@@ -70,8 +70,8 @@ impl Worker {
     }
 
     fn journey(&mut self, secs: u64) -> Journey<'_> {
-        let Worker { cluster, latest, tables, flood, fragments, chance, outbox } = self;
-        Journey { cluster, latest, tables, flood, fragments, chance, outbox, now: Moment::from_secs(secs) }
+        let Worker { cluster, tables, flood, fragments, chance, outbox, .. } = self;
+        Journey { cluster, tables, flood, fragments, chance, outbox, now: Moment::from_secs(secs) }
     }
 }
 
@@ -97,7 +97,7 @@ fn segment(flags: u8) -> Packet {
 fn a_connection_of_a_real_server_that_was_added_meanwhile_is_kept() {
     let mut worker = Worker::new();
     let [_, added] = &worker.real_servers()[..] else { panic!("two real servers") };
-    added.book_new(Activity::Active);
+    added.live.book_new(Activity::Active);
     worker.remember(added.slot);
     assert_eq!(worker.find(59), Err(Some(DropReason::NoRealServer)), "nothing this snapshot can forward to");
     assert_eq!((worker.tables.connections.len(), added.live.connections()), (1, 1));

@@ -124,14 +124,14 @@ impl World {
     fn new() -> World {
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config(0), host())));
         let tables = Arc::new(Tables::new(CONNECTIONS_MAX, 7));
-        let director = Director::new(cluster.clone(), tables.clone(), 7);
+        let director = Director::new(tables.clone(), 7);
         World { cluster, tables, director, now: Moment::from_secs(1), received: 0, held: 0, decided: 0 }
     }
 
     fn handle(&mut self, mut frame: Frame) {
         self.received += 1;
         let packet = frame.packet().to_vec();
-        let verdict = self.director.handle_packet(&mut frame, self.now);
+        let verdict = self.director.handle_packet(&self.cluster.load(), &mut frame, self.now);
         self.judge(&verdict, &frame, Some(&packet));
         self.drain();
         assert_eq!(self.received, self.decided + self.held, "every packet has one fate");
@@ -145,7 +145,7 @@ impl World {
             frame.offload.checksum = Some(PartialChecksum { start: start.into(), field: field.into() });
         }
         self.received += 1;
-        let verdict = self.director.handle_packet(&mut frame, self.now);
+        let verdict = self.director.handle_packet(&self.cluster.load(), &mut frame, self.now);
         self.judge(&verdict, &frame, None);
         self.drain();
     }
@@ -173,7 +173,7 @@ impl World {
     }
 
     fn drain(&mut self) {
-        while let Some(extra) = self.director.poll_extra(self.now) {
+        while let Some(extra) = self.director.poll_extra(&self.cluster.load(), self.now) {
             match extra {
                 Extra::Piece { frame, to } => check_outer(frame.packet(), to, None),
                 Extra::Told { .. } => panic!("nobody said anything of a path"),
@@ -203,7 +203,7 @@ impl World {
 
     /// Removes what has ended; then the real servers' counts are those of the tables.
     fn sweep(&mut self) {
-        self.tables.sweep(&self.cluster, self.now);
+        self.tables.sweep(&self.cluster.load(), self.now);
         let cluster = self.cluster.load();
         let counted: u64 = cluster.real_servers().map(|server| server.live.connections()).sum();
         assert_eq!(counted, self.tables.connections.len() as u64);

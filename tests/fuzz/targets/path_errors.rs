@@ -41,9 +41,9 @@ pub fn run(data: &[u8]) {
     let config = ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() };
     let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
     let tables = Arc::new(Tables::new(100, 7));
-    let mut director = Director::new(cluster.clone(), tables.clone(), 7);
+    let mut director = Director::new(tables.clone(), 7);
     let now = Moment::from_secs(1);
-    director.handle_packet(&mut Frame::from_packet(&datagram()), now);
+    director.handle_packet(&cluster.load(), &mut Frame::from_packet(&datagram()), now);
     let mut errors = PathErrors::new(cluster.clone(), tables);
 
     let packet = if how & 1 == 0 { bytes.to_vec() } else { message(bytes) };
