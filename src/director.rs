@@ -5,6 +5,7 @@
 pub mod classify;
 pub mod cluster;
 pub mod connection;
+pub mod fate;
 pub mod flood;
 pub mod fragment;
 mod journey;
@@ -28,7 +29,7 @@ use classify::{Content, classify};
 use cluster::Cluster;
 use flood::Flood;
 use fragment::{Follow, Fragments};
-use journey::{Journey, Refusal};
+use journey::{At, Refusal};
 use reply::{Answer, TokenBucket};
 use tables::Tables;
 use verdict::{DropReason, Reply, Route, Verdict};
@@ -97,33 +98,35 @@ impl Director {
     /// Decides one packet by a snapshot, which a caller loads once for all packets of a batch. After `Transmit` the frame contains the encapsulated packet, after `Reply` the
     /// reply; after `Drop` its content is undefined.
     pub fn handle_packet(&mut self, cluster: &Cluster, frame: &mut Frame, now: Moment) -> Verdict {
-        let Director { tables, flood, fragments, chance, limits, outbox } = self;
-        let mut journey = Journey { cluster, tables, flood, fragments, chance, outbox, now };
-        let mut story = || -> Result<Route, Refusal> {
-            frame.complete_checksum().map_err(DropReason::from)?;
-            let packet = classify(frame.packet())?;
-            let choice = match packet.content {
-                Content::IcmpError => journey.follow_error(&packet)?,
-                Content::LaterFragment => journey.follow_fragment(&packet)?,
-                _ => {
-                    let service = journey.find_service(&packet)?;
-                    match journey.find_connection(service, &packet)? {
-                        Some(known) => known,
-                        None => journey.begin_connection(service, &packet)?,
-                    }
-                }
-            };
-            journey.encapsulate(frame, &packet, &choice)?;
-            journey.remember_fragment(&packet, Follow::RealServer(choice.real_server()));
-            Ok(choice.into())
-        };
-        match story() {
+        match self.forward(At { cluster, now }, frame) {
             Ok(route) => Verdict::Transmit(route),
             Err(refusal) => match refusal.waits_for {
-                Some(key) if fragments.hold(key, frame.packet(), now) => Verdict::Hold,
-                _ => limits.refuse(frame, refusal, now),
+                Some(key) if self.fragments.hold(key, frame.packet(), now) => Verdict::Hold,
+                _ => self.limits.refuse(frame, refusal, now),
             },
         }
+    }
+
+    fn forward(&mut self, at: At, frame: &mut Frame) -> Result<Route, Refusal> {
+        frame.complete_checksum().map_err(DropReason::from)?;
+        let packet = classify(frame.packet())?;
+        let choice = match packet.content {
+            Content::IcmpError => self.follow_error(at, &packet)?,
+            Content::LaterFragment => self.follow_fragment(at, &packet)?,
+            _ => {
+                let service = self.find_service(at, &packet)?;
+                match self.find_connection(at, service, &packet)? {
+                    Some(known) => known,
+                    None => {
+                        let chosen = self.choose(at, service, &packet)?;
+                        self.record(at, service, &packet, chosen)?
+                    }
+                }
+            }
+        };
+        self.encapsulate(at, frame, &packet, &choice)?;
+        self.remember_fragment(&packet, Follow::RealServer(choice.real_server()), at.now);
+        Ok(choice.into())
     }
 
     /// Further frames to send, and the fates of held packets. Call it until `None` after each batch, and

@@ -3,12 +3,13 @@
 
 use std::collections::VecDeque;
 
+use super::super::Director;
 use super::super::classify::{Content, Packet};
 use super::super::path::Owed;
 use super::super::real_server::RealServer;
 use super::super::reply::Answer;
 use super::super::verdict::{DropReason, Memory};
-use super::{Choice, Journey, Refusal};
+use super::{At, Choice, Refusal};
 use crate::encapsulation::{CannotEncapsulate, Outer};
 use crate::packet::Frame;
 use crate::packet::fragment;
@@ -17,26 +18,27 @@ use crate::packet::ipv4::{self, Ipv4};
 use crate::packet::segment;
 use crate::packet::tcp::Flags;
 
-impl Journey<'_> {
+impl Director {
     /// Wraps the packet for the path to its real server. One that is too big is fragmented before it is
     /// wrapped, if it may be (RFC 2003 §5.1 prefers this to fragmenting the outer packet). Otherwise its
     /// sender gets an error, unless `ignore_df` is configured: then the outer packet is fragmented. A
     /// super-packet is judged by the size of its segments, and leaves as segments.
     pub(in crate::director) fn encapsulate(
         &mut self,
+        at: At,
         frame: &mut Frame,
         packet: &Packet,
         choice: &Choice,
     ) -> Result<(), Refusal> {
         let real_server = choice.real_server;
-        let config = self.cluster.config();
+        let config = at.cluster.config();
         if config.decrements_ttl {
             ipv4::set_ttl(frame.packet_mut(), packet.ttl - 1);
         }
-        self.pay_debt(frame, packet, choice);
-        let mtu = real_server.inner_mtu(self.now);
+        self.pay_debt(at, frame, packet, choice);
+        let mtu = real_server.inner_mtu(at.now);
         if frame.offload.segments.is_none() && packet.total_length <= usize::from(mtu) {
-            return self.wrap(frame, real_server, packet.has_dont_fragment);
+            return self.wrap(at, frame, real_server, packet.has_dont_fragment);
         }
         let size = frame.offload.segments.map_or(packet.total_length, |segments| {
             packet.total_length.min(usize::from(segments.header_length) + usize::from(segments.size))
@@ -50,11 +52,11 @@ impl Journey<'_> {
         let mut leaving = VecDeque::new();
         let whole = Ipv4::parse_unsummed(frame.packet()).map_err(DropReason::from)?;
         match frame.offload.segments {
-            None => self.cut(&whole, real_server, &mut leaving)?,
+            None => self.cut(at, &whole, real_server, &mut leaving)?,
             Some(segments) => {
                 for segment in segment::split(&whole, segments).map_err(DropReason::from)? {
                     let segment = Ipv4::parse_unsummed(&segment).map_err(DropReason::from)?;
-                    self.cut(&segment, real_server, &mut leaving)?;
+                    self.cut(at, &segment, real_server, &mut leaving)?;
                 }
             }
         }
@@ -69,14 +71,15 @@ impl Journey<'_> {
     /// Wraps one packet of the largest allowed size, whole or in pieces.
     fn cut(
         &self,
+        at: At,
         whole: &Ipv4,
         real_server: &RealServer,
         leaving: &mut VecDeque<Frame>,
     ) -> Result<(), Refusal> {
-        let (mtu, has_dont_fragment) = (real_server.inner_mtu(self.now), whole.has_dont_fragment());
+        let (mtu, has_dont_fragment) = (real_server.inner_mtu(at.now), whole.has_dont_fragment());
         let wrapped = |packet: &[u8]| -> Result<Frame, Refusal> {
             let mut frame = Frame::from_packet(packet);
-            self.wrap(&mut frame, real_server, has_dont_fragment)?;
+            self.wrap(at, &mut frame, real_server, has_dont_fragment)?;
             Ok(frame)
         };
         if whole.total_length() <= usize::from(mtu) {
@@ -86,7 +89,7 @@ impl Journey<'_> {
             // §4.1).
             let frame = wrapped(whole.packet())?;
             let outer = Ipv4::parse_unsummed(frame.packet()).map_err(DropReason::from)?;
-            let pieces = fragment::split(&outer, real_server.path_mtu(self.now).into());
+            let pieces = fragment::split(&outer, real_server.path_mtu(at.now).into());
             leaving.extend(pieces.ok_or(DropReason::TooBig)?.iter().map(|piece| Frame::from_packet(piece)));
         } else {
             for piece in fragment::split(whole, mtu.into()).ok_or(DropReason::TooBig)? {
@@ -99,7 +102,7 @@ impl Journey<'_> {
     /// RFC 2003 §5: an error from the path quoted too little to identify the packet it was about, so the
     /// sender of the next packet gets it, and that packet is forwarded anyway. Only for a known connection:
     /// the sender of a first packet would give up at once because of an error that may be forged.
-    fn pay_debt(&mut self, frame: &Frame, packet: &Packet, choice: &Choice) {
+    fn pay_debt(&mut self, at: At, frame: &Frame, packet: &Packet, choice: &Choice) {
         let is_due = choice.memory == Memory::Known
             && match packet.content {
                 Content::Tcp(flags) => !flags.has(Flags::SYN) && !flags.has(Flags::RST),
@@ -109,7 +112,7 @@ impl Journey<'_> {
         if !is_due {
             return;
         }
-        let answer = match choice.real_server.soft.take_owed(self.now) {
+        let answer = match choice.real_server.soft.take_owed(at.now) {
             Some(Owed::HostUnreachable) => Answer::HostUnreachable,
             Some(Owed::NetUnreachable) => Answer::NetUnreachable,
             None => return,
@@ -119,11 +122,12 @@ impl Journey<'_> {
 
     fn wrap(
         &self,
+        at: At,
         frame: &mut Frame,
         real_server: &RealServer,
         has_dont_fragment: bool,
     ) -> Result<(), Refusal> {
-        let config = self.cluster.config();
+        let config = at.cluster.config();
         let keeps_df = has_dont_fragment && !config.ignores_df;
         let identification = if keeps_df { 0 } else { real_server.soft.next_identification() };
         let outer = Outer {
