@@ -4,19 +4,23 @@
 //! Interleavings are left to the scheduler of the machine: dashmap's locks are not instrumented for shuttle
 //! or loom, and what is our own between them is one atomic each.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use lvs_tund::director::Director;
 use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView, Persistence, VirtualServiceConfig};
-use lvs_tund::director::connection::State;
+use lvs_tund::director::connection::{
+    Change, Entry, Event, NewConnection, State, Subscriber, Table, Timeouts,
+};
+use lvs_tund::director::real_server::Slot;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::Verdict;
 use lvs_tund::metrics::counters::DirectorCounters;
-use lvs_tund::packet::Frame;
+use lvs_tund::packet::{Flow, Frame};
 use lvs_tund::time::Moment;
 
 #[path = "support/packets.rs"]
@@ -146,6 +150,77 @@ fn workers_share_one_table_without_deadlock_or_lost_counts() {
     let outcome = is_done.recv_timeout(PATIENCE);
     assert_ne!(outcome, Err(mpsc::RecvTimeoutError::Timeout), "somebody waits for ever");
     all.join().expect("the test");
+}
+
+/// What somebody has who applies the changes one after the other.
+#[derive(Default)]
+struct Copy(Mutex<BTreeMap<Flow, Entry>>);
+
+impl Subscriber for Copy {
+    fn on_change(&self, change: &Change) {
+        let mut entries = self.0.lock().expect("nobody panics");
+        match *change {
+            Change::Added { flow, entry } => assert_eq!(entries.insert(flow, entry), None),
+            Change::Moved { flow, from, entry } => {
+                let before = entries.insert(flow, entry).expect("it was added before");
+                assert_eq!((before.state, before.real_server), (from, entry.real_server));
+            }
+            Change::Removed { flow, entry, .. } => {
+                let before = entries.remove(&flow).expect("it was added before");
+                assert_eq!((before.state, before.real_server), (entry.state, entry.real_server));
+            }
+        }
+    }
+}
+
+/// Every worker uses the same few flows in every way that there is.
+fn use_table(table: &Table, changes: &Copy, number: u64) {
+    let timeouts = Timeouts::default();
+    let events = [Event::Syn, Event::Ack, Event::Fin, Event::Rst];
+    for step in 0..u64::from(PACKETS_PER_WORKER) {
+        let mix = (step.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number << 40) >> 33;
+        let (real_server, now) = (Slot::new(mix as u32 % 3, 1), Moment::from_millis(step));
+        let event = events[mix as usize / 8 % 4];
+        let vip = VIP.into();
+        let flow =
+            Flow { protocol: 6, client: client(mix as u32 % 64).into(), client_port: 1, vip, vip_port: 80 };
+        let Some(seen) = table.get(&flow) else {
+            let new = NewConnection { virtual_service: 0, real_server, event, template: None };
+            table.insert(&flow, new, &timeouts, now, changes);
+            continue;
+        };
+        match mix / 1024 % 8 {
+            0 => drop(table.remove(&flow, &seen, now, changes)),
+            1..4 => drop(table.keep(&flow, &seen, event, &timeouts, now, changes)),
+            _ => {
+                let serving = [real_server].into_iter().collect();
+                table.find(&flow, event, &serving, &timeouts, now, changes);
+            }
+        }
+        if step % 512 == 0 {
+            table.sweep(&[real_server].into_iter().collect(), now, changes);
+        }
+    }
+}
+
+#[test]
+fn whoever_applies_the_changes_in_their_order_has_what_the_table_has() {
+    let (table, changes) = (Table::new(1_000, 3), Copy::default());
+    std::thread::scope(|scope| {
+        for number in 0..WORKERS as u64 {
+            let (table, changes) = (&table, &changes);
+            scope.spawn(move || use_table(table, changes, number));
+        }
+    });
+    let entries = changes.0.into_inner().expect("nobody panics");
+    let mut shown = BTreeMap::new();
+    table.visit(Moment::ZERO, |connection| {
+        shown.insert(connection.flow, (connection.real_server, connection.state));
+    });
+    let copied: BTreeMap<_, _> =
+        entries.into_iter().map(|(flow, entry)| (flow, (entry.real_server, entry.state))).collect();
+    assert!(!shown.is_empty() && table.removed() > 1_000);
+    assert_eq!(copied, shown);
 }
 
 /// A browser's first connections come at once, over several queues: they are one client.

@@ -16,7 +16,7 @@ use std::sync::atomic::AtomicU64;
 
 use foldhash::quality::FixedState;
 
-use super::real_server::{Live, RealServer, Slot};
+use super::real_server::{Live, RealServer, Slot, SlotSet};
 use super::roster::Roster;
 use super::scheduler::Scheduler;
 use crate::packet::Flow;
@@ -97,6 +97,7 @@ pub struct Cluster {
     real_servers: Vec<Option<Arc<RealServer>>>,
     /// Any real server of each RIP: they share the path and its state.
     by_rip: HashMap<Ipv4Addr, Arc<RealServer>, FixedState>,
+    serving: SlotSet,
     roster: Arc<Roster>,
     /// Later snapshots have higher ones.
     number: u64,
@@ -122,6 +123,7 @@ impl Cluster {
             in_order: Vec::new(),
             real_servers: Vec::new(),
             by_rip: HashMap::default(),
+            serving: SlotSet::default(),
             roster: Arc::default(),
             number: 0,
             left: HashMap::new(),
@@ -193,6 +195,11 @@ impl Cluster {
     /// The real server with this slot, even a removed one to which connections still point.
     pub fn real_server(&self, slot: Slot) -> Option<&Arc<RealServer>> {
         self.real_servers.get(slot.index() as usize)?.as_ref().filter(|server| server.slot == slot)
+    }
+
+    /// The real servers that [`fate::serving`](super::fate::serving) says.
+    pub fn serving(&self) -> &SlotSet {
+        &self.serving
     }
 
     /// Calls `book` with the live counts of a slot of this snapshot or of any other.

@@ -14,7 +14,7 @@ pub mod timeouts;
 
 pub use super::real_server::Activity;
 pub use change::{Change, Subscriber};
-pub use entry::{Connection, Entry, Inserted, NewConnection, TemplatePrefix};
+pub use entry::{Connection, Entry, Found, Inserted, NewConnection, TemplatePrefix};
 pub use table::Table;
 pub use tcp_state::{Event, State};
 pub use timeouts::Timeouts;

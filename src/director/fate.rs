@@ -13,9 +13,8 @@
 use std::sync::Arc;
 
 use super::cluster::{Cluster, OnRemoved, VirtualService};
-use super::connection::table::SlotSet;
 use super::connection::{Entry, Event};
-use super::real_server::{RealServer, Slot};
+use super::real_server::{RealServer, Slot, SlotSet};
 use crate::time::Moment;
 
 /// What a worker does with a choice that was made earlier.
@@ -85,6 +84,11 @@ pub fn of_flood<'a>(
 ) -> Option<&'a Arc<RealServer>> {
     let server = cluster.real_server(slot)?;
     (server.is_present && server.virtual_service == service.slot).then_some(server)
+}
+
+/// The real servers whose connections every packet but a SYN follows: those that serve, quiesced or not.
+pub fn serving<'a>(real_servers: impl Iterator<Item = &'a Arc<RealServer>>) -> SlotSet {
+    real_servers.filter(|server| server.is_present).map(|server| server.slot).collect()
 }
 
 /// The real servers whose connections a sweep removes.
@@ -171,7 +175,7 @@ mod tests {
         assert_eq!(of_states(&cluster, slot), [follow, follow, again, again, again]);
         let templated = Entry { template: Some(TemplatePrefix::new(32)), ..entry(slot, State::Close) };
         assert_eq!(word(of_packet(&cluster, &templated, Event::Syn, Moment::ZERO)), "give up");
-        assert!(given_up(&cluster).is_empty());
+        assert_eq!(given_up(&cluster), SlotSet::default());
     }
 
     #[test]
@@ -200,7 +204,7 @@ mod tests {
             let syn_on_closed =
                 word(of_packet(&cluster, &entry(slot, State::Close), Event::Syn, Moment::ZERO));
             assert_eq!(syn_on_closed, fate);
-            assert_eq!(given_up(&cluster).contains(&slot), is_swept);
+            assert_eq!(given_up(&cluster).contains(slot), is_swept);
             assert!(of_flood(&cluster, &cluster.in_order()[0], slot).is_none());
             // Its service is gone too.
             let cluster = after(&before, &[]);
@@ -225,7 +229,7 @@ mod tests {
         let early = of(&[]);
         let late = after(&early, &[service(&[1])]);
         let slot = busy(&late);
-        assert_eq!((word(of_connection(&early, slot)), given_up(&early).len()), ("refuse", 0));
+        assert_eq!((word(of_connection(&early, slot)), given_up(&early)), ("refuse", SlotSet::default()));
         let gone = Slot::new(99, 1);
         assert_eq!(word(of_connection(&early, gone)), "give up");
         let service = &late.in_order()[0];
@@ -253,5 +257,22 @@ mod tests {
         let cluster = of(&[service(&[1]), other]);
         let (slot, other) = (busy(&cluster), &cluster.in_order()[1]);
         assert!(of_flood(&cluster, other, slot).is_none() && of_template(&cluster, other, slot).is_none());
+    }
+
+    /// What a lookup applies without asking is what would be decided anyway.
+    #[test]
+    fn a_packet_that_is_no_syn_follows_every_connection_of_a_serving_real_server() {
+        for on_removed in [OnRemoved::Reschedule, OnRemoved::Drop, OnRemoved::Keep] {
+            let before = of(&[VirtualServiceConfig { on_removed, ..service(&[1, 0, 1]) }]);
+            let left = busy(&before);
+            let mut next = VirtualServiceConfig { on_removed, ..service(&[1, 0, 1]) };
+            next.real_servers.remove(0);
+            let cluster = after(&before, &[next]);
+            assert!(cluster.real_server(left).is_some() && !cluster.serving().contains(left));
+            for server in &cluster.in_order()[0].real_servers {
+                assert!(cluster.serving().contains(server.slot), "weight {}", server.weight());
+                assert!(of_states(&cluster, server.slot).iter().all(|[_, other]| *other == "follow"));
+            }
+        }
     }
 }

@@ -12,7 +12,7 @@ mod wrap;
 use super::Director;
 use super::classify::{Content, Packet};
 use super::cluster::{Cluster, NoService, VirtualService};
-use super::connection::{Entry, Event};
+use super::connection::{Entry, Event, Found};
 use super::fate::{self, Fate};
 use super::fragment::Follow;
 use super::real_server::{RealServer, Slot};
@@ -121,9 +121,19 @@ impl Director {
         service: &VirtualService,
         packet: &Packet,
     ) -> Result<Option<Choice<'a>>, Refusal> {
-        match self.tables.connections.get(&packet.flow) {
-            Some(seen) => self.follow_entry(at, service, packet, &seen),
-            None => Ok(None),
+        let (connections, flow, event) = (&self.tables.connections, &packet.flow, event_of(packet));
+        let (timeouts, counts) = (&service.config.timeouts, self.tables.counts(at.cluster));
+        let found = match event {
+            Event::Syn => connections.get(flow).map_or(Found::Unknown, Found::Seen),
+            _ => connections.find(flow, event, at.cluster.serving(), timeouts, at.now, &counts),
+        };
+        match found {
+            Found::Unknown => Ok(None),
+            Found::Kept(slot) => {
+                let real_server = at.cluster.real_server(slot).ok_or(DropReason::NoRealServer)?;
+                Ok(Some(Choice { real_server, memory: Memory::Known }))
+            }
+            Found::Seen(entry) => self.follow_entry(at, service, packet, &entry),
         }
     }
 

@@ -33,6 +33,31 @@ impl Slot {
     }
 }
 
+/// A set of slots, looked up by index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotSet(Vec<Option<Slot>>);
+
+impl SlotSet {
+    pub fn contains(&self, slot: Slot) -> bool {
+        self.0.get(slot.index() as usize).is_some_and(|found| *found == Some(slot))
+    }
+}
+
+impl FromIterator<Slot> for SlotSet {
+    /// Of two slots with one index the later one.
+    fn from_iter<I: IntoIterator<Item = Slot>>(slots: I) -> SlotSet {
+        let mut set = Vec::new();
+        for slot in slots {
+            let index = slot.index() as usize;
+            if index >= set.len() {
+                set.resize(index + 1, None);
+            }
+            set[index] = Some(slot);
+        }
+        SlotSet(set)
+    }
+}
+
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RealServerConfig {
     pub name: String,

@@ -10,8 +10,8 @@ use super::{
     RealServerConfig, ServiceKey, VirtualService, VirtualServiceConfig, bits, identity,
 };
 use crate::director::path::SoftState;
-use crate::director::roster;
 use crate::director::scheduler::{self, Scheduler};
+use crate::director::{fate, roster};
 use crate::encapsulation;
 
 /// The snapshot after `old`. [`identity`] decides which virtual services and real servers go on. Unchanged services are shared with `old`, so a change of one
@@ -46,6 +46,7 @@ pub(super) fn succeed(old: &Cluster, in_force: InForce, host: HostView) -> Clust
     cluster.left = builder.left();
     cluster.virtual_services = builder.virtual_services;
     cluster.real_servers = builder.real_servers;
+    cluster.serving = fate::serving(cluster.real_servers.iter().flatten());
     cluster.by_rip =
         cluster.real_servers.iter().flatten().map(|server| (server.rip, server.clone())).collect();
     cluster.number = builder.roster.number();

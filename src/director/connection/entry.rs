@@ -61,6 +61,16 @@ impl TemplatePrefix {
     }
 }
 
+/// The result of a lookup.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Found {
+    Unknown,
+    /// The packet has been applied to the entry of a connection to this real server.
+    Kept(Slot),
+    /// A copy of the entry, for the caller to decide.
+    Seen(Entry),
+}
+
 /// A connection to add.
 #[derive(Clone, Copy, Debug)]
 pub struct NewConnection {

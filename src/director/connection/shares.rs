@@ -80,10 +80,10 @@ impl Shares {
 #[cfg(test)]
 mod tests {
     use super::super::change::record::Record;
-    use super::super::table::{SlotSet, hasher};
+    use super::super::table::hasher;
     use super::super::{Event, Inserted, NewConnection, Table, Timeouts};
     use super::Shares;
-    use crate::director::real_server::Slot;
+    use crate::director::real_server::{Slot, SlotSet};
     use crate::packet::Flow;
     use crate::time::Moment;
 

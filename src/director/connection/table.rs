@@ -7,7 +7,6 @@
 //! what to do with the entry; the table does so if the entry is still what the caller saw. It reports each
 //! [`Change`] to the caller's [`Subscriber`].
 
-use std::collections::HashSet;
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use dashmap::DashMap;
@@ -17,13 +16,10 @@ use foldhash::quality::SeedableRandomState;
 
 use super::key::{FlowKey, Key, KeyV4, KeyV6};
 use super::shares::Shares;
-use super::{Change, Entry, Event, Inserted, NewConnection, Subscriber, Timeouts};
-use crate::director::real_server::Slot;
+use super::{Change, Entry, Event, Found, Inserted, NewConnection, Subscriber, Timeouts};
+use crate::director::real_server::{Slot, SlotSet};
 use crate::packet::Flow;
 use crate::time::Moment;
-
-/// Slots of real servers.
-pub type SlotSet = HashSet<Slot, foldhash::quality::FixedState>;
 
 /// Entries per shard of a full table. No lock may be held longer than 100 µs: visiting so many takes 4 µs,
 /// and 60 µs if each of them ends and has a template.
@@ -93,6 +89,25 @@ impl Table {
         self.connections_max
     }
 
+    /// Looks up the entry of a packet that is no SYN. If its real server is one of `serving`, there is nothing to
+    /// decide, and the packet is applied at once; otherwise the caller gets a copy.
+    pub fn find(
+        &self,
+        flow: &Flow,
+        event: Event,
+        serving: &SlotSet,
+        timeouts: &Timeouts,
+        now: Moment,
+        changes: &impl Subscriber,
+    ) -> Found {
+        let may_keep = |entry: &Entry| !entry.is_expired(now) && serving.contains(entry.real_server);
+        let after = |entry: &Entry| entry.after(event, timeouts, now);
+        match Key::of(flow) {
+            Key::V4(key) => find_in(&self.v4, &key, may_keep, after, changes),
+            Key::V6(key) => find_in(&self.v6, &key, may_keep, after, changes),
+        }
+    }
+
     /// A copy of the flow's entry, even if it has expired.
     pub fn get(&self, flow: &Flow) -> Option<Entry> {
         match Key::of(flow) {
@@ -118,11 +133,13 @@ impl Table {
         now: Moment,
         changes: &impl Subscriber,
     ) -> bool {
+        let may_keep = |entry: &Entry| entry.real_server == seen.real_server;
         let after = |entry: &Entry| entry.after(event, timeouts, now);
-        match Key::of(flow) {
-            Key::V4(key) => keep_in(&self.v4, &key, seen, after, changes),
-            Key::V6(key) => keep_in(&self.v6, &key, seen, after, changes),
-        }
+        let found = match Key::of(flow) {
+            Key::V4(key) => find_in(&self.v4, &key, may_keep, after, changes),
+            Key::V6(key) => find_in(&self.v6, &key, may_keep, after, changes),
+        };
+        matches!(found, Found::Kept(_))
     }
 
     /// Removes the entry that `seen` was copied from; returns false, and does nothing, if it has changed since.
@@ -209,7 +226,7 @@ impl Table {
 
     fn sweep_in<K: FlowKey>(&self, map: &Map<K>, given_up: &SlotSet, now: Moment, changes: &impl Subscriber) {
         map.retain(|key, entry| {
-            let is_kept = !entry.is_expired(now) && !given_up.contains(&entry.real_server);
+            let is_kept = !entry.is_expired(now) && !given_up.contains(entry.real_server);
             if !is_kept {
                 self.report_removal(key, entry, now, changes);
             }
@@ -226,22 +243,23 @@ impl Table {
     }
 }
 
-fn keep_in<K: FlowKey>(
+fn find_in<K: FlowKey>(
     map: &Map<K>,
     key: &K,
-    seen: &Entry,
+    may_keep: impl Fn(&Entry) -> bool,
     after: impl Fn(&Entry) -> Entry,
     changes: &impl Subscriber,
-) -> bool {
-    let Some(mut entry) = map.get_mut(key).filter(|entry| entry.real_server == seen.real_server) else {
-        return false;
-    };
+) -> Found {
+    let Some(mut entry) = map.get_mut(key) else { return Found::Unknown };
+    if !may_keep(&entry) {
+        return Found::Seen(*entry);
+    }
     let from = entry.state;
     *entry = after(&entry);
     if entry.state != from {
         changes.on_change(&Change::Moved { flow: key.flow(), from, entry: *entry });
     }
-    true
+    Found::Kept(entry.real_server)
 }
 
 /// The number of shards of a swept table for at most `entries_max` entries.

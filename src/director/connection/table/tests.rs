@@ -241,3 +241,23 @@ fn the_hasher_uses_its_seed() {
     let hash = |seed| hasher(seed).hash_one(7u64);
     assert_ne!(hash(1), hash(2));
 }
+
+#[test]
+fn a_packet_is_applied_at_once_if_its_real_server_serves_and_the_entry_lives() {
+    let table = Table::new(100, 1);
+    insert(&table, 1, Moment::ZERO);
+    let changes = Record::new();
+    let find = |port, serving: &[Slot], secs| {
+        let (serving, now) = (serving.iter().copied().collect(), Moment::from_secs(secs));
+        table.find(&flow(port), Event::Ack, &serving, &Timeouts::default(), now, &changes)
+    };
+    let begun = get(&table);
+    assert_eq!(find(1, &[OTHER], 1), Found::Seen(begun));
+    assert_eq!(find(1, &[SLOT], 60), Found::Seen(begun), "it has expired");
+    assert_eq!(find(2, &[SLOT], 1), Found::Unknown);
+    assert_eq!((get(&table), changes.take()), (begun, vec![]), "nothing has changed");
+    assert_eq!(find(1, &[SLOT], 1), Found::Kept(SLOT));
+    let (from, entry) = (State::SynRecv, get(&table));
+    assert_eq!((entry.state, entry.deadline), (State::Established, Moment::from_secs(901)));
+    assert_eq!(changes.take(), [Change::Moved { flow: flow(1), from, entry }]);
+}
