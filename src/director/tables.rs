@@ -45,6 +45,7 @@ pub struct Counts<'a> {
 }
 
 impl Subscriber for Counts<'_> {
+    #[inline]
     fn on_change(&self, change: &Change) {
         match change {
             Change::Added { entry, .. } => {
