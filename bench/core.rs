@@ -28,7 +28,7 @@ use std::time::{Duration, Instant};
 
 use criterion::{BenchmarkId, Criterion, Throughput, criterion_group, criterion_main};
 use lvs_tund::director::Director;
-use lvs_tund::director::cluster::{ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
+use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
 use lvs_tund::director::scheduler::{self, Memory, Options};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::Verdict;
@@ -80,8 +80,8 @@ impl Client {
     }
 
     /// Lets the director wrap the packet, then removes the wrapping again.
-    fn send(&mut self, director: &mut Director, now: Moment) {
-        let verdict = director.handle_packet(&mut self.frame, now);
+    fn send(&mut self, director: &mut Director, cluster: &Cluster, now: Moment) {
+        let verdict = director.handle_packet(cluster, &mut self.frame, now);
         debug_assert!(matches!(verdict, Verdict::Transmit(_)), "{verdict:?}");
         black_box(&verdict);
         self.frame.strip_front(20);
@@ -103,10 +103,11 @@ fn shuffled(count: u32) -> Vec<u32> {
 
 fn fill(world: &mut World, count: u32) {
     let (mut syn, mut ack) = (Client::new(SYN), Client::new(ACK));
+    let cluster = world.cluster.load_full();
     for n in 0..count {
         for client in [&mut syn, &mut ack] {
             client.set(n);
-            client.send(&mut world.director, Moment::ZERO);
+            client.send(&mut world.director, &cluster, Moment::ZERO);
         }
     }
     assert_eq!(world.tables.connections.len(), count as usize);
@@ -119,13 +120,14 @@ fn hit(criterion: &mut Criterion) {
     for flows in [1, 1000, MILLION] {
         let mut world = world("wlc", 100, 2 * MILLION as usize);
         fill(&mut world, flows);
+        let cluster = world.cluster.load_full();
         let order = shuffled(flows);
         let mut client = Client::new(ACK);
         let mut next = order.iter().cycle();
         group.bench_function(BenchmarkId::new("flows", flows), |bencher| {
             bencher.iter(|| {
                 client.set(*next.next().expect("a cycle has no end"));
-                client.send(&mut world.director, Moment::from_secs(1));
+                client.send(&mut world.director, &cluster, Moment::from_secs(1));
             });
         });
     }
@@ -156,11 +158,12 @@ fn new_connection(criterion: &mut Criterion) {
                 while left > 0 {
                     let count = left.min(200_000) as u32;
                     let mut world = world(scheduler.name, 100, 400_000);
+                    let cluster = world.cluster.load_full();
                     let mut client = Client::new(SYN);
                     let start = Instant::now();
                     for n in 0..count {
                         client.set(n);
-                        client.send(&mut world.director, Moment::ZERO);
+                        client.send(&mut world.director, &cluster, Moment::ZERO);
                     }
                     spent += start.elapsed();
                     left -= u64::from(count);
@@ -179,16 +182,16 @@ fn sweep(criterion: &mut Criterion) {
     let mut group = criterion.benchmark_group("sweep");
     group.sample_size(10);
     group.bench_function("a million entries", |bencher| {
-        bencher.iter(|| world.tables.sweep(&world.cluster, Moment::from_secs(1)));
+        bencher.iter(|| world.tables.sweep(&world.cluster.load(), Moment::from_secs(1)));
     });
     group.bench_function("a million entries that end", |bencher| {
         bencher.iter_custom(|rounds| {
             let mut spent = Duration::ZERO;
             for _ in 0..rounds {
-                world.tables.sweep(&world.cluster, Moment::from_secs(100_000));
+                world.tables.sweep(&world.cluster.load(), Moment::from_secs(100_000));
                 fill(&mut world, MILLION);
                 let started = Instant::now();
-                world.tables.sweep(&world.cluster, Moment::from_secs(100_000));
+                world.tables.sweep(&world.cluster.load(), Moment::from_secs(100_000));
                 spent += started.elapsed();
                 assert_eq!(world.tables.connections.len(), 0);
             }

@@ -8,7 +8,7 @@ use std::alloc::{GlobalAlloc, Layout, System};
 use std::net::Ipv4Addr;
 use std::sync::atomic::{AtomicUsize, Ordering};
 
-use lvs_tund::director::connection::{Event, NewConnection, Table, Timeouts};
+use lvs_tund::director::connection::{Change, Event, NewConnection, Subscriber, Table, Timeouts};
 use lvs_tund::director::real_server::Slot;
 use lvs_tund::packet::Flow;
 use lvs_tund::time::Moment;
@@ -35,6 +35,13 @@ unsafe impl GlobalAlloc for Counting {
 #[global_allocator]
 static ALLOCATOR: Counting = Counting;
 
+/// Counts nothing: the table alone is measured.
+struct Nobody;
+
+impl Subscriber for Nobody {
+    fn on_change(&self, _: &Change) {}
+}
+
 fn main() {
     for connections in [1_000_000u32, 10_000_000] {
         let before = ALLOCATED.load(Ordering::Relaxed);
@@ -53,7 +60,7 @@ fn main() {
                 event: Event::Syn,
                 template: None,
             };
-            table.insert(&flow, new, &Timeouts::default(), Moment::ZERO);
+            table.insert(&flow, new, &Timeouts::default(), Moment::ZERO, &Nobody);
         }
         assert_eq!(table.len(), connections as usize);
         let bytes = ALLOCATED.load(Ordering::Relaxed) - before;

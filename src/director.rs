@@ -5,6 +5,7 @@
 pub mod classify;
 pub mod cluster;
 pub mod connection;
+pub mod fate;
 pub mod flood;
 pub mod fragment;
 mod journey;
@@ -13,6 +14,7 @@ pub mod path_errors;
 pub mod persistence;
 pub mod real_server;
 pub mod reply;
+pub mod roster;
 pub mod route;
 pub mod scheduler;
 pub mod tables;
@@ -22,8 +24,6 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 use std::sync::Arc;
 
-use arc_swap::{ArcSwap, Cache};
-
 use crate::packet::Frame;
 use crate::time::Moment;
 
@@ -31,7 +31,7 @@ use classify::{Content, classify};
 use cluster::Cluster;
 use flood::Flood;
 use fragment::{Follow, Fragments, Waiting};
-use journey::{Journey, Refusal};
+use journey::{At, Refusal, decide_route};
 use reply::{IcmpError, ReplyKind, TokenBucket};
 use route::Route;
 use tables::Tables;
@@ -44,10 +44,8 @@ const ANSWERS_BURST: u32 = 50;
 /// Two echo requests of the largest size, which arrive in 45 pieces each and are answered in as many.
 const ECHOES_BURST: u32 = 100;
 
-/// One worker's view of a director: the shared snapshot and tables, and its own limits.
+/// One worker's part of a director: the shared tables, and what it keeps for itself.
 pub struct Director {
-    cluster: Cache<Arc<ArcSwap<Cluster>>, Arc<Cluster>>,
-    latest: Arc<ArcSwap<Cluster>>,
     tables: Arc<Tables>,
     flood: Flood,
     fragments: Fragments,
@@ -83,7 +81,7 @@ struct Limits {
 
 impl Director {
     /// `seed` must differ between workers, so that they do not draw alike.
-    pub fn new(cluster: Arc<ArcSwap<Cluster>>, tables: Arc<Tables>, seed: u64) -> Director {
+    pub fn new(tables: Arc<Tables>, seed: u64) -> Director {
         let bucket = |burst| TokenBucket::new(ANSWERS_PER_SECOND, burst);
         let limits = Limits {
             answers: bucket(ANSWERS_BURST),
@@ -91,8 +89,6 @@ impl Director {
             sizes: bucket(ANSWERS_BURST),
         };
         Director {
-            latest: cluster.clone(),
-            cluster: Cache::new(cluster),
             tables,
             flood: Flood::new(seed),
             fragments: Fragments::new(seed),
@@ -102,44 +98,45 @@ impl Director {
         }
     }
 
-    /// Decides one packet. After `Transmit` the frame contains the encapsulated packet, after `Reply` the
-    /// reply; after `Drop` its content is undefined.
-    pub fn handle_packet(&mut self, frame: &mut Frame, now: Moment) -> Verdict {
-        let Director { cluster, latest, tables, flood, fragments, chance, limits, outbox } = self;
-        let mut journey =
-            Journey { cluster: cluster.load(), latest, tables, flood, fragments, chance, outbox, now };
-        let mut story = || -> Result<Route, Refusal> {
-            frame.complete_checksum().map_err(DropReason::from)?;
-            let packet = classify(frame.packet())?;
-            let choice = match packet.content {
-                Content::IcmpError => journey.follow_error(&packet)?,
-                Content::LaterFragment => journey.follow_fragment(&packet)?,
-                _ => {
-                    let service = journey.find_service(&packet)?;
-                    match journey.find_connection(service, &packet)? {
-                        Some(known) => known,
-                        None => journey.begin_connection(service, &packet)?,
-                    }
-                }
-            };
-            journey.send_pending_error(frame, &packet, &choice);
-            let route = journey.route(&packet, frame.offload.segments, &choice)?;
-            journey.apply(&route, &choice, frame)?;
-            journey.remember_fragment(&packet, Follow::RealServer(route.real_server));
-            Ok(route)
-        };
-        match story() {
+    /// Decides one packet by a snapshot, which a caller loads once for all packets of a batch. After `Transmit` the
+    /// frame contains the encapsulated packet, after `Reply` the reply; after `Drop` its content is undefined.
+    pub fn handle_packet(&mut self, cluster: &Cluster, frame: &mut Frame, now: Moment) -> Verdict {
+        match self.forward(At { cluster, now }, frame) {
             Ok(route) => Verdict::Transmit(route),
             Err(refusal) => match refusal.waits_for {
-                Some(key) if fragments.hold(key, frame.packet(), now) => Verdict::Hold,
-                _ => limits.refuse(frame, refusal, now),
+                Some(key) if self.fragments.hold(key, frame.packet(), now) => Verdict::Hold,
+                _ => self.limits.refuse(frame, refusal, now),
             },
         }
     }
 
+    fn forward(&mut self, at: At, frame: &mut Frame) -> Result<Route, Refusal> {
+        frame.complete_checksum().map_err(DropReason::from)?;
+        let packet = classify(frame.packet())?;
+        let choice = match packet.content {
+            Content::IcmpError => self.follow_error(at, &packet)?,
+            Content::LaterFragment => self.follow_fragment(at, &packet)?,
+            _ => {
+                let service = self.find_service(at, &packet)?;
+                match self.find_connection(at, service, &packet)? {
+                    Some(known) => known,
+                    None => {
+                        let chosen = self.choose(at, service, &packet)?;
+                        self.record(at, service, &packet, chosen)?
+                    }
+                }
+            }
+        };
+        self.send_pending_error(at, frame, &packet, &choice);
+        let route = decide_route(at, &packet, frame.offload.segments, &choice)?;
+        self.apply(&route, &choice, frame)?;
+        self.remember_fragment(&packet, Follow::RealServer(route.real_server), at.now);
+        Ok(route)
+    }
+
     /// Further frames to send, and the fates of held packets. Call it until `None` after each batch, and
     /// regularly while [`Director::is_waiting`].
-    pub fn poll_extra(&mut self, now: Moment) -> Option<Extra> {
+    pub fn poll_extra(&mut self, cluster: &Cluster, now: Moment) -> Option<Extra> {
         if let Some((frame, to)) = self.outbox.pieces.pop_front() {
             return Some(Extra::Piece { frame, to });
         }
@@ -152,7 +149,7 @@ impl Director {
         }
         if let Some(Waiting { number, packet }) = self.outbox.released.pop_front() {
             let mut frame = Frame::from_packet(&packet);
-            let verdict = self.handle_packet(&mut frame, now);
+            let verdict = self.handle_packet(cluster, &mut frame, now);
             return Some(Extra::Late { number, frame, bytes: packet.len(), verdict });
         }
         let Waiting { number, packet } = self.fragments.poll_expired(now)?;

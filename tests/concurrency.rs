@@ -4,19 +4,23 @@
 //! Interleavings are left to the scheduler of the machine: dashmap's locks are not instrumented for shuttle
 //! or loom, and what is our own between them is one atomic each.
 
-use std::sync::Arc;
+use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc;
+use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
 use arc_swap::ArcSwap;
 use lvs_tund::director::Director;
 use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView, Persistence, VirtualServiceConfig};
-use lvs_tund::director::connection::State;
+use lvs_tund::director::connection::{
+    Change, Entry, Event, NewConnection, State, Subscriber, Table, Timeouts,
+};
+use lvs_tund::director::real_server::Slot;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::Verdict;
 use lvs_tund::metrics::counters::DirectorCounters;
-use lvs_tund::packet::Frame;
+use lvs_tund::packet::{Flow, Frame};
 use lvs_tund::time::Moment;
 
 mod support;
@@ -26,6 +30,8 @@ use support::packets::*;
 
 const WORKERS: usize = 4;
 const PACKETS_PER_WORKER: u32 = 60_000;
+/// Packets that a worker handles with one snapshot, while others go on.
+const BATCH: u32 = 64;
 /// Fewer than flows, so that workers meet on them.
 const CONNECTIONS_MAX: usize = 2_000;
 const PATIENCE: Duration = Duration::from_secs(120);
@@ -37,14 +43,18 @@ fn config(weights: &[u32], scheduler: &'static str, is_persistent: bool) -> Clus
 }
 
 /// Every worker sends the same flows, so that they meet on each of them.
-fn work(mut director: Director, counters: &DirectorCounters, number: u32) {
+fn work(mut director: Director, latest: &ArcSwap<Cluster>, counters: &DirectorCounters, number: u32) {
     let flags = [SYN, ACK, ACK | PSH, FIN | ACK, RST, SYN];
+    let mut cluster = latest.load_full();
     for step in 0..PACKETS_PER_WORKER {
+        if step % BATCH == 0 {
+            cluster = latest.load_full();
+        }
         let mix = step.wrapping_mul(2_654_435_761).wrapping_add(number) >> 7;
         let packet =
             tcp_between(client(mix % 500), (mix % 7 + 1) as u16, VIP, 80, flags[mix as usize % 6], b"");
         let mut frame = Frame::from_packet(&packet);
-        let verdict = director.handle_packet(&mut frame, Moment::from_millis(u64::from(step)));
+        let verdict = director.handle_packet(&cluster, &mut frame, Moment::from_millis(u64::from(step)));
         counters.count(&verdict, packet.len());
         assert!(!matches!(verdict, Verdict::Hold));
     }
@@ -60,9 +70,9 @@ fn hammer(scheduler: &'static str, is_persistent: bool) {
         .iter()
         .enumerate()
         .map(|(number, counters)| {
-            let director = Director::new(cluster.clone(), tables.clone(), number as u64);
-            let counters = counters.clone();
-            std::thread::spawn(move || work(director, &counters, number as u32))
+            let director = Director::new(tables.clone(), number as u64);
+            let (latest, counters) = (cluster.clone(), counters.clone());
+            std::thread::spawn(move || work(director, &latest, &counters, number as u32))
         })
         .collect();
     let background = {
@@ -75,7 +85,7 @@ fn hammer(scheduler: &'static str, is_persistent: bool) {
                 let next =
                     cluster.load().succeed(config(weights, scheduler, is_persistent), HostView::default());
                 cluster.store(Arc::new(next));
-                tables.sweep(&cluster, Moment::from_millis(u64::from(turn) * 10));
+                tables.sweep(&cluster.load(), Moment::from_millis(u64::from(turn) * 10));
                 let mut shown = 0;
                 tables.connections.visit(Moment::ZERO, |_| shown += 1);
                 assert!(shown <= CONNECTIONS_MAX + WORKERS);
@@ -98,7 +108,7 @@ fn check(latest: &ArcSwap<Cluster>, tables: &Tables, counters: &[Arc<DirectorCou
     };
     assert_eq!(received, counters.iter().map(fates).sum::<u64>(), "packets conserve");
     // Entries of real servers that left while a worker still chose them have nobody who counts them.
-    tables.sweep(latest, Moment::ZERO);
+    tables.sweep(&latest.load(), Moment::ZERO);
     let cluster = latest.load();
     // What the real servers were told is what the table holds, also for those that have left.
     let (mut entries, mut active) = (0, 0);
@@ -118,7 +128,7 @@ fn check(latest: &ArcSwap<Cluster>, tables: &Tables, counters: &[Arc<DirectorCou
     assert_eq!((counted, counted_active), (entries as u64, active));
     assert_eq!(templates, tables.templates.len());
     // The end of all things.
-    tables.sweep(latest, Moment::from_secs(1_000_000));
+    tables.sweep(&latest.load(), Moment::from_secs(1_000_000));
     assert!(tables.connections.is_empty() && tables.templates.is_empty());
     assert!(cluster.real_servers().all(|server| !server.live.is_referenced()));
 }
@@ -137,6 +147,77 @@ fn workers_share_one_table_without_deadlock_or_lost_counts() {
     all.join().expect("the test");
 }
 
+/// What somebody has who applies the changes one after the other.
+#[derive(Default)]
+struct Copy(Mutex<BTreeMap<Flow, Entry>>);
+
+impl Subscriber for Copy {
+    fn on_change(&self, change: &Change) {
+        let mut entries = self.0.lock().expect("nobody panics");
+        match *change {
+            Change::Added { flow, entry } => assert_eq!(entries.insert(flow, entry), None),
+            Change::Moved { flow, from, entry } => {
+                let before = entries.insert(flow, entry).expect("it was added before");
+                assert_eq!((before.state, before.real_server), (from, entry.real_server));
+            }
+            Change::Removed { flow, entry, .. } => {
+                let before = entries.remove(&flow).expect("it was added before");
+                assert_eq!((before.state, before.real_server), (entry.state, entry.real_server));
+            }
+        }
+    }
+}
+
+/// Every worker uses the same few flows in every way that there is.
+fn use_table(table: &Table, changes: &Copy, number: u64) {
+    let timeouts = Timeouts::default();
+    let events = [Event::Syn, Event::Ack, Event::Fin, Event::Rst];
+    for step in 0..u64::from(PACKETS_PER_WORKER) {
+        let mix = (step.wrapping_mul(0x9e37_79b9_7f4a_7c15) ^ number << 40) >> 33;
+        let (real_server, now) = (Slot::new(mix as u32 % 3, 1), Moment::from_millis(step));
+        let event = events[mix as usize / 8 % 4];
+        let vip = VIP.into();
+        let flow =
+            Flow { protocol: 6, client: client(mix as u32 % 64).into(), client_port: 1, vip, vip_port: 80 };
+        let Some(seen) = table.get(&flow) else {
+            let new = NewConnection { virtual_service: 0, real_server, event, template: None };
+            table.insert(&flow, new, &timeouts, now, changes);
+            continue;
+        };
+        match mix / 1024 % 8 {
+            0 => drop(table.remove(&flow, &seen, now, changes)),
+            1..4 => drop(table.keep(&flow, &seen, event, &timeouts, now, changes)),
+            _ => {
+                let serving = [real_server].into_iter().collect();
+                table.find(&flow, event, &serving, &timeouts, now, changes);
+            }
+        }
+        if step % 512 == 0 {
+            table.sweep(&[real_server].into_iter().collect(), now, changes);
+        }
+    }
+}
+
+#[test]
+fn whoever_applies_the_changes_in_their_order_has_what_the_table_has() {
+    let (table, changes) = (Table::new(1_000, 3), Copy::default());
+    std::thread::scope(|scope| {
+        for number in 0..WORKERS as u64 {
+            let (table, changes) = (&table, &changes);
+            scope.spawn(move || use_table(table, changes, number));
+        }
+    });
+    let entries = changes.0.into_inner().expect("nobody panics");
+    let mut shown = BTreeMap::new();
+    table.visit(Moment::ZERO, |connection| {
+        shown.insert(connection.flow, (connection.real_server, connection.state));
+    });
+    let copied: BTreeMap<_, _> =
+        entries.into_iter().map(|(flow, entry)| (flow, (entry.real_server, entry.state))).collect();
+    assert!(!shown.is_empty() && table.removed() > 1_000);
+    assert_eq!(copied, shown);
+}
+
 /// A browser's first connections come at once, over several queues: they are one client.
 #[test]
 fn a_persistent_clients_first_connections_go_to_one_server_whoever_handles_them() {
@@ -146,15 +227,15 @@ fn a_persistent_clients_first_connections_go_to_one_server_whoever_handles_them(
     let tables = Arc::new(Tables::new(1_000_000, 3));
     let barrier = Arc::new(std::sync::Barrier::new(2));
     let worker = |port: u16| {
-        let mut director = Director::new(cluster.clone(), tables.clone(), port.into());
-        let barrier = barrier.clone();
+        let mut director = Director::new(tables.clone(), port.into());
+        let (cluster, barrier) = (cluster.load_full(), barrier.clone());
         std::thread::spawn(move || {
             let connect = |n| {
                 if n % 100 == 0 {
                     barrier.wait();
                 }
                 let mut frame = Frame::from_packet(&tcp_between(client(n), port, VIP, 80, SYN, b""));
-                server_of(&director.handle_packet(&mut frame, Moment::ZERO)).expect("a server")
+                server_of(&director.handle_packet(&cluster, &mut frame, Moment::ZERO)).expect("a server")
             };
             (0..CLIENTS).map(connect).collect::<Vec<u8>>()
         })

@@ -3,9 +3,7 @@
 
 use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::{
     ClusterConfig, OnRemoved, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
@@ -236,8 +234,7 @@ fn an_error_does_not_follow_to_a_removed_real_server() {
 #[test]
 fn an_error_for_a_real_server_of_a_later_snapshot_is_dropped() {
     let mut world = world_of(config());
-    let early = Arc::new(ArcSwap::new(world.cluster.load_full()));
-    let early = Director::new(early, world.tables.clone(), 8);
+    let early = world.cluster.load_full();
     let newest = Ipv4Addr::new(172, 25, 3, 4);
     let mut next = config();
     next.virtual_services[0].real_servers = vec![RealServerConfig::new(newest.into(), 1)];
@@ -246,7 +243,8 @@ fn an_error_for_a_real_server_of_a_later_snapshot_is_dropped() {
     assert!(matches!(verdict, Verdict::Transmit(route) if route.to() == newest));
     let error = error_from(ROUTER, 40000, 80);
     assert!(matches!(world.handle(&error, NOW).0, Verdict::Transmit(route) if route.to() == newest));
-    world.director = early;
+    world.director = Director::new(world.tables.clone(), 8);
+    world.cluster.store(early);
     assert_eq!(world.fate(&error), Fate::Drop(DropReason::NoConnection));
 }
 

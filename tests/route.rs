@@ -2,41 +2,34 @@
 
 use std::collections::VecDeque;
 use std::net::IpAddr;
-use std::sync::Arc;
 
-use arc_swap::ArcSwap;
-use lvs_tund::director::cluster::{
-    Cluster, ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig,
-};
+use lvs_tund::director::Extra;
+use lvs_tund::director::cluster::{ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig};
 use lvs_tund::director::path::SoftState;
 use lvs_tund::director::reply::IcmpError;
 use lvs_tund::director::route::apply::apply;
 use lvs_tund::director::route::{Fit, Route};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{ReplyKind, Verdict};
-use lvs_tund::director::{Director, Extra};
 use lvs_tund::encapsulation::{DEFAULT, Ttl};
 use lvs_tund::packet::frame::{SegmentKind, Segments};
 use lvs_tund::packet::{Frame, Offload, Protocol};
-use lvs_tund::time::Moment;
 
-#[path = "support/packets.rs"]
-#[allow(dead_code, reason = "shared by several tests")]
-mod packets;
+mod support;
 
-use packets::*;
+use support::packets::*;
+use support::world::World;
 
 const PATH: Path = Path { source: DIRECTOR, mtu: 1400 };
 
-fn director(config: ClusterConfig) -> Director {
+fn world(config: ClusterConfig) -> World {
     let service = VirtualServiceConfig {
         real_servers: vec![RealServerConfig::new(SERVER2.into(), 1)],
         ..VirtualServiceConfig::new("web", Protocol::Tcp, VIP.into(), 80, "wlc")
     };
     let config = ClusterConfig { virtual_services: vec![service], ..config };
     let host = HostView { paths: [(SERVER2.into(), PATH)].into(), ..HostView::default() };
-    let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
-    Director::new(cluster, Arc::new(Tables::new(1000, 1)), 1)
+    World::new(config, host, Tables::new(1000, 1))
 }
 
 fn segments(size: u16) -> Offload {
@@ -67,13 +60,11 @@ fn leaving(first: &Frame, pieces: impl Iterator<Item = (Frame, IpAddr)>) -> Vec<
 
 /// The route of a packet that is forwarded, and the packets that leave for it.
 fn forwarded(config: ClusterConfig, packet: &[u8], offload: Offload) -> (Route, Vec<Vec<u8>>) {
-    let mut director = director(config);
+    let mut world = world(config);
     let mut frame = captured(packet, offload);
-    let Verdict::Transmit(route) = director.handle_packet(&mut frame, Moment::ZERO) else {
-        panic!("not sent")
-    };
-    let pieces = std::iter::from_fn(|| match director.poll_extra(Moment::ZERO)? {
-        Extra::Piece { frame, to } => Some((frame, to)),
+    let Verdict::Transmit(route) = world.process_frame(&mut frame) else { panic!("not sent") };
+    let pieces = world.due().into_iter().map(|extra| match extra {
+        Extra::Piece { frame, to } => (frame, to),
         Extra::Told { .. } | Extra::Late { .. } => panic!("only pieces"),
     });
     (route, leaving(&frame, pieces))
@@ -172,7 +163,7 @@ fn an_error_about_a_packet_that_is_too_big_quotes_it_unchanged() {
     let config = ClusterConfig { decrements_ttl: true, ..ClusterConfig::default() };
     let big = as_fragment(&tcp(SYN, &[7; 1337]), 0x4000);
     let mut frame = Frame::from_packet(&big);
-    let verdict = director(config).handle_packet(&mut frame, Moment::ZERO);
+    let verdict = world(config).process_frame(&mut frame);
     let Verdict::Reply(reply) = verdict else { panic!("{verdict:?}") };
     assert_eq!(reply.kind, ReplyKind::Error(IcmpError::TooBig { mtu: 1380 }));
     assert_eq!(frame.packet()[28..], big[..frame.len() - 28]);

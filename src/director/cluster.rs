@@ -16,7 +16,8 @@ use std::sync::atomic::AtomicU64;
 
 use foldhash::quality::FixedState;
 
-use super::real_server::{RealServer, Slot};
+use super::real_server::{Live, RealServer, Slot, SlotSet};
+use super::roster::Roster;
 use super::scheduler::Scheduler;
 use crate::packet::Flow;
 
@@ -93,8 +94,10 @@ pub struct Cluster {
     real_servers: Vec<Option<Arc<RealServer>>>,
     /// Any real server of each RIP: they share the path and its state.
     by_rip: HashMap<Ipv4Addr, Arc<RealServer>, FixedState>,
-    /// By index: the generation of the last slot there.
-    generations: Vec<u8>,
+    serving: SlotSet,
+    roster: Arc<Roster>,
+    /// Later snapshots have higher ones.
+    number: u64,
     /// The slots of removed services to which connections still point, by first matcher.
     left: HashMap<Matcher, u16>,
 }
@@ -117,7 +120,9 @@ impl Cluster {
             in_order: Vec::new(),
             real_servers: Vec::new(),
             by_rip: HashMap::default(),
-            generations: Vec::new(),
+            serving: SlotSet::default(),
+            roster: Arc::default(),
+            number: 0,
             left: HashMap::new(),
         }
     }
@@ -185,8 +190,33 @@ impl Cluster {
     }
 
     /// The real server with this slot, even a removed one to which connections still point.
+    #[inline]
     pub fn real_server(&self, slot: Slot) -> Option<&Arc<RealServer>> {
         self.real_servers.get(slot.index() as usize)?.as_ref().filter(|server| server.slot == slot)
+    }
+
+    /// The real servers that [`fate::serving`](super::fate::serving) says.
+    pub fn serving(&self) -> &SlotSet {
+        &self.serving
+    }
+
+    /// Calls `book` with the live counts of a slot of this snapshot or of any other.
+    #[inline]
+    pub fn with_live(&self, slot: Slot, book: impl FnOnce(&Live)) {
+        match self.real_server(slot) {
+            Some(server) => book(&server.live),
+            None => self.roster.with(slot, book),
+        }
+    }
+
+    /// Whether a later snapshot added the real server with this slot.
+    pub fn is_later(&self, slot: Slot) -> bool {
+        self.roster.since(slot).is_some_and(|since| since > self.number)
+    }
+
+    /// The slots to which connections or templates point, whichever snapshot contains them.
+    pub fn referenced(&self) -> Vec<Slot> {
+        self.roster.referenced()
     }
 
     /// A real server with this RIP, even a removed one to which connections still point.

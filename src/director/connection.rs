@@ -1,8 +1,9 @@
 //! Connections: each records the real server of a flow.
 //!
-//! [`tcp_state`] defines how a TCP packet changes an entry, [`timeouts`] how long each state lasts, and
-//! [`table`] keeps the entries and never returns a guard.
+//! [`tcp_state`] defines how a TCP packet changes an entry, [`timeouts`] how long each state lasts, [`table`] keeps
+//! the entries and hands out copies, and [`change`] is the stream of its changes.
 
+pub mod change;
 pub mod entry;
 mod key;
 mod listing;
@@ -12,7 +13,8 @@ pub mod tcp_state;
 pub mod timeouts;
 
 pub use super::real_server::Activity;
-pub use entry::{Answer, Change, Claim, Connection, Found, Inserted, NewConnection, TemplatePrefix};
+pub use change::{Change, Subscriber};
+pub use entry::{Connection, Entry, Found, Inserted, NewConnection, TemplatePrefix};
 pub use table::Table;
 pub use tcp_state::{Event, State};
 pub use timeouts::Timeouts;

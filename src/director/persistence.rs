@@ -15,6 +15,7 @@ use foldhash::quality::SeedableRandomState;
 
 use super::cluster::Persistence;
 use super::cluster::config::masked;
+use super::connection::Subscriber;
 use super::connection::table::{hasher, shards};
 use super::real_server::Slot;
 use crate::time::Moment;
@@ -71,8 +72,21 @@ impl Template {
 #[derive(Clone, Copy, Debug)]
 pub struct NewTemplate {
     pub real_server: Slot,
-    pub hangs: bool,
+    /// The real server that the template may have before: the one that it had when this one was chosen.
+    pub instead_of: Option<Slot>,
+    /// Whether the connection has an entry, whose end [`Templates::unlink`] must report.
+    pub has_entry: bool,
     pub timeout: Duration,
+}
+
+/// Whether a template now points to the real server that was asked for.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Linked {
+    Linked,
+    /// The client has been given this other real server meanwhile; nothing has changed.
+    Taken(Slot),
+    /// There are too many templates already.
+    Full,
 }
 
 /// A template in a listing.
@@ -113,45 +127,45 @@ impl Templates {
         self.len() == 0
     }
 
-    /// The real server of a live template, if `is_usable` accepts it.
-    pub fn find(&self, key: &TemplateKey, is_usable: impl Fn(Slot) -> bool, now: Moment) -> Option<Slot> {
+    /// The real server of a live template.
+    pub fn get(&self, key: &TemplateKey, now: Moment) -> Option<Slot> {
         let template = self.map.get(key).map(|template| *template)?;
-        (!template.is_expired(now) && is_usable(template.real_server)).then_some(template.real_server)
+        (!template.is_expired(now)).then_some(template.real_server)
     }
 
-    /// Adds or renews the template for a new connection, and returns the slot to which it points then:
-    /// `real_server`, or the one that another worker has just given the client, if `is_usable` accepts it.
-    /// `hangs`: the connection has an entry, whose end [`Templates::unlink`] must report. `None` if there are
-    /// too many templates already.
+    /// Adds or renews the template for a new connection, unless it points to a real server that the caller has not
+    /// seen.
     pub fn link(
         &self,
         key: TemplateKey,
         new: NewTemplate,
-        is_usable: impl Fn(Slot) -> bool,
         now: Moment,
-        mut on_change: impl FnMut(TemplateChange),
-    ) -> Option<Slot> {
-        let NewTemplate { real_server, hangs, timeout } = new;
-        let deadline = now.after(timeout);
+        changes: &impl Subscriber<TemplateChange>,
+    ) -> Linked {
+        let NewTemplate { real_server, instead_of, has_entry, timeout } = new;
+        let (connections, deadline) = (u32::from(has_entry), now.after(timeout));
         match self.map.entry(key) {
-            Entry::Vacant(_) if self.len() >= self.templates_max => None,
-            Entry::Vacant(slot) => {
+            Entry::Vacant(_) if self.len() >= self.templates_max => Linked::Full,
+            Entry::Vacant(place) => {
                 self.entries.fetch_add(1, Ordering::Relaxed);
-                slot.insert(Template { real_server, connections: u32::from(hangs), deadline });
-                on_change(TemplateChange::Added { real_server });
-                Some(real_server)
+                changes.on_change(&TemplateChange::Added { real_server });
+                place.insert(Template { real_server, connections, deadline });
+                Linked::Linked
             }
-            Entry::Occupied(mut slot) => {
-                let template = slot.get_mut();
-                let is_kept = !template.is_expired(now) && is_usable(template.real_server);
-                if template.real_server != real_server && !is_kept {
-                    on_change(TemplateChange::Removed { real_server: template.real_server });
-                    on_change(TemplateChange::Added { real_server });
+            Entry::Occupied(mut place) => {
+                let template = place.get_mut();
+                let before = template.real_server;
+                if before != real_server {
+                    if !template.is_expired(now) && instead_of != Some(before) {
+                        return Linked::Taken(before);
+                    }
+                    changes.on_change(&TemplateChange::Removed { real_server: before });
+                    changes.on_change(&TemplateChange::Added { real_server });
                     template.real_server = real_server;
                 }
-                template.connections += u32::from(hangs);
+                template.connections += connections;
                 template.deadline = deadline;
-                Some(template.real_server)
+                Linked::Linked
             }
         }
     }
@@ -188,12 +202,12 @@ impl Templates {
     }
 
     /// Removes what has expired.
-    pub fn sweep(&self, now: Moment, mut on_change: impl FnMut(TemplateChange)) {
+    pub fn sweep(&self, now: Moment, changes: &impl Subscriber<TemplateChange>) {
         self.map.retain(|_, template| {
             let is_kept = !template.is_expired(now);
             if !is_kept {
                 self.entries.fetch_sub(1, Ordering::Relaxed);
-                on_change(TemplateChange::Removed { real_server: template.real_server });
+                changes.on_change(&TemplateChange::Removed { real_server: template.real_server });
             }
             is_kept
         });
@@ -203,6 +217,7 @@ impl Templates {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::director::connection::change::record::Record;
 
     const TIMEOUT: Duration = Duration::from_secs(360);
 
@@ -210,29 +225,31 @@ mod tests {
         Slot::new(index, 0)
     }
 
-    /// Server 5 becomes unusable.
-    fn link(
-        templates: &Templates,
-        key: TemplateKey,
-        server: u32,
-        hangs: bool,
-        now: Moment,
-        on_change: impl FnMut(TemplateChange),
-    ) -> Option<Slot> {
-        let new = NewTemplate { real_server: slot(server), hangs, timeout: TIMEOUT };
-        templates.link(key, new, |found| found != slot(5), now, on_change)
+    type Changes = Record<TemplateChange>;
+
+    fn new(server: u32) -> NewTemplate {
+        NewTemplate { real_server: slot(server), instead_of: None, has_entry: false, timeout: TIMEOUT }
+    }
+
+    /// Of a connection with or without an entry.
+    fn link(templates: &Templates, key: TemplateKey, server: u32, has_entry: bool, now: Moment) -> Linked {
+        templates.link(key, NewTemplate { has_entry, ..new(server) }, now, &Changes::new())
     }
 
     #[test]
     fn the_faster_workers_choice_stands() {
-        let templates = Templates::new(2, 1);
+        let (templates, changes) = (Templates::new(2, 1), Changes::new());
         let key = key("203.0.113.7", 32);
-        assert_eq!(link(&templates, key, 6, true, Moment::ZERO, |_| {}), Some(slot(6)));
-        assert_eq!(
-            link(&templates, key, 7, true, Moment::ZERO, |change| panic!("{change:?}")),
-            Some(slot(6))
-        );
+        assert_eq!(link(&templates, key, 6, true, Moment::ZERO), Linked::Linked);
+        let second = NewTemplate { has_entry: true, ..new(7) };
+        for instead_of in [None, Some(slot(5))] {
+            let second = NewTemplate { instead_of, ..second };
+            assert_eq!(templates.link(key, second, Moment::from_secs(100), &changes), Linked::Taken(slot(6)));
+        }
+        assert!(changes.take().is_empty());
         assert_eq!(find(&templates, &key, 0), Some(slot(6)));
+        templates.unlink(&key, Moment::ZERO);
+        assert_eq!(find(&templates, &key, 360), None, "the second has neither a part in it nor restarted it");
     }
 
     fn key(client: &str, prefix_v4: u8) -> TemplateKey {
@@ -241,21 +258,22 @@ mod tests {
     }
 
     fn find(templates: &Templates, key: &TemplateKey, secs: u64) -> Option<Slot> {
-        templates.find(key, |_| true, Moment::from_secs(secs))
+        templates.get(key, Moment::from_secs(secs))
     }
 
     #[test]
     fn each_new_connection_restarts_the_timer() {
         let templates = Templates::new(2, 1);
         let key = key("203.0.113.7", 32);
-        link(&templates, key, 5, false, Moment::ZERO, |_| {});
+        link(&templates, key, 5, false, Moment::ZERO);
         assert_eq!(find(&templates, &key, 359), Some(slot(5)));
-        link(&templates, key, 5, false, Moment::from_secs(359), |_| {});
+        link(&templates, key, 5, false, Moment::from_secs(359));
         assert_eq!(find(&templates, &key, 718), Some(slot(5)));
         assert_eq!(find(&templates, &key, 719), None);
         // Of the same real server: there is nothing to book.
-        let again = Moment::from_secs(719);
-        assert_eq!(link(&templates, key, 5, false, again, |change| panic!("{change:?}")), Some(slot(5)));
+        let (again, changes) = (Moment::from_secs(719), Changes::new());
+        assert_eq!(templates.link(key, new(5), again, &changes), Linked::Linked);
+        assert!(changes.take().is_empty());
         assert!(templates.len() == 1 && !templates.is_empty());
     }
 
@@ -263,14 +281,14 @@ mod tests {
     fn connections_keep_a_template_and_it_looks_again_every_minute() {
         let templates = Templates::new(2, 1);
         let key = key("203.0.113.7", 32);
-        link(&templates, key, 5, true, Moment::ZERO, |_| {});
+        link(&templates, key, 5, true, Moment::ZERO);
         assert_eq!(find(&templates, &key, 5000), Some(slot(5)));
         templates.unlink(&key, Moment::from_secs(365));
         assert_eq!(find(&templates, &key, 419), Some(slot(5)), "the look at 360 s found a connection");
         assert_eq!(find(&templates, &key, 420), None);
-        let mut changes = Vec::new();
-        templates.sweep(Moment::from_secs(420), |change| changes.push(change));
-        assert_eq!(changes, [TemplateChange::Removed { real_server: slot(5) }]);
+        let changes = Changes::new();
+        templates.sweep(Moment::from_secs(420), &changes);
+        assert_eq!(changes.take(), [TemplateChange::Removed { real_server: slot(5) }]);
         assert!(templates.is_empty());
     }
 
@@ -279,8 +297,8 @@ mod tests {
         for (last_ends, template_ends) in [(360, 360), (361, 420), (420, 420), (421, 480), (3600, 3600)] {
             let templates = Templates::new(2, 1);
             let key = key("203.0.113.7", 32);
-            link(&templates, key, 5, true, Moment::ZERO, |_| {});
-            link(&templates, key, 5, true, Moment::ZERO, |_| {});
+            link(&templates, key, 5, true, Moment::ZERO);
+            link(&templates, key, 5, true, Moment::ZERO);
             templates.unlink(&key, Moment::from_secs(359));
             templates.unlink(&key, Moment::from_secs(last_ends));
             assert_eq!(find(&templates, &key, template_ends - 1), Some(slot(5)), "{last_ends} s");
@@ -292,15 +310,15 @@ mod tests {
     fn a_listing_shows_what_lives() {
         let templates = Templates::new(2, 1);
         let key = key("203.0.113.7", 24);
-        link(&templates, key, 5, false, Moment::ZERO, |_| {});
+        link(&templates, key, 5, false, Moment::ZERO);
         let listed = |secs| -> Vec<Listed> {
             (0..templates.parts()).flat_map(|part| templates.part(part, Moment::from_secs(secs))).collect()
         };
         let expires_in = Duration::from_secs(350);
         assert_eq!(listed(10), [Listed { key, real_server: slot(5), expires_in }]);
         assert!(listed(360).is_empty() && templates.part(templates.parts(), Moment::ZERO).is_empty());
-        link(&templates, key, 5, true, Moment::ZERO, |_| {});
-        link(&templates, key, 5, true, Moment::ZERO, |_| {});
+        link(&templates, key, 5, true, Moment::ZERO);
+        link(&templates, key, 5, true, Moment::ZERO);
         templates.unlink(&key, Moment::from_secs(370));
         let expires_in = Duration::ZERO;
         assert_eq!(listed(371), [Listed { key, real_server: slot(5), expires_in }], "one hangs on it still");
@@ -309,9 +327,9 @@ mod tests {
     #[test]
     fn there_are_only_so_many() {
         let templates = Templates::new(1, 1);
-        let link = |client| link(&templates, key(client, 32), 5, false, Moment::ZERO, |_| {}).is_some();
+        let link = |client| link(&templates, key(client, 32), 5, false, Moment::ZERO) == Linked::Linked;
         assert_eq!(["203.0.113.7", "203.0.113.8", "203.0.113.7"].map(link), [true, false, true]);
-        templates.sweep(Moment::from_secs(360), |_| {});
+        templates.sweep(Moment::from_secs(360), &Changes::new());
         assert!(link("203.0.113.8"));
     }
 
@@ -325,20 +343,20 @@ mod tests {
     }
 
     #[test]
-    fn a_template_of_an_unusable_server_is_replaced() {
-        let templates = Templates::new(2, 1);
-        let key = key("203.0.113.7", 32);
-        link(&templates, key, 5, true, Moment::ZERO, |_| {});
-        assert_eq!(templates.find(&key, |found| found != slot(5), Moment::ZERO), None);
-        let mut changes = Vec::new();
-        link(&templates, key, 6, true, Moment::ZERO, |change| changes.push(change));
-        assert_eq!(
-            changes,
-            [
-                TemplateChange::Removed { real_server: slot(5) },
-                TemplateChange::Added { real_server: slot(6) }
-            ]
-        );
-        assert_eq!(find(&templates, &key, 0), Some(slot(6)));
+    fn a_template_is_replaced_if_it_is_expired_or_still_what_was_seen() {
+        for (instead_of, secs) in [(Some(slot(5)), 0), (None, 360)] {
+            let (templates, changes) = (Templates::new(2, 1), Changes::new());
+            let key = key("203.0.113.7", 32);
+            templates.link(key, new(5), Moment::ZERO, &changes);
+            let linked =
+                templates.link(key, NewTemplate { instead_of, ..new(6) }, Moment::from_secs(secs), &changes);
+            assert_eq!(linked, Linked::Linked);
+            let (added, removed) = (
+                |server| TemplateChange::Added { real_server: slot(server) },
+                |server| TemplateChange::Removed { real_server: slot(server) },
+            );
+            assert_eq!(changes.take(), [added(5), removed(5), added(6)]);
+            assert_eq!((find(&templates, &key, secs), templates.len()), (Some(slot(6)), 1));
+        }
     }
 }

@@ -26,6 +26,36 @@ impl Slot {
     pub const fn index(self) -> u32 {
         self.0 & ((1 << Slot::INDEX_BITS) - 1)
     }
+
+    /// The slot of the next real server at the same index.
+    pub const fn of_another(self) -> Slot {
+        Slot(self.0.wrapping_add(1 << Slot::INDEX_BITS))
+    }
+}
+
+/// A set of slots, looked up by index.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SlotSet(Vec<Option<Slot>>);
+
+impl SlotSet {
+    pub fn contains(&self, slot: Slot) -> bool {
+        self.0.get(slot.index() as usize).is_some_and(|found| *found == Some(slot))
+    }
+}
+
+impl FromIterator<Slot> for SlotSet {
+    /// Of two slots with one index the later one.
+    fn from_iter<I: IntoIterator<Item = Slot>>(slots: I) -> SlotSet {
+        let mut set = Vec::new();
+        for slot in slots {
+            let index = slot.index() as usize;
+            if index >= set.len() {
+                set.resize(index + 1, None);
+            }
+            set[index] = Some(slot);
+        }
+        SlotSet(set)
+    }
 }
 
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -103,6 +133,8 @@ pub struct Live {
     persistent: AtomicI32,
     pub connections_total: AtomicU64,
     pub is_overloaded: AtomicBool,
+    /// The upper one in the upper half, 0 for none, and the lower one in the lower half.
+    thresholds: AtomicU64,
 }
 
 impl Live {
@@ -150,6 +182,54 @@ impl Live {
     pub fn is_referenced(&self) -> bool {
         self.connections() > 0 || self.persistent() > 0
     }
+
+    /// Books that a template now points here, or no longer does.
+    pub fn book_template(&self, step: i32) {
+        self.persistent.fetch_add(step, Ordering::Relaxed);
+    }
+
+    /// Books a new connection.
+    pub fn book_new(&self, activity: Activity) {
+        self.count(activity).fetch_add(1, Ordering::Relaxed);
+        self.judge_load();
+    }
+
+    /// Books that a connection moved to the other count.
+    pub fn book_move(&self, to: Activity) {
+        let from = if to == Activity::Active { Activity::Inactive } else { Activity::Active };
+        // In this order: a connection that counts twice for a moment could set another worker's overload
+        // flag, which then stays.
+        self.count(from).fetch_sub(1, Ordering::Relaxed);
+        self.count(to).fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Books that a connection ended.
+    pub fn book_end(&self, activity: Activity) {
+        self.count(activity).fetch_sub(1, Ordering::Relaxed);
+        self.judge_load();
+    }
+
+    /// Sets the thresholds and judges the load by them.
+    pub fn limit(&self, upper: u32, lower: u32) {
+        let lower = if lower == 0 { upper - upper / 4 } else { lower.min(upper) };
+        self.thresholds.store(u64::from(upper) << 32 | u64::from(lower), Ordering::Relaxed);
+        self.judge_load();
+    }
+
+    /// Sets or clears the overload flag: set at the upper threshold, cleared below the lower one, otherwise
+    /// unchanged. IPVS follows this rule since its fix "properly update the overload flag on dest edit".
+    fn judge_load(&self) {
+        let thresholds = self.thresholds.load(Ordering::Relaxed);
+        let (upper, lower) = (thresholds >> 32, thresholds & u64::from(u32::MAX));
+        let total = self.connections();
+        if upper == 0 || total < lower {
+            if self.is_overloaded.load(Ordering::Relaxed) {
+                self.is_overloaded.store(false, Ordering::Relaxed);
+            }
+        } else if total >= upper {
+            self.is_overloaded.store(true, Ordering::Relaxed);
+        }
+    }
 }
 
 /// A count is below zero briefly, if one worker has booked an end before another has booked the preceding
@@ -185,50 +265,5 @@ impl RealServer {
     /// The largest inner packet, in bytes, that fits the path without fragmentation.
     pub fn inner_mtu(&self, now: Moment) -> u16 {
         self.path_mtu(now).saturating_sub(self.encapsulation.overhead)
-    }
-
-    /// Books that a template now points here, or no longer does.
-    pub fn book_template(&self, step: i32) {
-        self.live.persistent.fetch_add(step, Ordering::Relaxed);
-    }
-
-    /// Books a new connection. Must be called before the entry is in the table, where a sweep might remove it
-    /// at once.
-    pub fn book_new(&self, activity: Activity) {
-        self.live.count(activity).fetch_add(1, Ordering::Relaxed);
-        self.judge_load();
-    }
-
-    /// Books that a connection moved to the other count.
-    pub fn book_move(&self, to: Activity) {
-        let from = if to == Activity::Active { Activity::Inactive } else { Activity::Active };
-        // In this order: a connection that counts twice for a moment could set another worker's overload
-        // flag, which then stays.
-        self.live.count(from).fetch_sub(1, Ordering::Relaxed);
-        self.live.count(to).fetch_add(1, Ordering::Relaxed);
-    }
-
-    /// Books that a connection ended.
-    pub fn book_end(&self, activity: Activity) {
-        self.live.count(activity).fetch_sub(1, Ordering::Relaxed);
-        self.judge_load();
-    }
-
-    /// Sets or clears the overload flag: set at the upper threshold, cleared below the lower one, otherwise
-    /// unchanged. IPVS follows this rule since its fix "properly update the overload flag on dest edit".
-    pub fn judge_load(&self) {
-        let upper = u64::from(self.config.upper_threshold);
-        let total = self.live.connections();
-        let lower = match u64::from(self.config.lower_threshold) {
-            0 => upper - upper / 4,
-            lower => lower,
-        };
-        if upper == 0 || total < lower.min(upper) {
-            if self.live.is_overloaded.load(Ordering::Relaxed) {
-                self.live.is_overloaded.store(false, Ordering::Relaxed);
-            }
-        } else if total >= upper {
-            self.live.is_overloaded.store(true, Ordering::Relaxed);
-        }
     }
 }

@@ -1,12 +1,10 @@
-//! The state that all workers of a director share and change: connections and persistence templates, and the
-//! bookkeeping that keeps the real servers' counts consistent with both.
+//! The state that all workers of a director share and change: connections and persistence templates. The real
+//! servers' counts follow the changes of both.
 
-use arc_swap::ArcSwap;
-
-use super::cluster::{Cluster, OnRemoved};
-use super::connection::{Change, Table};
+use super::cluster::Cluster;
+use super::connection::{Change, Subscriber, Table};
+use super::fate;
 use super::persistence::{TemplateChange, TemplateKey, Templates};
-use super::real_server::{RealServer, Slot};
 use crate::time::Moment;
 
 /// Connections and templates.
@@ -27,68 +25,51 @@ impl Tables {
         Tables { connections: self.connections.with_connections_per_client_max(max), ..self }
     }
 
-    /// Books a change that the connection table reported.
-    pub fn book(&self, view: View, change: Change) {
-        match change {
-            Change::Moved { real_server, to } => view.with(real_server, |server| server.book_move(to)),
-            Change::Removed { real_server, from, ended, virtual_service, client, template } => {
-                view.with(real_server, |server| server.book_end(from));
-                if let Some(prefix) = template {
-                    let key = TemplateKey::of_connection(virtual_service, client, prefix.length());
-                    self.templates.unlink(&key, ended);
-                }
-            }
-        }
-    }
-
     /// Removes expired entries, and the connections of removed real servers if the service is configured so.
-    pub fn sweep(&self, latest: &ArcSwap<Cluster>, now: Moment) {
-        let snapshot = latest.load();
-        let cluster = &**snapshot;
-        let view = View { cluster, latest };
-        let is_given_up = |slot| {
-            let Some(server) = cluster.real_server(slot) else { return !view.has(slot) };
-            let service = cluster.virtual_service(server.virtual_service);
-            let on_removed = service.map_or(OnRemoved::Reschedule, |service| service.config.on_removed);
-            !server.is_present && on_removed == OnRemoved::Reschedule
-        };
-        self.connections.sweep(now, is_given_up, |change| self.book(view, change));
-        self.templates.sweep(now, |change| view.book_template(change));
+    pub fn sweep(&self, cluster: &Cluster, now: Moment) {
+        let counts = self.counts(cluster);
+        self.connections.sweep(&fate::given_up(cluster), now, &counts);
+        self.templates.sweep(now, &counts);
+    }
+
+    /// The subscriber to the changes of both tables.
+    pub fn counts<'a>(&'a self, cluster: &'a Cluster) -> Counts<'a> {
+        Counts { cluster, templates: &self.templates }
     }
 }
 
-/// A snapshot, and access to the latest one: another worker may already know a real server that this snapshot
-/// does not contain.
-#[derive(Clone, Copy)]
-pub struct View<'a> {
-    pub cluster: &'a Cluster,
-    pub latest: &'a ArcSwap<Cluster>,
+/// Keeps the counts of real servers, and of the connections that use a template.
+pub struct Counts<'a> {
+    cluster: &'a Cluster,
+    templates: &'a Templates,
 }
 
-impl View<'_> {
-    fn with(&self, slot: Slot, book: impl FnOnce(&RealServer)) {
-        match self.cluster.real_server(slot) {
-            Some(server) => book(server),
-            None => {
-                if let Some(server) = self.latest.load().real_server(slot) {
-                    book(server);
+impl Subscriber for Counts<'_> {
+    #[inline]
+    fn on_change(&self, change: &Change) {
+        match change {
+            Change::Added { entry, .. } => {
+                self.cluster.with_live(entry.real_server, |live| live.book_new(entry.activity()));
+            }
+            Change::Moved { from, entry, .. } if from.activity() != entry.activity() => {
+                self.cluster.with_live(entry.real_server, |live| live.book_move(entry.activity()));
+            }
+            Change::Moved { .. } => {}
+            Change::Removed { flow, entry, ended } => {
+                self.cluster.with_live(entry.real_server, |live| live.book_end(entry.activity()));
+                if let Some(prefix) = entry.template {
+                    let key = TemplateKey::of_connection(entry.virtual_service, flow.client, prefix.length());
+                    self.templates.unlink(&key, *ended);
                 }
             }
         }
     }
+}
 
-    /// Whether this snapshot or the latest one contains the real server.
-    pub fn has(&self, slot: Slot) -> bool {
-        self.cluster.real_server(slot).is_some() || self.latest.load().real_server(slot).is_some()
-    }
-
-    /// Books a change that the template table reported.
-    pub fn book_template(&self, change: TemplateChange) {
-        match change {
-            TemplateChange::Added { real_server } => self.with(real_server, |server| server.book_template(1)),
-            TemplateChange::Removed { real_server } => {
-                self.with(real_server, |server| server.book_template(-1))
-            }
-        }
+impl Subscriber<TemplateChange> for Counts<'_> {
+    fn on_change(&self, change: &TemplateChange) {
+        let (TemplateChange::Added { real_server } | TemplateChange::Removed { real_server }) = *change;
+        let step = if matches!(change, TemplateChange::Added { .. }) { 1 } else { -1 };
+        self.cluster.with_live(real_server, |live| live.book_template(step));
     }
 }

@@ -2,8 +2,8 @@
 //! is given to another virtual service or real server starts at 0 for its new owner; an operator's zero
 //! resets the listings only.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, Weak};
 
 use super::counters::{BySlot, DirectorCounters};
 use super::estimator::Estimator;
@@ -23,7 +23,8 @@ pub struct Reading {
 
 /// One slot and its holder.
 struct Account<H> {
-    holder: Arc<H>,
+    /// Weak, so that a slot becomes free; its address is not given to another holder meanwhile.
+    holder: Weak<H>,
     /// The slot's counters when it was given to the holder.
     birth: Totals,
     zero: Totals,
@@ -46,21 +47,25 @@ impl<H> Accounts<H> {
         if self.0.len() <= index {
             self.0.resize_with(index + 1, || None);
         }
-        let is_known = |account: &Account<H>| Arc::ptr_eq(&account.holder, holder);
+        let is_known = |account: &Account<H>| account.is_of(holder);
         if !self.0[index].as_ref().is_some_and(is_known) {
             let birth = Totals { connections: 0, ..now() };
             let estimator = Estimator::starting_at(birth);
-            self.0[index] = Some(Account { holder: holder.clone(), birth, zero: birth, estimator });
+            self.0[index] = Some(Account { holder: Arc::downgrade(holder), birth, zero: birth, estimator });
         }
     }
 
     fn of(&mut self, index: usize, holder: &Arc<H>) -> Option<&mut Account<H>> {
         let account = self.0.get_mut(index)?.as_mut();
-        account.filter(|account| Arc::ptr_eq(&account.holder, holder))
+        account.filter(|account| account.is_of(holder))
     }
 }
 
 impl<H> Account<H> {
+    fn is_of(&self, holder: &Arc<H>) -> bool {
+        std::ptr::eq(self.holder.as_ptr(), Arc::as_ptr(holder))
+    }
+
     fn reading(&self, now: Totals) -> Reading {
         Reading {
             total: now.since(&self.birth),

@@ -429,7 +429,8 @@ fn world_with_an_entry_of_loopback() -> World {
         event: connection::Event::Syn,
         template: None,
     };
-    world.tables.connections.insert(&flow, new, &Timeouts::default(), NOW);
+    let counts = world.tables.counts(&cluster);
+    world.tables.connections.insert(&flow, new, &Timeouts::default(), NOW, &counts);
     drop(cluster);
     world
 }

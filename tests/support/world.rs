@@ -24,7 +24,7 @@ impl World {
     pub fn new(config: ClusterConfig, host: HostView, tables: Tables) -> World {
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
         let tables = Arc::new(tables);
-        let director = Director::new(cluster.clone(), tables.clone(), 7);
+        let director = Director::new(tables.clone(), 7);
         let errors = PathErrors::new(cluster.clone(), tables.clone());
         World { cluster, tables, director, errors, now: Moment::from_secs(1) }
     }
@@ -37,12 +37,13 @@ impl World {
     }
 
     pub fn process_frame(&mut self, frame: &mut Frame) -> Verdict {
-        self.director.handle_packet(frame, self.now)
+        self.director.handle_packet(&self.cluster.load(), frame, self.now)
     }
 
     /// Frames that are due beside the one that was handled.
     pub fn due(&mut self) -> Vec<Extra> {
-        std::iter::from_fn(|| self.director.poll_extra(self.now)).collect()
+        let cluster = self.cluster.load();
+        std::iter::from_fn(|| self.director.poll_extra(&cluster, self.now)).collect()
     }
 
     /// An ICMP message about an outer packet.
@@ -58,6 +59,6 @@ impl World {
 
     /// Removes what has ended.
     pub fn sweep(&self) {
-        self.tables.sweep(&self.cluster, self.now);
+        self.tables.sweep(&self.cluster.load(), self.now);
     }
 }

@@ -58,7 +58,7 @@ impl Director {
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
         let tables = Tables::new(plan.connections_max, SEED);
         let tables = Arc::new(tables.with_connections_per_client_max(plan.connections_per_client_max));
-        let director = director::Director::new(cluster.clone(), tables.clone(), SEED);
+        let director = director::Director::new(tables.clone(), SEED);
         let path_errors = PathErrors::new(cluster.clone(), tables.clone());
         let (swept, last) = (Moment::ZERO, Moment::ZERO);
         Ok(Director { director, path_errors, cluster, tables, swept, last, held: Vec::new() })
@@ -68,7 +68,7 @@ impl Director {
 impl Explain for Director {
     fn explain(&mut self, index: usize, packet: &[u8], now: Moment) -> (Explanation, Vec<Vec<u8>>) {
         if now.since(self.swept) >= SWEEP_PERIOD {
-            self.tables.sweep(&self.cluster, now);
+            self.tables.sweep(&self.cluster.load(), now);
             self.swept = now;
         }
         if self.is_for_us(packet) {
@@ -76,7 +76,7 @@ impl Explain for Director {
         }
         self.last = now;
         let mut frame = Frame::from_packet(packet);
-        let verdict = self.director.handle_packet(&mut frame, now);
+        let verdict = self.director.handle_packet(&self.cluster.load(), &mut frame, now);
         let mut leaving = match verdict {
             Verdict::Transmit(_) | Verdict::Reply(_) => vec![frame.packet().to_vec()],
             Verdict::Hold | Verdict::Drop(_) => Vec::new(),
@@ -86,7 +86,7 @@ impl Explain for Director {
         }
         let mut pieces = 1;
         let mut steps = Vec::new();
-        while let Some(extra) = self.director.poll_extra(now) {
+        while let Some(extra) = self.director.poll_extra(&self.cluster.load(), now) {
             match extra {
                 Extra::Piece { frame, .. } => {
                     pieces += 1;
@@ -127,7 +127,7 @@ impl Explain for Director {
     fn late(&mut self) -> Option<String> {
         let mut text = String::new();
         let end = self.last.after(Duration::from_secs(60));
-        while let Some(extra) = self.director.poll_extra(end) {
+        while let Some(extra) = self.director.poll_extra(&self.cluster.load(), end) {
             if let Extra::Late { number, verdict, .. } = extra {
                 text.push_str(&self.late_step(number, &verdict));
                 text.push('\n');

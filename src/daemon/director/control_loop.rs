@@ -149,7 +149,7 @@ impl ControlLoop {
     async fn sweep(&self) {
         let (cluster, tables) = (self.control.latest(), self.shared.tables.clone());
         let now = self.shared.clock.now();
-        let swept = tokio::task::spawn_blocking(move || tables.sweep(&cluster, now));
+        let swept = tokio::task::spawn_blocking(move || tables.sweep(&cluster.load(), now));
         if let Err(error) = swept.await {
             tracing::error!("director: cannot sweep the connection table: {error}");
         }

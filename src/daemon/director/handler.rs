@@ -4,10 +4,12 @@ use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
 
+use arc_swap::{ArcSwap, Guard};
 use nix::errno::Errno;
 use tokio::sync::Notify;
 
 use crate::daemon::worker::{ExtraFrame, Fate, Handler};
+use crate::director::cluster::Cluster;
 use crate::director::verdict::{DropReason, Verdict};
 use crate::director::{Director, Extra};
 use crate::metrics::counters::DirectorCounters;
@@ -15,6 +17,9 @@ use crate::packet::Frame;
 use crate::time::Moment;
 
 pub struct DirectorHandler {
+    pub latest: Arc<ArcSwap<Cluster>>,
+    /// The snapshot of the batch; a worker that waits holds none.
+    pub cluster: Option<Guard<Arc<Cluster>>>,
     pub director: Director,
     pub counters: Arc<DirectorCounters>,
     /// Notified when a packet did not fit its path.
@@ -26,8 +31,13 @@ impl Handler for DirectorHandler {
 
     const SEND_ERROR: Verdict = Verdict::Drop(DropReason::SendError);
 
+    fn begin_batch(&mut self) {
+        self.cluster = Some(self.latest.load());
+    }
+
     fn handle(&mut self, frame: &mut Frame, now: Moment) -> (Verdict, Option<IpAddr>) {
-        let verdict = self.director.handle_packet(frame, now);
+        let cluster = self.cluster.get_or_insert_with(|| self.latest.load());
+        let verdict = self.director.handle_packet(cluster, frame, now);
         (verdict, destination(&verdict))
     }
 
@@ -45,7 +55,12 @@ impl Handler for DirectorHandler {
 
     fn poll_extra(&mut self, now: Moment) -> Option<ExtraFrame<Verdict>> {
         loop {
-            match self.director.poll_extra(now)? {
+            let cluster = self.cluster.get_or_insert_with(|| self.latest.load());
+            let Some(extra) = self.director.poll_extra(cluster, now) else {
+                self.cluster = None;
+                return None;
+            };
+            match extra {
                 Extra::Piece { frame, to } => return Some(ExtraFrame { frame, to, late: None }),
                 Extra::Told { frame, to } => {
                     self.counters.told.add(1);

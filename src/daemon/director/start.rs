@@ -134,8 +134,9 @@ impl DataPlane {
         for (number, (capture, sender)) in captures.into_iter().zip(senders).enumerate() {
             let count = Arc::new(DirectorCounters::default());
             counters.push(count.clone());
-            let director = Director::new(cluster.clone(), tables.clone(), random::draw());
-            let handler = DirectorHandler { director, counters: count, narrowed: narrowed.clone() };
+            let director = Director::new(tables.clone(), random::draw());
+            let (latest, narrowed) = (cluster.clone(), narrowed.clone());
+            let handler = DirectorHandler { latest, cluster: None, director, counters: count, narrowed };
             let name = format!("director-{number}");
             workers.start(&name, clock, capture, sender, handler).map_err(no_threads)?;
         }

@@ -7,10 +7,11 @@ use std::sync::Arc;
 
 use super::{
     Cluster, EffectiveWeights, HostView, InForce, Matcher, Path, Ports, Ranged, RealServer, RealServerConfig,
-    ServiceKey, Slot, VirtualService, VirtualServiceConfig, bits, identity,
+    ServiceKey, VirtualService, VirtualServiceConfig, bits, identity,
 };
 use crate::director::path::SoftState;
 use crate::director::scheduler::{self, Scheduler};
+use crate::director::{fate, roster};
 use crate::encapsulation;
 use crate::packet::MTU_DEFAULT;
 
@@ -21,7 +22,7 @@ pub(super) fn succeed(old: &Cluster, in_force: InForce, host: HostView) -> Clust
     let mut builder = Builder::new(old, &weights);
     let own = host.own_addresses.iter().chain(&host.vips_left).copied().map(bits).collect();
     let vips = host.vips_left.iter().copied().map(bits).collect();
-    let mut cluster = Cluster { host, own, vips, ..Cluster::empty() };
+    let mut cluster = Cluster { host, own, vips, roster: old.roster.clone(), ..Cluster::empty() };
     cluster.by_key.reserve(config.virtual_services.len());
     let predecessors = identity::predecessors(&old.config.virtual_services, &config.virtual_services);
     for (service, predecessor) in config.virtual_services.iter().zip(predecessors) {
@@ -46,23 +47,24 @@ pub(super) fn succeed(old: &Cluster, in_force: InForce, host: HostView) -> Clust
     cluster.left = builder.left();
     cluster.virtual_services = builder.virtual_services;
     cluster.real_servers = builder.real_servers;
+    cluster.serving = fate::serving(cluster.real_servers.iter().flatten());
     cluster.by_rip =
         cluster.real_servers.iter().flatten().map(|server| (server.rip, server.clone())).collect();
-    cluster.generations = builder.generations;
+    cluster.number = builder.roster.number();
+    builder.roster.finish();
     cluster.config = config;
     cluster.weights = weights;
     cluster
 }
 
-struct Builder<'a> {
+struct Builder<'a, 'w> {
     old: &'a Cluster,
-    weights: &'a EffectiveWeights,
+    weights: &'w EffectiveWeights,
     real_servers: Vec<Option<Arc<RealServer>>>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
-    generations: Vec<u8>,
-    /// Slots below these are used, here or in the old snapshot: no slot becomes free during a build.
+    roster: roster::Build<'a>,
+    /// Slots below this one are used, here or in the old snapshot: no slot becomes free during a build.
     service_from: usize,
-    server_from: usize,
     soft: HashMap<Ipv4Addr, Arc<SoftState>>,
     /// Real servers that were removed earlier and to which connections still point.
     removed: HashMap<(u16, Ipv4Addr), &'a Arc<RealServer>>,
@@ -71,17 +73,16 @@ struct Builder<'a> {
     reserved: HashSet<u16>,
 }
 
-impl<'a> Builder<'a> {
-    fn new(old: &'a Cluster, weights: &'a EffectiveWeights) -> Builder<'a> {
+impl<'a, 'w> Builder<'a, 'w> {
+    fn new(old: &'a Cluster, weights: &'w EffectiveWeights) -> Builder<'a, 'w> {
         let removed = old.real_servers().filter(|server| !server.is_present && server.live.is_referenced());
         Builder {
             old,
             weights,
             real_servers: vec![None; old.real_servers.len()],
             virtual_services: vec![None; old.virtual_services.len()],
-            generations: old.generations.clone(),
+            roster: old.roster.build(),
             service_from: 0,
-            server_from: 0,
             soft: old.by_rip.iter().map(|(rip, server)| (*rip, server.soft.clone())).collect(),
             removed: removed.map(|server| ((server.virtual_service, server.rip), server)).collect(),
             left: old.left.clone(),
@@ -181,10 +182,11 @@ impl<'a> Builder<'a> {
             Some(&old.real_servers[index])
         });
         let known = present.or_else(|| self.removed.get(&(virtual_service, rip)).copied());
-        let slot = match &known {
-            Some(server) => server.slot,
-            None => self.free_slot(),
+        let (slot, live) = match known {
+            Some(server) => (server.slot, server.live.clone()),
+            None => self.roster.add(),
         };
+        live.limit(config.upper_threshold, config.lower_threshold);
         let server = Arc::new(RealServer {
             slot,
             virtual_service,
@@ -195,10 +197,13 @@ impl<'a> Builder<'a> {
             soft: self.soft_state(rip, host),
             encapsulation: encapsulation::find(config.encapsulation).unwrap_or(encapsulation::DEFAULT),
             is_present: true,
-            live: known.map(|server| server.live.clone()).unwrap_or_default(),
+            live,
         });
-        server.judge_load();
-        self.real_servers[slot.index() as usize] = Some(server.clone());
+        let index = slot.index() as usize;
+        if index >= self.real_servers.len() {
+            self.real_servers.resize(index + 1, None);
+        }
+        self.real_servers[index] = Some(server.clone());
         Some(server)
     }
 
@@ -223,15 +228,6 @@ impl<'a> Builder<'a> {
         let first = host.identification_seed.wrapping_mul(u64::from(u32::from(rip)) | 1) >> 48;
         let soft = self.soft.entry(rip).or_insert_with(|| Arc::new(SoftState::new(first as u16)));
         soft.clone()
-    }
-
-    /// A slot for a new real server.
-    fn free_slot(&mut self) -> Slot {
-        let index = free_slot(&mut self.real_servers, &self.old.real_servers, &mut self.server_from);
-        self.generations.resize(self.real_servers.len(), 0);
-        let generation = &mut self.generations[index as usize];
-        *generation = generation.wrapping_add(1);
-        Slot::new(index, *generation)
     }
 }
 
@@ -357,7 +353,7 @@ mod tests {
     fn a_service_that_returns_finds_its_real_servers_and_another_one_does_not() {
         let old = after(&Cluster::empty(), &[service(80, &[2])]);
         let busy = named(&old, "80").real_servers[0].clone();
-        busy.book_new(Activity::Active);
+        busy.live.book_new(Activity::Active);
         let gone = after(&after(&old, &[]), &[]);
         let removed = gone.real_server(busy.slot).unwrap();
         assert!(!removed.is_present && Arc::ptr_eq(&removed.live, &busy.live));
@@ -379,7 +375,7 @@ mod tests {
             InForce { config: old.config().clone(), weights }
         };
         let busy = named(&old, "80").real_servers[0].clone();
-        busy.book_new(Activity::Active);
+        busy.live.book_new(Activity::Active);
         let quiesced = old.succeed(weigh(&[(rip(2), Some(0))]), HostView::default());
         let server = &named(&quiesced, "80").real_servers[0];
         assert_eq!((server.weight(), server.config.weight, server.is_eligible()), (0, 1, false));
@@ -403,11 +399,11 @@ mod tests {
             cluster = after(&cluster, &services);
             let slots: HashSet<u16> = cluster.virtual_services().map(|service| service.slot).collect();
             assert_eq!(slots.len(), services.len());
-            let servers: HashSet<Slot> =
+            let servers: HashSet<_> =
                 cluster.virtual_services().flat_map(|s| &s.real_servers).map(|server| server.slot).collect();
             assert_eq!(servers.len(), 2 * services.len());
             for service in cluster.virtual_services().filter(|service| service.slot % 4 == 0) {
-                service.real_servers[1].book_new(Activity::Active);
+                service.real_servers[1].live.book_new(Activity::Active);
             }
         }
     }

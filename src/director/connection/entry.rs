@@ -1,6 +1,5 @@
 //! One connection: its entry in the table, how a packet changes it, and how it is reported.
 
-use std::net::IpAddr;
 use std::time::Duration;
 
 use super::key::KeyV4;
@@ -9,21 +8,39 @@ use crate::director::real_server::{Activity, Slot};
 use crate::packet::Flow;
 use crate::time::Moment;
 
-#[derive(Clone, Copy, Debug)]
-pub(super) struct Entry {
-    pub(super) deadline: Moment,
-    pub(super) virtual_service: u16,
-    pub(super) real_server: Slot,
-    pub(super) state: State,
-    pub(super) template: Option<TemplatePrefix>,
+/// What the table remembers of a connection; whoever asks gets a copy.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    pub deadline: Moment,
+    pub virtual_service: u16,
+    pub real_server: Slot,
+    pub state: State,
+    pub template: Option<TemplatePrefix>,
 }
 
 impl Entry {
-    pub(super) fn is_expired(&self, now: Moment) -> bool {
+    /// The entry that the first packet of a connection makes.
+    pub(super) fn begin(new: &NewConnection, protocol: u8, timeouts: &Timeouts, now: Moment) -> Entry {
+        let NewConnection { virtual_service, real_server, event, template } = *new;
+        let state = State::born(protocol);
+        let born = Entry { deadline: now, virtual_service, real_server, state, template };
+        born.after(event, timeouts, now)
+    }
+
+    /// The entry after a packet: its state changes and its timer restarts. A reset can only shorten the remaining
+    /// time, because anyone can forge one (RFC 5961).
+    pub(super) fn after(self, event: Event, timeouts: &Timeouts, now: Moment) -> Entry {
+        let state = self.state.next(event);
+        let deadline = now.after(timeouts.of(state));
+        let is_shortened = event == Event::Rst && !self.is_expired(now);
+        Entry { state, deadline: if is_shortened { deadline.min(self.deadline) } else { deadline }, ..self }
+    }
+
+    pub fn is_expired(&self, now: Moment) -> bool {
         self.deadline <= now
     }
 
-    pub(super) fn activity(&self) -> Activity {
+    pub fn activity(&self) -> Activity {
         self.state.activity()
     }
 }
@@ -44,48 +61,14 @@ impl TemplatePrefix {
     }
 }
 
-/// A change of one connection, which the caller must book.
+/// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Change {
-    Moved {
-        real_server: Slot,
-        to: Activity,
-    },
-    /// `ended` is when it expired, possibly a while ago.
-    Removed {
-        real_server: Slot,
-        from: Activity,
-        ended: Moment,
-        virtual_service: u16,
-        client: IpAddr,
-        template: Option<TemplatePrefix>,
-    },
-}
-
-/// What a lookup does with an entry, depending on its real server.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Claim {
-    /// Follow the entry.
-    Follow,
-    /// Remove the entry and schedule the packet like that of a new connection.
-    GiveUp,
-    /// Drop its packets and let it expire.
-    Refuse,
-}
-
-/// The result of a lookup, and the change it made.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Found {
-    pub answer: Answer,
-    pub change: Option<Change>,
-}
-
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Answer {
+pub enum Found {
     Unknown,
-    /// The slot of the connection's real server.
-    Known(Slot),
-    Refused,
+    /// The packet has been applied to the entry of a connection to this real server.
+    Kept(Slot),
+    /// A copy of the entry, for the caller to decide.
+    Seen(Entry),
 }
 
 /// A connection to add.
@@ -96,13 +79,6 @@ pub struct NewConnection {
     /// Its first packet.
     pub event: Event,
     pub template: Option<TemplatePrefix>,
-}
-
-impl NewConnection {
-    /// The count of its real server that will include it.
-    pub const fn activity(&self, protocol: u8) -> Activity {
-        State::born(protocol).next(self.event).activity()
-    }
 }
 
 /// A connection in a listing.
@@ -119,23 +95,11 @@ pub struct Connection {
 /// The result of adding an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
-    New,
+    New(Entry),
     /// Another worker added one first; its choice stands.
-    Existing {
-        real_server: Slot,
-    },
+    Existing(Entry),
     Full,
 }
-/// Applies `event` and restarts the timer; returns whether the entry moved between the two counts. A reset
-/// can only shorten the remaining time, because anyone can forge one (RFC 5961).
-pub(super) fn advance(entry: &mut Entry, event: Event, timeouts: &Timeouts, now: Moment) -> Option<Change> {
-    let before = entry.activity();
-    entry.state = entry.state.next(event);
-    let deadline = now.after(timeouts.of(entry.state));
-    let is_known = entry.deadline > now;
-    entry.deadline = if event == Event::Rst && is_known { deadline.min(entry.deadline) } else { deadline };
-    let to = entry.activity();
-    (before != to).then_some(Change::Moved { real_server: entry.real_server, to })
-}
+
 /// 32 bytes at the map's average load of 0.48 are 69 bytes per connection; the bar is 112.
 const _: () = assert!(size_of::<(KeyV4, Entry)>() == 32);

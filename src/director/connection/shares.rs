@@ -79,10 +79,11 @@ impl Shares {
 
 #[cfg(test)]
 mod tests {
+    use super::super::change::record::Record;
     use super::super::table::hasher;
     use super::super::{Event, Inserted, NewConnection, Table, Timeouts};
     use super::Shares;
-    use crate::director::real_server::Slot;
+    use crate::director::real_server::{Slot, SlotSet};
     use crate::packet::Flow;
     use crate::time::Moment;
 
@@ -97,17 +98,21 @@ mod tests {
             vip: "172.25.3.100".parse().unwrap(),
             vip_port: 80 + (port >> 16) as u16,
         };
-        table.insert(&flow, NEW, &Timeouts::default(), Moment::ZERO)
+        table.insert(&flow, NEW, &Timeouts::default(), Moment::ZERO, &Record::new())
+    }
+
+    fn is_new(inserted: Inserted) -> bool {
+        matches!(inserted, Inserted::New(_))
     }
 
     fn made(table: &Table, client: u32, ports: std::ops::Range<u32>) -> usize {
-        ports.filter(|port| insert(table, client, *port) == Inserted::New).count()
+        ports.filter(|port| is_new(insert(table, client, *port))).count()
     }
 
     #[test]
     fn the_last_of_a_nearly_full_table_is_kept_for_others() {
         let table = Table::new(1 << 16, 7);
-        let insert = |client, port| insert(&table, client, port) == Inserted::New;
+        let insert = |client, port| is_new(insert(&table, client, port));
         let alone = (0..100_000).filter(|port| insert(1, *port)).count();
         assert_eq!(alone, (1 << 16) - (1 << 11));
         assert!((2..1000).all(|client| insert(client, 1)), "others are served");
@@ -155,14 +160,14 @@ mod tests {
                 let vip = "2001:db8::1".parse().unwrap();
                 let flow =
                     Flow { protocol: 6, client: client.parse().unwrap(), client_port: 1, vip, vip_port: 80 };
-                table.insert(&flow, NEW, &Timeouts::default(), Moment::ZERO)
+                is_new(table.insert(&flow, NEW, &Timeouts::default(), Moment::ZERO, &Record::new()))
             })
         };
         for clients in [["2001:db8::1", "2001:db8::2"], ["2001:db8::1", "2001:db8:0:0:8000::1"]] {
-            assert_eq!(limited(clients), [Inserted::New, Inserted::Full], "{clients:?}");
+            assert_eq!(limited(clients), [true, false], "{clients:?}");
         }
         for clients in [["2001:db8::1", "2001:db8:0:1::1"], ["2001:db8::1", "a001:db8::1"]] {
-            assert_eq!(limited(clients), [Inserted::New; 2], "{clients:?}");
+            assert_eq!(limited(clients), [true; 2], "{clients:?}");
         }
     }
 
@@ -176,10 +181,10 @@ mod tests {
     fn one_client_cannot_fill_the_table() {
         let table = Table::new(100, 7).with_connections_per_client_max(10);
         let insert = |client, port| insert(&table, client, port);
-        let made = (0..100).filter(|port| insert(1, *port) == Inserted::New).count();
-        assert_eq!((made, insert(1, 100), insert(2, 1)), (10, Inserted::Full, Inserted::New));
+        let made = (0..100).filter(|port| is_new(insert(1, *port))).count();
+        assert_eq!((made, insert(1, 100), is_new(insert(2, 1))), (10, Inserted::Full, true));
         assert_eq!(table.len(), 11);
-        table.sweep(Moment::from_secs(3600), |_| false, |_| {});
-        assert_eq!((table.len(), insert(1, 100)), (0, Inserted::New), "what has ended counts no more");
+        table.sweep(&SlotSet::default(), Moment::from_secs(3600), &Record::new());
+        assert!(table.is_empty() && is_new(insert(1, 100)), "what has ended counts no more");
     }
 }

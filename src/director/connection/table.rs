@@ -3,8 +3,9 @@
 //! Two maps, so that IPv4 does not pay for IPv6 keys. No guard leaves this file: every operation copies what
 //! the caller needs. An entry past its deadline counts as absent even before the sweep has removed it.
 //!
-//! The table does not know real servers: it names them by slot and reports each [`Change`], so that the
-//! caller can keep their counts.
+//! The table decides nothing about real servers, which it knows by slot only. The caller looks at a copy and says
+//! what to do with the entry; the table does so if the entry is still what the caller saw. It reports each
+//! [`Change`] to the caller's [`Subscriber`].
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
@@ -13,11 +14,10 @@ use dashmap::mapref::entry::Entry as Place;
 use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 
-use super::entry::{Answer, Change, Claim, Entry, Found, Inserted, NewConnection, advance};
 use super::key::{FlowKey, Key, KeyV4, KeyV6};
 use super::shares::Shares;
-use super::{Event, State, Timeouts};
-use crate::director::real_server::Slot;
+use super::{Change, Entry, Event, Found, Inserted, NewConnection, Subscriber, Timeouts};
+use crate::director::real_server::{Slot, SlotSet};
 use crate::packet::Flow;
 use crate::time::Moment;
 
@@ -25,10 +25,13 @@ use crate::time::Moment;
 /// and 60 µs if each of them ends and has a template.
 const ENTRIES_PER_SHARD: usize = 256;
 
+/// The entries of one address family.
+type Map<K> = DashMap<K, Entry, SeedableRandomState>;
+
 /// All connections of a director.
 pub struct Table {
-    pub(super) v4: DashMap<KeyV4, Entry, SeedableRandomState>,
-    pub(super) v6: DashMap<KeyV6, Entry, SeedableRandomState>,
+    pub(super) v4: Map<KeyV4>,
+    pub(super) v6: Map<KeyV6>,
     entries: AtomicUsize,
     created: AtomicU64,
     removed: AtomicU64,
@@ -86,83 +89,106 @@ impl Table {
         self.connections_max
     }
 
-    /// Looks up a packet's connection, applies `event` to its state and restarts its timer.
-    ///
-    /// `claim` decides by the real server's slot and the connection's state. An entry is removed and reported
-    /// if it has expired, if a SYN finds it closing, or if `claim` gives it up.
+    /// Looks up the entry of a packet that is no SYN. If its real server is one of `serving`, there is nothing to
+    /// decide, and the packet is applied at once; otherwise the caller gets a copy.
     pub fn find(
         &self,
         flow: &Flow,
         event: Event,
+        serving: &SlotSet,
         timeouts: &Timeouts,
-        claim: impl Fn(Slot, State) -> Claim,
         now: Moment,
+        changes: &impl Subscriber,
     ) -> Found {
+        let may_keep = |entry: &Entry| !entry.is_expired(now) && serving.contains(entry.real_server);
+        let after = |entry: &Entry| entry.after(event, timeouts, now);
         match Key::of(flow) {
-            Key::V4(key) => self.find_in(&self.v4, &key, event, timeouts, claim, now),
-            Key::V6(key) => self.find_in(&self.v6, &key, event, timeouts, claim, now),
+            Key::V4(key) => find_in(&self.v4, &key, may_keep, after, changes),
+            Key::V6(key) => find_in(&self.v6, &key, may_keep, after, changes),
         }
     }
 
-    fn find_in<K: FlowKey>(
-        &self,
-        map: &DashMap<K, Entry, SeedableRandomState>,
-        key: &K,
-        event: Event,
-        timeouts: &Timeouts,
-        claim: impl Fn(Slot, State) -> Claim,
-        now: Moment,
-    ) -> Found {
-        let judge = |entry: &Entry| {
-            // As in IPVS (`conn_reuse_mode`), a connection with a template keeps its entry, because its real
-            // server stays the same anyway.
-            let is_reuse = event == Event::Syn && entry.state.is_closing() && entry.template.is_none();
-            let is_over = entry.is_expired(now) || is_reuse;
-            if is_over { Claim::GiveUp } else { claim(entry.real_server, entry.state) }
-        };
-        let unchanged = |answer| Found { answer, change: None };
-        match map.get_mut(key) {
-            None => return unchanged(Answer::Unknown),
-            Some(mut entry) => match judge(&entry) {
-                Claim::Follow => {
-                    let change = advance(&mut entry, event, timeouts, now);
-                    return Found { answer: Answer::Known(entry.real_server), change };
-                }
-                Claim::Refuse => return unchanged(Answer::Refused),
-                Claim::GiveUp => {}
-            },
-        }
-        let removed = map.remove_if(key, |_, entry| judge(entry) == Claim::GiveUp);
-        let change = removed.map(|(key, entry)| self.book_removal(&key, &entry, now));
-        Found { answer: Answer::Unknown, change }
-    }
-
-    /// The real server of a connection, without changing its state or timer.
-    pub fn peek(&self, flow: &Flow, now: Moment) -> Option<Slot> {
-        let entry = match Key::of(flow) {
+    /// A copy of the flow's entry, even if it has expired.
+    pub fn get(&self, flow: &Flow) -> Option<Entry> {
+        match Key::of(flow) {
             Key::V4(key) => self.v4.get(&key).map(|entry| *entry),
             Key::V6(key) => self.v6.get(&key).map(|entry| *entry),
+        }
+    }
+
+    /// The real server of a connection.
+    pub fn peek(&self, flow: &Flow, now: Moment) -> Option<Slot> {
+        let entry = self.get(flow).filter(|entry| !entry.is_expired(now))?;
+        Some(entry.real_server)
+    }
+
+    /// Applies a packet to the entry that `seen` was copied from; returns false, and does nothing, if the flow
+    /// belongs to no real server any more, or to another one.
+    pub fn keep(
+        &self,
+        flow: &Flow,
+        seen: &Entry,
+        event: Event,
+        timeouts: &Timeouts,
+        now: Moment,
+        changes: &impl Subscriber,
+    ) -> bool {
+        let may_keep = |entry: &Entry| entry.real_server == seen.real_server;
+        let after = |entry: &Entry| entry.after(event, timeouts, now);
+        let found = match Key::of(flow) {
+            Key::V4(key) => find_in(&self.v4, &key, may_keep, after, changes),
+            Key::V6(key) => find_in(&self.v6, &key, may_keep, after, changes),
         };
-        entry.filter(|entry| !entry.is_expired(now)).map(|entry| entry.real_server)
+        matches!(found, Found::Kept(_))
+    }
+
+    /// Removes the entry that `seen` was copied from; returns false, and does nothing, if it has changed since.
+    pub fn remove(&self, flow: &Flow, seen: &Entry, now: Moment, changes: &impl Subscriber) -> bool {
+        match Key::of(flow) {
+            Key::V4(key) => self.remove_in(&self.v4, key, seen, now, changes),
+            Key::V6(key) => self.remove_in(&self.v6, key, seen, now, changes),
+        }
+    }
+
+    fn remove_in<K: FlowKey>(
+        &self,
+        map: &Map<K>,
+        key: K,
+        seen: &Entry,
+        now: Moment,
+        changes: &impl Subscriber,
+    ) -> bool {
+        let Place::Occupied(place) = map.entry(key) else { return false };
+        let is_same = place.get() == seen;
+        if is_same {
+            self.report_removal(place.key(), seen, now, changes);
+            place.remove();
+        }
+        is_same
     }
 
     /// Adds a connection, unless the flow has one or there are too many, in total or of its client.
-    pub fn insert(&self, flow: &Flow, new: NewConnection, timeouts: &Timeouts, now: Moment) -> Inserted {
-        let born = State::born(flow.protocol);
-        let NewConnection { virtual_service, real_server, event, template } = new;
-        let mut entry = Entry { deadline: now, virtual_service, real_server, state: born, template };
-        advance(&mut entry, event, timeouts, now);
+    pub fn insert(
+        &self,
+        flow: &Flow,
+        new: NewConnection,
+        timeouts: &Timeouts,
+        now: Moment,
+        changes: &impl Subscriber,
+    ) -> Inserted {
+        let entry = Entry::begin(&new, flow.protocol, timeouts, now);
         match Key::of(flow) {
-            Key::V4(key) => self.insert_in(&self.v4, key, entry),
-            Key::V6(key) => self.insert_in(&self.v6, key, entry),
+            Key::V4(key) => self.insert_in(&self.v4, key, entry, changes),
+            Key::V6(key) => self.insert_in(&self.v6, key, entry, changes),
         }
     }
 
     fn insert_in<K: FlowKey>(
         &self,
-        map: &DashMap<K, Entry, SeedableRandomState>,
+        map: &Map<K>,
         key: K,
         entry: Entry,
+        changes: &impl Subscriber,
     ) -> Inserted {
         // Reserved before the lock and released on failure, so that all workers together stay below the
         // limit.
@@ -171,58 +197,69 @@ impl Table {
             self.entries.fetch_sub(1, Ordering::Relaxed);
             return Inserted::Full;
         }
-        let client = key.flow().client;
-        if !self.shares.claim(client, entries) {
+        let flow = key.flow();
+        if !self.shares.claim(flow.client, entries) {
             self.entries.fetch_sub(1, Ordering::Relaxed);
             return Inserted::Full;
         }
         match map.entry(key) {
-            Place::Occupied(slot) => {
+            Place::Occupied(place) => {
                 self.entries.fetch_sub(1, Ordering::Relaxed);
-                self.shares.release(client);
-                Inserted::Existing { real_server: slot.get().real_server }
+                self.shares.release(flow.client);
+                Inserted::Existing(*place.get())
             }
-            Place::Vacant(slot) => {
-                slot.insert(entry);
+            Place::Vacant(place) => {
+                changes.on_change(&Change::Added { flow, entry });
+                place.insert(entry);
                 self.created.fetch_add(1, Ordering::Relaxed);
-                Inserted::New
+                Inserted::New(entry)
             }
         }
     }
 
-    /// Removes every entry past its deadline, and those whose real server's slot `is_given_up`, shard by
-    /// shard; no lock is held longer than one shard takes.
-    pub fn sweep(&self, now: Moment, is_given_up: impl Fn(Slot) -> bool, mut on_change: impl FnMut(Change)) {
-        let is_over = |entry: &Entry| entry.is_expired(now) || is_given_up(entry.real_server);
-        self.sweep_in(&self.v4, now, &is_over, &mut on_change);
-        self.sweep_in(&self.v6, now, &is_over, &mut on_change);
+    /// Removes every entry past its deadline, and those whose real server is `given_up`, shard by shard; no lock
+    /// is held longer than one shard takes.
+    pub fn sweep(&self, given_up: &SlotSet, now: Moment, changes: &impl Subscriber) {
+        self.sweep_in(&self.v4, given_up, now, changes);
+        self.sweep_in(&self.v6, given_up, now, changes);
     }
 
-    fn sweep_in<K: FlowKey>(
-        &self,
-        map: &DashMap<K, Entry, SeedableRandomState>,
-        now: Moment,
-        is_over: &impl Fn(&Entry) -> bool,
-        on_change: &mut impl FnMut(Change),
-    ) {
+    fn sweep_in<K: FlowKey>(&self, map: &Map<K>, given_up: &SlotSet, now: Moment, changes: &impl Subscriber) {
         map.retain(|key, entry| {
-            let is_kept = !is_over(entry);
+            let is_kept = !entry.is_expired(now) && !given_up.contains(entry.real_server);
             if !is_kept {
-                on_change(self.book_removal(key, entry, now));
+                self.report_removal(key, entry, now, changes);
             }
             is_kept
         });
     }
 
-    fn book_removal<K: FlowKey>(&self, key: &K, entry: &Entry, now: Moment) -> Change {
+    fn report_removal<K: FlowKey>(&self, key: &K, entry: &Entry, now: Moment, changes: &impl Subscriber) {
+        let (flow, ended) = (key.flow(), entry.deadline.min(now));
         self.removed.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_sub(1, Ordering::Relaxed);
-        let Entry { virtual_service, real_server, template, .. } = *entry;
-        let ended = entry.deadline.min(now);
-        let (from, client) = (entry.activity(), key.flow().client);
-        self.shares.release(client);
-        Change::Removed { real_server, from, ended, virtual_service, client, template }
+        self.shares.release(flow.client);
+        changes.on_change(&Change::Removed { flow, entry: *entry, ended });
     }
+}
+
+fn find_in<K: FlowKey>(
+    map: &Map<K>,
+    key: &K,
+    may_keep: impl Fn(&Entry) -> bool,
+    after: impl Fn(&Entry) -> Entry,
+    changes: &impl Subscriber,
+) -> Found {
+    let Some(mut entry) = map.get_mut(key) else { return Found::Unknown };
+    if !may_keep(&entry) {
+        return Found::Seen(*entry);
+    }
+    let from = entry.state;
+    *entry = after(&entry);
+    if entry.state != from {
+        changes.on_change(&Change::Moved { flow: key.flow(), from, entry: *entry });
+    }
+    Found::Kept(entry.real_server)
 }
 
 /// The number of shards of a swept table for at most `entries_max` entries.

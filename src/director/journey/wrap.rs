@@ -1,5 +1,6 @@
 //! The way out: decides how a packet travels to its real server, or how its sender learns that it cannot.
 
+use super::super::Director;
 use super::super::classify::{Content, Packet};
 use super::super::reply::IcmpError;
 use super::super::route::apply::apply;
@@ -7,28 +8,27 @@ use super::super::route::decide::{Choice, decide};
 use super::super::route::size::{Shape, Unfit};
 use super::super::route::{Route, Tracking};
 use super::super::verdict::DropReason;
-use super::{Journey, Refusal};
+use super::{At, Refusal};
 use crate::packet::Frame;
 use crate::packet::frame::Segments;
 use crate::packet::tcp::Flags;
 
-impl Journey<'_> {
-    /// How the packet travels to its real server.
-    pub(in crate::director) fn route(
-        &self,
-        packet: &Packet,
-        segments: Option<Segments>,
-        choice: &Choice,
-    ) -> Result<Route, Refusal> {
-        let (total_length, has_dont_fragment) = (packet.total_length, packet.has_dont_fragment);
-        let shape = Shape { total_length, has_dont_fragment, segments };
-        let config = self.cluster.config();
-        decide(choice, config, &shape, self.now).map_err(|unfit| match unfit {
-            Unfit::TooBig { mtu } => Refusal::error(DropReason::TooBig, IcmpError::TooBig { mtu }, packet),
-            Unfit::NoPacket => DropReason::TooBig.into(),
-        })
-    }
+/// How the packet travels to its real server.
+pub(in crate::director) fn decide_route(
+    at: At,
+    packet: &Packet,
+    segments: Option<Segments>,
+    choice: &Choice,
+) -> Result<Route, Refusal> {
+    let (total_length, has_dont_fragment) = (packet.total_length, packet.has_dont_fragment);
+    let shape = Shape { total_length, has_dont_fragment, segments };
+    decide(choice, at.cluster.config(), &shape, at.now).map_err(|unfit| match unfit {
+        Unfit::TooBig { mtu } => Refusal::error(DropReason::TooBig, IcmpError::TooBig { mtu }, packet),
+        Unfit::NoPacket => DropReason::TooBig.into(),
+    })
+}
 
+impl Director {
     /// Wraps the packet as decided.
     pub(in crate::director) fn apply(
         &mut self,
@@ -44,6 +44,7 @@ impl Journey<'_> {
     /// the sender of a first packet would give up at once because of an error that may be forged.
     pub(in crate::director) fn send_pending_error(
         &mut self,
+        at: At,
         frame: &Frame,
         packet: &Packet,
         choice: &Choice,
@@ -57,7 +58,7 @@ impl Journey<'_> {
         if !is_due {
             return;
         }
-        if let Some(error) = choice.real_server.soft.take_pending_error(self.now) {
+        if let Some(error) = choice.real_server.soft.take_pending_error(at.now) {
             self.outbox.errors.push_back((Frame::from_packet(frame.packet()), error));
         }
     }

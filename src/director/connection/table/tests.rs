@@ -3,7 +3,8 @@
 use std::hash::BuildHasher;
 use std::time::Duration;
 
-use super::super::{Activity, Connection};
+use super::super::change::record::Record;
+use super::super::{Activity, Connection, State};
 use super::*;
 
 const SLOT: Slot = Slot::new(3, 0);
@@ -19,77 +20,120 @@ fn flow(port: u16) -> Flow {
     }
 }
 
-fn find(table: &Table, event: Event, now: Moment) -> Found {
-    table.find(&flow(1), event, &Timeouts::default(), |_, _| Claim::Follow, now)
+fn get(table: &Table) -> Entry {
+    table.get(&flow(1)).expect("an entry")
+}
+
+/// A packet of the connection; returns what the table reports.
+fn packet(table: &Table, event: Event, now: Moment) -> Vec<Change> {
+    let changes = Record::new();
+    let is_kept = table.keep(&flow(1), &get(table), event, &Timeouts::default(), now, &changes);
+    assert!(is_kept, "nobody else is there");
+    changes.take()
 }
 
 fn insert_flow(table: &Table, flow: Flow, real_server: Slot, event: Event, now: Moment) -> Inserted {
     let new = NewConnection { virtual_service: 1, real_server, event, template: None };
-    table.insert(&flow, new, &Timeouts::default(), now)
+    table.insert(&flow, new, &Timeouts::default(), now, &Record::new())
 }
 
 fn insert(table: &Table, port: u16, now: Moment) -> Inserted {
     insert_flow(table, flow(port), SLOT, Event::Syn, now)
 }
 
-fn removed(from: Activity, ended: Moment) -> Option<Change> {
-    let client = flow(1).client;
-    Some(Change::Removed { real_server: SLOT, from, ended, virtual_service: 1, client, template: None })
+fn is_new(inserted: Inserted) -> bool {
+    matches!(inserted, Inserted::New(_))
+}
+
+fn sweep(table: &Table, now: Moment) -> Vec<Change> {
+    let changes = Record::new();
+    table.sweep(&SlotSet::default(), now, &changes);
+    changes.take()
 }
 
 #[test]
 fn an_entry_lives_as_long_as_its_state_says() {
     let table = Table::new(100, 1);
-    assert_eq!(insert(&table, 1, Moment::ZERO), Inserted::New);
+    assert!(is_new(insert(&table, 1, Moment::ZERO)));
     let last = Moment::from_nanos(Moment::from_secs(60).as_nanos() - 1);
     assert_eq!(table.peek(&flow(1), last), Some(SLOT));
     assert_eq!(table.peek(&flow(1), Moment::from_secs(60)), None);
-    assert_eq!(find(&table, Event::Ack, last).answer, Answer::Known(SLOT));
+    packet(&table, Event::Ack, last);
     let later = last.after(Duration::from_secs(899));
-    assert_eq!(
-        find(&table, Event::Fin, later).change,
-        Some(Change::Moved { real_server: SLOT, to: Activity::Inactive })
-    );
-    assert!(table.len() == 1 && !table.is_empty());
-    let gone = find(&table, Event::Ack, later.after(Duration::from_secs(120)));
-    assert_eq!(gone.answer, Answer::Unknown);
-    assert_eq!(gone.change, removed(Activity::Inactive, later.after(Duration::from_secs(120))));
-    assert!(table.is_empty());
+    assert_eq!(table.peek(&flow(1), later), Some(SLOT), "the packet has restarted the timer");
+    packet(&table, Event::Fin, later);
+    let end = later.after(Duration::from_secs(120));
+    assert_eq!(table.peek(&flow(1), end), None);
+    assert!(table.len() == 1 && !table.is_empty(), "it is there until somebody removes it");
+    assert!(table.remove(&flow(1), &get(&table), end, &Record::new()));
+    assert!(table.is_empty() && table.get(&flow(1)).is_none());
 }
 
 #[test]
-fn a_syn_on_a_closing_connection_is_a_new_connection() {
+fn every_change_is_reported_with_the_entry_that_it_made_or_ended() {
+    let table = Table::new(100, 1);
+    let changes = Record::new();
+    let new = NewConnection { virtual_service: 1, real_server: SLOT, event: Event::Syn, template: None };
+    table.insert(&flow(1), new, &Timeouts::default(), Moment::ZERO, &changes);
+    let begun = get(&table);
+    assert_eq!(changes.take(), [Change::Added { flow: flow(1), entry: begun }]);
+    assert_eq!(begun.state, State::SynRecv);
+    table.insert(&flow(1), new, &Timeouts::default(), Moment::ZERO, &changes);
+    assert_eq!(changes.take(), [], "the flow has an entry already");
+    let moved = packet(&table, Event::Ack, Moment::from_secs(1));
+    assert_eq!(moved, [Change::Moved { flow: flow(1), from: State::SynRecv, entry: get(&table) }]);
+    assert_eq!(packet(&table, Event::Ack, Moment::from_secs(2)), [], "the state is the same");
+    let entry = get(&table);
+    let (early, ended) = (Moment::from_secs(3), entry.deadline);
+    assert!(!table.remove(&flow(1), &begun, early, &changes) && changes.take().is_empty());
+    assert!(table.remove(&flow(1), &entry, early, &changes));
+    assert_eq!(changes.take(), [Change::Removed { flow: flow(1), entry, ended: early }]);
+    table.insert(&flow(1), new, &Timeouts::default(), Moment::ZERO, &changes);
+    let entry = get(&table);
+    assert!(entry.deadline < ended);
+    let expired = Change::Removed { flow: flow(1), entry, ended: entry.deadline };
+    assert_eq!(sweep(&table, ended), [expired], "it ended when it expired, not when it was found");
+}
+
+/// Another worker is there between the look and what follows it.
+#[test]
+fn an_entry_that_has_changed_since_it_was_seen_is_not_removed() {
     let table = Table::new(100, 1);
     insert(&table, 1, Moment::ZERO);
-    find(&table, Event::Ack, Moment::ZERO);
-    assert_eq!(find(&table, Event::Syn, Moment::ZERO).answer, Answer::Known(SLOT));
-    find(&table, Event::Fin, Moment::ZERO);
-    assert_eq!(find(&table, Event::Ack, Moment::ZERO).answer, Answer::Known(SLOT));
-    assert_eq!(find(&table, Event::Syn, Moment::ZERO).answer, Answer::Unknown);
+    let (seen, now) = (get(&table), Moment::from_secs(1));
+    packet(&table, Event::Syn, now);
+    assert_eq!((get(&table).state, get(&table).real_server), (seen.state, seen.real_server));
+    let changes = Record::new();
+    assert!(!table.remove(&flow(1), &seen, now, &changes), "its timer was restarted");
+    assert!(!table.remove(&flow(2), &seen, now, &changes), "there is none");
+    assert_eq!((changes.take(), table.len(), table.removed()), (vec![], 1, 0));
 }
 
 #[test]
-fn a_connection_whose_server_is_gone_is_given_up_or_refused() {
+fn an_entry_is_kept_for_the_real_server_that_was_seen_only() {
     let table = Table::new(100, 1);
     insert(&table, 1, Moment::ZERO);
-    let find = |claim, now| table.find(&flow(1), Event::Ack, &Timeouts::default(), |_, _| claim, now);
-    assert_eq!(find(Claim::Refuse, Moment::from_secs(59)), Found { answer: Answer::Refused, change: None });
-    assert_eq!(table.peek(&flow(1), Moment::from_secs(60)), None, "a refusal does not restart the timer");
-    assert_eq!(
-        find(Claim::GiveUp, Moment::from_secs(59)).change,
-        removed(Activity::Active, Moment::from_secs(59))
-    );
+    let seen = get(&table);
+    let keep = |flow, seen: &Entry| {
+        let now = Moment::from_secs(1);
+        table.keep(&flow, seen, Event::Ack, &Timeouts::default(), now, &Record::new())
+    };
+    assert!(!keep(flow(1), &Entry { real_server: OTHER, ..seen }));
+    assert!(!keep(flow(2), &seen), "there is none");
+    assert_eq!(get(&table), seen, "nothing has changed");
+    packet(&table, Event::Ack, Moment::from_secs(1));
+    assert!(keep(flow(1), &seen), "whatever its state is by now");
 }
 
 #[test]
 fn a_forged_reset_never_lengthens_a_life() {
     let table = Table::new(100, 1);
     insert(&table, 1, Moment::ZERO);
-    assert_eq!(find(&table, Event::Rst, Moment::from_secs(30)).answer, Answer::Known(SLOT));
+    packet(&table, Event::Rst, Moment::from_secs(30));
     assert_eq!(table.peek(&flow(1), Moment::from_secs(59)), Some(SLOT));
     assert_eq!(table.peek(&flow(1), Moment::from_secs(60)), None, "half open: the reset restarts nothing");
-    find(&table, Event::Ack, Moment::from_secs(40));
-    find(&table, Event::Rst, Moment::from_secs(50));
+    packet(&table, Event::Ack, Moment::from_secs(40));
+    packet(&table, Event::Rst, Moment::from_secs(50));
     assert_eq!(table.peek(&flow(1), Moment::from_secs(59)), Some(SLOT), "no faster than CLOSE");
     assert_eq!(table.peek(&flow(1), Moment::from_secs(60)), None);
 }
@@ -127,19 +171,18 @@ fn nothing_goes_above_the_limit_and_the_first_choice_stands() {
     let table = Table::new(16, 1);
     let of = |client: u8| Flow { client: [203, 0, 113, client].into(), ..flow(1) };
     let insert = |client| insert_flow(&table, of(client), SLOT, Event::Syn, Moment::ZERO);
-    assert!((0..16).all(|client| insert(client) == Inserted::New));
+    assert!((0..16).all(|client| is_new(insert(client))));
     assert!((16..250).all(|client| insert(client) == Inserted::Full));
     assert_eq!((table.len(), table.connections_max()), (16, 16));
-    let mut removed = 0;
-    table.sweep(Moment::from_secs(60), |_| false, |_| removed += 1);
-    assert_eq!((removed, table.len()), (16, 0));
-    insert(1);
-    assert_eq!(
-        insert_flow(&table, of(1), OTHER, Event::Syn, Moment::ZERO),
-        Inserted::Existing { real_server: SLOT }
-    );
-    table.sweep(Moment::ZERO, |slot| slot == SLOT, |_| removed += 1);
-    assert_eq!((removed, table.len()), (17, 0));
+    assert_eq!((sweep(&table, Moment::from_secs(60)).len(), table.len()), (16, 0));
+    let Inserted::New(first) = insert(1) else { panic!("there is room") };
+    let second = insert_flow(&table, of(1), OTHER, Event::Syn, Moment::ZERO);
+    assert_eq!((second, first.real_server), (Inserted::Existing(first), SLOT));
+    let changes = Record::new();
+    table.sweep(&SlotSet::from_iter([OTHER]), Moment::ZERO, &changes);
+    assert_eq!((changes.take().len(), table.len()), (0, 1));
+    table.sweep(&SlotSet::from_iter([SLOT]), Moment::ZERO, &changes);
+    assert_eq!((changes.take().len(), table.len()), (1, 0));
     assert_eq!((table.created(), table.removed()), (17, 17));
 }
 
@@ -148,25 +191,10 @@ fn whoever_comes_second_on_a_flow_takes_nothing_of_his_share() {
     let table = Table::new(100, 1).with_connections_per_client_max(2);
     insert(&table, 1, Moment::ZERO);
     for _ in 0..10 {
-        assert_eq!(insert(&table, 1, Moment::ZERO), Inserted::Existing { real_server: SLOT });
+        assert_eq!(insert(&table, 1, Moment::ZERO), Inserted::Existing(get(&table)));
     }
-    assert_eq!((insert(&table, 2, Moment::ZERO), table.len()), (Inserted::New, 2));
+    assert!(is_new(insert(&table, 2, Moment::ZERO)) && table.len() == 2);
     assert_eq!(insert(&table, 3, Moment::ZERO), Inserted::Full);
-}
-
-#[test]
-fn an_entry_that_has_come_back_to_life_is_not_given_up() {
-    let table = Table::new(100, 1);
-    insert(&table, 1, Moment::ZERO);
-    let times = std::cell::Cell::new(0);
-    // Another worker is there between the look and the removal.
-    let claim = |_, _| match times.replace(times.get() + 1) {
-        0 => Claim::GiveUp,
-        _ => Claim::Follow,
-    };
-    let found = table.find(&flow(1), Event::Ack, &Timeouts::default(), claim, Moment::ZERO);
-    assert_eq!(found, Found { answer: Answer::Unknown, change: None });
-    assert_eq!((times.get(), table.peek(&flow(1), Moment::ZERO)), (2, Some(SLOT)));
 }
 
 #[test]
@@ -183,15 +211,11 @@ fn entries_of_both_families_are_swept() {
     let v6 = Flow { client: "2001:db8::7".parse().unwrap(), vip: "2001:db8::1".parse().unwrap(), ..flow(9) };
     insert(&table, 1, Moment::ZERO);
     insert_flow(&table, v6, OTHER, Event::Syn, Moment::ZERO);
-    let mut clients = Vec::new();
-    table.sweep(
-        Moment::from_secs(60),
-        |_| false,
-        |change| match change {
-            Change::Removed { client, .. } => clients.push(client),
-            Change::Moved { .. } => panic!("{change:?}"),
-        },
-    );
+    let client = |change| match change {
+        Change::Removed { flow, .. } => flow.client,
+        other => panic!("{other:?}"),
+    };
+    let mut clients: Vec<_> = sweep(&table, Moment::from_secs(60)).into_iter().map(client).collect();
     clients.sort();
     assert_eq!((clients, table.len()), (vec![flow(1).client, v6.client], 0));
 }
@@ -207,7 +231,7 @@ fn udp_stays_inactive_and_lives_300_seconds() {
     let table = Table::new(10, 1);
     let udp = Flow { protocol: 17, ..flow(1) };
     let inserted = insert_flow(&table, udp, SLOT, Event::Datagram, Moment::ZERO);
-    assert_eq!(inserted, Inserted::New);
+    assert!(matches!(inserted, Inserted::New(entry) if entry.activity() == Activity::Inactive));
     assert_eq!(table.peek(&udp, Moment::from_secs(299)), Some(SLOT));
     assert_eq!(table.peek(&udp, Moment::from_secs(300)), None);
 }
@@ -216,4 +240,24 @@ fn udp_stays_inactive_and_lives_300_seconds() {
 fn the_hasher_uses_its_seed() {
     let hash = |seed| hasher(seed).hash_one(7u64);
     assert_ne!(hash(1), hash(2));
+}
+
+#[test]
+fn a_packet_is_applied_at_once_if_its_real_server_serves_and_the_entry_lives() {
+    let table = Table::new(100, 1);
+    insert(&table, 1, Moment::ZERO);
+    let changes = Record::new();
+    let find = |port, serving: &[Slot], secs| {
+        let (serving, now) = (serving.iter().copied().collect(), Moment::from_secs(secs));
+        table.find(&flow(port), Event::Ack, &serving, &Timeouts::default(), now, &changes)
+    };
+    let begun = get(&table);
+    assert_eq!(find(1, &[OTHER], 1), Found::Seen(begun));
+    assert_eq!(find(1, &[SLOT], 60), Found::Seen(begun), "it has expired");
+    assert_eq!(find(2, &[SLOT], 1), Found::Unknown);
+    assert_eq!((get(&table), changes.take()), (begun, vec![]), "nothing has changed");
+    assert_eq!(find(1, &[SLOT], 1), Found::Kept(SLOT));
+    let (from, entry) = (State::SynRecv, get(&table));
+    assert_eq!((entry.state, entry.deadline), (State::Established, Moment::from_secs(901)));
+    assert_eq!(changes.take(), [Change::Moved { flow: flow(1), from, entry }]);
 }

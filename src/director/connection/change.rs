@@ -1,0 +1,64 @@
+//! The changes of the connection table, as one stream.
+//!
+//! Whoever applies the changes of a flow in their order has what the table has, timers apart.
+
+use super::{Entry, State};
+use crate::packet::Flow;
+use crate::time::Moment;
+
+/// A change of one connection.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Change {
+    Added {
+        flow: Flow,
+        entry: Entry,
+    },
+    /// A packet moved it to another state.
+    Moved {
+        flow: Flow,
+        from: State,
+        entry: Entry,
+    },
+    /// `ended` is when it expired, possibly a while ago.
+    Removed {
+        flow: Flow,
+        entry: Entry,
+        ended: Moment,
+    },
+}
+
+/// Receives the changes of a table.
+///
+/// A table calls it with the lock of the connection's shard held, so that the changes of one flow arrive in their
+/// order. It therefore must not wait, and must not use the table. A subscriber that has more to do puts the change
+/// into a bounded queue, and counts what does not fit.
+pub trait Subscriber<C = Change> {
+    fn on_change(&self, change: &C);
+}
+
+#[cfg(test)]
+pub(in crate::director) mod record {
+    use std::cell::RefCell;
+
+    use super::Subscriber;
+
+    /// Records every change.
+    pub struct Record<C>(RefCell<Vec<C>>);
+
+    impl<C> Record<C> {
+        pub fn new() -> Record<C> {
+            Record(RefCell::new(Vec::new()))
+        }
+
+        /// The changes since the last call.
+        pub fn take(&self) -> Vec<C> {
+            self.0.take()
+        }
+    }
+
+    impl<C: Clone> Subscriber<C> for Record<C> {
+        fn on_change(&self, change: &C) {
+            self.0.borrow_mut().push(change.clone());
+        }
+    }
+}

@@ -1,0 +1,278 @@
+//! What becomes of a choice that was made earlier: of a connection, a client's template, or a flow that a flood left
+//! without an entry.
+//!
+//! | its real server | connection | SYN on the ports of an ended one | template | flow of a flood |
+//! |---|---|---|---|---|
+//! | serves | follow | follow | follow | follow |
+//! | is quiesced | follow | give up | follow, or give up if `expires_quiesced` | follow |
+//! | was removed | by `on_removed` | by `on_removed` | give up | give up |
+//! | belongs to another service now | follow | follow | give up | give up |
+//! | is in a later snapshot only | refuse | refuse | give up | give up |
+//! | is in no snapshot | give up | give up | give up | give up |
+
+use std::sync::Arc;
+
+use super::cluster::{Cluster, OnRemoved, VirtualService};
+use super::connection::{Entry, Event};
+use super::real_server::{RealServer, Slot, SlotSet};
+use crate::time::Moment;
+
+/// What a worker does with a choice that was made earlier.
+pub enum Fate<'a> {
+    Follow(&'a Arc<RealServer>),
+    /// Its packets are dropped and it expires.
+    Refuse,
+    /// It is forgotten, and the packet is handled like that of a new connection.
+    GiveUp,
+}
+
+/// The fate of a connection when a packet arrives for it.
+pub fn of_packet<'a>(cluster: &'a Cluster, entry: &Entry, event: Event, now: Moment) -> Fate<'a> {
+    let is_syn = event == Event::Syn;
+    // As in IPVS (`conn_reuse_mode`), a connection with a template keeps its entry, because its real server stays
+    // the same anyway.
+    let is_reuse = is_syn && entry.state.is_closing() && entry.template.is_none();
+    if entry.is_expired(now) || is_reuse {
+        return Fate::GiveUp;
+    }
+    match of_connection(cluster, entry.real_server) {
+        // As in IPVS (`expire_nodest_conn` with `conn_reuse_mode`), a new connection on old ports does not go to a
+        // quiesced real server; here only if the old connection has ended, because a forged SYN must not move a
+        // living one.
+        Fate::Follow(server) if server.is_present && server.weight() == 0 => {
+            if is_syn && !entry.state.is_active() { Fate::GiveUp } else { Fate::Follow(server) }
+        }
+        fate => fate,
+    }
+}
+
+/// The fate of a connection to this real server.
+pub fn of_connection(cluster: &Cluster, slot: Slot) -> Fate<'_> {
+    let Some(server) = cluster.real_server(slot) else {
+        return if cluster.is_later(slot) { Fate::Refuse } else { Fate::GiveUp };
+    };
+    if server.is_present {
+        return Fate::Follow(server);
+    }
+    match on_removed(cluster, server) {
+        OnRemoved::Reschedule => Fate::GiveUp,
+        OnRemoved::Drop => Fate::Refuse,
+        OnRemoved::Keep => Fate::Follow(server),
+    }
+}
+
+fn on_removed(cluster: &Cluster, server: &RealServer) -> OnRemoved {
+    let service = cluster.virtual_service(server.virtual_service);
+    service.map_or(OnRemoved::Reschedule, |service| service.config.on_removed)
+}
+
+/// The real server of a template of this service, unless the template is to be given up.
+pub fn of_template<'a>(
+    cluster: &'a Cluster,
+    service: &VirtualService,
+    slot: Slot,
+) -> Option<&'a Arc<RealServer>> {
+    let expires_quiesced = service.config.persistence.is_some_and(|persistence| persistence.expires_quiesced);
+    of_flood(cluster, service, slot).filter(|server| server.weight() > 0 || !expires_quiesced)
+}
+
+/// The real server of a flow that a flood left without an entry, unless it is to be chosen again.
+pub fn of_flood<'a>(
+    cluster: &'a Cluster,
+    service: &VirtualService,
+    slot: Slot,
+) -> Option<&'a Arc<RealServer>> {
+    let server = cluster.real_server(slot)?;
+    (server.is_present && server.virtual_service == service.slot).then_some(server)
+}
+
+/// The real servers whose connections every packet but a SYN follows: those that serve, quiesced or not.
+pub fn serving<'a>(real_servers: impl Iterator<Item = &'a Arc<RealServer>>) -> SlotSet {
+    real_servers.filter(|server| server.is_present).map(|server| server.slot).collect()
+}
+
+/// The real servers whose connections a sweep removes.
+pub fn given_up(cluster: &Cluster) -> SlotSet {
+    let is_given_up = |slot: &Slot| matches!(of_connection(cluster, *slot), Fate::GiveUp);
+    cluster.referenced().into_iter().filter(is_given_up).collect()
+}
+
+#[cfg(test)]
+mod tests {
+    use std::time::Duration;
+
+    use super::*;
+    use crate::director::cluster::{
+        ClusterConfig, HostView, Persistence, RealServerConfig, VirtualServiceConfig,
+    };
+    use crate::director::connection::{State, TemplatePrefix};
+    use crate::director::real_server::Activity;
+    use crate::packet::Protocol;
+
+    const DEADLINE: Moment = Moment::from_secs(60);
+
+    fn service(weights: &[u32]) -> VirtualServiceConfig {
+        let vip = "172.25.3.100".parse().expect("an address");
+        let server =
+            |(n, weight): (usize, &u32)| RealServerConfig::new([172, 25, 3, n as u8 + 1].into(), *weight);
+        let real_servers = weights.iter().enumerate().map(server).collect();
+        VirtualServiceConfig {
+            real_servers,
+            ..VirtualServiceConfig::new("web", Protocol::Tcp, vip, 80, "rr")
+        }
+    }
+
+    fn after(before: &Cluster, services: &[VirtualServiceConfig]) -> Cluster {
+        let config = ClusterConfig { virtual_services: services.to_vec(), ..ClusterConfig::default() };
+        before.succeed(config, HostView::default())
+    }
+
+    fn of(services: &[VirtualServiceConfig]) -> Cluster {
+        after(&Cluster::new(ClusterConfig::default(), HostView::default()), services)
+    }
+
+    /// The slot of the first real server, to which a connection points.
+    fn busy(cluster: &Cluster) -> Slot {
+        let server = &cluster.in_order()[0].real_servers[0];
+        server.live.book_new(Activity::Active);
+        server.slot
+    }
+
+    fn word(fate: Fate) -> &'static str {
+        match fate {
+            Fate::Follow(_) => "follow",
+            Fate::Refuse => "refuse",
+            Fate::GiveUp => "give up",
+        }
+    }
+
+    fn entry(real_server: Slot, state: State) -> Entry {
+        Entry { deadline: DEADLINE, virtual_service: 0, real_server, state, template: None }
+    }
+
+    /// By state of the connection, whether a SYN and another segment follow it.
+    fn of_states(cluster: &Cluster, slot: Slot) -> Vec<[&'static str; 2]> {
+        let states = [State::Established, State::SynRecv, State::FinWait, State::TimeWait, State::Close];
+        let fate = |state, event| word(of_packet(cluster, &entry(slot, state), event, Moment::ZERO));
+        states.iter().map(|state| [Event::Syn, Event::Ack].map(|event| fate(*state, event))).collect()
+    }
+
+    #[test]
+    fn a_syn_on_a_closing_connection_is_a_new_connection() {
+        let cluster = of(&[service(&[1])]);
+        let slot = busy(&cluster);
+        let (follow, again) = (["follow"; 2], ["give up", "follow"]);
+        assert_eq!(of_states(&cluster, slot), [follow, follow, again, again, follow]);
+        let templated = Entry { template: Some(TemplatePrefix::new(32)), ..entry(slot, State::FinWait) };
+        assert_eq!(word(of_packet(&cluster, &templated, Event::Syn, Moment::ZERO)), "follow");
+    }
+
+    #[test]
+    fn a_syn_on_an_ended_connection_of_a_quiesced_real_server_is_scheduled_again() {
+        let cluster = of(&[service(&[0])]);
+        let slot = busy(&cluster);
+        let (follow, again) = (["follow"; 2], ["give up", "follow"]);
+        assert_eq!(of_states(&cluster, slot), [follow, follow, again, again, again]);
+        let templated = Entry { template: Some(TemplatePrefix::new(32)), ..entry(slot, State::Close) };
+        assert_eq!(word(of_packet(&cluster, &templated, Event::Syn, Moment::ZERO)), "give up");
+        assert_eq!(given_up(&cluster), SlotSet::default());
+    }
+
+    #[test]
+    fn an_expired_connection_is_given_up() {
+        let cluster = of(&[service(&[1])]);
+        let entry = entry(busy(&cluster), State::Established);
+        let fate = |now| word(of_packet(&cluster, &entry, Event::Ack, now));
+        assert_eq!((fate(Moment::from_secs(59)), fate(DEADLINE)), ("follow", "give up"));
+    }
+
+    #[test]
+    fn a_connection_of_a_removed_real_server_does_what_its_own_service_says() {
+        let expected = [
+            (OnRemoved::Reschedule, "give up", true),
+            (OnRemoved::Drop, "refuse", false),
+            (OnRemoved::Keep, "follow", false),
+        ];
+        for (on_removed, fate, is_swept) in expected {
+            let before = of(&[VirtualServiceConfig { on_removed, ..service(&[1, 1]) }]);
+            let slot = busy(&before);
+            let mut left = service(&[1, 1]);
+            left.real_servers.remove(0);
+            let cluster = after(&before, &[VirtualServiceConfig { on_removed, ..left }]);
+            assert_eq!(of_states(&cluster, slot)[0], [fate; 2], "{on_removed:?}");
+            // A connection of a quiesced real server would be given up.
+            let syn_on_closed =
+                word(of_packet(&cluster, &entry(slot, State::Close), Event::Syn, Moment::ZERO));
+            assert_eq!(syn_on_closed, fate);
+            assert_eq!(given_up(&cluster).contains(slot), is_swept);
+            assert!(of_flood(&cluster, &cluster.in_order()[0], slot).is_none());
+            // Its service is gone too.
+            let cluster = after(&before, &[]);
+            assert_eq!(word(of_connection(&cluster, slot)), "give up");
+        }
+    }
+
+    #[test]
+    fn a_removed_and_quiesced_real_server_keeps_its_ended_connections_if_its_service_says_so() {
+        let on_removed = OnRemoved::Keep;
+        let before = of(&[VirtualServiceConfig { on_removed, ..service(&[0, 1]) }]);
+        let slot = busy(&before);
+        let mut left = service(&[0, 1]);
+        left.real_servers.remove(0);
+        let cluster = after(&before, &[VirtualServiceConfig { on_removed, ..left }]);
+        let ended = entry(slot, State::Close);
+        assert_eq!(word(of_packet(&cluster, &ended, Event::Syn, Moment::ZERO)), "follow");
+    }
+
+    #[test]
+    fn a_worker_refuses_what_a_later_snapshot_has_and_gives_up_what_none_has() {
+        let early = of(&[]);
+        let late = after(&early, &[service(&[1])]);
+        let slot = busy(&late);
+        assert_eq!((word(of_connection(&early, slot)), given_up(&early)), ("refuse", SlotSet::default()));
+        let gone = Slot::new(99, 1);
+        assert_eq!(word(of_connection(&early, gone)), "give up");
+        let service = &late.in_order()[0];
+        assert!(of_flood(&early, service, slot).is_none() && of_flood(&late, service, gone).is_none());
+        assert_eq!(of_flood(&late, service, slot).map(|server| server.slot), Some(slot));
+    }
+
+    #[test]
+    fn a_template_of_a_quiesced_real_server_is_used_unless_the_service_gives_it_up() {
+        for (weight, expires_quiesced, is_used) in
+            [(1, false, true), (1, true, true), (0, false, true), (0, true, false)]
+        {
+            let persistence = Persistence { expires_quiesced, ..Persistence::new(Duration::from_secs(1)) };
+            let cluster =
+                of(&[VirtualServiceConfig { persistence: Some(persistence), ..service(&[weight]) }]);
+            let used = of_template(&cluster, &cluster.in_order()[0], busy(&cluster));
+            assert_eq!(used.is_some(), is_used, "weight {weight}, {expires_quiesced}");
+        }
+    }
+
+    #[test]
+    fn a_note_or_a_template_of_another_service_is_not_used() {
+        let mut other = service(&[1]);
+        (other.name, other.matchers[0].ports) = ("other".to_owned(), "81".parse().expect("a port"));
+        let cluster = of(&[service(&[1]), other]);
+        let (slot, other) = (busy(&cluster), &cluster.in_order()[1]);
+        assert!(of_flood(&cluster, other, slot).is_none() && of_template(&cluster, other, slot).is_none());
+    }
+
+    /// What a lookup applies without asking is what would be decided anyway.
+    #[test]
+    fn a_packet_that_is_no_syn_follows_every_connection_of_a_serving_real_server() {
+        for on_removed in [OnRemoved::Reschedule, OnRemoved::Drop, OnRemoved::Keep] {
+            let before = of(&[VirtualServiceConfig { on_removed, ..service(&[1, 0, 1]) }]);
+            let left = busy(&before);
+            let mut next = VirtualServiceConfig { on_removed, ..service(&[1, 0, 1]) };
+            next.real_servers.remove(0);
+            let cluster = after(&before, &[next]);
+            assert!(cluster.real_server(left).is_some() && !cluster.serving().contains(left));
+            for server in &cluster.in_order()[0].real_servers {
+                assert!(cluster.serving().contains(server.slot), "weight {}", server.weight());
+                assert!(of_states(&cluster, server.slot).iter().all(|[_, other]| *other == "follow"));
+            }
+        }
+    }
+}

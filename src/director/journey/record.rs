@@ -1,0 +1,150 @@
+//! Records a choice: the client's template and the connection's entry, or in a flood a note.
+//!
+//! A first packet that turns out to be too big for its path leaves its entry: the sender is told, and the smaller
+//! packets that follow go the same way.
+
+use std::sync::atomic::Ordering;
+
+use super::super::Director;
+use super::super::classify::Packet;
+use super::super::cluster::VirtualService;
+use super::super::connection::{Inserted, NewConnection, TemplatePrefix};
+use super::super::fate;
+use super::super::persistence::{Linked, NewTemplate, TemplateKey, Templates};
+use super::super::real_server::RealServer;
+use super::super::route::{FoundBy, Tracking};
+use super::super::verdict::DropReason;
+use super::choose::{Chosen, carries_on_without_entry};
+use super::{At, Choice, Refusal, event_of};
+use crate::packet::protocol;
+use crate::time::Moment;
+
+/// The part that a connection has in its client's template: given up when dropped, unless the connection keeps it.
+struct Part<'a> {
+    templates: &'a Templates,
+    key: Option<TemplateKey>,
+    now: Moment,
+}
+
+impl Part<'_> {
+    /// The connection has an entry, whose end gives the part up.
+    fn keep(mut self) {
+        self.key = None;
+    }
+}
+
+impl Drop for Part<'_> {
+    fn drop(&mut self) {
+        if let Some(key) = &self.key {
+            self.templates.unlink(key, self.now);
+        }
+    }
+}
+
+impl Director {
+    /// Records a choice as far as the service, the flood rule and the room in the tables allow.
+    pub(in crate::director) fn record<'a>(
+        &mut self,
+        at: At<'a>,
+        service: &VirtualService,
+        packet: &Packet,
+        chosen: Chosen<'a>,
+    ) -> Result<Choice<'a>, Refusal> {
+        let without_entry =
+            |real_server, tracking| Ok(Choice { real_server, tracking, found_by: chosen.found_by });
+        if !chosen.may_begin {
+            return without_entry(chosen.real_server, Tracking::None);
+        }
+        // It adds no entry, so the flood rule neither counts nor limits it.
+        if service.config.is_one_packet && packet.flow.protocol == protocol::UDP {
+            let real_server = self.link(at, service, &chosen, false).unwrap_or(chosen.real_server);
+            count_new(service, real_server);
+            return without_entry(real_server, Tracking::None);
+        }
+        let max = at.cluster.config().new_connections_per_second_max;
+        if self.flood.is_above(max, at.now) {
+            if !carries_on_without_entry(service, packet) {
+                self.flood.remember(&packet.flow, chosen.real_server.slot, at.now);
+            }
+            return without_entry(chosen.real_server, Tracking::Flood);
+        }
+        self.add_entry(at, service, packet, chosen)
+    }
+
+    fn add_entry<'a>(
+        &self,
+        at: At<'a>,
+        service: &VirtualService,
+        packet: &Packet,
+        chosen: Chosen<'a>,
+    ) -> Result<Choice<'a>, Refusal> {
+        let full = || match carries_on_without_entry(service, packet) {
+            // A hash decides again for the next packet.
+            true => Ok(Choice {
+                real_server: chosen.real_server,
+                tracking: Tracking::None,
+                found_by: chosen.found_by,
+            }),
+            false => Err(DropReason::TableFull.into()),
+        };
+        if self.tables.connections.is_full() {
+            return full();
+        }
+        let linked = self.link(at, service, &chosen, true);
+        let key = chosen.template.map(|(key, _)| key).filter(|_| linked.is_some());
+        let part = Part { templates: &self.tables.templates, key, now: at.now };
+        let real_server = linked.unwrap_or(chosen.real_server);
+        let new = NewConnection {
+            virtual_service: service.slot,
+            real_server: real_server.slot,
+            event: event_of(packet),
+            template: key.map(|key| TemplatePrefix::new(key.prefix)),
+        };
+        let (timeouts, counts) = (&service.config.timeouts, self.tables.counts(at.cluster));
+        match self.tables.connections.insert(&packet.flow, new, timeouts, at.now, &counts) {
+            Inserted::New(_) => {
+                part.keep();
+                count_new(service, real_server);
+                Ok(Choice { real_server, tracking: Tracking::New, found_by: chosen.found_by })
+            }
+            Inserted::Existing(entry) => {
+                let theirs = at.cluster.real_server(entry.real_server).ok_or(DropReason::NoRealServer)?;
+                Ok(Choice { real_server: theirs, tracking: Tracking::Known, found_by: FoundBy::Entry })
+            }
+            Inserted::Full => full(),
+        }
+    }
+
+    /// Adds or renews the client's template, if the service is persistent, and returns the real server to which it
+    /// points: another worker may have chosen one for the same client at the same time. `None` also if there are
+    /// too many templates.
+    fn link<'a>(
+        &self,
+        at: At<'a>,
+        service: &VirtualService,
+        chosen: &Chosen<'a>,
+        has_entry: bool,
+    ) -> Option<&'a RealServer> {
+        let (key, mut instead_of) = chosen.template?;
+        let timeout = service.config.persistence?.timeout;
+        let (templates, counts) = (&self.tables.templates, self.tables.counts(at.cluster));
+        let mut real_server = chosen.real_server;
+        loop {
+            let new = NewTemplate { real_server: real_server.slot, instead_of, has_entry, timeout };
+            match templates.link(key, new, at.now, &counts) {
+                Linked::Linked => return Some(real_server),
+                Linked::Full => return None,
+                Linked::Taken(slot) => {
+                    instead_of = Some(slot);
+                    let theirs = fate::of_template(at.cluster, service, slot);
+                    real_server = theirs.map_or(real_server, |server| server);
+                }
+            }
+        }
+    }
+}
+
+fn count_new(service: &VirtualService, real_server: &RealServer) {
+    real_server.live.connections_total.fetch_add(1, Ordering::Relaxed);
+    service.connections_total.fetch_add(1, Ordering::Relaxed);
+}
