@@ -137,7 +137,7 @@ fn examine_director(arguments: &DirectorArguments) -> Result<Report, Failure> {
     Ok(Report::of("director", director::ITEMS, &facts))
 }
 
-/// What a running director says of itself, or why none does.
+/// The status that a running director reports, or why there is none.
 fn answer(client: &Client) -> Result<(Status, VirtualServices), String> {
     let both = || Ok((client.status()?, client.virtual_services()?));
     both().map_err(|error: crate::control::ClientError| error.to_string())

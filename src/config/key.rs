@@ -41,7 +41,7 @@ pub trait ValueKind<C> {
     /// The value as it appears in a file; `None` if the key has to be absent.
     fn text(&self, value: &Self::Value) -> Option<String>;
 
-    /// What the schema says about its values.
+    /// The bounds of its values in the schema.
     fn bounds(&self) -> Bounds {
         Bounds::default()
     }
@@ -113,7 +113,7 @@ pub trait SimpleKind {
     /// The value as it appears in a file; `None` if the key has to be absent.
     fn text(&self, value: &Self::Value) -> Option<String>;
 
-    /// What the schema says about its values.
+    /// The bounds of its values in the schema.
     fn bounds(&self) -> Bounds {
         Bounds::default()
     }
@@ -186,7 +186,7 @@ pub trait Key<C>: Sync {
     fn help(&self) -> &'static str;
     /// When a new value applies.
     fn applies(&self) -> Applies;
-    /// What the schema says about its values.
+    /// The bounds of its values in the schema.
     fn bounds(&self) -> Bounds;
     /// Adds the names of the key that a block may contain.
     fn names(&self, found: &mut Vec<&'static str>);

@@ -39,7 +39,7 @@ pub trait Word {
     /// The text of a value.
     fn word(&self, value: &Self::Value) -> String;
 
-    /// What the schema says about its values.
+    /// The bounds of its values in the schema.
     fn bounds(&self) -> Bounds {
         Bounds::default()
     }

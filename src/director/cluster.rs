@@ -190,18 +190,16 @@ impl Cluster {
     }
 
     /// The real server with this slot, even a removed one to which connections still point.
-    #[inline]
     pub fn real_server(&self, slot: Slot) -> Option<&Arc<RealServer>> {
         self.real_servers.get(slot.index() as usize)?.as_ref().filter(|server| server.slot == slot)
     }
 
-    /// The real servers that [`fate::serving`](super::fate::serving) says.
+    /// The real servers whose connections every packet but a SYN follows: those that serve, quiesced or not.
     pub fn serving(&self) -> &SlotSet {
         &self.serving
     }
 
     /// Calls `book` with the live counts of a slot of this snapshot or of any other.
-    #[inline]
     pub fn with_live(&self, slot: Slot, book: impl FnOnce(&Live)) {
         match self.real_server(slot) {
             Some(server) => book(&server.live),

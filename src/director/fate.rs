@@ -86,11 +86,6 @@ pub fn of_flood<'a>(
     (server.is_present && server.virtual_service == service.slot).then_some(server)
 }
 
-/// The real servers whose connections every packet but a SYN follows: those that serve, quiesced or not.
-pub fn serving<'a>(real_servers: impl Iterator<Item = &'a Arc<RealServer>>) -> SlotSet {
-    real_servers.filter(|server| server.is_present).map(|server| server.slot).collect()
-}
-
 /// The real servers whose connections a sweep removes.
 pub fn given_up(cluster: &Cluster) -> SlotSet {
     let is_given_up = |slot: &Slot| matches!(of_connection(cluster, *slot), Fate::GiveUp);

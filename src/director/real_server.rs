@@ -5,7 +5,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicI32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
 
 use super::path::SoftState;
 use crate::encapsulation;
@@ -128,9 +128,10 @@ pub struct RealServer {
 /// The values that change with every connection; shared by all snapshots.
 #[derive(Debug, Default)]
 pub struct Live {
-    active: AtomicI32,
-    inactive: AtomicI32,
-    persistent: AtomicI32,
+    /// Active connections in the upper half, inactive ones in the lower: one that moves is never missing, nor counted
+    /// twice.
+    connections: AtomicU64,
+    persistent: AtomicU32,
     pub connections_total: AtomicU64,
     pub is_overloaded: AtomicBool,
     /// The upper one in the upper half, 0 for none, and the lower one in the lower half.
@@ -142,40 +143,34 @@ impl Live {
     #[cfg(test)]
     pub(crate) fn of(active: u32, inactive: u32) -> Live {
         let live = Live::default();
-        live.set_active(active);
-        live.inactive.store(inactive as i32, Ordering::Relaxed);
+        live.connections.store(u64::from(active) << 32 | u64::from(inactive), Ordering::Relaxed);
         live
     }
 
     #[cfg(test)]
     pub(crate) fn set_active(&self, active: u32) {
-        self.active.store(active as i32, Ordering::Relaxed);
-    }
-
-    fn count(&self, activity: Activity) -> &AtomicI32 {
-        match activity {
-            Activity::Active => &self.active,
-            Activity::Inactive => &self.inactive,
-        }
+        let connections = u64::from(active) << 32 | u64::from(self.inactive());
+        self.connections.store(connections, Ordering::Relaxed);
     }
 
     /// The active connections, in the sense of IPVS: see [`super::connection::State::is_active`].
     pub fn active(&self) -> u32 {
-        read(&self.active)
+        (self.connections.load(Ordering::Relaxed) >> 32) as u32
     }
 
     pub fn inactive(&self) -> u32 {
-        read(&self.inactive)
+        self.connections.load(Ordering::Relaxed) as u32
     }
 
     /// Persistence templates.
     pub fn persistent(&self) -> u32 {
-        read(&self.persistent)
+        self.persistent.load(Ordering::Relaxed)
     }
 
     /// Active and inactive connections, without templates.
     pub fn connections(&self) -> u64 {
-        u64::from(self.active()) + u64::from(self.inactive())
+        let both = self.connections.load(Ordering::Relaxed);
+        (both >> 32) + (both & u64::from(u32::MAX))
     }
 
     /// Whether connections or templates point to it.
@@ -183,29 +178,31 @@ impl Live {
         self.connections() > 0 || self.persistent() > 0
     }
 
-    /// Books that a template now points here, or no longer does.
-    pub fn book_template(&self, step: i32) {
-        self.persistent.fetch_add(step, Ordering::Relaxed);
+    /// Books that a template now points here.
+    pub fn book_template(&self) {
+        self.persistent.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Books that a template no longer points here.
+    pub fn book_template_end(&self) {
+        self.persistent.fetch_sub(1, Ordering::Relaxed);
     }
 
     /// Books a new connection.
     pub fn book_new(&self, activity: Activity) {
-        self.count(activity).fetch_add(1, Ordering::Relaxed);
+        self.connections.fetch_add(one(activity), Ordering::Relaxed);
         self.judge_load();
     }
 
     /// Books that a connection moved to the other count.
     pub fn book_move(&self, to: Activity) {
         let from = if to == Activity::Active { Activity::Inactive } else { Activity::Active };
-        // In this order: a connection that counts twice for a moment could set another worker's overload
-        // flag, which then stays.
-        self.count(from).fetch_sub(1, Ordering::Relaxed);
-        self.count(to).fetch_add(1, Ordering::Relaxed);
+        self.connections.fetch_add(one(to).wrapping_sub(one(from)), Ordering::Relaxed);
     }
 
     /// Books that a connection ended.
     pub fn book_end(&self, activity: Activity) {
-        self.count(activity).fetch_sub(1, Ordering::Relaxed);
+        self.connections.fetch_sub(one(activity), Ordering::Relaxed);
         self.judge_load();
     }
 
@@ -232,10 +229,11 @@ impl Live {
     }
 }
 
-/// A count is below zero briefly, if one worker has booked an end before another has booked the preceding
-/// move.
-fn read(count: &AtomicI32) -> u32 {
-    count.load(Ordering::Relaxed).max(0) as u32
+const fn one(activity: Activity) -> u64 {
+    match activity {
+        Activity::Active => 1 << 32,
+        Activity::Inactive => 1,
+    }
 }
 
 impl RealServer {

@@ -158,9 +158,9 @@ mod tests {
     #[test]
     fn a_template_holds_a_slot_as_a_connection_does() {
         let roster = Roster::default();
-        add(&roster, 1)[0].1.book_template(1);
+        add(&roster, 1)[0].1.book_template();
         assert_eq!(add(&roster, 1)[0].0, Slot::new(1, 1));
-        roster.with(Slot::new(0, 1), |live| live.book_template(-1));
+        roster.with(Slot::new(0, 1), Live::book_template_end);
         assert_eq!(add(&roster, 1)[0].0, Slot::new(0, 2));
     }
 

@@ -5,6 +5,7 @@ use super::cluster::Cluster;
 use super::connection::{Change, Subscriber, Table};
 use super::fate;
 use super::persistence::{TemplateChange, TemplateKey, Templates};
+use super::real_server::Live;
 use crate::time::Moment;
 
 /// Connections and templates.
@@ -45,7 +46,6 @@ pub struct Counts<'a> {
 }
 
 impl Subscriber for Counts<'_> {
-    #[inline]
     fn on_change(&self, change: &Change) {
         match change {
             Change::Added { entry, .. } => {
@@ -68,8 +68,13 @@ impl Subscriber for Counts<'_> {
 
 impl Subscriber<TemplateChange> for Counts<'_> {
     fn on_change(&self, change: &TemplateChange) {
-        let (TemplateChange::Added { real_server } | TemplateChange::Removed { real_server }) = *change;
-        let step = if matches!(change, TemplateChange::Added { .. }) { 1 } else { -1 };
-        self.cluster.with_live(real_server, |live| live.book_template(step));
+        match *change {
+            TemplateChange::Added { real_server } => {
+                self.cluster.with_live(real_server, Live::book_template);
+            }
+            TemplateChange::Removed { real_server } => {
+                self.cluster.with_live(real_server, Live::book_template_end);
+            }
+        }
     }
 }

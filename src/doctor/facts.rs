@@ -96,7 +96,7 @@ pub enum Echo {
     Answered(u32),
 }
 
-/// The way to one real server.
+/// The path to one real server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Way {
     pub interface: String,
@@ -126,7 +126,7 @@ pub enum Refusal {
 /// What became of marked packets through the tunnel.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Via {
-    /// Where the companion's metrics were asked for.
+    /// The address at which the companion's metrics were read.
     pub metrics: SocketAddr,
     pub refusal: Option<Refusal>,
     /// The companion's metrics before and after; `None` if it did not answer.
@@ -232,7 +232,7 @@ pub struct Realserver {
     /// Starts the daemon with this configuration.
     pub command: String,
     pub sockets: Vec<Socket>,
-    /// Where packets from each director arrive: the interface of the way to it.
+    /// Where packets from each director arrive: the interface of the route to it.
     pub towards: Vec<(Ipv4Addr, String)>,
     /// Sources of encapsulated packets during the survey; `None` if none could be received.
     pub heard: Option<Vec<Ipv4Addr>>,

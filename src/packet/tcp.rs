@@ -113,7 +113,7 @@ impl Header {
         field::DESTINATION_PORT.write(bytes, self.destination_port);
         field::SEQUENCE.write(bytes, self.sequence);
         field::ACKNOWLEDGEMENT.write(bytes, self.acknowledgement);
-        field::DATA_OFFSET.write(bytes, (HEADER / 4 << 4) as u8);
+        field::DATA_OFFSET.write(bytes, ((HEADER / 4) << 4) as u8);
         field::FLAGS.write(bytes, self.flags.0);
     }
 }

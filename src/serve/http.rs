@@ -28,7 +28,7 @@ use crate::failure::Failure;
 use crate::metrics::exposition::CONTENT_TYPE;
 use stall::Stalling;
 
-/// Connections per listener; further clients get status 503.
+/// Connections per listening socket; further clients get status 503.
 const CONNECTIONS_MAX: usize = 256;
 
 /// For a request's header, from the moment the connection is ready for one.
@@ -49,7 +49,7 @@ pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
 #[derive(Clone, Debug)]
 pub struct Peer(pub String);
 
-/// A connection that knows its peer.
+/// A connection with the address of its peer.
 pub trait Known {
     fn peer(&self) -> Peer;
 }
@@ -77,7 +77,7 @@ pub async fn listen(address: SocketAddr, what: &str, remedy: &str) -> Result<Tcp
         .map_err(|error| Failure::Failed(format!("cannot serve {what} on {address}: {error}; {remedy}")))
 }
 
-/// A socket's path, removed on drop, so that no client finds a socket that nobody serves.
+/// A socket's path, removed on drop, so that no client finds a socket that no director serves.
 #[derive(Debug)]
 pub struct SocketPath(PathBuf);
 
@@ -160,7 +160,7 @@ where
     loop {
         let (mut stream, _) = listener.accept().await;
         let Ok(place) = places.clone().try_acquire_owned() else {
-            // This little fits the socket's buffer; otherwise nobody is reading.
+            // This little fits the socket's buffer; otherwise the client is not reading.
             tokio::spawn(async move { tokio::time::timeout(HEADER_DEADLINE, stream.write_all(BUSY)).await });
             continue;
         };

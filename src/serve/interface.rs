@@ -16,7 +16,7 @@ use crate::time::Moment;
 
 /// What a director shows. No method waits for the control task or for a worker.
 pub trait RunningDirector: Send + Sync {
-    /// The generation of the configuration that is in force.
+    /// The generation of the running configuration.
     fn published(&self) -> Arc<Published>;
 
     /// The start-up configuration of keys that need a restart; its cluster is the first one, not the running
@@ -52,7 +52,7 @@ pub struct Published {
     pub hash_key: Option<[u8; 16]>,
 }
 
-/// A change that a director is asked for.
+/// A change that is requested of a director.
 pub enum Demand {
     Change(Change),
     Configure(Configuration),

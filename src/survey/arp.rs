@@ -1,4 +1,4 @@
-//! Asks by ARP who has an address (RFC 826), and collects all answers.
+//! Queries by ARP who has an address (RFC 826), and collects all answers.
 
 use std::collections::HashMap;
 use std::io;

@@ -9,7 +9,7 @@ use crate::packet::Protocol;
 const LISTEN: &str = "0A";
 const UNCONNECTED: &str = "07";
 
-/// An IPv6 socket on all addresses also accepts IPv4, unless its program asked for IPV6_V6ONLY, which the tables do not
+/// An IPv6 socket on all addresses also accepts IPv4, unless its program has set IPV6_V6ONLY, which the tables do not
 /// show.
 pub fn waiting() -> Vec<Socket> {
     let tables = [

@@ -1,4 +1,4 @@
-//! Packets through the tunnel to each real server, and what becomes of them.
+//! Packets through the tunnel to each real server, and how far they come.
 //!
 //! The inner packet has a source that no client has, and no host answers it: a reset, which a listening socket discards
 //! (tcp_rcv_state_process()), or a datagram with a wrong checksum.
@@ -191,7 +191,7 @@ mod tests {
     }
 
     #[test]
-    fn the_inner_packet_is_a_reset_or_a_datagram_that_nobody_answers() {
+    fn the_inner_packet_is_a_reset_or_a_datagram_that_no_host_answers() {
         let of = |protocol| {
             let matcher =
                 Matcher { protocol, vip: Ipv4Addr::new(172, 25, 3, 100).into(), ports: Ports::one(53) };

@@ -10,8 +10,8 @@ use super::{
     ServiceKey, VirtualService, VirtualServiceConfig, bits, identity,
 };
 use crate::director::path::SoftState;
+use crate::director::roster;
 use crate::director::scheduler::{self, Scheduler};
-use crate::director::{fate, roster};
 use crate::encapsulation;
 use crate::packet::MTU_DEFAULT;
 
@@ -47,7 +47,8 @@ pub(super) fn succeed(old: &Cluster, in_force: InForce, host: HostView) -> Clust
     cluster.left = builder.left();
     cluster.virtual_services = builder.virtual_services;
     cluster.real_servers = builder.real_servers;
-    cluster.serving = fate::serving(cluster.real_servers.iter().flatten());
+    let present = cluster.real_servers.iter().flatten().filter(|server| server.is_present);
+    cluster.serving = present.map(|server| server.slot).collect();
     cluster.by_rip =
         cluster.real_servers.iter().flatten().map(|server| (server.rip, server.clone())).collect();
     cluster.number = builder.roster.number();

@@ -19,7 +19,7 @@ fn of(facts: &Director, vip: &Vip) -> Finding {
     let Some(answers) = &vip.answers else {
         return Finding::warning(
             format!(
-                "cannot tell whether another host answers ARP for {address}: no request can be sent on {name}"
+                "cannot determine whether another host answers ARP for {address}: no request can be sent on {name}"
             ),
             "run as root, with interface set to an Ethernet interface",
         );
@@ -137,7 +137,7 @@ mod tests {
         assert_eq!(
             found("", None),
             Finding::warning(
-                "cannot tell whether another host answers ARP for 172.25.3.100: no request can be sent on eth0",
+                "cannot determine whether another host answers ARP for 172.25.3.100: no request can be sent on eth0",
                 "run as root, with interface set to an Ethernet interface",
             )
         );

@@ -21,7 +21,7 @@ fn of(facts: &Director, vip: &Vip) -> Option<Finding> {
         return facts.host.interface(name).map(|_| {
             Finding::warning(
                 format!(
-                    "cannot tell where {whose} are sent: {name} has no address with a network of its own"
+                    "cannot determine where {whose} are sent: {name} has no address with a network of its own"
                 ),
                 format!("ip address show dev {name}"),
             )
@@ -46,7 +46,7 @@ fn of(facts: &Director, vip: &Vip) -> Option<Finding> {
             Finding::error(format!("{whose} are dropped: there is no route for them"), remedy)
         }
         Arrival::Unknown(why) => {
-            Finding::warning(format!("cannot tell where {whose} are sent: {why}"), remedy)
+            Finding::warning(format!("cannot determine where {whose} are sent: {why}"), remedy)
         }
     };
     Some(finding)
@@ -83,7 +83,7 @@ mod tests {
             (
                 Arrival::Unknown("odd".into()),
                 Finding::warning(
-                    "cannot tell where packets for 172.25.3.100 that arrive on eth0 are sent: odd",
+                    "cannot determine where packets for 172.25.3.100 that arrive on eth0 are sent: odd",
                     remedy,
                 ),
             ),
@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(
             examine(&facts),
             [Finding::warning(
-                "cannot tell where packets for 172.25.3.100 that arrive on eth0 are sent: eth0 has no address with a \
+                "cannot determine where packets for 172.25.3.100 that arrive on eth0 are sent: eth0 has no address with a \
                  network of its own",
                 "ip address show dev eth0"
             )]

@@ -102,7 +102,7 @@ mod tests {
         assert_eq!(
             examine(&facts),
             [Finding::warning(
-                "cannot tell whether the firewall accepts packets from eth0 to lvsd0: nft is not installed",
+                "cannot determine whether the firewall accepts packets from eth0 to lvsd0: nft is not installed",
                 "nft list ruleset"
             )]
         );

@@ -11,9 +11,10 @@ pub fn examine(facts: &Director) -> Vec<Finding> {
     };
     let remedy = format!("sysctl -w net.ipv4.conf.{name}.forwarding=1");
     let finding = match interface.settings.forwarding {
-        None => {
-            Finding::warning(format!("cannot tell whether {name} forwards: the value cannot be read"), remedy)
-        }
+        None => Finding::warning(
+            format!("cannot determine whether {name} forwards: the value cannot be read"),
+            remedy,
+        ),
         Some(0) => {
             let tun = &facts.plan.tun;
             Finding::error(format!("{name} does not forward: no packet for a VIP reaches {tun}"), remedy)
@@ -34,7 +35,10 @@ mod tests {
         let rows = [
             (Some(1), Finding::ok("eth0 forwards")),
             (Some(0), Finding::error("eth0 does not forward: no packet for a VIP reaches lvsd0", remedy)),
-            (None, Finding::warning("cannot tell whether eth0 forwards: the value cannot be read", remedy)),
+            (
+                None,
+                Finding::warning("cannot determine whether eth0 forwards: the value cannot be read", remedy),
+            ),
         ];
         for (value, expected) in rows {
             let mut facts = bed::director("");

@@ -15,11 +15,11 @@ fn of(server: &Server) -> Option<Finding> {
     let used = server.path_mtu.map_or(way.path_mtu, |mtu| mtu.min(way.path_mtu));
     Some(match way.echo {
         Echo::Untried => Finding::warning(
-            format!("cannot tell the path MTU to {words}: no ping can be sent"),
+            format!("cannot determine the path MTU to {words}: no ping can be sent"),
             "run as root",
         ),
         Echo::Silent => Finding::warning(
-            format!("cannot tell the path MTU to {words}: it does not answer pings"),
+            format!("cannot determine the path MTU to {words}: it does not answer pings"),
             format!("tracepath -n {rip}   # and see path_mtu in docs/mtu.md"),
         ),
         Echo::Answered(longest) if longest < used => Finding::error(
@@ -77,7 +77,7 @@ mod tests {
         assert_eq!(
             found(None, |way| way.echo = Echo::Silent),
             [Finding::warning(
-                "cannot tell the path MTU to real server server2 (172.25.3.2): it does not answer pings",
+                "cannot determine the path MTU to real server server2 (172.25.3.2): it does not answer pings",
                 "tracepath -n 172.25.3.2   # and see path_mtu in docs/mtu.md"
             )]
         );
@@ -88,7 +88,7 @@ mod tests {
         assert_eq!(
             found(None, |way| way.echo = Echo::Untried),
             [Finding::warning(
-                "cannot tell the path MTU to real server server2 (172.25.3.2): no ping can be sent",
+                "cannot determine the path MTU to real server server2 (172.25.3.2): no ping can be sent",
                 "run as root"
             )]
         );

@@ -11,7 +11,7 @@ fn of(facts: &Director, server: &Server) -> Finding {
     let (words, rip) = (server.words(), server.rip);
     let lookup = format!("ip route get {rip}");
     match &server.way {
-        Err(why) => Finding::error(format!("there is no way to {words}: {why}"), lookup),
+        Err(why) => Finding::error(format!("there is no route to {words}: {why}"), lookup),
         Ok(way) if way.is_local => Finding::error(
             format!("{words} is an address of this host"),
             format!("lvs-tund check {}   # then set rip to another host's address", facts.file),
@@ -70,7 +70,7 @@ mod tests {
         assert_eq!(
             examine(&facts),
             [Finding::error(
-                "there is no way to real server 172.25.3.2: Network is unreachable",
+                "there is no route to real server 172.25.3.2: Network is unreachable",
                 "ip route get 172.25.3.2"
             )]
         );

@@ -12,7 +12,9 @@ pub fn examine(facts: &Director) -> Vec<Finding> {
     };
     let remedy = format!("sysctl -w net.ipv4.conf.{name}.rp_filter=2");
     let finding = match interface.settings.rp_filter.max(facts.host.all.rp_filter) {
-        None => Finding::warning(format!("cannot tell the rp_filter of {name}: it cannot be read"), remedy),
+        None => {
+            Finding::warning(format!("cannot determine the rp_filter of {name}: it cannot be read"), remedy)
+        }
         Some(1) => Finding::error(
             format!(
                 "rp_filter of {name} is 1 (strict): clients whose return route uses another interface are dropped"
@@ -41,7 +43,11 @@ mod tests {
             (Some(1), Some(0), strict.clone()),
             (Some(0), Some(1), strict),
             (Some(2), Some(1), Finding::ok("rp_filter of eth0 is 2")),
-            (None, None, Finding::warning("cannot tell the rp_filter of eth0: it cannot be read", remedy)),
+            (
+                None,
+                None,
+                Finding::warning("cannot determine the rp_filter of eth0: it cannot be read", remedy),
+            ),
         ];
         for (own, all, expected) in rows {
             let mut facts = bed::director("");

@@ -20,7 +20,7 @@ fn of(facts: &Director, server: &Server, via: &Via) -> Finding {
         (None, Some((before, after))) => counted(server, before, after),
         (None, None) => Finding::warning(
             format!(
-                "cannot tell whether packets through the tunnel reach real server {}: nothing answers on {}",
+                "cannot determine whether packets through the tunnel reach real server {}: nothing answers on {}",
                 server.name, via.metrics
             ),
             format!("metrics = \"0.0.0.0:{}\"   # in the file of {}", via.metrics.port(), server.name),
@@ -129,7 +129,7 @@ mod tests {
     }
 
     #[test]
-    fn the_companions_counters_tell_how_far_the_packets_came() {
+    fn the_companions_counters_show_how_far_the_packets_came() {
         let received = |count: u64| format!("{RECEIVED} {count}\n");
         let all = |received_: u64, delivered: u64, dropped: u64| {
             let rest = format!(
@@ -163,7 +163,7 @@ mod tests {
         assert_eq!(
             found(None, None),
             Finding::warning(
-                "cannot tell whether packets through the tunnel reach real server server2: nothing answers on \
+                "cannot determine whether packets through the tunnel reach real server server2: nothing answers on \
                  172.25.3.2:9691",
                 "metrics = \"0.0.0.0:9691\"   # in the file of server2"
             )

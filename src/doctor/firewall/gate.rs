@@ -25,7 +25,7 @@ impl Gate {
                 Finding::error(format!("{} drops {packets}", place.words), self.remedy(place))
             }
             Verdict::Unknown(why) => Finding::warning(
-                format!("cannot tell whether the firewall accepts {packets}: {why}"),
+                format!("cannot determine whether the firewall accepts {packets}: {why}"),
                 "nft list ruleset",
             ),
         }
@@ -94,7 +94,7 @@ mod tests {
         assert_eq!(
             finding(saved("-A OUTPUT -m mark --mark 0x1 -j DROP")),
             Finding::warning(
-                "cannot tell whether the firewall accepts packets of IP protocol 4 to 172.25.3.2: -A OUTPUT -m mark \
+                "cannot determine whether the firewall accepts packets of IP protocol 4 to 172.25.3.2: -A OUTPUT -m mark \
                  --mark 0x1 -j DROP of iptables chain OUTPUT of table filter",
                 "nft list ruleset"
             )

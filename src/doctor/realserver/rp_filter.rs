@@ -9,7 +9,9 @@ pub fn examine(facts: &Realserver) -> Vec<Finding> {
     let Some(device) = facts.host.interface(tun) else { return Vec::new() };
     let remedy = format!("sysctl -w net.ipv4.conf.{tun}.rp_filter=2");
     let finding = match device.settings.rp_filter.max(facts.host.all.rp_filter) {
-        None => Finding::warning(format!("cannot tell the rp_filter of {tun}: it cannot be read"), remedy),
+        None => {
+            Finding::warning(format!("cannot determine the rp_filter of {tun}: it cannot be read"), remedy)
+        }
         Some(1) => Finding::error(
             format!("rp_filter of {tun} is 1 (strict): the kernel drops every unwrapped packet"),
             remedy,
@@ -33,7 +35,11 @@ mod tests {
             (Some(1), Some(0), Finding::error(found, remedy)),
             (Some(0), Some(1), Finding::error(found, remedy)),
             (Some(2), Some(1), Finding::ok("rp_filter of lvsr0 is 2")),
-            (None, None, Finding::warning("cannot tell the rp_filter of lvsr0: it cannot be read", remedy)),
+            (
+                None,
+                None,
+                Finding::warning("cannot determine the rp_filter of lvsr0: it cannot be read", remedy),
+            ),
         ];
         for (own, all, expected) in rows {
             let mut facts = bed::realserver("");

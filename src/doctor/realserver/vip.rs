@@ -43,7 +43,7 @@ mod tests {
     use crate::doctor::bed::{self, VIP};
 
     #[test]
-    fn the_vip_is_bound_where_nobody_is_told() {
+    fn the_vip_is_bound_on_a_device_that_does_not_announce_it() {
         let mut facts = bed::realserver("");
         assert_eq!(examine(&facts), [Finding::ok("VIP 172.25.3.100 is an address of lvsr0")]);
         facts.host.interfaces[1].addresses.clear();

@@ -74,7 +74,7 @@ impl Modify for Rows {
     }
 }
 
-/// A request whose every field may be left out may be left out itself.
+/// A request body is optional if all its fields are.
 struct Bodies;
 
 impl Modify for Bodies {
@@ -96,7 +96,7 @@ impl Modify for Bodies {
     }
 }
 
-/// The variants of an enum refuse unknown fields as its attribute says, of which the derived schema says nothing.
+/// The variants of an enum refuse unknown fields, because of its attribute; the derived schema does not show it.
 struct Operations;
 
 impl Modify for Operations {

@@ -14,7 +14,7 @@ use super::{Api, Refusal, json_lines};
 use crate::control::model::{Event, EventKind};
 use crate::control::{Code, ControlError};
 
-/// Every change from now on, one line each. A reader that is too slow gets a last line that says so.
+/// Every change from now on, one line each. A reader that is too slow gets a last line that reports it.
 #[utoipa::path(
     get,
     path = "/api/v1/events",

@@ -98,8 +98,8 @@ pub async fn statistics(State(api): State<Api>) -> Response {
     blocking(move || json(&listing::all_statistics(&api.director.published(), &*api.director))).await
 }
 
-/// The configuration in force, as a file says it, with configured weights and without what drains have removed; what is
-/// posted to the same path.
+/// The running configuration as a file, with configured weights and without the real servers that drains have removed; the
+/// same path accepts it as a request.
 #[utoipa::path(get, path = "/api/v1/config", responses((status = 200, description = "The configuration.", body = Configuration), Reading))]
 pub async fn configuration(State(api): State<Api>) -> Response {
     blocking(move || {

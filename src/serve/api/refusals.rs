@@ -1,4 +1,4 @@
-//! The statuses of refused requests, for the document.
+//! The statuses of refused requests, as the document lists them.
 
 use std::collections::BTreeMap;
 

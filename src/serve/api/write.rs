@@ -87,7 +87,7 @@ async fn read<T: DeserializeOwned>(body: Body) -> Result<T, ControlError> {
     let bytes =
         bytes.map_err(|_| bad(format!("the body did not arrive within {} s", BODY_DEADLINE.as_secs())))?;
     let bytes = bytes.map_err(|error| {
-        // axum reports an exceeded limit and a broken connection alike; after the latter nobody reads the
+        // axum reports an exceeded limit and a broken connection alike; after the latter no client reads the
         // answer.
         ControlError::new(
             Code::TooLarge,

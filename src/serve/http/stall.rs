@@ -1,4 +1,4 @@
-//! A stream that gives up on a peer that stops receiving: every write must make progress within a deadline.
+//! A stream that ends when its peer stops receiving: every write must make progress within a deadline.
 
 use std::io;
 use std::pin::Pin;
