@@ -70,11 +70,14 @@ fn forwarded(config: ClusterConfig, packet: &[u8], offload: Offload) -> (Route, 
     (route, leaving(&frame, pieces))
 }
 
+/// Name, `ignore_df`, packet, offload, how it fits, and how many packets leave.
+type Row = (&'static str, bool, Vec<u8>, Offload, Fit, usize);
+
 #[test]
 fn applying_a_route_again_writes_the_same_packets() {
     let big = |df: u16| as_fragment(&tcp(SYN, &[7; 3000]), df);
     let (may, must_not) = (0, 0x4000);
-    let rows: [(&str, bool, Vec<u8>, Offload, Fit, usize); 7] = [
+    let rows: [Row; 7] = [
         ("small", false, tcp(SYN, b""), Offload::default(), Fit::Whole, 1),
         (
             "as large as the path",

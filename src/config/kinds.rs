@@ -1,4 +1,4 @@
-//! The kinds of value that keys have: numbers, words, lists. [`values`] has the words for single values.
+//! The kinds of value that keys have: numbers, words, lists. `values` has the words for single values.
 
 mod values;
 
