@@ -14,9 +14,9 @@ use lvs_tund::director::route::{Fit, Route};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{Answer, Verdict};
 use lvs_tund::director::{Director, Extra};
-use lvs_tund::encapsulation::{DEFAULT, Ttl};
+use lvs_tund::encapsulation::{CannotEncapsulate, DEFAULT, Ttl};
 use lvs_tund::packet::frame::{SegmentKind, Segments};
-use lvs_tund::packet::{Frame, Offload, Protocol};
+use lvs_tund::packet::{Frame, Malformed, Offload, Protocol};
 use lvs_tund::time::Moment;
 
 #[path = "support/packets.rs"]
@@ -156,13 +156,48 @@ fn a_route_writes_nothing_into_what_is_no_packet() {
         for decrements_ttl in [false, true] {
             let route = Route { fit, decrements_ttl, ..route };
             let (mut frame, mut pieces) = (Frame::from_packet(&[0x45; 19]), VecDeque::new());
-            apply(&route, &mut frame, &SoftState::new(1), &mut pieces).unwrap_err();
+            let refused = apply(&route, &mut frame, &SoftState::new(1), &mut pieces);
+            assert_eq!(refused, Err(CannotEncapsulate::Malformed(Malformed::Truncated)), "{fit:?}");
             assert_eq!((frame.packet(), pieces.len()), (&[0x45; 19][..], 0), "{fit:?}");
         }
     }
-    let mut expired = Frame::from_packet(&changed(&tcp(SYN, b""), |b| b[8] = 0));
-    let route = Route { decrements_ttl: true, ..route };
-    apply(&route, &mut expired, &SoftState::new(1), &mut VecDeque::new()).unwrap_err();
+}
+
+#[test]
+fn a_route_refuses_a_packet_that_it_cannot_wrap_or_cut() {
+    let (route, _) = forwarded(ClusterConfig::default(), &tcp(SYN, b""), Offload::default());
+    let large = segments(1000).segments.unwrap();
+    let apply = |route: Route, packet: &[u8], offload| {
+        apply(&route, &mut captured(packet, offload), &SoftState::new(1), &mut VecDeque::new())
+    };
+    let expired = changed(&tcp(SYN, b""), |b| b[8] = 0);
+    let hop = Route { decrements_ttl: true, ..route };
+    assert_eq!(apply(hop, &expired, Offload::default()), Err(CannotEncapsulate::Expired));
+    let (whole, too_big) = (tcp(SYN, &[7; 3000]), Err(CannotEncapsulate::TooBig));
+    for (name, packet, fit, path_mtu, result) in [
+        ("eight bytes fit behind both headers", &whole, Fit::CutInner, 52, Ok(())),
+        ("no payload fits behind both headers", &whole, Fit::CutInner, 47, too_big),
+        ("eight bytes fit behind the outer header", &whole, Fit::CutOuter, 28, Ok(())),
+        ("no payload fits behind the outer header", &whole, Fit::CutOuter, 27, too_big),
+        ("nothing to cut", &ip(CLIENT, VIP, 6, b""), Fit::CutInner, 1500, too_big),
+        (
+            "a segment that must stay whole fits",
+            &as_fragment(&whole, 0x4000),
+            Fit::Segments(large),
+            1064,
+            Ok(()),
+        ),
+        (
+            "a segment that must stay whole does not",
+            &as_fragment(&whole, 0x4000),
+            Fit::Segments(large),
+            1063,
+            too_big,
+        ),
+    ] {
+        let route = Route { fit, path_mtu, ..route };
+        assert_eq!(apply(route, packet, segments(1000)), result, "{name}");
+    }
 }
 
 /// RFC 1812 §4.3.2.3: an error quotes the packet as it came.
