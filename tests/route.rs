@@ -82,7 +82,7 @@ fn forwarded(config: ClusterConfig, packet: &[u8], offload: Offload) -> (Route, 
 fn applying_a_route_again_writes_the_same_packets() {
     let big = |df: u16| as_fragment(&tcp(SYN, &[7; 3000]), df);
     let (may, must_not) = (0, 0x4000);
-    let rows: [(&str, bool, Vec<u8>, Offload, Fit, usize); 7] = [
+    let rows = [
         ("small", false, tcp(SYN, b""), Offload::default(), Fit::Whole, 1),
         (
             "as large as the path",
