@@ -8,12 +8,12 @@ use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::{
     Cluster, ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig,
 };
-use lvs_tund::director::path::SoftState;
 use lvs_tund::director::route::apply::apply;
 use lvs_tund::director::route::{Fit, Route};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{Answer, Verdict};
 use lvs_tund::director::{Director, Extra};
+use lvs_tund::encapsulation::identification::Identifications;
 use lvs_tund::encapsulation::{CannotEncapsulate, DEFAULT, Ttl};
 use lvs_tund::packet::frame::{SegmentKind, Segments};
 use lvs_tund::packet::{Frame, Malformed, Offload, Protocol};
@@ -94,30 +94,9 @@ fn applying_a_route_again_writes_the_same_packets() {
         ),
         ("large", false, big(may), Offload::default(), Fit::CutInner, 3),
         ("large, DF, ignored", true, big(must_not), Offload::default(), Fit::CutOuter, 3),
-        (
-            "super-packet",
-            false,
-            big(must_not),
-            segments(1000),
-            Fit::Segments(segments(1000).segments.unwrap()),
-            3,
-        ),
-        (
-            "super-packet of large segments",
-            false,
-            big(may),
-            segments(1400),
-            Fit::Segments(segments(1400).segments.unwrap()),
-            5,
-        ),
-        (
-            "the same with DF, ignored",
-            true,
-            big(must_not),
-            segments(1400),
-            Fit::Segments(segments(1400).segments.unwrap()),
-            5,
-        ),
+        ("super-packet", false, big(must_not), segments(1000), Fit::Segments, 3),
+        ("super-packet of large segments", false, big(may), segments(1400), Fit::Segments, 5),
+        ("the same with DF, ignored", true, big(must_not), segments(1400), Fit::Segments, 5),
     ];
     for (name, ignores_df, packet, offload, fit, count) in rows {
         for decrements_ttl in [false, true] {
@@ -140,7 +119,7 @@ fn applying_a_route_again_writes_the_same_packets() {
             assert_eq!(packets[0][28], 64 - u8::from(decrements_ttl), "{name}: TTL of the inner packet");
             for _ in 0..2 {
                 let (mut frame, mut pieces) = (captured(&packet, offload), VecDeque::new());
-                apply(&route, &mut frame, &SoftState::new(1), &mut pieces).unwrap();
+                apply(&route, &mut frame, &Identifications::new(1), &mut pieces).unwrap();
                 assert_eq!(leaving(&frame, pieces.into_iter()), packets, "{name}");
             }
         }
@@ -151,12 +130,11 @@ fn applying_a_route_again_writes_the_same_packets() {
 #[test]
 fn a_route_writes_nothing_into_what_is_no_packet() {
     let (route, _) = forwarded(ClusterConfig::default(), &tcp(SYN, b""), Offload::default());
-    let large = segments(1000).segments.unwrap();
-    for fit in [Fit::Whole, Fit::CutInner, Fit::CutOuter, Fit::Segments(large)] {
+    for fit in [Fit::Whole, Fit::CutInner, Fit::CutOuter, Fit::Segments] {
         for decrements_ttl in [false, true] {
             let route = Route { fit, decrements_ttl, ..route };
             let (mut frame, mut pieces) = (Frame::from_packet(&[0x45; 19]), VecDeque::new());
-            let refused = apply(&route, &mut frame, &SoftState::new(1), &mut pieces);
+            let refused = apply(&route, &mut frame, &Identifications::new(1), &mut pieces);
             assert_eq!(refused, Err(CannotEncapsulate::Malformed(Malformed::Truncated)), "{fit:?}");
             assert_eq!((frame.packet(), pieces.len()), (&[0x45; 19][..], 0), "{fit:?}");
         }
@@ -166,10 +144,11 @@ fn a_route_writes_nothing_into_what_is_no_packet() {
 #[test]
 fn a_route_refuses_a_packet_that_it_cannot_wrap_or_cut() {
     let (route, _) = forwarded(ClusterConfig::default(), &tcp(SYN, b""), Offload::default());
-    let large = segments(1000).segments.unwrap();
     let apply = |route: Route, packet: &[u8], offload| {
-        apply(&route, &mut captured(packet, offload), &SoftState::new(1), &mut VecDeque::new())
+        apply(&route, &mut captured(packet, offload), &Identifications::new(1), &mut VecDeque::new())
     };
+    let super_packet = Route { fit: Fit::Segments, ..route };
+    assert_eq!(apply(super_packet, &tcp(SYN, b""), Offload::default()), Err(CannotEncapsulate::TooBig));
     let expired = changed(&tcp(SYN, b""), |b| b[8] = 0);
     let hop = Route { decrements_ttl: true, ..route };
     assert_eq!(apply(hop, &expired, Offload::default()), Err(CannotEncapsulate::Expired));
@@ -180,17 +159,11 @@ fn a_route_refuses_a_packet_that_it_cannot_wrap_or_cut() {
         ("eight bytes fit behind the outer header", &whole, Fit::CutOuter, 28, Ok(())),
         ("no payload fits behind the outer header", &whole, Fit::CutOuter, 27, too_big),
         ("nothing to cut", &ip(CLIENT, VIP, 6, b""), Fit::CutInner, 1500, too_big),
-        (
-            "a segment that must stay whole fits",
-            &as_fragment(&whole, 0x4000),
-            Fit::Segments(large),
-            1064,
-            Ok(()),
-        ),
+        ("a segment that must stay whole fits", &as_fragment(&whole, 0x4000), Fit::Segments, 1064, Ok(())),
         (
             "a segment that must stay whole does not",
             &as_fragment(&whole, 0x4000),
-            Fit::Segments(large),
+            Fit::Segments,
             1063,
             too_big,
         ),
