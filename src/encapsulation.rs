@@ -4,6 +4,7 @@
 //! Knows headers, MTU arithmetic and ECN; knows nothing of connections, schedulers or sockets.
 
 pub mod ecn;
+pub mod identification;
 pub mod ipip;
 
 use std::fmt;
@@ -14,6 +15,8 @@ use crate::packet::frame::HEADROOM;
 use crate::packet::ipv4::{self, Ipv4};
 use crate::packet::{Carrier, Frame, Malformed, protocol};
 
+use identification::Identifications;
+
 /// A member of the family: a format that both daemons serve.
 #[derive(Clone, Copy)]
 pub struct Row {
@@ -23,7 +26,7 @@ pub struct Row {
     pub carrier: Carrier,
     /// Bytes added to a packet, including the outer IPv4 header.
     pub overhead: u16,
-    pub encapsulate: fn(&mut Frame, &Outer) -> Result<(), CannotEncapsulate>,
+    pub encapsulate: fn(&mut Frame, &Outer, &Identifications) -> Result<(), CannotEncapsulate>,
     /// Finds the inner packet in an outer one of this carrier.
     pub decapsulate: for<'a> fn(Ipv4<'a>) -> Result<Decapsulated<'a>, Malformed>,
 }
@@ -106,8 +109,6 @@ pub struct Outer {
     pub source: Ipv4Addr,
     pub destination: Ipv4Addr,
     pub ttl: Ttl,
-    /// Used if the outer packet may be fragmented (DF clear); unique per source and destination.
-    pub identification: u16,
     /// Clears DF in the outer header, whatever the inner one contains (RFC 2003 §5.1).
     pub ignores_df: bool,
 }

@@ -52,7 +52,7 @@ impl Decapsulator {
     pub fn handle_packet(&self, frame: &mut Frame) -> Verdict {
         match self.decide(frame.packet()) {
             Ok(unwrapping) => {
-                unwrap(frame, &unwrapping);
+                apply(&unwrapping, frame);
                 Verdict::Deliver(unwrapping.delivery)
             }
             Err(reason) => Verdict::Drop(reason),
@@ -93,7 +93,7 @@ impl Decapsulator {
 }
 
 /// Leaves the inner packet in the frame.
-fn unwrap(frame: &mut Frame, unwrapping: &Unwrapping) {
+fn apply(unwrapping: &Unwrapping, frame: &mut Frame) {
     frame.truncate(unwrapping.inner.end);
     frame.strip_front(unwrapping.inner.start);
     if let Some(tos) = unwrapping.tos {

@@ -3,6 +3,7 @@
 use lvs_tund::director::classify::classify;
 use lvs_tund::director::cluster::{ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
 use lvs_tund::director::tables::Tables;
+use lvs_tund::encapsulation::identification::Identifications;
 use lvs_tund::encapsulation::{ENCAPSULATIONS, Outer, Ttl};
 use lvs_tund::packet::ipv4::Ipv4;
 use lvs_tund::packet::{Frame, Protocol};
@@ -103,9 +104,9 @@ proptest! {
     #[test]
     fn every_encapsulation_gives_back_what_it_took(packet in packet(), identification in any::<u16>()) {
         for row in ENCAPSULATIONS {
-            let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), identification, ignores_df: false };
+            let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), ignores_df: false };
             let mut frame = Frame::from_packet(&packet);
-            (row.encapsulate)(&mut frame, &outer).unwrap();
+            (row.encapsulate)(&mut frame, &outer, &Identifications::new(identification)).unwrap();
             prop_assert_eq!(frame.len(), packet.len() + usize::from(row.overhead));
             let wrapped = Ipv4::parse(frame.packet()).unwrap();
             prop_assert!(row.carrier.carries(&wrapped), "{}", row.name);
@@ -120,9 +121,9 @@ proptest! {
     #[test]
     fn an_independent_parser_accepts_what_we_wrap(packet in packet()) {
         for row in ENCAPSULATIONS {
-            let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), identification: 9, ignores_df: false };
+            let outer = Outer { source: DIRECTOR, destination: SERVER2, ttl: Ttl::default(), ignores_df: false };
             let mut frame = Frame::from_packet(&packet);
-            (row.encapsulate)(&mut frame, &outer).unwrap();
+            (row.encapsulate)(&mut frame, &outer, &Identifications::new(9)).unwrap();
             let (header, behind) = etherparse::Ipv4Header::from_slice(frame.packet()).unwrap();
             prop_assert_eq!(header.header_checksum, header.calc_header_checksum());
             prop_assert_eq!(usize::from(header.total_len), packet.len() + usize::from(row.overhead));

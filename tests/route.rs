@@ -5,15 +5,15 @@ use std::net::IpAddr;
 
 use lvs_tund::director::Extra;
 use lvs_tund::director::cluster::{ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig};
-use lvs_tund::director::path::SoftState;
 use lvs_tund::director::reply::IcmpError;
 use lvs_tund::director::route::apply::apply;
 use lvs_tund::director::route::{Fit, Route};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{ReplyKind, Verdict};
-use lvs_tund::encapsulation::{DEFAULT, Ttl};
+use lvs_tund::encapsulation::identification::Identifications;
+use lvs_tund::encapsulation::{CannotEncapsulate, DEFAULT, Ttl};
 use lvs_tund::packet::frame::{SegmentKind, Segments};
-use lvs_tund::packet::{Frame, Offload, Protocol};
+use lvs_tund::packet::{Frame, Malformed, Offload, Protocol};
 
 mod support;
 
@@ -70,14 +70,11 @@ fn forwarded(config: ClusterConfig, packet: &[u8], offload: Offload) -> (Route, 
     (route, leaving(&frame, pieces))
 }
 
-/// Name, `ignore_df`, packet, offload, how it fits, and how many packets leave.
-type Row = (&'static str, bool, Vec<u8>, Offload, Fit, usize);
-
 #[test]
 fn applying_a_route_again_writes_the_same_packets() {
     let big = |df: u16| as_fragment(&tcp(SYN, &[7; 3000]), df);
     let (may, must_not) = (0, 0x4000);
-    let rows: [Row; 7] = [
+    let rows = [
         ("small", false, tcp(SYN, b""), Offload::default(), Fit::Whole, 1),
         (
             "as large as the path",
@@ -89,30 +86,9 @@ fn applying_a_route_again_writes_the_same_packets() {
         ),
         ("large", false, big(may), Offload::default(), Fit::CutInner, 3),
         ("large, DF, ignored", true, big(must_not), Offload::default(), Fit::CutOuter, 3),
-        (
-            "super-packet",
-            false,
-            big(must_not),
-            segments(1000),
-            Fit::Segments(segments(1000).segments.unwrap()),
-            3,
-        ),
-        (
-            "super-packet of large segments",
-            false,
-            big(may),
-            segments(1400),
-            Fit::Segments(segments(1400).segments.unwrap()),
-            5,
-        ),
-        (
-            "the same with DF, ignored",
-            true,
-            big(must_not),
-            segments(1400),
-            Fit::Segments(segments(1400).segments.unwrap()),
-            5,
-        ),
+        ("super-packet", false, big(must_not), segments(1000), Fit::Segments, 3),
+        ("super-packet of large segments", false, big(may), segments(1400), Fit::Segments, 5),
+        ("the same with DF, ignored", true, big(must_not), segments(1400), Fit::Segments, 5),
     ];
     for (name, ignores_df, packet, offload, fit, count) in rows {
         for decrements_ttl in [false, true] {
@@ -135,7 +111,7 @@ fn applying_a_route_again_writes_the_same_packets() {
             assert_eq!(packets[0][28], 64 - u8::from(decrements_ttl), "{name}: TTL of the inner packet");
             for _ in 0..2 {
                 let (mut frame, mut pieces) = (captured(&packet, offload), VecDeque::new());
-                apply(&route, &mut frame, &SoftState::new(1), &mut pieces).unwrap();
+                apply(&route, &mut frame, &Identifications::new(1), &mut pieces).unwrap();
                 assert_eq!(leaving(&frame, pieces.into_iter()), packets, "{name}");
             }
         }
@@ -146,18 +122,47 @@ fn applying_a_route_again_writes_the_same_packets() {
 #[test]
 fn a_route_writes_nothing_into_what_is_no_packet() {
     let (route, _) = forwarded(ClusterConfig::default(), &tcp(SYN, b""), Offload::default());
-    let large = segments(1000).segments.unwrap();
-    for fit in [Fit::Whole, Fit::CutInner, Fit::CutOuter, Fit::Segments(large)] {
+    for fit in [Fit::Whole, Fit::CutInner, Fit::CutOuter, Fit::Segments] {
         for decrements_ttl in [false, true] {
             let route = Route { fit, decrements_ttl, ..route };
             let (mut frame, mut pieces) = (Frame::from_packet(&[0x45; 19]), VecDeque::new());
-            apply(&route, &mut frame, &SoftState::new(1), &mut pieces).unwrap_err();
+            let refused = apply(&route, &mut frame, &Identifications::new(1), &mut pieces);
+            assert_eq!(refused, Err(CannotEncapsulate::Malformed(Malformed::Truncated)), "{fit:?}");
             assert_eq!((frame.packet(), pieces.len()), (&[0x45; 19][..], 0), "{fit:?}");
         }
     }
-    let mut expired = Frame::from_packet(&changed(&tcp(SYN, b""), |b| b[8] = 0));
-    let route = Route { decrements_ttl: true, ..route };
-    apply(&route, &mut expired, &SoftState::new(1), &mut VecDeque::new()).unwrap_err();
+}
+
+#[test]
+fn a_route_refuses_a_packet_that_it_cannot_wrap_or_cut() {
+    let (route, _) = forwarded(ClusterConfig::default(), &tcp(SYN, b""), Offload::default());
+    let apply = |route: Route, packet: &[u8], offload| {
+        apply(&route, &mut captured(packet, offload), &Identifications::new(1), &mut VecDeque::new())
+    };
+    let super_packet = Route { fit: Fit::Segments, ..route };
+    assert_eq!(apply(super_packet, &tcp(SYN, b""), Offload::default()), Err(CannotEncapsulate::TooBig));
+    let expired = changed(&tcp(SYN, b""), |b| b[8] = 0);
+    let hop = Route { decrements_ttl: true, ..route };
+    assert_eq!(apply(hop, &expired, Offload::default()), Err(CannotEncapsulate::Expired));
+    let (whole, too_big) = (tcp(SYN, &[7; 3000]), Err(CannotEncapsulate::TooBig));
+    for (name, packet, fit, path_mtu, result) in [
+        ("eight bytes fit behind both headers", &whole, Fit::CutInner, 52, Ok(())),
+        ("no payload fits behind both headers", &whole, Fit::CutInner, 47, too_big),
+        ("eight bytes fit behind the outer header", &whole, Fit::CutOuter, 28, Ok(())),
+        ("no payload fits behind the outer header", &whole, Fit::CutOuter, 27, too_big),
+        ("nothing to cut", &ip(CLIENT, VIP, 6, b""), Fit::CutInner, 1500, too_big),
+        ("a segment that must stay whole fits", &as_fragment(&whole, 0x4000), Fit::Segments, 1064, Ok(())),
+        (
+            "a segment that must stay whole does not",
+            &as_fragment(&whole, 0x4000),
+            Fit::Segments,
+            1063,
+            too_big,
+        ),
+    ] {
+        let route = Route { fit, path_mtu, ..route };
+        assert_eq!(apply(route, packet, segments(1000)), result, "{name}");
+    }
 }
 
 /// RFC 1812 §4.3.2.3: an error quotes the packet as it came.

@@ -417,7 +417,7 @@ fn every_member_of_a_family_has_its_file_and_its_row() {
         names(SCHEDULERS.iter().map(|row| row.name).collect())
     );
     assert_eq!(
-        files_of("src/encapsulation", &["ecn"]),
+        files_of("src/encapsulation", &["ecn", "identification"]),
         names(ENCAPSULATIONS.iter().map(|row| row.name).collect())
     );
     assert_eq!(files_of("src/host/change", &["observed"]), names(KINDS.to_vec()));

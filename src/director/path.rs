@@ -12,6 +12,7 @@ use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::reply::IcmpError;
+use crate::encapsulation::identification::Identifications;
 use crate::time::Moment;
 
 /// The smallest path MTU that is believed: RFC 791 §3.1 requires every host to accept 576 bytes, and a
@@ -47,25 +48,14 @@ pub struct SoftState {
     pending_until: AtomicU64,
     no_error_until: AtomicU64,
     suspect_until: AtomicU64,
-    identification: AtomicU32,
+    /// Of the outer packets.
+    pub identifications: Identifications,
 }
 
 impl SoftState {
     /// `first` is the first identification.
     pub fn new(first: u16) -> SoftState {
-        SoftState { identification: AtomicU32::new(first.into()), ..SoftState::default() }
-    }
-
-    /// The next outer identification on this path, for any packet: it repeats after 65,535 packets (RFC 6864
-    /// §4.3 asks for as late as possible). Never 0, because the kernel would replace it with a different one
-    /// in each fragment of a packet.
-    pub fn next_identification(&self) -> u16 {
-        loop {
-            let next = self.identification.fetch_add(1, Ordering::Relaxed) as u16;
-            if next != 0 {
-                return next;
-            }
-        }
+        SoftState { identifications: Identifications::new(first), ..SoftState::default() }
     }
 
     fn knows(&self, what: u32) -> bool {
@@ -189,13 +179,6 @@ mod tests {
         assert_eq!(soft.mtu(Moment::from_secs(600)), None);
         let pending = soft.take_pending_error(Moment::from_secs(600));
         assert_eq!(pending, Some(IcmpError::NetUnreachable), "not lost with a size that is forgotten");
-    }
-
-    #[test]
-    fn identifications_count_up_and_are_never_zero() {
-        let soft = SoftState::new(65_534);
-        let ids: Vec<u16> = (0..4).map(|_| soft.next_identification()).collect();
-        assert_eq!(ids, [65_534, 65_535, 1, 2]);
     }
 
     #[test]

@@ -20,7 +20,10 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::real_server::Slot;
 use crate::encapsulation::{Row, Ttl};
-use crate::packet::frame::Segments;
+
+use size::Limits;
+
+pub use size::Fit;
 
 /// The complete transform of one packet on its way to a real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -75,27 +78,16 @@ pub enum FoundBy {
     Scheduler,
 }
 
-/// How a packet fits its path.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Fit {
-    Whole,
-    /// Cut before it is wrapped.
-    CutInner,
-    /// Cut after it is wrapped.
-    CutOuter,
-    /// Leaves as segments, each of which is judged by itself.
-    Segments(Segments),
-}
-
 impl Route {
     /// Where the outer packet is sent.
     pub fn to(&self) -> IpAddr {
         self.rip.into()
     }
 
-    /// The largest inner packet, in bytes, that fits the path without fragmentation.
-    pub fn inner_mtu(&self) -> u16 {
-        self.path_mtu.saturating_sub(self.encapsulation.overhead)
+    /// What its path takes.
+    pub fn limits(&self) -> Limits {
+        let overhead = self.encapsulation.overhead;
+        Limits { path_mtu: self.path_mtu, overhead, ignores_df: self.ignores_df }
     }
 
     /// A route on the default encapsulation and path.

@@ -8,6 +8,7 @@
 //! ```
 //! TOS with its ECN bits copied (RFC 6040 §4.1), DF copied (RFC 2003 §3.1), options not copied.
 
+use super::identification::Identifications;
 use super::{CannotEncapsulate, Decapsulated, Outer, Row, Ttl};
 use crate::packet::frame::PACKET_MAX;
 use crate::packet::ipv4::{HEADER, Header, Ipv4};
@@ -25,7 +26,11 @@ pub const ROW: Row = Row {
 ///
 /// # Errors
 /// `Malformed` if the frame contains no valid IPv4 header, `Expired` for TTL 0, `TooBig` above 65,515 bytes.
-pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsulate> {
+pub fn encapsulate(
+    frame: &mut Frame,
+    outer: &Outer,
+    identifications: &Identifications,
+) -> Result<(), CannotEncapsulate> {
     let inner = Ipv4::parse_unsummed(frame.packet())?;
     if inner.ttl() == 0 {
         return Err(CannotEncapsulate::Expired);
@@ -39,7 +44,7 @@ pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsu
         tos: inner.tos(),
         total_length: (inner_length + HEADER) as u16,
         // 0 with DF, so that receivers may coalesce (RFC 6864 §4.1 ignores it then); unique without.
-        identification: if dont_fragment { 0 } else { outer.identification },
+        identification: if dont_fragment { 0 } else { identifications.draw() },
         dont_fragment,
         ttl: match outer.ttl {
             Ttl::Fixed(ttl) => ttl,
@@ -69,6 +74,11 @@ mod tests {
     use super::*;
     use crate::packet::frame::HEADROOM;
 
+    /// Wraps the packet; the next identification is 0x7777.
+    fn wrap(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsulate> {
+        encapsulate(frame, outer, &Identifications::new(0x7777))
+    }
+
     /// Where the inner packet is, and the TOS of the outer one.
     fn unwrapped(packet: &[u8]) -> Result<(std::ops::Range<usize>, u8), Malformed> {
         let taken = decapsulate(Ipv4::parse_unsummed(packet)?)?;
@@ -95,14 +105,13 @@ mod tests {
         source: std::net::Ipv4Addr::new(172, 25, 3, 1),
         destination: std::net::Ipv4Addr::new(172, 25, 3, 2),
         ttl: Ttl::Fixed(64),
-        identification: 0x7777,
         ignores_df: false,
     };
 
     #[test]
     fn the_outer_header_byte_by_byte() {
         let mut frame = Frame::from_packet(&inner(true, 0xb9, 63));
-        encapsulate(&mut frame, &OUTER).unwrap();
+        wrap(&mut frame, &OUTER).unwrap();
         #[rustfmt::skip]
         let expected = [
             0x45, 0xb9, 0x00, 0x3c, 0x00, 0x00, 0x40, 0x00,
@@ -117,7 +126,7 @@ mod tests {
     #[test]
     fn fragmentable_packets_get_an_identification_and_no_df() {
         let mut frame = Frame::from_packet(&inner(false, 0, 9));
-        encapsulate(&mut frame, &Outer { ttl: Ttl::Inherit, ..OUTER }).unwrap();
+        wrap(&mut frame, &Outer { ttl: Ttl::Inherit, ..OUTER }).unwrap();
         let outer = Ipv4::parse(frame.packet()).unwrap();
         assert_eq!((outer.identification(), outer.has_dont_fragment(), outer.ttl()), (0x7777, false, 9));
     }
@@ -125,7 +134,7 @@ mod tests {
     #[test]
     fn df_can_be_left_out_of_the_outer_header_alone() {
         let mut frame = Frame::from_packet(&inner(true, 0, 9));
-        encapsulate(&mut frame, &Outer { ignores_df: true, ..OUTER }).unwrap();
+        wrap(&mut frame, &Outer { ignores_df: true, ..OUTER }).unwrap();
         let outer = Ipv4::parse(frame.packet()).unwrap();
         assert_eq!((outer.identification(), outer.has_dont_fragment()), (0x7777, false));
         assert_eq!(outer.payload(), inner(true, 0, 9));
@@ -136,14 +145,14 @@ mod tests {
         let mut padded = inner(true, 0, 64);
         padded.extend_from_slice(&[0; 6]);
         let mut frame = Frame::from_packet(&padded);
-        encapsulate(&mut frame, &OUTER).unwrap();
+        wrap(&mut frame, &OUTER).unwrap();
         assert_eq!(frame.len(), 60);
     }
 
     #[test]
     fn ttl_zero_is_refused_and_ttl_one_is_not() {
         for (ttl, expected) in [(0, Err(CannotEncapsulate::Expired)), (1, Ok(()))] {
-            assert_eq!(encapsulate(&mut Frame::from_packet(&inner(true, 0, ttl)), &OUTER), expected, "{ttl}");
+            assert_eq!(wrap(&mut Frame::from_packet(&inner(true, 0, ttl)), &OUTER), expected, "{ttl}");
         }
     }
 
@@ -158,7 +167,7 @@ mod tests {
             big.resize(length, 0);
             big[2..4].copy_from_slice(&(length as u16).to_be_bytes());
             let mut frame = Frame::from_packet(&big);
-            assert_eq!(encapsulate(&mut frame, &OUTER), expected, "{length}");
+            assert_eq!(wrap(&mut frame, &OUTER), expected, "{length}");
             if expected.is_ok() {
                 assert_eq!(Ipv4::parse(frame.packet()).unwrap().total_length(), PACKET_MAX);
             }
@@ -168,12 +177,12 @@ mod tests {
     #[test]
     fn what_is_no_packet_and_what_has_no_headroom_is_refused() {
         let mut frame = Frame::from_packet(&[0x45; 19]);
-        assert_eq!(encapsulate(&mut frame, &OUTER), Err(CannotEncapsulate::Malformed(Malformed::Truncated)));
+        assert_eq!(wrap(&mut frame, &OUTER), Err(CannotEncapsulate::Malformed(Malformed::Truncated)));
         for (left, expected) in [(HEADER - 1, Err(CannotEncapsulate::TooBig)), (HEADER, Ok(()))] {
             let mut frame = Frame::from_packet(&inner(true, 0, 64));
             let packet = inner(true, 0, 64);
             frame.prepend(HEADROOM - left).unwrap()[..40].copy_from_slice(&packet);
-            assert_eq!(encapsulate(&mut frame, &OUTER), expected, "{left} bytes of headroom");
+            assert_eq!(wrap(&mut frame, &OUTER), expected, "{left} bytes of headroom");
         }
     }
 
@@ -188,7 +197,7 @@ mod tests {
     fn what_is_wrapped_is_unwrapped_byte_for_byte() {
         let packet = inner(false, 3, 1);
         let mut frame = Frame::from_packet(&packet);
-        encapsulate(&mut frame, &OUTER).unwrap();
+        wrap(&mut frame, &OUTER).unwrap();
         let taken = decapsulate(Ipv4::parse(frame.packet()).unwrap()).unwrap();
         assert_eq!(&frame.packet()[taken.range()], packet);
         assert_eq!(taken.inner.packet(), packet);
@@ -208,7 +217,7 @@ mod tests {
     #[test]
     fn the_outer_carries_more_or_less_than_the_inner() {
         let mut frame = Frame::from_packet(&inner(true, 0, 64));
-        encapsulate(&mut frame, &OUTER).unwrap();
+        wrap(&mut frame, &OUTER).unwrap();
         let mut longer = frame.packet().to_vec();
         longer.extend_from_slice(&[0; 4]);
         longer[3] += 4;

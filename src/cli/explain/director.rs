@@ -274,7 +274,7 @@ fn fit_step(fit: Fit, pieces: usize) -> Option<String> {
         Fit::Whole => return None,
         Fit::CutInner => ("fragmented into", "pieces that fit the path"),
         Fit::CutOuter => ("the outer packet is fragmented into", "pieces that fit the path"),
-        Fit::Segments(_) => ("cut into", "segments"),
+        Fit::Segments => ("cut into", "segments"),
     };
     Some(format!("encapsulation: {what} {pieces} {parts}"))
 }

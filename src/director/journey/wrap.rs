@@ -14,6 +14,7 @@ use crate::packet::frame::Segments;
 use crate::packet::tcp::Flags;
 
 /// How the packet travels to its real server.
+#[inline]
 pub(in crate::director) fn decide_route(
     at: At,
     packet: &Packet,
@@ -30,18 +31,20 @@ pub(in crate::director) fn decide_route(
 
 impl Director {
     /// Wraps the packet as decided.
+    #[inline]
     pub(in crate::director) fn apply(
         &mut self,
         route: &Route,
         choice: &Choice,
         frame: &mut Frame,
     ) -> Result<(), DropReason> {
-        Ok(apply(route, frame, &choice.real_server.soft, &mut self.outbox.pieces)?)
+        Ok(apply(route, frame, &choice.real_server.soft.identifications, &mut self.outbox.pieces)?)
     }
 
     /// RFC 2003 §5: an error from the path quoted too little to identify the packet it was about, so the
     /// sender of the next packet gets it, and that packet is forwarded anyway. Only for a known connection:
     /// the sender of a first packet would give up at once because of an error that may be forged.
+    #[inline]
     pub(in crate::director) fn send_pending_error(
         &mut self,
         at: At,

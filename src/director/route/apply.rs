@@ -3,22 +3,24 @@
 use std::collections::VecDeque;
 use std::net::IpAddr;
 
-use super::super::path::SoftState;
 use super::wrap::wrap;
 use super::{Fit, Route, cut, segments};
 use crate::encapsulation::CannotEncapsulate;
+use crate::encapsulation::identification::Identifications;
 use crate::packet::Frame;
 use crate::packet::ipv4::{self, Ipv4};
 
 /// Wraps the packet in the frame. If it is cut, the frame contains the first piece afterwards, and the others
-/// are added to `pieces`. `path` supplies the identifications.
+/// are added to `pieces`. The outer packets that may be
+/// fragmented draw their identifications.
 ///
 /// # Errors
 /// If the frame does not contain the packet for which the route was decided.
+#[inline]
 pub fn apply(
     route: &Route,
     frame: &mut Frame,
-    path: &SoftState,
+    identifications: &Identifications,
     pieces: &mut VecDeque<(Frame, IpAddr)>,
 ) -> Result<(), CannotEncapsulate> {
     if route.decrements_ttl {
@@ -26,10 +28,10 @@ pub fn apply(
         ipv4::set_ttl(frame.packet_mut(), ttl.checked_sub(1).ok_or(CannotEncapsulate::Expired)?);
     }
     let mut leaving = match route.fit {
-        Fit::Whole => return wrap(route, frame, path),
-        Fit::CutInner => cut::before(route, &Ipv4::parse_unsummed(frame.packet())?, path)?,
-        Fit::CutOuter => cut::after(route, &Ipv4::parse_unsummed(frame.packet())?, path)?,
-        Fit::Segments(segments) => segments::pieces(route, segments, frame, path)?,
+        Fit::Whole => return wrap(route, frame, identifications),
+        Fit::CutInner => cut::before(route, &Ipv4::parse_unsummed(frame.packet())?, identifications)?,
+        Fit::CutOuter => cut::after(route, &Ipv4::parse_unsummed(frame.packet())?, identifications)?,
+        Fit::Segments => segments::pieces(route, frame, identifications)?,
     };
     // The first takes the packet's place in the same buffer, because the next capture needs the whole buffer.
     let first = leaving.pop_front().ok_or(CannotEncapsulate::TooBig)?;

@@ -2,8 +2,8 @@
 
 use super::super::cluster::ClusterConfig;
 use super::super::real_server::RealServer;
-use super::size::{self, Shape, Unfit};
-use super::{Fit, FoundBy, Route, Tracking};
+use super::size::{self, Limits, Shape, Unfit};
+use super::{FoundBy, Route, Tracking};
 use crate::time::Moment;
 
 /// The real server of a packet, and how it was found.
@@ -18,21 +18,24 @@ pub struct Choice<'a> {
 ///
 /// # Errors
 /// If the packet must be neither sent as it is nor cut.
+#[inline]
 pub fn decide(choice: &Choice, config: &ClusterConfig, shape: &Shape, now: Moment) -> Result<Route, Unfit> {
     let Choice { real_server, tracking, found_by } = *choice;
-    let route = Route {
+    let (encapsulation, path_mtu) = (real_server.encapsulation, real_server.path_mtu(now));
+    let limits = Limits { path_mtu, overhead: encapsulation.overhead, ignores_df: config.ignores_df };
+    let fit = size::judge(&limits, shape)?;
+    Ok(Route {
         virtual_service: real_server.virtual_service,
         real_server: real_server.slot,
         tracking,
         found_by,
-        encapsulation: real_server.encapsulation,
+        encapsulation,
         source: real_server.path.source,
         rip: real_server.rip,
         ttl: config.ttl,
         decrements_ttl: config.decrements_ttl,
         ignores_df: config.ignores_df,
-        path_mtu: real_server.path_mtu(now),
-        fit: Fit::Whole,
-    };
-    Ok(Route { fit: size::judge(&route, shape)?, ..route })
+        path_mtu,
+        fit,
+    })
 }

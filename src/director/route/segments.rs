@@ -3,32 +3,33 @@
 
 use std::collections::VecDeque;
 
-use super::super::path::SoftState;
 use super::size;
 use super::wrap::wrapped;
 use super::{Fit, Route, cut};
 use crate::encapsulation::CannotEncapsulate;
+use crate::encapsulation::identification::Identifications;
 use crate::packet::Frame;
-use crate::packet::frame::Segments;
 use crate::packet::ipv4::Ipv4;
 use crate::packet::segment;
 
 /// The outer packets, in order, for all segments of the super-packet in the frame.
 pub(super) fn pieces(
     route: &Route,
-    segments: Segments,
     frame: &Frame,
-    path: &SoftState,
+    identifications: &Identifications,
 ) -> Result<VecDeque<Frame>, CannotEncapsulate> {
     let whole = Ipv4::parse_unsummed(frame.packet())?;
-    let mut leaving = VecDeque::new();
+    let segments = frame.offload.segments.ok_or(CannotEncapsulate::TooBig)?;
+    let (limits, mut leaving) = (route.limits(), VecDeque::new());
     for segment in segment::split(&whole, segments)? {
         let segment = Ipv4::parse_unsummed(&segment)?;
-        let fit = size::judge_length(route, segment.total_length(), segment.has_dont_fragment());
+        let fit = size::judge_length(&limits, segment.total_length(), segment.has_dont_fragment());
         match fit.map_err(|_| CannotEncapsulate::TooBig)? {
-            Fit::CutInner => leaving.extend(cut::before(route, &segment, path)?),
-            Fit::CutOuter => leaving.extend(cut::after(route, &segment, path)?),
-            Fit::Whole | Fit::Segments(_) => leaving.push_back(wrapped(route, segment.packet(), path)?),
+            Fit::CutInner => leaving.extend(cut::before(route, &segment, identifications)?),
+            Fit::CutOuter => leaving.extend(cut::after(route, &segment, identifications)?),
+            Fit::Whole | Fit::Segments => {
+                leaving.push_back(wrapped(route, segment.packet(), identifications)?)
+            }
         }
     }
     Ok(leaving)

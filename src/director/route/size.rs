@@ -9,8 +9,25 @@
 //!
 //! A super-packet is judged by the size of its segments, and leaves as segments.
 
-use super::{Fit, Route};
 use crate::packet::frame::{PACKET_MAX, Segments};
+
+/// What a path takes.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// The largest outer packet, in bytes, that fits without fragmentation.
+    pub path_mtu: u16,
+    /// Of the encapsulation, in bytes.
+    pub overhead: u16,
+    /// Whether a packet with DF may be fragmented after it is wrapped.
+    pub ignores_df: bool,
+}
+
+impl Limits {
+    /// The largest inner packet, in bytes, that fits without fragmentation.
+    pub fn inner_mtu(&self) -> u16 {
+        self.path_mtu.saturating_sub(self.overhead)
+    }
+}
 
 /// What a packet's size and flags say.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -20,6 +37,18 @@ pub struct Shape {
     pub has_dont_fragment: bool,
     /// Of a super-packet.
     pub segments: Option<Segments>,
+}
+
+/// How a packet fits its path.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fit {
+    Whole,
+    /// Cut before it is wrapped.
+    CutInner,
+    /// Cut after it is wrapped.
+    CutOuter,
+    /// A super-packet: leaves as segments, each of which is judged by itself.
+    Segments,
 }
 
 /// Why a packet cannot be sent.
@@ -35,25 +64,27 @@ pub enum Unfit {
 ///
 /// # Errors
 /// If it must be neither sent as it is nor cut.
-pub fn judge(route: &Route, shape: &Shape) -> Result<Fit, Unfit> {
+#[inline]
+pub fn judge(limits: &Limits, shape: &Shape) -> Result<Fit, Unfit> {
     let Some(segments) = shape.segments else {
-        return judge_length(route, shape.total_length, shape.has_dont_fragment);
+        return judge_length(limits, shape.total_length, shape.has_dont_fragment);
     };
     let largest = usize::from(segments.header_length) + usize::from(segments.size);
-    judge_length(route, shape.total_length.min(largest), shape.has_dont_fragment)?;
-    Ok(Fit::Segments(segments))
+    judge_length(limits, shape.total_length.min(largest), shape.has_dont_fragment)?;
+    Ok(Fit::Segments)
 }
 
 /// Judges one packet of this length, or one segment.
-pub(super) fn judge_length(route: &Route, length: usize, has_dont_fragment: bool) -> Result<Fit, Unfit> {
-    let mtu = route.inner_mtu();
+#[inline]
+pub(super) fn judge_length(limits: &Limits, length: usize, has_dont_fragment: bool) -> Result<Fit, Unfit> {
+    let mtu = limits.inner_mtu();
     if length <= usize::from(mtu) {
         return Ok(Fit::Whole);
     }
-    if has_dont_fragment && !route.ignores_df {
+    if has_dont_fragment && !limits.ignores_df {
         return Err(Unfit::TooBig { mtu });
     }
-    if length + usize::from(route.encapsulation.overhead) > PACKET_MAX {
+    if length + usize::from(limits.overhead) > PACKET_MAX {
         return Err(Unfit::NoPacket);
     }
     Ok(if has_dont_fragment { Fit::CutOuter } else { Fit::CutInner })
@@ -61,16 +92,15 @@ pub(super) fn judge_length(route: &Route, length: usize, has_dont_fragment: bool
 
 #[cfg(test)]
 mod tests {
-    use super::super::super::real_server::Slot;
     use super::*;
     use crate::packet::frame::SegmentKind;
 
-    fn route(ignores_df: bool) -> Route {
-        Route { ignores_df, ..Route::of(0, Slot::new(0, 0), [172, 25, 3, 2].into()) }
+    fn limits(ignores_df: bool) -> Limits {
+        Limits { path_mtu: 1500, overhead: 20, ignores_df }
     }
 
     fn judged(ignores_df: bool, has_dont_fragment: bool, total_length: usize) -> Result<Fit, Unfit> {
-        judge(&route(ignores_df), &Shape { total_length, has_dont_fragment, segments: None })
+        judge(&limits(ignores_df), &Shape { total_length, has_dont_fragment, segments: None })
     }
 
     const TOO_BIG: Result<Fit, Unfit> = Err(Unfit::TooBig { mtu: 1480 });
@@ -105,16 +135,13 @@ mod tests {
         let judged = |total_length, size, has_dont_fragment| {
             let segments = Segments { kind: SegmentKind::TcpV4, size, header_length: 40 };
             let shape = Shape { total_length, has_dont_fragment, segments: Some(segments) };
-            (judge(&route(false), &shape), segments)
+            judge(&limits(false), &shape)
         };
-        let (fit, segments) = judged(9000, 1440, true);
-        assert_eq!(fit, Ok(Fit::Segments(segments)));
-        assert_eq!(judged(9000, 1441, true).0, TOO_BIG);
-        let (fit, segments) = judged(9000, 1441, false);
-        assert_eq!(fit, Ok(Fit::Segments(segments)), "each segment is cut");
-        let (fit, segments) = judged(1480, 9000, true);
-        assert_eq!(fit, Ok(Fit::Segments(segments)), "it is no larger than the packet");
-        assert_eq!(judged(1481, 9000, true).0, TOO_BIG);
-        assert_eq!(judged(65_516, 65_476, false).0, Err(Unfit::NoPacket));
+        assert_eq!(judged(9000, 1440, true), Ok(Fit::Segments));
+        assert_eq!(judged(9000, 1441, true), TOO_BIG);
+        assert_eq!(judged(9000, 1441, false), Ok(Fit::Segments), "each segment is cut");
+        assert_eq!(judged(1480, 9000, true), Ok(Fit::Segments), "it is no larger than the packet");
+        assert_eq!(judged(1481, 9000, true), TOO_BIG);
+        assert_eq!(judged(65_516, 65_476, false), Err(Unfit::NoPacket));
     }
 }
