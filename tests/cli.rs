@@ -43,7 +43,11 @@ fn refused(arguments: &[&str]) -> String {
     let (code, stdout, stderr) = run(arguments);
     assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}: {stderr}");
     assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
-    stderr.strip_prefix("lvs-tund: ").unwrap_or_else(|| panic!("not from lvs-tund: {stderr}")).trim_end().to_owned()
+    stderr
+        .strip_prefix("lvs-tund: ")
+        .unwrap_or_else(|| panic!("not from lvs-tund: {stderr}"))
+        .trim_end()
+        .to_owned()
 }
 
 fn repository(path: &str) -> String {

@@ -117,7 +117,8 @@ fn every_error_text_and_exit_code() {
     assert!(count > 250, "{count} lines");
 }
 
-/// Every command with every option together with what it needs, against the table of commands and options in ipvsadm.c (commands_v_options), by name.
+/// Every command with every option together with what it needs, against the table of commands and options in
+/// ipvsadm.c (commands_v_options), by name.
 #[test]
 fn every_command_with_every_option() {
     let table = file("matrix.txt");

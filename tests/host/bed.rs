@@ -41,7 +41,9 @@ pub fn in_namespace(test: impl AsyncFnOnce() + Send + 'static) {
 
 fn enter_new_namespace() {
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-        panic!("this test needs a network namespace of its own, and unshare failed with {errno}: run it as root");
+        panic!(
+            "this test needs a network namespace of its own, and unshare failed with {errno}: run it as root"
+        );
     }
 }
 
