@@ -4,7 +4,7 @@
 //! the effect of drains apart from it, [`change_summary`] reports a change, [`client`] queries a running director, and
 //! [`ipvsadm`] is the command line of that name. Nothing here touches packets.
 
-#![warn(unreachable_pub, clippy::cast_possible_truncation)]
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
 
 pub mod change_summary;
 pub mod client;

@@ -31,7 +31,7 @@ fn lvs_tund(arguments: &[&str]) -> Command {
     command
 }
 
-/// Runs it; says exit code, standard output, standard error.
+/// Runs it; returns exit code, standard output, standard error.
 fn run(arguments: &[&str]) -> (i32, String, String) {
     let Output { status, stdout, stderr } = lvs_tund(arguments).output().unwrap();
     let text = |bytes| String::from_utf8(bytes).unwrap();
@@ -43,7 +43,11 @@ fn refused(arguments: &[&str]) -> String {
     let (code, stdout, stderr) = run(arguments);
     assert_eq!((code, stdout.as_str()), (2, ""), "{arguments:?}: {stderr}");
     assert_eq!(stderr.lines().count(), 1, "{arguments:?}: {stderr}");
-    stderr.strip_prefix("lvs-tund: ").unwrap_or_else(|| panic!("who says so? {stderr}")).trim_end().to_owned()
+    stderr
+        .strip_prefix("lvs-tund: ")
+        .unwrap_or_else(|| panic!("not from lvs-tund: {stderr}"))
+        .trim_end()
+        .to_owned()
 }
 
 fn repository(path: &str) -> String {
@@ -97,8 +101,8 @@ fn the_help_of_each_command_ends_with_an_example_that_it_accepts() {
 }
 
 #[test]
-fn help_says_what_each_option_falls_back_to() {
-    // Flags, and what stands beside the file's own, fall back to nothing.
+fn help_shows_what_each_option_falls_back_to() {
+    // Flags, and options that add to the file's values, fall back to nothing.
     let options: [(&str, &[(&str, &str)]); 3] = [
         (
             "director",
@@ -179,7 +183,7 @@ fn wrong_usage_is_reported_on_standard_error_with_exit_code_2() {
 }
 
 #[test]
-fn check_says_what_a_valid_file_is_for() {
+fn check_reports_what_a_valid_file_is_for() {
     let (director, realserver) = (repository("config/director.toml"), repository("config/realserver.toml"));
     let expected = format!("{director}: valid for a director with 1 virtual service, 2 real servers\n");
     assert_eq!(run(&["check", &director]), (0, expected, String::new()));
@@ -188,7 +192,7 @@ fn check_says_what_a_valid_file_is_for() {
 }
 
 #[test]
-fn check_warns_of_the_classics_and_speaks_to_programs() {
+fn check_warns_of_common_mistakes_and_has_output_for_programs() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("director.toml");
     let text = "interface = \"eth0\"\n[[virtual_service]]\nprotocol = \"tcp\"\nvip = \"172.25.3.100\"\nport = 80\n\
@@ -391,7 +395,7 @@ fn commands_without_a_director_report_it() {
 }
 
 #[test]
-fn what_cannot_be_meant_is_refused_before_anybody_is_asked() {
+fn invalid_words_are_refused_before_any_director_is_queried() {
     for words in [
         &["weight", "server2", "2147483648"] as &[&str],
         &["weight", "server2", "-1"],

@@ -1,4 +1,4 @@
-//! Several workers on one table, with a sweep and a changing cluster beside them: nobody waits for ever, and
+//! Several workers on one table, with a sweep and a changing cluster at the same time: no worker waits for ever, and
 //! at the end every count is true.
 //!
 //! Interleavings are left to the scheduler of the machine: dashmap's locks are not instrumented for shuttle
@@ -30,7 +30,7 @@ use support::packets::*;
 
 const WORKERS: usize = 4;
 const PACKETS_PER_WORKER: u32 = 60_000;
-/// Packets that a worker handles with one snapshot, while others go on.
+/// Packets that a worker handles with one snapshot, while others continue.
 const BATCH: u32 = 64;
 /// Fewer than flows, so that workers meet on them.
 const CONNECTIONS_MAX: usize = 2_000;
@@ -107,10 +107,10 @@ fn check(latest: &ArcSwap<Cluster>, tables: &Tables, counters: &[Arc<DirectorCou
         worker.transmitted.get() + replied + dropped
     };
     assert_eq!(received, counters.iter().map(fates).sum::<u64>(), "packets conserve");
-    // Entries of real servers that left while a worker still chose them have nobody who counts them.
+    // No worker counts the entries of real servers that left while a worker still chose them.
     tables.sweep(&latest.load(), Moment::ZERO);
     let cluster = latest.load();
-    // What the real servers were told is what the table holds, also for those that have left.
+    // The counts of the real servers are those of the table, also for those that have left.
     let (mut entries, mut active) = (0, 0);
     tables.connections.visit(Moment::ZERO, |connection| {
         entries += 1;
@@ -143,17 +143,17 @@ fn workers_share_one_table_without_deadlock_or_lost_counts() {
         let _ = done.send(());
     });
     let outcome = is_done.recv_timeout(PATIENCE);
-    assert_ne!(outcome, Err(mpsc::RecvTimeoutError::Timeout), "somebody waits for ever");
+    assert_ne!(outcome, Err(mpsc::RecvTimeoutError::Timeout), "a worker waits for ever");
     all.join().expect("the test");
 }
 
-/// What somebody has who applies the changes one after the other.
+/// The result of applying the changes one after the other.
 #[derive(Default)]
 struct Copy(Mutex<BTreeMap<Flow, Entry>>);
 
 impl Subscriber for Copy {
     fn on_change(&self, change: &Change) {
-        let mut entries = self.0.lock().expect("nobody panics");
+        let mut entries = self.0.lock().expect("no thread panics");
         match *change {
             Change::Added { flow, entry } => assert_eq!(entries.insert(flow, entry), None),
             Change::Moved { flow, from, entry } => {
@@ -199,7 +199,7 @@ fn use_table(table: &Table, changes: &Copy, number: u64) {
 }
 
 #[test]
-fn whoever_applies_the_changes_in_their_order_has_what_the_table_has() {
+fn the_changes_applied_in_their_order_give_what_the_table_has() {
     let (table, changes) = (Table::new(1_000, 3), Copy::default());
     std::thread::scope(|scope| {
         for number in 0..WORKERS as u64 {
@@ -207,7 +207,7 @@ fn whoever_applies_the_changes_in_their_order_has_what_the_table_has() {
             scope.spawn(move || use_table(table, changes, number));
         }
     });
-    let entries = changes.0.into_inner().expect("nobody panics");
+    let entries = changes.0.into_inner().expect("no thread panics");
     let mut shown = BTreeMap::new();
     table.visit(Moment::ZERO, |connection| {
         shown.insert(connection.flow, (connection.real_server, connection.state));
@@ -220,7 +220,7 @@ fn whoever_applies_the_changes_in_their_order_has_what_the_table_has() {
 
 /// A browser's first connections come at once, over several queues: they are one client.
 #[test]
-fn a_persistent_clients_first_connections_go_to_one_server_whoever_handles_them() {
+fn a_persistent_clients_first_connections_go_to_one_server_on_all_workers() {
     const CLIENTS: u32 = 20_000;
     let cluster =
         Arc::new(ArcSwap::from_pointee(Cluster::new(config(&[1, 1], "rr", true), HostView::default())));

@@ -1,6 +1,6 @@
 //! The examples in `config/` are the manual, so they must not rot: they are valid, they name every key, and every
 //! line they show commented out is accepted. Their broken twins (tables in `tests/config/`) are refused with
-//! one line that says where, what, and what to do.
+//! one line that names the place, the mistake and the remedy.
 
 use std::collections::BTreeSet;
 
@@ -50,7 +50,7 @@ fn shown(section: &str) -> BTreeSet<&str> {
 }
 
 #[test]
-fn the_examples_are_valid_and_mean_what_they_say() {
+fn the_examples_are_valid_and_mean_what_their_comments_state() {
     let plan = director(DIRECTOR).unwrap();
     assert_eq!(plan.interface, "eth0");
     let [web] = &plan.cluster.virtual_services[..] else { panic!("one virtual service: {plan:?}") };
@@ -174,7 +174,7 @@ fn every_line_shown_commented_out_is_accepted_and_the_default() {
         let text = with(&|number| commented.contains(&number) && key_of(number) != "match");
         assert!(read(&text).is_ok(), "all of them: {}", read(&text).err().unwrap());
     }
-    // That nothing is said of unknown_tcp matters to services added later only: the scheduler then decides.
+    // A missing unknown_tcp matters to services added later only: the scheduler then decides.
     let without_later = |mut plan: DirectorPlan| {
         plan.defaults.unknown_tcp = None;
         plan
@@ -299,7 +299,7 @@ fn a_value_that_is_allowed_is_taken() {
             plan::MssSetting::Auto
         ]
     );
-    // What is said for all holds for a virtual service that says nothing; it may say otherwise in part.
+    // A key at the top holds for a virtual service without that key, which may override a part.
     let text =
         essence(DIRECTOR).replacen("interface", "timeouts.tcp = \"1h\"\ntimeouts.udp = \"1m\"\ninterface", 1);
     let text = text.replacen("port", "timeouts.udp = \"30s\"\nport", 1);
@@ -343,7 +343,7 @@ fn a_line_of_a_mebibyte_makes_a_short_message() {
 }
 
 /// Wherever a file is cut off, it is refused with one line, unless what is left is complete: it ends with a whole key,
-/// and no key is missing. Of a number that is cut off nobody can know.
+/// and no key is missing. No reader can notice a number that is cut off.
 #[test]
 fn a_file_cut_off_anywhere_is_no_surprise() {
     fn accepted<T>(text: &str, read: impl Fn(&str) -> Result<T, ConfigError>) -> Vec<&str> {

@@ -46,7 +46,7 @@ impl Running {
         all.split_whitespace().map(str::to_owned).collect()
     }
 
-    /// Signals the whole process group, as a terminal does on Ctrl-C; says how it ended, and what it complained of.
+    /// Signals the whole process group, as a terminal does on Ctrl-C; returns how it ended, and what it complained of.
     fn interrupt(&mut self) -> (ExitStatus, String) {
         let daemons = self.children();
         assert_eq!(daemons.len(), 3, "a director and two real servers");
@@ -56,7 +56,7 @@ impl Running {
             if let Some(status) = self.child.try_wait().unwrap() {
                 break status;
             }
-            assert!(Instant::now() < deadline, "it goes on in spite of Ctrl-C");
+            assert!(Instant::now() < deadline, "it continues in spite of Ctrl-C");
             thread::sleep(Duration::from_millis(20));
         };
         for daemon in daemons {

@@ -11,7 +11,7 @@ mod support;
 
 use support::packets::*;
 
-/// What is held has its fate told late, in the text; a cut packet says so, and so does one that is too big.
+/// The text names the fate of a held packet late; it marks a cut packet, and one that is too big.
 #[test]
 fn the_text_explains_held_fragmented_and_too_big_packets() {
     let text = DIRECTOR_FILE.replace("\"tcp\"", "\"udp\"").replace("port = 80", "port = 53");
@@ -31,9 +31,9 @@ fn the_text_explains_held_fragmented_and_too_big_packets() {
     assert!(text.contains("reply: packets of up to 1480 bytes fit the path"), "{text}");
 }
 
-/// A reply and a packet that another one overtakes: neither says by its bytes which packet was held.
+/// A reply and a packet that another one overtakes: the bytes of neither show which packet was held.
 #[test]
-fn the_late_fate_is_told_of_the_packet_that_was_held() {
+fn the_late_fate_is_shown_with_the_packet_that_was_held() {
     let bench = Bench::new();
     let later = |protocol| hex(&as_fragment(&ip(CLIENT, VIP, protocol, &[7; 8]), 0x0010));
     let first = hex(&as_fragment(&icmp(8, 0, [0; 4], &[7; 64]), 0x2000));
@@ -49,7 +49,7 @@ fn the_late_fate_is_told_of_the_packet_that_was_held() {
 }
 
 #[test]
-fn the_text_tells_what_named_the_real_server() {
+fn the_text_shows_what_named_the_real_server() {
     let bench = Bench::new();
     let journey = |before: &str, packets: &[Vec<u8>]| -> Vec<String> {
         std::fs::write(bench.path("director.toml"), before).unwrap();
@@ -94,7 +94,7 @@ fn the_text_tells_what_named_the_real_server() {
 }
 
 #[test]
-fn an_outer_packet_that_is_fragmented_because_of_ignore_df_is_told() {
+fn an_outer_packet_that_is_fragmented_because_of_ignore_df_is_shown() {
     let bench = Bench::new();
     std::fs::write(bench.path("director.toml"), format!("ignore_df = true\n{DIRECTOR_FILE}")).unwrap();
     let syn = hex(&tcp(SYN, b""));

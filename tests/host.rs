@@ -159,7 +159,7 @@ fn a_change_undone_by_another_program_is_repaired_at_once_and_then_at_growing_in
 }
 
 #[test]
-fn a_proxy_neighbour_or_rule_taken_over_by_another_program_is_left_at_the_end() {
+fn a_proxy_neighbour_or_rule_that_another_program_replaced_is_left_at_the_end() {
     const THEIR_PROTOCOL: u8 = 99;
     in_namespace(async || {
         let bed = Bed::new().await;
@@ -353,7 +353,7 @@ fn the_host_never_loses_its_own_addresses_while_rules_change() {
                 is_over.store(true, Ordering::Relaxed);
             });
             changer.join().unwrap();
-            assert!(watcher.join().unwrap() > 50, "too few looks to say anything");
+            assert!(watcher.join().unwrap() > 50, "too few looks to prove anything");
         });
     });
 }
@@ -368,10 +368,10 @@ fn a_vrrp_backup_is_silent_and_the_master_announces() {
         let mut host = DirectorHost::start(when_local).await.unwrap();
 
         bed.client.send(VIP, "to the backup");
-        // The answer for the director's own address is asked for later, so it marks the end of the wait.
+        // The answer for the director's own address is requested later, so it marks the end of the wait.
         bed.client.send(DIRECTOR, "marker");
         next_arp(&arp, |arp| {
-            assert!(arp.sender != VIP, "a backup speaks for the VIP: {arp:?}");
+            assert!(arp.sender != VIP, "a backup answers for the VIP: {arp:?}");
             arp.operation == ARP_REPLY && arp.sender == DIRECTOR
         });
 

@@ -1,6 +1,6 @@
 //! Programs that others wrote, against the real binary in the lab: nginx on the real servers, curl and wrk on the
 //! client, promtool on the metrics, `sh` on the commands a daemon prints, ping and traceroute to the VIP, nft for
-//! connection tracking. Ignored unless asked for, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
+//! connection tracking. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
 
 #[path = "namespaces/fixture.rs"]
 mod fixture;
@@ -118,7 +118,7 @@ fn pieces(with_conntrack: bool) -> Outcome {
     let reassembled =
         run(&lab.director, "sh", &["-c", "grep ^Ip: /proc/net/snmp | tail -1 | cut -d' ' -f16"])?;
     let reassembled: u64 = reassembled.trim().parse()?;
-    assert_eq!(reassembled >= 7, with_conntrack, "{reassembled} packets were put together by the kernel");
+    assert_eq!(reassembled >= 7, with_conntrack, "{reassembled} packets were reassembled by the kernel");
     assert_eq!(director_count(&lab, "packets_dropped_total", &[]), 0);
     assert_conserved(&lab)
 }
@@ -137,7 +137,7 @@ fn traceroute() -> Outcome {
     assert_nothing_lost(&lab)
 }
 
-/// SIGHUP a hundred times while wrk asks; each time another real server's weight is another one.
+/// SIGHUP a hundred times while wrk sends requests; each time another real server's weight is another one.
 fn reloads() -> Outcome {
     const RELOADS: usize = 100;
     let lab = same_subnet(2).build()?;
@@ -159,7 +159,7 @@ fn reloads() -> Outcome {
     assert!(!report.contains("Socket errors") && !report.contains("Non-2xx"), "{report}");
     let reloaded = site.director.log().matches("director: reloaded").count();
     assert!(reloaded > RELOADS / 2, "{reloaded} reloads; signals that meet each other count once");
-    // wrk connects once to see whether it can, and its connections never move: none is made anew.
+    // wrk connects once to see whether it can, and its connections never move: none is made again.
     let made = director_count(&lab, "connections_created_total", &[]);
     assert!((20..=22).contains(&made), "{made} connections");
     assert_nothing_lost(&lab)
@@ -202,7 +202,7 @@ fn load() -> Outcome {
 }
 
 /// Full segments must not be fragmented and have to fit behind the outer header: the real server has announced what
-/// does, and nobody needs ICMP.
+/// does, and no host needs ICMP.
 fn upload(topology: Topology) -> Outcome {
     let lab = topology.build()?;
     let _site = Site::start(&lab)?;
@@ -244,7 +244,7 @@ fn metrics() -> Outcome {
     Ok(())
 }
 
-/// `--no-host-changes` leaves its host alone and says what to do; somebody does it with the usual tools.
+/// `--no-host-changes` leaves its host alone and prints what to do; the test does it with the usual tools.
 fn printed_commands(has_local_vip: bool) -> Outcome {
     let lab = same_subnet(2).build()?;
     if has_local_vip {
@@ -268,7 +268,7 @@ fn printed_commands(has_local_vip: bool) -> Outcome {
     assert_nothing_lost(&lab)
 }
 
-/// Starts a daemon and does as it says.
+/// Starts a daemon and does what it prints.
 fn obeyed(host: &Host, arguments: &[&str], port: u16) -> Result<Daemon, libtest_mimic::Failed> {
     let mut daemon = host.spawn_daemon(arguments)?;
     daemon.wait_until_ready(host, port)?;

@@ -1,4 +1,4 @@
-//! ipvsadm's grammar, refusals and printed formats, against what ipvsadm 1.31 said to the same commands.
+//! ipvsadm's grammar, refusals and printed formats, against what ipvsadm 1.31 printed for the same commands.
 //!
 //! `tests/ipvsadm/*.txt` are sessions: a command behind `$`, what was printed, and the exit code if it was
 //! not 0.
@@ -24,7 +24,7 @@ fn file(name: &str) -> String {
     fs::read_to_string(&path).unwrap_or_else(|error| panic!("{path}: {error}"))
 }
 
-/// Types every command of a session and compares what is printed, byte for byte.
+/// Types every command of a recording and compares what is printed, byte for byte.
 fn replay(name: &str) {
     let text = file(name);
     let mut desk = Desk::default();
@@ -117,7 +117,8 @@ fn every_error_text_and_exit_code() {
     assert!(count > 250, "{count} lines");
 }
 
-/// Every command with every option beside what it needs, against the table of commands and options in ipvsadm.c (commands_v_options), by name.
+/// Every command with every option together with what it needs, against the table of commands and options in
+/// ipvsadm.c (commands_v_options), by name.
 #[test]
 fn every_command_with_every_option() {
     let table = file("matrix.txt");
@@ -218,7 +219,7 @@ fn typed(item: Item) -> Vec<String> {
     })
 }
 
-/// The line with what an option wants beside it: one packet is for UDP, and a tunnel is one that has such a thing.
+/// The line with what an option requires: one packet is for UDP, and a tunnel is one that has such a thing.
 fn with_fitting_values(line: &[String], item: Item) -> Vec<String> {
     let line: Vec<String> =
         line.iter().map(|word| if word == "-t" { "-u".into() } else { word.clone() }).collect();
@@ -237,7 +238,7 @@ fn without(line: &[String], option: &str) -> Vec<String> {
     [&line[..position], &line[position + 2..]].concat()
 }
 
-/// What is legal and not served: refused with a sentence of one line that says what to do.
+/// What is legal and not served: refused with a sentence of one line that suggests what to do.
 #[test]
 fn what_is_not_served_is_refused_with_a_sentence() {
     let cases = [

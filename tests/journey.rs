@@ -1,6 +1,6 @@
 //! The director's journeys as a table: a packet, its fate, what leaves. Names begin with the id,
-//! as in docs/standards.md, that they show; every drop reason has a row. Whatever leaves in a test of this file is read by
-//! `journey/oracle.rs`.
+//! as in docs/standards.md, that they show; every drop reason has a row. Each packet that leaves in a test
+//! of this file is read by `journey/oracle.rs`.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv6Addr};
@@ -35,7 +35,7 @@ use support::world::World;
 enum Fate {
     Forward,
     ForwardTrimmed(usize),
-    /// What the answer says, and the reason that explain prints.
+    /// The content of the answer, and the reason that explain prints.
     Reply(Said, Option<&'static str>),
     Hold,
     Drop(&'static str),
@@ -43,7 +43,7 @@ enum Fate {
 
 use Fate::{Drop, Forward, ForwardTrimmed, Hold, Reply};
 
-/// A reset with nothing to acknowledge, for whoever acknowledged `sequence`.
+/// A reset with nothing to acknowledge, to the sender that acknowledged `sequence`.
 const fn reset_at(sequence: u32) -> Said {
     Said::Reset { sequence, acknowledgement: None }
 }
@@ -448,7 +448,7 @@ fn an_error_from_the_connections_own_real_server_is_not_wrapped_for_it() {
 }
 
 #[test]
-fn no_answer_is_sent_as_an_address_that_is_no_vip() {
+fn no_answer_is_sent_as_an_address_that_is_not_a_vip() {
     let expired = |destination: [u8; 4]| {
         let syn = tcp_between(CLIENT, 40000, destination.into(), 80, SYN, b"");
         syn.ttl(0)
@@ -487,7 +487,7 @@ fn extras(world: &mut World, now: Moment) -> Vec<Option<(IpAddr, oracle::Unwrapp
                 assert_eq!(verdict, Verdict::Drop(DropReason::FragmentUnknown));
                 None
             }
-            Extra::Told { .. } => panic!("no path has said anything"),
+            Extra::Told { .. } => panic!("there was no path error"),
         });
     }
     leaving
@@ -509,7 +509,7 @@ fn pieces_of(world: &mut World, packet: &[u8]) -> Vec<Vec<u8>> {
     pieces.into_iter().map(inner).collect()
 }
 
-/// Pieces of `whole` put together again: all that is not flags, offset, length and checksum is the same in each.
+/// Pieces of `whole` reassembled: all that is not flags, offset, length and checksum is the same in each.
 fn assert_is_made_of(whole: &[u8], pieces: &[Vec<u8>]) {
     let (expected, payload) = oracle::header_of(whole);
     let mut data = Vec::new();
@@ -567,7 +567,7 @@ fn a_later_fragment_whose_first_never_comes_is_dropped() {
     assert!(!world.director.is_waiting());
 }
 
-/// D84: a first fragment that is too big is cut again, and nobody is told.
+/// D84: a first fragment that is too big is cut again, and no one is notified.
 #[test]
 fn a_fragment_that_is_too_big_is_fragmented_again() {
     let first = as_fragment(&udp(53, &[0; 1456]), 0x2000);

@@ -1,4 +1,4 @@
-//! The lab itself: its networks carry packets, its captures and counters tell the truth, and it leaves nothing
+//! The lab itself: its networks carry packets, its captures and counters are true, and it leaves nothing
 //! behind. Run as root or in a user namespace, which `main` enters before there is a second thread.
 
 use std::collections::BTreeSet;
@@ -76,7 +76,7 @@ fn routed() -> Outcome {
     let lab = Topology::routed(2).with_stranger().build()?;
     let _servers = serve(&lab)?;
     assert_eq!(ask(&lab), ["server2", "server3"]);
-    let stranger = lab.stranger.as_ref().expect("asked for");
+    let stranger = lab.stranger.as_ref().expect("requested");
     assert_eq!(stranger.get((lab.real_servers[1].address, 80), "/")?.text(), "server3");
     // packets that claim to come from the VIP pass the router, though its route to the VIP points elsewhere
     assert_eq!(lab.middle.read_sysctl("net.ipv4.conf.net12.rp_filter")?, "0");
@@ -286,7 +286,7 @@ fn sysctls() -> Outcome {
     Ok(())
 }
 
-/// The machine is played by a host of another lab, where nobody else changes anything meanwhile.
+/// The machine is played by a host of another lab, where no other program changes anything meanwhile.
 fn machine_untouched() -> Outcome {
     let lab = Topology::routed(1).build()?;
     let mut machine = lab.client().spawn_daemon(&[ACT, "machine"])?;
@@ -328,7 +328,7 @@ fn daemon() -> Outcome {
     let address = SocketAddr::from((Ipv4Addr::LOCALHOST, 9690));
     assert!(lab.client().get(address, "/readyz").is_err(), "it runs in the director's namespace only");
     assert!(daemon.stop()?.success());
-    assert_eq!(daemon.log(), "ready\nasked to stop\n");
+    assert_eq!(daemon.log(), "ready\nstopped by a signal\n");
     Ok(())
 }
 
@@ -371,13 +371,13 @@ fn lab_that_dies(death: Death) -> Outcome {
     let mut line = String::new();
     BufReader::new(child.stdout.take().expect("piped")).read_line(&mut line)?;
     let [daemon, namespace]: [&str; 2] =
-        line.split_whitespace().collect::<Vec<_>>().try_into().map_err(|_| format!("it says {line:?}"))?;
+        line.split_whitespace().collect::<Vec<_>>().try_into().map_err(|_| format!("it printed {line:?}"))?;
     let daemon = format!("/proc/{daemon}");
     assert!(Path::new(&daemon).exists() && Path::new(namespace).exists(), "{line}");
     if death == Death::Kill {
         child.kill()?;
     }
-    // closing its input tells the other one to panic
+    // closing its input makes the other one panic
     drop(child.stdin.take());
     assert!(!child.wait()?.success());
     let deadline = Instant::now() + Duration::from_secs(5);
@@ -441,7 +441,7 @@ fn act(role: &str) -> ExitCode {
             daemon.wait_for_log("stubborn", Duration::from_secs(5)).expect("a running daemon");
             println!("{} {}", daemon.id(), lab.director.namespace.path().display());
             let _ = std::io::stdin().read(&mut [0]);
-            panic!("asked for");
+            panic!("as the test requires");
         }
         "user" => match lab::enter() {
             Ok(privilege) => {
@@ -467,7 +467,7 @@ fn wait_for_sigterm(start: impl FnOnce()) {
         start();
         while asked.recv().await.is_some() && stubborn {}
     });
-    println!("asked to stop");
+    println!("stopped by a signal");
     std::process::exit(0);
 }
 
@@ -475,7 +475,7 @@ fn serve(lab: &Lab) -> Result<Vec<lab::http::Server>, LabError> {
     lab.real_servers.iter().map(|host| host.serve_http(80)).collect()
 }
 
-/// What the client hears from each real server in turn, at its own address.
+/// What the client receives from each real server in turn, at its own address.
 fn ask(lab: &Lab) -> Vec<String> {
     let answer = |host: &lab::Host| match lab.client().get((host.address, 80), "/") {
         Ok(response) => response.text(),

@@ -41,7 +41,7 @@ fn seen(outcome: &Result<(Running, Zeroed), Refusal>) -> Result<(Model, Wiped), 
     Ok((running.into(), zeroed.into()))
 }
 
-/// Operation by operation, each a change of its own; the refused ones are left out.
+/// Operation by operation, each a change of its own; refused ones are not in the list.
 fn one_by_one(operations: &[Operation]) -> (Running, Vec<Operation>) {
     let mut running = bare();
     let mut carried_out = Vec::new();
@@ -133,7 +133,7 @@ fn what_is_taken_is_refused_and_what_is_ones_own_is_not() {
 }
 
 #[test]
-fn a_refusal_says_what_is_in_the_way_in_the_words_of_the_operation() {
+fn a_refusal_names_what_is_in_the_way_in_the_words_of_the_operation() {
     let rows = [
         (
             r#"{"operation": "add_real_server", "virtual_service": "web",
@@ -180,7 +180,7 @@ fn a_name_given_up_is_free_and_leads_nowhere() {
 }
 
 #[test]
-fn statistics_are_zeroed_of_the_services_that_are_told_and_still_there() {
+fn statistics_are_zeroed_of_the_services_that_are_named_and_still_there() {
     let zero = |name: &str| format!(r#"{{"operation": "zero", "virtual_service": "{name}"}}"#);
     let (web, api, all) = (&zero("web")[..], &zero("api")[..], r#"{"operation": "zero"}"#);
     let remove = r#"{"operation": "remove_virtual_service", "virtual_service": "api"}"#;
@@ -278,7 +278,7 @@ fn a_drain_that_ends_takes_the_real_server_out_of_its_service_alone() {
 
 proptest! {
     #[test]
-    fn an_operation_does_what_the_model_says_or_is_refused_as_it_says(operations in operations(40)) {
+    fn an_operation_does_what_the_model_does_or_is_refused_as_the_model_refuses(operations in operations(40)) {
         let mut running = bare();
         for operation in operations {
             let operation = [operation];
@@ -292,7 +292,7 @@ proptest! {
 
     /// From sixteen operations on, services are found in another way.
     #[test]
-    fn one_change_does_what_the_model_says_of_its_operations(operations in operations(80)) {
+    fn one_change_does_what_the_model_does_with_its_operations(operations in operations(80)) {
         let (running, carried_out) = one_by_one(&operations);
         let together = changed(&bare(), &carried_out);
         prop_assert_eq!(seen(&together), Model::from(&bare()).after(&carried_out, NOW));
@@ -328,7 +328,7 @@ proptest! {
 }
 
 /// An added real server takes the place of a removed one with its RIP or its name, and of no other; the name of the
-/// one with its RIP is its own again unless it asks for another.
+/// one with its RIP is its own again unless it requires another.
 #[test]
 fn an_added_server_takes_the_place_of_a_removed_one() {
     let drain = |server: &str| {

@@ -1,4 +1,4 @@
-//! The paths to the real servers: errors from them and what follows a connection, what is sent in pieces, and what
+//! The paths to the real servers: errors from them and what follows a connection, what is sent in fragments, and what
 //! goes round in circles.
 
 use std::collections::HashSet;
@@ -48,7 +48,7 @@ fn a_capture_that_bypasses_forwarding_decrements() {
 
 /// An echo request of 4000 bytes in three pieces, in every order: the answers make the reply.
 #[test]
-fn an_echo_in_pieces_is_answered_piece_by_piece() {
+fn a_fragmented_echo_is_answered_fragment_by_fragment() {
     let whole = as_fragment(&icmp(8, 0, [0x12, 0x34, 0, 1], &[9; 4000]), 0);
     let cut = |from: usize, to: usize, word: u16| {
         as_fragment(&ip(CLIENT, VIP, 1, &whole[20 + from..20 + to]), word | (from / 8) as u16)
@@ -193,7 +193,7 @@ fn an_error_about_a_hashed_connection_needs_no_entry() {
     assert_eq!(seen.len(), 2, "the hash uses both real servers");
 }
 
-/// An overloaded real server takes no new connections, but those it has go on, and their errors follow.
+/// An overloaded real server takes no new connections, but those it has continue, and their errors follow.
 #[test]
 fn an_error_about_a_hashed_connection_is_no_new_connection() {
     let mut world = half(|service| service.real_servers[0].upper_threshold = 1);
@@ -221,7 +221,7 @@ fn an_error_does_not_follow_to_a_removed_real_server() {
         assert_eq!(world.fate(&error_from(ROUTER, 40000, 80)), fate, "{on_removed:?}");
         let other = Fate::To(SERVER3, Tracking::Known);
         assert_eq!(world.fate(&error_from(ROUTER, 40001, 80)), other, "{on_removed:?}");
-        // With its virtual service goes what it said about removed real servers.
+        // The setting for removed real servers goes with its virtual service.
         let mut next = config();
         next.virtual_services.remove(0);
         world.succeed(next, host());
@@ -248,9 +248,9 @@ fn an_error_for_a_real_server_of_a_later_snapshot_is_dropped() {
     assert_eq!(world.fate(&error), Fate::Drop(DropReason::NoConnection));
 }
 
-/// An ICMP error in pieces follows its connection like a whole one.
+/// A fragmented ICMP error follows its connection like a whole one.
 #[test]
-fn an_error_in_pieces_follows_its_connection() {
+fn a_fragmented_error_follows_its_connection() {
     let mut world = world();
     let quote = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 1400]);
     let whole = icmp(3, 4, [0, 0, 5, 0x78], &quote[..1000]);
@@ -273,7 +273,7 @@ fn a_later_fragment_waits_if_its_first_may_come() {
     let rows: [(&str, Change, Fate); 5] = [
         ("to a VIP", |_| (), Fate::Hold),
         ("of another protocol", |b| b[9] = 6, Fate::Hold),
-        ("to nobody of ours", |b| b[19] = 101, Fate::Drop(DropReason::NoService)),
+        ("to no service of ours", |b| b[19] = 101, Fate::Drop(DropReason::NoService)),
         (
             "from ourselves",
             |b| b[12..16].copy_from_slice(&DIRECTOR.octets()),
@@ -306,9 +306,9 @@ fn a_first_fragment_is_followed_for_thirty_seconds() {
     }
 }
 
-/// Datagrams without connections hold no slot: nobody is given those of a real server that has left.
+/// Datagrams without connections hold no slot: none is given those of a real server that has left.
 #[test]
-fn a_later_fragment_does_not_follow_to_a_real_server_that_is_gone() {
+fn a_later_fragment_does_not_follow_to_a_real_server_that_was_removed() {
     let mut world = world_of(config());
     let piece = |word| as_fragment(&udp(123, &[5; 400]), word);
     assert_eq!(world.fate(&piece(0x2000)), Fate::To(SERVER2, Tracking::None));

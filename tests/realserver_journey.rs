@@ -59,7 +59,7 @@ fn fate_of(decapsulator: &Decapsulator, packet: &[u8]) -> Fate {
     }
 }
 
-/// Two outer packets that differ in what the name says: the first is delivered, the second dropped.
+/// Two outer packets that differ in what the row's name describes: the first is delivered, the second dropped.
 type Pair = (&'static str, Vec<u8>, Vec<u8>, &'static str);
 
 fn assert_pairs(decapsulator: &Decapsulator, pairs: Vec<Pair>) {
@@ -124,7 +124,7 @@ fn address_pairs() -> Vec<Pair> {
     let (vip, client) = (VIP.octets(), CLIENT.octets());
     vec![
         ("R02 from no director", by(DIRECTOR.octets()), by(client), "unknown_peer"),
-        ("R02 from beside a director's prefix", by([10, 9, 255, 255]), by([10, 10, 0, 0]), "unknown_peer"),
+        ("R02 from outside a director's prefix", by([10, 9, 255, 255]), by([10, 10, 0, 0]), "unknown_peer"),
         ("R03 inner destination no VIP", to(vip), to([172, 25, 3, 101]), "inner_not_vip"),
         ("R04 inner destination our own address", to(vip), to(SERVER2.octets()), "inner_not_vip"),
         ("R05 inner destination loopback", to(vip), to([127, 0, 0, 1]), "inner_not_vip"),
@@ -189,7 +189,7 @@ fn error_about(kind: u8, protocol: u8, source: Ipv4Addr, port: u16) -> Vec<u8> {
 }
 
 #[test]
-fn only_served_ports_are_let_in() {
+fn only_served_ports_are_accepted() {
     let service = |protocol, port| Service { protocol, port };
     let services = vec![service(Protocol::Tcp, 80), service(Protocol::Udp, 53)];
     let decapsulator = guarded_by(GuardConfig { services, ..guard_config() });
@@ -276,7 +276,7 @@ fn offload_of(mtu: u16, inner: &[u8]) -> (Option<PartialChecksum>, Option<Segmen
 const TCP_CHECKSUM: Option<PartialChecksum> = Some(PartialChecksum { start: 20, field: 36 });
 const UDP_CHECKSUM: Option<PartialChecksum> = Some(PartialChecksum { start: 20, field: 26 });
 
-/// The kernel does not tell a raw socket which checksums are still to be completed.
+/// The kernel does not report to a raw socket which checksums are still to be completed.
 #[test]
 fn begun_checksums_are_marked_for_the_host() {
     let offload_of = |inner: &[u8]| offload_of(MTU, inner);
@@ -319,7 +319,7 @@ fn packets_above_the_mtu_are_marked_as_several_segments() {
         );
     }
     assert_eq!(offload_of(MTU, &begun(udp(53, &[7; 20_000]), 26)), (UDP_CHECKSUM, None), "a datagram is one");
-    // Where TCP would say how long its header is, a datagram has data.
+    // Where TCP has the length of its header, a datagram has data.
     let like_tcp = begun(udp(53, &[0x50; 20_000]), 26);
     assert_eq!(offload_of(MTU, &like_tcp), (UDP_CHECKSUM, None), "a datagram is one");
     let no_header = of_length(20_000).data_offset(4);
@@ -362,7 +362,7 @@ fn every_drop_reason_has_a_row() {
         Drop(reason) => Some(reason),
         Deliver(_) | Surprise(_) => None,
     });
-    // Shown by `only_served_ports_are_let_in` and by the counters' unit tests.
+    // Shown by `only_served_ports_are_accepted` and by the counters' unit tests.
     let elsewhere = ["inner_not_served", "send_error"];
     let shown: BTreeSet<&str> = pairs.chain(congestion).chain(elsewhere).collect();
     for reason in DropReason::ALL {

@@ -45,7 +45,7 @@ fn send_encapsulated(payload: &[u8]) {
     Sender::new().unwrap().transmit(&mut frames, &outgoing, &mut |_, error| panic!("{error}"));
 }
 
-/// A socket that sends to this port and learns whether somebody receives there.
+/// A socket that sends to this port and learns whether a program receives there.
 fn sender_to(port: u16) -> UdpSocket {
     let socket = UdpSocket::bind((HERE, 0)).unwrap();
     socket.connect((HERE, port)).unwrap();
@@ -79,7 +79,7 @@ fn every_carrier_is_received_and_nothing_else() {
     });
 }
 
-/// An error would tell the director that no daemon is running here.
+/// An error would show the director that no daemon is running here.
 #[test]
 fn the_kernel_does_not_answer_what_is_received() {
     in_namespace(|| {

@@ -1,5 +1,5 @@
-//! A file read again by a running director: what it says otherwise than before is taken over, what was changed
-//! by hand meanwhile stays, and what is in force can be saved and read again.
+//! A file read again by a running director: what has changed in it is applied, what was changed
+//! by hand meanwhile stays, and the running configuration can be saved and read again.
 
 use std::collections::BTreeSet;
 
@@ -40,7 +40,7 @@ fn live() -> impl Iterator<Item = &'static Row> {
     ROWS.iter().filter(|row| row.is_live())
 }
 
-/// Two keys of one service that say one thing.
+/// Two keys of one service that set one thing.
 fn are_one(a: &Row, b: &Row) -> bool {
     a.place == b.place && MATCHER.contains(&a.key) && MATCHER.contains(&b.key)
 }
@@ -98,7 +98,7 @@ fn a_reload_refuses_a_key_that_needs_a_restart_and_changes_nothing() {
 }
 
 #[test]
-fn a_key_changed_in_the_file_is_in_force_after_a_reload_and_named() {
+fn a_key_changed_in_the_file_is_active_after_a_reload_and_named() {
     for row in live() {
         let mut director = Director::start(BASE);
         let told = director.reload(&file(&[row.changed()])).expect("a live key");
@@ -120,7 +120,7 @@ fn a_key_changed_in_the_file_is_in_force_after_a_reload_and_named() {
             // One real server less, one more.
             "rip" => vec![(place, None), (place, None)],
             key if MATCHER.contains(&key) => vec![(place, Some("match"))],
-            // The service that says nothing of its own follows.
+            // The service without a value of its own follows.
             key @ ("unknown_tcp" | "on_removed" | "timeouts.tcp" | "timeouts.tcp_fin" | "timeouts.udp")
                 if row.place == Place::Top =>
             {
@@ -136,7 +136,7 @@ fn a_key_changed_in_the_file_is_in_force_after_a_reload_and_named() {
 }
 
 #[test]
-fn what_an_operation_sets_is_what_a_file_would_say() {
+fn what_an_operation_sets_is_what_a_file_would_set() {
     for row in live() {
         let Some((hand, values)) = row.by_hand() else { continue };
         let mut director = Director::start(BASE);
@@ -164,7 +164,7 @@ fn a_reload_keeps_what_was_set_by_hand_whatever_other_key_it_changes() {
 }
 
 #[test]
-fn a_reload_takes_over_a_key_that_the_file_changes_even_if_it_was_set_by_hand() {
+fn a_reload_applies_a_key_that_the_file_changes_even_if_it_was_set_by_hand() {
     for row in live().filter(|row| row.key != "rip") {
         let Some((hand, by_hand)) = row.by_hand() else { continue };
         let mut director = Director::start(BASE);

@@ -148,7 +148,7 @@ proptest! {
         let outer = wrapped(&packet, 4);
         decapsulator().handle_packet(&mut Frame::from_packet(&outer));
         decapsulator().handle_packet(&mut Frame::from_packet(&outer[..cut.index(outer.len())]));
-        // Cut by somebody who makes the lengths fit.
+        // Cut by a sender that makes the lengths fit.
         let cut = changed(&packet[..20 + cut.index(packet.len() - 19)], |bytes| {
             let length = bytes.len() as u16;
             bytes[2..4].copy_from_slice(&length.to_be_bytes());

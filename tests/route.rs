@@ -120,7 +120,7 @@ fn applying_a_route_again_writes_the_same_packets() {
 
 /// The frame is not the packet for which the route was decided.
 #[test]
-fn a_route_writes_nothing_into_what_is_no_packet() {
+fn a_route_writes_nothing_into_bytes_that_are_not_a_packet() {
     let (route, _) = forwarded(ClusterConfig::default(), &tcp(SYN, b""), Offload::default());
     for fit in [Fit::Whole, Fit::CutInner, Fit::CutOuter, Fit::Segments] {
         for decrements_ttl in [false, true] {

@@ -1,4 +1,4 @@
-//! Properties of all schedulers, with weights, loads and orders that nobody chose by hand.
+//! Properties of all schedulers, with weights, loads and orders that no one chose by hand.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -39,7 +39,7 @@ proptest! {
     fn weight_zero_is_never_chosen_and_any_usable_server_suffices(weights in weights(5)) {
         let usable: Vec<u8> = (1..=8).filter(|n| weights.get(usize::from(*n) - 1).is_some_and(|w| *w > 0)).collect();
         for row in SCHEDULERS {
-            // ovf gives nobody more connections than weight: few enough for all.
+            // ovf gives no server more connections than weight: few enough for all.
             for choice in choices(web(row.name, &weights), 1) {
                 prop_assert!(usable.contains(&choice) || usable.is_empty() && choice == 0, "{}: {choice}", row.name);
             }
@@ -49,7 +49,7 @@ proptest! {
         }
     }
 
-    /// A whole round of `wrr` is exact; `wlc` and `sed` are off by at most one connection each while nobody leaves.
+    /// A whole round of `wrr` is exact; `wlc` and `sed` are off by at most one connection each while no client leaves.
     #[test]
     fn shares_follow_weights(weights in weights(9)) {
         let total: u32 = weights.iter().sum();
@@ -96,7 +96,7 @@ proptest! {
     }
 
     /// The same key and the same client: the same server, in whatever order clients come, from whatever port. Another
-    /// key: another order. That fifty clients keep their servers by chance happens once in ten million times.
+    /// key: another order. Fifty clients keep their servers by chance once in ten million times.
     #[test]
     fn a_hash_depends_on_key_and_client_alone(weights in weights(5), key in any::<[u8; 16]>(), first in 0u32..1000) {
         for row in SCHEDULERS.iter().filter(|row| row.is_stateless) {

@@ -61,7 +61,7 @@ fn a_prefix_of_clients_is_one_client() {
 }
 
 #[test]
-fn quiesced_and_overloaded_servers_keep_their_templates_unless_told_otherwise() {
+fn quiesced_and_overloaded_servers_keep_their_templates_unless_set_otherwise() {
     for (expires_quiesced, expected) in [(false, 1), (true, 2)] {
         let mut service = persistent("rr", &[1, 1]);
         service.persistence =
@@ -84,7 +84,7 @@ fn a_removed_servers_clients_are_given_another_one() {
     assert_eq!(world.connect(client(1), 1), 1);
     world.change(|config| drop(config.virtual_services[0].real_servers.remove(0)));
     assert_eq!(world.connect(client(1), 2), 2);
-    assert_eq!(world.ack(client(1), 1), Err(reply_reset()), "the old one's next packet finds nobody");
+    assert_eq!(world.ack(client(1), 1), Err(reply_reset()), "the old one's next packet finds no entry");
     world.change(|config| config.virtual_services[0].real_servers = servers(&[1, 1]));
     assert_eq!(world.connect(client(1), 3), 2, "the template has moved");
 }
@@ -177,7 +177,7 @@ fn thresholds_have_their_hysteresis() {
         |world: &mut World, port| matches!(world.tcp(client(1), port, SYN), Verdict::Transmit(_));
     assert!((1..=8).all(|port| may_connect(&mut world, port)));
     assert!(!may_connect(&mut world, 9), "total reaches 8: set");
-    assert_eq!(world.ack(client(1), 1), Ok(1), "known connections go on");
+    assert_eq!(world.ack(client(1), 1), Ok(1), "known connections continue");
     let end = |world: &mut World, ports: std::ops::RangeInclusive<u16>| {
         for port in ports {
             world.tcp(client(1), port, ACK);
@@ -208,13 +208,13 @@ fn weight_zero_keeps_connections_and_takes_none() {
     world.change(|config| config.virtual_services[0].real_servers[0].weight = 0);
     assert!((2..10).all(|port| world.connect(client(1), port) == 2));
     assert_eq!(world.ack(client(1), 1), Ok(1));
-    assert_eq!(server_of(&world.tcp(client(1), 1, SYN)), Ok(1), "a forged SYN moves nobody");
+    assert_eq!(server_of(&world.tcp(client(1), 1, SYN)), Ok(1), "a forged SYN moves no client");
     world.tcp(client(1), 1, FIN | ACK);
     assert_eq!(world.connect(client(1), 1), 2, "a new connection on the old port does move");
 }
 
 #[test]
-fn a_removed_servers_connections_do_as_the_service_says() {
+fn a_removed_servers_connections_follow_the_setting_of_the_service() {
     for (on_removed, expected) in [
         (OnRemoved::Reschedule, Ok(2)),
         (OnRemoved::Drop, Err(Verdict::Drop(DropReason::NoRealServer))),
@@ -261,7 +261,7 @@ fn old_ports_used_again_begin_a_new_connection_at_once() {
 }
 
 #[test]
-fn directors_with_one_key_agree_and_a_restarted_one_carries_on() {
+fn directors_with_one_key_agree_and_a_restarted_one_continues() {
     for scheduler in ["mh", "sh"] {
         let mut first = World::of(vec![web(scheduler, &[1, 2, 1, 1])]);
         let mut reversed = web(scheduler, &[1, 2, 1, 1]);
@@ -383,7 +383,7 @@ fn timeouts_of_a_service_are_its_own() {
 }
 
 #[test]
-fn the_round_goes_on_over_changes_of_the_cluster() {
+fn the_round_continues_over_changes_of_the_cluster() {
     let mut world = World::of(vec![web("rr", &[1, 1, 1, 1])]);
     assert_eq!((world.connect(client(1), 1), world.connect(client(1), 2)), (1, 2));
     world.change(|config| config.virtual_services[0].real_servers[3].weight = 5);
@@ -413,7 +413,7 @@ fn a_change_elsewhere_leaves_a_scheduler_as_it_is() {
 }
 
 #[test]
-fn a_restarted_director_carries_on_also_with_servers_at_their_limit() {
+fn a_restarted_director_continues_even_with_servers_at_their_limit() {
     for scheduler in ["mh", "sh"] {
         let limited = || {
             let mut service = web(scheduler, &[1, 1]);
@@ -423,7 +423,7 @@ fn a_restarted_director_carries_on_also_with_servers_at_their_limit() {
         let mut before = World::of(vec![limited()]);
         let servers: Vec<u8> = (0..8).map(|n| before.connect(client(n), 1)).collect();
         let mut after = World::of(vec![limited()]);
-        // New clients fill both servers before the old ones are heard of.
+        // New clients fill both servers before the old ones appear.
         for n in 100..200 {
             after.tcp(client(n), 1, SYN);
         }
@@ -450,7 +450,7 @@ fn when_a_flood_is_over_entries_come_no_faster_than_the_limit() {
 }
 
 #[test]
-fn connections_stay_whatever_becomes_of_matchers_and_names() {
+fn connections_stay_whatever_happens_to_matchers_and_names() {
     let matcher = |port| Matcher { protocol: Protocol::Tcp, vip: VIP.into(), ports: Ports::one(port) };
     let group = VirtualServiceConfig { matchers: vec![matcher(80), matcher(443)], ..web("rr", &[1, 1]) };
     let changes: [fn(&mut VirtualServiceConfig); 4] = [

@@ -46,7 +46,7 @@ fn route_of(verdict: &Verdict) -> (Result<u8, Verdict>, Tracking) {
     (server_of(verdict), tracking_of(verdict))
 }
 
-/// Only a SYN begins a connection anew: a datagram of a known flow stays with its quiesced real server.
+/// Only a SYN begins a connection again: a datagram of a known flow stays with its quiesced real server.
 #[test]
 fn datagrams_of_a_known_flow_stay_with_a_quiesced_server() {
     let mut world = World::of(vec![dns("rr")]);
@@ -61,7 +61,7 @@ fn datagrams_of_a_known_flow_stay_with_a_quiesced_server() {
 /// The kernel's net/netfilter/ipvs/ip_vs_proto_tcp.c: `tcp_states` for INPUT-ONLY, `tcp_state_active_table` and
 /// `tcp_timeouts`. A column is the state before.
 #[test]
-fn each_state_goes_on_counts_and_lasts_as_in_the_kernel() {
+fn each_state_changes_counts_and_lasts_as_in_the_kernel() {
     const BEFORE: &str = "NO ES SS SR FW TW CL CW LA LI SA";
     const SYN_TO: &str = "SR ES ES SR SR SR SR SR SR SR SR";
     const FIN_TO: &str = "CL FW SS TW FW TW CL CW LA LI TW";
@@ -193,7 +193,7 @@ fn a_template_ends_at_the_first_look_that_finds_no_connection() {
 }
 
 #[test]
-fn a_template_that_is_over_binds_nobody_before_the_sweep_either() {
+fn a_template_that_is_over_binds_no_client_before_the_sweep_either() {
     let mut world = World::of(vec![persistent(PERSISTENCE, 900)]);
     assert_eq!(world.connect(client(1), 1), 1);
     world.wait(60);
@@ -335,7 +335,7 @@ fn a_reset_and_a_scan_on_a_flooded_flow_begin_nothing() {
 fn a_flooded_flow_leaves_a_removed_server_at_once() {
     let mut world = World::of(vec![web("rr", &[1, 1])]);
     world.change(|config| config.new_connections_per_second_max = Some(1));
-    assert_eq!(world.connect(client(0), 1), 1, "holds the server's slot while it is gone");
+    assert_eq!(world.connect(client(0), 1), 1, "holds the server's slot while it is removed");
     assert_eq!([1, 2, 3].map(|n| world.connect(client(n), 1)), [2, 1, 2]);
     world.change(|config| drop(config.virtual_services[0].real_servers.remove(0)));
     assert_eq!(world.ack(client(1), 1), Ok(2));

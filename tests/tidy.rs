@@ -1,4 +1,4 @@
-//! The rules of the house that a machine can check. A rule is a test, or it is a wish.
+//! The rules of the project that a machine can check. A rule is a test, or it is a wish.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fs;
@@ -317,7 +317,7 @@ fn pure_rooms_name_no_socket_clock_file_thread_or_log() {
 }
 
 #[test]
-fn unsafe_lives_in_the_datapath_and_says_why() {
+fn unsafe_lives_in_the_datapath_and_states_why() {
     for file in sources() {
         let lines: Vec<&str> = file.text.lines().collect();
         for (index, line) in lines.iter().enumerate() {
@@ -353,7 +353,7 @@ fn every_file_has_a_heading_comment_and_a_bounded_size() {
         assert!(lines <= max, "{place}: {lines} lines, more than {max}");
         // Cargo makes a test of every file that stands directly in `tests`.
         let is_door_inside = file.path.ends_with("mod.rs") && file.path != Path::new("tests/support/mod.rs");
-        assert!(!is_door_inside, "{place}: door files stand beside their room");
+        assert!(!is_door_inside, "{place}: door files stand next to their room");
     }
 }
 

@@ -23,7 +23,9 @@ mod words;
 /// Why a command fails: the text for standard error, and the exit code.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct IpvsadmError {
+    /// Printed on standard error.
     pub text: String,
+    /// 2, 255 or 1, as ipvsadm exits.
     pub exit: u8,
 }
 

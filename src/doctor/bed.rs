@@ -11,14 +11,14 @@ use super::samples::Samples;
 use crate::config::{Source, plan};
 use crate::packet::Protocol;
 
-pub const VIP: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 100);
-pub const DIP: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 1);
-pub const RIP: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 2);
+pub(super) const VIP: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 100);
+pub(super) const DIP: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 1);
+pub(super) const RIP: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 2);
 
-pub const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
+pub(super) const SERVER_MAC: [u8; 6] = [2, 0, 0, 0, 0, 2];
 
 /// Up, with an Ethernet address and these addresses.
-pub fn interface(name: &str, addresses: &[(Ipv4Addr, u8)]) -> Interface {
+pub(super) fn interface(name: &str, addresses: &[(Ipv4Addr, u8)]) -> Interface {
     Interface {
         name: name.into(),
         is_up: true,
@@ -39,7 +39,7 @@ fn settings(rp_filter: i64, forwarding: i64) -> Settings {
 }
 
 /// The firewall of these lines of `iptables-save`.
-pub fn firewall(lines: &str) -> Firewall {
+pub(super) fn firewall(lines: &str) -> Firewall {
     Firewall::Rules(iptables::parse(lines, "iptables"))
 }
 
@@ -49,7 +49,7 @@ fn host(own: Ipv4Addr, tun: &str) -> Host {
 }
 
 /// A running director with one VIP, one virtual service `web` and one real server `server2`.
-pub fn director(keys: &str) -> Director {
+pub(super) fn director(keys: &str) -> Director {
     let text = format!(
         "interface = \"eth0\"\n{keys}\n[[virtual_service]]\nname = \"web\"\nprotocol = \"tcp\"\nvip = \"{VIP}\"\nport = \
          80\n[[virtual_service.real_server]]\nname = \"server2\"\nrip = \"{RIP}\"\n"
@@ -89,7 +89,7 @@ pub fn director(keys: &str) -> Director {
 }
 
 /// A running real server of the same VIP, with a web server on all addresses.
-pub fn realserver(keys: &str) -> Realserver {
+pub(super) fn realserver(keys: &str) -> Realserver {
     let text = format!("vips = [\"{VIP}\"]\ndirectors = [\"{DIP}\"]\n{keys}\n");
     let plan = plan::realserver(&Source { name: "realserver.toml", text: &text }, &[], &[], false).unwrap();
     let mut host = host(RIP, "lvsr0");

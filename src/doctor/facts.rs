@@ -10,31 +10,41 @@ use crate::packet::Protocol;
 /// Sysctls of `net/ipv4/conf/NAME`; `None` if it cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Settings {
+    /// 0 off, 1 strict, 2 loose (RFC 3704).
     pub rp_filter: Option<i64>,
+    /// 1 if the host forwards packets that arrive here.
     pub forwarding: Option<i64>,
+    /// 1 and above restrict the addresses that the host answers ARP for.
     pub arp_ignore: Option<i64>,
+    /// 2 keeps a VIP out of the sender field of ARP requests.
     pub arp_announce: Option<i64>,
 }
 
 /// One network interface.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Interface {
+    /// As in `ip link`.
     pub name: String,
     /// Administratively up, and with carrier.
     pub is_up: bool,
+    /// In bytes, without the link header.
     pub mtu: u32,
+    /// `None` on a device without Ethernet addresses, such as a TUN device.
     pub mac: Option<[u8; 6]>,
     /// With prefix lengths.
     pub addresses: Vec<(Ipv4Addr, u8)>,
+    /// The kernel applies the larger of these and [`Host::all`] for `rp_filter` and both ARP sysctls.
     pub settings: Settings,
 }
 
 /// What both roles look at.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Host {
+    /// Of the network namespace that the doctor runs in.
     pub interfaces: Vec<Interface>,
     /// `net/ipv4/conf/all`.
     pub all: Settings,
+    /// IPv4 rules of nftables and iptables.
     pub firewall: Firewall,
     /// The module `ipip` is loaded.
     pub has_ipip: bool,
@@ -45,6 +55,7 @@ pub struct Host {
 }
 
 impl Host {
+    /// `None` if the interface does not exist.
     pub fn interface(&self, name: &str) -> Option<&Interface> {
         self.interfaces.iter().find(|interface| interface.name == name)
     }
@@ -74,6 +85,7 @@ pub enum Arrival {
 /// One VIP of a director.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vip {
+    /// Each address once, even with several virtual services.
     pub address: Ipv4Addr,
     /// `None`: there was nothing to look up from.
     pub arrival: Option<Arrival>,
@@ -99,14 +111,19 @@ pub enum Echo {
 /// The path to one real server.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Way {
+    /// Where encapsulated packets leave the host.
     pub interface: String,
+    /// The RIP is an address of this host.
     pub is_local: bool,
+    /// `None` if the real server is on the link.
     pub gateway: Option<Ipv4Addr>,
+    /// The kernel's choice of the outer source address.
     pub source: Option<Ipv4Addr>,
     /// As the kernel would use it.
     pub path_mtu: u32,
     /// Whether the next hop answers ARP; `None` if that was not tried.
     pub is_answered: Option<bool>,
+    /// Compared with `path_mtu`: a shorter answer means that a narrower link drops packets silently.
     pub echo: Echo,
 }
 
@@ -128,6 +145,7 @@ pub enum Refusal {
 pub struct Via {
     /// The address at which the companion's metrics were read.
     pub metrics: SocketAddr,
+    /// `None` if no ICMP error came back.
     pub refusal: Option<Refusal>,
     /// The companion's metrics before and after; `None` if it did not answer.
     pub counters: Option<(Samples, Samples)>,
@@ -136,7 +154,9 @@ pub struct Via {
 /// One real server of a director.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Server {
+    /// As in the configuration; the RIP if it has none.
     pub name: String,
+    /// Shared by real servers of several virtual services.
     pub rip: Ipv4Addr,
     /// The kernel's refusal, in words.
     pub way: Result<Way, String>,
@@ -162,6 +182,7 @@ impl Server {
 /// What the schedulers of a virtual service see.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Weights {
+    /// The name of the virtual service.
     pub service: String,
     /// Name and weight of each real server.
     pub servers: Vec<(String, u32)>,
@@ -170,22 +191,28 @@ pub struct Weights {
 /// What a running director answered.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Running {
+    /// Of the program that runs, which an upgrade may have replaced on disk.
     pub version: String,
+    /// The number of the running configuration; each change increases it.
     pub generation: u64,
 }
 
 /// A director's host.
 #[derive(Clone, Debug)]
 pub struct Director {
+    /// Facts that do not depend on the role.
     pub host: Host,
+    /// From the file, with the defaults.
     pub plan: DirectorPlan,
     /// How the configuration file is called on the command line.
     pub file: String,
     /// Why no director answers, in words.
     pub running: Result<Running, String>,
+    /// One for each VIP of the plan.
     pub vips: Vec<Vip>,
     /// Each RIP once.
     pub servers: Vec<Server>,
+    /// One for each virtual service, from the running director.
     pub weights: Vec<Weights>,
 }
 
@@ -217,20 +244,26 @@ impl Director {
 /// A socket that waits for clients.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Socket {
+    /// TCP or UDP.
     pub protocol: Protocol,
     /// `None`: all addresses.
     pub address: Option<Ipv4Addr>,
+    /// In host byte order.
     pub port: u16,
 }
 
 /// A real server's host.
 #[derive(Clone, Debug)]
 pub struct Realserver {
+    /// Facts that do not depend on the role.
     pub host: Host,
+    /// From the file, with the defaults.
     pub plan: RealserverPlan,
+    /// How the configuration file is called on the command line.
     pub file: String,
     /// Starts the daemon with this configuration.
     pub command: String,
+    /// From /proc/net.
     pub sockets: Vec<Socket>,
     /// Where packets from each director arrive: the interface of the route to it.
     pub towards: Vec<(Ipv4Addr, String)>,
@@ -259,6 +292,7 @@ impl Realserver {
         })
     }
 
+    /// The IPv4 addresses of the key `vips`.
     pub fn vips(&self) -> impl Iterator<Item = Ipv4Addr> {
         self.plan.guard.vips.iter().filter_map(|vip| match vip {
             IpAddr::V4(vip) => Some(*vip),

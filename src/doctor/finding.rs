@@ -8,6 +8,7 @@ use serde::Serialize;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Serialize)]
 #[serde(rename_all = "lowercase")]
 pub enum Level {
+    /// As it should be; needs no remedy.
     Ok,
     /// Something that is rarely intended, or that cannot be determined.
     Warning,
@@ -16,6 +17,7 @@ pub enum Level {
 }
 
 impl Level {
+    /// As in the table and in the JSON.
     pub const fn name(self) -> &'static str {
         match self {
             Level::Ok => "ok",
@@ -30,6 +32,7 @@ impl Level {
 pub struct Finding {
     /// The item's name.
     pub item: &'static str,
+    /// Decides the exit status of `lvs-tund doctor`: an error makes it 1.
     pub level: Level,
     /// One sentence.
     pub found: String,
@@ -38,14 +41,17 @@ pub struct Finding {
 }
 
 impl Finding {
+    /// Without a remedy, and with the item's name still to be set by [`Report::of`].
     pub fn ok(found: impl Into<String>) -> Finding {
         Finding { item: "", level: Level::Ok, found: found.into(), remedy: None }
     }
 
+    /// For what cannot be determined, the remedy is how to look.
     pub fn warning(found: impl Into<String>, remedy: impl Into<String>) -> Finding {
         Finding { level: Level::Warning, remedy: Some(remedy.into()), ..Finding::ok(found) }
     }
 
+    /// The remedy is a command, or a line of the configuration.
     pub fn error(found: impl Into<String>, remedy: impl Into<String>) -> Finding {
         Finding { level: Level::Error, remedy: Some(remedy.into()), ..Finding::ok(found) }
     }
@@ -62,20 +68,25 @@ pub struct Item<Facts> {
 /// The findings of all items, in the order of the table.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize)]
 pub struct Report {
+    /// `director` or `realserver`.
     pub role: &'static str,
-    pub errors: usize,
-    pub warnings: usize,
+    /// Not 0: the command fails.
+    pub errors: u64,
+    /// These alone do not make the command fail.
+    pub warnings: u64,
+    /// Including those that are well.
     pub findings: Vec<Finding>,
 }
 
 impl Report {
+    /// Examines the facts with each item and sets the items' names.
     pub fn of<Facts>(role: &'static str, items: &[Item<Facts>], facts: &Facts) -> Report {
         let named = |item: &Item<Facts>| {
             let findings = (item.examine)(facts).into_iter();
             findings.map(|finding| Finding { item: item.name, ..finding }).collect::<Vec<_>>()
         };
         let findings: Vec<Finding> = items.iter().flat_map(named).collect();
-        let count = |level| findings.iter().filter(|finding| finding.level == level).count();
+        let count = |level| findings.iter().filter(|finding| finding.level == level).map(|_| 1).sum();
         Report { role, errors: count(Level::Error), warnings: count(Level::Warning), findings }
     }
 
@@ -96,7 +107,7 @@ impl Report {
 }
 
 /// "1 error", "2 errors".
-pub fn counted(count: usize, what: &str) -> String {
+pub fn counted(count: u64, what: &str) -> String {
     format!("{count} {what}{}", if count == 1 { "" } else { "s" })
 }
 

@@ -16,6 +16,7 @@ pub use rules::{Chain, Condition, Effect, Hook, Rule};
 /// The rules of the host.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Firewall {
+    /// Base chains and those they jump to, of every table; none means that all packets pass.
     Rules(Vec<Chain>),
     /// Why they could not be read, in words.
     Unreadable(String),

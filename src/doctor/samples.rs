@@ -13,7 +13,7 @@ struct Sample {
 }
 
 impl Samples {
-    /// From the text format of Prometheus; every value here is a whole number.
+    /// From the text format of Prometheus. Lines without a whole number are skipped: no item judges a fraction.
     pub fn parse(text: &str) -> Samples {
         Samples(text.lines().filter_map(Sample::parse).collect())
     }
@@ -45,9 +45,9 @@ impl Sample {
     fn parse(line: &str) -> Option<Sample> {
         let (series, value) = line.rsplit_once(' ')?;
         let (name, labels) = series.split_once('{').unwrap_or((series, ""));
-        let value: f64 = value.parse().ok()?;
+        let value = value.parse().ok()?;
         let labels = labels.trim_end_matches('}').to_owned();
-        Some(Sample { name: name.to_owned(), labels, value: value as u64 })
+        Some(Sample { name: name.to_owned(), labels, value })
     }
 
     fn has(&self, (label, value): (&str, &str)) -> bool {

@@ -4,7 +4,7 @@ use lvs_tund::lab::{Host, Lab};
 
 use crate::fixture::{Findings, Outcome, Running, director, realserver, request, same_subnet, shell};
 
-/// With these rules on `host` the doctor finds exactly this, and nothing after what it says was typed; then a request is
+/// With these rules on `host` the doctor finds exactly this, and nothing after its remedy was typed; then a request is
 /// answered.
 fn cures(
     lab: &Lab,

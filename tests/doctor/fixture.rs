@@ -158,7 +158,7 @@ impl Findings {
     }
 }
 
-/// A request of the client, whatever becomes of it.
+/// A request of the client, whatever happens to it.
 pub fn request(lab: &Lab) -> std::io::Result<String> {
     Ok(lab.client().get((lab.vip, 80), "/")?.text())
 }

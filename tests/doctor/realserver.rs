@@ -106,7 +106,7 @@ pub fn not_running() -> Outcome {
     Ok(())
 }
 
-/// The daemon was started with `--no-host-changes`, and nobody made the changes.
+/// The daemon was started with `--no-host-changes`, and no one made the changes.
 pub fn announcing() -> Outcome {
     let lab = same_subnet(1).build()?;
     let host = &lab.real_servers[0];

@@ -85,7 +85,7 @@ const PROGRAMS: &[&str] = &["awk", "curl", "ip", "iptables", "nft", "ss", "sysct
 /// The socket in the documents; the lab has its own.
 const SOCKET: &str = "/run/lvs-tund/director.sock";
 
-/// One block of one page, without what is left out.
+/// One block of one page, without what is omitted.
 pub struct Commands {
     page: String,
     block: Block,
@@ -253,7 +253,7 @@ impl<'a> Shell<'a> {
             .process_group(0);
         self.host.run(|| {
             let mut child = command.spawn()?;
-            let mut output = child.stdout.take().expect("it was asked for");
+            let mut output = child.stdout.take().expect("it was requested");
             let reader = std::thread::spawn(move || {
                 let mut text = Vec::new();
                 let _ = output.read_to_end(&mut text);

@@ -2,7 +2,7 @@
 
 use lvs_tund::packet::checksum::checksum;
 
-/// Bytes to be taken from the front. What is not there reads as zero.
+/// Bytes to be taken from the front. Bytes that are not there read as zero.
 pub struct Input<'a> {
     rest: &'a [u8],
 }

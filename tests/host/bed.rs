@@ -41,7 +41,9 @@ pub fn in_namespace(test: impl AsyncFnOnce() + Send + 'static) {
 
 fn enter_new_namespace() {
     if let Err(errno) = unshare(CloneFlags::CLONE_NEWNET) {
-        panic!("this test needs a network namespace of its own, and unshare says {errno}: run it as root");
+        panic!(
+            "this test needs a network namespace of its own, and unshare failed with {errno}: run it as root"
+        );
     }
 }
 
@@ -77,7 +79,7 @@ impl Client {
         answer.recv().expect("the client's answer")
     }
 
-    /// Sends one UDP datagram; the kernel asks for the address first.
+    /// Sends one UDP datagram; the kernel requests the address first.
     pub fn send(&self, to: Ipv4Addr, text: &'static str) {
         self.run(move || {
             let socket = UdpSocket::bind((CLIENT, 0)).unwrap();
@@ -85,7 +87,7 @@ impl Client {
         });
     }
 
-    /// A socket that hears every ARP frame of the client's namespace.
+    /// A socket that receives every ARP frame of the client's namespace.
     pub fn hear_arp(&self) -> Socket {
         const ETH_P_ARP: u16 = 0x0806;
         self.run(|| {

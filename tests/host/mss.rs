@@ -1,4 +1,4 @@
-//! The MSS announced for the VIPs: what the kernel says of packets from a VIP, and of all others.
+//! The MSS announced for the VIPs: what the kernel decides for packets from a VIP, and for all others.
 
 use std::net::Ipv4Addr;
 
@@ -231,7 +231,7 @@ fn the_copied_routes_keep_the_attributes_of_main() {
         let _tun = tun("lvsr0");
         let mut host = start(auto()).await;
         host.on_notice(Notice::Tick).await;
-        assert_eq!(host.changes().commands(), Vec::<String>::new(), "a copy is not what was asked for");
+        assert_eq!(host.changes().commands(), Vec::<String>::new(), "a copy is not what was requested");
 
         let to = |third| Ipv4Addr::new(10, 0, third, 1);
         for (third, mss) in [(1, 1260), (2, 700), (4, 1440), (5, 1440), (6, 1440)] {

@@ -1,4 +1,4 @@
-//! The table of the announced MSS beside those of others, after a kill, and where main is too large for it.
+//! The table of the announced MSS next to those of others, after a kill, and where main is too large for it.
 
 use std::net::Ipv4Addr;
 

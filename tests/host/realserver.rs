@@ -40,11 +40,11 @@ fn a_real_server_accepts_decapsulated_packets_despite_a_strict_rp_filter() {
         assert_eq!((&text[..length], from.ip()), (&b"decapsulated"[..], IpAddr::from(FAR_CLIENT)));
         assert_eq!(read_sysctl("net/ipv4/conf/lvsr0/forwarding"), 0);
 
-        // Nobody on the network hears of the VIP: not as the sender of our own request for the gateway …
+        // No host on the network learns of the VIP: not as the sender of our own request for the gateway …
         let arp = bed.client.hear_arp();
         socket.send_to(b"answer", from).unwrap();
         next_arp(&arp, |arp| {
-            assert!(arp.sender != VIP, "a real server speaks for the VIP: {arp:?}");
+            assert!(arp.sender != VIP, "a real server answers for the VIP: {arp:?}");
             arp.operation == ARP_REQUEST && arp.target == CLIENT
         });
         // … and not as an answer.
@@ -53,12 +53,12 @@ fn a_real_server_accepts_decapsulated_packets_despite_a_strict_rp_filter() {
         bed.client.send(VIP, "to the VIP directly");
         bed.client.send(marker, "marker");
         next_arp(&arp, |arp| {
-            assert!(arp.sender != VIP, "a real server speaks for the VIP: {arp:?}");
+            assert!(arp.sender != VIP, "a real server answers for the VIP: {arp:?}");
             arp.operation == ARP_REPLY && arp.sender == marker
         });
         bed.delete_address(marker).await;
 
-        // A VIP somebody deleted comes back.
+        // A VIP that another program deleted comes back.
         bed.delete_address(VIP).await;
         host.on_notice(Notice::Changed).await;
         assert_eq!(host.changes().commands(), Vec::<String>::new());

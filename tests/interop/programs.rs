@@ -12,7 +12,7 @@ use crate::fixture::poll_until;
 
 const PROGRAMS: [&str; 9] = ["nginx", "curl", "wrk", "promtool", "ip", "sysctl", "nft", "ping", "traceroute"];
 
-/// Administrators' programs may not be on the path of everybody else.
+/// Administrators' programs may not be on the path of other users.
 const MORE_PATH: &str = ":/usr/local/sbin:/usr/sbin:/sbin";
 
 /// One sentence if a program is missing.
@@ -31,7 +31,7 @@ fn path() -> String {
 /// Runs a program on a host to its end; what it wrote to its standard output.
 ///
 /// # Errors
-/// When it fails; with everything it said.
+/// When it fails; with all its output.
 pub fn run(host: &Host, program: &str, arguments: &[&str]) -> Result<String, Failed> {
     run_with_input(host, program, arguments, "")
 }
@@ -49,7 +49,7 @@ pub fn run_with_input(host: &Host, program: &str, arguments: &[&str], input: &st
             .stdout(Stdio::piped())
             .stderr(Stdio::piped())
             .spawn()?;
-        // a program that ends without reading breaks the pipe, which its status tells better
+        // a program that ends without reading breaks the pipe, which its status explains better
         let _ = child.stdin.take().map(|mut stdin| stdin.write_all(input.as_bytes()));
         child.wait_with_output()
     })?;
@@ -65,7 +65,7 @@ pub fn run_with_input(host: &Host, program: &str, arguments: &[&str], input: &st
 pub struct Nginx(Child);
 
 impl Nginx {
-    /// Serves the host's name on port 80 of all its addresses; `/upload` takes in a whole body first.
+    /// Serves the host's name on port 80 of all its addresses; `/upload` reads a whole body first.
     ///
     /// # Errors
     /// When it does not start.

@@ -1,4 +1,4 @@
-//! A director that consists of its configuration only, and somebody who types commands.
+//! A director that consists of its configuration only, and an operator who types commands.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -68,7 +68,7 @@ pub struct Desk {
 }
 
 impl Desk {
-    /// What every counter says from here on.
+    /// What every counter shows from here on.
     pub fn set(&mut self, key: &str, value: u64) {
         match key {
             "statistics" => self.statistics = value,

@@ -84,7 +84,7 @@ proptest! {
     #[test]
     fn what_is_saved_is_what_is_restored(a in service(1), b in service(2), c in service(3)) {
         let desk = desk_with(&[a, b, c].concat());
-        let text = saved(&desk).expect("commands can say what commands made");
+        let text = saved(&desk).expect("commands can express what commands made");
         prop_assert_eq!(&text.left_out, &Vec::<String>::new());
         let services = desk.running.cluster.virtual_services.clone();
         prop_assert_eq!(by_address(restored(&text.text).expect("legal")), by_address(services));
@@ -112,7 +112,7 @@ fn the_text_is_ipvsadms_with_thresholds_behind_it() {
 }
 
 #[test]
-fn names_are_saved_and_read_unless_numbers_are_asked_for() {
+fn names_are_saved_and_read_unless_numbers_are_requested() {
     let lines = ["-A -t web.example:http -s rr", "-a -t 172.25.3.100:80 -r twenty-three.example.org -i"];
     let desk = desk_with(&lines.map(str::to_owned));
     let timeouts = seconds(&desk.running.defaults.timeouts);
@@ -127,7 +127,7 @@ fn names_are_saved_and_read_unless_numbers_are_asked_for() {
 }
 
 #[test]
-fn lists_show_names_cut_at_their_column_unless_numbers_are_asked_for() {
+fn lists_show_names_cut_at_their_column_unless_numbers_are_requested() {
     let lines = ["-A -t web.example:http -s rr", "-a -t 172.25.3.100:80 -r twenty-three.example.org -i"];
     let mut desk = desk_with(&lines.map(str::to_owned));
     let named = desk.enter(&words("-L"));
@@ -141,7 +141,7 @@ fn lists_show_names_cut_at_their_column_unless_numbers_are_asked_for() {
 }
 
 #[test]
-fn comments_blank_lines_and_the_programs_name_say_nothing() {
+fn comments_blank_lines_and_the_programs_name_have_no_effect() {
     let plain = restored(WEB).unwrap();
     let dressed =
         format!("# saved\n\n  \nipvsadm\n{}", WEB.replace("-A", "\tipvsadm  -A").replace('\n', " \r\n"));
@@ -167,7 +167,7 @@ fn a_wrong_line_is_named_and_nothing_is_changed() {
 }
 
 #[test]
-fn what_commands_cannot_say_is_refused_or_named() {
+fn what_commands_cannot_express_is_refused_or_named() {
     let mut desk = desk_with(&WEB.lines().map(str::to_owned).collect::<Vec<_>>());
     let services = &mut Arc::make_mut(&mut desk.running.cluster).virtual_services;
     services[0].name = "web".to_owned();
@@ -189,7 +189,7 @@ fn operations_of(text: &str) -> Vec<Operation> {
 }
 
 #[test]
-fn an_edit_leaves_what_ipvsadm_cannot_say() {
+fn an_edit_leaves_what_ipvsadm_cannot_express() {
     let mut desk = desk_with(&WEB.lines().map(str::to_owned).collect::<Vec<_>>());
     let service = &mut Arc::make_mut(&mut desk.running.cluster).virtual_services[0];
     service.persistence.as_mut().unwrap().expires_quiesced = true;

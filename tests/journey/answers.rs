@@ -4,8 +4,8 @@ use super::*;
 use crate::support::fields::Fields;
 use crate::support::packets::*;
 
-/// Every header of the same row: TOS, identification, DF and TTL as another host may choose them. What depends on one of
-/// them keeps it.
+/// Every header of the same row: TOS, identification, DF and TTL as another host may choose them. A row that
+/// depends on one of them keeps it.
 fn variants(packet: &[u8], fate: &Fate) -> Vec<(&'static str, Vec<u8>)> {
     let is_too_big = *fate == Reply(TOO_BIG, Some("too_big"));
     let is_expired = *fate == Reply(TIME_EXCEEDED, Some("ttl_expired"));
@@ -68,7 +68,7 @@ fn an_echo_of_any_size_comes_back_whole() {
 
 /// RFC 9293 §3.10.7.1.
 #[test]
-fn a_reset_answers_what_the_segment_says() {
+fn a_reset_answers_the_numbers_of_the_segment() {
     let ports = [(40000, 82), (1, 65_535), (65_535, 1)];
     let rows = [
         ("SYN", SYN, &b""[..], reset_up_to(1001)),
@@ -89,7 +89,7 @@ fn a_reset_answers_what_the_segment_says() {
     }
 }
 
-/// RFC 791 §3.2: pieces are put together by identification, and the kernel gives a packet that it sends with
+/// RFC 791 §3.2: pieces are reassembled by identification, and the kernel gives a packet that it sends with
 /// identification 0 another one, each piece its own.
 #[test]
 fn pieces_of_an_echo_share_an_identification_that_is_not_zero() {
@@ -119,7 +119,7 @@ fn pieces_of_an_echo_share_an_identification_that_is_not_zero() {
     }
 }
 
-/// RFC 1122 §3.2.2: the sender of a first piece is told, whoever sent the later ones is not.
+/// RFC 1122 §3.2.2: the sender of a first piece is notified, the sender of later ones is not.
 #[test]
 fn an_error_about_a_first_piece_quotes_the_piece() {
     for (name, piece) in [

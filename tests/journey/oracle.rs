@@ -9,7 +9,7 @@ use etherparse::{
 
 use crate::support::packets::{DIRECTOR, checksum};
 
-/// What an answer says, in the fields that are not the same for every answer of its kind.
+/// The content of an answer, in the fields that are not the same for every answer of its kind.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Said {
     Echo,
@@ -32,7 +32,7 @@ impl Said {
             Said::Error(3, 3, _) => "port_unreachable",
             Said::Error(3, 4, _) => "too_big",
             Said::Error(11, 0, _) => "time_exceeded",
-            Said::Error(..) => panic!("the director never says {self:?}"),
+            Said::Error(..) => panic!("the director never sends {self:?}"),
         }
     }
 }
@@ -44,8 +44,8 @@ pub fn header_of(packet: &[u8]) -> (Ipv4Header, &[u8]) {
     (header, rest)
 }
 
-/// A header of what the director says to the sender of `request`. RFC 1122 §3.2.1.7: a TTL of our own; RFC 6864 §4.1:
-/// DF, and an identification that nobody needs.
+/// A header of the director's answer to the sender of `request`. RFC 1122 §3.2.1.7: a TTL of our own; RFC 6864 §4.1:
+/// DF, and an identification that no receiver needs.
 fn answering(request: &Ipv4Header, protocol: u8, length: usize) -> Ipv4Header {
     Ipv4Header {
         total_len: length as u16,
@@ -58,7 +58,7 @@ fn answering(request: &Ipv4Header, protocol: u8, length: usize) -> Ipv4Header {
     }
 }
 
-/// What the answer to `request` says. All that a row does not expect for itself is checked here.
+/// The content of the answer to `request`. All that a row does not expect for itself is checked here.
 pub fn said(request: &[u8], answer: &[u8]) -> Said {
     let (asked, behind) = Ipv4Header::from_slice(request).expect("an IPv4 header");
     let asked_data = &behind[..usize::from(asked.total_len) - asked.header_len()];
@@ -115,7 +115,7 @@ fn reset(asked: &Ipv4Header, asked_data: &[u8], segment: &TcpHeader) -> Said {
 }
 
 /// A piece of an echo request comes back as a piece of the reply: flags, offset and, but for zero, identification as
-/// they came, so that the pieces of the reply are put together like those of the request.
+/// they came, so that the pieces of the reply are reassembled like those of the request.
 fn said_of_a_piece(asked: &Ipv4Header, asked_data: &[u8], answer: &[u8]) -> Said {
     let (header, data) = header_of(answer);
     let mut expected = answering(asked, 1, answer.len());

@@ -1,4 +1,4 @@
-//! Packets that end at the director or at the real server's door, and what their senders are told.
+//! Packets that end at the director or at the real server's door, and the answers to their senders.
 
 use std::io::{self, ErrorKind};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream, UdpSocket};
@@ -26,7 +26,7 @@ pub fn stranger() -> Outcome {
     let lab = same_subnet(1).with_stranger().build()?;
     let _cluster = Cluster::start(&lab)?;
     assert_eq!(ask(&lab)?, "server2");
-    let (stranger, server) = (lab.stranger.as_ref().expect("asked for"), &lab.real_servers[0]);
+    let (stranger, server) = (lab.stranger.as_ref().expect("requested"), &lab.real_servers[0]);
     let answers = stranger.capture(Filter { source: Some(server.address), destination: None })?;
     let delivered = real_server_count(server, "packets_delivered_total", &[]);
     // what a director would send: a SYN from a client to the VIP
@@ -45,7 +45,7 @@ pub fn stranger() -> Outcome {
     });
     assert_eq!(real_server_count(server, "packets_delivered_total", &[]), delivered);
     let answers = answers.stop();
-    assert!(answers.is_empty(), "a stranger is told nothing: {answers:?}");
+    assert!(answers.is_empty(), "a stranger gets no answer: {answers:?}");
     assert_conserved(&lab)
 }
 
@@ -59,7 +59,7 @@ pub fn no_service() -> Outcome {
     assert!(answers.iter().any(|packet| packet.protocol() == TCP), "{answers:?}");
     assert!(answers.iter().any(|packet| icmp_type(packet) == Some((3, 3))), "{answers:?}");
     assert_eq!((replied(&lab, "tcp_reset"), replied(&lab, "port_unreachable")), (1, 1));
-    // the service beside them is served
+    // the service next to them is served
     assert_eq!(ask(&lab)?, "server2");
     assert_nothing_lost(&lab)
 }
@@ -134,8 +134,8 @@ pub fn unknown_segment() -> Outcome {
     assert_nothing_lost(&lab)
 }
 
-/// Nobody has its address: the client waits, and the director's account still closes.
-/// 2003-11: the client hears from the VIP that its host is unreachable, about its own packet.
+/// No host has its address: the client waits, and the director's account still closes.
+/// 2003-11: the client learns from the VIP that its host is unreachable, about its own packet.
 pub fn unreachable_real_server() -> Outcome {
     let lab = same_subnet(1).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -144,7 +144,7 @@ pub fn unreachable_real_server() -> Outcome {
     let at_client = capture_at_client(&lab, lab.vip)?;
     let answer = connect(lab.client(), lab.vip, 80);
     assert!(is_silence(&answer), "{answer:?}");
-    // The director's own kernel finds nobody (three ARP probes, a second each) and says so.
+    // The director's own kernel finds no neighbour (three ARP probes, a second each) and reports it.
     assert!(at_client.wait_until(PATIENCE, |packets| !packets.is_empty()));
     let told = at_client.stop();
     assert!(told.iter().all(|packet| icmp_type(packet) == Some((3, 1))), "2003-11: {told:?}");
@@ -170,7 +170,8 @@ pub fn real_server_without_route() -> Outcome {
     assert_conserved(&lab)
 }
 
-/// Somebody routes the real server into our own device: the wrapped packet comes back once and ends there as a loop.
+/// A route leads to the real server through our own device: the wrapped packet comes back once and ends there as a
+/// loop.
 pub fn route_into_the_device() -> Outcome {
     let lab = same_subnet(1).build()?;
     let _cluster = Cluster::start(&lab)?;
@@ -205,7 +206,7 @@ fn connect(client: &Host, vip: Ipv4Addr, port: u16) -> io::Result<()> {
 fn say(client: &Host, vip: Ipv4Addr, port: u16) -> io::Result<()> {
     let socket: UdpSocket = client.udp_socket()?;
     socket.set_read_timeout(Some(AT_ONCE))?;
-    // only a connected socket hears of ICMP errors (udp(7))
+    // only a connected socket learns of ICMP errors (udp(7))
     socket.connect((vip, port))?;
     socket.send(b"hello")?;
     socket.recv(&mut [0; 64]).map(drop)

@@ -117,7 +117,7 @@ pub fn vips_come_and_go() -> Outcome {
     let removal =
         Operation::RemoveVirtualService { virtual_service: ServiceRef::Matcher(matcher(other, 80)) };
     change(&lab, vec![removal]);
-    assert!(lab.client().get((other, 80), "/").is_err(), "a VIP removed live is gone");
+    assert!(lab.client().get((other, 80), "/").is_err(), "a VIP removed live does not answer");
     assert_eq!(kept.get("/")?.text(), served_by, "what did not change is not touched");
     assert_conserved(&lab)?;
     change(&lab, vec![Operation::Flush {}]);
@@ -174,13 +174,13 @@ pub fn reloads_under_load() -> Outcome {
         assert_eq!(connection.get("/")?.text(), *served_by, "a connection has moved");
     }
     let by_hand = web_service(&lab).real_servers.iter().map(|server| server.weight).collect::<Vec<_>>();
-    assert_eq!(by_hand, [1, 1, 0], "a weight set by hand, of which the file never said otherwise");
+    assert_eq!(by_hand, [1, 1, 0], "a weight set by hand, that the file never changed");
     assert_eq!(dropped(&lab, "send_error"), 0);
     assert_conserved(&lab)
 }
 
-/// A file with an error, a truncated one, one that needs a restart, one that is gone: each is refused with a
-/// sentence, and the director goes on as before.
+/// A file with an error, a truncated one, one that needs a restart, a missing one: each is refused with a
+/// sentence, and the director continues as before.
 pub fn bad_files() -> Outcome {
     let lab = same_subnet(1).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -253,8 +253,8 @@ pub fn two_writers() -> Outcome {
     Ok(())
 }
 
-/// A drained real server gets nothing new, keeps its connections until the deadline, and is gone then; its configured
-/// weight stays, and it comes back with it.
+/// A drained real server gets nothing new, keeps its connections until the deadline, and is removed then; its
+/// configured weight stays, and it comes back with it.
 pub fn drains() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -307,7 +307,7 @@ pub fn drains() -> Outcome {
     assert_conserved(&lab)
 }
 
-/// `zero` is for listings; Prometheus counters go on. Connections are listed, filtered and streamed.
+/// `zero` is for listings; Prometheus counters continue. Connections are listed, filtered and streamed.
 pub fn listings() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -364,7 +364,7 @@ pub fn listings() -> Outcome {
     Ok(())
 }
 
-/// The configuration in force, posted back, changes nothing; an event tells who did what.
+/// The running configuration, posted back, changes nothing; an event reports who did what.
 pub fn configurations() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -377,14 +377,14 @@ pub fn configurations() -> Outcome {
     let path = socket(&lab);
     thread::spawn(move || {
         let client = Client::new(Some(&path)).expect("a client");
-        ready.send(()).expect("a listener");
+        ready.send(()).expect("a subscriber");
         // It ends with the director.
         let _ = client.events(|event: Event| match told.send(event) {
             Ok(()) => ControlFlow::Continue(()),
             Err(_) => ControlFlow::Break(()),
         });
     });
-    listening.recv().expect("a listener");
+    listening.recv().expect("a subscriber");
     let mut in_force = client(&lab).configuration().expect("the configuration");
     assert!(in_force.toml.contains(&format!("hash_key = \"{}\"", "0f".repeat(16))), "{}", in_force.toml);
     let same = client(&lab).configure(&in_force).expect("the same");
@@ -447,7 +447,7 @@ pub fn bad_requests() -> Outcome {
             stream
         })
         .collect();
-    assert_eq!(ask(&lab)?, "server2", "forwarding goes on");
+    assert_eq!(ask(&lab)?, "server2", "forwarding continues");
     assert_eq!(client(&lab).status().expect("the status").generation, 1);
     drop(silent);
     let read_only = |path: &str| lab.director.get((Ipv4Addr::LOCALHOST, 9692), path);
@@ -463,7 +463,7 @@ pub fn bad_requests() -> Outcome {
     assert_conserved(&lab)
 }
 
-/// A thousand VIPs in one change: nobody waits for their announcements, neither the change nor a signal.
+/// A thousand VIPs in one change: nothing waits for their announcements, neither the change nor a signal.
 pub fn many_vips() -> Outcome {
     const COUNT: u16 = 1000;
     let lab = same_subnet(1).build()?;
@@ -482,7 +482,7 @@ pub fn many_vips() -> Outcome {
     Ok(())
 }
 
-/// Those who listen to events take no place of others, and whoever finds none is told so at once.
+/// Those who listen to events take no place of others, and a client without a place gets a refusal at once.
 pub fn busy() -> Outcome {
     let lab = same_subnet(1).build()?;
     let _director = lab::start_director(&lab, &web(&lab, &head(&lab)))?;
@@ -498,7 +498,7 @@ pub fn busy() -> Outcome {
     let (status, answer) = raw(&lab, "GET /api/v1/events", "");
     assert_eq!((status, answer["error"]["code"].as_str()), (503, Some("busy")), "{answer}");
     drop(listeners);
-    // Connections that say nothing: the first of them take all places, until their deadline.
+    // Silent connections: the first of them take all places, until their deadline.
     let idle = (0..300).map(|_| UnixStream::connect(socket(&lab))).collect::<Result<Vec<_>, _>>()?;
     let error = poll_until("the refusal", || match client(&lab).status() {
         Err(ClientError::Refused(error)) => Some(error),
@@ -518,7 +518,7 @@ fn every_route_answers(lab: &Lab) {
         let path = path.replace("{name}", "web");
         for method in methods.as_object().expect("methods").keys() {
             if path.ends_with("/events") {
-                continue; // It answers as long as somebody listens; another test does.
+                continue; // It answers as long as a program listens; that is another test.
             }
             let body = if path.ends_with("changes") { "{\"operations\": []}" } else { "" };
             let (status, answer) = raw(lab, &format!("{} {path}", method.to_uppercase()), body);
@@ -553,7 +553,7 @@ fn answer_of(mut stream: UnixStream) -> (u16, Value) {
     (status, serde_json::from_str(body).unwrap_or(Value::Null))
 }
 
-/// With `--log-format json` every line is an object; a change's says what, who and which generation.
+/// With `--log-format json` every line is an object; that of a change has what, who and which generation.
 pub fn log_for_programs() -> Outcome {
     let lab = same_subnet(1).build()?;
     let file = lab.director.write_file("director.toml", &configuration(&lab, &head(&lab), &[]))?;

@@ -38,7 +38,7 @@ pub fn start_real_servers(lab: &Lab) -> Result<(Vec<lab::http::Server>, Vec<Daem
     Ok((web, daemons))
 }
 
-/// A real server with some keys beside the VIP and the director.
+/// A real server with some keys in addition to the VIP and the director.
 pub fn start_real_server_with(lab: &Lab, host: &Host, keys: &str) -> Result<Daemon, LabError> {
     let text = format!("vips = [\"{}\"]\ndirectors = [\"{}\"]\n{keys}\n", lab.vip, lab.director.address);
     let file = host.write_file("realserver.toml", &text)?;
@@ -73,7 +73,7 @@ pub fn web(lab: &Lab, head: &str) -> String {
     configuration(lab, head, &[service(lab, "web", "tcp", 80, 1)])
 }
 
-/// Who answers a request of the first client for the VIP, or why nobody does.
+/// Who answers a request of the first client for the VIP, or why no one does.
 pub fn ask(lab: &Lab) -> Result<String, io::Error> {
     Ok(lab.client().get((lab.vip, 80), "/")?.text())
 }
@@ -102,7 +102,7 @@ pub fn web_address(lab: &Lab) -> SocketAddrV4 {
     SocketAddrV4::new(lab.vip, 80)
 }
 
-/// Polls until `attempt` says something; fails with what was awaited.
+/// Polls until `attempt` returns something; fails with what was awaited.
 pub fn poll_until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -180,7 +180,7 @@ pub fn assert_conserved(lab: &Lab) -> Outcome {
     Ok(())
 }
 
-/// What the director sent is what the real servers received; not where one was killed on the way.
+/// What the director sent is what the real servers received; not where one was killed before that.
 ///
 /// # Errors
 /// As [`assert_conserved`], which it includes.
@@ -193,7 +193,7 @@ pub fn assert_nothing_lost(lab: &Lab) -> Outcome {
             .iter()
             .map(|host| real_server_count(host, "packets_received_total", &[]))
             .collect();
-        agree("the way to the real servers", sent, &received)
+        agree("the network of the real servers", sent, &received)
     })
 }
 

@@ -139,7 +139,7 @@ pub fn fragmentable() -> Outcome {
     assert_nothing_lost(&lab)
 }
 
-/// A UDP packet to port 53 as a host sends it that does not discover paths; checksum left out (RFC 768).
+/// A UDP packet to port 53 as a host sends it that does not discover paths; without a checksum (RFC 768).
 fn datagram_without_df(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
     let mut packet = vec![0x45, 0, 0, 32, 0x12, 0x34, 0, 0, 64, 17, 0, 0];
     packet.extend(source.octets());
@@ -149,7 +149,7 @@ fn datagram_without_df(source: Ipv4Addr, destination: Ipv4Addr) -> Vec<u8> {
     packet
 }
 
-/// All that serves UDP port 53 of the VIP, to be kept while it is asked.
+/// All that serves UDP port 53 of the VIP, to be kept while requests arrive.
 fn start_dns(lab: &Lab) -> Result<impl Sized + use<>, lab::LabError> {
     let hosts = start_real_servers(lab)?;
     let serve = |host: &lab::Host| host.serve_udp(SocketAddrV4::new(lab.vip, 53));
@@ -165,7 +165,7 @@ pub fn udp() -> Outcome {
     let mut servers = Vec::new();
     for _ in 0..4 {
         let socket = lab.client().udp_socket()?;
-        // connected: an answer from another address than the VIP would not be heard
+        // connected: an answer from another address than the VIP would not be received
         socket.connect(SocketAddrV4::new(lab.vip, 53))?;
         let first = say(&socket, "hello")?;
         for _ in 0..4 {
@@ -180,8 +180,8 @@ pub fn udp() -> Outcome {
     assert_nothing_lost(&lab)
 }
 
-/// Datagrams of many fragments, none of which fits the way with its outer header: cut again at the director, put
-/// together by the real server's own host.
+/// Datagrams of many fragments, none of which fits the way with its outer header: cut again at the director,
+/// reassembled by the real server's own host.
 pub fn large_datagrams() -> Outcome {
     let lab = same_subnet_lab(2).build()?;
     let _dns = start_dns(&lab)?;
@@ -229,7 +229,7 @@ pub fn many_connections() -> Outcome {
     assert_nothing_lost(&lab)
 }
 
-/// Opens connections that all stand at the same time; says which server each of them had.
+/// Opens connections that all stand at the same time; returns which server each of them had.
 fn stays_on_its_server(lab: &Lab, client: usize, connections: usize) -> Vec<String> {
     let client = &lab.clients[client];
     let open = |_| client.connect(web_address(lab)).expect("a connection");
@@ -247,7 +247,7 @@ fn stays_on_its_server(lab: &Lab, client: usize, connections: usize) -> Vec<Stri
 /// behind the outer header (RFC 2003 §5.1), and the client adapts.
 pub fn upload() -> Outcome {
     let lab = same_subnet_lab(2).build()?;
-    // real servers that say it in time leave the director nothing to say
+    // real servers that announce it in time leave the director nothing to report
     let start = |host| start_real_server_with(&lab, host, "mss = \"off\"");
     let _web: Vec<_> = lab.real_servers.iter().map(|host| host.serve_http(80)).collect::<Result<_, _>>()?;
     let _real_servers: Vec<_> = lab.real_servers.iter().map(start).collect::<Result<_, _>>()?;
@@ -260,7 +260,7 @@ pub fn upload() -> Outcome {
     assert_eq!(response.status, 200);
     let packets = at_client.stop();
     let too_big: Vec<_> = packets.iter().filter(|packet| packet.protocol() == 1).collect();
-    assert!(!too_big.is_empty(), "nobody told the client");
+    assert!(!too_big.is_empty(), "the client got no error");
     for packet in too_big {
         assert_eq!(packet.bytes[20..22], [3, 4], "fragmentation needed");
         // RFC 1191 §4: the next-hop MTU
@@ -268,7 +268,7 @@ pub fn upload() -> Outcome {
     }
     assert!(replied(&lab, "too_big") > 0);
     assert!(took < Duration::from_secs(2), "5 MB took {took:?}");
-    // the same client's next connection knows the path already
+    // the path is already known for the same client's next connection
     let before = replied(&lab, "too_big");
     lab.client().connect(web_address(&lab))?.post("/", &vec![0; 100_000])?;
     assert_eq!(replied(&lab, "too_big"), before);

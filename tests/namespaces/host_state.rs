@@ -17,7 +17,7 @@ use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
 /// Lines, one per setting; compare them to see whether anything has changed.
 pub type State = BTreeSet<String>;
 
-/// Asks the kernel something from within a host's namespace.
+/// Queries the kernel from within a host's namespace.
 fn netlink<T: Send, F: Future<Output = T>>(host: &Host, work: impl FnOnce(Handle) -> F + Send) -> T {
     host.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");

@@ -15,7 +15,7 @@ use crate::fixture::{
     start_real_servers, web, web_address,
 };
 
-/// Somebody at the director's shell.
+/// An operator at the director's shell.
 struct Shell<'a> {
     lab: &'a Lab,
     socket: PathBuf,
@@ -65,7 +65,7 @@ impl<'a> Shell<'a> {
         command.stdin(Stdio::piped()).stdout(Stdio::piped()).stderr(Stdio::piped());
         let output = self.lab.director.run(|| {
             let mut child = command.spawn().expect("the program starts");
-            child.stdin.take().expect("it was asked for").write_all(input.as_bytes()).expect("it reads");
+            child.stdin.take().expect("it is piped").write_all(input.as_bytes()).expect("it reads");
             child.wait_with_output().expect("it ends")
         });
         Said {
@@ -82,7 +82,7 @@ impl<'a> Shell<'a> {
         said.stdout
     }
 
-    /// As behind `| true`: whoever reads has gone before the first line.
+    /// As behind `| true`: the reader has gone before the first line.
     fn run_unread(&self, words: &str) -> (Option<i32>, String) {
         let (reader, writer) = std::io::pipe().expect("a pipe");
         drop(reader);
@@ -170,7 +170,7 @@ pub fn quiesce() -> Outcome {
     let rip = if server == "server2" { "172.25.3.2" } else { "172.25.3.3" };
     shell.ipvsadm(&format!("-e -t 172.25.3.100:80 -r {rip} -i -w 0"));
     assert!(!ask_times(&lab, 6)?.contains(&server), "weight 0 gets no new connections");
-    assert_eq!(kept.get("/")?.text(), server, "an open connection goes on");
+    assert_eq!(kept.get("/")?.text(), server, "an open connection continues");
     shell.ipvsadm(&format!("-e -t 172.25.3.100:80 -r {rip} -i -w 1"));
     assert_round_robin(&ask_times(&lab, 4)?, 2);
     shell.ipvsadm(&format!("-d -t 172.25.3.100:80 -r {rip}"));
@@ -180,13 +180,13 @@ pub fn quiesce() -> Outcome {
     shell.ipvsadm("-A -t 172.25.3.100:8080 -s rr");
     shell.ipvsadm("-D -t 172.25.3.100:80");
     let since = Instant::now();
-    assert_eq!(ask(&lab).expect_err("nobody serves it").kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(ask(&lab).expect_err("no host serves it").kind(), ErrorKind::ConnectionRefused);
     assert!(since.elapsed() < PATIENCE / 5, "a refusal is no timeout");
     assert_conserved(&lab)
 }
 
-/// The VIP is nobody's address: it stays captured for a while after its last service, so that clients are told, and a
-/// script that clears everything before it sets it up anew leaves no gap.
+/// No host has the VIP: it stays captured for a while after its last service, so that clients get an answer, and a
+/// script that clears everything before it sets it up again leaves no gap.
 pub fn cleared_elsewhere() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -197,11 +197,11 @@ pub fn cleared_elsewhere() -> Outcome {
     let server = kept.get("/")?.text();
     shell.ipvsadm("-C");
     let since = Instant::now();
-    assert_eq!(ask(&lab).expect_err("nobody serves it").kind(), ErrorKind::ConnectionRefused);
+    assert_eq!(ask(&lab).expect_err("no host serves it").kind(), ErrorKind::ConnectionRefused);
     assert!(since.elapsed() < PATIENCE / 5, "a refusal is no timeout");
     shell.run("ipvsadm -R", ONE);
     assert_round_robin(&ask_times(&lab, 4)?, 2);
-    assert_eq!(kept.get("/")?.text(), server, "a connection that heard nothing goes on");
+    assert_eq!(kept.get("/")?.text(), server, "a connection without traffic continues");
     assert!(!director.log().contains("is no longer captured"), "{}", director.log());
     assert_conserved(&lab)?;
     shell.ipvsadm("-C");
@@ -224,7 +224,7 @@ pub fn cleared() -> Outcome {
         assert_conserved(&lab)?;
         shell.ipvsadm("-C");
         let since = Instant::now();
-        assert_eq!(ask(&lab).expect_err("nobody serves it").kind(), ErrorKind::ConnectionRefused);
+        assert_eq!(ask(&lab).expect_err("no host serves it").kind(), ErrorKind::ConnectionRefused);
         assert!(since.elapsed() < PATIENCE / 5, "a refusal is no timeout");
         assert_eq!(shell.ipvsadm("-Sn"), "");
     }
@@ -293,8 +293,8 @@ pub fn restore() -> Outcome {
     assert_conserved(&lab)
 }
 
-/// Somebody adds and removes, real servers and then services; who lists meanwhile, in order or as they stand, sees what
-/// was there after one of the changes, and never goes back in time.
+/// A client adds and removes, real servers and then services; another that lists meanwhile, in order or as they
+/// stand, sees what was there after one of the changes, and never goes back in time.
 pub fn lists_while_others_write() -> Outcome {
     const COUNT: usize = 30;
     let lab = same_subnet(1).build()?;

@@ -32,7 +32,7 @@ pub fn real_server_killed() -> Outcome {
         Ok::<_, lab::LabError>(waiting.join().expect("a request"))
     })?;
     assert_eq!(answer?, "server2", "the client's next SYN finds it back");
-    assert_eq!(kept.get("/")?.text(), "server2", "an old connection goes on");
+    assert_eq!(kept.get("/")?.text(), "server2", "an old connection continues");
     assert_round_robin(&ask_times(&lab, 4)?, 2);
     assert_conserved(&lab)
 }
@@ -168,7 +168,7 @@ pub fn director_killed() -> Outcome {
     Ok(())
 }
 
-/// Settings a director changes; `all/rp_filter`, `ip_forward` and the like are not among them.
+/// Settings a director changes; `all/rp_filter`, `ip_forward` and similar ones are not among them.
 const CHANGED_BY_A_DIRECTOR: [&str; 5] = [
     "/proc/sys/net/ipv4/conf/all/send_redirects = 0",
     "/proc/sys/net/ipv4/conf/eth0/forwarding = 1",
@@ -203,7 +203,7 @@ pub fn director_with_local_vip_killed() -> Outcome {
     Ok(())
 }
 
-/// Somebody takes the device away: the director cannot go on, says so and leaves its host as it was.
+/// Another program deletes the device: the director cannot continue, reports it and leaves its host as it was.
 pub fn device_deleted() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -231,7 +231,7 @@ pub fn interface_down_and_up() -> Outcome {
     let server = kept.get("/")?.text();
     for flap in 1..=2 {
         lab.director.set_connected(false)?;
-        // a flap that it cannot see counts as somebody's interference, which is put right at growing intervals
+        // a flap that it cannot see counts as interference, which is corrected at growing intervals
         let renewed = || director.log().matches("paths to the real servers updated").count();
         poll_until("its notice of the loss", || (renewed() == 2 * flap - 1).then_some(()));
         lab.director.set_connected(true)?;
@@ -264,7 +264,7 @@ pub fn second_director() -> Outcome {
         assert_eq!((status.code(), log.lines().count()), (Some(1), 1), "{log}");
         assert!(log.starts_with(&message), "{log}");
     }
-    assert!(!socket.exists(), "a socket that nobody listens on is left behind");
+    assert!(!socket.exists(), "a socket without a program is left behind");
     assert_same(&before, &state(&lab.director), "the director's host");
     assert_round_robin(&ask_times(&lab, 4)?, 2);
     assert_nothing_lost(&lab)

@@ -50,7 +50,7 @@ pub fn change_over() -> Outcome {
 }
 
 /// A VRRP backup: silent while the VIP is elsewhere, and no reset when it comes, since the rule is there first. The client
-/// knows the director's Ethernet address by then, so that its requests arrive also at the very moment of the change.
+/// has the director's Ethernet address by then, so that its requests arrive even during the change.
 pub fn backup() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -98,7 +98,7 @@ pub fn forced_route() -> Outcome {
     let (_web, _real_servers) = start_real_servers(&lab)?;
     let mut director = lab::start_director(&lab, &web(&lab, "capture = \"route\""))?;
     assert_round_robin(&ask_times(&lab, 4)?, 2);
-    // a route cannot capture a local address: the operator is told, and the host answers itself
+    // a route cannot capture a local address: the log has it, and the host answers itself
     add_address(&lab.director, "lo", lab.vip);
     director.wait_for_log("which a route cannot capture; set capture = \"auto\"", PATIENCE)?;
     assert_eq!(ask(&lab).unwrap_err().kind(), ErrorKind::ConnectionRefused);
@@ -119,7 +119,7 @@ fn come_and_go(lab: &Lab, director: &mut Daemon) {
     }
 }
 
-/// Waits until the director has said it once more than it left.
+/// Waits until the director has announced it once more than it left.
 fn await_news(director: &Daemon, news: &str) {
     let (came, went) = ("is now a local address", "is no longer a local address");
     poll_until(news, || {
@@ -130,7 +130,7 @@ fn await_news(director: &Daemon, news: &str) {
     });
 }
 
-/// Does `work` while requests follow each other; says which failed.
+/// Does `work` while requests follow each other; returns which failed.
 fn under_traffic(lab: &Lab, work: impl FnOnce()) -> Vec<std::io::Error> {
     let is_over = AtomicBool::new(false);
     thread::scope(|scope| {

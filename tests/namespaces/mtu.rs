@@ -1,4 +1,4 @@
-//! The MSS that real servers announce: packets that fit from the first one on, whoever eats ICMP.
+//! The MSS that real servers announce: packets that fit from the first one on, even if ICMP is dropped on the path.
 
 use std::fs;
 use std::io;
@@ -14,7 +14,7 @@ use crate::fixture::{
 };
 use crate::host_state::{add_route_by, assert_same, ways};
 
-/// What hangs in the stories that people tell.
+/// What hangs in the usual reports.
 const UPLOAD: usize = 100_000_000;
 
 /// A transfer of which nothing arrives for so long has stalled: ten retransmission timeouts of Linux (200 ms).
@@ -71,14 +71,14 @@ pub fn announced() -> Outcome {
     Ok(())
 }
 
-/// Every link has 1500 bytes, and a firewall eats ICMP: the story of most who try LVS/TUN.
+/// Every link has 1500 bytes, and a firewall drops ICMP: the usual trouble with LVS/TUN.
 pub fn icmp_eaten() -> Outcome {
     let misery = || -> Result<Lab, LabError> {
         let lab = routed(1).build()?;
         lab.eat_icmp()?;
         Ok(lab)
     };
-    // The director says what is wrong, and nobody hears it.
+    // The director reports what is wrong, and the report is lost.
     assert_stalls(&misery()?, true)?;
     assert_passes(&misery()?, "mss = \"auto\"", 1440)
 }
@@ -95,7 +95,8 @@ pub fn narrow_path() -> Outcome {
     assert_passes(&misery()?, "mss = 1340", 1340)
 }
 
-/// The real server's own link is narrower, which it knows. It then announces less by itself, but not 20 bytes less.
+/// The real server's own link is narrower, which its kernel has. It then announces less by itself, but not 20 bytes
+/// less.
 pub fn narrow_link() -> Outcome {
     let misery = || -> Result<Lab, LabError> {
         let lab = routed(1).build()?;
@@ -119,7 +120,7 @@ pub fn killed() -> Outcome {
     assert_eq!(ask(&lab)?, "server2");
     daemon.signal(Signal::SIGKILL)?;
     daemon.wait(PATIENCE)?;
-    // What is left is about the VIP, which is gone; the host's own ways are not touched.
+    // What is left is about the VIP, which was removed; the host's own routes are not touched.
     let left = ways(host);
     // The kernel's own rules have only changed their places.
     let left: Vec<_> = left.difference(&before).filter(|line| !line.contains("Protocol(Kernel)")).collect();
@@ -154,7 +155,7 @@ fn assert_passes(lab: &Lab, key: &str, mss: u64) -> Outcome {
     let took = since.elapsed();
     assert_eq!((response.status, response.text().as_str()), (200, "server2"));
     assert!(took < UPLOAD_MAX, "{UPLOAD} bytes took {took:?}");
-    // Nobody had to say anything, and nothing was too big for anybody.
+    // No ICMP error was necessary, and nothing was too big for any link.
     assert_eq!((icmp_received(lab), replied(lab, "too_big")), (0, 0));
     assert_eq!(director_count(lab, "packets_dropped_total", &[]), 0);
     let arrived = real_server_count(&lab.real_servers[0], "delivered_bytes_total", &[]);

@@ -1,4 +1,4 @@
-//! The way from the director to the real servers: narrow, broken, lied about; and what passes it in pieces.
+//! The path from the director to the real servers: narrow, broken, with forged errors; and fragments on it.
 
 use std::io;
 use std::net::{Ipv4Addr, SocketAddrV4, UdpSocket};
@@ -18,7 +18,7 @@ use crate::fixture::{
 const UPLOAD: usize = 100_000_000;
 
 /// A hundred megabytes through a router whose next link takes 1400 bytes. The first flight is lost, the router
-/// tells the director, the director the client, and the client sends it again: no timer had to run out.
+/// notifies the director, the director the client, and the client sends it again: no timer had to run out.
 pub fn narrow() -> Outcome {
     let lab = routed(1).build()?;
     lab.set_path_mtu(0, 1400)?;
@@ -54,13 +54,13 @@ fn timeouts(host: &Host) -> u64 {
     lines[1].split(' ').nth(index).and_then(|count| count.parse().ok()).expect("a number")
 }
 
-/// 8899-1: somebody who has not seen our packets says that 68 bytes is all the path takes.
+/// 8899-1: a host that has not seen our packets reports that 68 bytes is all the path takes.
 pub fn forged() -> Outcome {
     let lab = same_subnet(1).with_stranger().build()?;
     let _cluster = Cluster::start(&lab)?;
     let mut connection = lab.client().connect(web_address(&lab))?;
     connection.get("/")?;
-    let stranger = lab.stranger.as_ref().expect("asked for");
+    let stranger = lab.stranger.as_ref().expect("requested");
     let socket = raw(stranger, 1)?;
     // Source and protocol can be guessed, the connection cannot.
     let inner = ipv4(lab.client().address, lab.vip, 6, &[0x11; 20]);
@@ -81,7 +81,7 @@ pub fn forged() -> Outcome {
     assert_nothing_lost(&lab)
 }
 
-/// The client is behind a network that eats ICMP: it is never told, and its full segments arrive in pieces.
+/// The client is behind a network that drops ICMP: it never learns of it, and its full segments arrive in fragments.
 pub fn ignore_df() -> Outcome {
     let lab = routed(1).build()?;
     lab.set_path_mtu(0, 1400)?;
@@ -93,14 +93,14 @@ pub fn ignore_df() -> Outcome {
     let outer = lab.director.capture(Filter { source: Some(lab.director.address), destination: None })?;
     let mut connection = lab.client().connect(web_address(&lab))?;
     assert_eq!(connection.post("/", &vec![7; 1_000_000])?.status, 200);
-    assert!(at_client.stop().iter().all(|packet| packet.protocol() != 1), "nobody is told");
+    assert!(at_client.stop().iter().all(|packet| packet.protocol() != 1), "no one is notified");
     let is_piece = |packet: &lab::CapturedPacket| packet.protocol() == 4 && packet.bytes[6] & 0x20 != 0;
-    assert!(outer.stop().iter().any(is_piece), "outer packets in pieces");
+    assert!(outer.stop().iter().any(is_piece), "outer packets in fragments");
     assert_eq!(replied(&lab, "too_big"), 0);
     assert_conserved(&lab)
 }
 
-/// 2003-12: the real server's host runs, its daemon does not: its kernel says so, and the operator hears of it.
+/// 2003-12: the real server's host runs, its daemon does not: its kernel reports it, and the operator learns of it.
 pub fn suspect() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, mut daemons) = start_real_servers(&lab)?;
@@ -129,7 +129,7 @@ pub fn suspect() -> Outcome {
     assert_conserved(&lab)
 }
 
-/// 2003-18: the outer packet's TTL ends at the router; its client is told that the host cannot be reached.
+/// 2003-18: the outer packet's TTL ends at the router; its client learns that the host cannot be reached.
 pub fn expired() -> Outcome {
     let lab = routed(1).build()?;
     let _hosts = start_real_servers(&lab)?;

@@ -1,4 +1,4 @@
-//! Bad luck and bad configurations: one line that says what to do, the documented exit code, an untouched host.
+//! Bad luck and bad configurations: one line with what to do, the documented exit code, an untouched host.
 
 use std::ffi::OsString;
 use std::fs;
@@ -17,16 +17,16 @@ use crate::host_state::{add_route_by, assert_same, state};
 
 /// Usage, configuration, or a host that contradicts it.
 const REFUSED: i32 = 2;
-/// Could not go on.
+/// Could not continue.
 const FAILED: i32 = 1;
 
-/// The word that makes this binary give up its privilege and become the program.
+/// The word that makes this binary drop its privilege and become the program.
 pub const WITHOUT_PRIVILEGE: &str = "--without-privilege";
 
-/// The word that makes this binary root in a user namespace, and nobody outside, before it becomes the program.
+/// The word that makes this binary root in a user namespace, and unprivileged outside, before it becomes the program.
 pub const IN_USER_NAMESPACE: &str = "--in-user-namespace";
 
-/// In a user namespace of its own a process has no capability over anybody's network namespace; but over those that
+/// In a user namespace of its own a process has no capability over any other network namespace; but over those that
 /// it makes there, if it is root in it.
 pub fn run_in_user_namespace(is_root: bool, arguments: &[OsString]) -> ExitCode {
     let (user, group) = (geteuid(), getegid());
@@ -35,9 +35,9 @@ pub fn run_in_user_namespace(is_root: bool, arguments: &[OsString]) -> ExitCode 
         return ExitCode::FAILURE;
     }
     if is_root {
-        fs::write("/proc/self/setgroups", "deny").expect("as user_namespaces(7) says");
-        fs::write("/proc/self/uid_map", format!("0 {user} 1")).expect("as user_namespaces(7) says");
-        fs::write("/proc/self/gid_map", format!("0 {group} 1")).expect("as user_namespaces(7) says");
+        fs::write("/proc/self/setgroups", "deny").expect("as in user_namespaces(7)");
+        fs::write("/proc/self/uid_map", format!("0 {user} 1")).expect("as in user_namespaces(7)");
+        fs::write("/proc/self/gid_map", format!("0 {group} 1")).expect("as in user_namespaces(7)");
     }
     let error = Command::new(env!("CARGO_BIN_EXE_lvs-tund")).args(arguments).exec();
     eprintln!("cannot become the program: {error}");
@@ -184,7 +184,7 @@ pub fn no_privilege() -> Outcome {
     Ok(())
 }
 
-/// The whole of it for somebody who is root in a user namespace only, as in a rootless container.
+/// The whole of it for a user who is root in a user namespace only, as in a rootless container.
 pub fn user_namespace() -> Outcome {
     let demo = [IN_USER_NAMESPACE, "demo", "--requests", "4"];
     let output = Command::new(std::env::current_exe()?).args(demo).output()?;
@@ -195,7 +195,7 @@ pub fn user_namespace() -> Outcome {
     Ok(())
 }
 
-/// Runs the program to its end: the exit code, and a single line of error, which says all that is expected.
+/// Runs the program to its end: the exit code, and a single line of error, which has all that is expected.
 fn assert_ends(host: &Host, arguments: &[&str], code: i32, expected: &[&str]) -> Outcome {
     let mut daemon = host.spawn_daemon(arguments)?;
     let status = daemon.wait(PATIENCE)?;
@@ -203,7 +203,7 @@ fn assert_ends(host: &Host, arguments: &[&str], code: i32, expected: &[&str]) ->
     // what was done before, and undone, is in the log with its level
     let is_error = |line: &&str| !line.contains(" INFO ") && !line.contains(" WARN ");
     let lines: Vec<_> = log.lines().filter(is_error).collect();
-    assert_eq!(lines.len(), 1, "{arguments:?} says\n{log}");
+    assert_eq!(lines.len(), 1, "{arguments:?} prints\n{log}");
     assert!(lines[0].starts_with("lvs-tund: "), "{log}");
     for words in expected {
         assert!(lines[0].contains(words), "{words:?} is not in\n{log}");

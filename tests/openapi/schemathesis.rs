@@ -1,5 +1,5 @@
-//! schemathesis against a director in the lab, with connections in its tables and with changes while it asks. It speaks
-//! TCP, so a proxy leads it to the control socket.
+//! schemathesis against a director in the lab, with connections in its tables and with changes while it sends
+//! requests. It uses TCP, so a proxy leads it to the control socket.
 
 use std::io::{self, Read, Write};
 use std::net::{Ipv4Addr, Shutdown, TcpListener, TcpStream};
@@ -58,7 +58,7 @@ pub fn run() -> Outcome {
     stop(&mut director)
 }
 
-/// A service with persistence, so that templates are listed beside connections, and one with every other key.
+/// A service with persistence, so that templates are listed with connections, and one with every other key.
 fn file(lab: &Lab, socket: &Path) -> String {
     let web = service(lab, "web", "tcp", 80, 1);
     let web = web.replacen("scheduler = \"rr\"", "scheduler = \"rr\"\npersistence.timeout = \"6m\"", 1);

@@ -118,7 +118,7 @@ fn edit() -> impl Strategy<Value = VirtualServiceEdit> {
 }
 
 fn spec() -> impl Strategy<Value = VirtualServiceSpec> {
-    // More is left out than in an edit, so that most of them are good.
+    // More is omitted than in an edit, so that most of them are good.
     let matchers = prop_oneof![6 => vec(matcher(), 1), 2 => vec(matcher(), 2), 1 => vec(matcher(), 0)];
     let sparse = prop_oneof![2 => Just(VirtualServiceEdit::default()), 1 => edit()];
     (option::of(word(SERVICE_NAMES)), matchers, sparse, vec(real_server_spec(), 0..3)).prop_map(

@@ -1,4 +1,4 @@
-//! What operations do, said a second time and as plainly as can be: lists are searched from their beginning,
+//! What operations do, written a second time and as plainly as possible: lists are searched from their beginning,
 //! and the whole is looked at after every change.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -14,7 +14,7 @@ use lvs_tund::control::operation::{Running, Zeroed};
 use lvs_tund::control::state::AdminState;
 use lvs_tund::time::Moment;
 
-/// Nothing in `service` and `servers` is left out.
+/// Nothing in `service` and `servers` is omitted.
 #[derive(Clone, Debug, PartialEq)]
 pub struct Service {
     pub service: VirtualServiceSpec,
@@ -41,7 +41,7 @@ pub struct Model {
 /// Code, and the operation's index.
 pub type Refusal = (Code, Option<usize>);
 
-/// Whose statistics a change zeroes: everybody's, or those of these services.
+/// Whose statistics a change zeroes: all, or those of these services.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Wiped {
     All,
@@ -61,7 +61,7 @@ impl From<&Zeroed> for Wiped {
     }
 }
 
-/// What can be seen of a configuration in force.
+/// What can be seen of a running configuration.
 impl From<&Running> for Model {
     fn from(running: &Running) -> Model {
         let service = |config: &lvs_tund::director::cluster::VirtualServiceConfig| {
@@ -124,12 +124,12 @@ fn timeouts(timeouts: &lvs_tund::director::connection::Timeouts) -> TimeoutsSpec
 
 impl Service {
     fn name(&self) -> &str {
-        self.service.name.as_deref().expect("because nothing is left out")
+        self.service.name.as_deref().expect("because nothing is omitted")
     }
 }
 
 impl Model {
-    /// The configuration after a change, and whose statistics begin anew.
+    /// The configuration after a change, and whose statistics begin again.
     pub fn after(&self, operations: &[Operation], now: Moment) -> Result<(Model, Wiped), Refusal> {
         let mut next = self.clone();
         // Services keep their identity through a rename, so they are wiped by what they are called in the end.
@@ -273,7 +273,7 @@ impl Model {
                 next.unknown_tcp = of(&next);
             }
         }
-        // The size in force of another scheduler is the default; it cannot be asked for.
+        // The table size under another scheduler is the default; it cannot be requested.
         if next.scheduler.as_deref() != Some("mh") {
             next.mh_table_size = None;
         }
@@ -399,7 +399,7 @@ fn suggested(scheduler: &str) -> UnknownTcp {
     if ["sh", "mh"].contains(&scheduler) { UnknownTcp::Schedule } else { UnknownTcp::Rst }
 }
 
-/// The service with nothing left out, if it can be.
+/// The service with every key, if it can be.
 fn checked(mut service: VirtualServiceSpec, before: &TimeoutsSpec) -> Result<VirtualServiceSpec, Code> {
     if service.matchers.iter().any(|matcher| matcher.vip.is_ipv6()) {
         return Err(Code::UnsupportedAddressFamily);
@@ -426,7 +426,7 @@ fn checked(mut service: VirtualServiceSpec, before: &TimeoutsSpec) -> Result<Vir
     Ok(service)
 }
 
-/// The real server with nothing left out, if it can be.
+/// The real server with every key, if it can be.
 fn complete(asked: &RealServerSpec) -> Result<RealServerSpec, Code> {
     if asked.rip.is_ipv6() {
         return Err(Code::UnsupportedAddressFamily);
@@ -451,7 +451,7 @@ fn is_timeout(seconds: Seconds) -> bool {
     (Duration::from_secs(1)..=Duration::from_secs(31 * 86_400)).contains(&seconds.0)
 }
 
-/// Those that are asked for, else those before.
+/// Those that are requested, otherwise those before.
 fn or(asked: &TimeoutsSpec, before: &TimeoutsSpec) -> Result<TimeoutsSpec, Code> {
     if [asked.tcp, asked.tcp_fin, asked.udp].into_iter().flatten().all(is_timeout) {
         let (tcp, tcp_fin) = (asked.tcp.or(before.tcp), asked.tcp_fin.or(before.tcp_fin));

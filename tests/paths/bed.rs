@@ -1,4 +1,4 @@
-//! A director with two real servers behind it, and an ear for errors from the paths to them. What it says is read by
+//! A director with two real servers behind it, and a source of errors from the paths to them. Its packets are read by
 //! etherparse.
 
 use std::net::{IpAddr, Ipv4Addr};
@@ -21,7 +21,7 @@ pub const ROUTER: Ipv4Addr = Ipv4Addr::new(10, 0, 0, 254);
 pub const OTHER_CLIENT: Ipv4Addr = Ipv4Addr::new(203, 0, 113, 8);
 pub const SERVERS: [Ipv4Addr; 2] = [SERVER2, SERVER3];
 
-/// What a client may be told.
+/// The answers that a client may get.
 pub const HOST: Icmpv4Type = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Host);
 pub const NET: Icmpv4Type = Icmpv4Type::DestinationUnreachable(DestUnreachableHeader::Network);
 
@@ -110,11 +110,11 @@ pub fn udp_between(source: Ipv4Addr, source_port: u16, port: u16, data: &[u8]) -
     bytes
 }
 
-/// What becomes of a packet.
+/// What happens to a packet.
 #[derive(Clone, Debug, PartialEq)]
 pub enum Fate {
     To(Ipv4Addr, Tracking),
-    /// Its sender is told.
+    /// Its sender gets an error.
     Told(Icmpv4Type, DropReason),
     Hold,
     Drop(DropReason),
@@ -146,7 +146,7 @@ impl World {
                 Fate::To(rip, route.tracking)
             }
             Verdict::Reply(reply) => {
-                let reason = reply.reason.expect("an error says why");
+                let reason = reply.reason.expect("an error has a reason");
                 Fate::Told(told(&out, packet), reason)
             }
             Verdict::Hold => Fate::Hold,
@@ -161,10 +161,10 @@ impl World {
         due
     }
 
-    /// What the sender of `packet` is told while it goes on.
+    /// The error to the sender of `packet` while the packet continues.
     pub fn told_beside(&mut self, packet: &[u8]) -> Option<Icmpv4Type> {
         let extras = self.extras(NOW);
-        assert!(extras.len() <= 1, "told once");
+        assert!(extras.len() <= 1, "notified once");
         extras.into_iter().next().map(|extra| {
             let Extra::Told { frame, to } = extra else { panic!("no piece and no late packet") };
             assert_eq!(to, Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]));
@@ -180,14 +180,14 @@ impl World {
         self.cluster.load().real_server_at(rip).expect("a real server").soft.is_suspect(NOW)
     }
 
-    /// What the next packet's sender is told, where a connection to this real server is known.
+    /// The error to the next packet's sender, where a connection to this real server is known.
     fn take_pending(&mut self, rip: Ipv4Addr) -> Option<Icmpv4Type> {
         let next = segment(if rip == SERVER2 { 40000 } else { 40001 }, ACK);
-        assert_eq!(self.fate(&next), Fate::To(rip, Tracking::Known), "the next packet goes on");
+        assert_eq!(self.fate(&next), Fate::To(rip, Tracking::Known), "the next packet continues");
         self.told_beside(&next)
     }
 
-    /// Hears the error and looks at everything it may have changed. A pending error is taken afterwards.
+    /// Receives the error and looks at everything it may have changed. A pending error is taken afterwards.
     pub fn effect_of(&mut self, error: &PathError, rip: Ipv4Addr) -> Effect {
         self.effect_of_bytes(&error.bytes(), error.inner(), rip)
     }
@@ -209,7 +209,7 @@ impl World {
             [_, true] => Some(Event::Suspect { rip }),
             _ => None,
         };
-        assert_eq!(heard.event, event, "what has changed is said, and nothing else");
+        assert_eq!(heard.event, event, "what has changed is reported, and nothing else");
         let told = heard.answer.map(|(packet, to)| {
             assert_eq!(to, IpAddr::from([inner[12], inner[13], inner[14], inner[15]]));
             told(&packet, inner)
@@ -235,7 +235,7 @@ pub struct Effect {
 #[derive(Clone, Debug, PartialEq)]
 pub struct Learnt {
     pub mtu: u16,
-    /// What the sender of the next packet is told.
+    /// The error to the sender of the next packet.
     pub pending: Option<Icmpv4Type>,
     pub is_suspect: bool,
 }
@@ -255,7 +255,7 @@ impl Effect {
         Effect { learnt: Learnt { pending: Some(pending), ..NOTHING }, ..Effect::none(kind, Outcome::Noted) }
     }
 
-    /// The path MTU is learnt, and nobody is told.
+    /// The path MTU is learnt, and no one is notified.
     pub fn lowered(mtu: u16) -> Effect {
         Effect { learnt: Learnt { mtu, ..NOTHING }, ..Effect::none(Kind::TooBig, Outcome::Noted) }
     }
@@ -265,7 +265,7 @@ impl Effect {
     }
 }
 
-/// What a router on the path says about an outer packet of ours.
+/// The message of a router on the path about an outer packet of ours.
 #[derive(Clone, Debug)]
 pub struct PathError {
     pub to: Ipv4Addr,
@@ -337,7 +337,7 @@ pub fn told(answer: &[u8], packet: &[u8]) -> Icmpv4Type {
     // RFC 1812 §4.3.2.5: precedence 6, internetwork control.
     assert_eq!((ip.dscp.value(), ip.ecn.value()), (48, 0));
     assert!(!ip.is_fragmenting_payload());
-    assert_eq!(ip.source, packet[16..20], "we speak as the address that was asked");
+    assert_eq!(ip.source, packet[16..20], "we answer as the address that was queried");
     assert_eq!(ip.destination, packet[12..16]);
     let message = Icmpv4Slice::from_slice(payload).expect("an ICMP message");
     let icmp_type = message.icmp_type();

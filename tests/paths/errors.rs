@@ -1,4 +1,4 @@
-//! ICMP errors about our own outer packets (RFC 2003 §4 and §5): what each teaches, and whom we tell what.
+//! ICMP errors about our own outer packets (RFC 2003 §4 and §5): what each teaches, and which error we send to whom.
 
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -41,7 +41,7 @@ enum Says {
 fn rfc_2003_section_4_row_by_row() {
     use Kind::{Other, ProtocolUnreachable, TimeExceeded, Unreachable};
     use Says::{Nothing, Suspicion, Told};
-    // Name, type, code; what it is taken for, what it says.
+    // Name, type, code; what it is taken for, what it announces.
     let rows = [
         ("2003-10 net unreachable", 3, 0, Unreachable, Told(NET)),
         ("2003-11 host unreachable", 3, 1, Unreachable, Told(HOST)),
@@ -88,8 +88,8 @@ fn rfc_2003_section_4_row_by_row() {
     }
 }
 
-/// 2003-20 and RFC 792: the inner header and eight bytes behind it say whose packet it was. Of less, the next packet's
-/// sender is told.
+/// 2003-20 and RFC 792: the inner header and eight bytes behind it identify its sender. After a shorter quotation,
+/// the next packet's sender is notified.
 #[test]
 fn the_quoted_packet_decides_who_gets_the_error() {
     let datagram = as_fragment(&udp(53, &[7; 1452]), 0x4000);
@@ -110,7 +110,7 @@ fn the_quoted_packet_decides_who_gets_the_error() {
 
 /// A quoted length that is too small leaves nothing to read, though bytes follow; options are no payload.
 #[test]
-fn quoted_lengths_are_believed_but_not_trusted() {
+fn quoted_lengths_are_accepted_but_not_trusted() {
     let good = error(3, 1, outer_of(&big())).quoting(548);
     let told = Effect::told(Kind::Unreachable, HOST);
     let cut = || Effect::pending(Kind::Unreachable, HOST);
@@ -138,7 +138,7 @@ fn too_big_is_relayed_less_the_overhead_and_remembered() {
     let error = too_big(1400, outer_of(&inner)).quoting(548);
     assert_eq!(world.effect_of(&error, SERVER2), Effect::lowered_and_told(1400));
     assert_eq!(world.fate(&inner), Fate::Told(fits(1380), DropReason::TooBig));
-    // Another packet of the same flight was lost too, and its sender is told as well: no news, but an answer.
+    // Another packet of the same flight was lost too, and its sender is notified as well: no news, but an answer.
     assert_eq!(world.effect_of(&error, SERVER2), Effect::lowered_and_told(1400));
     // 1191-3: after ten minutes a larger size is tried again.
     let later = Moment::from_secs(602);
@@ -146,7 +146,7 @@ fn too_big_is_relayed_less_the_overhead_and_remembered() {
     assert_eq!(world.path_mtu(SERVER2, later), 1500);
 }
 
-/// 2003-20: 28 quoted bytes do not say whose packet it was; the next one is answered.
+/// 2003-20: 28 quoted bytes do not identify the sender; the next one is answered.
 #[test]
 fn too_little_quoted_is_remembered_for_the_next_packet() {
     let (mut world, inner) = (world(), big());
@@ -269,9 +269,9 @@ fn finish_header_of(message: &mut [u8]) {
     }
 }
 
-/// A packet may be cut on its way where it has no DF, ours or the client's: its first piece says whose it was.
+/// A packet may be cut on its way where it has no DF, ours or the client's: its first piece identifies its sender.
 #[test]
-fn an_error_about_a_first_piece_is_heard() {
+fn an_error_about_a_first_piece_is_received() {
     let good = error(11, 1, outer_of(&as_fragment(&big(), 0))).quoting(548);
     let told = Effect::told(Kind::TimeExceeded, HOST);
     let mut first = good.clone();
@@ -283,11 +283,11 @@ fn an_error_about_a_first_piece_is_heard() {
     assert_neighbours(world, &good, &told, &[("a later piece", |e| e.quote[6..8].fill(0x20), mismatch)]);
 }
 
-/// 1191-1, 1191-2 and the floor: MTU 0 is an old router's, 1 and 68 are nobody's, a larger one is nonsense.
+/// 1191-1, 1191-2 and the floor: MTU 0 is an old router's, 1 and 68 are no link's, a larger one is nonsense.
 #[test]
 fn odd_sizes() {
     const UNCHANGED: u16 = 1500;
-    // The MTU in the message and the length of the outer packet; the path MTU then, and what the client is told.
+    // The MTU in the message and the length of the outer packet; the path MTU then, and the MTU in the client's error.
     let rows = [
         // RFC 1191 §7: the next smaller of the sizes that networks have.
         (0, 1500, 1492, Some(1472)),
@@ -340,7 +340,7 @@ fn odd_sizes() {
     }
 }
 
-/// RFC 1191 §3, as long as a size is known; who may be cut on the way is not told.
+/// RFC 1191 §3, as long as a size is known; the sender of a packet that may be cut on its path is not notified.
 #[test]
 fn a_size_is_lowered_and_never_raised() {
     let mut world = world();
@@ -375,7 +375,7 @@ fn the_rate_of_handled_errors_is_limited() {
 
 /// What is not about our packets uses up no budget.
 #[test]
-fn junk_does_not_keep_true_errors_from_being_heard() {
+fn junk_does_not_keep_true_errors_from_being_received() {
     let mut world = world();
     let good = too_big(1400, outer_of(&big()));
     let mut junk = good.clone();
@@ -399,7 +399,7 @@ fn a_host_without_a_daemon_is_suspect() {
     let mut world = world();
     let error = error(3, 2, outer_of(&big())).quoting(28);
     assert_eq!(world.hear(&error.bytes()).event, Some(Event::Suspect { rip: SERVER2 }));
-    assert_eq!(world.hear(&error.bytes()).event, None, "said once");
+    assert_eq!(world.hear(&error.bytes()).event, None, "reported once");
     assert!(world.is_suspect(SERVER2) && !world.is_suspect(SERVER3));
 }
 
@@ -416,7 +416,7 @@ fn world_that_took_over_the_client() -> World {
 
 const LOOPBACK: Ipv4Addr = Ipv4Addr::new(127, 0, 0, 1);
 
-/// The director makes no entry for such a client; whoever does must not make us answer it.
+/// The director makes no entry for such a client; another director that does must not make us answer it.
 fn world_with_an_entry_of_loopback() -> World {
     let world = world();
     let cluster = world.cluster.load();
@@ -435,9 +435,9 @@ fn world_with_an_entry_of_loopback() -> World {
     world
 }
 
-/// RFC 1122 §3.2.2: no error about an error, a later fragment or to what is not one host. Nor to whoever may be made
-/// up, for no entry says that there is a connection. The path's MTU is learnt all the same, by the floor at worst; but
-/// the next packet's sender has nothing to do with it.
+/// RFC 1122 §3.2.2: no error about an error, a later fragment or to what is not one host. Nor to an address that may
+/// be made up, because no entry shows a connection. The path's MTU is learnt anyway, by the floor at worst; but the
+/// next packet's sender has nothing to do with it.
 #[test]
 fn no_error_goes_to_a_client_that_must_not_get_one() {
     let data = [7; 1400];
@@ -481,7 +481,7 @@ fn no_error_goes_to_a_client_that_must_not_get_one() {
     }
 }
 
-/// A flow that the hash alone decides may be made up: its path is learned, and nobody is sent ICMP for it.
+/// A flow that the hash alone decides may be made up: its path is learned, and no client is sent ICMP for it.
 #[test]
 fn no_error_is_sent_about_a_connection_without_an_entry() {
     let victim = Ipv4Addr::new(198, 51, 100, 9);
@@ -523,7 +523,7 @@ fn an_error_names_a_real_server_that_serves_the_flow() {
     }
 }
 
-/// The flood rule leaves connections without an entry: their path is learned all the same, by the floor at worst.
+/// The flood rule leaves connections without an entry: their path is learned anyway, by the floor at worst.
 #[test]
 fn during_a_flood_a_path_is_learned_without_an_entry() {
     let mut world = flooded();
@@ -532,7 +532,7 @@ fn during_a_flood_a_path_is_learned_without_an_entry() {
     assert_eq!(world.fate(&inner), Fate::Told(fits(1380), DropReason::TooBig));
 }
 
-/// A worker may know a real server that is not yet in the snapshot of whoever hears the error.
+/// A worker may have a real server that is not yet in the snapshot of the worker that receives the error.
 #[test]
 fn an_error_about_a_real_server_of_a_later_snapshot_is_ignored() {
     let mut world = world_of(config());

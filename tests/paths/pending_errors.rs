@@ -17,7 +17,7 @@ fn one_datagram(word: u16, data: &[u8]) -> Vec<u8> {
     as_fragment(&udp(53, data), word)
 }
 
-/// The packet goes on, and its sender is told what the router has said.
+/// The packet continues, and its sender gets what the router has reported.
 #[test]
 fn the_next_packet_of_a_known_connection_is_answered() {
     let packets = [
@@ -40,13 +40,14 @@ fn the_next_packet_of_a_known_connection_is_answered() {
             assert_eq!(world.fate(packet), Fate::To(SERVER2, Tracking::Known), "{name} after {error}");
             assert_eq!(world.told_beside(packet).as_ref(), Some(answer), "{name} after {error}");
             assert_eq!(world.fate(packet), Fate::To(SERVER2, Tracking::Known), "{name} after {error}");
-            assert_eq!(world.told_beside(packet), None, "told once");
+            assert_eq!(world.told_beside(packet), None, "notified once");
         }
     }
 }
 
-/// Anybody who knows the two ends of the path can forge the error. A client that is told at its first packet gives up,
-/// and RFC 1122 §3.2.2 forbids to answer an error or a later fragment. None of these packets uses the pending error up.
+/// Anyone with the addresses of both ends of the path can forge the error. A client that gets it at its first packet
+/// stops, and RFC 1122 §3.2.2 forbids to answer an error or a later fragment. None of these packets uses the pending
+/// error up.
 #[test]
 fn a_pending_error_goes_to_a_known_connection_only() {
     let quote = tcp_between(VIP, 80, CLIENT, 40000, ACK, &[0; 100]);

@@ -1,4 +1,4 @@
-//! What leaves in pieces: super-packets, outer packets cut where DF is ignored, and their identifications.
+//! What leaves in fragments: super-packets, outer packets cut where DF is ignored, and their identifications.
 
 use std::collections::HashSet;
 use std::net::IpAddr;
@@ -71,7 +71,7 @@ fn with_ignore_df_the_outer_packet_is_cut() {
     assert_ne!(whole[0].0.identification, pieces[0].0.identification, "an identification of its own");
 }
 
-/// RFC 791 §3.1: an outer packet of 65,535 bytes is the largest, though it leaves in pieces.
+/// RFC 791 §3.1: an outer packet of 65,535 bytes is the largest, though it leaves in fragments.
 #[test]
 fn the_largest_packet_that_can_be_wrapped_is_cut() {
     for (ignores_df, word) in [(true, 0x4000), (true, 0), (false, 0)] {
@@ -109,7 +109,7 @@ fn the_largest_packet_that_can_be_wrapped_is_cut() {
 /// three segments need no answer, and 1200 that would fit in one packet leave as three.
 #[test]
 fn a_super_packet_is_judged_by_its_segments() {
-    // Bytes of data, of each segment, DF; how many leave, or whether the sender is told.
+    // Bytes of data, of each segment, DF; how many leave, or whether the sender gets an error.
     let rows: [(usize, u16, bool, Result<usize, ()>); 11] = [
         (3000, 1000, true, Ok(3)),
         (3000, 1000, false, Ok(3)),

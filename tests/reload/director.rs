@@ -11,13 +11,13 @@ use lvs_tund::time::Moment;
 
 pub const NOW: Moment = Moment::from_secs(7);
 
-/// What a file says.
+/// The content of a file.
 pub fn read(text: &str) -> DirectorPlan {
     plan::director(&Source { name: "director.toml", text }, None)
         .unwrap_or_else(|error| panic!("{error}\n{text}"))
 }
 
-/// Why a file is not taken over.
+/// Why a file is not applied.
 #[derive(Debug, PartialEq, Eq)]
 pub enum Refusal {
     NeedsRestart(Vec<&'static str>),
@@ -25,7 +25,7 @@ pub enum Refusal {
 }
 
 pub struct Director {
-    /// The file as it was taken over last.
+    /// The file as it was applied last.
     base: DirectorPlan,
     running: Running,
 }
@@ -60,14 +60,14 @@ impl Director {
         }
     }
 
-    /// The file says `text` now.
+    /// The file has `text` now.
     pub fn reload(&mut self, text: &str) -> Result<Vec<Difference>, Refusal> {
         let (base, file, before) = (&self.base, read(text), &self.running);
         let keys = diff::needs_restart(base, &file);
         if !keys.is_empty() {
             return Err(Refusal::NeedsRestart(keys));
         }
-        // The hash key is the control task's to take over.
+        // The control task applies the hash key.
         let hash_key = file.hash_key.filter(|_| file.hash_key != base.hash_key).unwrap_or(before.hash_key);
         let cluster = diff::merge(&base.cluster, &file.cluster, &before.cluster);
         let defaults = diff::merge_defaults(&base.defaults, &file.defaults, &before.defaults);
@@ -82,7 +82,7 @@ impl Director {
         Ok(differences)
     }
 
-    /// What is in force; it survives being saved.
+    /// The running configuration; it survives being saved.
     pub fn in_force(&self) -> DirectorPlan {
         let plan = self.plan();
         let text = write::director(&plan);
@@ -117,14 +117,14 @@ impl Director {
 
     fn plan(&self) -> DirectorPlan {
         let mut cluster = (*self.running.cluster).clone();
-        // In a file, the key is said once.
+        // In a file, the key is there once.
         cluster.virtual_services.iter_mut().for_each(|s| s.scheduler_options.hash_key = [0; 16]);
         let hash_key = self.base.hash_key.and(Some(self.running.hash_key));
         DirectorPlan { cluster, defaults: self.running.defaults, hash_key, ..self.base.clone() }
     }
 }
 
-/// What an operator is told.
+/// The report to an operator.
 pub fn differences(old: &DirectorPlan, new: &DirectorPlan) -> Vec<Difference> {
     let mut found = diff::defaults(&old.defaults, &new.defaults);
     found.extend(diff::clusters(&old.cluster, &new.cluster));

@@ -57,7 +57,7 @@ pub enum Live {
     ByHand(Hand),
 }
 
-/// What an operator does, and which file says the same.
+/// What an operator does, and which file has the same effect.
 #[derive(Debug)]
 pub struct Hand {
     pub operations: &'static [&'static str],
@@ -266,7 +266,7 @@ pub const ROWS: &[Row] = &[
     by_hand(SERVER, "path_mtu", "1400", "1300", server!(r#"{"path_mtu": 1300}"#)),
 ];
 
-/// Keys that together say one thing: which packets a service is for.
+/// Keys that together set one thing: which packets a service is for.
 pub const MATCHER: [&str; 3] = ["protocol", "vip", "port"];
 
 /// [`BASE`] with other values.

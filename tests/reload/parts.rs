@@ -46,7 +46,7 @@ fn edit_server1(set: &str) -> String {
     )
 }
 
-/// A file, what is done by hand, the file read again, and a file that says what is in force then.
+/// A file, what is done by hand, the file read again, and a file with what runs then.
 type Row<'a> = (&'a str, &'a str, &'a [&'a str], &'a str, &'a str);
 
 fn check(rows: &[Row]) {
@@ -120,7 +120,7 @@ fn real_servers_come_and_go_with_the_file_and_those_of_an_operator_stay() {
 }
 
 #[test]
-fn a_service_goes_on_under_another_name_or_another_port_and_none_goes_on_twice() {
+fn a_service_continues_under_another_name_or_another_port_and_none_continues_twice() {
     let (s, w) = (&server(1, ""), &server(1, "weight = 7"));
     let of = |name: &str, port, server: &str| service(name, port, "", &[server]);
     let base = &services(&[&of("web", 80, s), &of("api", 81, s)]);
@@ -161,9 +161,9 @@ fn a_service_goes_on_under_another_name_or_another_port_and_none_goes_on_twice()
 }
 
 /// By hand a service was given the matcher that the file now gives to a new one: who is in the way is for an
-/// operator to say.
+/// operator to decide.
 #[test]
-fn a_new_service_does_not_take_the_place_of_one_that_the_file_goes_on_with() {
+fn a_new_service_does_not_take_the_place_of_one_that_the_file_continues() {
     let web = &service("web", 80, "", &[]);
     let mut director = Director::start(&services(&[web]));
     director.told(&[&edit(r#"{"match": [{"protocol": "tcp", "vip": "192.0.2.1", "port": 81}]}"#)]);
@@ -174,7 +174,7 @@ fn a_new_service_does_not_take_the_place_of_one_that_the_file_goes_on_with() {
 }
 
 #[test]
-fn what_the_file_and_an_operator_make_impossible_together_is_as_the_file_says() {
+fn what_the_file_and_an_operator_make_impossible_together_is_as_in_the_file() {
     let limits = |upper: u32, lower: u32| {
         let keys = format!("upper_threshold = {upper}\nlower_threshold = {lower}\nweight = 7");
         services(&[&service("web", 80, "", &[&server(1, &keys)])])
@@ -221,7 +221,7 @@ fn options_of_a_scheduler_stay_with_it() {
     ]);
 }
 
-/// What a scheduler suggests goes with it, what an operator said stays.
+/// What a scheduler suggests goes with it, what an operator set stays.
 #[test]
 fn another_scheduler_by_hand_begins_without_options_and_the_same_one_keeps_them() {
     let web = |keys: &str| services(&[&service("web", 80, keys, &[])]);
@@ -235,7 +235,7 @@ fn another_scheduler_by_hand_begins_without_options_and_the_same_one_keeps_them(
         ("another", mh, &[&to("rr")], mh, &bare("rr")),
         ("of the same kind", mh, &[&to("sh")], mh, &bare("sh")),
         ("there and back", mh, back, mh, &bare("mh")),
-        ("said otherwise", said, &[&to("rr")], said, &web("scheduler = \"rr\"\nunknown_tcp = \"drop\"")),
+        ("set otherwise", said, &[&to("rr")], said, &web("scheduler = \"rr\"\nunknown_tcp = \"drop\"")),
     ]);
 }
 
@@ -368,7 +368,7 @@ proptest! {
     }
 
     #[test]
-    fn a_reload_takes_over_what_the_file_says_anew_and_what_is_in_force_can_be_saved(
+    fn a_reload_applies_what_the_file_changes_and_what_runs_can_be_saved(
         before in operations(40), by_hand in operations(20), edited in operations(20),
     ) {
         let after = |text: &str, operations: &[_]| {
@@ -382,7 +382,7 @@ proptest! {
         let mut director = Director::start(&base);
         prop_assert!(director.reload(&file).is_ok());
         prop_assert_eq!(differences(&read(&file), &director.in_force()), vec![]);
-        // The file says nothing anew.
+        // The file changes nothing.
         let mut director = Director::start(&base);
         director.carry_out(&by_hand);
         let in_force = director.in_force();

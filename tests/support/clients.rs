@@ -52,7 +52,7 @@ impl World {
         World::new(config, HostView::default(), tables)
     }
 
-    /// Changes the configuration and puts it in force.
+    /// Changes the configuration and applies it.
     pub fn change(&mut self, change: impl FnOnce(&mut ClusterConfig)) {
         let mut config = ClusterConfig::clone(self.cluster.load().config());
         change(&mut config);

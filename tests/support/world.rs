@@ -15,7 +15,7 @@ pub struct World {
     pub cluster: Arc<ArcSwap<Cluster>>,
     pub tables: Arc<Tables>,
     pub director: Director,
-    /// Reads what the paths to the real servers say.
+    /// Reads the errors from the paths to the real servers.
     pub errors: PathErrors,
     pub now: Moment,
 }
@@ -40,7 +40,7 @@ impl World {
         self.director.handle_packet(&self.cluster.load(), frame, self.now)
     }
 
-    /// Frames that are due beside the one that was handled.
+    /// Frames that are due in addition to the one that was handled.
     pub fn due(&mut self) -> Vec<Extra> {
         let cluster = self.cluster.load();
         std::iter::from_fn(|| self.director.poll_extra(&cluster, self.now)).collect()
@@ -51,7 +51,7 @@ impl World {
         self.errors.handle_packet(message, self.now)
     }
 
-    /// Puts another configuration in force, or another host.
+    /// Applies another configuration, or another host.
     pub fn succeed(&mut self, config: ClusterConfig, host: HostView) {
         let next = self.cluster.load().succeed(config, host);
         self.cluster.store(Arc::new(next));

@@ -116,8 +116,8 @@ fn without_names(text: &str) -> String {
 
 #[test]
 fn comments_texts_and_test_names_are_prose_and_code_is_not() {
-    let source = "//! One.\n//! Two.\n\nuse a::b; // three\n/// Four\n// five\nlet told = 'x'; let a: &'static str = \
-                  \"six {told} seven\";\nlet c = '\\''; let d = r#\"eight \"nine\"\"#;\n#[test]\nfn ten_is_eleven() { \
+    let source = "//! One.\n//! Two.\n\nuse a::b; // three\n/// Four\n// five\nlet taken = 'x'; let a: &'static str = \
+                  \"six {taken} seven\";\nlet c = '\\''; let d = r#\"eight \"nine\"\"#;\n#[test]\nfn ten_is_eleven() { \
                   fn twelve() {} }\nlet e = \"thirteen\"; let f = \"a \\\" b\";\n";
     let found: Vec<_> = prose(source).into_iter().map(|piece| (piece.line, piece.text)).collect();
     let expected = [

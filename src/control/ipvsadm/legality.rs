@@ -36,17 +36,23 @@ const TUNNELS: [(TunnelType, &str); 3] = [
     (TunnelType::Gre,  ".!!."),
 ];
 
+/// The argument of `--tun-type` (tunnames of ipvsadm.c).
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
 pub enum TunnelType {
+    /// IP in IP (RFC 2003); the default.
     #[default]
     Ipip,
+    /// Generic UDP encapsulation, which requires `--tun-port`.
     Gue,
+    /// Generic routing encapsulation (RFC 2784).
     Gre,
 }
 
 impl TunnelType {
+    /// In the order of `IP_VS_CONN_F_TUNNEL_TYPE_*` in ip_vs.h.
     pub const ALL: [TunnelType; 3] = [TunnelType::Ipip, TunnelType::Gue, TunnelType::Gre];
 
+    /// The word on the command line and in error texts.
     pub const fn name(self) -> &'static str {
         match self {
             TunnelType::Ipip => "ipip",

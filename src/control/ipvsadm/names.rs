@@ -6,9 +6,13 @@ use super::options::Transport;
 
 /// Resolves names. An implementation may read files and query servers.
 pub trait Names {
+    /// The IPv4 address of a host, if the name can be resolved.
     fn address(&self, host: &str) -> Option<Ipv4Addr>;
+    /// The port of a service in /etc/services.
     fn port(&self, service: &str, transport: Transport) -> Option<u16>;
+    /// The reverse of [`Names::address`], for lists.
     fn host_of(&self, address: IpAddr) -> Option<String>;
+    /// The reverse of [`Names::port`], for lists.
     fn service_of(&self, port: u16, transport: Transport) -> Option<String>;
 }
 

@@ -3,23 +3,38 @@
 /// A command; a line has exactly one, and it comes first.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Verb {
+    /// `-A`.
     AddService,
+    /// `-E`.
     EditService,
+    /// `-D`.
     DeleteService,
+    /// `-C`.
     Flush,
+    /// `-L` or `-l`.
     List,
+    /// `-a`.
     AddServer,
+    /// `-d`.
     DeleteServer,
+    /// `-e`.
     EditServer,
+    /// `--set`, followed by three timeouts.
     SetTimeouts,
+    /// `--start-daemon`.
     StartDaemon,
+    /// `--stop-daemon`.
     StopDaemon,
+    /// `-R`.
     Restore,
+    /// `-S`.
     Save,
+    /// `-Z`.
     Zero,
 }
 
 impl Verb {
+    /// In the order of `CMD_*` in ipvsadm.c.
     pub const ALL: [Verb; 14] = [
         Verb::AddService,
         Verb::EditService,
@@ -63,39 +78,73 @@ impl Verb {
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(usize)]
 pub enum Item {
+    /// `-n`.
     Numeric,
+    /// `-c`.
     Connection,
+    /// `-t`, `-u`, `--sctp-service` or `-f`.
     ServiceAddress,
+    /// `-s`.
     Scheduler,
+    /// `-p`.
     Persistent,
+    /// `-M`.
     Netmask,
+    /// `-r`.
     RealServer,
+    /// `-g`, `-i` or `-m`.
     ForwardingMethod,
+    /// `-w`.
     Weight,
+    /// `-x`.
     UpperThreshold,
+    /// `-y`.
     LowerThreshold,
+    /// `--mcast-interface`, where the sync daemon sends.
     McastInterface,
+    /// `--timeout`.
     Timeout,
+    /// `--daemon`.
     Daemon,
+    /// `--stats`.
     Stats,
+    /// `--rate`.
     Rate,
+    /// `--thresholds`.
     Thresholds,
+    /// `--persistent-conn`.
     PersistentConn,
+    /// `--nosort`.
     NoSort,
+    /// `--syncid`, 0 to 255.
     SyncId,
+    /// `--exact`.
     Exact,
+    /// `-o`: one-packet scheduling.
     Ops,
+    /// `--pe`: the persistence engine.
     Pe,
+    /// `-b`.
     SchedFlags,
+    /// `--mcast-group`.
     McastGroup,
+    /// `--mcast-port`.
     McastPort,
+    /// `--mcast-ttl`.
     McastTtl,
+    /// `--sync-maxlen`, in bytes of a UDP payload.
     SyncMaxlen,
+    /// `--tun-info`.
     TunInfo,
+    /// `--tun-type`.
     TunType,
+    /// `--tun-port`, for `gue`.
     TunPort,
+    /// `--tun-nocsum`.
     TunNocsum,
+    /// `--tun-csum`.
     TunCsum,
+    /// `--tun-remcsum`.
     TunRemcsum,
 }
 
@@ -138,6 +187,7 @@ pub const ITEMS: [(Item, &str); 34] = [
 ];
 
 impl Item {
+    /// The word in error texts (optnames of ipvsadm.c).
     pub const fn name(self) -> &'static str {
         ITEMS[self as usize].1
     }
@@ -146,46 +196,68 @@ impl Item {
 /// A protocol that ipvsadm has an option for.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum Transport {
+    /// `-t`.
     Tcp,
+    /// `-u`.
     Udp,
+    /// `--sctp-service`, which the director does not support.
     Sctp,
 }
 
+/// How the kernel forwards to a real server (IP_VS_CONN_F_FWD_MASK).
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub enum Forwarding {
+    /// `-m`.
     Masquerading,
+    /// `-i`, the only method of this director.
     Tunnel,
+    /// `-g`, the default of ipvsadm.
     DirectRouting,
 }
 
 /// The meaning of an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Meaning {
+    /// The line's command.
     Verb(Verb),
+    /// An option that [`super::legality`] checks against the command.
     Item(Item),
+    /// The address of a virtual service.
     Service(Transport),
+    /// `-f`: a virtual service of marked packets.
     FirewallMark,
+    /// The forwarding method of a real server.
     Forwarding(Forwarding),
+    /// `-6`, after `-f` only.
     Ipv6,
     /// No effect; accepted for scripts written for older versions.
     Sort,
+    /// `-h`.
     Help,
+    /// `-v`.
     Version,
 }
 
 /// What may follow an option.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Argument {
+    /// A flag.
     Nothing,
+    /// The rest of the word, or the next word whatever it begins with.
     Value,
     /// The next word, unless it begins with a minus.
     ValueOrNothing,
 }
 
+/// One option (options_table of ipvsadm.c).
 pub struct OptionRow {
+    /// Without the two hyphens.
     pub long: &'static str,
+    /// `None` if the option has a long name only.
     pub short: Option<char>,
+    /// How much of the line belongs to the option.
     pub takes: Argument,
+    /// Several options may have the same meaning.
     pub means: Meaning,
 }
 

@@ -15,7 +15,9 @@ use crate::control::model::Operation;
 pub struct Line {
     /// Counted from 1.
     pub number: usize,
+    /// For the message if nothing changes: see [`super::served`].
     pub verb: Verb,
+    /// As the API applies it.
     pub operation: Operation,
     /// Printed once the change has succeeded.
     pub note: Option<String>,

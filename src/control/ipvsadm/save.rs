@@ -16,6 +16,7 @@ use crate::director::scheduler;
 /// A saved configuration.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Saved {
+    /// One command per line, in an order that [`super::restore`] can apply.
     pub text: String,
     /// The keys that ipvsadm cannot express, and where: "web: name".
     pub left_out: Vec<String>,

@@ -13,7 +13,9 @@ pub const TIMEOUT_MAX: u32 = 2_678_400;
 /// An address and a port; port 0 means all ports.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct AddressPort {
+    /// Of either family.
     pub address: IpAddr,
+    /// In host byte order.
     pub port: u16,
 }
 
@@ -96,6 +98,7 @@ fn parse_digits(word: &str, radix: u32) -> Option<u32> {
 /// How clients are grouped for persistence.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Mask {
+    /// As `-M` gives it; the ones need not be contiguous.
     V4(Ipv4Addr),
     /// A prefix length.
     V6(u8),

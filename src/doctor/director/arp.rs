@@ -7,7 +7,7 @@ use crate::doctor::facts::{Director, Vip};
 use crate::doctor::finding::Finding;
 
 /// Nothing without the interface: the item `interface` reports that.
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     if facts.host.interface(&facts.plan.interface).is_none() {
         return Vec::new();
     }

@@ -4,7 +4,7 @@ use crate::doctor::facts::{Arrival, Director, Vip};
 use crate::doctor::finding::Finding;
 
 /// Nothing before a director runs.
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     if !facts.has_device() {
         return Vec::new();
     }

@@ -8,7 +8,7 @@ const SUSPECT: &str = "lvs_tund_director_real_server_suspect";
 
 /// Nothing without the director's metrics. A host is noticed when it answers a client's packet with "protocol
 /// unreachable".
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let Some(metrics) = &facts.host.metrics else { return Vec::new() };
     let suspects = metrics.by(SUSPECT, "real_server");
     if suspects.is_empty() {

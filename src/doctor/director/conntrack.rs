@@ -9,7 +9,7 @@ use crate::doctor::firewall::{State, Verdict};
 use crate::packet::Protocol;
 
 /// Nothing about packets whose first is dropped already: the item `firewall` reports that.
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let firewall = &facts.host.firewall;
     for matcher in matchers(facts).filter(|matcher| matcher.protocol == Protocol::Tcp) {
         let of = |state| probe(facts, matcher, state).map(|probe| firewall.verdict(FORWARDED, &probe));

@@ -3,7 +3,7 @@
 use crate::doctor::facts::Director;
 use crate::doctor::finding::Finding;
 
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let finding = match &facts.running {
         Ok(running) => Finding::ok(format!(
             "a director of version {} runs, generation {}",

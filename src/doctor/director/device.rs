@@ -4,7 +4,7 @@ use crate::doctor::facts::Director;
 use crate::doctor::finding::Finding;
 
 /// Nothing if no director runs: the item `daemon` reports that.
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let tun = &facts.plan.tun;
     let finding = match facts.host.interface(tun) {
         None if facts.running.is_err() => return Vec::new(),

@@ -9,7 +9,7 @@ use crate::doctor::firewall::gate::{FORWARDED, Gate};
 use crate::doctor::firewall::{Probe, State, Verdict};
 
 /// One finding for all virtual services, or one for each of those that are not accepted.
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let gate = gate(facts);
     let mut findings: Vec<Finding> = Vec::new();
     for matcher in matchers(facts) {
@@ -28,7 +28,7 @@ pub fn examine(facts: &Director) -> Vec<Finding> {
 
 /// The packets of all virtual services. A rule at the hook `prerouting` cannot name the output interface, so that the
 /// input interface is all that is named.
-pub fn gate(facts: &Director) -> Gate {
+pub(super) fn gate(facts: &Director) -> Gate {
     let (name, tun) = (&facts.plan.interface, &facts.plan.tun);
     Gate {
         packets: format!("packets from {name} to {tun}"),
@@ -37,12 +37,12 @@ pub fn gate(facts: &Director) -> Gate {
     }
 }
 
-pub fn matchers(facts: &Director) -> impl Iterator<Item = &Matcher> {
+pub(super) fn matchers(facts: &Director) -> impl Iterator<Item = &Matcher> {
     facts.plan.cluster.virtual_services.iter().flat_map(|service| &service.matchers)
 }
 
 /// A client's packet.
-pub fn probe(facts: &Director, matcher: &Matcher, state: State) -> Option<Probe> {
+pub(super) fn probe(facts: &Director, matcher: &Matcher, state: State) -> Option<Probe> {
     let IpAddr::V4(destination) = matcher.vip else { return None };
     Some(Probe {
         input: Some(facts.plan.interface.clone()),

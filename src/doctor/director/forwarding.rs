@@ -4,7 +4,7 @@ use crate::doctor::facts::Director;
 use crate::doctor::finding::Finding;
 
 /// Nothing before a director runs: it sets the value.
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let name = &facts.plan.interface;
     let Some(interface) = facts.host.interface(name).filter(|_| facts.has_device()) else {
         return Vec::new();

@@ -3,7 +3,7 @@
 use crate::doctor::facts::Director;
 use crate::doctor::finding::Finding;
 
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let name = &facts.plan.interface;
     let finding = match facts.host.interface(name) {
         None => Finding::error(

@@ -3,7 +3,7 @@
 use crate::doctor::facts::Director;
 use crate::doctor::finding::Finding;
 
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     match facts.vips.iter().find(|vip| facts.host.ipvs.contains(&vip.address)) {
         Some(vip) => vec![Finding::warning(
             format!(

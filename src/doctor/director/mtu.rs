@@ -4,7 +4,7 @@ use crate::doctor::facts::{Director, Echo, Server, Way};
 use crate::doctor::finding::Finding;
 
 /// Nothing about real servers that cannot be reached: the item `route` reports those.
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     facts.servers.iter().filter_map(of).collect()
 }
 

@@ -3,7 +3,7 @@
 use crate::doctor::facts::{Director, Server, Way};
 use crate::doctor::finding::Finding;
 
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     facts.servers.iter().map(|server| of(facts, server)).collect()
 }
 

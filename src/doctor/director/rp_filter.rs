@@ -5,7 +5,7 @@ use crate::doctor::finding::Finding;
 
 /// The greater of `all` and the interface's own value counts (ip-sysctl.rst). Nothing before a director runs: it sets the
 /// value.
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let name = &facts.plan.interface;
     let Some(interface) = facts.host.interface(name).filter(|_| facts.has_device()) else {
         return Vec::new();

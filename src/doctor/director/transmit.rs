@@ -7,7 +7,7 @@ use crate::doctor::finding::{Finding, counted};
 const REFUSED: &str = "lvs_tund_director_transmit_errors_total";
 
 /// Nothing without the director's metrics.
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let Some(metrics) = &facts.host.metrics else { return Vec::new() };
     let refused = metrics.by(REFUSED, "cause");
     if refused.is_empty() {
@@ -15,10 +15,7 @@ pub fn examine(facts: &Director) -> Vec<Finding> {
     }
     let finding = |(cause, count): (String, u64)| {
         Finding::warning(
-            format!(
-                "since its start, the director could not send {} ({cause})",
-                counted(count as usize, "packet")
-            ),
+            format!("since its start, the director could not send {} ({cause})", counted(count, "packet")),
             format!("curl -s http://{}/metrics | grep transmit_errors", facts.plan.metrics),
         )
     };

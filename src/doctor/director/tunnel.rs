@@ -7,7 +7,7 @@ use crate::doctor::firewall::{Probe, State, Verdict};
 use crate::packet::protocol;
 
 /// One finding for all real servers, or one for each that cannot be reached.
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let mut findings: Vec<Finding> = facts
         .servers
         .iter()

@@ -10,7 +10,7 @@ const DELIVERED: &str = "lvs_tund_realserver_packets_delivered_total";
 const DROPPED: &str = "lvs_tund_realserver_packets_dropped_total";
 
 /// Nothing unless packets were sent.
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     facts.servers.iter().filter_map(|server| Some(of(facts, server, server.via.as_ref()?))).collect()
 }
 

@@ -3,7 +3,7 @@
 use crate::doctor::facts::{Director, Weights};
 use crate::doctor::finding::Finding;
 
-pub fn examine(facts: &Director) -> Vec<Finding> {
+pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     if facts.weights.is_empty() {
         let remedy = format!("lvs-tund check {}   # then add a [[virtual_service]]", facts.file);
         return vec![Finding::warning("there is no virtual service", remedy)];

@@ -10,21 +10,28 @@ const DEPTH_MAX: usize = 16;
 /// The packet, as far as rules look at it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Probe {
+    /// The interface by which it arrives; `None` for a packet of the host's own.
     pub input: Option<String>,
+    /// The interface by which it leaves; `None` for one that is delivered locally.
     pub output: Option<String>,
     /// `None`: any client.
     pub source: Option<Ipv4Addr>,
+    /// Of the IP header that the hook sees: the VIP, or the RIP of an encapsulated packet.
     pub destination: Ipv4Addr,
+    /// The protocol number of the IP header.
     pub protocol: u8,
     /// `None`: the protocol has no ports.
     pub port: Option<u16>,
+    /// For conditions such as `ct state`.
     pub state: State,
 }
 
 /// What connection tracking makes of the packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum State {
+    /// The first packet of a connection.
     New,
+    /// A packet that fits no tracked connection, such as one of TCP after its SYN took another path.
     Invalid,
 }
 
@@ -40,7 +47,9 @@ impl State {
 /// The fate of the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// No hook drops it.
     Accepted,
+    /// By a rule, or by the policy of a chain.
     Dropped(Place),
     /// Why it cannot be determined, in words.
     Unknown(String),
@@ -72,7 +81,9 @@ pub struct Place {
     pub words: String,
     /// The command that lists the chain.
     pub listing: String,
+    /// Where a remedy inserts its rule.
     pub table: Table,
+    /// Without its table.
     pub chain: String,
 }
 

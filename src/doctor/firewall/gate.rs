@@ -17,6 +17,7 @@ pub struct Gate {
 }
 
 impl Gate {
+    /// A warning if the verdict is unknown, with the command that shows the rules.
     pub fn finding(&self, verdict: &Verdict) -> Finding {
         let packets = &self.packets;
         match verdict {

@@ -7,10 +7,15 @@ use ipnet::Ipv4Net;
 /// Where the kernel calls a base chain (`enum nf_inet_hooks`).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Hook {
+    /// Before the route lookup (NF_INET_PRE_ROUTING).
     Prerouting,
+    /// To a program of the host (NF_INET_LOCAL_IN).
     Input,
+    /// Through the host (NF_INET_FORWARD).
     Forward,
+    /// From a program of the host (NF_INET_LOCAL_OUT).
     Output,
+    /// Before the packet leaves (NF_INET_POST_ROUTING).
     Postrouting,
 }
 
@@ -33,24 +38,33 @@ impl Hook {
 pub struct Chain {
     /// As in `nft list chain TABLE NAME`, or `iptables -t TABLE`.
     pub table: Table,
+    /// Unique in its table.
     pub name: String,
     /// `None` if no hook calls it.
     pub hook: Option<Hook>,
+    /// At the same hook, chains of lower priority run first.
     pub priority: i64,
+    /// What happens at the end of a base chain.
     pub policy: Effect,
+    /// In the order of evaluation.
     pub rules: Vec<Rule>,
 }
 
 /// A table, and the program that lists it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Table {
+    /// `nft list table FAMILY NAME`.
     Nft {
+        /// `ip`, `inet`, and so on.
         family: String,
+        /// As the administrator chose it.
         name: String,
     },
+    /// `PROGRAM -t NAME -S`.
     Iptables {
         /// `iptables`, or `iptables-legacy`.
         program: &'static str,
+        /// `filter`, `mangle`, `raw`, and so on.
         name: String,
     },
 }
@@ -73,26 +87,33 @@ impl Chain {
     }
 }
 
+/// One line of a chain.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Rule {
     /// All of them must hold.
     pub conditions: Vec<Condition>,
+    /// Applies only if the conditions hold.
     pub effect: Effect,
     /// How people find the rule in the listing: its handle, or its text.
     pub name: String,
 }
 
+/// What a rule or a policy does with the packet.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Effect {
     /// The next rule follows.
     Nothing,
+    /// Ends this base chain; a later one at the same hook may still drop the packet.
     Accept,
     /// Also a rejection.
     Drop,
+    /// Back to the chain that jumped here; in a base chain, to the policy.
     Return,
     /// Connection tracking ignores the packet.
     Untrack,
+    /// To a chain that returns to the next rule.
     Jump(String),
+    /// To a chain that returns to the caller of this one.
     Goto(String),
     /// It could be any of the above.
     Unknown,
@@ -101,17 +122,24 @@ pub enum Effect {
 /// What one condition requires; it holds if the packet's value is among those listed, unless it is negated.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Condition {
+    /// `!=` of nft, `!` of iptables.
     pub is_negated: bool,
+    /// The property of the packet, and the values that are listed.
     pub of: Match,
 }
 
+/// A property of a packet with the values that a rule lists.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Match {
     /// Names of interfaces; `*` at the end stands for any ending.
     InputInterface(Vec<String>),
+    /// As for the input interface; no packet has one before the route lookup.
     OutputInterface(Vec<String>),
+    /// Prefixes of the source address.
     Source(Vec<Ipv4Net>),
+    /// Prefixes of the destination address.
     Destination(Vec<Ipv4Net>),
+    /// Numbers of the protocol field in the IP header.
     Protocol(Vec<u8>),
     /// Of TCP or UDP: both ends included.
     DestinationPort(Vec<(u16, u16)>),
@@ -124,6 +152,7 @@ pub enum Match {
 }
 
 impl Condition {
+    /// A condition that is not negated.
     pub fn is(of: Match) -> Condition {
         Condition { is_negated: false, of }
     }

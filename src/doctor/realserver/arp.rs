@@ -18,7 +18,7 @@ const RULES: [Rule; 2] = [
 
 /// Nothing before the daemon runs: it sets the values. The greater of `all` and the interface's own value counts
 /// (ip-sysctl.rst).
-pub fn examine(facts: &Realserver) -> Vec<Finding> {
+pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     if !facts.has_device() {
         return Vec::new();
     }

@@ -3,7 +3,7 @@
 use crate::doctor::facts::Realserver;
 use crate::doctor::finding::Finding;
 
-pub fn examine(facts: &Realserver) -> Vec<Finding> {
+pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     let (tun, metrics) = (&facts.plan.tun, facts.plan.metrics);
     let finding = match (&facts.host.metrics, facts.has_device()) {
         (Some(_), _) => Finding::ok(format!("the daemon answers on {metrics}")),

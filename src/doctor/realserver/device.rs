@@ -4,7 +4,7 @@ use crate::doctor::facts::Realserver;
 use crate::doctor::finding::Finding;
 
 /// Nothing if it does not exist: the item `daemon` reports that.
-pub fn examine(facts: &Realserver) -> Vec<Finding> {
+pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     let tun = &facts.plan.tun;
     let of = |is_up| match is_up {
         true => Finding::ok(format!("{tun} is up")),

@@ -7,7 +7,7 @@ use crate::doctor::firewall::{Probe, State, Verdict};
 
 /// One finding for all services, or one for each that is not accepted. Without `services`, any port may be intended to be
 /// closed: as long as one of those that programs listen on is open, that is the one that clients use.
-pub fn examine(facts: &Realserver) -> Vec<Finding> {
+pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     let tun = &facts.plan.tun;
     let (mut findings, mut is_any_open) = (Vec::new(), false);
     for (vip, protocol, port) in facts.services() {

@@ -7,7 +7,7 @@ use crate::doctor::finding::Finding;
 use crate::packet::Protocol;
 
 /// With `services`, one finding for each; otherwise only sockets that look as if they were to serve a VIP.
-pub fn examine(facts: &Realserver) -> Vec<Finding> {
+pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     if !facts.plan.guard.services.is_empty() {
         return facts.services().map(|(vip, protocol, port)| expected(facts, vip, protocol, port)).collect();
     }

@@ -8,7 +8,7 @@ use crate::doctor::finding::Finding;
 const ANNOUNCED: &str = "lvs_tund_realserver_mss_bytes";
 
 /// Nothing without the daemon's metrics.
-pub fn examine(facts: &Realserver) -> Vec<Finding> {
+pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     let Some(metrics) = &facts.host.metrics else { return Vec::new() };
     if facts.plan.mss == MssSetting::Off {
         return vec![Finding::warning(

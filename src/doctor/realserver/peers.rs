@@ -8,7 +8,7 @@ use crate::doctor::finding::{Finding, counted};
 /// As `crate::metrics::names` has it.
 const DROPPED: &str = "lvs_tund_realserver_packets_dropped_total";
 
-pub fn examine(facts: &Realserver) -> Vec<Finding> {
+pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     let is_known = |source: Ipv4Addr| {
         facts.plan.guard.directors.iter().any(|directors| directors.contains(&IpAddr::V4(source)))
     };
@@ -26,7 +26,7 @@ pub fn examine(facts: &Realserver) -> Vec<Finding> {
     let metrics = facts.host.metrics.as_ref();
     let dropped = metrics.map_or(0, |metrics| metrics.sum(DROPPED, &[("reason", "unknown_peer")]));
     if dropped > 0 {
-        let packets = counted(dropped as usize, "encapsulated packet");
+        let packets = counted(dropped, "encapsulated packet");
         return vec![Finding::warning(
             format!("since its start, the daemon dropped {packets} from hosts that are not in directors"),
             format!("tcpdump -ni any ip proto 4   # then add the director to directors in {}", facts.file),

@@ -13,11 +13,11 @@ const REASONS: [(&str, &str, &str); 2] = [
 ];
 
 /// Nothing without the daemon's metrics.
-pub fn examine(facts: &Realserver) -> Vec<Finding> {
+pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     let Some(metrics) = &facts.host.metrics else { return Vec::new() };
     let of = |(reason, what, key): &(&str, &str, &str)| {
         let dropped = metrics.sum(DROPPED, &[("reason", reason)]);
-        let packets = counted(dropped as usize, "packet");
+        let packets = counted(dropped, "packet");
         (dropped > 0).then(|| {
             Finding::warning(
                 format!("since its start, the daemon dropped {packets} {what} ({reason})"),

@@ -4,7 +4,7 @@ use crate::doctor::facts::Realserver;
 use crate::doctor::finding::Finding;
 
 /// The greater of `all` and the device's own value counts (ip-sysctl.rst).
-pub fn examine(facts: &Realserver) -> Vec<Finding> {
+pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     let tun = &facts.plan.tun;
     let Some(device) = facts.host.interface(tun) else { return Vec::new() };
     let remedy = format!("sysctl -w net.ipv4.conf.{tun}.rp_filter=2");

@@ -9,7 +9,7 @@ use crate::doctor::firewall::{Probe, State, Verdict};
 use crate::packet::protocol;
 
 /// One finding for all directors, or one for each that is not accepted.
-pub fn examine(facts: &Realserver) -> Vec<Finding> {
+pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     let of = |(director, interface): &(Ipv4Addr, String)| {
         let probe = Probe {
             input: Some(interface.clone()),

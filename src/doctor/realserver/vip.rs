@@ -6,7 +6,7 @@ use crate::doctor::facts::Realserver;
 use crate::doctor::finding::Finding;
 
 /// Nothing about a missing VIP if the daemon does not run.
-pub fn examine(facts: &Realserver) -> Vec<Finding> {
+pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     facts.vips().flat_map(|vip| of(facts, vip)).collect()
 }
 

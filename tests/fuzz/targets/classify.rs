@@ -1,4 +1,4 @@
-//! `director::classify`: what a packet says of itself is what is in its bytes, and padding changes nothing.
+//! `director::classify`: the properties of a packet are those in its bytes, and padding changes nothing.
 
 use std::net::IpAddr;
 

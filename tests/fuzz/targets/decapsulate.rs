@@ -1,4 +1,4 @@
-//! `realserver::Decapsulator`: what is delivered is for a VIP, from somebody who can be a client, and was
+//! `realserver::Decapsulator`: what is delivered is for a VIP, from an address that can be a client, and was
 //! inside the packet that came, byte for byte but for its congestion marks.
 
 use std::net::Ipv4Addr;

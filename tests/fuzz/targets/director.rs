@@ -155,7 +155,7 @@ impl Account {
             Verdict::Reply(reply) => {
                 let answer = Ipv4::parse(frame.packet()).expect("a sound answer");
                 assert_eq!(IpAddr::from(answer.destination()), reply.to);
-                assert!([VIP, VIP2].contains(&answer.source()), "we speak as the VIP");
+                assert!([VIP, VIP2].contains(&answer.source()), "we send as the VIP");
                 let asked = packet.and_then(|packet| Ipv4::parse(packet).ok());
                 let is_error = reply.kind != ReplyKind::EchoReply;
                 let is_first = asked.is_none_or(|asked| asked.fragment_offset() == 0);
@@ -170,7 +170,7 @@ impl Account {
         for extra in self.world.due() {
             match extra {
                 Extra::Piece { frame, to } => check_outer(frame.packet(), to, None),
-                Extra::Told { .. } => panic!("nobody said anything of a path"),
+                Extra::Told { .. } => panic!("there was no path error"),
                 Extra::Late { frame, verdict, bytes, .. } => {
                     assert!(bytes >= 20);
                     self.held = self.held.checked_sub(1).expect("it was held");

@@ -1,5 +1,5 @@
-//! Text that somebody feeds to `ipvsadm -R`, and to a director as its configuration: whatever it is, the answer is an
-//! error that says where, or a change that can be carried out or is refused, and what is in force can be written.
+//! Text that a user feeds to `ipvsadm -R`, and to a director as its configuration: whatever it is, the answer is an
+//! error that names the place, or a change that can be carried out or is refused, and what runs can be written.
 
 use lvs_tund::config::{Source, plan};
 use lvs_tund::control::ipvsadm::names::Numeric;
@@ -28,7 +28,7 @@ pub fn run(data: &[u8]) {
             Err(error) => assert!(!error.to_string().is_empty()),
         }
     }
-    // One by one or in one change, what is in force afterwards is the same.
+    // One by one or in one change, what runs afterwards is the same.
     let at_once = apply(&Running::default(), &all, Moment::from_secs(1)).expect("each of them was legal");
     assert_eq!(at_once.running.cluster, running.cluster);
 }

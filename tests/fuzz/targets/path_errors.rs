@@ -1,5 +1,5 @@
-//! `director::path_errors`: what somebody says about our outer packets. The path is never taken to be narrower than
-//! the floor nor wider than its link, and whoever is told is told soundly.
+//! `director::path_errors`: errors about our outer packets, from anyone. The path is never taken to be narrower than
+//! the floor nor wider than its link, and every notified client gets a sound message.
 
 use std::net::{IpAddr, Ipv4Addr};
 
@@ -20,7 +20,7 @@ const DIRECTOR: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 1);
 const SERVER: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 2);
 const LINK_MTU: u16 = 1500;
 
-/// The first byte says whether the rest is a whole packet or a message whose checksum and header are made right.
+/// The first byte decides whether the rest is a whole packet or a message whose checksum and header are made right.
 pub fn run(data: &[u8]) {
     let Some((how, bytes)) = data.split_first() else { return };
     let path = Path { source: DIRECTOR, mtu: LINK_MTU };

@@ -18,7 +18,7 @@ pub struct Files {
     pub floor: BTreeMap<String, f64>,
 }
 
-/// `equivalent.toml`: changes that no test can tell from the original, by reason.
+/// `equivalent.toml`: changes that no test can distinguish from the original, by reason.
 #[derive(Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Equivalents {
@@ -44,7 +44,7 @@ pub struct Scores {
 
 #[derive(Clone, Deserialize, Serialize)]
 pub struct Score {
-    /// Percent of the changes that a test catches, those in `equivalent.toml` left out.
+    /// Percent of the changes that a test catches, without those in `equivalent.toml`.
     pub score: f64,
     pub mutants: usize,
     pub equivalent: usize,

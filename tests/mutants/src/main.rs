@@ -27,7 +27,7 @@ Without FILE: all files of tests/mutants/files.toml.
                     none has), for at most this long; fails if what is missed does not fit the kept score
   --list            print the changes and try none
 ";
-/// A test that takes longer than this is left out.
+/// A test that takes longer than this is skipped.
 const SLOW: Duration = Duration::from_secs(120);
 /// A sample leaves out tests slower than this.
 const SLOW_IN_SAMPLE: Duration = Duration::from_secs(5);
@@ -106,7 +106,7 @@ fn start(arguments: &Arguments) -> Result<bool, String> {
     Ok(is_good)
 }
 
-/// The files that are asked for; for a sample those that have changed.
+/// The files named on the command line; for a sample those that have changed.
 fn chosen(arguments: &Arguments, lists: &Lists, repository: &Path) -> Result<Vec<String>, String> {
     let all: Vec<String> = lists.files.floor.keys().cloned().collect();
     if let Some(unknown) = arguments.files.iter().find(|file| !all.contains(file)) {

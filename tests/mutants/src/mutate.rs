@@ -83,7 +83,7 @@ pub struct Mutator<'a> {
     /// Variants that a `use` inside a function names, with their enum.
     imported: BTreeMap<String, String>,
     returns: Vec<Option<syn::Type>>,
-    /// How often a key has come, so that equal changes of one function are told apart.
+    /// How often a key has come, so that equal changes of one function are distinguished.
     seen: BTreeMap<String, usize>,
     next: u32,
     mutants: Vec<Mutant>,
@@ -178,7 +178,7 @@ impl<'ast> Visit<'ast> for Mutator<'_> {
     }
 
     fn visit_item_impl(&mut self, item: &'ast syn::ItemImpl) {
-        // How a value prints for developers is nobody's contract.
+        // How a value prints for developers is no contract.
         let is_debug = item
             .trait_
             .as_ref()

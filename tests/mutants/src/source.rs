@@ -57,7 +57,7 @@ fn render(text: &str, range: Range<usize>, nodes: &[Node]) -> String {
     let (mut out, mut at) = (String::new(), range.start);
     for node in nodes.iter().filter(|node| range.start <= node.range.start && node.range.end <= range.end) {
         out.push_str(&text[at..node.range.start]);
-        // A wrapper that asks for its own range means what is inside it.
+        // A wrapper whose own range is requested means what is inside it.
         out.push_str(&(node.wrap)(&|inner| render_within(text, inner, &node.children)));
         at = node.range.end;
     }

@@ -91,7 +91,7 @@ impl Tree {
     /// Changes that do not compile, and functions that have to stay `const`.
     ///
     /// # Errors
-    /// What cargo said, where no change is to blame.
+    /// The output of cargo, where no change is to blame.
     pub fn refused(&self, mutants: &[Mutant], terms: &mut Terms) -> Result<Vec<Mutant>, String> {
         let messages = self.cargo(&["check", "--quiet", "--lib", "--message-format=json"])?;
         let errors: Vec<&Value> = messages

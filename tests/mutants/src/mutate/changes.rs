@@ -22,7 +22,7 @@ const ASKING: [&str; 14] = [
     "partition",
     "rposition",
 ];
-/// Calls that can be left out, so that the value they are called on stays.
+/// Calls that can be omitted, so that the value they are called on stays.
 const LEFT_OUT: [&str; 14] = [
     "or",
     "or_else",
@@ -324,7 +324,7 @@ impl Mutator<'_> {
         }
     }
 
-    /// An arm that a later one would take over is deleted, and so is each alternative of its pattern.
+    /// An arm whose values a later one also matches is deleted, and so is each alternative of its pattern.
     fn change_match(&mut self, choice: &ExprMatch) {
         let Some(catch_all) = choice.arms.iter().position(is_catch_all) else {
             choice.arms.iter().for_each(|arm| self.force_guard(arm));
