@@ -11,6 +11,7 @@ use crate::packet::Frame;
 /// Yields the given packets once.
 #[derive(Debug, Default)]
 pub struct Source {
+    /// The next packet is at the front.
     pub packets: VecDeque<Vec<u8>>,
 }
 
@@ -31,6 +32,7 @@ impl Capture for Source {
 /// Keeps what is sent, except to unreachable destinations.
 #[derive(Debug, Default)]
 pub struct Sink {
+    /// Next IP destination and bytes, in the order of sending.
     pub packets: Vec<(IpAddr, Vec<u8>)>,
     /// Destinations to which sending fails with "host unreachable".
     pub unreachable: Vec<IpAddr>,

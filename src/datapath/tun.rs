@@ -49,18 +49,28 @@ pub struct Tun {
 /// Why the device could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TunError {
+    /// Another process of this network namespace has bound [`lock_address`].
     #[error("TUN device {0} is in use by another lvs-tund; stop it, or choose another name with `tun`")]
     Locked(String),
     #[error(
         "interface {0} exists already; remove it (`ip link delete {0}`) or choose another name with `tun`"
     )]
+    /// A link with this name that no lvs-tund has locked.
     Exists(String),
+    /// ENOENT, or no device node.
     #[error("/dev/net/tun is missing; load the module (`modprobe tun`), or pass the device to the container")]
     NoDriver,
+    /// EPERM or EACCES.
     #[error("no permission to create a TUN device; run as root or with CAP_NET_ADMIN and CAP_NET_RAW")]
     Permission,
+    /// Any other error of the kernel.
     #[error("TUN device {name}: {cause}")]
-    Other { name: String, cause: io::Error },
+    Other {
+        /// As requested, even if the device does not exist.
+        name: String,
+        /// Of the system call that failed.
+        cause: io::Error,
+    },
 }
 
 impl Tun {
@@ -107,6 +117,7 @@ impl Tun {
         Ok((Tun { device, name: name.to_owned(), _lock: lock }, queues))
     }
 
+    /// As configured: the kernel does not rename the device.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -166,6 +177,8 @@ impl Queue {
         Ok(Queue { fd })
     }
 
+    /// A second descriptor of the same queue: captures on one, sends on the other.
+    ///
     /// # Errors
     /// dup(2) fails.
     pub fn try_clone(&self) -> io::Result<Queue> {

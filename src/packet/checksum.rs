@@ -23,6 +23,7 @@ pub fn sum(bytes: &[u8], start: u64) -> u64 {
 }
 
 /// Folds the carries until 16 bits remain. Not complemented.
+#[expect(clippy::cast_possible_truncation, reason = "the loop ends when 16 bits remain")]
 pub fn fold(mut total: u64) -> u16 {
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);
@@ -72,7 +73,7 @@ pub fn fill_transport(segment: &mut [u8], field: U16, source: IpAddr, destinatio
 }
 
 /// RFC 768: a checksum of zero is sent as all ones, because zero means that there is none.
-pub fn never_zero(checksum: u16) -> u16 {
+pub(super) fn never_zero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }
 

@@ -32,10 +32,11 @@ pub fn split(packet: &Ipv4, mtu: usize) -> Option<Vec<Vec<u8>>> {
 
 fn fragment(header: &[u8], payload: &[u8], offset: usize, has_more: bool) -> Vec<u8> {
     let mut bytes = [header, payload].concat();
-    let total_length = bytes.len() as u16;
+    let total_length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     field::TOTAL_LENGTH.write(&mut bytes, total_length);
     let more = if has_more { MORE_FRAGMENTS } else { 0 };
-    field::FLAGS_AND_OFFSET.write(&mut bytes, (offset / 8) as u16 | more);
+    let units = u16::try_from(offset / 8).unwrap_or(u16::MAX);
+    field::FLAGS_AND_OFFSET.write(&mut bytes, units | more);
     ipv4::fill_checksum(&mut bytes[..header.len()]);
     bytes
 }

@@ -26,23 +26,34 @@ use super::{Malformed, checksum};
 pub mod field {
     use crate::packet::field::{Octets, U8, U16};
 
+    /// Version in the upper half, IHL in units of four bytes in the lower.
     pub const VERSION_AND_LENGTH: U8 = U8(0);
+    /// DSCP (RFC 2474 §3) above two bits of ECN (RFC 3168 §5).
     pub const TOS: U8 = U8(1);
+    /// Header and payload, in bytes.
     pub const TOTAL_LENGTH: U16 = U16(2);
+    /// The same in all fragments of a packet; without meaning in any other (RFC 6864 §4).
     pub const IDENTIFICATION: U16 = U16(4);
+    /// A reserved bit, DF, MF, and 13 bits of offset in units of eight bytes.
     pub const FLAGS_AND_OFFSET: U16 = U16(6);
+    /// Hops that remain.
     pub const TTL: U8 = U8(8);
+    /// A number of [`crate::packet::protocol`] or another of IANA's.
     pub const PROTOCOL: U8 = U8(9);
+    /// Covers the header and its options, not the payload.
     pub const CHECKSUM: U16 = U16(10);
+    /// The sender's address.
     pub const SOURCE: Octets<4> = Octets(12);
+    /// The receiver's address.
     pub const DESTINATION: Octets<4> = Octets(16);
 }
 
 /// Length of a header without options.
 pub const HEADER: usize = 20;
 /// Flags in [`field::FLAGS_AND_OFFSET`].
-pub const DONT_FRAGMENT: u16 = 0x4000;
-pub const MORE_FRAGMENTS: u16 = 0x2000;
+const DONT_FRAGMENT: u16 = 0x4000;
+/// Set in every fragment except the last.
+pub(super) const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
 /// A packet with a valid header: version 4, IHL and total length fit the bytes, checksum correct.
@@ -109,22 +120,27 @@ impl<'a> Ipv4<'a> {
         Ok(Ipv4 { packet: &bytes[..end], header_length })
     }
 
+    /// Header and payload, without link padding.
     pub fn packet(&self) -> &'a [u8] {
         self.packet
     }
 
+    /// The fixed part and the options.
     pub fn header(&self) -> &'a [u8] {
         &self.packet[..self.header_length]
     }
 
+    /// Everything behind the options; of a quoted packet there may be less than was sent.
     pub fn payload(&self) -> &'a [u8] {
         &self.packet[self.header_length..]
     }
 
+    /// 20 to 60 bytes.
     pub fn header_length(&self) -> usize {
         self.header_length
     }
 
+    /// Bytes that are present, header included.
     pub fn total_length(&self) -> usize {
         self.packet.len()
     }
@@ -134,10 +150,12 @@ impl<'a> Ipv4<'a> {
         field::TOTAL_LENGTH.read(self.packet).into()
     }
 
+    /// DSCP and ECN in one byte.
     pub fn tos(&self) -> u8 {
         field::TOS.read(self.packet)
     }
 
+    /// Only significant in a fragment (RFC 6864 §4).
     pub fn identification(&self) -> u16 {
         field::IDENTIFICATION.read(self.packet)
     }
@@ -146,10 +164,12 @@ impl<'a> Ipv4<'a> {
         field::FLAGS_AND_OFFSET.read(self.packet)
     }
 
+    /// Whether a router that cannot forward the packet whole must drop it.
     pub fn has_dont_fragment(&self) -> bool {
         self.flags_and_offset() & DONT_FRAGMENT != 0
     }
 
+    /// False in the last fragment, and in a whole packet.
     pub fn has_more_fragments(&self) -> bool {
         self.flags_and_offset() & MORE_FRAGMENTS != 0
     }
@@ -159,22 +179,27 @@ impl<'a> Ipv4<'a> {
         usize::from(self.flags_and_offset() & OFFSET_MASK) * 8
     }
 
+    /// Whether this is any part of a packet, the first included.
     pub fn is_fragment(&self) -> bool {
         self.flags_and_offset() & (MORE_FRAGMENTS | OFFSET_MASK) != 0
     }
 
+    /// 0 to 255; a router never forwards a packet with 0 (RFC 1812 §5.3.1).
     pub fn ttl(&self) -> u8 {
         field::TTL.read(self.packet)
     }
 
+    /// The IANA number of what follows the header.
     pub fn protocol(&self) -> u8 {
         field::PROTOCOL.read(self.packet)
     }
 
+    /// As stated: it may be forged.
     pub fn source(&self) -> Ipv4Addr {
         field::SOURCE.read(self.packet).into()
     }
 
+    /// As stated, whether or not this host has the address.
     pub fn destination(&self) -> Ipv4Addr {
         field::DESTINATION.read(self.packet).into()
     }
@@ -223,14 +248,21 @@ impl<'a> Ipv4<'a> {
 /// The fields of a header without options; [`Header::write`] encodes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// DSCP and ECN.
     pub tos: u8,
     /// Whole packet, header included.
     pub total_length: u16,
+    /// Any number if the packet cannot be fragmented (RFC 6864 §4.1).
     pub identification: u16,
+    /// DF; the other flags and the offset are 0.
     pub dont_fragment: bool,
+    /// At most 255 hops.
     pub ttl: u8,
+    /// Of what follows these 20 bytes.
     pub protocol: u8,
+    /// Written as given; the caller has checked that it is its own.
     pub source: Ipv4Addr,
+    /// Where the network routes the packet.
     pub destination: Ipv4Addr,
 }
 
@@ -253,7 +285,7 @@ impl Header {
 
 /// Writes the version, and the length of the header in bytes, a multiple of four.
 pub fn set_header_length(header: &mut [u8], length: usize) {
-    field::VERSION_AND_LENGTH.write(header, 0x40 | (length / 4) as u8);
+    field::VERSION_AND_LENGTH.write(header, 0x40 | u8::try_from(length / 4).unwrap_or(0x0f));
 }
 
 /// Writes the checksum of a header; `header` ends where the header ends.

@@ -26,10 +26,15 @@ pub mod field {
 
     /// Version, traffic class, and the upper bits of the flow label.
     pub const VERSION_AND_CLASS: U16 = U16(0);
+    /// In bytes, without the fixed header but with extension headers.
     pub const PAYLOAD_LENGTH: U16 = U16(4);
+    /// The first extension header, or the upper-layer protocol.
     pub const NEXT_HEADER: U8 = U8(6);
+    /// Hops that remain.
     pub const HOP_LIMIT: U8 = U8(7);
+    /// The sender's address.
     pub const SOURCE: Octets<16> = Octets(8);
+    /// The receiver's address, or with a routing header that of its next stop.
     pub const DESTINATION: Octets<16> = Octets(24);
 }
 
@@ -39,6 +44,7 @@ pub const HEADER: usize = 40;
 /// A walk ends after this many extension headers, or bytes of them. RFC 8200 sets no limit, but no sender
 /// needs more, and RFC 8504 §5.3 allows a receiver to set one.
 pub const EXTENSIONS_MAX: usize = 8;
+/// Bytes of all extension headers together.
 pub const EXTENSION_BYTES_MAX: usize = 256;
 
 /// A packet with a valid fixed header: its payload length fits the bytes.
@@ -79,6 +85,7 @@ impl<'a> Ipv6<'a> {
         }
     }
 
+    /// Header and payload, without link padding.
     pub fn packet(&self) -> &'a [u8] {
         self.packet
     }
@@ -88,26 +95,33 @@ impl<'a> Ipv6<'a> {
         &self.packet[HEADER..]
     }
 
+    /// 40 bytes and the payload length.
     pub fn total_length(&self) -> usize {
         self.packet.len()
     }
 
+    /// DSCP and ECN in one byte (RFC 8200 §7).
     pub fn traffic_class(&self) -> u8 {
-        (field::VERSION_AND_CLASS.read(self.packet) >> 4) as u8
+        let [version_and_class, class_and_label] = field::VERSION_AND_CLASS.read(self.packet).to_be_bytes();
+        version_and_class << 4 | class_and_label >> 4
     }
 
+    /// The IANA number of what follows the fixed header.
     pub fn next_header(&self) -> u8 {
         field::NEXT_HEADER.read(self.packet)
     }
 
+    /// 0 to 255.
     pub fn hop_limit(&self) -> u8 {
         field::HOP_LIMIT.read(self.packet)
     }
 
+    /// As stated: it may be forged.
     pub fn source(&self) -> Ipv6Addr {
         field::SOURCE.read(self.packet).into()
     }
 
+    /// As stated, whether or not this host has the address.
     pub fn destination(&self) -> Ipv6Addr {
         field::DESTINATION.read(self.packet).into()
     }

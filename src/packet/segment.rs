@@ -48,16 +48,17 @@ pub fn split(packet: &Ipv4, segments: Segments) -> Result<Vec<Vec<u8>>, Malforme
 }
 
 fn finish_ip(bytes: &mut [u8], packet: &Ipv4, index: usize) {
-    let total_length = bytes.len() as u16;
+    let total_length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     ipv4::field::TOTAL_LENGTH.write(bytes, total_length);
-    let identification = packet.identification().wrapping_add(index as u16);
+    let identification = packet.identification().wrapping_add(u16::try_from(index).unwrap_or(u16::MAX));
     ipv4::field::IDENTIFICATION.write(bytes, identification);
     ipv4::fill_checksum(&mut bytes[..packet.header_length()]);
 }
 
 fn finish_tcp(bytes: &mut [u8], packet: &Ipv4, offset: usize, is_first: bool, is_last: bool) {
     let segment = &mut bytes[packet.header_length()..];
-    let sequence = tcp::field::SEQUENCE.read(segment).wrapping_add(offset as u32);
+    let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+    let sequence = tcp::field::SEQUENCE.read(segment).wrapping_add(offset);
     tcp::field::SEQUENCE.write(segment, sequence);
     let mut flags = tcp::field::FLAGS.read(segment);
     if !is_first {
@@ -72,7 +73,7 @@ fn finish_tcp(bytes: &mut [u8], packet: &Ipv4, offset: usize, is_first: bool, is
 
 fn finish_udp(bytes: &mut [u8], packet: &Ipv4) {
     let datagram = &mut bytes[packet.header_length()..];
-    let length = datagram.len() as u16;
+    let length = u16::try_from(datagram.len()).unwrap_or(u16::MAX);
     udp::field::LENGTH.write(datagram, length);
     fill_checksum(datagram, packet, udp::field::CHECKSUM);
 }
@@ -147,7 +148,7 @@ mod tests {
     fn segment_header(whole: &[u8], index: usize, length: usize) -> etherparse::Ipv4Header {
         let mut header = header_of(whole);
         header.total_len = length as u16;
-        header.identification = header.identification.wrapping_add(index as u16);
+        header.identification = header.identification.wrapping_add(u16::try_from(index).unwrap());
         header.header_checksum = header.calc_header_checksum();
         header
     }
