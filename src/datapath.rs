@@ -23,7 +23,7 @@ pub const BATCH: usize = 64;
 
 /// The source of packets.
 pub trait Capture {
-    /// Fills frames from the front and returns their number; 0 if there is no packet at the moment. Never
+    /// Fills frames from the front and returns their number; 0 if no packet is waiting. Never
     /// waits.
     ///
     /// # Errors

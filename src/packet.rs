@@ -1,8 +1,8 @@
 //! Untrusted bytes from a network: views with named ranges whose lengths are checked once, checksums, flows,
 //! and the frame that contains a packet with headroom before it.
 //!
-//! Knows no virtual service and no policy: this room only decides whether a packet can be read, not whether
-//! it is *wanted*.
+//! No virtual service and no policy appears here: this room only decides whether a packet can be read, not
+//! whether it is *wanted*.
 
 #![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
 
@@ -46,7 +46,8 @@ pub enum Malformed {
     Checksum,
     /// An option whose length is too small or exceeds its header.
     Option,
-    /// A loose or strict source route (RFC 7126 §4.3, §4.4), or a routing header of type 0 (RFC 5095 §3).
+    /// A loose or strict source route (RFC 7126 §4.3, §4.4), or a routing header of type 0 (RFC 5095 §3) or with
+    /// segments left.
     SourceRoute,
     /// Fewer bytes than the fixed header of TCP or UDP.
     TruncatedTransport,

@@ -75,8 +75,8 @@ impl Decapsulator {
         Ok(Unwrapping { inner: taken.range(), tos, offload, delivery })
     }
 
-    /// What is lost on the way to a raw socket, which passes on no offload state (raw_recvmsg()): whether the
-    /// transport checksum is only partial, and whether the packet represents several segments.
+    /// What a raw socket does not pass on (raw_recvmsg()): whether the transport checksum is only partial, and
+    /// whether the packet represents several segments.
     fn offload_of(&self, inner: &Ipv4, overhead: u16) -> Offload {
         let Some(checksum) = partial_checksum(inner) else { return Offload::default() };
         Offload { checksum: Some(checksum), segments: self.segments_of(inner, overhead) }

@@ -63,7 +63,8 @@ mod tests {
     fn one_failure_does_not_stop_the_rest() {
         let mut frames = [Frame::from_packet(b"a"), Frame::from_packet(b"b"), Frame::from_packet(b"c")];
         let to = |last: u8| IpAddr::from([10, 0, 0, last]);
-        let outgoing: Vec<_> = (0..3).map(|frame| Outgoing { frame, to: to(frame as u8) }).collect();
+        let outgoing: Vec<_> =
+            (0..3).map(|frame| Outgoing { frame, to: to(frame.try_into().unwrap()) }).collect();
         let mut sink = Sink { unreachable: vec![to(1)], ..Sink::default() };
         let mut failed = Vec::new();
         sink.transmit(&mut frames, &outgoing, &mut |position, _| failed.push(position));

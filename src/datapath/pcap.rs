@@ -249,8 +249,8 @@ mod tests {
             packet.extend(b"ip");
             file.extend(1u32.to_le_bytes());
             file.extend(2u32.to_le_bytes());
-            file.extend((packet.len() as u32).to_le_bytes());
-            file.extend((packet.len() as u32).to_le_bytes());
+            file.extend(u32::try_from(packet.len()).unwrap().to_le_bytes());
+            file.extend(u32::try_from(packet.len()).unwrap().to_le_bytes());
             file.extend(packet);
         }
         let mut reader = Reader::new(&file[..]).unwrap();

@@ -141,7 +141,7 @@ impl Transmit for Sender {
     }
 }
 
-/// 0 for "nothing at the moment", otherwise the error.
+/// 0 if the call would have to wait, otherwise the error.
 pub(super) fn nothing_or(error: io::Error) -> io::Result<usize> {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),

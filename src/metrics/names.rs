@@ -51,7 +51,7 @@ names! {
     BUILD_INFO = Gauge "lvs_tund_build_info" ["version", "role"]:
         "Always 1; the labels describe the running program.";
     HOST_CHANGES = Gauge "lvs_tund_host_changes" []:
-        "Changes to the host's addresses, routes, rules and settings in force; undone on exit.";
+        "Applied changes to the host's addresses, routes, rules and settings; undone on exit.";
 
     RECEIVED_PACKETS = Counter "lvs_tund_director_packets_received_total" []:
         "Packets read from the TUN device; each is transmitted, replied to, held or dropped.";

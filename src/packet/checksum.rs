@@ -1,5 +1,5 @@
-//! The Internet checksum: complete (RFC 1071), incremental (RFC 1624), and the pseudo-header sum with which a
-//! partial checksum starts.
+//! The Internet checksum: complete (RFC 1071), incremental (RFC 1624), and the pseudo-header sum that a partial
+//! checksum starts with.
 
 use std::net::IpAddr;
 
@@ -102,7 +102,7 @@ mod tests {
             total += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
             total = (total & 0xffff) + (total >> 16);
         }
-        !(total as u16)
+        !u16::try_from(total).unwrap()
     }
 
     #[test]

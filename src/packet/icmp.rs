@@ -119,7 +119,7 @@ impl<'a> Icmp<'a> {
     /// The packet that an error quotes: its header, and its flow in the direction in which it was sent.
     ///
     /// # Errors
-    /// [`QuoteError`] says whether too little was quoted, or a packet without a flow.
+    /// [`QuoteError`] distinguishes a quote that is too short from a packet without a flow.
     pub fn quoted(&self) -> Result<Quoted<'a>, QuoteError> {
         let header = quoted_packet(self.body()).map_err(|_| QuoteError::Truncated)?;
         Ok(Quoted { flow: quoted_flow(&header)?, header })
@@ -141,7 +141,7 @@ pub fn quoted_packet(bytes: &[u8]) -> Result<Ip<'_>, Malformed> {
 /// The flow of a quoted packet, in the direction in which it was sent.
 ///
 /// # Errors
-/// [`QuoteError`] says whether too little was quoted, or a packet without a flow.
+/// [`QuoteError`] distinguishes a quote that is too short from a packet without a flow.
 pub fn quoted_flow(header: &Ip) -> Result<Flow, QuoteError> {
     let upper = header.upper().map_err(|_| QuoteError::Truncated)?;
     if upper.is_later_fragment() || !matches!(upper.protocol, protocol::TCP | protocol::UDP) {

@@ -1,4 +1,4 @@
-//! One view over IPv4 and IPv6: what a decision about a packet asks of its IP headers, whatever its family.
+//! One view over IPv4 and IPv6: what a decision about a packet needs from its IP headers, whatever its family.
 //!
 //! A field that has another name in each family has here the name that RFC 8200 gives it.
 
@@ -322,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_of_both_families_are_told_apart_alike() {
+    fn both_families_describe_a_fragment_in_the_same_fields() {
         for (offset, has_more, is_later) in [(0, true, false), (8, true, true), (16, false, true)] {
             for (bytes, identification) in
                 [(v4(7, offset, has_more), 7), (v6(17, 0x70007, offset, has_more), 0x70007)]

@@ -424,7 +424,7 @@ mod tests {
         ];
         for (name, options, expected) in rows {
             let mut bytes = [&sample()[..HEADER], options, &[131; 8]].concat();
-            bytes[0] = 0x45 + (options.len() / 4) as u8;
+            bytes[0] = 0x45 + u8::try_from(options.len() / 4).unwrap();
             assert_eq!(Ipv4::parse_unsummed(&bytes).unwrap().check_options(), expected, "{name}");
         }
     }
@@ -433,7 +433,7 @@ mod tests {
     fn an_independent_parser_reads_the_same_of_any_header() {
         // Fields unlike each other; in the first headers, each bit of the flags and offset word alone.
         for seed in 0..2000u32 {
-            let byte = |at: u32| (seed.wrapping_mul(0x9e37_79b1) >> (at % 23)) as u8 ^ at as u8;
+            let byte = |at: u32| (seed.wrapping_mul(0x9e37_79b1) >> (at % 23) ^ at).to_le_bytes()[0];
             let mut bytes: Vec<u8> = (0..28).map(byte).collect();
             if let Some(alone) = 1u16.checked_shl(seed) {
                 bytes[6..8].copy_from_slice(&alone.to_be_bytes());

@@ -199,7 +199,7 @@ mod tests {
             bytes.extend_from_slice(&header[1..]);
         }
         bytes.extend_from_slice(payload);
-        let length = (bytes.len() - HEADER) as u16;
+        let length = u16::try_from(bytes.len() - HEADER).unwrap();
         bytes[4..6].copy_from_slice(&length.to_be_bytes());
         bytes
     }
@@ -262,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_are_told_apart() {
+    fn offset_and_flag_distinguish_first_later_and_atomic_fragments() {
         let of = |word: u16| {
             let mut header = FRAGMENT_HEADER.to_vec();
             header[2..4].copy_from_slice(&word.to_be_bytes());
@@ -287,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_may_end_where_its_header_ends_only_if_it_says_so() {
+    fn a_packet_may_end_where_its_header_ends_only_if_no_next_header_follows() {
         let empty = |protocol| packet(&[], protocol, &[]);
         assert!(chain_of(&empty(protocol::NONE)).is_ok());
         for protocol in [6, 17, 58, extension::FRAGMENT, extension::HOP_BY_HOP] {
@@ -316,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_that_is_to_go_on_elsewhere_is_source_routed() {
+    fn a_packet_with_segments_left_is_source_routed() {
         for (kind, left, expected) in [
             (0, 1, Some(Malformed::SourceRoute)),
             (0, 0, Some(Malformed::SourceRoute)),
@@ -335,7 +335,7 @@ mod tests {
             // Headers that the walk supports, so that it gets far.
             const KINDS: [u8; 6] = [0, 43, 44, 51, 60, 6];
             bytes[0] = 0x60;
-            let length = (bytes.len() - HEADER) as u16;
+            let length = u16::try_from(bytes.len() - HEADER).unwrap();
             bytes[4..6].copy_from_slice(&length.to_be_bytes());
             for (index, kind) in kinds.iter().enumerate() {
                 let at = if index == 0 { 6 } else { HEADER + (index - 1) * 8 };

@@ -131,8 +131,8 @@ impl Guard {
     }
 
     /// Whether no client can have this source: a VIP, an own address, a director's (a loop between tunnel
-    /// ends), or an address that is not a single host's. Of a director configured by prefix, only the sender
-    /// of this packet is known: clients may be in the prefix too.
+    /// ends), or an address that is not a single host's. A prefix of directors may contain
+    /// clients too: only the sender of this packet is certainly a director.
     fn is_martian(&self, source: IpAddr, peer: IpAddr) -> bool {
         address::is_martian(source)
             || self.config.vips.contains(&source)
