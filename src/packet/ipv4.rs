@@ -26,26 +26,18 @@ use super::{Malformed, checksum};
 pub mod field {
     use crate::packet::field::{Octets, U8, U16};
 
-    /// Version in the upper half, IHL in units of four bytes in the lower.
-    pub const VERSION_AND_LENGTH: U8 = U8(0);
-    /// DSCP (RFC 2474 §3) above two bits of ECN (RFC 3168 §5).
-    pub const TOS: U8 = U8(1);
-    /// Header and payload, in bytes.
-    pub const TOTAL_LENGTH: U16 = U16(2);
+    pub(super) const VERSION_AND_LENGTH: U8 = U8(0);
+    pub(super) const TOS: U8 = U8(1);
+    pub(crate) const TOTAL_LENGTH: U16 = U16(2);
     /// The same in all fragments of a packet; without meaning in any other (RFC 6864 §4).
     pub const IDENTIFICATION: U16 = U16(4);
     /// A reserved bit, DF, MF, and 13 bits of offset in units of eight bytes.
     pub const FLAGS_AND_OFFSET: U16 = U16(6);
-    /// Hops that remain.
-    pub const TTL: U8 = U8(8);
-    /// A number of [`crate::packet::protocol`] or another of IANA's.
-    pub const PROTOCOL: U8 = U8(9);
-    /// Covers the header and its options, not the payload.
-    pub const CHECKSUM: U16 = U16(10);
-    /// The sender's address.
-    pub const SOURCE: Octets<4> = Octets(12);
-    /// The receiver's address.
-    pub const DESTINATION: Octets<4> = Octets(16);
+    pub(super) const TTL: U8 = U8(8);
+    pub(crate) const PROTOCOL: U8 = U8(9);
+    pub(super) const CHECKSUM: U16 = U16(10);
+    pub(crate) const SOURCE: Octets<4> = Octets(12);
+    pub(crate) const DESTINATION: Octets<4> = Octets(16);
 }
 
 /// Length of a header without options.
@@ -256,7 +248,7 @@ pub struct Header {
     pub identification: u16,
     /// DF; the other flags and the offset are 0.
     pub dont_fragment: bool,
-    /// At most 255 hops.
+    /// Hops that the packet may take.
     pub ttl: u8,
     /// Of what follows these 20 bytes.
     pub protocol: u8,
@@ -284,7 +276,7 @@ impl Header {
 }
 
 /// Writes the version, and the length of the header in bytes, a multiple of four.
-pub fn set_header_length(header: &mut [u8], length: usize) {
+pub(super) fn set_header_length(header: &mut [u8], length: usize) {
     field::VERSION_AND_LENGTH.write(header, 0x40 | u8::try_from(length / 4).unwrap_or(0x0f));
 }
 
