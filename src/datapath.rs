@@ -3,6 +3,7 @@
 //! The only room with `unsafe`. It reads lengths and virtio headers and does not look at the packets
 //! themselves.
 
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
 #![allow(unsafe_code)]
 
 pub mod memory;
@@ -22,7 +23,7 @@ pub const BATCH: usize = 64;
 
 /// The source of packets.
 pub trait Capture {
-    /// Fills frames from the front and returns their number; 0 if there is no packet at the moment. Never
+    /// Fills frames from the front and returns their number; 0 if no packet is waiting. Never
     /// waits.
     ///
     /// # Errors

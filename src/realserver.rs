@@ -2,6 +2,8 @@
 //! to the host's own stack. Pure: bytes in, verdict out. It relies on nothing that it has not checked, and
 //! never answers.
 
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
 pub mod guard;
 pub mod mss;
 pub mod verdict;
@@ -73,8 +75,8 @@ impl Decapsulator {
         Ok(Unwrapping { inner: taken.range(), tos, offload, delivery })
     }
 
-    /// What is lost on the way to a raw socket, which passes on no offload state (raw_recvmsg()): whether the
-    /// transport checksum is only partial, and whether the packet represents several segments.
+    /// What a raw socket does not pass on (raw_recvmsg()): whether the transport checksum is only partial, and
+    /// whether the packet represents several segments.
     fn offload_of(&self, inner: &Ipv4, overhead: u16) -> Offload {
         let Some(checksum) = partial_checksum(inner) else { return Offload::default() };
         Offload { checksum: Some(checksum), segments: self.segments_of(inner, overhead) }
@@ -84,8 +86,8 @@ impl Decapsulator {
         if inner.protocol() != protocol::TCP || inner.total_length() <= usize::from(self.mtu) {
             return None;
         }
-        let header_length =
-            (inner.header_length() + Tcp::parse(inner.payload()).ok()?.header_length()) as u16;
+        let transport = Tcp::parse(inner.payload()).ok()?;
+        let header_length = u16::try_from(inner.header_length() + transport.header_length()).ok()?;
         // Its sender's segments fitted the encapsulated path: the device's MTU minus one more header.
         let size = self.mtu.saturating_sub(header_length + overhead).max(1);
         Some(Segments { kind: SegmentKind::TcpV4, size, header_length })
@@ -131,7 +133,7 @@ fn partial_checksum(inner: &Ipv4) -> Option<PartialChecksum> {
     }
     let (source, destination) = (inner.source().into(), inner.destination().into());
     let pseudo = checksum::pseudo_header(source, destination, inner.protocol(), payload.len());
-    let start = inner.header_length() as u16;
-    (field.read(payload) == checksum::fold(pseudo))
-        .then_some(PartialChecksum { start, field: start + field.0 as u16 })
+    let start = u16::try_from(inner.header_length()).ok()?;
+    let field_at = start + u16::try_from(field.0).ok()?;
+    (field.read(payload) == checksum::fold(pseudo)).then_some(PartialChecksum { start, field: field_at })
 }

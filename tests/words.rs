@@ -184,18 +184,8 @@ const WORDS: &[Row] = &[
     row(", so does", "split the sentence", Prose),
 ];
 
-/// Rooms of `src` whose prose still has words of the list. A room that is clean must leave this list.
-const UNFINISHED: &[&str] = &[
-    "src/daemon",
-    "src/datapath",
-    "src/director",
-    "src/encapsulation",
-    "src/host",
-    "src/metrics",
-    "src/packet",
-    "src/realserver",
-    "src/time",
-];
+/// Rooms of `src`, and `tests`, whose prose still has words of the list. A room that is clean must leave this list.
+const UNFINISHED: &[&str] = &["src/daemon", "src/director", "src/encapsulation", "src/host", "src/time"];
 
 /// A text without its line ends and the marks of comments, and the line that each of its bytes is from.
 struct Flat {

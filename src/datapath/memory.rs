@@ -11,6 +11,7 @@ use crate::packet::Frame;
 /// Yields the given packets once.
 #[derive(Debug, Default)]
 pub struct Source {
+    /// The next packet is at the front.
     pub packets: VecDeque<Vec<u8>>,
 }
 
@@ -31,6 +32,7 @@ impl Capture for Source {
 /// Keeps what is sent, except to unreachable destinations.
 #[derive(Debug, Default)]
 pub struct Sink {
+    /// Next IP destination and bytes, in the order of sending.
     pub packets: Vec<(IpAddr, Vec<u8>)>,
     /// Destinations to which sending fails with "host unreachable".
     pub unreachable: Vec<IpAddr>,
@@ -61,7 +63,8 @@ mod tests {
     fn one_failure_does_not_stop_the_rest() {
         let mut frames = [Frame::from_packet(b"a"), Frame::from_packet(b"b"), Frame::from_packet(b"c")];
         let to = |last: u8| IpAddr::from([10, 0, 0, last]);
-        let outgoing: Vec<_> = (0..3).map(|frame| Outgoing { frame, to: to(frame as u8) }).collect();
+        let outgoing: Vec<_> =
+            (0..3).map(|frame| Outgoing { frame, to: to(frame.try_into().unwrap()) }).collect();
         let mut sink = Sink { unreachable: vec![to(1)], ..Sink::default() };
         let mut failed = Vec::new();
         sink.transmit(&mut frames, &outgoing, &mut |position, _| failed.push(position));

@@ -5,6 +5,7 @@
 
 use std::io::{self, Read, Write};
 use std::os::fd::BorrowedFd;
+use std::time::Duration;
 
 use super::{Capture, Outgoing, Transmit};
 use crate::packet::Frame;
@@ -171,7 +172,7 @@ impl<W: Write> Writer<W> {
         output.write_all(&MAGIC_NANOS.to_be_bytes())?;
         // Version 2.4, no time zone, no accuracy.
         output.write_all(&[0, 2, 0, 4, 0, 0, 0, 0, 0, 0, 0, 0])?;
-        output.write_all(&(PACKET_MAX as u32).to_be_bytes())?;
+        output.write_all(&length_word(PACKET_MAX).to_be_bytes())?;
         output.write_all(&LINK_RAW_WRITTEN.to_be_bytes())?;
         Ok(Writer { output, moment: Moment::ZERO })
     }
@@ -181,13 +182,11 @@ impl<W: Write> Writer<W> {
     /// # Errors
     /// An error of the output.
     pub fn write_packet(&mut self, packet: &[u8]) -> io::Result<()> {
-        let nanos = self.moment.as_nanos();
-        let words = [
-            (nanos / 1_000_000_000) as u32,
-            (nanos % 1_000_000_000) as u32,
-            packet.len() as u32,
-            packet.len() as u32,
-        ];
+        let since_epoch = Duration::from_nanos(self.moment.as_nanos());
+        // The field ends in the year 2106.
+        let seconds = u32::try_from(since_epoch.as_secs()).unwrap_or(u32::MAX);
+        let length = length_word(packet.len());
+        let words = [seconds, since_epoch.subsec_nanos(), length, length];
         for word in words {
             self.output.write_all(&word.to_be_bytes())?;
         }
@@ -201,6 +200,10 @@ impl<W: Write> Writer<W> {
     pub fn finish(mut self) -> io::Result<()> {
         self.output.flush()
     }
+}
+
+fn length_word(length: usize) -> u32 {
+    u32::try_from(length).unwrap_or(u32::MAX)
 }
 
 impl<W: Write> Transmit for Writer<W> {
@@ -246,8 +249,8 @@ mod tests {
             packet.extend(b"ip");
             file.extend(1u32.to_le_bytes());
             file.extend(2u32.to_le_bytes());
-            file.extend((packet.len() as u32).to_le_bytes());
-            file.extend((packet.len() as u32).to_le_bytes());
+            file.extend(u32::try_from(packet.len()).unwrap().to_le_bytes());
+            file.extend(u32::try_from(packet.len()).unwrap().to_le_bytes());
             file.extend(packet);
         }
         let mut reader = Reader::new(&file[..]).unwrap();

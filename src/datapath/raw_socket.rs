@@ -20,7 +20,21 @@ use crate::packet::Frame;
 pub use receiver::{Receiver, Receivers};
 
 /// Enough for bursts: a packet that does not fit is lost.
-const BUFFER_BYTES: usize = 16 << 20;
+const BUFFER_BYTES: libc::c_int = 16 << 20;
+
+#[expect(clippy::cast_possible_truncation, reason = "AF_INET is 2")]
+const FAMILY: libc::sa_family_t = libc::AF_INET as libc::sa_family_t;
+
+/// The size of an address or of an option, as socket calls take it.
+#[expect(clippy::cast_possible_truncation, reason = "no address or option has 4 GiB")]
+const fn socket_length<T>() -> libc::socklen_t {
+    size_of::<T>() as libc::socklen_t
+}
+
+/// A number of messages, at most [`BATCH`], as sendmmsg(2) and recvmmsg(2) take it.
+fn message_count(count: usize) -> libc::c_uint {
+    libc::c_uint::try_from(count).unwrap_or(0)
+}
 
 fn raw(protocol: i32) -> io::Result<Socket> {
     let kind = Type::RAW.nonblocking().cloexec();
@@ -62,12 +76,12 @@ impl Sender {
     }
 
     fn prepare(&mut self, slot: usize, packet: &mut [u8], to: std::net::Ipv4Addr) {
-        self.addresses[slot].sin_family = libc::AF_INET as libc::sa_family_t;
+        self.addresses[slot].sin_family = FAMILY;
         self.addresses[slot].sin_addr.s_addr = u32::from_ne_bytes(to.octets());
         self.vectors[slot] = libc::iovec { iov_base: packet.as_mut_ptr().cast(), iov_len: packet.len() };
         let header = &mut self.messages[slot].msg_hdr;
         header.msg_name = (&raw mut self.addresses[slot]).cast();
-        header.msg_namelen = size_of::<libc::sockaddr_in>() as libc::socklen_t;
+        header.msg_namelen = socket_length::<libc::sockaddr_in>();
         header.msg_iov = &raw mut self.vectors[slot];
         header.msg_iovlen = 1;
     }
@@ -84,7 +98,7 @@ impl Sender {
                 libc::sendmmsg(
                     self.socket.as_raw_fd(),
                     rest.as_mut_ptr(),
-                    rest.len() as u32,
+                    message_count(rest.len()),
                     libc::MSG_DONTWAIT,
                 )
             };
@@ -127,7 +141,7 @@ impl Transmit for Sender {
     }
 }
 
-/// 0 for "nothing at the moment", otherwise the error.
+/// 0 if the call would have to wait, otherwise the error.
 pub(super) fn nothing_or(error: io::Error) -> io::Result<usize> {
     match error.kind() {
         io::ErrorKind::WouldBlock | io::ErrorKind::Interrupted => Ok(0),
@@ -138,7 +152,7 @@ pub(super) fn nothing_or(error: io::Error) -> io::Result<usize> {
 /// Sets a buffer beyond the system's limit if permitted (CAP_NET_ADMIN), otherwise up to it.
 fn widen(socket: &Socket, forced: i32, limited: i32) -> io::Result<()> {
     let set = |option: i32| {
-        let bytes = BUFFER_BYTES as libc::c_int;
+        let bytes = BUFFER_BYTES;
         // SAFETY: the option takes an int; pointer and length describe `bytes`.
         let result = unsafe {
             libc::setsockopt(
@@ -146,7 +160,7 @@ fn widen(socket: &Socket, forced: i32, limited: i32) -> io::Result<()> {
                 libc::SOL_SOCKET,
                 option,
                 (&raw const bytes).cast(),
-                size_of::<libc::c_int>() as libc::socklen_t,
+                socket_length::<libc::c_int>(),
             )
         };
         if result == 0 { Ok(()) } else { Err(io::Error::last_os_error()) }

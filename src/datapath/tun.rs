@@ -49,25 +49,35 @@ pub struct Tun {
 /// Why the device could not be created.
 #[derive(Debug, thiserror::Error)]
 pub enum TunError {
+    /// Another process of this network namespace has bound [`lock_address`].
     #[error("TUN device {0} is in use by another lvs-tund; stop it, or choose another name with `tun`")]
     Locked(String),
+    /// A link with this name that no lvs-tund has locked.
     #[error(
         "interface {0} exists already; remove it (`ip link delete {0}`) or choose another name with `tun`"
     )]
     Exists(String),
+    /// ENOENT, or no device node.
     #[error("/dev/net/tun is missing; load the module (`modprobe tun`), or pass the device to the container")]
     NoDriver,
+    /// EPERM or EACCES.
     #[error("no permission to create a TUN device; run as root or with CAP_NET_ADMIN and CAP_NET_RAW")]
     Permission,
+    /// Any other error of the kernel.
     #[error("TUN device {name}: {cause}")]
-    Other { name: String, cause: io::Error },
+    Other {
+        /// As requested, even if the device does not exist.
+        name: String,
+        /// Of the system call that failed.
+        cause: io::Error,
+    },
 }
 
 impl Tun {
     /// Creates the device, not yet up, with `queues` queues.
     ///
     /// # Errors
-    /// [`TunError`] says what to do.
+    /// [`TunError`] names the cause and the remedy.
     pub fn create(name: &str, mtu: u16, queues: usize) -> Result<(Tun, Vec<Queue>), TunError> {
         let other = |cause: io::Error| TunError::Other { name: name.to_owned(), cause };
         // tun-rs would create the node itself, but that is for the operator to decide.
@@ -100,13 +110,14 @@ impl Tun {
         let mut fds = vec![device.as_fd().try_clone_to_owned().map_err(other)?];
         for _ in 1..queues {
             let queue = device.try_clone().map_err(other)?;
-            // SAFETY: `into_raw_fd` gives up the descriptor, so this is its only owner.
+            // SAFETY: `into_raw_fd` releases the descriptor, so this is its only owner.
             fds.push(unsafe { OwnedFd::from_raw_fd(queue.into_raw_fd()) });
         }
         let queues = fds.into_iter().map(Queue::new).collect::<io::Result<Vec<_>>>().map_err(other)?;
         Ok((Tun { device, name: name.to_owned(), _lock: lock }, queues))
     }
 
+    /// As configured: the kernel does not rename the device.
     pub fn name(&self) -> &str {
         &self.name
     }
@@ -159,13 +170,15 @@ impl Queue {
         }
         // A blocking read would hold back the packets read before it in the same batch.
         nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
-        // SAFETY: TUNSETOFFLOAD takes its flags by value; 0 asks for none.
+        // SAFETY: TUNSETOFFLOAD takes its flags by value; 0 requests none.
         if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, 0 as libc::c_ulong) } < 0 {
             return Err(io::Error::last_os_error());
         }
         Ok(Queue { fd })
     }
 
+    /// A second descriptor of the same queue: captures on one, sends on the other.
+    ///
     /// # Errors
     /// dup(2) fails.
     pub fn try_clone(&self) -> io::Result<Queue> {
@@ -260,7 +273,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn the_virtio_header_says_what_the_frame_says() {
+    fn the_virtio_header_describes_the_offload_of_the_frame() {
         let offload = Offload {
             checksum: Some(PartialChecksum { start: 20, field: 36 }),
             segments: Some(Segments { kind: SegmentKind::TcpV4, size: 1440, header_length: 52 }),

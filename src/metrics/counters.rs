@@ -15,10 +15,12 @@ use crate::realserver::verdict::{DropReason as RefusalReason, Verdict as Realser
 pub struct Count(AtomicU64);
 
 impl Count {
+    /// Only for the owner. `u64::MAX` subtracts 1, as the count wraps around.
     pub fn add(&self, amount: u64) {
         self.0.store(self.0.load(Ordering::Relaxed).wrapping_add(amount), Ordering::Relaxed);
     }
 
+    /// At any time, from any thread; it may be late by a few packets.
     pub fn get(&self) -> u64 {
         self.0.load(Ordering::Relaxed)
     }
@@ -45,7 +47,9 @@ impl<const N: usize> Deref for Counts<N> {
 /// Packets and bytes of one slot.
 #[derive(Debug, Default)]
 pub struct Traffic {
+    /// A super-packet counts once.
     pub packets: Count,
+    /// IP length, headers included.
     pub bytes: Count,
 }
 
@@ -103,7 +107,9 @@ pub const CAUSES: &[(&str, i32)] = &[
 ];
 
 mod libc_errno {
-    pub use nix::libc::{EAGAIN, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENETDOWN, ENETUNREACH, ENOBUFS, EPERM};
+    pub(super) use nix::libc::{
+        EAGAIN, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENETDOWN, ENETUNREACH, ENOBUFS, EPERM,
+    };
 }
 
 /// Send errors by cause.
@@ -113,6 +119,7 @@ pub struct Errors {
 }
 
 impl Errors {
+    /// Counts under `other` what [`CAUSES`] does not list.
     pub fn add(&self, error: &io::Error) {
         let errno = error.raw_os_error().unwrap_or(0);
         let index = CAUSES.iter().position(|(_, cause)| *cause == errno).unwrap_or(CAUSES.len() - 1);
@@ -128,18 +135,27 @@ impl Errors {
 /// The counters of one worker of a director.
 #[derive(Default)]
 pub struct DirectorCounters {
+    /// Every packet read from the TUN device.
     pub received: Traffic,
+    /// Encapsulated and sent to a real server.
     pub transmitted: Count,
     /// Of the transmitted packets, those without an entry.
     pub stateless: Count,
+    /// Of the transmitted packets, those without an entry because of `new_connections_per_second_max`.
     pub flood: Count,
+    /// Packets held now, waiting for another one.
     pub held: Count,
+    /// By [`ReplyKind::index`].
     pub replied: Counts<{ ReplyKind::COUNT }>,
+    /// By [`DropReason`], in the order of its values.
     pub dropped: Counts<{ DropReason::ALL.len() }>,
+    /// Packets that the kernel refused to send.
     pub errors: Errors,
     /// Senders that got an error about the path while their packets were forwarded.
     pub told: Count,
+    /// Forwarded packets, by the service's slot.
     pub virtual_services: BySlot,
+    /// Forwarded packets, by the real server's slot; bytes without the outer header.
     pub real_servers: BySlot,
 }
 
@@ -181,10 +197,12 @@ pub struct PathCounters {
 }
 
 impl PathCounters {
+    /// Counts one error by its kind and its outcome.
     pub fn count(&self, heard: &Heard) {
         self.heard[heard.kind as usize][heard.outcome as usize].add(1);
     }
 
+    /// Errors since the start of the daemon.
     pub fn read(&self, kind: Kind, outcome: Outcome) -> u64 {
         self.heard[kind as usize][outcome as usize].get()
     }
@@ -193,9 +211,13 @@ impl PathCounters {
 /// The counters of a real server's worker.
 #[derive(Default)]
 pub struct RealserverCounters {
+    /// Encapsulated packets; bytes with the outer header.
     pub received: Traffic,
+    /// By the real server's drop reason, in the order of its values.
     pub dropped: Counts<{ RefusalReason::ALL.len() }>,
+    /// Packets that the kernel refused to accept from the TUN device.
     pub errors: Errors,
+    /// Of the delivered packets, those whose ECN marks RFC 6040 §4.2 calls currently unused.
     pub surprising_ecn: Count,
     /// By the VIP's index in the configuration.
     pub delivered: BySlot,
@@ -207,7 +229,7 @@ impl RealserverCounters {
         self.received.add(outer);
         match verdict {
             RealserverVerdict::Deliver(delivery) => {
-                self.delivered.slot(delivery.vip as u32).add(inner);
+                self.delivered.slot(u32::try_from(delivery.vip).unwrap_or(u32::MAX)).add(inner);
                 self.surprising_ecn.add(u64::from(delivery.has_surprising_ecn));
             }
             RealserverVerdict::Drop(reason) => self.dropped[*reason as usize].add(1),

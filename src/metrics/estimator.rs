@@ -1,5 +1,5 @@
-//! Rates as the kernel estimates them (net/netfilter/ipvs/ip_vs_est.c): every 2 s the average moves a quarter
-//! of the way to the newest rate.
+//! Rates as the kernel estimates them (net/netfilter/ipvs/ip_vs_est.c): every 2 s the average changes by a
+//! quarter of its difference to the newest rate.
 
 use super::totals::Totals;
 

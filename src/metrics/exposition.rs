@@ -26,7 +26,9 @@ pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 /// What both daemons report about themselves.
 #[derive(Clone, Copy, Debug)]
 pub struct Process {
+    /// `director` or `realserver`: a label of `lvs_tund_build_info`.
     pub role: &'static str,
+    /// Changes to the host that exit undoes.
     pub host_changes: usize,
     /// Publishes the metrics of the process (`process_*`) to the recorder in scope.
     pub publish_own: fn(),
@@ -158,8 +160,8 @@ pub fn realserver(process: Process, counters: &RealserverCounters, guard: &Guard
         for (cause, count) in counters.errors.read() {
             counter!(names::DELIVER_ERRORS, "cause" => cause).absolute(count);
         }
-        for (index, vip) in guard.vips.iter().enumerate() {
-            let (packets, bytes) = counters.delivered.read(index as u32);
+        for (index, vip) in (0..).zip(&guard.vips) {
+            let (packets, bytes) = counters.delivered.read(index);
             counter!(names::DELIVERED_PACKETS, "vip" => vip.to_string()).absolute(packets);
             counter!(names::DELIVERED_BYTES, "vip" => vip.to_string()).absolute(bytes);
         }

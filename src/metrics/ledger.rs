@@ -18,6 +18,7 @@ pub struct Reading {
     pub total: Totals,
     /// Since it was given its slot, or since an operator's zero.
     pub since_zero: Totals,
+    /// Per second, as [`Estimator`] averages them.
     pub rates: Totals,
 }
 

@@ -3,25 +3,36 @@
 
 use metrics::Unit;
 
+/// The types of the text format that are used here.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Kind {
+    /// Never decreases while the daemon runs.
     Counter,
+    /// May decrease.
     Gauge,
 }
 
 /// One metric family.
 #[derive(Clone, Copy, Debug)]
 pub struct Name {
+    /// With its prefix `lvs_tund_`, and `_total` for a counter.
     pub name: &'static str,
+    /// Printed in the `# TYPE` line.
     pub kind: Kind,
+    /// The unit in the name, if any.
     pub unit: Option<Unit>,
+    /// Keys that every series of the family has.
     pub labels: &'static [&'static str],
+    /// One sentence for the `# HELP` line.
     pub help: &'static str,
 }
 
 macro_rules! names {
     ($($constant:ident = $kind:ident $name:literal [$($label:literal),*] $($unit:ident)? : $help:literal;)+) => {
-        $(pub const $constant: &str = $name;)+
+        $(
+            #[doc = $help]
+            pub const $constant: &str = $name;
+        )+
 
         /// The table.
         pub const NAMES: &[Name] = &[$(Name {
@@ -40,7 +51,7 @@ names! {
     BUILD_INFO = Gauge "lvs_tund_build_info" ["version", "role"]:
         "Always 1; the labels describe the running program.";
     HOST_CHANGES = Gauge "lvs_tund_host_changes" []:
-        "Changes to the host's addresses, routes, rules and settings in force; undone on exit.";
+        "Applied changes to the host's addresses, routes, rules and settings; undone on exit.";
 
     RECEIVED_PACKETS = Counter "lvs_tund_director_packets_received_total" []:
         "Packets read from the TUN device; each is transmitted, replied to, held or dropped.";

@@ -3,12 +3,16 @@
 /// Connections, packets and bytes; or as many per second.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Totals {
+    /// Scheduled ones, not the current ones.
     pub connections: u64,
+    /// Forwarded to a real server.
     pub packets: u64,
+    /// IP length without the outer header.
     pub bytes: u64,
 }
 
 impl Totals {
+    /// The difference to an earlier reading of the same counters.
     pub fn since(&self, earlier: &Totals) -> Totals {
         Totals {
             connections: self.connections.wrapping_sub(earlier.connections),
@@ -17,6 +21,7 @@ impl Totals {
         }
     }
 
+    /// The sum of two holders.
     pub fn plus(&self, other: &Totals) -> Totals {
         Totals {
             connections: self.connections + other.connections,

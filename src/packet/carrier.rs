@@ -1,4 +1,4 @@
-//! How an encapsulated packet travels between two hosts: what its outer header says.
+//! How an encapsulated packet travels between two hosts: which outer header it has.
 
 use super::ipv4::Ipv4;
 use super::{protocol, udp};
@@ -43,7 +43,7 @@ mod tests {
     fn packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
         let header = Header {
             tos: 0,
-            total_length: (HEADER + payload.len()) as u16,
+            total_length: (HEADER + payload.len()).try_into().unwrap(),
             identification: 0,
             dont_fragment: false,
             ttl: 64,

@@ -1,5 +1,5 @@
-//! The Internet checksum: complete (RFC 1071), incremental (RFC 1624), and the pseudo-header sum with which a
-//! partial checksum starts.
+//! The Internet checksum: complete (RFC 1071), incremental (RFC 1624), and the pseudo-header sum that a partial
+//! checksum starts with.
 
 use std::net::IpAddr;
 
@@ -23,6 +23,7 @@ pub fn sum(bytes: &[u8], start: u64) -> u64 {
 }
 
 /// Folds the carries until 16 bits remain. Not complemented.
+#[expect(clippy::cast_possible_truncation, reason = "the loop ends when 16 bits remain")]
 pub fn fold(mut total: u64) -> u16 {
     while total > 0xffff {
         total = (total & 0xffff) + (total >> 16);
@@ -72,7 +73,7 @@ pub fn fill_transport(segment: &mut [u8], field: U16, source: IpAddr, destinatio
 }
 
 /// RFC 768: a checksum of zero is sent as all ones, because zero means that there is none.
-pub fn never_zero(checksum: u16) -> u16 {
+pub(super) fn never_zero(checksum: u16) -> u16 {
     if checksum == 0 { 0xffff } else { checksum }
 }
 
@@ -101,7 +102,7 @@ mod tests {
             total += u32::from(pair[0]) << 8 | u32::from(*pair.get(1).unwrap_or(&0));
             total = (total & 0xffff) + (total >> 16);
         }
-        !(total as u16)
+        !u16::try_from(total).unwrap()
     }
 
     #[test]

@@ -32,10 +32,11 @@ pub fn split(packet: &Ipv4, mtu: usize) -> Option<Vec<Vec<u8>>> {
 
 fn fragment(header: &[u8], payload: &[u8], offset: usize, has_more: bool) -> Vec<u8> {
     let mut bytes = [header, payload].concat();
-    let total_length = bytes.len() as u16;
+    let total_length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     field::TOTAL_LENGTH.write(&mut bytes, total_length);
     let more = if has_more { MORE_FRAGMENTS } else { 0 };
-    field::FLAGS_AND_OFFSET.write(&mut bytes, (offset / 8) as u16 | more);
+    let units = u16::try_from(offset / 8).unwrap_or(u16::MAX);
+    field::FLAGS_AND_OFFSET.write(&mut bytes, units | more);
     ipv4::fill_checksum(&mut bytes[..header.len()]);
     bytes
 }
@@ -76,7 +77,7 @@ mod tests {
         let total_length = HEADER + options.len() + payload;
         let header = Header {
             tos: 7,
-            total_length: total_length as u16,
+            total_length: total_length.try_into().unwrap(),
             identification: 0x1234,
             dont_fragment: false,
             ttl: 9,
@@ -87,8 +88,8 @@ mod tests {
         let mut bytes = vec![0; HEADER];
         header.write(&mut bytes);
         bytes.extend_from_slice(options);
-        bytes.extend((0..payload).map(|index| index as u8));
-        bytes[0] = 0x40 | ((HEADER + options.len()) / 4) as u8;
+        bytes.extend((0..=255u8).cycle().take(payload));
+        bytes[0] = 0x40 | u8::try_from((HEADER + options.len()) / 4).unwrap();
         bytes
     }
 
@@ -112,7 +113,7 @@ mod tests {
         #[test]
         fn fragments_make_the_packet_again(payload in 1usize..9000, mtu in 68usize..1500, offset in 0usize..500, more: bool) {
             let mut bytes = packet(&[], payload);
-            let word = offset as u16 | if more { MORE_FRAGMENTS } else { 0 };
+            let word = u16::try_from(offset).unwrap() | if more { MORE_FRAGMENTS } else { 0 };
             bytes[6..8].copy_from_slice(&word.to_be_bytes());
             let view = Ipv4::parse_unsummed(&bytes).unwrap();
             let fragments = split(&view, mtu).unwrap();
@@ -185,7 +186,7 @@ mod tests {
             ),
             ("the last one fills the header", &[7, 4, 4, 1, 136, 4, 0, 1], &[136, 4, 0, 1]),
             ("length 0 ends the copy", &[130, 0, 134, 2], &[]),
-            ("length 1 is what it says", &[130, 1, 0, 0], &[130, 0, 0, 0]),
+            ("a length of 1 is taken as it is", &[130, 1, 0, 0], &[130, 0, 0, 0]),
             ("a length past the header ends the copy", &[134, 2, 130, 3], &[134, 2, 0, 0]),
             ("no length at all ends the copy", &[1, 1, 1, 130], &[]),
         ];

@@ -19,10 +19,12 @@ pub struct U32(pub usize);
 pub struct Octets<const N: usize>(pub usize);
 
 impl U8 {
+    /// The byte at this place.
     pub fn read(self, bytes: &[u8]) -> u8 {
         bytes[self.0]
     }
 
+    /// Any checksum that covers the field is left as it is.
     pub fn write(self, bytes: &mut [u8], value: u8) {
         bytes[self.0] = value;
     }
@@ -34,12 +36,14 @@ impl U8 {
 }
 
 impl U16 {
-    pub const WIDTH: usize = 2;
+    const WIDTH: usize = 2;
 
+    /// The two bytes in network byte order.
     pub fn read(self, bytes: &[u8]) -> u16 {
         u16::from_be_bytes([bytes[self.0], bytes[self.0 + 1]])
     }
 
+    /// Any checksum that covers the field is left as it is.
     pub fn write(self, bytes: &mut [u8], value: u16) {
         bytes[self.0..self.0 + U16::WIDTH].copy_from_slice(&value.to_be_bytes());
     }
@@ -51,22 +55,26 @@ impl U16 {
 }
 
 impl U32 {
+    /// The four bytes in network byte order.
     pub fn read(self, bytes: &[u8]) -> u32 {
         u32::from_be_bytes(Octets(self.0).read(bytes))
     }
 
+    /// Any checksum that covers the field is left as it is.
     pub fn write(self, bytes: &mut [u8], value: u32) {
         Octets(self.0).write(bytes, value.to_be_bytes());
     }
 }
 
 impl<const N: usize> Octets<N> {
+    /// A copy, in the order of the packet.
     pub fn read(self, bytes: &[u8]) -> [u8; N] {
         let mut octets = [0; N];
         octets.copy_from_slice(&bytes[self.0..self.0 + N]);
         octets
     }
 
+    /// Any checksum that covers the field is left as it is.
     pub fn write(self, bytes: &mut [u8], octets: [u8; N]) {
         bytes[self.0..self.0 + N].copy_from_slice(&octets);
     }

@@ -9,10 +9,15 @@ use super::ip::Ip;
 /// protocol has none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Flow {
+    /// A number of [`super::protocol`], or any other: a flow may be one that is not served.
     pub protocol: u8,
+    /// CIP: the sender of packets to the VIP.
     pub client: IpAddr,
+    /// Host byte order, as `vip_port`.
     pub client_port: u16,
+    /// The destination, which need not be a VIP before the director has looked it up.
     pub vip: IpAddr,
+    /// The port that clients connect to.
     pub vip_port: u16,
 }
 

@@ -31,22 +31,31 @@ pub struct Offload {
 /// Where the sum of a partial checksum starts and where its field is, counted from the packet's start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct PartialChecksum {
+    /// First byte that the sum includes: the transport header's (csum_start).
     pub start: u16,
+    /// csum_start + csum_offset of virtio_net_hdr.
     pub field: u16,
 }
 
 /// A super-packet: `size` payload bytes per segment after `header_length` bytes of headers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Segments {
+    /// Decides which transport fields differ between the segments.
     pub kind: SegmentKind,
+    /// gso_size of virtio_net_hdr; the last segment may be shorter.
     pub size: u16,
+    /// hdr_len of virtio_net_hdr: IP and transport header together.
     pub header_length: u16,
 }
 
+/// The types of virtio_net_hdr's gso_type, without VIRTIO_NET_HDR_GSO_ECN.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum SegmentKind {
+    /// VIRTIO_NET_HDR_GSO_TCPV4.
     TcpV4,
+    /// VIRTIO_NET_HDR_GSO_TCPV6.
     TcpV6,
+    /// VIRTIO_NET_HDR_GSO_UDP_L4: datagrams of equal size, each with its own header.
     Udp,
 }
 
@@ -56,6 +65,7 @@ pub struct Frame {
     buffer: Box<[u8]>,
     start: usize,
     end: usize,
+    /// [`Frame::replace`] and [`Frame::filled`] set it; changes of the packet's bounds leave it as it is.
     pub offload: Offload,
 }
 
@@ -77,18 +87,22 @@ impl Frame {
         frame
     }
 
+    /// Without headroom and tailroom.
     pub fn packet(&self) -> &[u8] {
         &self.buffer[self.start..self.end]
     }
 
+    /// The packet's bytes, to change in place: the length stays.
     pub fn packet_mut(&mut self) -> &mut [u8] {
         &mut self.buffer[self.start..self.end]
     }
 
+    /// Bytes of the packet.
     pub fn len(&self) -> usize {
         self.end - self.start
     }
 
+    /// True for a new frame, or after everything has been stripped.
     pub fn is_empty(&self) -> bool {
         self.start == self.end
     }

@@ -15,27 +15,43 @@ use super::{Flow, Ip, Malformed, checksum, protocol, udp};
 pub mod field {
     use crate::packet::field::{U8, U16};
 
+    /// The type, which is a reserved word in Rust.
     pub const KIND: U8 = U8(0);
+    /// The cause, by type.
     pub const CODE: U8 = U8(1);
+    /// Covers the whole message, without a pseudo-header.
     pub const CHECKSUM: U16 = U16(2);
+    /// Of an echo and its reply.
     pub const IDENTIFIER: U16 = U16(4);
+    /// Of "fragmentation needed" (RFC 1191 §4).
     pub const NEXT_HOP_MTU: U16 = U16(6);
 }
 
+/// Bytes before the quote or the data, the same for every type that is read here.
 pub const HEADER: usize = 8;
 
+/// Type of the director's answer to a ping of a VIP.
 pub const ECHO_REPLY: u8 = 0;
+/// Type of an error whose code names what cannot be reached.
 pub const DESTINATION_UNREACHABLE: u8 = 3;
+/// Type of a ping.
 pub const ECHO_REQUEST: u8 = 8;
+/// Type of an error about a TTL that reached 0, or about a reassembly that timed out.
 pub const TIME_EXCEEDED: u8 = 11;
+/// Type of an error about a header field.
 pub const PARAMETER_PROBLEM: u8 = 12;
 
-/// Codes of destination unreachable.
+/// Code of destination unreachable, as those below: a router has no route to the network.
 pub const NET_UNREACHABLE: u8 = 0;
+/// The last router gets no answer from the host.
 pub const HOST_UNREACHABLE: u8 = 1;
+/// No program of the host receives the protocol.
 pub const PROTOCOL_UNREACHABLE: u8 = 2;
+/// No program of the host has the port.
 pub const PORT_UNREACHABLE: u8 = 3;
+/// A packet with DF exceeds the next hop's MTU (RFC 1191 §4).
 pub const FRAGMENTATION_NEEDED: u8 = 4;
+/// A hop of a source route cannot be reached.
 pub const SOURCE_ROUTE_FAILED: u8 = 5;
 
 /// RFC 1812 §4.3.2.3: an error contains as much of the packet as fits into a datagram of 576 bytes.
@@ -69,10 +85,12 @@ impl<'a> Icmp<'a> {
         if piece.len() < HEADER { Err(Malformed::TruncatedIcmp) } else { Ok(Icmp { message: piece }) }
     }
 
+    /// The type byte.
     pub fn kind(&self) -> u8 {
         field::KIND.read(self.message)
     }
 
+    /// Its meaning depends on the type.
     pub fn code(&self) -> u8 {
         field::CODE.read(self.message)
     }
@@ -101,7 +119,7 @@ impl<'a> Icmp<'a> {
     /// The packet that an error quotes: its header, and its flow in the direction in which it was sent.
     ///
     /// # Errors
-    /// [`QuoteError`] says whether too little was quoted, or a packet without a flow.
+    /// [`QuoteError`] distinguishes a quote that is too short from a packet without a flow.
     pub fn quoted(&self) -> Result<Quoted<'a>, QuoteError> {
         let header = quoted_packet(self.body()).map_err(|_| QuoteError::Truncated)?;
         Ok(Quoted { flow: quoted_flow(&header)?, header })
@@ -123,7 +141,7 @@ pub fn quoted_packet(bytes: &[u8]) -> Result<Ip<'_>, Malformed> {
 /// The flow of a quoted packet, in the direction in which it was sent.
 ///
 /// # Errors
-/// [`QuoteError`] says whether too little was quoted, or a packet without a flow.
+/// [`QuoteError`] distinguishes a quote that is too short from a packet without a flow.
 pub fn quoted_flow(header: &Ip) -> Result<Flow, QuoteError> {
     let upper = header.upper().map_err(|_| QuoteError::Truncated)?;
     if upper.is_later_fragment() || !matches!(upper.protocol, protocol::TCP | protocol::UDP) {
@@ -141,12 +159,16 @@ pub fn quoted_flow(header: &Ip) -> Result<Flow, QuoteError> {
 /// A quoted packet; `flow` has the packet's source in the client's place.
 #[derive(Clone, Copy, Debug)]
 pub struct Quoted<'a> {
+    /// Its payload ends where the quote ends.
     pub header: Ip<'a>,
+    /// In the direction in which the quoted packet was sent.
     pub flow: Flow,
 }
 
+/// Why a quote has no flow.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum QuoteError {
+    /// The quote ends before the ports.
     Truncated,
     /// A later fragment, or a protocol without ports.
     NoFlow,

@@ -1,4 +1,4 @@
-//! One view over IPv4 and IPv6: what a decision about a packet asks of its IP headers, whatever its family.
+//! One view over IPv4 and IPv6: what a decision about a packet needs from its IP headers, whatever its family.
 //!
 //! A field that has another name in each family has here the name that RFC 8200 gives it.
 
@@ -12,7 +12,9 @@ use super::upper::Upper;
 /// A packet whose fixed header is valid.
 #[derive(Clone, Copy, Debug)]
 pub enum Ip<'a> {
+    /// Its header checksum is valid too, unless [`Ip::parse_unsummed`] read it.
     V4(Ipv4<'a>),
+    /// Its extension headers are not checked yet.
     V6(Ipv6<'a>),
 }
 
@@ -35,6 +37,7 @@ impl<'a> Ip<'a> {
         if is_v6(bytes) { Ipv6::parse(bytes).map(Ip::V6) } else { Ipv4::parse_unsummed(bytes).map(Ip::V4) }
     }
 
+    /// The bytes from the fixed header to the end of the packet, without link padding.
     #[inline]
     pub fn packet(&self) -> &'a [u8] {
         match self {
@@ -43,6 +46,7 @@ impl<'a> Ip<'a> {
         }
     }
 
+    /// As the header states it: it may be forged.
     #[inline]
     pub fn source(&self) -> IpAddr {
         match self {
@@ -51,6 +55,7 @@ impl<'a> Ip<'a> {
         }
     }
 
+    /// For a packet from a client, the VIP.
     #[inline]
     pub fn destination(&self) -> IpAddr {
         match self {
@@ -137,6 +142,7 @@ fn is_v6(bytes: &[u8]) -> bool {
 pub struct FragmentId {
     /// `None` in IPv6, where later fragments may name another one.
     pub protocol: Option<u8>,
+    /// 16 bits in IPv4, 32 in IPv6.
     pub identification: u32,
 }
 
@@ -156,8 +162,11 @@ impl FragmentId {
 /// The fields that the fragments of one packet share.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct FragmentKey {
+    /// The sender, which chooses the identification.
     pub source: IpAddr,
+    /// Senders may count their identifications for each destination apart (RFC 6864 §4.3).
     pub destination: IpAddr,
+    /// Distinguishes the packets between these two.
     pub id: FragmentId,
 }
 
@@ -313,7 +322,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_of_both_families_are_told_apart_alike() {
+    fn both_families_describe_a_fragment_in_the_same_fields() {
         for (offset, has_more, is_later) in [(0, true, false), (8, true, true), (16, false, true)] {
             for (bytes, identification) in
                 [(v4(7, offset, has_more), 7), (v6(17, 0x70007, offset, has_more), 0x70007)]

@@ -26,23 +26,26 @@ use super::{Malformed, checksum};
 pub mod field {
     use crate::packet::field::{Octets, U8, U16};
 
-    pub const VERSION_AND_LENGTH: U8 = U8(0);
-    pub const TOS: U8 = U8(1);
-    pub const TOTAL_LENGTH: U16 = U16(2);
+    pub(super) const VERSION_AND_LENGTH: U8 = U8(0);
+    pub(super) const TOS: U8 = U8(1);
+    pub(crate) const TOTAL_LENGTH: U16 = U16(2);
+    /// The same in all fragments of a packet; without meaning in any other (RFC 6864 §4).
     pub const IDENTIFICATION: U16 = U16(4);
+    /// A reserved bit, DF, MF, and 13 bits of offset in units of eight bytes.
     pub const FLAGS_AND_OFFSET: U16 = U16(6);
-    pub const TTL: U8 = U8(8);
-    pub const PROTOCOL: U8 = U8(9);
-    pub const CHECKSUM: U16 = U16(10);
-    pub const SOURCE: Octets<4> = Octets(12);
-    pub const DESTINATION: Octets<4> = Octets(16);
+    pub(super) const TTL: U8 = U8(8);
+    pub(crate) const PROTOCOL: U8 = U8(9);
+    pub(super) const CHECKSUM: U16 = U16(10);
+    pub(crate) const SOURCE: Octets<4> = Octets(12);
+    pub(crate) const DESTINATION: Octets<4> = Octets(16);
 }
 
 /// Length of a header without options.
 pub const HEADER: usize = 20;
 /// Flags in [`field::FLAGS_AND_OFFSET`].
-pub const DONT_FRAGMENT: u16 = 0x4000;
-pub const MORE_FRAGMENTS: u16 = 0x2000;
+const DONT_FRAGMENT: u16 = 0x4000;
+/// Set in every fragment except the last.
+pub(super) const MORE_FRAGMENTS: u16 = 0x2000;
 const OFFSET_MASK: u16 = 0x1fff;
 
 /// A packet with a valid header: version 4, IHL and total length fit the bytes, checksum correct.
@@ -109,22 +112,27 @@ impl<'a> Ipv4<'a> {
         Ok(Ipv4 { packet: &bytes[..end], header_length })
     }
 
+    /// Header and payload, without link padding.
     pub fn packet(&self) -> &'a [u8] {
         self.packet
     }
 
+    /// The fixed part and the options.
     pub fn header(&self) -> &'a [u8] {
         &self.packet[..self.header_length]
     }
 
+    /// Everything behind the options; of a quoted packet there may be less than was sent.
     pub fn payload(&self) -> &'a [u8] {
         &self.packet[self.header_length..]
     }
 
+    /// 20 to 60 bytes.
     pub fn header_length(&self) -> usize {
         self.header_length
     }
 
+    /// Bytes that are present, header included.
     pub fn total_length(&self) -> usize {
         self.packet.len()
     }
@@ -134,10 +142,12 @@ impl<'a> Ipv4<'a> {
         field::TOTAL_LENGTH.read(self.packet).into()
     }
 
+    /// DSCP and ECN in one byte.
     pub fn tos(&self) -> u8 {
         field::TOS.read(self.packet)
     }
 
+    /// Only significant in a fragment (RFC 6864 §4).
     pub fn identification(&self) -> u16 {
         field::IDENTIFICATION.read(self.packet)
     }
@@ -146,10 +156,12 @@ impl<'a> Ipv4<'a> {
         field::FLAGS_AND_OFFSET.read(self.packet)
     }
 
+    /// Whether a router that cannot forward the packet whole must drop it.
     pub fn has_dont_fragment(&self) -> bool {
         self.flags_and_offset() & DONT_FRAGMENT != 0
     }
 
+    /// False in the last fragment, and in a whole packet.
     pub fn has_more_fragments(&self) -> bool {
         self.flags_and_offset() & MORE_FRAGMENTS != 0
     }
@@ -159,22 +171,27 @@ impl<'a> Ipv4<'a> {
         usize::from(self.flags_and_offset() & OFFSET_MASK) * 8
     }
 
+    /// Whether this is any part of a packet, the first included.
     pub fn is_fragment(&self) -> bool {
         self.flags_and_offset() & (MORE_FRAGMENTS | OFFSET_MASK) != 0
     }
 
+    /// 0 to 255; a router never forwards a packet with 0 (RFC 1812 §5.3.1).
     pub fn ttl(&self) -> u8 {
         field::TTL.read(self.packet)
     }
 
+    /// The IANA number of what follows the header.
     pub fn protocol(&self) -> u8 {
         field::PROTOCOL.read(self.packet)
     }
 
+    /// As stated: it may be forged.
     pub fn source(&self) -> Ipv4Addr {
         field::SOURCE.read(self.packet).into()
     }
 
+    /// As stated, whether or not this host has the address.
     pub fn destination(&self) -> Ipv4Addr {
         field::DESTINATION.read(self.packet).into()
     }
@@ -223,14 +240,21 @@ impl<'a> Ipv4<'a> {
 /// The fields of a header without options; [`Header::write`] encodes them.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Header {
+    /// DSCP and ECN.
     pub tos: u8,
     /// Whole packet, header included.
     pub total_length: u16,
+    /// Any number if the packet cannot be fragmented (RFC 6864 §4.1).
     pub identification: u16,
+    /// DF; the other flags and the offset are 0.
     pub dont_fragment: bool,
+    /// Hops that the packet may take.
     pub ttl: u8,
+    /// Of what follows these 20 bytes.
     pub protocol: u8,
+    /// Written as given; the caller has checked that it is its own.
     pub source: Ipv4Addr,
+    /// Where the network routes the packet.
     pub destination: Ipv4Addr,
 }
 
@@ -252,8 +276,8 @@ impl Header {
 }
 
 /// Writes the version, and the length of the header in bytes, a multiple of four.
-pub fn set_header_length(header: &mut [u8], length: usize) {
-    field::VERSION_AND_LENGTH.write(header, 0x40 | (length / 4) as u8);
+pub(super) fn set_header_length(header: &mut [u8], length: usize) {
+    field::VERSION_AND_LENGTH.write(header, 0x40 | u8::try_from(length / 4).unwrap_or(0x0f));
 }
 
 /// Writes the checksum of a header; `header` ends where the header ends.
@@ -392,7 +416,7 @@ mod tests {
         ];
         for (name, options, expected) in rows {
             let mut bytes = [&sample()[..HEADER], options, &[131; 8]].concat();
-            bytes[0] = 0x45 + (options.len() / 4) as u8;
+            bytes[0] = 0x45 + u8::try_from(options.len() / 4).unwrap();
             assert_eq!(Ipv4::parse_unsummed(&bytes).unwrap().check_options(), expected, "{name}");
         }
     }
@@ -401,7 +425,7 @@ mod tests {
     fn an_independent_parser_reads_the_same_of_any_header() {
         // Fields unlike each other; in the first headers, each bit of the flags and offset word alone.
         for seed in 0..2000u32 {
-            let byte = |at: u32| (seed.wrapping_mul(0x9e37_79b1) >> (at % 23)) as u8 ^ at as u8;
+            let byte = |at: u32| (seed.wrapping_mul(0x9e37_79b1) >> (at % 23) ^ at).to_le_bytes()[0];
             let mut bytes: Vec<u8> = (0..28).map(byte).collect();
             if let Some(alone) = 1u16.checked_shl(seed) {
                 bytes[6..8].copy_from_slice(&alone.to_be_bytes());

@@ -26,10 +26,15 @@ pub mod field {
 
     /// Version, traffic class, and the upper bits of the flow label.
     pub const VERSION_AND_CLASS: U16 = U16(0);
+    /// In bytes, without the fixed header but with extension headers.
     pub const PAYLOAD_LENGTH: U16 = U16(4);
+    /// The first extension header, or the upper-layer protocol.
     pub const NEXT_HEADER: U8 = U8(6);
+    /// Hops that remain.
     pub const HOP_LIMIT: U8 = U8(7);
+    /// The sender's address.
     pub const SOURCE: Octets<16> = Octets(8);
+    /// The receiver's address, or with a routing header that of its next stop.
     pub const DESTINATION: Octets<16> = Octets(24);
 }
 
@@ -39,6 +44,7 @@ pub const HEADER: usize = 40;
 /// A walk ends after this many extension headers, or bytes of them. RFC 8200 sets no limit, but no sender
 /// needs more, and RFC 8504 §5.3 allows a receiver to set one.
 pub const EXTENSIONS_MAX: usize = 8;
+/// Bytes of all extension headers together.
 pub const EXTENSION_BYTES_MAX: usize = 256;
 
 /// A packet with a valid fixed header: its payload length fits the bytes.
@@ -79,6 +85,7 @@ impl<'a> Ipv6<'a> {
         }
     }
 
+    /// Header and payload, without link padding.
     pub fn packet(&self) -> &'a [u8] {
         self.packet
     }
@@ -88,26 +95,33 @@ impl<'a> Ipv6<'a> {
         &self.packet[HEADER..]
     }
 
+    /// 40 bytes and the payload length.
     pub fn total_length(&self) -> usize {
         self.packet.len()
     }
 
+    /// DSCP and ECN in one byte (RFC 8200 §7).
     pub fn traffic_class(&self) -> u8 {
-        (field::VERSION_AND_CLASS.read(self.packet) >> 4) as u8
+        let [version_and_class, class_and_label] = field::VERSION_AND_CLASS.read(self.packet).to_be_bytes();
+        version_and_class << 4 | class_and_label >> 4
     }
 
+    /// The IANA number of what follows the fixed header.
     pub fn next_header(&self) -> u8 {
         field::NEXT_HEADER.read(self.packet)
     }
 
+    /// 0 to 255.
     pub fn hop_limit(&self) -> u8 {
         field::HOP_LIMIT.read(self.packet)
     }
 
+    /// As stated: it may be forged.
     pub fn source(&self) -> Ipv6Addr {
         field::SOURCE.read(self.packet).into()
     }
 
+    /// As stated, whether or not this host has the address.
     pub fn destination(&self) -> Ipv6Addr {
         field::DESTINATION.read(self.packet).into()
     }
@@ -185,7 +199,7 @@ mod tests {
             bytes.extend_from_slice(&header[1..]);
         }
         bytes.extend_from_slice(payload);
-        let length = (bytes.len() - HEADER) as u16;
+        let length = u16::try_from(bytes.len() - HEADER).unwrap();
         bytes[4..6].copy_from_slice(&length.to_be_bytes());
         bytes
     }
@@ -248,7 +262,7 @@ mod tests {
     }
 
     #[test]
-    fn fragments_are_told_apart() {
+    fn offset_and_flag_distinguish_first_later_and_atomic_fragments() {
         let of = |word: u16| {
             let mut header = FRAGMENT_HEADER.to_vec();
             header[2..4].copy_from_slice(&word.to_be_bytes());
@@ -273,7 +287,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_may_end_where_its_header_ends_only_if_it_says_so() {
+    fn a_packet_may_end_where_its_header_ends_only_if_no_next_header_follows() {
         let empty = |protocol| packet(&[], protocol, &[]);
         assert!(chain_of(&empty(protocol::NONE)).is_ok());
         for protocol in [6, 17, 58, extension::FRAGMENT, extension::HOP_BY_HOP] {
@@ -302,7 +316,7 @@ mod tests {
     }
 
     #[test]
-    fn a_packet_that_is_to_go_on_elsewhere_is_source_routed() {
+    fn a_packet_with_segments_left_is_source_routed() {
         for (kind, left, expected) in [
             (0, 1, Some(Malformed::SourceRoute)),
             (0, 0, Some(Malformed::SourceRoute)),
@@ -321,7 +335,7 @@ mod tests {
             // Headers that the walk supports, so that it gets far.
             const KINDS: [u8; 6] = [0, 43, 44, 51, 60, 6];
             bytes[0] = 0x60;
-            let length = (bytes.len() - HEADER) as u16;
+            let length = u16::try_from(bytes.len() - HEADER).unwrap();
             bytes[4..6].copy_from_slice(&length.to_be_bytes());
             for (index, kind) in kinds.iter().enumerate() {
                 let at = if index == 0 { 6 } else { HEADER + (index - 1) * 8 };

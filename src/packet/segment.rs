@@ -5,7 +5,7 @@
 //! │ IPv4   │ TCP/UDP │ payload of several segments   │  ──▶ │ IPv4   │ TCP/UDP │ size │ …
 //! └────────┴─────────┴───────────────────────────────┘      └────────┴─────────┴──────┘
 //! ```
-//! Identifications count up from the packet's own. Sequence numbers go on; CWR stays on the first segment, FIN and
+//! Identifications count up from the packet's own. Sequence numbers continue; CWR stays on the first segment, FIN and
 //! PSH on the last (RFC 3168 §6.1.2: one CWR answers one congestion).
 
 use super::field::U16;
@@ -48,16 +48,17 @@ pub fn split(packet: &Ipv4, segments: Segments) -> Result<Vec<Vec<u8>>, Malforme
 }
 
 fn finish_ip(bytes: &mut [u8], packet: &Ipv4, index: usize) {
-    let total_length = bytes.len() as u16;
+    let total_length = u16::try_from(bytes.len()).unwrap_or(u16::MAX);
     ipv4::field::TOTAL_LENGTH.write(bytes, total_length);
-    let identification = packet.identification().wrapping_add(index as u16);
+    let identification = packet.identification().wrapping_add(u16::try_from(index).unwrap_or(u16::MAX));
     ipv4::field::IDENTIFICATION.write(bytes, identification);
     ipv4::fill_checksum(&mut bytes[..packet.header_length()]);
 }
 
 fn finish_tcp(bytes: &mut [u8], packet: &Ipv4, offset: usize, is_first: bool, is_last: bool) {
     let segment = &mut bytes[packet.header_length()..];
-    let sequence = tcp::field::SEQUENCE.read(segment).wrapping_add(offset as u32);
+    let offset = u32::try_from(offset).unwrap_or(u32::MAX);
+    let sequence = tcp::field::SEQUENCE.read(segment).wrapping_add(offset);
     tcp::field::SEQUENCE.write(segment, sequence);
     let mut flags = tcp::field::FLAGS.read(segment);
     if !is_first {
@@ -72,7 +73,7 @@ fn finish_tcp(bytes: &mut [u8], packet: &Ipv4, offset: usize, is_first: bool, is
 
 fn finish_udp(bytes: &mut [u8], packet: &Ipv4) {
     let datagram = &mut bytes[packet.header_length()..];
-    let length = datagram.len() as u16;
+    let length = u16::try_from(datagram.len()).unwrap_or(u16::MAX);
     udp::field::LENGTH.write(datagram, length);
     fill_checksum(datagram, packet, udp::field::CHECKSUM);
 }
@@ -96,7 +97,7 @@ mod tests {
             .ack(7)
             .cwr();
         let mut bytes = Vec::new();
-        builder.write(&mut bytes, &(0..payload).map(|index| index as u8).collect::<Vec<_>>()).unwrap();
+        builder.write(&mut bytes, &(0..=255).cycle().take(payload).collect::<Vec<u8>>()).unwrap();
         bytes
     }
 
@@ -114,7 +115,10 @@ mod tests {
             let Some(TransportSlice::Tcp(segment)) = &sliced.transport else { panic!("TCP") };
             let sum = segment.calc_checksum_ipv4(ip.header().source(), ip.header().destination()).unwrap();
             assert_eq!(segment.checksum(), sum);
-            assert_eq!(segment.sequence_number(), 0xffff_ff00u32.wrapping_add(index as u32 * 1448));
+            assert_eq!(
+                segment.sequence_number(),
+                0xffff_ff00u32.wrapping_add(u32::try_from(index).unwrap() * 1448)
+            );
             assert_eq!((segment.cwr(), segment.ack()), (index == 0, true));
             assert_eq!((segment.fin(), segment.psh()), (index == 2, index == 2));
             payload.extend_from_slice(segment.payload());
@@ -146,8 +150,8 @@ mod tests {
     /// The super-packet's header but for what each segment has of its own.
     fn segment_header(whole: &[u8], index: usize, length: usize) -> etherparse::Ipv4Header {
         let mut header = header_of(whole);
-        header.total_len = length as u16;
-        header.identification = header.identification.wrapping_add(index as u16);
+        header.total_len = length.try_into().unwrap();
+        header.identification = header.identification.wrapping_add(u16::try_from(index).unwrap());
         header.header_checksum = header.calc_header_checksum();
         header
     }
@@ -156,7 +160,7 @@ mod tests {
 
     #[test]
     fn datagrams_get_lengths_and_checksums_of_their_own() {
-        let whole = udp(&(0..2500).map(|index| (index / 7) as u8).collect::<Vec<_>>());
+        let whole = udp(&(0..2500).map(|index| u8::try_from(index / 7 % 256).unwrap()).collect::<Vec<_>>());
         let pieces = split(&Ipv4::parse(&whole).unwrap(), DATAGRAMS).unwrap();
         let mut payload = Vec::new();
         for (index, piece) in pieces.iter().enumerate() {
@@ -199,7 +203,7 @@ mod tests {
     fn options_of_both_headers_are_repeated_in_every_segment() {
         let plain = tcp(30);
         let mut whole = [&plain[..20], &[148, 4, 0, 0], &plain[20..40], &[1, 1, 1, 0], &plain[40..]].concat();
-        (whole[0], whole[3], whole[24 + 12]) = (0x46, whole.len() as u8, 0x60);
+        (whole[0], whole[3], whole[24 + 12]) = (0x46, whole.len().try_into().unwrap(), 0x60);
         let segments = Segments { kind: SegmentKind::TcpV4, size: 16, header_length: 48 };
         let pieces = split(&Ipv4::parse_unsummed(&whole).unwrap(), segments).unwrap();
         for (index, piece) in pieces.iter().enumerate() {
@@ -222,7 +226,7 @@ mod tests {
         let datagram = udp(b"");
         let of = |length: usize| {
             let mut bytes = datagram[..length].to_vec();
-            bytes[3] = length as u8;
+            bytes[3] = length.try_into().unwrap();
             split(&Ipv4::parse_unsummed(&bytes).unwrap(), DATAGRAMS)
         };
         assert_eq!([20, 21, 27].map(of), [const { Err(Malformed::Truncated) }; 3], "no whole UDP header");

@@ -6,12 +6,17 @@ use super::Malformed;
 pub mod field {
     use crate::packet::field::U16;
 
+    /// 0 if the sender expects no reply.
     pub const SOURCE_PORT: U16 = U16(0);
+    /// Port of the program that receives.
     pub const DESTINATION_PORT: U16 = U16(2);
+    /// Header and data, in bytes.
     pub const LENGTH: U16 = U16(4);
+    /// Covers the pseudo-header and the datagram; 0 if the sender computed none.
     pub const CHECKSUM: U16 = U16(6);
 }
 
+/// UDP has no options in its header, so the length is fixed.
 pub const HEADER: usize = 8;
 
 /// A datagram whose header is inside the bytes and whose length field is valid.
@@ -48,10 +53,12 @@ impl<'a> Udp<'a> {
         Ok(Udp { datagram })
     }
 
+    /// The client's, in a packet to a VIP.
     pub fn source_port(&self) -> u16 {
         field::SOURCE_PORT.read(self.datagram)
     }
 
+    /// The virtual service's, in a packet to a VIP.
     pub fn destination_port(&self) -> u16 {
         field::DESTINATION_PORT.read(self.datagram)
     }

@@ -6,6 +6,7 @@ pub struct Upper<'a> {
     /// The protocol of `payload`. For a later fragment of an IPv6 packet: of what that packet contains after the
     /// fragment header.
     pub protocol: u8,
+    /// Starts at the transport header, unless this is a later fragment.
     pub payload: &'a [u8],
     /// `None` for a whole packet, such as an atomic fragment (RFC 6946 §4).
     pub fragment: Option<Fragment>,
@@ -16,6 +17,7 @@ pub struct Upper<'a> {
 pub struct Fragment {
     /// In bytes.
     pub offset: usize,
+    /// False only in the last fragment.
     pub has_more: bool,
     /// 16 bits in IPv4, 32 in IPv6.
     pub identification: u32,
@@ -24,6 +26,7 @@ pub struct Fragment {
 }
 
 impl Upper<'_> {
+    /// False for an atomic fragment, too.
     pub fn is_fragment(&self) -> bool {
         self.fragment.is_some()
     }

@@ -17,14 +17,18 @@ use crate::packet::{Ip, Protocol, address, protocol, udp};
 /// An accepted protocol and port of inner packets, as in `services = ["tcp/80"]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct Service {
+    /// Of the inner packet.
     pub protocol: Protocol,
+    /// Destination port, before any redirection on this host.
     pub port: u16,
 }
 
 /// The configuration of a real server; every list except `vips` and `directors` may be empty.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct GuardConfig {
+    /// Accepted inner destinations; a delivery is counted by its index here.
     pub vips: Vec<IpAddr>,
+    /// Accepted outer sources; a single address is a prefix of full length.
     pub directors: Vec<IpNet>,
     /// Accepted outer destinations; empty: any address of this host.
     pub rips: Vec<IpAddr>,
@@ -45,6 +49,7 @@ impl Guard {
         Guard { config, own_addresses }
     }
 
+    /// As given to [`Guard::new`].
     pub fn config(&self) -> &GuardConfig {
         &self.config
     }
@@ -54,7 +59,7 @@ impl Guard {
     /// # Errors
     /// `UnknownPeer` for an outer source that is not a director, or an outer destination that is not
     /// accepted.
-    pub fn admit_outer(&self, outer: &Ip) -> Result<(), DropReason> {
+    pub(super) fn admit_outer(&self, outer: &Ip) -> Result<(), DropReason> {
         let (source, destination) = (outer.source(), outer.destination());
         let is_ours = self.config.rips.is_empty() || self.config.rips.contains(&destination);
         if is_ours && self.is_director(source) { Ok(()) } else { Err(DropReason::UnknownPeer) }
@@ -65,7 +70,7 @@ impl Guard {
     ///
     /// # Errors
     /// The first check that fails.
-    pub fn admit_inner(&self, inner: &Ip, peer: IpAddr) -> Result<usize, DropReason> {
+    pub(super) fn admit_inner(&self, inner: &Ip, peer: IpAddr) -> Result<usize, DropReason> {
         let destination = inner.destination();
         let vip =
             self.config.vips.iter().position(|vip| *vip == destination).ok_or(DropReason::InnerNotVip)?;
@@ -126,8 +131,8 @@ impl Guard {
     }
 
     /// Whether no client can have this source: a VIP, an own address, a director's (a loop between tunnel
-    /// ends), or an address that is not a single host's. Of a director configured by prefix, only the sender
-    /// of this packet is known: clients may be in the prefix too.
+    /// ends), or an address that is not a single host's. A prefix of directors may contain
+    /// clients too: only the sender of this packet is certainly a director.
     fn is_martian(&self, source: IpAddr, peer: IpAddr) -> bool {
         address::is_martian(source)
             || self.config.vips.contains(&source)

@@ -18,7 +18,7 @@ const HEADERS: u16 = 40;
 pub fn fitting(path_mtu: Option<u32>, overhead: u16) -> u16 {
     let path_mtu = path_mtu.unwrap_or(MTU_DEFAULT.into());
     let mss = path_mtu.saturating_sub(u32::from(overhead) + u32::from(HEADERS));
-    mss.clamp(MSS_MIN.into(), MSS_MAX.into()) as u16
+    u16::try_from(mss).unwrap_or(MSS_MAX).clamp(MSS_MIN, MSS_MAX)
 }
 
 #[cfg(test)]

@@ -6,7 +6,9 @@ use crate::packet::Malformed;
 /// What the real server does with a packet. After `Deliver` the frame contains the inner packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
+    /// To the host's own stack, through the TUN device.
     Deliver(Delivery),
+    /// Without any answer.
     Drop(DropReason),
 }
 
@@ -22,21 +24,37 @@ pub struct Delivery {
 labels! {
     /// Why a packet was not delivered.
     pub enum DropReason {
+        /// The inner IPv4 header's; the kernel has verified the outer one.
         BadChecksum = "bad_checksum",
+        /// An IHL below 5, or past the end.
         BadHeaderLength = "bad_header_length",
+        /// An inner IPv4 option that exceeds its header.
         BadOption = "bad_option",
+        /// A total length shorter than its header.
         BadTotalLength = "bad_total_length",
+        /// The inner packet is not IPv4.
         BadVersion = "bad_version",
+        /// The outer header reports congestion to a sender that does not support ECN (RFC 6040 §4.2).
         EcnCeOnNotEct = "ecn_ce_on_not_ect",
+        /// An inner source that no client can have: a VIP, an own address, a director's, or not a single host's.
         InnerMartian = "inner_martian",
+        /// A protocol or port that `services` does not list.
         InnerNotServed = "inner_not_served",
+        /// The inner destination is not a configured VIP.
         InnerNotVip = "inner_not_vip",
+        /// The inner packet is encapsulated once more.
         NestedTunnel = "nested_tunnel",
+        /// The kernel refused to accept the packet from the TUN device.
         SendError = "send_error",
+        /// The inner header carries a loose or strict source route (RFC 7126).
         SourceRoute = "source_route",
+        /// A header or a packet exceeds the bytes that arrived.
         Truncated = "truncated",
+        /// An inner TTL of 0.
         TtlExpired = "ttl_expired",
+        /// The outer source is not a configured director, or the outer destination not a configured RIP.
         UnknownPeer = "unknown_peer",
+        /// A format that this real server is not configured to accept.
         WrongEncapsulation = "wrong_encapsulation",
     }
 }

@@ -20,10 +20,10 @@ const KEEP: SockFilter = SockFilter::new(RETURN, 0, 0, u32::MAX);
 const DROP: SockFilter = SockFilter::new(RETURN, 0, 0, 0);
 
 /// Accepts no byte.
-pub const KEEP_NOTHING: [SockFilter; 1] = [DROP];
+pub(super) const KEEP_NOTHING: [SockFilter; 1] = [DROP];
 
 /// UDP datagrams to this port.
-pub const fn datagrams_to(port: u16) -> [SockFilter; 5] {
+pub(super) const fn datagrams_to(port: u16) -> [SockFilter; 5] {
     [
         SockFilter::new(LOAD_X_HEADER_LENGTH, 0, 0, 0),
         SockFilter::new(LOAD_HALF_AT_X, 0, 0, UDP_DESTINATION),
@@ -35,9 +35,9 @@ pub const fn datagrams_to(port: u16) -> [SockFilter; 5] {
 
 /// ICMP errors (destination unreachable, time exceeded, parameter problem) that quote a packet of one of these
 /// protocols.
-pub fn errors_about(protocols: &BTreeSet<u8>) -> Vec<SockFilter> {
+pub(super) fn errors_about(protocols: &BTreeSet<u8>) -> Vec<SockFilter> {
     // The list is short: one protocol for each encapsulation.
-    let count = protocols.len().min(usize::from(u8::MAX) - 1) as u8;
+    let count = u8::try_from(protocols.len()).unwrap_or(u8::MAX).min(u8::MAX - 1);
     let mut program = vec![
         SockFilter::new(LOAD_X_HEADER_LENGTH, 0, 0, 0),
         SockFilter::new(LOAD_BYTE_AT_X, 0, 0, ICMP_TYPE),

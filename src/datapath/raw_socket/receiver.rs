@@ -10,7 +10,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::super::{BATCH, Capture};
-use super::{filter, nothing_or, raw, widen};
+use super::{filter, message_count, nothing_or, raw, widen};
 use crate::packet::{Carrier, Frame, Offload};
 
 /// Receives whole IP packets of one kind that are addressed to this host.
@@ -88,7 +88,7 @@ impl Capture for Receiver {
             libc::recvmmsg(
                 self.socket.as_raw_fd(),
                 self.messages.as_mut_ptr(),
-                count as u32,
+                message_count(count),
                 libc::MSG_DONTWAIT,
                 timeout,
             )

@@ -15,13 +15,13 @@ use super::super::upper::Fragment;
 pub(super) mod field {
     use crate::packet::field::{U8, U16, U32};
 
-    pub const NEXT_HEADER: U8 = U8(0);
-    pub const LENGTH: U8 = U8(1);
-    pub const ROUTING_TYPE: U8 = U8(2);
-    pub const SEGMENTS_LEFT: U8 = U8(3);
+    pub(crate) const NEXT_HEADER: U8 = U8(0);
+    pub(crate) const LENGTH: U8 = U8(1);
+    pub(crate) const ROUTING_TYPE: U8 = U8(2);
+    pub(crate) const SEGMENTS_LEFT: U8 = U8(3);
     /// Offset in units of eight bytes, above two reserved bits and the flag "more fragments".
-    pub const FRAGMENT_OFFSET: U16 = U16(2);
-    pub const IDENTIFICATION: U32 = U32(4);
+    pub(crate) const FRAGMENT_OFFSET: U16 = U16(2);
+    pub(crate) const IDENTIFICATION: U32 = U32(4);
 }
 
 // The headers that are walked (RFC 8200 §4.1, RFC 4302 §2). The content of ESP cannot be read, and mobility, HIP
