@@ -3,6 +3,8 @@
 //!
 //! Knows headers, MTU arithmetic and ECN; knows nothing of connections, schedulers or sockets.
 
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
 pub mod ecn;
 pub mod ipip;
 
@@ -23,6 +25,7 @@ pub struct Row {
     pub carrier: Carrier,
     /// Bytes added to a packet, including the outer IPv4 header.
     pub overhead: u16,
+    /// Writes the outer header into the headroom before the packet.
     pub encapsulate: fn(&mut Frame, &Outer) -> Result<(), CannotEncapsulate>,
     /// Finds the inner packet in an outer one of this carrier.
     pub decapsulate: for<'a> fn(Ipv4<'a>) -> Result<Decapsulated<'a>, Malformed>,
@@ -87,6 +90,7 @@ impl fmt::Debug for Row {
 /// TTL of the outer header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ttl {
+    /// The same for every packet; it must suffice for the path to the real server (RFC 2003 §3.1).
     Fixed(u8),
     /// The inner packet's TTL.
     Inherit,
@@ -104,7 +108,9 @@ impl Default for Ttl {
 pub struct Outer {
     /// With `0.0.0.0` the kernel's raw socket chooses the address and computes the checksum.
     pub source: Ipv4Addr,
+    /// The RIP.
     pub destination: Ipv4Addr,
+    /// For the path to the real server alone; the inner TTL stays as it is.
     pub ttl: Ttl,
     /// Used if the outer packet may be fragmented (DF clear); unique per source and destination.
     pub identification: u16,
@@ -112,6 +118,7 @@ pub struct Outer {
     pub ignores_df: bool,
 }
 
+/// Why a packet is not wrapped; each case has a drop reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CannotEncapsulate {
     /// The outer total length would exceed 16 bits.
@@ -131,6 +138,7 @@ impl From<Malformed> for CannotEncapsulate {
 /// An outer packet and the packet inside it, both parsed; nothing is copied.
 #[derive(Clone, Copy, Debug)]
 pub struct Decapsulated<'a> {
+    /// As received, options included.
     pub outer: Ipv4<'a>,
     /// As long as its own total length says.
     pub inner: Ipv4<'a>,

@@ -19,6 +19,7 @@ use crate::time::Moment;
 
 /// What a worker does with a choice that was made earlier.
 pub enum Fate<'a> {
+    /// The packet goes to this real server, present or removed.
     Follow(&'a Arc<RealServer>),
     /// Its packets are dropped and it expires.
     Refuse,

@@ -20,6 +20,8 @@ const ENTRIES: usize = 65_536;
 /// Places where a flow may be stored, so that few collide while the table is half empty.
 const WAYS: usize = 4;
 
+const SETS: u64 = (ENTRIES / WAYS) as u64;
+
 /// As long as a client may take to answer a SYN and become a normal connection after the flood.
 const LIFETIME: Duration = Duration::from_secs(10);
 
@@ -44,7 +46,7 @@ pub struct Flood {
 
 /// The places where a flow may be stored.
 fn set_of(tag: u64) -> std::ops::Range<usize> {
-    let first = tag as usize % (ENTRIES / WAYS) * WAYS;
+    let first = usize::try_from(tag % SETS).unwrap_or_default() * WAYS;
     first..first + WAYS
 }
 

@@ -68,6 +68,7 @@ struct Held {
 pub struct Waiting {
     /// Its place among all that this worker has held, from 0.
     pub number: u64,
+    /// As captured.
     pub packet: Vec<u8>,
 }
 
@@ -109,7 +110,7 @@ impl Fragments {
     }
 
     fn part(&self, key: &FragmentKey) -> usize {
-        self.hasher.hash_one(key.source) as usize % PARTS
+        usize::try_from(self.hasher.hash_one(key.source) % PARTS as u64).unwrap_or_default()
     }
 
     /// Holds a later fragment until its first arrives; false if there is no room for it.

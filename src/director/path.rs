@@ -8,7 +8,7 @@
 //! ```
 //! One for each RIP, shared by all virtual services it serves and by all snapshots.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::reply::IcmpError;
@@ -39,21 +39,21 @@ const PENDING_ERROR: u32 = 2;
 pub struct SoftState {
     /// Which of the other parts are set.
     known: AtomicU32,
-    mtu: AtomicU32,
+    mtu: AtomicU16,
     /// Nanoseconds of a [`Moment`], like all `_until` fields.
     mtu_until: AtomicU64,
     /// An [`IcmpError`] by its index.
-    pending_error: AtomicU8,
+    pending_error: AtomicUsize,
     pending_until: AtomicU64,
     no_error_until: AtomicU64,
     suspect_until: AtomicU64,
-    identification: AtomicU32,
+    identification: AtomicU16,
 }
 
 impl SoftState {
     /// `first` is the first identification.
     pub fn new(first: u16) -> SoftState {
-        SoftState { identification: AtomicU32::new(first.into()), ..SoftState::default() }
+        SoftState { identification: AtomicU16::new(first), ..SoftState::default() }
     }
 
     /// The next outer identification on this path, for any packet: it repeats after 65,535 packets (RFC 6864
@@ -61,7 +61,7 @@ impl SoftState {
     /// in each fragment of a packet.
     pub fn next_identification(&self) -> u16 {
         loop {
-            let next = self.identification.fetch_add(1, Ordering::Relaxed) as u16;
+            let next = self.identification.fetch_add(1, Ordering::Relaxed);
             if next != 0 {
                 return next;
             }
@@ -81,7 +81,7 @@ impl SoftState {
             self.known.fetch_and(!MTU, Ordering::Relaxed);
             return None;
         }
-        Some(self.mtu.load(Ordering::Relaxed) as u16)
+        Some(self.mtu.load(Ordering::Relaxed))
     }
 
     /// Records a router's report, but never raises the known MTU (RFC 1191 §3). True if it changed.
@@ -90,7 +90,7 @@ impl SoftState {
         if self.mtu(now).is_some_and(|known| known <= mtu) {
             return false;
         }
-        self.mtu.store(mtu.into(), Ordering::Relaxed);
+        self.mtu.store(mtu, Ordering::Relaxed);
         self.mtu_until.store(now.after(MTU_FOR).as_nanos(), Ordering::Relaxed);
         self.known.fetch_or(MTU, Ordering::Relaxed);
         true
@@ -102,7 +102,7 @@ impl SoftState {
             return;
         }
         self.no_error_until.store(now.after(PENDING_PAUSE).as_nanos(), Ordering::Relaxed);
-        self.pending_error.store(error.index() as u8, Ordering::Relaxed);
+        self.pending_error.store(error.index(), Ordering::Relaxed);
         self.pending_until.store(now.after(PENDING_FOR).as_nanos(), Ordering::Relaxed);
         self.known.fetch_or(PENDING_ERROR, Ordering::Relaxed);
     }
@@ -115,7 +115,7 @@ impl SoftState {
             return None;
         }
         let is_due = now.as_nanos() < self.pending_until.load(Ordering::Relaxed);
-        let index = usize::from(self.pending_error.load(Ordering::Relaxed));
+        let index = self.pending_error.load(Ordering::Relaxed);
         IcmpError::ALL.get(index).copied().filter(|_| is_due)
     }
 

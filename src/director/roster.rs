@@ -93,7 +93,7 @@ impl Build<'_> {
             Some((index, place)) => (index, place.slot.of_another()),
             None => {
                 let index = self.next.max(self.places.len());
-                (index, Slot::new(index as u32, 1))
+                (index, Slot::new(u32::try_from(index).unwrap_or(u32::MAX), 1))
             }
         };
         self.next = index + 1;

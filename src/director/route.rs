@@ -29,8 +29,11 @@ pub struct Route {
     pub virtual_service: u16,
     /// Slot of the real server in the cluster.
     pub real_server: Slot,
+    /// Metrics count packets without an entry by it.
     pub tracking: Tracking,
+    /// Shown by `explain`.
     pub found_by: FoundBy,
+    /// The real server's format.
     pub encapsulation: &'static Row,
     /// Source of the outer packet (DIP); with `0.0.0.0` the kernel chooses it.
     pub source: Ipv4Addr,
@@ -52,6 +55,7 @@ pub struct Route {
 /// Whether the connection table has an entry for a forwarded packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracking {
+    /// It had one before this packet.
     Known,
     /// This packet added it.
     New,
@@ -72,12 +76,14 @@ pub enum FoundBy {
     FloodRecord,
     /// The client's persistence template.
     Template,
+    /// The virtual service's scheduler, because nothing else named one.
     Scheduler,
 }
 
 /// How a packet fits its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
+    /// It is wrapped as it is.
     Whole,
     /// Cut before it is wrapped.
     CutInner,

@@ -5,7 +5,7 @@
 //! depend on the order of the configuration: two directors with the same real servers agree. Chance and time
 //! are parameters. What only some need (comparing loads, buckets, the record of destinations) is in `common`.
 
-pub(crate) mod common;
+mod common;
 pub mod dh;
 pub mod fo;
 pub mod lblc;
@@ -31,7 +31,9 @@ use crate::time::Moment;
 /// What a choice may depend on in addition to the real servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
+    /// Client and VIP of the packet that needs a real server.
     pub flow: &'a Flow,
+    /// By which `lblc` and `lblcr` forget old destinations.
     pub now: Moment,
     /// 64 random bits, fresh for each request.
     pub chance: u64,
@@ -66,7 +68,7 @@ pub struct Memory {
     /// `wrr`'s current weight.
     pub current_weight: u32,
     /// The destinations of `lblc` and `lblcr`.
-    pub(crate) destinations: Option<Arc<common::Destinations>>,
+    destinations: Option<Arc<common::Destinations>>,
 }
 
 /// The options of schedulers; each reads those that concern it.
@@ -100,15 +102,18 @@ pub type Build = fn(&[Arc<RealServer>], &Options, Memory) -> Box<dyn Scheduler>;
 pub struct Row {
     /// The word in configuration files and in `ipvsadm -s`.
     pub name: &'static str,
+    /// The rule of choice, in one line.
     pub summary: &'static str,
     /// The words of `scheduler_flags` and `ipvsadm -b` that it supports.
     pub flags: &'static [&'static str],
     /// Chooses by hash alone: any director with the same key and configuration chooses alike, so that a
     /// packet can be forwarded without an entry.
     pub is_stateless: bool,
+    /// Called when real servers, weights or options change.
     pub build: Build,
 }
 
+/// All schedulers of IPVS in Linux, by name.
 pub const SCHEDULERS: &[Row] = &[
     dh::ROW,
     fo::ROW,

@@ -9,14 +9,17 @@
 //! TOS with its ECN bits copied (RFC 6040 §4.1), DF copied (RFC 2003 §3.1), options not copied.
 
 use super::{CannotEncapsulate, Decapsulated, Outer, Row, Ttl};
-use crate::packet::frame::PACKET_MAX;
 use crate::packet::ipv4::{HEADER, Header, Ipv4};
 use crate::packet::{Carrier, Frame, Malformed, protocol};
 
+const OVERHEAD: u16 = 20;
+const _: () = assert!(OVERHEAD as usize == HEADER, "an outer header without options");
+
+/// IP protocol 4, `ipvsadm --tun-type ipip`.
 pub const ROW: Row = Row {
     name: "ipip",
     carrier: Carrier::Protocol(protocol::IPIP),
-    overhead: HEADER as u16,
+    overhead: OVERHEAD,
     encapsulate,
     decapsulate,
 };
@@ -31,13 +34,11 @@ pub fn encapsulate(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsu
         return Err(CannotEncapsulate::Expired);
     }
     let inner_length = inner.total_length();
-    if inner_length + HEADER > PACKET_MAX {
-        return Err(CannotEncapsulate::TooBig);
-    }
+    let total_length = u16::try_from(inner_length + HEADER).map_err(|_| CannotEncapsulate::TooBig)?;
     let dont_fragment = inner.has_dont_fragment() && !outer.ignores_df;
     let header = Header {
         tos: inner.tos(),
-        total_length: (inner_length + HEADER) as u16,
+        total_length,
         // 0 with DF, so that receivers may coalesce (RFC 6864 §4.1 ignores it then); unique without.
         identification: if dont_fragment { 0 } else { outer.identification },
         dont_fragment,
@@ -67,7 +68,7 @@ pub fn decapsulate(outer: Ipv4<'_>) -> Result<Decapsulated<'_>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::frame::HEADROOM;
+    use crate::packet::frame::{HEADROOM, PACKET_MAX};
 
     /// Where the inner packet is, and the TOS of the outer one.
     fn unwrapped(packet: &[u8]) -> Result<(std::ops::Range<usize>, u8), Malformed> {

@@ -219,8 +219,8 @@ impl<'a, 'w> Builder<'a, 'w> {
         loop {
             let slot =
                 free_slot(&mut self.virtual_services, &self.old.virtual_services, &mut self.service_from);
-            if !self.reserved.contains(&(slot as u16)) {
-                return slot as u16;
+            if !self.reserved.contains(&slot) {
+                return slot;
             }
         }
     }
@@ -246,8 +246,10 @@ fn flattened(mut ranges: Vec<Ranged>) -> Vec<Ranged> {
     // Ports below this one are assigned.
     let mut given = 0u32;
     let mut give = |until: u32, given: &mut u32, service: &Arc<VirtualService>| {
-        if *given < until {
-            pieces.push((Ports { first: *given as u16, last: (until - 1) as u16 }, service.clone()));
+        if *given < until
+            && let (Ok(first), Ok(last)) = (u16::try_from(*given), u16::try_from(until - 1))
+        {
+            pieces.push((Ports { first, last }, service.clone()));
             *given = until;
         }
     };
@@ -297,14 +299,14 @@ fn scheduler_of(
 
 /// The first slot from `from` on that neither the new snapshot nor the old one uses (a packet in flight may
 /// still have an old slot's number); advances `from` past it.
-fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>], from: &mut usize) -> u32 {
+fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>], from: &mut usize) -> u16 {
     let is_free = |index: &usize| new[*index].is_none() && old.get(*index).is_none_or(Option::is_none);
     let index = (*from..new.len()).find(is_free).unwrap_or(new.len());
     if index == new.len() {
         new.push(None);
     }
     *from = index + 1;
-    index as u32
+    u16::try_from(index).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]

@@ -73,7 +73,8 @@ impl Shares {
             IpAddr::V4(v4) => u64::from(u32::from(v4)),
             IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
         };
-        &self.counts[self.hasher.hash_one(bits) as usize % self.counts.len()]
+        let place = self.hasher.hash_one(bits) % self.counts.len() as u64;
+        &self.counts[usize::try_from(place).unwrap_or_default()]
     }
 }
 

@@ -67,10 +67,12 @@ impl Table {
         self.entries.load(Ordering::Relaxed)
     }
 
+    /// Whether no entry is left, not even an expired one.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Whether the next new connection gets no entry.
     pub fn is_full(&self) -> bool {
         self.len() >= self.connections_max
     }
@@ -85,6 +87,7 @@ impl Table {
         self.created.load(Ordering::Relaxed)
     }
 
+    /// The limit to [`Table::len`], as configured.
     pub fn connections_max(&self) -> usize {
         self.connections_max
     }

@@ -17,6 +17,7 @@ use crate::packet::frame::{PACKET_MAX, Segments};
 pub struct Shape {
     /// In bytes, without link padding.
     pub total_length: usize,
+    /// Of the inner packet.
     pub has_dont_fragment: bool,
     /// Of a super-packet.
     pub segments: Option<Segments>,
@@ -26,7 +27,10 @@ pub struct Shape {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// It is larger than this and must not be fragmented.
-    TooBig { mtu: u16 },
+    TooBig {
+        /// For the inner packet, in bytes.
+        mtu: u16,
+    },
     /// With its outer header it would exceed 65,535 bytes.
     NoPacket,
 }

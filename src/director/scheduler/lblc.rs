@@ -7,6 +7,7 @@ use super::common::{Destinations, index_of, is_overworked, least_loaded};
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s lblc`.
 pub const ROW: Row = Row {
     name: "lblc",
     summary: "a VIP keeps its server until that one is overworked",

@@ -9,6 +9,7 @@ use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 use crate::time::Moment;
 
+/// `ipvsadm -s lblcr`.
 pub const ROW: Row = Row {
     name: "lblcr",
     summary: "as lblc, with a set of servers per VIP",

@@ -11,6 +11,7 @@ use super::common::{Buckets, KeyedHash};
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s mh`.
 pub const ROW: Row = Row {
     name: "mh",
     summary: "Maglev: by the client's address; few clients move when servers are added or removed",
@@ -53,11 +54,10 @@ struct Preference {
 }
 
 fn fill(real_servers: &[Arc<RealServer>], size: u32, hash: &KeyedHash) -> Vec<u32> {
-    let mut preferences: Vec<Preference> = real_servers
-        .iter()
-        .enumerate()
+    let mut preferences: Vec<Preference> = (0..)
+        .zip(real_servers)
         .filter(|(_, server)| server.weight() > 0)
-        .map(|(index, server)| preference(index as u32, server, size, hash))
+        .map(|(index, server)| preference(index, server, size, hash))
         .collect();
     let Some(heaviest) = preferences.iter().map(|preference| preference.weight).max() else {
         return Vec::new();
@@ -85,10 +85,14 @@ fn fill(real_servers: &[Arc<RealServer>], size: u32, hash: &KeyedHash) -> Vec<u3
 
 fn preference(index: u32, server: &RealServer, size: u32, hash: &KeyedHash) -> Preference {
     let rip = server.rip.octets();
-    let offset = hash.of(&[b"offset", &rip]) % u64::from(size);
-    let skip = hash.of(&[b"skip", &rip]) % u64::from(size - 1) + 1;
+    let next = remainder(hash.of(&[b"offset", &rip]), size);
+    let skip = remainder(hash.of(&[b"skip", &rip]), size - 1) + 1;
     let weight = u64::from(server.weight());
-    Preference { index, next: offset as u32, skip: skip as u32, weight, saved: 0 }
+    Preference { index, next, skip, weight, saved: 0 }
+}
+
+fn remainder(hash: u64, divisor: u32) -> u32 {
+    u32::try_from(hash % u64::from(divisor)).unwrap_or_default()
 }
 
 impl Preference {

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Memory, Options, Request, Row, Scheduler, position_behind};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s rr`.
 pub const ROW: Row =
     Row { name: "rr", summary: "each real server in turn", flags: &[], is_stateless: false, build };
 

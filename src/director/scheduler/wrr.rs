@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s wrr`.
 pub const ROW: Row =
     Row { name: "wrr", summary: "in turn, in proportion to weight", flags: &[], is_stateless: false, build };
 
