@@ -1,7 +1,7 @@
 //! Encapsulation for the path from the director to a real server: one file per format, containing both
 //! directions, and one row in [`ENCAPSULATIONS`].
 //!
-//! Knows headers, MTU arithmetic and ECN; knows nothing of connections, schedulers or sockets.
+//! Contains headers, MTU arithmetic and ECN; nothing here depends on connections, schedulers or sockets.
 
 #![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
 
@@ -140,7 +140,7 @@ impl From<Malformed> for CannotEncapsulate {
 pub struct Decapsulated<'a> {
     /// As received, options included.
     pub outer: Ipv4<'a>,
-    /// As long as its own total length says.
+    /// As long as its own total length.
     pub inner: Ipv4<'a>,
     /// Where the inner packet begins in the outer one.
     pub start: usize,
@@ -158,7 +158,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_carriers_tell_the_formats_apart() {
+    fn no_two_formats_have_the_same_name_or_carrier() {
         for (index, row) in ENCAPSULATIONS.iter().enumerate() {
             assert_eq!(find(row.name), Some(row));
             assert!(usize::from(row.overhead) >= ipv4::HEADER && row.overhead <= OVERHEAD_MAX, "{row:?}");

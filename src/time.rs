@@ -5,7 +5,7 @@
 
 use std::time::Duration;
 
-/// Nanoseconds since an origin that only the shell knows (the daemon: its start; a simulation: 0). A `u64`
+/// Nanoseconds since an origin that only the shell defines (the daemon: its start; a simulation: 0). A `u64`
 /// fits an atomic and wraps after 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);

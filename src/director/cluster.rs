@@ -131,7 +131,7 @@ impl Cluster {
         }
     }
 
-    /// The next snapshot. [`identity`] says which virtual services and real servers go on.
+    /// The next snapshot. [`identity`] determines which virtual services and real servers continue.
     pub fn succeed(&self, in_force: impl Into<InForce>, host: HostView) -> Cluster {
         build::succeed(self, in_force.into(), host)
     }

@@ -102,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_starts_anew_every_second() {
+    fn the_count_restarts_every_second() {
         let mut flood = Flood::new(1);
         let above = |flood: &mut Flood, ms| flood.is_above(Some(2), Moment::from_millis(ms));
         assert_eq!([0, 1, 2, 999].map(|ms| above(&mut flood, ms)), [false, false, true, true]);
@@ -123,7 +123,7 @@ mod tests {
     #[test]
     fn a_flow_is_given_no_other_flows_server_and_few_are_forgotten_early() {
         let mut flood = Flood::new(1);
-        let flows = 0..(ENTRIES / WAYS) as u16;
+        let flows = 0..u16::try_from(ENTRIES / WAYS).unwrap();
         let (server, at) =
             (|port: u16| Slot::new(port.into(), 1), |port: u16| Moment::from_nanos(port.into()));
         for port in flows.clone() {

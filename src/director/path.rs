@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::reply::IcmpError;
 use crate::time::Moment;
 
-/// The smallest path MTU that is believed: RFC 791 §3.1 requires every host to accept 576 bytes, and a
+/// The smallest path MTU that is accepted: RFC 791 §3.1 requires every host to accept 576 bytes, and a
 /// smaller claim is an attempt to force fragmentation.
 pub const MTU_MIN: u16 = 576;
 
@@ -57,7 +57,7 @@ impl SoftState {
     }
 
     /// The next outer identification on this path, for any packet: it repeats after 65,535 packets (RFC 6864
-    /// §4.3 asks for as late as possible). Never 0, because the kernel would replace it with a different one
+    /// §4.3: as late as possible). Never 0, because the kernel would replace it with a different one
     /// in each fragment of a packet.
     pub fn next_identification(&self) -> u16 {
         loop {

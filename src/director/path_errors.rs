@@ -210,7 +210,7 @@ impl PathErrors {
             |service: &&VirtualService| service.real_servers.iter().any(|server| server.rip == rip);
         match cluster.find(flow).filter(is_there) {
             Some(service) if service.is_stateless || service.config.is_one_packet => Life::Possible,
-            // The flood rule leaves connections without an entry; only their worker knows which ones.
+            // The flood rule leaves connections without an entry; only their worker can determine which ones.
             Some(_) if cluster.config().new_connections_per_second_max.is_some() => Life::Possible,
             _ => Life::None,
         }

@@ -82,7 +82,7 @@ pub struct NewTemplate {
     pub timeout: Duration,
 }
 
-/// Whether a template now points to the real server that was asked for.
+/// Whether a template now points to the requested real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linked {
     /// The template points there, and its timer has restarted.

@@ -1,4 +1,4 @@
-//! A real server in force: its slot, its configuration, the path to it, and its live counts.
+//! A running real server: its slot, its configuration, the path to it, and its live counts.
 //!
 //! The bottom of the director: schedulers choose among these, connections name one by its [`Slot`], and the
 //! cluster lists them.

@@ -1,5 +1,5 @@
 //! The director's own replies to clients: echo reply, TCP reset, ICMP errors. The source is always the VIP,
-//! because the client knows no other address.
+//! because the client uses no other address.
 //!
 //! Packets that must not be answered are filtered earlier: [`mod@super::classify`] drops every source that is
 //! not a single host, and an ICMP error is never answered (RFC 1122 §3.2.2).
@@ -19,7 +19,7 @@ use std::net::IpAddr;
 use crate::packet::ipv4::{self, Header};
 use crate::packet::{Frame, Ip, Malformed};
 
-/// TTL of the director's own packets (RFC 1122 §3.2.1.7 asks for a configurable value; IANA recommends 64).
+/// TTL of the director's own packets (RFC 1122 §3.2.1.7 requires a configurable value; IANA recommends 64).
 const TTL: u8 = 64;
 
 /// What the director sends to the sender of a packet.

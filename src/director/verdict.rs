@@ -28,7 +28,7 @@ pub struct Reply {
     pub to: IpAddr,
     /// The metric's `kind` label.
     pub kind: ReplyKind,
-    /// Why the packet itself was not forwarded; `None` if the reply is what the packet asked for.
+    /// Why the packet itself was not forwarded; `None` if the reply is what the packet requested.
     pub reason: Option<DropReason>,
 }
 

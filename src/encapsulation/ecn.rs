@@ -61,7 +61,7 @@ mod tests {
         ];
         for (row, inner) in order.into_iter().enumerate() {
             for (column, outer) in order.into_iter().enumerate() {
-                // The DSCP, here other bits inside than outside, says nothing.
+                // The DSCP, here other bits inside than outside, has no effect.
                 let after = match egress(0x28 | inner, 0xd4 | outer) {
                     Egress::Keep { surprising } => Some((inner, surprising)),
                     Egress::Set { ecn, surprising } => Some((ecn, surprising)),

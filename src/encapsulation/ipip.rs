@@ -124,7 +124,7 @@ mod tests {
     }
 
     #[test]
-    fn df_can_be_left_out_of_the_outer_header_alone() {
+    fn df_can_be_cleared_in_the_outer_header_alone() {
         let mut frame = Frame::from_packet(&inner(true, 0, 9));
         encapsulate(&mut frame, &Outer { ignores_df: true, ..OUTER }).unwrap();
         let outer = Ipv4::parse(frame.packet()).unwrap();
@@ -157,7 +157,7 @@ mod tests {
         ] {
             let mut big = inner(true, 0, 64);
             big.resize(length, 0);
-            big[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+            big[2..4].copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
             let mut frame = Frame::from_packet(&big);
             assert_eq!(encapsulate(&mut frame, &OUTER), expected, "{length}");
             if expected.is_ok() {
@@ -167,7 +167,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_and_what_has_no_headroom_is_refused() {
+    fn a_frame_without_a_packet_or_without_headroom_is_refused() {
         let mut frame = Frame::from_packet(&[0x45; 19]);
         assert_eq!(encapsulate(&mut frame, &OUTER), Err(CannotEncapsulate::Malformed(Malformed::Truncated)));
         for (left, expected) in [(HEADER - 1, Err(CannotEncapsulate::TooBig)), (HEADER, Ok(()))] {
@@ -181,7 +181,7 @@ mod tests {
     #[test]
     fn nothing_inside_is_a_cut_packet() {
         let mut alone = inner(true, 0, 64)[..HEADER].to_vec();
-        (alone[3], alone[9]) = (HEADER as u8, protocol::IPIP);
+        (alone[3], alone[9]) = (20, protocol::IPIP);
         assert_eq!(unwrapped(&alone), Err(Malformed::Truncated));
     }
 

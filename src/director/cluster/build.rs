@@ -15,8 +15,8 @@ use crate::director::scheduler::{self, Scheduler};
 use crate::encapsulation;
 use crate::packet::MTU_DEFAULT;
 
-/// The snapshot after `old`. [`identity`] decides which virtual services and real servers go on. Unchanged services are shared with `old`, so a change of one
-/// service among thousands costs one comparison for each.
+/// The snapshot after `old`. [`identity`] decides which virtual services and real servers continue. Unchanged
+/// services are shared with `old`, so a change of one service among thousands costs one comparison for each.
 pub(super) fn succeed(old: &Cluster, in_force: InForce, host: HostView) -> Cluster {
     let InForce { config, weights } = in_force;
     let mut builder = Builder::new(old, &weights);
@@ -336,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_change_is_taken_over_as_it_is() {
+    fn unchanged_parts_are_shared_with_the_old_snapshot() {
         let (web, api) = (service(80, &[2, 3]), service(81, &[2, 3]));
         let old = after(&Cluster::empty(), &[web.clone(), api.clone()]);
         let new = after(&old, &[service(80, &[2, 3, 4]), api.clone()]);

@@ -57,7 +57,7 @@ pub struct ClusterConfig {
     pub no_service: NoService,
     /// Of the outer header, for all real servers.
     pub ttl: Ttl,
-    /// Sends packets that are too big in pieces even if they have DF set, instead of an error to their
+    /// Fragments packets that are too big even if they have DF set, instead of sending an error to their
     /// sender: for networks that filter ICMP.
     pub ignores_df: bool,
     /// Decrements the TTL, because the capture bypasses the kernel's forwarding, which otherwise does it.
@@ -212,7 +212,7 @@ pub struct Persistence {
     pub prefix_v4: u8,
     /// As `prefix_v4`, for IPv6 clients: at most 128 (`ipvsadm -M`).
     pub prefix_v6: u8,
-    /// Gives up a template of a quiesced real server (IPVS `expire_quiescent_template`).
+    /// Discards a template of a quiesced real server (IPVS `expire_quiescent_template`).
     pub expires_quiesced: bool,
 }
 
@@ -279,7 +279,7 @@ pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
-/// What only the host knows; everything may be missing, as in `explain`.
+/// What only the host can determine; everything may be missing, as in `explain`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostView {
     /// The director's own addresses, without the VIPs.
@@ -288,8 +288,8 @@ pub struct HostView {
     pub paths: HashMap<IpAddr, Path>,
     /// VIPs that are still captured although no virtual service has them: their clients are refused.
     pub vips_left: HashSet<IpAddr>,
-    /// Where outer identifications start: different after each start, because fragments may still be on the
-    /// way.
+    /// Where outer identifications start: different after each start, because fragments may still be in
+    /// flight.
     pub identification_seed: u64,
 }
 

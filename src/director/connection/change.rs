@@ -1,6 +1,6 @@
 //! The changes of the connection table, as one stream.
 //!
-//! Whoever applies the changes of a flow in their order has what the table has, timers apart.
+//! A subscriber that applies the changes of a flow in their order has what the table has, except timers.
 
 use super::{Entry, State};
 use crate::packet::Flow;
@@ -53,15 +53,15 @@ pub(in crate::director) mod record {
     use super::Subscriber;
 
     /// Records every change.
-    pub struct Record<C>(RefCell<Vec<C>>);
+    pub(in crate::director) struct Record<C>(RefCell<Vec<C>>);
 
     impl<C> Record<C> {
-        pub fn new() -> Record<C> {
+        pub(in crate::director) fn new() -> Record<C> {
             Record(RefCell::new(Vec::new()))
         }
 
         /// The changes since the last call.
-        pub fn take(&self) -> Vec<C> {
+        pub(in crate::director) fn take(&self) -> Vec<C> {
             self.0.take()
         }
     }

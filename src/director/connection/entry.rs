@@ -8,7 +8,7 @@ use crate::director::real_server::{Activity, Slot};
 use crate::packet::Flow;
 use crate::time::Moment;
 
-/// What the table remembers of a connection; whoever asks gets a copy.
+/// What the table remembers of a connection; callers get a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
     /// From this moment on the entry is expired, although it stays in the table until the next sweep.
@@ -76,7 +76,7 @@ pub enum Found {
     Unknown,
     /// The packet has been applied to the entry of a connection to this real server.
     Kept(Slot),
-    /// A copy of the entry, for the caller to decide.
+    /// A copy of the entry; the caller decides.
     Seen(Entry),
 }
 

@@ -12,7 +12,7 @@
 use super::{Fit, Route};
 use crate::packet::frame::{PACKET_MAX, Segments};
 
-/// What a packet's size and flags say.
+/// The size of a packet and what decides whether it may be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// In bytes, without link padding.

@@ -85,8 +85,8 @@ mod tests {
             let given: Vec<_> = weights.iter().map(|weight| (*weight, 0, 0)).collect();
             let table = fill(&servers(&given));
             let total: u32 = weights.iter().sum();
-            for (index, weight) in weights.iter().enumerate() {
-                let buckets = table.iter().filter(|bucket| **bucket == index as u32).count();
+            for (index, weight) in (0..).zip(&weights) {
+                let buckets = table.iter().filter(|bucket| **bucket == index).count();
                 let share = buckets as f64 / table.len() as f64 - f64::from(*weight) / f64::from(total);
                 assert!(share.abs() <= 1.0 / 16.0, "{weights:?}[{index}]: {buckets} of {}", table.len());
                 assert_eq!(buckets == 0, *weight == 0, "{weights:?}[{index}]");
