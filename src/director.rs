@@ -80,7 +80,7 @@ pub enum Extra {
         frame: Frame,
         /// The packet's length as captured, for the counters.
         bytes: usize,
-        /// Never `Hold`.
+        /// Counted in place of the `Hold`.
         verdict: Verdict,
     },
 }

@@ -86,7 +86,7 @@ pub enum Event {
     },
     /// Its host does not accept encapsulated packets: the real server's daemon is not running.
     Suspect {
-        /// The host that sent the error.
+        /// The real server whose host reported the error.
         rip: Ipv4Addr,
     },
 }

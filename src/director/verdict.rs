@@ -90,7 +90,7 @@ labels! {
         SendError = "send_error",
         /// The chosen real server is itself the client (RFC 2003 §3.2).
         SourceIsTunnelExit = "source_is_tunnel_exit",
-        /// A source route (RFC 7126 §4.3), or an IPv6 routing header of type 0 (RFC 5095).
+        /// A source route (RFC 7126 §4.3 and §4.4), or an IPv6 routing header of type 0 (RFC 5095).
         SourceRoute = "source_route",
         /// A new connection for which the connection table has no room.
         TableFull = "table_full",

@@ -96,7 +96,7 @@ pub struct VirtualServiceConfig {
     pub persistence: Option<Persistence>,
     /// Each UDP datagram is scheduled by itself and leaves no entry.
     pub is_one_packet: bool,
-    /// Deviation: IPVS leaves such a segment to the host, which resets it.
+    /// IPVS leaves such a segment to the host's own TCP, which resets it.
     pub unknown_tcp: UnknownTcp,
     /// Per service, where IPVS has one sysctl for all (`expire_nodest_conn`).
     pub on_removed: OnRemoved,
@@ -249,7 +249,7 @@ pub type EffectiveWeights = BTreeMap<String, BTreeMap<IpAddr, Option<u32>>>;
 pub struct InForce {
     /// What the operator configured.
     pub config: Arc<ClusterConfig>,
-    /// What health checks and the API have changed since.
+    /// Follows from the states that operators set at run time, such as draining.
     pub weights: EffectiveWeights,
 }
 

@@ -1,7 +1,8 @@
 //! Which virtual service and which real server of an older configuration a newer one continues.
 //!
 //! The same answer for all callers: the builder of snapshots (connections and counters stay), the differences
-//! that are reported, the merge of a reload, and what is remembered of a real server in addition to its configuration.
+//! that are reported, the merge of a reload, and what is remembered of a real server in addition to its
+//! configuration.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;

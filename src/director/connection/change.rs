@@ -18,7 +18,7 @@ pub enum Change {
     },
     /// A packet moved it to another state.
     Moved {
-        /// Whose entry changed.
+        /// The entry's key, which no packet changes.
         flow: Flow,
         /// Its state before the packet.
         from: State,

@@ -111,7 +111,7 @@ pub struct Connection {
 /// The result of adding an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
-    /// The entry as it was added.
+    /// Added, with the first packet applied to it.
     New(Entry),
     /// Another worker added one first; its choice stands.
     Existing(Entry),
