@@ -78,7 +78,7 @@ pub enum Extra {
         number: u64,
         /// As after [`Director::handle_packet`].
         frame: Frame,
-        /// The packet's length as captured, for the counters.
+        /// The packet's length as captured; counters add it.
         bytes: usize,
         /// Counted in place of the `Hold`.
         verdict: Verdict,

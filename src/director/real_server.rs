@@ -145,7 +145,7 @@ pub struct Live {
     /// twice.
     connections: AtomicU64,
     persistent: AtomicU32,
-    /// New connections since the real server got its slot, those without an entry included.
+    /// New connections since the real server got its slot; each datagram of a one-packet service counts.
     pub connections_total: AtomicU64,
     /// IP_VS_DEST_F_OVERLOAD of IPVS: no new connections until the count falls below the lower threshold.
     pub is_overloaded: AtomicBool,
