@@ -2,6 +2,8 @@
 //!
 //! [`Director::handle_packet`] performs the steps in the packet's order; each step is a file.
 
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
 pub mod classify;
 pub mod cluster;
 pub mod connection;
@@ -57,11 +59,30 @@ pub struct Director {
 /// A frame to send, or the fate of a held packet, in addition to the packet that was handled.
 pub enum Extra {
     /// Another piece of a fragmented packet; the packet itself has been counted already.
-    Piece { frame: Frame, to: IpAddr },
+    Piece {
+        /// The encapsulated piece.
+        frame: Frame,
+        /// The RIP.
+        to: IpAddr,
+    },
     /// An error about the path for a sender whose packet is forwarded.
-    Told { frame: Frame, to: IpAddr },
+    Told {
+        /// The ICMP error, as the VIP.
+        frame: Frame,
+        /// The client.
+        to: IpAddr,
+    },
     /// The late fate of a packet whose verdict was `Hold`; `number` is its place among those, from 0.
-    Late { number: u64, frame: Frame, bytes: usize, verdict: Verdict },
+    Late {
+        /// Counted by each worker for itself.
+        number: u64,
+        /// As after [`Director::handle_packet`].
+        frame: Frame,
+        /// The packet's length as captured; counters add it.
+        bytes: usize,
+        /// Counted in place of the `Hold`.
+        verdict: Verdict,
+    },
 }
 
 #[derive(Default)]

@@ -1,7 +1,9 @@
 //! Encapsulation for the path from the director to a real server: one file per format, containing both
 //! directions, and one row in [`ENCAPSULATIONS`].
 //!
-//! Knows headers, MTU arithmetic and ECN; knows nothing of connections, schedulers or sockets.
+//! Contains headers, MTU arithmetic and ECN; nothing here depends on connections, schedulers or sockets.
+
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
 
 pub mod ecn;
 pub mod identification;
@@ -26,6 +28,7 @@ pub struct Row {
     pub carrier: Carrier,
     /// Bytes added to a packet, including the outer IPv4 header.
     pub overhead: u16,
+    /// Writes the outer header into the headroom before the packet.
     pub encapsulate: fn(&mut Frame, &Outer, &Identifications) -> Result<(), CannotEncapsulate>,
     /// Finds the inner packet in an outer one of this carrier.
     pub decapsulate: for<'a> fn(Ipv4<'a>) -> Result<Decapsulated<'a>, Malformed>,
@@ -90,6 +93,7 @@ impl fmt::Debug for Row {
 /// TTL of the outer header.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Ttl {
+    /// The same for every packet; it must suffice for the path to the real server (RFC 2003 §3.1).
     Fixed(u8),
     /// The inner packet's TTL.
     Inherit,
@@ -107,12 +111,15 @@ impl Default for Ttl {
 pub struct Outer {
     /// With `0.0.0.0` the kernel's raw socket chooses the address and computes the checksum.
     pub source: Ipv4Addr,
+    /// The RIP.
     pub destination: Ipv4Addr,
+    /// For the path to the real server alone; the inner TTL stays as it is.
     pub ttl: Ttl,
     /// Clears DF in the outer header, whatever the inner one contains (RFC 2003 §5.1).
     pub ignores_df: bool,
 }
 
+/// Why a packet is not wrapped; each case has a drop reason.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum CannotEncapsulate {
     /// The outer total length would exceed 16 bits.
@@ -132,8 +139,9 @@ impl From<Malformed> for CannotEncapsulate {
 /// An outer packet and the packet inside it, both parsed; nothing is copied.
 #[derive(Clone, Copy, Debug)]
 pub struct Decapsulated<'a> {
+    /// As received, options included.
     pub outer: Ipv4<'a>,
-    /// As long as its own total length says.
+    /// As long as its own total length.
     pub inner: Ipv4<'a>,
     /// Where the inner packet begins in the outer one.
     pub start: usize,
@@ -151,7 +159,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn names_and_carriers_tell_the_formats_apart() {
+    fn no_two_formats_have_the_same_name_or_carrier() {
         for (index, row) in ENCAPSULATIONS.iter().enumerate() {
             assert_eq!(find(row.name), Some(row));
             assert!(usize::from(row.overhead) >= ipv4::HEADER && row.overhead <= OVERHEAD_MAX, "{row:?}");

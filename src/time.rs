@@ -1,28 +1,35 @@
 //! A point in time, passed in as a parameter. Arithmetic only: nothing here reads a clock; the daemon's clock
 //! does.
 
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
 use std::time::Duration;
 
-/// Nanoseconds since an origin that only the shell knows (the daemon: its start; a simulation: 0). A `u64`
+/// Nanoseconds since an origin that only the shell defines (the daemon: its start; a simulation: 0). A `u64`
 /// fits an atomic and wraps after 584 years.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct Moment(u64);
 
 impl Moment {
+    /// The origin.
     pub const ZERO: Moment = Moment(0);
 
+    /// Every value is a valid moment.
     pub const fn from_nanos(nanos: u64) -> Moment {
         Moment(nanos)
     }
 
+    /// Saturates after 584 years.
     pub const fn from_millis(millis: u64) -> Moment {
         Moment(millis.saturating_mul(1_000_000))
     }
 
+    /// Saturates after 584 years.
     pub const fn from_secs(secs: u64) -> Moment {
         Moment(secs.saturating_mul(1_000_000_000))
     }
 
+    /// For atomics, and for metrics.
     pub const fn as_nanos(self) -> u64 {
         self.0
     }
@@ -33,9 +40,10 @@ impl Moment {
         Duration::from_nanos(self.0.saturating_sub(earlier.0))
     }
 
+    /// Saturates after 584 years.
     pub const fn after(self, pause: Duration) -> Moment {
-        let nanos = pause.as_nanos();
-        if nanos > u64::MAX as u128 { Moment(u64::MAX) } else { Moment(self.0.saturating_add(nanos as u64)) }
+        let seconds = pause.as_secs().saturating_mul(1_000_000_000);
+        Moment(self.0.saturating_add(seconds).saturating_add(pause.subsec_nanos() as u64))
     }
 }
 

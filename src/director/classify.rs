@@ -25,12 +25,17 @@ pub struct Packet {
     /// For an ICMP error: the flow of the connection that it is about, in the direction of the client's
     /// packets.
     pub flow: Flow,
+    /// What the packet carries, as far as the later steps distinguish it.
     pub content: Content,
+    /// Never martian: such packets have been dropped.
     pub source: IpAddr,
+    /// The VIP, unless no virtual service has this address.
     pub destination: IpAddr,
     /// Without link padding, in bytes.
     pub total_length: usize,
+    /// IPv4's TTL or IPv6's hop limit, as captured.
     pub ttl: u8,
+    /// IPv4's DF; always true of IPv6, which routers do not fragment (RFC 8200 §5).
     pub has_dont_fragment: bool,
     /// For a fragment, first or later: which packet it belongs to.
     pub fragment: Option<FragmentId>,
@@ -43,10 +48,14 @@ impl Packet {
     }
 }
 
+/// The kind of a packet, by which the director decides what to do with it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Content {
+    /// A segment, or a first fragment with the whole TCP header.
     Tcp(Flags),
+    /// A datagram, or a first fragment with the whole UDP header.
     Udp,
+    /// A ping of the VIP, which the director answers itself.
     EchoRequest,
     /// An error about a packet that the VIP sent.
     IcmpError,

@@ -62,11 +62,14 @@ pub const VIRTUAL_SERVICES_MAX: usize = 65_535;
 
 /// A virtual service of the snapshot.
 pub struct VirtualService {
+    /// Its place in the snapshot; entries of connections name the service by it.
     pub slot: u16,
+    /// As configured; the weights that the schedulers use are in `real_servers`.
     pub config: VirtualServiceConfig,
     /// In canonical order, by address, so that ties and hash tables do not depend on the order of the
     /// configuration.
     pub real_servers: Vec<Arc<RealServer>>,
+    /// Shared with the previous snapshot while neither real servers, weights nor options change.
     pub scheduler: Arc<dyn Scheduler>,
     /// The scheduler chooses by hash alone.
     pub is_stateless: bool,
@@ -103,6 +106,7 @@ pub struct Cluster {
 }
 
 impl Cluster {
+    /// The first snapshot, with new counts; later ones come from [`Cluster::succeed`].
     pub fn new(in_force: impl Into<InForce>, host: HostView) -> Cluster {
         Cluster::empty().succeed(in_force, host)
     }
@@ -127,7 +131,7 @@ impl Cluster {
         }
     }
 
-    /// The next snapshot. [`identity`] says which virtual services and real servers go on.
+    /// The next snapshot. [`identity`] determines which virtual services and real servers continue.
     pub fn succeed(&self, in_force: impl Into<InForce>, host: HostView) -> Cluster {
         build::succeed(self, in_force.into(), host)
     }
@@ -137,10 +141,12 @@ impl Cluster {
         &self.config
     }
 
+    /// The host's addresses and paths that this snapshot was built with.
     pub fn host(&self) -> &HostView {
         &self.host
     }
 
+    /// Whether this is a virtual service's address, or one that is still captured.
     pub fn has_vip(&self, address: IpAddr) -> bool {
         self.vips.contains(&bits(address))
     }

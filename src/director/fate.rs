@@ -1,14 +1,14 @@
-//! What becomes of a choice that was made earlier: of a connection, a client's template, or a flow that a flood left
+//! What happens to a choice that was made earlier: of a connection, a client's template, or a flow that a flood left
 //! without an entry.
 //!
 //! | its real server | connection | SYN on the ports of an ended one | template | flow of a flood |
 //! |---|---|---|---|---|
 //! | serves | follow | follow | follow | follow |
-//! | is quiesced | follow | give up | follow, or give up if `expires_quiesced` | follow |
-//! | was removed | by `on_removed` | by `on_removed` | give up | give up |
-//! | belongs to another service now | follow | follow | give up | give up |
-//! | is in a later snapshot only | refuse | refuse | give up | give up |
-//! | is in no snapshot | give up | give up | give up | give up |
+//! | is quiesced | follow | discard | follow, or discard if `expires_quiesced` | follow |
+//! | was removed | by `on_removed` | by `on_removed` | discard | discard |
+//! | belongs to another service now | follow | follow | discard | discard |
+//! | is in a later snapshot only | refuse | refuse | discard | discard |
+//! | is in no snapshot | discard | discard | discard | discard |
 
 use std::sync::Arc;
 
@@ -19,6 +19,7 @@ use crate::time::Moment;
 
 /// What a worker does with a choice that was made earlier.
 pub enum Fate<'a> {
+    /// The packet goes to this real server, present or removed.
     Follow(&'a Arc<RealServer>),
     /// Its packets are dropped and it expires.
     Refuse,
@@ -108,9 +109,8 @@ mod tests {
 
     fn service(weights: &[u32]) -> VirtualServiceConfig {
         let vip = "172.25.3.100".parse().expect("an address");
-        let server =
-            |(n, weight): (usize, &u32)| RealServerConfig::new([172, 25, 3, n as u8 + 1].into(), *weight);
-        let real_servers = weights.iter().enumerate().map(server).collect();
+        let server = |(n, weight): (u8, &u32)| RealServerConfig::new([172, 25, 3, n].into(), *weight);
+        let real_servers = (1..).zip(weights).map(server).collect();
         VirtualServiceConfig {
             real_servers,
             ..VirtualServiceConfig::new("web", Protocol::Tcp, vip, 80, "rr")
@@ -137,7 +137,7 @@ mod tests {
         match fate {
             Fate::Follow(_) => "follow",
             Fate::Refuse => "refuse",
-            Fate::GiveUp => "give up",
+            Fate::GiveUp => "discard",
         }
     }
 
@@ -156,7 +156,7 @@ mod tests {
     fn a_syn_on_a_closing_connection_is_a_new_connection() {
         let cluster = of(&[service(&[1])]);
         let slot = busy(&cluster);
-        let (follow, again) = (["follow"; 2], ["give up", "follow"]);
+        let (follow, again) = (["follow"; 2], ["discard", "follow"]);
         assert_eq!(of_states(&cluster, slot), [follow, follow, again, again, follow]);
         let templated = Entry { template: Some(TemplatePrefix::new(32)), ..entry(slot, State::FinWait) };
         assert_eq!(word(of_packet(&cluster, &templated, Event::Syn, Moment::ZERO)), "follow");
@@ -166,10 +166,10 @@ mod tests {
     fn a_syn_on_an_ended_connection_of_a_quiesced_real_server_is_scheduled_again() {
         let cluster = of(&[service(&[0])]);
         let slot = busy(&cluster);
-        let (follow, again) = (["follow"; 2], ["give up", "follow"]);
+        let (follow, again) = (["follow"; 2], ["discard", "follow"]);
         assert_eq!(of_states(&cluster, slot), [follow, follow, again, again, again]);
         let templated = Entry { template: Some(TemplatePrefix::new(32)), ..entry(slot, State::Close) };
-        assert_eq!(word(of_packet(&cluster, &templated, Event::Syn, Moment::ZERO)), "give up");
+        assert_eq!(word(of_packet(&cluster, &templated, Event::Syn, Moment::ZERO)), "discard");
         assert_eq!(given_up(&cluster), SlotSet::default());
     }
 
@@ -178,13 +178,13 @@ mod tests {
         let cluster = of(&[service(&[1])]);
         let entry = entry(busy(&cluster), State::Established);
         let fate = |now| word(of_packet(&cluster, &entry, Event::Ack, now));
-        assert_eq!((fate(Moment::from_secs(59)), fate(DEADLINE)), ("follow", "give up"));
+        assert_eq!((fate(Moment::from_secs(59)), fate(DEADLINE)), ("follow", "discard"));
     }
 
     #[test]
-    fn a_connection_of_a_removed_real_server_does_what_its_own_service_says() {
+    fn a_connection_of_a_removed_real_server_follows_the_setting_of_its_own_service() {
         let expected = [
-            (OnRemoved::Reschedule, "give up", true),
+            (OnRemoved::Reschedule, "discard", true),
             (OnRemoved::Drop, "refuse", false),
             (OnRemoved::Keep, "follow", false),
         ];
@@ -201,14 +201,14 @@ mod tests {
             assert_eq!(syn_on_closed, fate);
             assert_eq!(given_up(&cluster).contains(slot), is_swept);
             assert!(of_flood(&cluster, &cluster.in_order()[0], slot).is_none());
-            // Its service is gone too.
+            // Its service has been removed too.
             let cluster = after(&before, &[]);
-            assert_eq!(word(of_connection(&cluster, slot)), "give up");
+            assert_eq!(word(of_connection(&cluster, slot)), "discard");
         }
     }
 
     #[test]
-    fn a_removed_and_quiesced_real_server_keeps_its_ended_connections_if_its_service_says_so() {
+    fn a_removed_and_quiesced_real_server_keeps_its_ended_connections_if_its_service_does() {
         let on_removed = OnRemoved::Keep;
         let before = of(&[VirtualServiceConfig { on_removed, ..service(&[0, 1]) }]);
         let slot = busy(&before);
@@ -220,13 +220,13 @@ mod tests {
     }
 
     #[test]
-    fn a_worker_refuses_what_a_later_snapshot_has_and_gives_up_what_none_has() {
+    fn a_worker_refuses_what_a_later_snapshot_has_and_discards_what_none_has() {
         let early = of(&[]);
         let late = after(&early, &[service(&[1])]);
         let slot = busy(&late);
         assert_eq!((word(of_connection(&early, slot)), given_up(&early)), ("refuse", SlotSet::default()));
         let gone = Slot::new(99, 1);
-        assert_eq!(word(of_connection(&early, gone)), "give up");
+        assert_eq!(word(of_connection(&early, gone)), "discard");
         let service = &late.in_order()[0];
         assert!(of_flood(&early, service, slot).is_none() && of_flood(&late, service, gone).is_none());
         assert_eq!(of_flood(&late, service, slot).map(|server| server.slot), Some(slot));
@@ -256,7 +256,7 @@ mod tests {
 
     /// What a lookup applies without asking is what would be decided anyway.
     #[test]
-    fn a_packet_that_is_no_syn_follows_every_connection_of_a_serving_real_server() {
+    fn a_packet_other_than_a_syn_follows_every_connection_of_a_serving_real_server() {
         for on_removed in [OnRemoved::Reschedule, OnRemoved::Drop, OnRemoved::Keep] {
             let before = of(&[VirtualServiceConfig { on_removed, ..service(&[1, 0, 1]) }]);
             let left = busy(&before);

@@ -20,6 +20,8 @@ const ENTRIES: usize = 65_536;
 /// Places where a flow may be stored, so that few collide while the table is half empty.
 const WAYS: usize = 4;
 
+const SETS: u64 = (ENTRIES / WAYS) as u64;
+
 /// As long as a client may take to answer a SYN and become a normal connection after the flood.
 const LIFETIME: Duration = Duration::from_secs(10);
 
@@ -44,7 +46,7 @@ pub struct Flood {
 
 /// The places where a flow may be stored.
 fn set_of(tag: u64) -> std::ops::Range<usize> {
-    let first = tag as usize % (ENTRIES / WAYS) * WAYS;
+    let first = usize::try_from(tag % SETS).unwrap_or_default() * WAYS;
     first..first + WAYS
 }
 
@@ -100,7 +102,7 @@ mod tests {
     }
 
     #[test]
-    fn the_count_starts_anew_every_second() {
+    fn the_count_restarts_every_second() {
         let mut flood = Flood::new(1);
         let above = |flood: &mut Flood, ms| flood.is_above(Some(2), Moment::from_millis(ms));
         assert_eq!([0, 1, 2, 999].map(|ms| above(&mut flood, ms)), [false, false, true, true]);
@@ -121,7 +123,7 @@ mod tests {
     #[test]
     fn a_flow_is_given_no_other_flows_server_and_few_are_forgotten_early() {
         let mut flood = Flood::new(1);
-        let flows = 0..(ENTRIES / WAYS) as u16;
+        let flows = 0..u16::try_from(ENTRIES / WAYS).unwrap();
         let (server, at) =
             (|port: u16| Slot::new(port.into(), 1), |port: u16| Moment::from_nanos(port.into()));
         for port in flows.clone() {

@@ -36,7 +36,7 @@ const HELD_BYTES_MAX: usize = 512 * 1024;
 pub enum Follow {
     /// Go to this real server.
     RealServer(Slot),
-    /// Are pieces of an echo request and are answered piece by piece.
+    /// Are fragments of an echo request, each of which is answered.
     Echo,
 }
 
@@ -68,6 +68,7 @@ struct Held {
 pub struct Waiting {
     /// Its place among all that this worker has held, from 0.
     pub number: u64,
+    /// As captured.
     pub packet: Vec<u8>,
 }
 
@@ -109,7 +110,7 @@ impl Fragments {
     }
 
     fn part(&self, key: &FragmentKey) -> usize {
-        self.hasher.hash_one(key.source) as usize % PARTS
+        usize::try_from(self.hasher.hash_one(key.source) % PARTS as u64).unwrap_or_default()
     }
 
     /// Holds a later fragment until its first arrives; false if there is no room for it.
@@ -127,7 +128,7 @@ impl Fragments {
         has_room
     }
 
-    /// Gives up a fragment that has waited too long.
+    /// A fragment that has waited too long and is no longer held.
     pub fn poll_expired(&mut self, now: Moment) -> Option<Waiting> {
         let is_over = self.held.front().is_some_and(|held| held.deadline <= now);
         let held = self.held.pop_front_if(|_| is_over)?;
@@ -226,14 +227,14 @@ mod tests {
             fragments.learn(*other, Follow::Echo, Moment::ZERO);
         }
         for round in 0..1_000_000u32 {
-            fragments.learn(key(1, round as u16), SERVER, Moment::ZERO);
+            fragments.learn(key(1, (round & 0xffff) as u16), SERVER, Moment::ZERO);
         }
         let known: usize = fragments.known.iter().map(|known| known.follow.len()).sum();
         let by_age: usize = fragments.known.iter().map(|known| known.by_age.len()).sum();
         assert_eq!(known, by_age);
         assert!(known <= KNOWN_PER_PART_MAX + others.len(), "{known}");
         assert_eq!(
-            fragments.find(&key(1, 999_999u32 as u16), Moment::ZERO),
+            fragments.find(&key(1, (999_999u32 & 0xffff) as u16), Moment::ZERO),
             Some(SERVER),
             "the newest is known"
         );

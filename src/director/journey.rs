@@ -155,7 +155,7 @@ fn refuse_untunnelable(cluster: &Cluster, packet: &Packet) -> Result<(), Refusal
         return Err(if is_wrapped { DropReason::Loop } else { DropReason::MartianSource }.into());
     }
     if packet.ttl <= u8::from(cluster.config().decrements_ttl) {
-        // The source of a reply is the address that the client asked, which must be a VIP.
+        // The source of a reply is the address that the client used, which must be a VIP.
         let is_ours = cluster.has_vip(packet.destination);
         let refusal = Refusal::error(DropReason::TtlExpired, IcmpError::TimeExceeded, packet);
         return Err(if is_ours { refusal } else { DropReason::TtlExpired.into() });

@@ -8,14 +8,14 @@
 //! ```
 //! One for each RIP, shared by all virtual services it serves and by all snapshots.
 
-use std::sync::atomic::{AtomicU8, AtomicU32, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicU32, AtomicU64, AtomicUsize, Ordering};
 use std::time::Duration;
 
 use super::reply::IcmpError;
 use crate::encapsulation::identification::Identifications;
 use crate::time::Moment;
 
-/// The smallest path MTU that is believed: RFC 791 §3.1 requires every host to accept 576 bytes, and a
+/// The smallest path MTU that is accepted: RFC 791 §3.1 requires every host to accept 576 bytes, and a
 /// smaller claim is an attempt to force fragmentation.
 pub const MTU_MIN: u16 = 576;
 
@@ -40,15 +40,15 @@ const PENDING_ERROR: u32 = 2;
 pub struct SoftState {
     /// Which of the other parts are set.
     known: AtomicU32,
-    mtu: AtomicU32,
+    mtu: AtomicU16,
     /// Nanoseconds of a [`Moment`], like all `_until` fields.
     mtu_until: AtomicU64,
     /// An [`IcmpError`] by its index.
-    pending_error: AtomicU8,
+    pending_error: AtomicUsize,
     pending_until: AtomicU64,
     no_error_until: AtomicU64,
     suspect_until: AtomicU64,
-    /// Of the outer packets.
+    /// The identifications of the outer packets.
     pub identifications: Identifications,
 }
 
@@ -71,7 +71,7 @@ impl SoftState {
             self.known.fetch_and(!MTU, Ordering::Relaxed);
             return None;
         }
-        Some(self.mtu.load(Ordering::Relaxed) as u16)
+        Some(self.mtu.load(Ordering::Relaxed))
     }
 
     /// Records a router's report, but never raises the known MTU (RFC 1191 §3). True if it changed.
@@ -80,7 +80,7 @@ impl SoftState {
         if self.mtu(now).is_some_and(|known| known <= mtu) {
             return false;
         }
-        self.mtu.store(mtu.into(), Ordering::Relaxed);
+        self.mtu.store(mtu, Ordering::Relaxed);
         self.mtu_until.store(now.after(MTU_FOR).as_nanos(), Ordering::Relaxed);
         self.known.fetch_or(MTU, Ordering::Relaxed);
         true
@@ -92,7 +92,7 @@ impl SoftState {
             return;
         }
         self.no_error_until.store(now.after(PENDING_PAUSE).as_nanos(), Ordering::Relaxed);
-        self.pending_error.store(error.index() as u8, Ordering::Relaxed);
+        self.pending_error.store(error.index(), Ordering::Relaxed);
         self.pending_until.store(now.after(PENDING_FOR).as_nanos(), Ordering::Relaxed);
         self.known.fetch_or(PENDING_ERROR, Ordering::Relaxed);
     }
@@ -105,7 +105,7 @@ impl SoftState {
             return None;
         }
         let is_due = now.as_nanos() < self.pending_until.load(Ordering::Relaxed);
-        let index = usize::from(self.pending_error.load(Ordering::Relaxed));
+        let index = self.pending_error.load(Ordering::Relaxed);
         IcmpError::ALL.get(index).copied().filter(|_| is_due)
     }
 

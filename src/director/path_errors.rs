@@ -43,10 +43,15 @@ const PLATEAUS: [u16; 10] = [65_535, 32_000, 17_914, 8166, 4352, 2002, 1492, 100
 labels! {
     /// The kind of an error from the path.
     pub enum Kind {
+        /// Type 3, code 4, with or without an MTU (RFC 1191).
         TooBig = "too_big",
+        /// Type 3, other codes: the network or the host.
         Unreachable = "unreachable",
+        /// Type 3, code 2: no program there decapsulates.
         ProtocolUnreachable = "protocol_unreachable",
+        /// Type 11, from a routing loop or a TTL that is too small for the path.
         TimeExceeded = "time_exceeded",
+        /// What changes nothing, whatever it is about.
         Other = "other",
     }
 }
@@ -62,7 +67,9 @@ labels! {
         Ignored = "ignored",
         /// Not about one of the director's packets: forged, or another program's.
         Mismatch = "mismatch",
+        /// Not an ICMP error, or one that quotes no IPv4 header.
         Malformed = "malformed",
+        /// Above the budget of messages examined per second.
         RateLimited = "rate_limited",
     }
 }
@@ -71,16 +78,27 @@ labels! {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
     /// In bytes, outer packet included.
-    MtuLowered { rip: Ipv4Addr, mtu: u16 },
+    MtuLowered {
+        /// The real server at the end of the path.
+        rip: Ipv4Addr,
+        /// The new path MTU.
+        mtu: u16,
+    },
     /// Its host does not accept encapsulated packets: the real server's daemon is not running.
-    Suspect { rip: Ipv4Addr },
+    Suspect {
+        /// The real server whose host reported the error.
+        rip: Ipv4Addr,
+    },
 }
 
 /// The fate of one error.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Heard {
+    /// By ICMP type and code.
     pub kind: Kind,
+    /// What the metrics count it as.
     pub outcome: Outcome,
+    /// `None` if nothing changed that was not so before.
     pub event: Option<Event>,
     /// A whole packet for the client.
     pub answer: Option<(Vec<u8>, IpAddr)>,
@@ -112,6 +130,7 @@ enum Inner<'a> {
 }
 
 impl PathErrors {
+    /// `cluster` is read afresh for each message; `tables` has the connections that errors quote.
     pub fn new(cluster: Arc<ArcSwap<Cluster>>, tables: Arc<Tables>) -> PathErrors {
         PathErrors { cluster, tables, budget: TokenBucket::new(MESSAGES_PER_SECOND, MESSAGES_BURST) }
     }
@@ -191,7 +210,7 @@ impl PathErrors {
             |service: &&VirtualService| service.real_servers.iter().any(|server| server.rip == rip);
         match cluster.find(flow).filter(is_there) {
             Some(service) if service.is_stateless || service.config.is_one_packet => Life::Possible,
-            // The flood rule leaves connections without an entry; only their worker knows which ones.
+            // The flood rule leaves connections without an entry; only their worker can determine which ones.
             Some(_) if cluster.config().new_connections_per_second_max.is_some() => Life::Possible,
             _ => Life::None,
         }

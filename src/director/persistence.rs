@@ -26,6 +26,7 @@ const RETRY: Duration = Duration::from_secs(60);
 /// The key of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
 pub struct TemplateKey {
+    /// Slot; services never share templates.
     pub virtual_service: u16,
     /// With the bits after the prefix cleared.
     pub client: IpAddr,
@@ -34,6 +35,7 @@ pub struct TemplateKey {
 }
 
 impl TemplateKey {
+    /// The key that `client` has under this service's prefix lengths.
     pub fn new(virtual_service: u16, client: IpAddr, persistence: &Persistence) -> TemplateKey {
         let (client, prefix) = persistence.mask(client);
         TemplateKey { virtual_service, client, prefix }
@@ -61,9 +63,8 @@ impl Template {
     /// The first check at or after `now` that finds no connection: every 60 s after the deadline.
     fn postpone(&mut self, now: Moment) {
         if self.deadline < now {
-            let late = now.since(self.deadline).as_nanos() as u64;
-            let looks = late.div_ceil(RETRY.as_nanos() as u64);
-            self.deadline = self.deadline.after(RETRY * looks.min(u64::from(u32::MAX)) as u32);
+            let looks = now.since(self.deadline).as_nanos().div_ceil(RETRY.as_nanos());
+            self.deadline = self.deadline.after(RETRY * u32::try_from(looks).unwrap_or(u32::MAX));
         }
     }
 }
@@ -71,17 +72,20 @@ impl Template {
 /// A new connection's request for its client's template.
 #[derive(Clone, Copy, Debug)]
 pub struct NewTemplate {
+    /// The scheduler's choice for this connection, which later ones then follow.
     pub real_server: Slot,
     /// The real server that the template may have before: the one that it had when this one was chosen.
     pub instead_of: Option<Slot>,
     /// Whether the connection has an entry, whose end [`Templates::unlink`] must report.
     pub has_entry: bool,
+    /// The service's [`Persistence::timeout`], to which the template's timer is set.
     pub timeout: Duration,
 }
 
-/// Whether a template now points to the real server that was asked for.
+/// Whether a template now points to the requested real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Linked {
+    /// The template points there, and its timer has restarted.
     Linked,
     /// The client has been given this other real server meanwhile; nothing has changed.
     Taken(Slot),
@@ -92,7 +96,9 @@ pub enum Linked {
 /// A template in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Listed {
+    /// Service, client and prefix.
     pub key: TemplateKey,
+    /// Slot in the cluster; the real server may have been removed since.
     pub real_server: Slot,
     /// Zero if it has expired but connections still use it.
     pub expires_in: Duration,
@@ -101,8 +107,16 @@ pub struct Listed {
 /// A template now points to a real server, or no longer does.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum TemplateChange {
-    Added { real_server: Slot },
-    Removed { real_server: Slot },
+    /// A template points to it that did not before.
+    Added {
+        /// The new one, if a template changes its real server.
+        real_server: Slot,
+    },
+    /// The template expired, or points to another real server now.
+    Removed {
+        /// Where it pointed.
+        real_server: Slot,
+    },
 }
 
 /// All templates of a director.
@@ -119,10 +133,12 @@ impl Templates {
         Templates { map, entries: AtomicUsize::new(0), templates_max }
     }
 
+    /// Including expired ones that the sweep has not removed yet.
     pub fn len(&self) -> usize {
         self.entries.load(Ordering::Relaxed)
     }
 
+    /// Whether no template is left, not even an expired one.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }

@@ -1,4 +1,4 @@
-//! A real server in force: its slot, its configuration, the path to it, and its live counts.
+//! A running real server: its slot, its configuration, the path to it, and its live counts.
 //!
 //! The bottom of the director: schedulers choose among these, connections name one by its [`Slot`], and the
 //! cluster lists them.
@@ -19,10 +19,12 @@ pub struct Slot(u32);
 impl Slot {
     const INDEX_BITS: u32 = 24;
 
+    /// Only the low 24 bits of `index` count, room for 16,777,216 real servers.
     pub const fn new(index: u32, generation: u8) -> Slot {
         Slot(index & ((1 << Slot::INDEX_BITS) - 1) | (generation as u32) << Slot::INDEX_BITS)
     }
 
+    /// The place in the snapshot's list, without the generation.
     pub const fn index(self) -> u32 {
         self.0 & ((1 << Slot::INDEX_BITS) - 1)
     }
@@ -38,6 +40,7 @@ impl Slot {
 pub struct SlotSet(Vec<Option<Slot>>);
 
 impl SlotSet {
+    /// Whether exactly this slot is in the set; another generation at its index is not.
     pub fn contains(&self, slot: Slot) -> bool {
         self.0.get(slot.index() as usize).is_some_and(|found| *found == Some(slot))
     }
@@ -58,9 +61,12 @@ impl FromIterator<Slot> for SlotSet {
     }
 }
 
+/// A real server of one virtual service, as configured.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct RealServerConfig {
+    /// For listings and metrics; its address unless the operator names it.
     pub name: String,
+    /// IPv4 in every accepted configuration, because encapsulation supports only IPv4.
     pub rip: IpAddr,
     /// As configured, 0 to 65535; 0 is quiesced.
     pub weight: u32,
@@ -102,13 +108,17 @@ pub struct Path {
 /// active while half open or established (tcp_state_active_table).
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Activity {
+    /// TCP, half open or established.
     Active,
+    /// All others: closing TCP, and UDP.
     Inactive,
 }
 
 /// A real server of one virtual service in the snapshot.
 pub struct RealServer {
+    /// By which connections and templates point to it.
     pub slot: Slot,
+    /// Slot of its virtual service.
     pub virtual_service: u16,
     /// As configured.
     pub config: RealServerConfig,
@@ -116,12 +126,15 @@ pub struct RealServer {
     pub weight: u32,
     /// The RIP; encapsulation supports only IPv4.
     pub rip: Ipv4Addr,
+    /// The configured MTU, where there is one, and otherwise the route's.
     pub path: Path,
     /// What errors from the path have shown; shared by all real servers with this RIP.
     pub soft: Arc<SoftState>,
+    /// The format that its daemon, or its kernel, decapsulates.
     pub encapsulation: &'static encapsulation::Row,
     /// False after it was removed from the configuration; its slot stays while connections point to it.
     pub is_present: bool,
+    /// Shared with every other snapshot that contains this slot.
     pub live: Arc<Live>,
 }
 
@@ -132,7 +145,9 @@ pub struct Live {
     /// twice.
     connections: AtomicU64,
     persistent: AtomicU32,
+    /// New connections since the real server got its slot; each datagram of a one-packet service counts.
     pub connections_total: AtomicU64,
+    /// IP_VS_DEST_F_OVERLOAD of IPVS: no new connections until the count falls below the lower threshold.
     pub is_overloaded: AtomicBool,
     /// The upper one in the upper half, 0 for none, and the lower one in the lower half.
     thresholds: AtomicU64,
@@ -158,8 +173,9 @@ impl Live {
         (self.connections.load(Ordering::Relaxed) >> 32) as u32
     }
 
+    /// Closing TCP connections and UDP flows.
     pub fn inactive(&self) -> u32 {
-        self.connections.load(Ordering::Relaxed) as u32
+        (self.connections.load(Ordering::Relaxed) & 0xffff_ffff) as u32
     }
 
     /// Persistence templates.
@@ -237,6 +253,7 @@ const fn one(activity: Activity) -> u64 {
 }
 
 impl RealServer {
+    /// As the schedulers see it; 0 is quiesced.
     pub fn weight(&self) -> u32 {
         self.weight
     }
@@ -246,6 +263,7 @@ impl RealServer {
         self.weight > 0 && !self.live.is_overloaded.load(Ordering::Relaxed)
     }
 
+    /// As [`Live::active`], wide enough for products with weights.
     pub fn active(&self) -> u64 {
         self.live.active().into()
     }

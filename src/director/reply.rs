@@ -1,5 +1,5 @@
 //! The director's own replies to clients: echo reply, TCP reset, ICMP errors. The source is always the VIP,
-//! because the client knows no other address.
+//! because the client uses no other address.
 //!
 //! Packets that must not be answered are filtered earlier: [`mod@super::classify`] drops every source that is
 //! not a single host, and an ICMP error is never answered (RFC 1122 §3.2.2).
@@ -19,14 +19,17 @@ use std::net::IpAddr;
 use crate::packet::ipv4::{self, Header};
 use crate::packet::{Frame, Ip, Malformed};
 
-/// TTL of the director's own packets (RFC 1122 §3.2.1.7 asks for a configurable value; IANA recommends 64).
+/// TTL of the director's own packets (RFC 1122 §3.2.1.7 requires a configurable value; IANA recommends 64).
 const TTL: u8 = 64;
 
 /// What the director sends to the sender of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum ReplyKind {
+    /// To a ping of the VIP (RFC 1122 §3.2.2.6).
     EchoReply,
+    /// As from a closed port (RFC 9293 §3.10.7.1).
     TcpReset,
+    /// About a packet that is not forwarded, or does not fit its path.
     Error(IcmpError),
 }
 
@@ -92,10 +95,10 @@ pub fn error_about(quoted: &Ip, error: IcmpError) -> Option<(Vec<u8>, IpAddr)> {
 /// IPv6 address.
 fn datagram(packet: &Ip, protocol: u8, traffic_class: u8, payload: &[u8]) -> Result<Vec<u8>, Malformed> {
     let Ip::V4(packet) = packet else { return Err(Malformed::Version) };
-    let total_length = ipv4::HEADER + payload.len();
+    let total_length = u16::try_from(ipv4::HEADER + payload.len()).map_err(|_| Malformed::TotalLength)?;
     let header = Header {
         tos: traffic_class,
-        total_length: total_length as u16,
+        total_length,
         identification: 0,
         dont_fragment: true,
         ttl: TTL,
@@ -103,7 +106,7 @@ fn datagram(packet: &Ip, protocol: u8, traffic_class: u8, payload: &[u8]) -> Res
         source: packet.destination(),
         destination: packet.source(),
     };
-    let mut bytes = vec![0u8; total_length];
+    let mut bytes = vec![0u8; total_length.into()];
     header.write(&mut bytes);
     bytes[ipv4::HEADER..].copy_from_slice(payload);
     Ok(bytes)

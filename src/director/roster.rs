@@ -31,7 +31,7 @@ impl Place {
     /// Whether no snapshot contains the slot any more, and nothing points to it.
     fn is_free(&self) -> bool {
         let is_last = Arc::strong_count(&self.live) == 1;
-        // Whoever dropped the last snapshot may have booked a connection before.
+        // The worker that dropped the last snapshot may have booked a connection before.
         fence(Ordering::Acquire);
         is_last && !self.live.is_referenced()
     }
@@ -93,7 +93,7 @@ impl Build<'_> {
             Some((index, place)) => (index, place.slot.of_another()),
             None => {
                 let index = self.next.max(self.places.len());
-                (index, Slot::new(index as u32, 1))
+                (index, Slot::new(u32::try_from(index).unwrap_or(u32::MAX), 1))
             }
         };
         self.next = index + 1;
@@ -165,7 +165,7 @@ mod tests {
     }
 
     #[test]
-    fn a_slot_knows_the_first_snapshot_that_contains_it() {
+    fn a_slot_records_the_first_snapshot_that_contains_it() {
         let roster = Roster::default();
         let first = add(&roster, 1);
         add(&roster, 0);

@@ -32,8 +32,11 @@ pub struct Route {
     pub virtual_service: u16,
     /// Slot of the real server in the cluster.
     pub real_server: Slot,
+    /// Metrics count packets without an entry by it.
     pub tracking: Tracking,
+    /// Shown by `explain`.
     pub found_by: FoundBy,
+    /// The real server's format.
     pub encapsulation: &'static Row,
     /// Source of the outer packet (DIP); with `0.0.0.0` the kernel chooses it.
     pub source: Ipv4Addr,
@@ -55,6 +58,7 @@ pub struct Route {
 /// Whether the connection table has an entry for a forwarded packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Tracking {
+    /// It had one before this packet.
     Known,
     /// This packet added it.
     New,
@@ -75,6 +79,7 @@ pub enum FoundBy {
     FloodRecord,
     /// The client's persistence template.
     Template,
+    /// The virtual service's scheduler, because nothing else named one.
     Scheduler,
 }
 

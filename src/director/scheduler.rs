@@ -3,9 +3,10 @@
 //!
 //! A scheduler sees the real servers in canonical order (by address), so that ties and hash tables do not
 //! depend on the order of the configuration: two directors with the same real servers agree. Chance and time
-//! are parameters. What only some need (comparing loads, buckets, the record of destinations) is in `common`.
+//! are parameters. The code that only some need (comparing loads, buckets, the record of destinations) is in
+//! `common`.
 
-pub(crate) mod common;
+mod common;
 pub mod dh;
 pub mod fo;
 pub mod lblc;
@@ -31,12 +32,14 @@ use crate::time::Moment;
 /// What a choice may depend on in addition to the real servers.
 #[derive(Clone, Copy, Debug)]
 pub struct Request<'a> {
+    /// Client and VIP of the packet that needs a real server.
     pub flow: &'a Flow,
+    /// By which `lblc` and `lblcr` forget old destinations.
     pub now: Moment,
     /// 64 random bits, fresh for each request.
     pub chance: u64,
     /// False for a packet of a connection that began elsewhere: a hash scheduler gives it to the real server
-    /// that got its first packet, even if that one accepts no new connections at the moment.
+    /// that got its first packet, even if that one accepts no new connections currently.
     pub is_new: bool,
 }
 
@@ -66,7 +69,7 @@ pub struct Memory {
     /// `wrr`'s current weight.
     pub current_weight: u32,
     /// The destinations of `lblc` and `lblcr`.
-    pub(crate) destinations: Option<Arc<common::Destinations>>,
+    destinations: Option<Arc<common::Destinations>>,
 }
 
 /// The options of schedulers; each reads those that concern it.
@@ -100,15 +103,18 @@ pub type Build = fn(&[Arc<RealServer>], &Options, Memory) -> Box<dyn Scheduler>;
 pub struct Row {
     /// The word in configuration files and in `ipvsadm -s`.
     pub name: &'static str,
+    /// The rule of choice, in one line.
     pub summary: &'static str,
     /// The words of `scheduler_flags` and `ipvsadm -b` that it supports.
     pub flags: &'static [&'static str],
     /// Chooses by hash alone: any director with the same key and configuration chooses alike, so that a
     /// packet can be forwarded without an entry.
     pub is_stateless: bool,
+    /// Called when real servers, weights or options change.
     pub build: Build,
 }
 
+/// All schedulers of IPVS in Linux, by name.
 pub const SCHEDULERS: &[Row] = &[
     dh::ROW,
     fo::ROW,
@@ -149,14 +155,13 @@ pub(crate) mod testing {
     use crate::encapsulation;
 
     /// One real server: weight, active, inactive connections; RIPs count up from 10.0.0.1.
-    pub fn servers(given: &[(u32, u32, u32)]) -> Vec<Arc<RealServer>> {
-        given
-            .iter()
-            .enumerate()
+    pub(crate) fn servers(given: &[(u32, u32, u32)]) -> Vec<Arc<RealServer>> {
+        (0u8..)
+            .zip(given)
             .map(|(index, &(weight, active, inactive))| {
-                let rip = Ipv4Addr::new(10, 0, 0, index as u8 + 1);
+                let rip = Ipv4Addr::new(10, 0, 0, index + 1);
                 Arc::new(RealServer {
-                    slot: Slot::new(index as u32, 0),
+                    slot: Slot::new(index.into(), 0),
                     virtual_service: 0,
                     config: RealServerConfig::new(rip.into(), weight),
                     weight,
@@ -171,7 +176,7 @@ pub(crate) mod testing {
             .collect()
     }
 
-    pub fn flow() -> Flow {
+    pub(crate) fn flow() -> Flow {
         Flow {
             protocol: 6,
             client: "203.0.113.7".parse().unwrap(),
@@ -182,31 +187,31 @@ pub(crate) mod testing {
     }
 
     /// A request of the client in [`flow`], with chance 0.
-    pub fn request(flow: &Flow) -> Request<'_> {
+    pub(crate) fn request(flow: &Flow) -> Request<'_> {
         Request { flow, now: Moment::ZERO, chance: 0, is_new: true }
     }
 
     /// The choice for one connection.
-    pub fn choice(scheduler: &dyn Scheduler, servers: &[Arc<RealServer>]) -> Option<usize> {
+    pub(crate) fn choice(scheduler: &dyn Scheduler, servers: &[Arc<RealServer>]) -> Option<usize> {
         scheduler.choose(servers, &request(&flow()))
     }
 
     /// A scheduler of the row over these real servers, with default options.
-    pub fn build(row: &Row, servers: &[Arc<RealServer>]) -> Box<dyn Scheduler> {
+    pub(crate) fn build(row: &Row, servers: &[Arc<RealServer>]) -> Box<dyn Scheduler> {
         (row.build)(servers, &Options::default(), Memory::default())
     }
 
     /// The choices of `count` connections in a row, from clients that count up.
-    pub fn sequence(
+    pub(crate) fn sequence(
         scheduler: &dyn Scheduler,
         servers: &[Arc<RealServer>],
         count: usize,
     ) -> Vec<Option<usize>> {
-        let choose = |number| {
-            let client = Ipv4Addr::from(0xcb00_7100 + number as u32).into();
+        let choose = |client| {
+            let client = Ipv4Addr::from_bits(client).into();
             scheduler.choose(servers, &request(&Flow { client, ..flow() }))
         };
-        (0..count).map(choose).collect()
+        (0xcb00_7100..).take(count).map(choose).collect()
     }
 }
 

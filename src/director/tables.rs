@@ -10,7 +10,9 @@ use crate::time::Moment;
 
 /// Connections and templates.
 pub struct Tables {
+    /// By flow; the counts of its limit are its own.
     pub connections: Table,
+    /// By virtual service and client prefix.
     pub templates: Templates,
 }
 

@@ -15,11 +15,16 @@ const CE: u8 = 0b11;
 /// unused, which are counted.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Egress {
+    /// The inner field stays as it is.
     Keep {
+        /// The outer field was changed in a way that RFC 6040 does not expect.
         surprising: bool,
     },
+    /// The inner field takes the outer one's mark.
     Set {
+        /// ECT(1) or CE, in the two low bits.
         ecn: u8,
+        /// As for `Keep`; no cell of figure 4 is one.
         surprising: bool,
     },
     /// Congestion was marked on a packet whose sender and receiver cannot react to it: MUST drop.
@@ -56,7 +61,7 @@ mod tests {
         ];
         for (row, inner) in order.into_iter().enumerate() {
             for (column, outer) in order.into_iter().enumerate() {
-                // The DSCP, here other bits inside than outside, says nothing.
+                // The DSCP, here other bits inside than outside, has no effect.
                 let after = match egress(0x28 | inner, 0xd4 | outer) {
                     Egress::Keep { surprising } => Some((inner, surprising)),
                     Egress::Set { ecn, surprising } => Some((ecn, surprising)),

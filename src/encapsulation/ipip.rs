@@ -10,14 +10,17 @@
 
 use super::identification::Identifications;
 use super::{CannotEncapsulate, Decapsulated, Outer, Row, Ttl};
-use crate::packet::frame::PACKET_MAX;
 use crate::packet::ipv4::{HEADER, Header, Ipv4};
 use crate::packet::{Carrier, Frame, Malformed, protocol};
 
+const OVERHEAD: u16 = 20;
+const _: () = assert!(OVERHEAD as usize == HEADER, "an outer header without options");
+
+/// IP protocol 4, `ipvsadm --tun-type ipip`.
 pub const ROW: Row = Row {
     name: "ipip",
     carrier: Carrier::Protocol(protocol::IPIP),
-    overhead: HEADER as u16,
+    overhead: OVERHEAD,
     encapsulate,
     decapsulate,
 };
@@ -36,13 +39,11 @@ pub fn encapsulate(
         return Err(CannotEncapsulate::Expired);
     }
     let inner_length = inner.total_length();
-    if inner_length + HEADER > PACKET_MAX {
-        return Err(CannotEncapsulate::TooBig);
-    }
+    let total_length = u16::try_from(inner_length + HEADER).map_err(|_| CannotEncapsulate::TooBig)?;
     let dont_fragment = inner.has_dont_fragment() && !outer.ignores_df;
     let header = Header {
         tos: inner.tos(),
-        total_length: (inner_length + HEADER) as u16,
+        total_length,
         // 0 with DF, so that receivers may coalesce (RFC 6864 §4.1 ignores it then); unique without.
         identification: if dont_fragment { 0 } else { identifications.draw() },
         dont_fragment,
@@ -72,7 +73,7 @@ pub fn decapsulate(outer: Ipv4<'_>) -> Result<Decapsulated<'_>, Malformed> {
 #[cfg(test)]
 mod tests {
     use super::*;
-    use crate::packet::frame::HEADROOM;
+    use crate::packet::frame::{HEADROOM, PACKET_MAX};
 
     /// Wraps the packet; the next identification is 0x7777.
     fn wrap(frame: &mut Frame, outer: &Outer) -> Result<(), CannotEncapsulate> {
@@ -132,7 +133,7 @@ mod tests {
     }
 
     #[test]
-    fn df_can_be_left_out_of_the_outer_header_alone() {
+    fn df_can_be_cleared_in_the_outer_header_alone() {
         let mut frame = Frame::from_packet(&inner(true, 0, 9));
         wrap(&mut frame, &Outer { ignores_df: true, ..OUTER }).unwrap();
         let outer = Ipv4::parse(frame.packet()).unwrap();
@@ -165,7 +166,7 @@ mod tests {
         ] {
             let mut big = inner(true, 0, 64);
             big.resize(length, 0);
-            big[2..4].copy_from_slice(&(length as u16).to_be_bytes());
+            big[2..4].copy_from_slice(&u16::try_from(length).unwrap().to_be_bytes());
             let mut frame = Frame::from_packet(&big);
             assert_eq!(wrap(&mut frame, &OUTER), expected, "{length}");
             if expected.is_ok() {
@@ -175,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_packet_and_what_has_no_headroom_is_refused() {
+    fn a_frame_without_a_packet_or_without_headroom_is_refused() {
         let mut frame = Frame::from_packet(&[0x45; 19]);
         assert_eq!(wrap(&mut frame, &OUTER), Err(CannotEncapsulate::Malformed(Malformed::Truncated)));
         for (left, expected) in [(HEADER - 1, Err(CannotEncapsulate::TooBig)), (HEADER, Ok(()))] {
@@ -189,7 +190,7 @@ mod tests {
     #[test]
     fn nothing_inside_is_a_cut_packet() {
         let mut alone = inner(true, 0, 64)[..HEADER].to_vec();
-        (alone[3], alone[9]) = (HEADER as u8, protocol::IPIP);
+        (alone[3], alone[9]) = (20, protocol::IPIP);
         assert_eq!(unwrapped(&alone), Err(Malformed::Truncated));
     }
 

@@ -65,7 +65,7 @@ fn fragment(protocol: u8, offset: u16, has_more: bool, payload: &[u8]) -> Vec<u8
     let units = etherparse::IpFragOffset::try_new(offset / 8).unwrap();
     let extension = Ipv6FragmentHeader::new(protocol.into(), units, has_more, 9);
     let header = Ipv6Header {
-        payload_length: (payload.len() + 8) as u16,
+        payload_length: (payload.len() + 8).try_into().unwrap(),
         next_header: etherparse::ip_number::IPV6_FRAG,
         hop_limit: 64,
         source: octets(CLIENT),
@@ -102,7 +102,7 @@ proptest! {
             *first = 0x60;
         }
         if bytes.len() > 40 {
-            let length = (bytes.len() - 40) as u16;
+            let length = u16::try_from(bytes.len() - 40).unwrap();
             bytes[4..6].copy_from_slice(&length.to_be_bytes());
             bytes[6] = next;
         }

@@ -15,8 +15,8 @@ use crate::director::scheduler::{self, Scheduler};
 use crate::encapsulation;
 use crate::packet::MTU_DEFAULT;
 
-/// The snapshot after `old`. [`identity`] decides which virtual services and real servers go on. Unchanged services are shared with `old`, so a change of one
-/// service among thousands costs one comparison for each.
+/// The snapshot after `old`. [`identity`] decides which virtual services and real servers continue. Unchanged
+/// services are shared with `old`, so a change of one service among thousands costs one comparison for each.
 pub(super) fn succeed(old: &Cluster, in_force: InForce, host: HostView) -> Cluster {
     let InForce { config, weights } = in_force;
     let mut builder = Builder::new(old, &weights);
@@ -219,8 +219,8 @@ impl<'a, 'w> Builder<'a, 'w> {
         loop {
             let slot =
                 free_slot(&mut self.virtual_services, &self.old.virtual_services, &mut self.service_from);
-            if !self.reserved.contains(&(slot as u16)) {
-                return slot as u16;
+            if !self.reserved.contains(&slot) {
+                return slot;
             }
         }
     }
@@ -246,8 +246,10 @@ fn flattened(mut ranges: Vec<Ranged>) -> Vec<Ranged> {
     // Ports below this one are assigned.
     let mut given = 0u32;
     let mut give = |until: u32, given: &mut u32, service: &Arc<VirtualService>| {
-        if *given < until {
-            pieces.push((Ports { first: *given as u16, last: (until - 1) as u16 }, service.clone()));
+        if *given < until
+            && let (Ok(first), Ok(last)) = (u16::try_from(*given), u16::try_from(until - 1))
+        {
+            pieces.push((Ports { first, last }, service.clone()));
             *given = until;
         }
     };
@@ -297,14 +299,14 @@ fn scheduler_of(
 
 /// The first slot from `from` on that neither the new snapshot nor the old one uses (a packet in flight may
 /// still have an old slot's number); advances `from` past it.
-fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>], from: &mut usize) -> u32 {
+fn free_slot<T>(new: &mut Vec<Option<T>>, old: &[Option<T>], from: &mut usize) -> u16 {
     let is_free = |index: &usize| new[*index].is_none() && old.get(*index).is_none_or(Option::is_none);
     let index = (*from..new.len()).find(is_free).unwrap_or(new.len());
     if index == new.len() {
         new.push(None);
     }
     *from = index + 1;
-    index as u32
+    u16::try_from(index).unwrap_or(u16::MAX)
 }
 
 #[cfg(test)]
@@ -334,7 +336,7 @@ mod tests {
     }
 
     #[test]
-    fn what_did_not_change_is_taken_over_as_it_is() {
+    fn unchanged_parts_are_shared_with_the_old_snapshot() {
         let (web, api) = (service(80, &[2, 3]), service(81, &[2, 3]));
         let old = after(&Cluster::empty(), &[web.clone(), api.clone()]);
         let new = after(&old, &[service(80, &[2, 3, 4]), api.clone()]);

@@ -15,7 +15,9 @@ use crate::packet::Protocol;
 /// What the director does with a TCP segment that is not a SYN and belongs to no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownTcp {
+    /// Resets it, as a host without the connection does (RFC 9293 §3.10.7.1).
     Rst,
+    /// Drops it without a reply; the client repeats it until it times out.
     Drop,
     /// Schedules it like a SYN; `sh` and `mh` forward it without an entry.
     Schedule,
@@ -33,6 +35,7 @@ impl UnknownTcp {
 pub enum NoService {
     /// TCP: RST; UDP: ICMP port unreachable.
     Reject,
+    /// No reply, as from an address that no host has.
     Drop,
 }
 
@@ -50,15 +53,18 @@ pub enum OnRemoved {
 /// The configuration of a cluster.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ClusterConfig {
+    /// For all VIPs alike.
     pub no_service: NoService,
+    /// Of the outer header, for all real servers.
     pub ttl: Ttl,
-    /// Sends packets that are too big in pieces even if they have DF set, instead of an error to their
+    /// Fragments packets that are too big even if they have DF set, instead of sending an error to their
     /// sender: for networks that filter ICMP.
     pub ignores_df: bool,
     /// Decrements the TTL, because the capture bypasses the kernel's forwarding, which otherwise does it.
     pub decrements_ttl: bool,
     /// Per worker; above it, new connections are forwarded without an entry. `None`: no limit.
     pub new_connections_per_second_max: Option<u32>,
+    /// In the order of the file, which listings keep.
     pub virtual_services: Vec<VirtualServiceConfig>,
 }
 
@@ -75,20 +81,28 @@ impl Default for ClusterConfig {
     }
 }
 
+/// A virtual service as configured: what it matches, how it schedules, and its real servers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct VirtualServiceConfig {
+    /// Unique within the cluster; metrics and the API name the service by it.
     pub name: String,
     /// At least one. Several form a group that is served as one, including persistence.
     pub matchers: Vec<Matcher>,
     /// A name of [`scheduler::SCHEDULERS`].
     pub scheduler: &'static str,
+    /// Only hash schedulers read them.
     pub scheduler_options: scheduler::Options,
+    /// `None`: each connection is scheduled by itself (`ipvsadm` without `-p`).
     pub persistence: Option<Persistence>,
     /// Each UDP datagram is scheduled by itself and leaves no entry.
     pub is_one_packet: bool,
+    /// IPVS leaves such a segment to the host's own TCP, which resets it.
     pub unknown_tcp: UnknownTcp,
+    /// Per service, where IPVS has one sysctl for all (`expire_nodest_conn`).
     pub on_removed: OnRemoved,
+    /// Per service, where IPVS has one set for all (`ipvsadm --set`).
     pub timeouts: Timeouts,
+    /// At most one for each RIP.
     pub real_servers: Vec<RealServerConfig>,
 }
 
@@ -119,15 +133,20 @@ impl VirtualServiceConfig {
 /// The packets that a virtual service matches.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Matcher {
+    /// TCP or UDP; echo requests are answered whatever the service matches.
     pub protocol: Protocol,
+    /// IPv4 in every accepted configuration, because encapsulation supports only IPv4.
     pub vip: IpAddr,
+    /// One port, a range, or all ports.
     pub ports: Ports,
 }
 
 /// A range of ports, both ends included.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Ports {
+    /// At most `last`.
     pub first: u16,
+    /// Part of the range.
     pub last: u16,
 }
 
@@ -135,14 +154,17 @@ impl Ports {
     /// Port 0 of IPVS.
     pub const ALL: Ports = Ports { first: 1, last: u16::MAX };
 
+    /// A range of one port, which is looked up by hash.
     pub const fn one(port: u16) -> Ports {
         Ports { first: port, last: port }
     }
 
+    /// Both ends count.
     pub const fn contains(self, port: u16) -> bool {
         self.first <= port && port <= self.last
     }
 
+    /// Whether the range is looked up by hash rather than by bisection.
     pub const fn is_one(self) -> bool {
         self.first == self.last
     }
@@ -188,8 +210,9 @@ pub struct Persistence {
     pub timeout: Duration,
     /// Clients that share this many leading bits count as one client.
     pub prefix_v4: u8,
+    /// As `prefix_v4`, for IPv6 clients: at most 128 (`ipvsadm -M`).
     pub prefix_v6: u8,
-    /// Gives up a template of a quiesced real server (IPVS `expire_quiescent_template`).
+    /// Discards a template of a quiesced real server (IPVS `expire_quiescent_template`).
     pub expires_quiesced: bool,
 }
 
@@ -197,6 +220,7 @@ impl Persistence {
     /// As `ipvsadm -p` without a number.
     pub const TIMEOUT_DEFAULT: Duration = Duration::from_secs(360);
 
+    /// Each client address by itself; templates of quiesced real servers stay in use.
     pub const fn new(timeout: Duration) -> Persistence {
         Persistence { timeout, prefix_v4: 32, prefix_v6: 128, expires_quiesced: false }
     }
@@ -223,7 +247,9 @@ pub type EffectiveWeights = BTreeMap<String, BTreeMap<IpAddr, Option<u32>>>;
 /// What was configured, and what the schedulers see of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct InForce {
+    /// What the operator configured.
     pub config: Arc<ClusterConfig>,
+    /// Follows from the states that operators set at run time, such as draining.
     pub weights: EffectiveWeights,
 }
 
@@ -253,16 +279,17 @@ pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
     }
 }
 
-/// What only the host knows; everything may be missing, as in `explain`.
+/// What only the host can determine; everything may be missing, as in `explain`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostView {
     /// The director's own addresses, without the VIPs.
     pub own_addresses: HashSet<IpAddr>,
+    /// By RIP; a real server without one gets the default MTU and a source that the kernel chooses.
     pub paths: HashMap<IpAddr, Path>,
     /// VIPs that are still captured although no virtual service has them: their clients are refused.
     pub vips_left: HashSet<IpAddr>,
-    /// Where outer identifications start: different after each start, because fragments may still be on the
-    /// way.
+    /// Where outer identifications start: different after each start, because fragments may still be in
+    /// flight.
     pub identification_seed: u64,
 }
 

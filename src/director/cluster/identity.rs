@@ -1,7 +1,8 @@
 //! Which virtual service and which real server of an older configuration a newer one continues.
 //!
-//! The one answer for everybody who asks: the builder of snapshots (connections and counters stay), the differences
-//! that are reported, the merge of a reload, and what is remembered of a real server besides its configuration.
+//! The same answer for all callers: the builder of snapshots (connections and counters stay), the differences
+//! that are reported, the merge of a reload, and what is remembered of a real server in addition to its
+//! configuration.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -9,8 +10,8 @@ use std::net::IpAddr;
 use super::config::VirtualServiceConfig;
 use crate::director::real_server::RealServerConfig;
 
-/// For each new virtual service the index of the old one it continues: the one with the same first matcher, else the
-/// one of the same name, else one with any matcher in common. None is continued twice.
+/// For each new virtual service the index of the old one it continues: the one with the same first matcher, otherwise
+/// the one of the same name, otherwise one with any matcher in common. None is continued twice.
 pub fn predecessors(old: &[VirtualServiceConfig], new: &[VirtualServiceConfig]) -> Vec<Option<usize>> {
     // Most changes are small: what stands at the same place from either end is found without a search.
     let is_same = |(old, new): &(&VirtualServiceConfig, &VirtualServiceConfig)| {
@@ -71,7 +72,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_matcher_goes_before_the_name_and_the_name_before_any_matcher() {
+    fn the_first_matcher_overrides_the_name_and_the_name_any_other_matcher() {
         let old = [service("web", &[80, 443]), service("api", &[81]), service("dns", &[53, 54])];
         type Case = (&'static str, Vec<VirtualServiceConfig>, Vec<Option<usize>>);
         let cases: [Case; 7] = [

@@ -1,6 +1,6 @@
 //! The changes of the connection table, as one stream.
 //!
-//! Whoever applies the changes of a flow in their order has what the table has, timers apart.
+//! A subscriber that applies the changes of a flow in their order has what the table has, except timers.
 
 use super::{Entry, State};
 use crate::packet::Flow;
@@ -9,20 +9,29 @@ use crate::time::Moment;
 /// A change of one connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Change {
+    /// The first packet of a flow made an entry.
     Added {
+        /// Has no other entry.
         flow: Flow,
+        /// As it is after that packet.
         entry: Entry,
     },
     /// A packet moved it to another state.
     Moved {
+        /// The entry's key, which no packet changes.
         flow: Flow,
+        /// Its state before the packet.
         from: State,
+        /// As it is after the packet.
         entry: Entry,
     },
     /// `ended` is when it expired, possibly a while ago.
     Removed {
+        /// May get a new entry from now on.
         flow: Flow,
+        /// As it was last.
         entry: Entry,
+        /// The deadline, or the time of the removal if that came first.
         ended: Moment,
     },
 }
@@ -33,6 +42,7 @@ pub enum Change {
 /// order. It therefore must not wait, and must not use the table. A subscriber that has more to do puts the change
 /// into a bounded queue, and counts what does not fit.
 pub trait Subscriber<C = Change> {
+    /// Must return soon: all packets of the shard wait for it.
     fn on_change(&self, change: &C);
 }
 
@@ -43,15 +53,15 @@ pub(in crate::director) mod record {
     use super::Subscriber;
 
     /// Records every change.
-    pub struct Record<C>(RefCell<Vec<C>>);
+    pub(in crate::director) struct Record<C>(RefCell<Vec<C>>);
 
     impl<C> Record<C> {
-        pub fn new() -> Record<C> {
+        pub(in crate::director) fn new() -> Record<C> {
             Record(RefCell::new(Vec::new()))
         }
 
         /// The changes since the last call.
-        pub fn take(&self) -> Vec<C> {
+        pub(in crate::director) fn take(&self) -> Vec<C> {
             self.0.take()
         }
     }

@@ -8,13 +8,18 @@ use crate::director::real_server::{Activity, Slot};
 use crate::packet::Flow;
 use crate::time::Moment;
 
-/// What the table remembers of a connection; whoever asks gets a copy.
+/// What the table remembers of a connection; callers get a copy.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Entry {
+    /// From this moment on the entry is expired, although it stays in the table until the next sweep.
     pub deadline: Moment,
+    /// Slot of the virtual service that scheduled it.
     pub virtual_service: u16,
+    /// Its generation shows whether the real server is still the same one.
     pub real_server: Slot,
+    /// From the client's packets alone: the real server's replies bypass the director.
     pub state: State,
+    /// `None` without persistence.
     pub template: Option<TemplatePrefix>,
 }
 
@@ -36,10 +41,12 @@ impl Entry {
         Entry { state, deadline: if is_shortened { deadline.min(self.deadline) } else { deadline }, ..self }
     }
 
+    /// Whether the deadline has come; the next packet then begins a new connection.
     pub fn is_expired(&self, now: Moment) -> bool {
         self.deadline <= now
     }
 
+    /// The count of its real server that includes this connection.
     pub fn activity(&self) -> Activity {
         self.state.activity()
     }
@@ -56,6 +63,7 @@ impl TemplatePrefix {
         TemplatePrefix(std::num::NonZeroU8::MIN.saturating_add(prefix))
     }
 
+    /// 0 to 128, in bits.
     pub const fn length(self) -> u8 {
         self.0.get() - 1
     }
@@ -64,29 +72,37 @@ impl TemplatePrefix {
 /// The result of a lookup.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Found {
+    /// The flow has no entry, not even an expired one.
     Unknown,
     /// The packet has been applied to the entry of a connection to this real server.
     Kept(Slot),
-    /// A copy of the entry, for the caller to decide.
+    /// A copy of the entry; the caller decides.
     Seen(Entry),
 }
 
 /// A connection to add.
 #[derive(Clone, Copy, Debug)]
 pub struct NewConnection {
+    /// Slot of the virtual service that scheduled it.
     pub virtual_service: u16,
+    /// The scheduler's choice, or the template's.
     pub real_server: Slot,
     /// Its first packet.
     pub event: Event,
+    /// Set if the connection counts in a persistence template.
     pub template: Option<TemplatePrefix>,
 }
 
 /// A connection in a listing.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Connection {
+    /// Client and VIP, in the direction of the client's packets.
     pub flow: Flow,
+    /// Slot in the cluster; the service may have been removed since.
     pub virtual_service: u16,
+    /// Slot in the cluster; the real server may have been removed since.
     pub real_server: Slot,
+    /// The word for it is [`State::name`].
     pub state: State,
     /// Time until it expires if no further packet arrives.
     pub expires_in: Duration,
@@ -95,9 +111,11 @@ pub struct Connection {
 /// The result of adding an entry.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Inserted {
+    /// Added, with the first packet applied to it.
     New(Entry),
     /// Another worker added one first; its choice stands.
     Existing(Entry),
+    /// The table has no room, or the client has as many connections as one client may have.
     Full,
 }
 

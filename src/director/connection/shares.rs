@@ -1,6 +1,6 @@
 //! Limits one client's share of the table, so that no client can fill it alone.
 //!
-//! Clients are counted in parts by a keyed hash, so that no client knows which others share its part. The
+//! Clients are counted in parts by a keyed hash, so that no client can determine which others share its part. The
 //! limit is far above what a part contains by chance.
 
 use std::hash::BuildHasher;
@@ -73,7 +73,8 @@ impl Shares {
             IpAddr::V4(v4) => u64::from(u32::from(v4)),
             IpAddr::V6(v6) => (u128::from(v6) >> 64) as u64,
         };
-        &self.counts[self.hasher.hash_one(bits) as usize % self.counts.len()]
+        let place = self.hasher.hash_one(bits) % self.counts.len() as u64;
+        &self.counts[usize::try_from(place).unwrap_or_default()]
     }
 }
 
@@ -94,7 +95,7 @@ mod tests {
         let flow = Flow {
             protocol: 6,
             client: std::net::Ipv4Addr::from(0xcb00_7100 + client).into(),
-            client_port: port as u16,
+            client_port: (port & 0xffff) as u16,
             vip: "172.25.3.100".parse().unwrap(),
             vip_port: 80 + (port >> 16) as u16,
         };

@@ -3,8 +3,8 @@
 //! Two maps, so that IPv4 does not pay for IPv6 keys. No guard leaves this file: every operation copies what
 //! the caller needs. An entry past its deadline counts as absent even before the sweep has removed it.
 //!
-//! The table decides nothing about real servers, which it knows by slot only. The caller looks at a copy and says
-//! what to do with the entry; the table does so if the entry is still what the caller saw. It reports each
+//! The table decides nothing about real servers, of which it has only the slots. The caller looks at a copy and
+//! decides what to do with the entry; the table does so if the entry is still what the caller saw. It reports each
 //! [`Change`] to the caller's [`Subscriber`].
 
 use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
@@ -67,10 +67,12 @@ impl Table {
         self.entries.load(Ordering::Relaxed)
     }
 
+    /// Whether no entry is left, not even an expired one.
     pub fn is_empty(&self) -> bool {
         self.len() == 0
     }
 
+    /// Whether the next new connection gets no entry.
     pub fn is_full(&self) -> bool {
         self.len() >= self.connections_max
     }
@@ -85,11 +87,12 @@ impl Table {
         self.created.load(Ordering::Relaxed)
     }
 
+    /// The limit to [`Table::len`], as configured.
     pub fn connections_max(&self) -> usize {
         self.connections_max
     }
 
-    /// Looks up the entry of a packet that is no SYN. If its real server is one of `serving`, there is nothing to
+    /// Looks up the entry of a packet other than a SYN. If its real server is one of `serving`, there is nothing to
     /// decide, and the packet is applied at once; otherwise the caller gets a copy.
     pub fn find(
         &self,

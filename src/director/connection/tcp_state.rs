@@ -11,17 +11,29 @@ use crate::packet::tcp::Flags;
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 #[repr(u8)]
 pub enum State {
+    /// Before the first packet.
     None,
+    /// The client sent an ACK: its handshake is complete, or the connection began elsewhere.
     Established,
+    /// Never with one-way traffic: the real server opened the connection.
     SynSent,
+    /// The client sent a SYN and nothing further.
     SynRecv,
+    /// The client closed its side; the real server may still send.
     FinWait,
+    /// The client closed before its handshake was complete.
     TimeWait,
+    /// The client sent a RST, or its first packet was a FIN or RST.
     Close,
+    /// Never with one-way traffic: the real server closed first.
     CloseWait,
+    /// Never with one-way traffic: both sides closed.
     LastAck,
+    /// Never with one-way traffic.
     Listen,
+    /// Never with this table: IPVS reaches it only with `secure_tcp`.
     SynAck,
+    /// Datagrams have no states; only the timeout counts.
     Udp,
 }
 
@@ -99,9 +111,13 @@ impl State {
 /// The effect of a packet on its connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Event {
+    /// Opens a connection, whatever other flags but RST are set.
     Syn,
+    /// The client has no more to send.
     Fin,
+    /// Any other segment of an open connection.
     Ack,
+    /// Comes first among the flags.
     Rst,
     /// A UDP datagram, or a segment with none of the four flags. Deviation: IPVS treats such a segment as a
     /// close; here it counts as a scan and changes nothing.

@@ -8,8 +8,11 @@ use super::State;
 /// The three that operators can set (`ipvsadm --set tcp tcpfin udp`); the others are fixed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Timeouts {
+    /// Between two packets of an open TCP connection.
     pub established: Duration,
+    /// After the client's FIN.
     pub fin_wait: Duration,
+    /// Between two datagrams of a flow.
     pub udp: Duration,
 }
 
@@ -25,6 +28,7 @@ impl Default for Timeouts {
 }
 
 impl Timeouts {
+    /// How long an entry in this state stays without a packet.
     pub const fn of(&self, state: State) -> Duration {
         match state {
             State::Established => self.established,

@@ -29,7 +29,7 @@ pub(in crate::director) struct Chosen<'a> {
 }
 
 impl Director {
-    /// Chooses a real server, or says why the packet is not forwarded.
+    /// Chooses a real server, or returns why the packet is not forwarded.
     pub(in crate::director) fn choose<'a>(
         &mut self,
         at: At<'a>,
@@ -101,7 +101,7 @@ fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal>
     if flags.is_scan() {
         return Err(DropReason::BadTcpFlags.into());
     }
-    // A SYN with ACK answers a forged SYN of somebody else.
+    // A SYN with ACK answers a SYN that another host forged with the VIP as its source.
     if flags.has(Flags::SYN | Flags::ACK) {
         return Err(DropReason::NoConnection.into());
     }

@@ -170,18 +170,18 @@ fn a_connection_of_a_real_server_that_was_added_meanwhile_is_kept() {
     worker.tables.sweep(&worker.cluster, Moment::from_secs(59));
     assert_eq!((worker.tables.connections.len(), worker.live(1).0), (1, 1), "a sweep keeps it too");
     assert_eq!(worker.find(60), Ok(None), "it has expired");
-    assert_eq!((worker.tables.connections.len(), worker.live(1).0), (0, 0), "and is booked all the same");
+    assert_eq!((worker.tables.connections.len(), worker.live(1).0), (0, 0), "and is booked anyway");
 }
 
 #[test]
-fn a_connection_of_a_real_server_that_nobody_knows_is_given_up() {
+fn a_connection_of_a_real_server_in_no_snapshot_is_discarded() {
     let mut worker = Worker::new();
     worker.remember(Slot::new(99, 1));
     assert_eq!(worker.find(0), Ok(None));
     assert!(worker.tables.connections.is_empty());
 }
 
-/// The snapshot that has the real server is gone, but a worker that had it was slow.
+/// The snapshot that has the real server no longer exists, but a worker that had it was slow.
 #[test]
 fn a_connection_to_a_real_server_that_has_left_meanwhile_is_counted_and_given_up() {
     for is_swept in [true, false] {

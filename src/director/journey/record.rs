@@ -1,6 +1,6 @@
 //! Records a choice: the client's template and the connection's entry, or in a flood a note.
 //!
-//! A first packet that turns out to be too big for its path leaves its entry: the sender is told, and the smaller
+//! A first packet that turns out to be too big for its path leaves its entry: the sender is notified, and the smaller
 //! packets that follow go the same way.
 
 use std::sync::atomic::Ordering;

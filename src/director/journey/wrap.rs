@@ -43,7 +43,7 @@ impl Director {
 
     /// RFC 2003 §5: an error from the path quoted too little to identify the packet it was about, so the
     /// sender of the next packet gets it, and that packet is forwarded anyway. Only for a known connection:
-    /// the sender of a first packet would give up at once because of an error that may be forged.
+    /// the sender of a first packet would abort at once because of an error that may be forged.
     #[inline]
     pub(in crate::director) fn send_pending_error(
         &mut self,

@@ -7,17 +7,18 @@ use crate::time::Moment;
 /// A token bucket: at most `rate` answers per second on average, `burst` at once.
 #[derive(Clone, Debug)]
 pub struct TokenBucket {
-    /// Time one token takes to come back; never zero.
-    interval: Duration,
+    /// Nanoseconds that one token takes to come back; never zero.
+    interval: u64,
     burst: u32,
     tokens: u32,
     refilled: Moment,
 }
 
 impl TokenBucket {
+    /// The bucket is full at first. A rate of 0 counts as 1.
     pub fn new(rate_per_second: u32, burst: u32) -> TokenBucket {
         TokenBucket {
-            interval: (Duration::from_secs(1) / rate_per_second.max(1)).max(Duration::from_nanos(1)),
+            interval: (1_000_000_000 / u64::from(rate_per_second.max(1))).max(1),
             burst,
             tokens: burst,
             refilled: Moment::ZERO,
@@ -26,12 +27,11 @@ impl TokenBucket {
 
     /// Takes a token if there is one.
     pub fn take(&mut self, now: Moment) -> bool {
-        let earned = (now.since(self.refilled).as_nanos() / self.interval.as_nanos()) as u64;
+        let earned = now.as_nanos().saturating_sub(self.refilled.as_nanos()) / self.interval;
         if earned > 0 {
-            let earned_in_bucket = earned.min(u64::from(self.burst)) as u32;
+            let earned_in_bucket = u32::try_from(earned).unwrap_or(u32::MAX);
             self.tokens = self.tokens.saturating_add(earned_in_bucket).min(self.burst);
-            let spent = self.interval.as_nanos() as u64 * earned;
-            self.refilled = self.refilled.after(Duration::from_nanos(spent));
+            self.refilled = self.refilled.after(Duration::from_nanos(self.interval * earned));
         }
         if self.tokens == 0 {
             return false;

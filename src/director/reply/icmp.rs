@@ -7,13 +7,18 @@ use crate::packet::{Ip, Malformed, checksum, ipv4, protocol};
 /// The errors that the director sends.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub enum IcmpError {
+    /// Type 3, code 3: no virtual service has this port, or none of its real servers accepts connections.
     PortUnreachable,
     /// The largest packet, in bytes, that would have fitted.
     TooBig {
+        /// In bytes, the packet's own IP header included; a router's "next-hop MTU" (RFC 1191 §4).
         mtu: u16,
     },
+    /// Type 11, code 0: the TTL ran out before the packet was wrapped.
     TimeExceeded,
+    /// Type 3, code 1: a router on the path to the real server reported an error.
     HostUnreachable,
+    /// Type 3, code 0: a router has no route to the real server's network.
     NetUnreachable,
 }
 

@@ -32,8 +32,8 @@ fn header_of_reset(segment: &Tcp) -> Header {
     if flags.has(Flags::ACK) {
         return Header { sequence: segment.acknowledgement(), ..ports };
     }
-    let occupied =
-        segment.payload().len() as u32 + u32::from(flags.has(Flags::SYN)) + u32::from(flags.has(Flags::FIN));
-    let acknowledgement = segment.sequence().wrapping_add(occupied);
+    let length = u32::try_from(segment.payload().len()).unwrap_or(u32::MAX);
+    let occupied = u32::from(flags.has(Flags::SYN)) + u32::from(flags.has(Flags::FIN));
+    let acknowledgement = segment.sequence().wrapping_add(length).wrapping_add(occupied);
     Header { acknowledgement, flags: Flags(Flags::RST | Flags::ACK), ..ports }
 }

@@ -6,7 +6,7 @@ use crate::packet::tcp::Flags;
 fn packet(protocol: u8, payload: &[u8]) -> Vec<u8> {
     let header = Header {
         tos: 0x10,
-        total_length: (20 + payload.len()) as u16,
+        total_length: (20 + payload.len()).try_into().unwrap(),
         identification: 1,
         dont_fragment: true,
         ttl: 63,
@@ -41,7 +41,7 @@ fn read(bytes: &[u8], protocol: u8, tos: u8) -> etherparse::PacketHeaders<'_> {
     let mut expected = etherparse::Ipv4Header {
         dscp: (tos >> 2).try_into().unwrap(),
         ecn: (tos & 3).try_into().unwrap(),
-        total_len: bytes.len() as u16,
+        total_len: bytes.len().try_into().unwrap(),
         identification: 0,
         dont_fragment: true,
         time_to_live: 64,
@@ -176,7 +176,7 @@ fn an_echo_comes_back_as_it_came() {
 }
 
 #[test]
-fn what_is_no_segment_gets_no_reset() {
+fn a_truncated_segment_gets_no_reset() {
     let mut frame = Frame::from_packet(&packet(6, &segment(Flags::ACK, 1, 2, 0)[..19]));
     assert_eq!(write(&mut frame, ReplyKind::TcpReset), Err(Malformed::TruncatedTransport));
 }

@@ -9,8 +9,11 @@ use crate::time::Moment;
 /// The real server of a packet, and how it was found.
 #[derive(Clone, Copy)]
 pub struct Choice<'a> {
+    /// Of the snapshot by which the packet is decided.
     pub real_server: &'a RealServer,
+    /// Whether the connection has an entry now.
     pub tracking: Tracking,
+    /// Entry, template, scheduler or another record.
     pub found_by: FoundBy,
 }
 

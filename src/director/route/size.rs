@@ -29,11 +29,12 @@ impl Limits {
     }
 }
 
-/// What a packet's size and flags say.
+/// The size of a packet and what decides whether it may be cut.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct Shape {
     /// In bytes, without link padding.
     pub total_length: usize,
+    /// Of the inner packet.
     pub has_dont_fragment: bool,
     /// Of a super-packet.
     pub segments: Option<Segments>,
@@ -42,6 +43,7 @@ pub struct Shape {
 /// How a packet fits its path.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Fit {
+    /// It is wrapped as it is.
     Whole,
     /// Cut before it is wrapped.
     CutInner,
@@ -55,7 +57,10 @@ pub enum Fit {
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Unfit {
     /// It is larger than this and must not be fragmented.
-    TooBig { mtu: u16 },
+    TooBig {
+        /// For the inner packet, in bytes.
+        mtu: u16,
+    },
     /// With its outer header it would exceed 65,535 bytes.
     NoPacket,
 }

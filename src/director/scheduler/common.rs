@@ -16,7 +16,7 @@ use crate::time::Moment;
 
 /// The eligible real server with the least `load` in proportion to its weight; the first in canonical order
 /// wins a tie. Loads are compared without division: at most 2^40 × 2^16.
-pub fn least_loaded<'a>(
+pub(super) fn least_loaded<'a>(
     real_servers: impl IntoIterator<Item = (usize, &'a Arc<RealServer>)>,
     load: impl Fn(&RealServer) -> u64,
 ) -> Option<usize> {
@@ -36,16 +36,16 @@ pub fn least_loaded<'a>(
 /// SipHash-1-3 of several fields, each of fixed length or alone. The fields are hashed one after the other:
 /// IPVS adds port and address, and folds IPv6 addresses, so that clients can aim at one real server.
 #[derive(Clone, Copy)]
-pub struct KeyedHash {
+pub(super) struct KeyedHash {
     hasher: SipHasher13,
 }
 
 impl KeyedHash {
-    pub fn new(key: &[u8; 16]) -> KeyedHash {
+    pub(super) fn new(key: &[u8; 16]) -> KeyedHash {
         KeyedHash { hasher: SipHasher13::new_with_key(key) }
     }
 
-    pub fn of(&self, fields: &[&[u8]]) -> u64 {
+    pub(super) fn of(&self, fields: &[&[u8]]) -> u64 {
         let mut hasher = self.hasher;
         for field in fields {
             hasher.write(field);
@@ -54,7 +54,7 @@ impl KeyedHash {
     }
 
     /// The hash of an address, and of a port if one is given; `try_number` distinguishes repeated tries.
-    pub fn of_client(&self, address: IpAddr, port: Option<u16>, try_number: u32) -> u64 {
+    pub(super) fn of_client(&self, address: IpAddr, port: Option<u16>, try_number: u32) -> u64 {
         let port = port.unwrap_or(0).to_be_bytes();
         let try_number = try_number.to_be_bytes();
         match address {
@@ -65,10 +65,10 @@ impl KeyedHash {
 }
 
 /// A table of buckets, each with the index of a real server; empty if no real server may have one.
-pub struct Buckets {
-    pub table: Vec<u32>,
-    pub hash: KeyedHash,
-    pub options: Options,
+pub(super) struct Buckets {
+    pub(super) table: Vec<u32>,
+    pub(super) hash: KeyedHash,
+    pub(super) options: Options,
 }
 
 /// Tries of a scheduler with fallback before it walks the table: as many as ip_vs_sh_get_fallback() of IPVS
@@ -78,12 +78,16 @@ const FALLBACK_TRIES: u32 = 256;
 impl Buckets {
     /// The real server of the client's bucket. With fallback, further buckets are tried if that one may
     /// accept nothing.
-    pub fn choose_for_client(&self, real_servers: &[Arc<RealServer>], request: &Request) -> Option<usize> {
+    pub(super) fn choose_for_client(
+        &self,
+        real_servers: &[Arc<RealServer>],
+        request: &Request,
+    ) -> Option<usize> {
         let Flow { client, client_port, .. } = *request.flow;
         self.choose(real_servers, client, self.options.has_port.then_some(client_port), request.is_new)
     }
 
-    pub fn choose(
+    pub(super) fn choose(
         &self,
         real_servers: &[Arc<RealServer>],
         address: IpAddr,
@@ -94,8 +98,10 @@ impl Buckets {
             return None;
         }
         let tries = if self.options.has_fallback { FALLBACK_TRIES } else { 1 };
-        let bucket_of =
-            |number| (self.hash.of_client(address, port, number) % self.table.len() as u64) as usize;
+        let bucket_of = |number| {
+            let hash = self.hash.of_client(address, port, number);
+            usize::try_from(hash % self.table.len() as u64).unwrap_or_default()
+        };
         let taker = |bucket: usize| {
             let index = self.table[bucket] as usize;
             // A real server with a bucket has weight.
@@ -112,7 +118,7 @@ impl Buckets {
     }
 
     /// Equal on two directors exactly if key, flags, real servers and weights are.
-    pub fn fingerprint(&self, real_servers: &[Arc<RealServer>]) -> u64 {
+    pub(super) fn fingerprint(&self, real_servers: &[Arc<RealServer>]) -> u64 {
         let mut hasher = self.hash.hasher;
         hasher.write(&[u8::from(self.options.has_port), u8::from(self.options.has_fallback)]);
         for bucket in &self.table {
@@ -127,27 +133,27 @@ impl Buckets {
 
 /// `lblc` and `lblcr`: how long a destination is remembered without a packet (IPVS: `lblc_expiration`,
 /// `lblcr_expiration`).
-pub const DESTINATION_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
+pub(super) const DESTINATION_TIMEOUT: Duration = Duration::from_secs(24 * 60 * 60);
 
 /// 16 × 1024, as in ip_vs_lblc.c.
 const DESTINATIONS_MAX: usize = 16_384;
 
 /// The destinations of `lblc` and `lblcr`; they outlive changes of the cluster.
 #[derive(Default)]
-pub struct Destinations {
+pub(super) struct Destinations {
     by_vip: Mutex<HashMap<IpAddr, Destination>>,
 }
 
 /// The real servers of one VIP, by RIP.
-pub struct Destination {
-    pub rips: Vec<Ipv4Addr>,
-    pub changed: Moment,
+pub(super) struct Destination {
+    pub(super) rips: Vec<Ipv4Addr>,
+    pub(super) changed: Moment,
     used: Moment,
 }
 
 impl Destinations {
     /// Calls `choose` for a known VIP, and `first` for an unknown one.
-    pub fn choose(
+    pub(super) fn choose(
         &self,
         vip: IpAddr,
         now: Moment,
@@ -172,13 +178,13 @@ impl Destinations {
 }
 
 /// The index of a real server, by its RIP.
-pub fn index_of(real_servers: &[Arc<RealServer>], rip: Ipv4Addr) -> Option<usize> {
+pub(super) fn index_of(real_servers: &[Arc<RealServer>], rip: Ipv4Addr) -> Option<usize> {
     real_servers.binary_search_by_key(&rip, |server| server.rip).ok()
 }
 
 /// `lblc` and `lblcr` leave a real server whose active connections exceed its weight, if those of another one
 /// are less than half of its own weight.
-pub fn is_overworked(server: &RealServer, real_servers: &[Arc<RealServer>]) -> bool {
+pub(super) fn is_overworked(server: &RealServer, real_servers: &[Arc<RealServer>]) -> bool {
     let is_idle = |other: &Arc<RealServer>| other.active() * 2 < u64::from(other.weight());
     server.active() > u64::from(server.weight()) && real_servers.iter().any(is_idle)
 }

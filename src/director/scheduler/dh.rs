@@ -8,6 +8,7 @@ use super::common::{Buckets, KeyedHash};
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s dh`.
 pub const ROW: Row = Row { name: "dh", summary: "by the VIP", flags: &[], is_stateless: false, build };
 
 /// IP_VS_DH_TAB_SIZE of IPVS.
@@ -18,7 +19,8 @@ struct DestinationHashing {
 }
 
 fn build(real_servers: &[Arc<RealServer>], options: &Options, _: Memory) -> Box<dyn Scheduler> {
-    let all = || (0..real_servers.len() as u32).filter(|index| real_servers[*index as usize].weight() > 0);
+    let weighted = || (0..).zip(real_servers).filter(|(_, server)| server.weight() > 0);
+    let all = || weighted().map(|(index, _)| index);
     let table = if all().next().is_some() { all().cycle().take(BUCKETS).collect() } else { Vec::new() };
     let options = Options { has_fallback: false, ..*options };
     Box::new(DestinationHashing {

@@ -5,6 +5,7 @@ use std::sync::Arc;
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s fo`.
 pub const ROW: Row = Row {
     name: "fo",
     summary: "the heaviest, until it is overloaded",

@@ -7,9 +7,10 @@ use super::common::{Destinations, index_of, is_overworked, least_loaded};
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s lblc`.
 pub const ROW: Row = Row {
     name: "lblc",
-    summary: "a VIP keeps its server until that one is overworked",
+    summary: "a VIP keeps its server until that one is overloaded",
     flags: &[],
     is_stateless: false,
     build,
@@ -57,7 +58,7 @@ mod tests {
     use crate::time::Moment;
 
     #[test]
-    fn a_destination_stays_until_its_server_is_overworked() {
+    fn a_destination_stays_until_its_server_is_overloaded() {
         let servers = servers(&[(10, 0, 0), (10, 1, 0)]);
         let lblc = build(&ROW, &servers);
         let of = |vip: u8, now| {
@@ -69,7 +70,7 @@ mod tests {
         assert_eq!(of(1, Moment::ZERO), Some(0), "at its weight, not above");
         assert_eq!(of(2, Moment::ZERO), Some(1), "another destination goes to the least loaded");
         servers[0].live.set_active(11);
-        assert_eq!(of(1, Moment::ZERO), Some(1), "overworked, and the other has under half its weight");
+        assert_eq!(of(1, Moment::ZERO), Some(1), "overloaded, and the other has under half its weight");
         servers[0].live.set_active(0);
         assert_eq!(of(1, Moment::ZERO), Some(1), "and it stays there");
         assert_eq!(of(1, Moment::ZERO.after(DESTINATION_TIMEOUT)), Some(0), "forgotten after a day");

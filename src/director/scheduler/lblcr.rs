@@ -9,6 +9,7 @@ use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 use crate::time::Moment;
 
+/// `ipvsadm -s lblcr`.
 pub const ROW: Row = Row {
     name: "lblcr",
     summary: "as lblc, with a set of servers per VIP",
@@ -95,7 +96,7 @@ mod tests {
         let load = |index: usize, active| servers[index].live.set_active(active);
         assert_eq!(at(Moment::ZERO), Some(0));
         load(0, 11);
-        assert_eq!(at(Moment::ZERO), Some(1), "overworked: the set takes in the least loaded");
+        assert_eq!(at(Moment::ZERO), Some(1), "overloaded: the least loaded joins the set");
         load(0, 0);
         assert_eq!(at(Moment::ZERO), Some(0), "the least loaded member");
         load(2, 0);

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s lc`.
 pub const ROW: Row =
     Row { name: "lc", summary: "least connections, weights ignored", flags: &[], is_stateless: false, build };
 

@@ -11,6 +11,7 @@ use super::common::{Buckets, KeyedHash};
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s mh`.
 pub const ROW: Row = Row {
     name: "mh",
     summary: "Maglev: by the client's address; few clients move when servers are added or removed",
@@ -53,11 +54,10 @@ struct Preference {
 }
 
 fn fill(real_servers: &[Arc<RealServer>], size: u32, hash: &KeyedHash) -> Vec<u32> {
-    let mut preferences: Vec<Preference> = real_servers
-        .iter()
-        .enumerate()
+    let mut preferences: Vec<Preference> = (0..)
+        .zip(real_servers)
         .filter(|(_, server)| server.weight() > 0)
-        .map(|(index, server)| preference(index as u32, server, size, hash))
+        .map(|(index, server)| preference(index, server, size, hash))
         .collect();
     let Some(heaviest) = preferences.iter().map(|preference| preference.weight).max() else {
         return Vec::new();
@@ -85,10 +85,14 @@ fn fill(real_servers: &[Arc<RealServer>], size: u32, hash: &KeyedHash) -> Vec<u3
 
 fn preference(index: u32, server: &RealServer, size: u32, hash: &KeyedHash) -> Preference {
     let rip = server.rip.octets();
-    let offset = hash.of(&[b"offset", &rip]) % u64::from(size);
-    let skip = hash.of(&[b"skip", &rip]) % u64::from(size - 1) + 1;
+    let next = remainder(hash.of(&[b"offset", &rip]), size);
+    let skip = remainder(hash.of(&[b"skip", &rip]), size - 1) + 1;
     let weight = u64::from(server.weight());
-    Preference { index, next: offset as u32, skip: skip as u32, weight, saved: 0 }
+    Preference { index, next, skip, weight, saved: 0 }
+}
+
+fn remainder(hash: u64, divisor: u32) -> u32 {
+    u32::try_from(hash % u64::from(divisor)).unwrap_or_default()
 }
 
 impl Preference {
@@ -134,8 +138,8 @@ mod tests {
             let given: Vec<_> = weights.iter().map(|weight| (*weight, 0, 0)).collect();
             let table = table(&servers(&given));
             let total: u32 = weights.iter().sum();
-            for (index, weight) in weights.iter().enumerate() {
-                let count = table.iter().filter(|bucket| **bucket == index as u32).count() as f64;
+            for (index, weight) in (0..).zip(&weights) {
+                let count = table.iter().filter(|bucket| **bucket == index).count() as f64;
                 let expected = table.len() as f64 * f64::from(*weight) / f64::from(total);
                 assert!(
                     (count - expected).abs() <= expected * 0.01 + 1.0,
@@ -147,20 +151,20 @@ mod tests {
 
     /// The most entries of surviving real servers that may move when one of N is removed.
     #[test]
-    fn hardly_anybody_moves_when_one_leaves() {
+    fn few_clients_move_when_one_real_server_leaves() {
         for (count, most) in [(3, 0.0005), (10, 0.005), (100, 0.008)] {
             let all = servers(&vec![(1, 0, 0); count]);
             let before = table(&all);
             let mut moved = 0;
             let leavers = count.min(10);
-            for leaver in 0..leavers {
+            for leaver in (0..).take(leavers) {
                 let rest: Vec<_> =
-                    all.iter().filter(|server| server.slot.index() != leaver as u32).cloned().collect();
+                    all.iter().filter(|server| server.slot.index() != leaver).cloned().collect();
                 let after = table(&rest);
                 moved += before
                     .iter()
                     .zip(&after)
-                    .filter(|(old, new)| **old != leaver as u32 && **old != rest[**new as usize].slot.index())
+                    .filter(|(old, new)| **old != leaver && **old != rest[**new as usize].slot.index())
                     .count();
             }
             let share = moved as f64 / (before.len() * leavers) as f64;
@@ -169,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn the_fingerprint_tells_weights_and_members_apart() {
+    fn the_fingerprint_differs_between_weights_and_members() {
         let of = |given: &[(u32, u32, u32)]| build(&ROW, &servers(given)).fingerprint();
         assert_eq!(of(&[(1, 0, 0), (2, 5, 5)]), of(&[(1, 9, 9), (2, 0, 0)]));
         assert_ne!(of(&[(1, 0, 0), (2, 0, 0)]), of(&[(2, 0, 0), (1, 0, 0)]));

@@ -8,6 +8,7 @@ use super::sed::expected_delay;
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s nq`.
 pub const ROW: Row = Row {
     name: "nq",
     summary: "an idle one if there is one, otherwise as sed",

@@ -7,6 +7,7 @@ use super::fo::heaviest;
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s ovf`.
 pub const ROW: Row = Row {
     name: "ovf",
     summary: "the one with the highest weight, until it has as many connections as its weight",

@@ -5,6 +5,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Memory, Options, Request, Row, Scheduler, position_behind};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s rr`.
 pub const ROW: Row =
     Row { name: "rr", summary: "each real server in turn", flags: &[], is_stateless: false, build };
 
@@ -54,7 +55,7 @@ mod tests {
     }
 
     #[test]
-    fn a_change_of_the_cluster_does_not_start_the_round_anew() {
+    fn a_change_of_the_cluster_does_not_restart_the_round() {
         let all = servers(&[(1, 0, 0), (1, 0, 0), (1, 0, 0)]);
         let rr = build(&all, &Options::default(), Memory::default());
         sequence(&*rr, &all, 2);

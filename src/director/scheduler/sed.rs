@@ -7,6 +7,7 @@ use super::common::least_loaded;
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s sed`.
 pub const ROW: Row =
     Row { name: "sed", summary: "shortest expected delay", flags: &[], is_stateless: false, build };
 

@@ -10,6 +10,7 @@ use super::common::{Buckets, KeyedHash};
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s sh`.
 pub const ROW: Row = Row {
     name: "sh",
     summary: "by the client's address",
@@ -39,11 +40,10 @@ fn build(real_servers: &[Arc<RealServer>], options: &Options, _: Memory) -> Box<
 
 /// Each real server in turn gets as many buckets as its weight, round after round.
 fn fill(real_servers: &[Arc<RealServer>]) -> Vec<u32> {
-    let weighted: Vec<(u32, u32)> = real_servers
-        .iter()
-        .enumerate()
+    let weighted: Vec<(u32, u32)> = (0..)
+        .zip(real_servers)
         .filter(|(_, server)| server.weight() > 0)
-        .map(|(index, server)| (index as u32, server.weight()))
+        .map(|(index, server)| (index, server.weight()))
         .collect();
     let divisor = weighted.iter().fold(0, |divisor, (_, weight)| gcd(divisor, *weight)).max(1);
     let total: u64 = weighted.iter().map(|(_, weight)| u64::from(weight / divisor)).sum();
@@ -54,9 +54,9 @@ fn fill(real_servers: &[Arc<RealServer>]) -> Vec<u32> {
     // If even the largest table cannot hold so many rounds, weights are scaled down in proportion, to at
     // least 1.
     let share = |weight: u32| u64::from(weight / divisor) * total.min(BUCKETS_MAX / ROUNDS) / total;
-    let round = weighted
-        .iter()
-        .flat_map(|(index, weight)| std::iter::repeat_n(*index, share(*weight).max(1) as usize));
+    let round = weighted.iter().flat_map(|(index, weight)| {
+        std::iter::repeat_n(*index, share(*weight).clamp(1, BUCKETS_MAX) as usize)
+    });
     round.collect::<Vec<_>>().into_iter().cycle().take(size as usize).collect()
 }
 
@@ -85,8 +85,8 @@ mod tests {
             let given: Vec<_> = weights.iter().map(|weight| (*weight, 0, 0)).collect();
             let table = fill(&servers(&given));
             let total: u32 = weights.iter().sum();
-            for (index, weight) in weights.iter().enumerate() {
-                let buckets = table.iter().filter(|bucket| **bucket == index as u32).count();
+            for (index, weight) in (0..).zip(&weights) {
+                let buckets = table.iter().filter(|bucket| **bucket == index).count();
                 let share = buckets as f64 / table.len() as f64 - f64::from(*weight) / f64::from(total);
                 assert!(share.abs() <= 1.0 / 16.0, "{weights:?}[{index}]: {buckets} of {}", table.len());
                 assert_eq!(buckets == 0, *weight == 0, "{weights:?}[{index}]");

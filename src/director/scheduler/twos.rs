@@ -6,6 +6,7 @@ use std::sync::Arc;
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s twos`.
 pub const ROW: Row = Row {
     name: "twos",
     summary: "the less loaded of two drawn by weight",

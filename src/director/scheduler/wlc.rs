@@ -7,6 +7,7 @@ use super::common::least_loaded;
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s wlc`.
 pub const ROW: Row =
     Row { name: "wlc", summary: "least connections for its weight", flags: &[], is_stateless: false, build };
 

@@ -9,6 +9,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
+/// `ipvsadm -s wrr`.
 pub const ROW: Row =
     Row { name: "wrr", summary: "in turn, in proportion to weight", flags: &[], is_stateless: false, build };
 
@@ -95,7 +96,7 @@ mod tests {
         let wrr = build(&servers, &Options::default(), Memory::default());
         sequence(&*wrr, &servers, count)
             .into_iter()
-            .map(|choice| choice.map_or('-', |index| char::from(b'A' + index as u8)))
+            .map(|choice| choice.map_or('-', |index| char::from(b"ABCDEFGH"[index])))
             .collect()
     }
 
@@ -163,7 +164,7 @@ mod tests {
     }
 
     #[test]
-    fn nobody_of_weight_zero() {
+    fn no_real_server_of_weight_zero_is_chosen() {
         assert_eq!(letters(&[0, 0], 2), "--");
         assert_eq!(letters(&[0, 65535], 2), "BB");
     }

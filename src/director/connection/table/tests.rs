@@ -28,7 +28,7 @@ fn get(table: &Table) -> Entry {
 fn packet(table: &Table, event: Event, now: Moment) -> Vec<Change> {
     let changes = Record::new();
     let is_kept = table.keep(&flow(1), &get(table), event, &Timeouts::default(), now, &changes);
-    assert!(is_kept, "nobody else is there");
+    assert!(is_kept, "no other worker changed it");
     changes.take()
 }
 
@@ -52,7 +52,7 @@ fn sweep(table: &Table, now: Moment) -> Vec<Change> {
 }
 
 #[test]
-fn an_entry_lives_as_long_as_its_state_says() {
+fn an_entry_lasts_as_long_as_the_timeout_of_its_state() {
     let table = Table::new(100, 1);
     assert!(is_new(insert(&table, 1, Moment::ZERO)));
     let last = Moment::from_nanos(Moment::from_secs(60).as_nanos() - 1);
@@ -64,7 +64,7 @@ fn an_entry_lives_as_long_as_its_state_says() {
     packet(&table, Event::Fin, later);
     let end = later.after(Duration::from_secs(120));
     assert_eq!(table.peek(&flow(1), end), None);
-    assert!(table.len() == 1 && !table.is_empty(), "it is there until somebody removes it");
+    assert!(table.len() == 1 && !table.is_empty(), "it stays until it is removed");
     assert!(table.remove(&flow(1), &get(&table), end, &Record::new()));
     assert!(table.is_empty() && table.get(&flow(1)).is_none());
 }
@@ -187,7 +187,7 @@ fn nothing_goes_above_the_limit_and_the_first_choice_stands() {
 }
 
 #[test]
-fn whoever_comes_second_on_a_flow_takes_nothing_of_his_share() {
+fn a_flow_that_has_an_entry_adds_nothing_to_the_share_of_its_client() {
     let table = Table::new(100, 1).with_connections_per_client_max(2);
     insert(&table, 1, Moment::ZERO);
     for _ in 0..10 {
