@@ -3,6 +3,8 @@
 //! They see a running director through [`interface`] and nothing else: readers look at what it has published and
 //! never wait for it, and writers queue for its control task.
 
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
 pub mod api;
 pub mod http;
 pub mod interface;

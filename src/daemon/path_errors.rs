@@ -13,7 +13,7 @@ use crate::metrics::counters::PathCounters;
 use crate::packet::Frame;
 use crate::time::Moment;
 
-pub struct PathErrorsHandler {
+pub(super) struct PathErrorsHandler {
     pub errors: PathErrors,
     pub counters: Arc<PathCounters>,
     /// Rarely used: only for changes.
@@ -46,7 +46,7 @@ impl Handler for PathErrorsHandler {
 }
 
 /// One log line for the operator.
-pub fn log(event: Event) {
+pub(super) fn log(event: Event) {
     match event {
         Event::MtuLowered { rip, mtu } => {
             tracing::info!(

@@ -20,7 +20,7 @@ use crate::packet::Frame;
 use crate::time::Moment;
 
 /// Handles packets and counts what became of them.
-pub trait Handler {
+pub(super) trait Handler {
     /// What happens to a packet.
     type Verdict;
 
@@ -57,7 +57,7 @@ pub trait Handler {
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fate<V> {
+pub(super) struct Fate<V> {
     pub verdict: V,
     /// Bytes as captured.
     pub captured: usize,
@@ -66,7 +66,7 @@ pub struct Fate<V> {
 }
 
 /// A frame that belongs to no packet of the batch.
-pub struct ExtraFrame<V> {
+pub(super) struct ExtraFrame<V> {
     pub frame: Frame,
     pub to: IpAddr,
     /// The fate of the packet that was held until now; `None` if the frame belongs to a packet that has been
@@ -78,7 +78,7 @@ pub struct ExtraFrame<V> {
 const WAIT_MAX: u16 = 250;
 
 /// The workers of a daemon. Dropping them stops them and waits for their threads.
-pub struct Workers {
+pub(super) struct Workers {
     is_stopping: Arc<AtomicBool>,
     /// Closing it wakes the workers that wait.
     alarm: Option<OwnedFd>,
@@ -89,7 +89,7 @@ pub struct Workers {
 
 impl Workers {
     /// No workers yet, and the channel on which a worker reports why it stopped.
-    pub fn new() -> io::Result<(Workers, mpsc::UnboundedReceiver<String>)> {
+    pub(super) fn new() -> io::Result<(Workers, mpsc::UnboundedReceiver<String>)> {
         let (alarm_heard, alarm) = pipe2(OFlag::O_CLOEXEC)?;
         let (failures, receiver) = mpsc::unbounded_channel();
         let workers = Workers {
@@ -103,7 +103,7 @@ impl Workers {
     }
 
     /// Starts a thread.
-    pub fn start<C, T, H>(
+    pub(super) fn start<C, T, H>(
         &mut self,
         name: &str,
         clock: Clock,

@@ -61,7 +61,7 @@ pub(super) struct MssTable {
 
 impl MssTable {
     /// Removes what killed daemons left, and chooses an unused table.
-    pub async fn open(
+    pub(super) async fn open(
         netlink: &Netlink,
         mss: Mss,
         vips: &BTreeSet<Ipv4Addr>,
@@ -85,12 +85,12 @@ impl MssTable {
     }
 
     /// The MSS on the routes, in bytes; 0 if there are none.
-    pub fn announced(&self) -> u16 {
+    pub(super) fn announced(&self) -> u16 {
         self.announced
     }
 
     /// Whether this event may have changed the result of [`MssTable::wanted`] or the contents of the table.
-    pub fn is_concerned(&self, event: &Event) -> bool {
+    pub(super) fn is_concerned(&self, event: &Event) -> bool {
         let Some(table) = self.table else { return false };
         match event {
             Event::RouteCame(route) => route.table == TABLE_MAIN,
@@ -102,7 +102,7 @@ impl MssTable {
 
     /// The routes and rules that are needed now, in the order in which to make them: the routes before the
     /// rules.
-    pub async fn wanted(
+    pub(super) async fn wanted(
         &mut self,
         netlink: &Netlink,
         vips: &BTreeSet<Ipv4Addr>,

@@ -66,7 +66,7 @@ impl Search {
 
 /// The longest packet that each path carries, at most the number of bytes given for it; nothing without the privilege to
 /// send pings.
-pub fn longest(paths: &[(Ipv4Addr, u32)]) -> HashMap<Ipv4Addr, Echo> {
+pub(super) fn longest(paths: &[(Ipv4Addr, u32)]) -> HashMap<Ipv4Addr, Echo> {
     let mut searches: HashMap<Ipv4Addr, Search> =
         paths.iter().map(|(address, longest)| (*address, Search::new(*longest))).collect();
     let Ok(mut socket) = open() else { return HashMap::new() };

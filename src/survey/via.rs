@@ -34,7 +34,7 @@ const PATIENCE: Duration = Duration::from_millis(800);
 const HEADER: usize = 20;
 
 /// Sends to every real server that can be reached, all at the same time.
-pub fn through_the_tunnel(facts: &mut Director, port: u16) {
+pub(super) fn through_the_tunnel(facts: &mut Director, port: u16) {
     let asked: Vec<Option<(Ipv4Addr, Ipv4Addr, Matcher)>> = facts
         .servers
         .iter()

@@ -80,7 +80,7 @@ impl fmt::Display for Capture {
 ///
 /// A proxy entry comes before the capture that makes it necessary, and a rule before the routes of its table:
 /// so each VIP is switched with a single route.
-pub fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr, VipState>) -> Vec<Change> {
+pub(super) fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr, VipState>) -> Vec<Change> {
     let name = &interface.name;
     let mut wanted: Vec<Change> = [
         // Strict filtering would drop clients whose return route uses another interface, and the real
