@@ -32,6 +32,7 @@ pub use realserver::run as run_realserver;
 pub struct Options {
     /// False: leave the host alone and print the commands that would be needed.
     pub changes_host: bool,
+    /// The option `--log-format`.
     pub log_format: LogFormat,
 }
 
@@ -40,7 +41,7 @@ impl Options {
     fn print_commands(self, changes: &Changes) {
         if !self.changes_host {
             for command in changes.commands() {
-                // `println!` would panic if nobody reads the output.
+                // `println!` would panic if the reader has closed the pipe.
                 let _ = writeln!(io::stdout(), "{command}");
             }
         }

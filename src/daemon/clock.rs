@@ -16,7 +16,8 @@ impl Clock {
     }
 
     pub(super) fn now(&self) -> Moment {
-        Moment::from_nanos(self.origin.elapsed().as_nanos() as u64)
+        // 64 bits last for 584 years.
+        Moment::from_nanos(u64::try_from(self.origin.elapsed().as_nanos()).unwrap_or(u64::MAX))
     }
 }
 

@@ -43,10 +43,13 @@ const TICKS_PER_LOOK: u32 = 15;
 /// Where the configuration came from, and how to turn its text into a plan; the command line takes
 /// precedence.
 pub struct ConfigFile {
+    /// What a reload reads; `None` refuses it.
     pub path: Option<PathBuf>,
+    /// Called on a blocking thread for each reload and each replaced configuration.
     pub read: ReadPlan,
 }
 
+/// Turns a text into a plan, with the options of the command line applied.
 pub type ReadPlan = Arc<dyn Fn(&Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
 
 /// What the control task handles next.
@@ -68,7 +71,7 @@ pub(super) struct Control {
     running: Running,
     generation: u64,
     host: DirectorHost,
-    /// The number of changes on the host, for the metrics.
+    /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
     /// Ticks of the host since the start.
     ticks: u32,
@@ -129,7 +132,7 @@ impl Control {
         self.host.wait().await
     }
 
-    /// Does whatever the input asks for. Failures are answered or logged. Not cancel-safe.
+    /// Does what the input requests. Failures are answered or logged. Not cancel-safe.
     pub(super) async fn handle(&mut self, input: Input) {
         match input {
             Input::Request(request) => self.answer(request).await,

@@ -30,7 +30,7 @@ impl Handler for PathErrorsHandler {
         let heard = self.errors.handle_packet(frame.packet(), now);
         self.counters.count(&heard);
         if let Some(event) = heard.event {
-            // The receiver is gone only if the daemon is shutting down.
+            // The receiver has been dropped only if the daemon is shutting down.
             let _ = self.events.send(event);
         }
         let Some((answer, to)) = heard.answer else { return ((), None) };

@@ -120,14 +120,14 @@ impl Workers {
         let failures = self.failures.clone();
         let mut worker = Worker { capture, transmit, handler, clock };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            // A queue that nobody serves would silently swallow its share of the flows.
+            // A queue without a worker would silently lose its share of the flows.
             let ended = catch_unwind(AssertUnwindSafe(|| worker.run(&is_stopping, &alarm)));
             let error = match ended {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "a worker panicked".to_owned(),
             };
-            // The receiver is gone only if the daemon is shutting down.
+            // The receiver has been dropped only if the daemon is shutting down.
             let _ = failures.send(error);
         })?;
         self.threads.push(thread);
@@ -218,7 +218,7 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
             fd.revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL))
         };
         if is_broken(&fds[0]) {
-            return Err(io::Error::other("the device is gone"));
+            return Err(io::Error::other("the device no longer exists"));
         }
         Ok(())
     }

@@ -47,7 +47,12 @@ pub enum Mss {
     Fixed(u16),
     /// `fitting` of the smallest path MTU to the directors, `None` while there is no route to one; at most the
     /// host's own.
-    Auto { directors: Vec<IpAddr>, fitting: fn(Option<u32>) -> u16 },
+    Auto {
+        /// An address of each configured prefix.
+        directors: Vec<IpAddr>,
+        /// From a path MTU in bytes to an MSS in bytes, with every encapsulation's overhead deducted.
+        fitting: fn(Option<u32>) -> u16,
+    },
 }
 
 /// The table and the MSS that it announces.

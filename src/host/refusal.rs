@@ -10,6 +10,7 @@ use super::netlink::RouteTo;
 pub struct OuterSource {
     /// The source address of the outer header (DIP).
     pub address: IpAddr,
+    /// The device on which the outer packets leave.
     pub interface: String,
     /// Bytes of a whole outer packet: the learned path MTU or the device's MTU.
     pub path_mtu: u32,

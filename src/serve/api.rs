@@ -32,7 +32,9 @@ const CHUNK: usize = 64 << 10;
 /// The state that every handler gets.
 #[derive(Clone)]
 pub struct Api {
+    /// What readers see.
     pub director: Arc<dyn RunningDirector>,
+    /// To the control task, for writers.
     pub requests: mpsc::Sender<Request>,
     /// Limits the clients that read events.
     pub listeners: Arc<Semaphore>,

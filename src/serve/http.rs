@@ -51,6 +51,7 @@ pub struct Peer(pub String);
 
 /// A connection with the address of its peer.
 pub trait Known {
+    /// Uid and pid for a Unix socket (SO_PEERCRED), address and port for TCP; ends up in the log.
     fn peer(&self) -> Peer;
 }
 
@@ -68,6 +69,7 @@ impl Known for TcpStream {
     }
 }
 
+/// The advice to an operator if the address of the metrics is in use.
 pub const METRICS_REMEDY: &str = "free it, or choose another with --metrics ADDRESS:PORT";
 
 /// Binds the address before anything on the host is changed.

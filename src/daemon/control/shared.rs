@@ -91,7 +91,7 @@ impl Shared {
         services.into_iter().for_each(|service| ledger.zero(service, &self.workers));
     }
 
-    /// Sends an event to all listeners, if there are any.
+    /// Sends an event to all subscribers, if there are any.
     pub(super) fn tell(&self, event: Event) {
         let _ = self.events.send(Arc::new(event));
     }

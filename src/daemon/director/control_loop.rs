@@ -29,7 +29,7 @@ const TEND_PERIOD: Duration = Duration::from_secs(1);
 /// them.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
-/// Everything that asks for another configuration or for another query of the host.
+/// Everything that requires another configuration or another query of the host.
 pub(super) struct ChangeSources(SelectAll<BoxStream<'static, Input>>);
 
 impl ChangeSources {
@@ -50,7 +50,7 @@ fn of_requests(mut requests: mpsc::Receiver<Request>) -> BoxStream<'static, Inpu
 }
 
 fn of_hangups(mut hangup: Signal) -> BoxStream<'static, Input> {
-    // A refused reload is logged; nobody waits for the answer.
+    // A refused reload is logged; no client waits for the answer.
     let reload = |()| Input::Request(Request::unanswered(Demand::Reload(Reload::default()), "SIGHUP"));
     stream::poll_fn(move |context| hangup.poll_recv(context)).map(reload).boxed()
 }
