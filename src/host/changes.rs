@@ -61,8 +61,9 @@ impl Changes {
         Changes { netlink, mode, entries: Vec::new() }
     }
 
-    /// Brings the host to `wanted`: first makes the missing changes, in the order given, then undoes those that are not
-    /// in the list any more, newest first. The ledger records changes that exist already, and leaves them alone at the end.
+    /// Brings the host to `wanted`: first makes the missing changes, in the order given, then undoes those that
+    /// are not in the list any more, newest first. The ledger records changes that exist already, and leaves
+    /// them alone at the end.
     ///
     /// Stops at the first change that fails; earlier ones stay on the host and in the ledger.
     pub async fn settle(&mut self, wanted: &[Change]) -> Result<(), HostError> {

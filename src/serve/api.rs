@@ -32,7 +32,7 @@ const CHUNK: usize = 64 << 10;
 /// The state that every handler gets.
 #[derive(Clone)]
 pub struct Api {
-    /// What readers see.
+    /// All that the handlers of GET requests use.
     pub director: Arc<dyn RunningDirector>,
     /// To the control task, for writers.
     pub requests: mpsc::Sender<Request>,

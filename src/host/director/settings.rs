@@ -37,7 +37,7 @@ pub enum Capture {
 /// When the host answers ARP for a VIP and announces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Announce {
-    /// Also for a VIP that is no address of this host; two such directors in one network would conflict.
+    /// Also for a VIP that is not an address of this host; two such directors in one network would conflict.
     #[default]
     Always,
     /// Only while the VIP is a local address of the host, as with VRRP: the backup stays silent.
