@@ -12,18 +12,18 @@
 
 #![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
 
-pub mod addresses;
-pub mod announce;
+mod addresses;
+mod announce;
 pub mod change;
-pub mod changes;
+mod changes;
 pub mod director;
-pub mod error;
+mod error;
 pub mod follow;
 pub mod mirror;
 pub mod mss;
 pub mod netlink;
 pub mod realserver;
-pub mod refusal;
+mod refusal;
 
 pub use addresses::own_addresses;
 pub use change::{Change, Device};

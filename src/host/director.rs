@@ -197,7 +197,7 @@ impl DirectorHost {
     }
 
     /// The source address, device and path MTU that the kernel would use for a real server; refuses real
-    /// servers that cannot work on this host (see [`check_route`]).
+    /// servers whose packets would come back here: a VIP, an address of this host, or a route through the capture.
     pub async fn outer_source(&self, rip: IpAddr) -> Result<OuterSource, HostError> {
         let vips: Vec<IpAddr> = self.vips.keys().map(|vip| IpAddr::V4(*vip)).collect();
         check_route(&self.netlink.route_to(rip).await?, &vips, &self.tun.name)

@@ -55,12 +55,12 @@ impl Api {
 }
 
 /// The read-only routes.
-pub fn reading(api: Api) -> Router {
+pub(crate) fn reading(api: Api) -> Router {
     routes(false).with_state(api)
 }
 
 /// All routes.
-pub fn everything(api: Api) -> Router {
+pub(crate) fn everything(api: Api) -> Router {
     routes(true).with_state(api)
 }
 
@@ -88,7 +88,7 @@ fn routes(is_writing: bool) -> Router<Api> {
 }
 
 /// An error as a response.
-pub struct Refusal(pub ControlError);
+pub(crate) struct Refusal(pub ControlError);
 
 impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Refusal {
@@ -124,7 +124,7 @@ impl IntoResponse for Refusal {
 }
 
 /// A value as a response.
-pub fn json<T: Serialize>(value: &T) -> Response {
+pub(crate) fn json<T: Serialize>(value: &T) -> Response {
     match serde_json::to_vec(value) {
         Ok(mut bytes) => {
             bytes.push(b'\n');
@@ -139,6 +139,6 @@ fn json_text(text: impl Into<Body>) -> Response {
 }
 
 /// A response of JSON lines, sent as they are made.
-pub fn json_lines(body: Body) -> Response {
+pub(crate) fn json_lines(body: Body) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }
