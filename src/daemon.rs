@@ -1,6 +1,8 @@
 //! The loops: workers, timers, signals, the clock. The only room that connects the others; it does not look
 //! into packets.
 
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
 mod clock;
 mod control;
 mod director;
@@ -30,6 +32,7 @@ pub use realserver::run as run_realserver;
 pub struct Options {
     /// False: leave the host alone and print the commands that would be needed.
     pub changes_host: bool,
+    /// The option `--log-format`.
     pub log_format: LogFormat,
 }
 
@@ -38,7 +41,7 @@ impl Options {
     fn print_commands(self, changes: &Changes) {
         if !self.changes_host {
             for command in changes.commands() {
-                // `println!` would panic if nobody reads the output.
+                // `println!` would panic if the reader has closed the pipe.
                 let _ = writeln!(io::stdout(), "{command}");
             }
         }

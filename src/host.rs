@@ -1,27 +1,29 @@
 //! The changes that a daemon makes on its host and undoes again: addresses, routes, rules, proxy neighbours,
 //! sysctls, gratuitous ARP.
 //!
-//! A role states its needs as a list of [`Change`]s, one file per kind ([`mod@change`]); the ledger [`Changes`] makes what is missing, undoes
-//! what is no longer needed, repairs what was undone by others, and undoes everything at the end in reverse
-//! order. [`DirectorHost`] and [`RealServerHost`] are the two roles. Nothing here starts an external program,
-//! and every change is logged.
+//! A role states its needs as a list of [`Change`]s, one file per kind ([`mod@change`]); the ledger
+//! [`Changes`] makes the missing ones, undoes those that are not needed any more, repairs those that others
+//! have undone, and undoes everything at the end in reverse order. [`DirectorHost`] and [`RealServerHost`]
+//! are the two roles. Nothing here starts an external program, and every change is logged.
 //!
 //! Whatever can be attached to the TUN device is, so that it disappears with a killed daemon. The rest
 //! (rules, copied routes, proxy neighbours) carries [`PROTOCOL`], so that the next start finds it and adopts
 //! or removes it. Sysctls keep their values when a daemon is killed.
 
-pub mod addresses;
-pub mod announce;
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
+mod addresses;
+mod announce;
 pub mod change;
-pub mod changes;
+mod changes;
 pub mod director;
-pub mod error;
+mod error;
 pub mod follow;
 pub mod mirror;
 pub mod mss;
 pub mod netlink;
 pub mod realserver;
-pub mod refusal;
+mod refusal;
 
 pub use addresses::own_addresses;
 pub use change::{Change, Device};

@@ -1,12 +1,14 @@
 //! The HTTP servers: metrics and health for a monitoring system, and a director's API.
 //!
-//! They see a running director through [`interface`] and nothing else: readers look at what it has published and
+//! They see a running director through [`RunningDirector`] and nothing else: readers look at what it has published and
 //! never wait for it, and writers queue for its control task.
 
-pub mod api;
-pub mod http;
-pub mod interface;
-pub mod listeners;
+#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
+
+pub(crate) mod api;
+pub(crate) mod http;
+mod interface;
+mod listeners;
 
 pub use api::document as openapi;
 pub use interface::{Demand, Published, Request, RunningDirector};

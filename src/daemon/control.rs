@@ -11,7 +11,7 @@
 //! at once, as with scripts that clear everything before they set it up again.
 
 mod reload;
-pub mod shared;
+pub(super) mod shared;
 mod tend;
 
 use std::collections::HashMap;
@@ -35,7 +35,7 @@ use crate::host::{DirectorHost, HostError, Notice};
 use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 
-pub use shared::Shared;
+pub(super) use shared::Shared;
 
 /// Ticks of the host (2 s each) between two queries of routes without a change notification.
 const TICKS_PER_LOOK: u32 = 15;
@@ -43,14 +43,17 @@ const TICKS_PER_LOOK: u32 = 15;
 /// Where the configuration came from, and how to turn its text into a plan; the command line takes
 /// precedence.
 pub struct ConfigFile {
+    /// What a reload reads; `None` refuses it.
     pub path: Option<PathBuf>,
+    /// Called on a blocking thread for each reload and each replaced configuration.
     pub read: ReadPlan,
 }
 
+/// Turns a text into a plan, with the options of the command line applied.
 pub type ReadPlan = Arc<dyn Fn(&Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
 
 /// What the control task handles next.
-pub enum Input {
+pub(super) enum Input {
     Request(Request),
     /// The host has changed, or is to be checked.
     Host(Notice),
@@ -61,14 +64,14 @@ pub enum Input {
 }
 
 /// The control task: the running configuration, and the host that it needs.
-pub struct Control {
+pub(super) struct Control {
     file: ConfigFile,
     /// The file as last applied, without its hash key.
     base: DirectorPlan,
     running: Running,
     generation: u64,
     host: DirectorHost,
-    /// The number of changes on the host, for the metrics.
+    /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
     /// Ticks of the host since the start.
     ticks: u32,
@@ -91,7 +94,7 @@ struct Next {
 
 impl Control {
     /// `running` is already published in `shared`.
-    pub fn new(
+    pub(super) fn new(
         file: ConfigFile,
         base: DirectorPlan,
         running: Running,
@@ -115,22 +118,22 @@ impl Control {
     }
 
     /// The number of changes on the host, kept up to date.
-    pub fn host_changes(&self) -> Arc<AtomicUsize> {
+    pub(super) fn host_changes(&self) -> Arc<AtomicUsize> {
         self.host_changes.clone()
     }
 
     /// The snapshot that the workers use.
-    pub fn latest(&self) -> Arc<ArcSwap<Cluster>> {
+    pub(super) fn latest(&self) -> Arc<ArcSwap<Cluster>> {
         self.latest.clone()
     }
 
     /// Waits for a reason to check the host. Cancel-safe.
-    pub async fn wait_for_host(&mut self) -> Notice {
+    pub(super) async fn wait_for_host(&mut self) -> Notice {
         self.host.wait().await
     }
 
-    /// Does whatever the input asks for. Failures are answered or logged. Not cancel-safe.
-    pub async fn handle(&mut self, input: Input) {
+    /// Does what the input requests. Failures are answered or logged. Not cancel-safe.
+    pub(super) async fn handle(&mut self, input: Input) {
         match input {
             Input::Request(request) => self.answer(request).await,
             Input::Host(notice) => self.follow_host(notice).await,
@@ -141,7 +144,7 @@ impl Control {
     }
 
     /// Undoes the changes on the host.
-    pub async fn stop(self) {
+    pub(super) async fn stop(self) {
         self.host.stop().await;
     }
 

@@ -8,7 +8,7 @@ use crate::director::cluster::{ClusterConfig, HostView, Path, VirtualServiceConf
 use crate::host::{DirectorHost, HostError, OuterSource, own_addresses};
 
 /// The VIPs of a configuration.
-pub fn vips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
+pub(super) fn vips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
     config.virtual_services.iter().flat_map(VirtualServiceConfig::vips).collect()
 }
 
@@ -20,7 +20,7 @@ fn rips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
 ///
 /// # Errors
 /// Only a contradiction to the configuration; a real server without a route is logged and kept.
-pub async fn query(
+pub(super) async fn query(
     config: &ClusterConfig,
     outer_source: Option<Ipv4Addr>,
     host: &DirectorHost,
@@ -43,7 +43,7 @@ pub async fn query(
 ///
 /// # Errors
 /// As [`query`].
-pub async fn refresh_added(
+pub(super) async fn refresh_added(
     config: &ClusterConfig,
     outer_source: Option<Ipv4Addr>,
     host: &DirectorHost,

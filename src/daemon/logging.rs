@@ -15,6 +15,7 @@ const TEXT_FIELDS: [&str; 2] = ["by", "generation"];
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum LogFormat {
+    /// `LEVEL message`, for people and for the journal.
     #[default]
     Text,
     /// One JSON object per line, for journald's readers and log shippers.
@@ -24,7 +25,7 @@ pub enum LogFormat {
 /// Starts logging. `LVS_TUND_LOG` filters (default `info`); colours are used only on a terminal and without
 /// `NO_COLOR`; lines have no timestamps if they go to the journal, which has its own. A second call in the same process
 /// has no effect.
-pub fn start(format: LogFormat) {
+pub(super) fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_env("LVS_TUND_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let has_colours =
         stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());

@@ -3,7 +3,7 @@
 use crate::metrics::exposition;
 
 /// What the exposition shows of the process.
-pub fn of_process(role: &'static str, host_changes: usize) -> exposition::Process {
+pub(super) fn of_process(role: &'static str, host_changes: usize) -> exposition::Process {
     exposition::Process { role, host_changes, publish_own: publish }
 }
 

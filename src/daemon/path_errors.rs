@@ -13,7 +13,7 @@ use crate::metrics::counters::PathCounters;
 use crate::packet::Frame;
 use crate::time::Moment;
 
-pub struct PathErrorsHandler {
+pub(super) struct PathErrorsHandler {
     pub errors: PathErrors,
     pub counters: Arc<PathCounters>,
     /// Rarely used: only for changes.
@@ -30,7 +30,7 @@ impl Handler for PathErrorsHandler {
         let heard = self.errors.handle_packet(frame.packet(), now);
         self.counters.count(&heard);
         if let Some(event) = heard.event {
-            // The receiver is gone only if the daemon is shutting down.
+            // The receiver has been dropped only if the daemon is shutting down.
             let _ = self.events.send(event);
         }
         let Some((answer, to)) = heard.answer else { return ((), None) };
@@ -46,7 +46,7 @@ impl Handler for PathErrorsHandler {
 }
 
 /// One log line for the operator.
-pub fn log(event: Event) {
+pub(super) fn log(event: Event) {
     match event {
         Event::MtuLowered { rip, mtu } => {
             tracing::info!(

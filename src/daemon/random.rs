@@ -3,6 +3,6 @@
 use std::hash::{BuildHasher, RandomState};
 
 /// From the kernel's entropy, through the standard library's hash keys.
-pub fn draw() -> u64 {
+pub(super) fn draw() -> u64 {
     RandomState::new().hash_one(std::process::id())
 }

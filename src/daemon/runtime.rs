@@ -13,7 +13,7 @@ const EXIT_WITH_PARENT: &str = "LVS_TUND_EXIT_WITH_PARENT";
 const CONTROL_THREADS: usize = 2;
 
 /// A runtime for a daemon.
-pub fn build() -> Result<Runtime, Failure> {
+pub(super) fn build() -> Result<Runtime, Failure> {
     if std::env::var_os(EXIT_WITH_PARENT).is_some() {
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| {
             Failure::Failed(format!("cannot arrange to end with the parent process: {error}"))

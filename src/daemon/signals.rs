@@ -11,7 +11,7 @@ use crate::failure::Failure;
 const GRACE: Duration = Duration::from_millis(500);
 
 /// Subscribes to the signals that end a daemon; the future returns the signal's name.
-pub fn end() -> Result<impl Future<Output = &'static str>, Failure> {
+pub(super) fn end() -> Result<impl Future<Output = &'static str>, Failure> {
     let mut terminate = subscribe(SignalKind::terminate())?;
     let mut interrupt = subscribe(SignalKind::interrupt())?;
     Ok(async move {
@@ -24,7 +24,7 @@ pub fn end() -> Result<impl Future<Output = &'static str>, Failure> {
 
 /// As [`end`], and SIGHUP too, for a daemon that has nothing to reload: otherwise closing the terminal
 /// would end it like a kill, without clean-up.
-pub fn end_or_hangup() -> Result<impl Future<Output = &'static str>, Failure> {
+pub(super) fn end_or_hangup() -> Result<impl Future<Output = &'static str>, Failure> {
     let end = end()?;
     let mut hangup = hangup()?;
     Ok(async move {
@@ -36,7 +36,7 @@ pub fn end_or_hangup() -> Result<impl Future<Output = &'static str>, Failure> {
 }
 
 /// Subscribes to SIGHUP.
-pub fn hangup() -> Result<Signal, Failure> {
+pub(super) fn hangup() -> Result<Signal, Failure> {
     subscribe(SignalKind::hangup())
 }
 
@@ -46,7 +46,7 @@ fn subscribe(kind: SignalKind) -> Result<Signal, Failure> {
 
 /// Does the work, even if a signal arrives meanwhile; but work that does not end soon after the signal, such
 /// as a netlink request without an answer, does not keep the daemon from ending. `Err` names the signal.
-pub async fn unless_ended<T>(
+pub(super) async fn unless_ended<T>(
     end: &mut (impl Future<Output = &'static str> + Unpin),
     work: impl Future<Output = T>,
 ) -> Result<T, &'static str> {

@@ -20,7 +20,7 @@ use crate::packet::Frame;
 use crate::time::Moment;
 
 /// Handles packets and counts what became of them.
-pub trait Handler {
+pub(super) trait Handler {
     /// What happens to a packet.
     type Verdict;
 
@@ -57,7 +57,7 @@ pub trait Handler {
 
 /// What became of a packet.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Fate<V> {
+pub(super) struct Fate<V> {
     pub verdict: V,
     /// Bytes as captured.
     pub captured: usize,
@@ -66,7 +66,7 @@ pub struct Fate<V> {
 }
 
 /// A frame that belongs to no packet of the batch.
-pub struct ExtraFrame<V> {
+pub(super) struct ExtraFrame<V> {
     pub frame: Frame,
     pub to: IpAddr,
     /// The fate of the packet that was held until now; `None` if the frame belongs to a packet that has been
@@ -78,7 +78,7 @@ pub struct ExtraFrame<V> {
 const WAIT_MAX: u16 = 250;
 
 /// The workers of a daemon. Dropping them stops them and waits for their threads.
-pub struct Workers {
+pub(super) struct Workers {
     is_stopping: Arc<AtomicBool>,
     /// Closing it wakes the workers that wait.
     alarm: Option<OwnedFd>,
@@ -89,7 +89,7 @@ pub struct Workers {
 
 impl Workers {
     /// No workers yet, and the channel on which a worker reports why it stopped.
-    pub fn new() -> io::Result<(Workers, mpsc::UnboundedReceiver<String>)> {
+    pub(super) fn new() -> io::Result<(Workers, mpsc::UnboundedReceiver<String>)> {
         let (alarm_heard, alarm) = pipe2(OFlag::O_CLOEXEC)?;
         let (failures, receiver) = mpsc::unbounded_channel();
         let workers = Workers {
@@ -103,7 +103,7 @@ impl Workers {
     }
 
     /// Starts a thread.
-    pub fn start<C, T, H>(
+    pub(super) fn start<C, T, H>(
         &mut self,
         name: &str,
         clock: Clock,
@@ -120,14 +120,14 @@ impl Workers {
         let failures = self.failures.clone();
         let mut worker = Worker { capture, transmit, handler, clock };
         let thread = std::thread::Builder::new().name(name.to_owned()).spawn(move || {
-            // A queue that nobody serves would silently swallow its share of the flows.
+            // A queue without a worker would silently lose its share of the flows.
             let ended = catch_unwind(AssertUnwindSafe(|| worker.run(&is_stopping, &alarm)));
             let error = match ended {
                 Ok(Ok(())) => return,
                 Ok(Err(error)) => error.to_string(),
                 Err(_) => "a worker panicked".to_owned(),
             };
-            // The receiver is gone only if the daemon is shutting down.
+            // The receiver has been dropped only if the daemon is shutting down.
             let _ = failures.send(error);
         })?;
         self.threads.push(thread);
@@ -218,7 +218,7 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
             fd.revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL))
         };
         if is_broken(&fds[0]) {
-            return Err(io::Error::other("the device is gone"));
+            return Err(io::Error::other("the device no longer exists"));
         }
         Ok(())
     }

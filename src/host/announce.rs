@@ -31,13 +31,13 @@ const HARDWARE_ETHERNET: u16 = 1;
 
 /// ANNOUNCE_NUM of RFC 5227 §2.3. The first is sent at once, the others with the ticks of `follow::TICK`
 /// (ANNOUNCE_INTERVAL is 2 s).
-pub const ANNOUNCEMENTS: u8 = 2;
+pub(super) const ANNOUNCEMENTS: u8 = 2;
 
 /// Sends one gratuitous ARP for each VIP on the Ethernet interface named `interface`.
 ///
 /// Blocks for some milliseconds, because closing a packet socket waits for readers in the kernel. Needs
 /// CAP_NET_RAW. Refuses interfaces without an Ethernet address.
-pub fn announce(interface: &str, vips: &[Ipv4Addr]) -> Result<(), HostError> {
+pub(super) fn announce(interface: &str, vips: &[Ipv4Addr]) -> Result<(), HostError> {
     let failed = |error: io::Error| HostError::from_io(format!("announce VIPs on {interface}"), &error);
     let link = link_address(interface)?;
     let Some(mac) = link.addr().filter(|_| link.hatype() == HARDWARE_ETHERNET) else {

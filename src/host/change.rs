@@ -1,7 +1,7 @@
 //! What a daemon may change on its host: one file per kind, one row in the table.
 //!
-//! A kind knows how to find out whether its change is in force, how to make it and how to undo it, and the
-//! command that makes it by hand. The ledger [`super::Changes`] knows no kind.
+//! A kind contains the code that finds out whether its change is in place, makes it and undoes it, and the command
+//! that makes it by hand. The ledger [`super::Changes`] is independent of the kinds.
 
 pub mod address;
 pub mod capture_rule;
@@ -30,6 +30,7 @@ use super::{CAPTURE_TABLE, PROTOCOL};
 /// A network device, by name and kernel index.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Device {
+    /// As in `ip link` and in the paths of sysctls.
     pub name: String,
     /// 0 if the device does not exist (only with `--no-host-changes`).
     pub index: u32,
@@ -41,12 +42,15 @@ impl From<&Interface> for Device {
     }
 }
 
-/// Whether a change is in force, and who made it.
+/// Whether a change is in place, and who made it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Presence {
+    /// The change has to be made, also after another program has undone it.
     Absent,
     /// It carries this program's protocol number: a killed predecessor made it.
     Ours,
+    /// Another program or the operator made it, or the kernel does not record who did: if found at the start, it is
+    /// left alone at the end.
     Foreign,
 }
 
@@ -60,6 +64,7 @@ impl Presence {
 /// The result of an undo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Undone {
+    /// The host is as if the change had never been made.
     Removed,
     /// The change stays, for this reason.
     Left(String),
@@ -73,12 +78,12 @@ impl Undone {
 
 /// A kind of change.
 pub(super) trait ChangeKind: Sized {
-    /// Asks the kernel for what [`ChangeKind::presence`] needs, unless it was asked already.
+    /// Queries the kernel for what [`ChangeKind::presence`] needs, unless the list is there already.
     async fn observe(&self, _: &Netlink, _: &mut Observed) -> Result<(), HostError> {
         Ok(())
     }
 
-    /// Whether the change is in force.
+    /// Whether the change is in place.
     fn presence(&self, observed: &Observed) -> Result<Presence, HostError>;
 
     /// Makes the change. A value that it replaces is returned, for [`ChangeKind::undo`].
@@ -193,13 +198,27 @@ macro_rules! kinds {
 }
 
 kinds! {
-    address: Address(VipAddress),
-    capture_rule: CaptureRule(CaptureRule),
-    mss_route: MssRoute(Copied),
-    mss_rule: MssRule(MssRule),
-    proxy: Proxy(ProxyNeighbour),
-    route: Route(VipRoute),
-    sysctl: Sysctl(Sysctl),
+    address:
+        /// Binds a VIP on a real server.
+        Address(VipAddress),
+    capture_rule:
+        /// Leads arriving packets to [`CAPTURE_TABLE`]; one for all VIPs of a director.
+        CaptureRule(CaptureRule),
+    mss_route:
+        /// One route of the table with a real server's MSS.
+        MssRoute(Copied),
+    mss_rule:
+        /// Leads packets from one VIP to that table.
+        MssRule(MssRule),
+    proxy:
+        /// Makes a director's host answer ARP for a VIP.
+        Proxy(ProxyNeighbour),
+    route:
+        /// Captures one VIP, in table main or in [`CAPTURE_TABLE`].
+        Route(VipRoute),
+    sysctl:
+        /// A value below /proc/sys, restored at the end if it is still the one written here.
+        Sysctl(Sysctl),
 }
 
 #[cfg(test)]

@@ -18,6 +18,7 @@ const REPAIR_PAUSE_MAX: Duration = Duration::from_secs(600);
 /// Whether the ledger may touch the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum HostChanges {
+    /// Changes the host and undoes it at the end, which needs CAP_NET_ADMIN.
     #[default]
     Make,
     /// `--no-host-changes`: change nothing; [`Changes::commands`] returns the commands that are needed.
@@ -27,12 +28,13 @@ pub enum HostChanges {
 /// One entry of the ledger.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Entry {
+    /// What the host needs; also the key by which [`Changes::settle`] finds the entry.
     pub change: Change,
     /// Made by this daemon or a killed predecessor, hence undone at the end.
     pub is_ours: bool,
     /// It existed before, with this program's protocol number.
     is_adopted: bool,
-    /// Whether the host was as the change wants it when last checked.
+    /// Whether the host was as the change requires when last checked.
     pub is_in_force: bool,
     /// A sysctl's previous value.
     previous: Option<i64>,
@@ -54,14 +56,16 @@ pub struct Changes {
 }
 
 impl Changes {
+    /// An empty ledger, which has touched nothing yet.
     pub fn new(netlink: Netlink, mode: HostChanges) -> Changes {
         Changes { netlink, mode, entries: Vec::new() }
     }
 
-    /// Brings the host to `wanted`: first makes what is missing, in the order given, then undoes what is no
-    /// longer wanted, newest first. What exists already is recorded and left alone at the end.
+    /// Brings the host to `wanted`: first makes the missing changes, in the order given, then undoes those that
+    /// are not in the list any more, newest first. The ledger records changes that exist already, and leaves
+    /// them alone at the end.
     ///
-    /// Stops at the first change that fails; earlier ones stay in force and in the ledger.
+    /// Stops at the first change that fails; earlier ones stay on the host and in the ledger.
     pub async fn settle(&mut self, wanted: &[Change]) -> Result<(), HostError> {
         // Thousands of VIPs need twice as many changes, so each is looked up by hash.
         let made: HashSet<&Change> = self.entries.iter().map(|entry| &entry.change).collect();
@@ -77,7 +81,7 @@ impl Changes {
         Ok(())
     }
 
-    /// Checks that every change is still in force, warns about those that are not and repairs them. A change
+    /// Checks that every change is still in place, warns about those that are not and repairs them. A change
     /// that is undone again and again is repaired at growing intervals.
     pub async fn audit(&mut self) {
         let changes: Vec<&Change> = self.entries.iter().map(|entry| &entry.change).collect();
@@ -125,7 +129,7 @@ impl Changes {
         self.undo_all().await;
     }
 
-    /// Undoes everything that was made here, newest first. What cannot be undone is logged and left.
+    /// Undoes everything that was made here, newest first. Changes that cannot be undone are logged and left.
     pub async fn undo_all(&mut self) {
         self.undo_where(|_| true).await;
     }
@@ -135,7 +139,7 @@ impl Changes {
         &self.entries
     }
 
-    /// The commands for every change that is not in force; with [`HostChanges::Make`] usually none.
+    /// The commands for every change that is not in place; with [`HostChanges::Make`] usually none.
     pub fn commands(&self) -> Vec<String> {
         self.entries.iter().filter(|entry| !entry.is_in_force).map(|entry| entry.change.command()).collect()
     }

@@ -10,8 +10,8 @@
 //! arrived on the interface (arp_process()), finds the TUN device, and would not answer.
 //!
 //! The interface forwards packets of any destination from then on; an operator who does not want a router
-//! there must filter. The kernel also turns its LRO off and does not turn it on again (dev_disable_lro()). Of
-//! the settings for `all`, only `send_redirects` is ever written.
+//! there must filter. The kernel also turns its LRO off and does not turn it on again (dev_disable_lro()).
+//! `send_redirects` is the only setting for `all` that is ever written.
 
 mod settings;
 
@@ -37,16 +37,22 @@ pub struct DirectorHostOptions {
     pub interface: String,
     /// The TUN device; it exists and is up.
     pub tun: String,
+    /// Those of the configuration at the start; an IPv6 one is refused.
     pub vips: Vec<IpAddr>,
+    /// The configuration key `capture`.
     pub capture: CaptureMode,
+    /// The configuration key `announce`.
     pub announce: Announce,
+    /// Whether the settings are made or only printed.
     pub changes: HostChanges,
 }
 
 /// One VIP and its present state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VipState {
+    /// Whether the VIP is also an address of this host, as on the master of a VRRP pair.
     pub is_local: bool,
+    /// May change while the director runs, when the VIP becomes a local address.
     pub capture: Capture,
     /// Whether the host answers ARP for it.
     pub is_answered: bool,
@@ -191,13 +197,13 @@ impl DirectorHost {
     }
 
     /// The source address, device and path MTU that the kernel would use for a real server; refuses real
-    /// servers that cannot work on this host (see [`check_route`]).
+    /// servers whose packets would come back here: a VIP, an address of this host, or a route through the capture.
     pub async fn outer_source(&self, rip: IpAddr) -> Result<OuterSource, HostError> {
         let vips: Vec<IpAddr> = self.vips.keys().map(|vip| IpAddr::V4(*vip)).collect();
         check_route(&self.netlink.route_to(rip).await?, &vips, &self.tun.name)
     }
 
-    /// As [`DirectorHost::outer_source`], for many real servers. One without a route is left out, and logged
+    /// As [`DirectorHost::outer_source`], for many real servers. One without a route is omitted, and logged
     /// if it `is_reported`.
     ///
     /// # Errors

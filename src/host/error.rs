@@ -7,21 +7,41 @@ use nix::errno::Errno;
 /// A failed query or change of the host's network settings.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum HostError {
+    /// No link has this name now; a daemon that is running waits for it.
     #[error("interface {0} does not exist; `ip link` lists those that do")]
     NoInterface(String),
+    /// A point-to-point or tunnel device, on which there is no ARP.
     #[error(
         "interface {0} has no Ethernet address, so it cannot announce VIPs; choose the interface of the clients' network or announce = \"never\""
     )]
     NoHardwareAddress(String),
-    /// The kernel's answer to a netlink request; `what` names the attempt and its object.
+    /// The kernel answered a netlink request with an error.
     #[error("cannot {what}: {}{}", errno.desc(), advice(*errno))]
-    Netlink { what: String, errno: Errno },
+    Netlink {
+        /// The attempt and its object: "add route 10.0.0.1/32 to table 7690".
+        what: String,
+        /// As positive as in `errno.h`; netlink carries it negated.
+        errno: Errno,
+    },
     /// The netlink connection broke, or returned an invalid answer.
     #[error("cannot {what}: {why}; restart the daemon if this repeats")]
-    Connection { what: String, why: String },
+    Connection {
+        /// The attempt that has no outcome: it may have succeeded in the kernel.
+        what: String,
+        /// The library's text, or that no answer came in time.
+        why: String,
+    },
+    /// A file below /proc/sys could not be read or written.
     #[error("cannot {what} {path}: {}{}", errno.desc(), sysctl_advice(*errno))]
-    Sysctl { what: &'static str, path: String, errno: Errno },
-    /// The request cannot work on this host; the text says why and what to do.
+    Sysctl {
+        /// "read" or "write".
+        what: &'static str,
+        /// The whole path, with /proc/sys.
+        path: String,
+        /// ENOENT if the device has been removed, EROFS in most containers.
+        errno: Errno,
+    },
+    /// The request cannot work on this host; the text contains the reason and the remedy.
     #[error("{0}")]
     Refused(String),
 }
@@ -87,7 +107,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn messages_say_what_where_and_what_to_do() {
+    fn messages_contain_what_failed_where_and_the_remedy() {
         let error =
             HostError::Netlink { what: "add route 10.0.0.1/32 dev lvsd0".into(), errno: Errno::EPERM };
         assert_eq!(
@@ -102,7 +122,7 @@ mod tests {
     }
 
     #[test]
-    fn an_object_that_no_longer_exists_is_gone() {
+    fn an_object_that_no_longer_exists_counts_as_removed() {
         let with = |errno| HostError::Netlink { what: String::new(), errno };
         assert!(with(Errno::ESRCH).is_gone() && !with(Errno::EPERM).is_gone());
     }

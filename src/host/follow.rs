@@ -21,7 +21,9 @@ pub const TICK: Duration = Duration::from_secs(2);
 /// A reason to check the host; its kind only decides whether repeated work is due.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Notice {
+    /// The kernel announced an event that the daemon has to react to, or events were lost.
     Changed,
+    /// [`TICK`] has passed without one; settings that the kernel does not announce are due for a check.
     Tick,
 }
 
@@ -32,8 +34,11 @@ pub enum Event {
     Address(IpAddr),
     /// A link was added or removed, or changed its flags.
     Link(String),
+    /// RTM_NEWROUTE for an IPv4 route in any table.
     RouteCame(Route),
+    /// RTM_DELROUTE; the kernel sends none for routes that disappear because their device goes down.
     RouteGone(Route),
+    /// An IPv4 rule was added or deleted; which one does not matter, because all are read again.
     Rule,
     /// The socket overflowed, and messages of the kernel were lost.
     Lost,

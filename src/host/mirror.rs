@@ -36,6 +36,7 @@ pub const ROUTES_MAX: usize = 1024;
 pub struct Copied {
     /// In the form that [`normal`] returns.
     message: RouteMessage,
+    /// Where the copy is; main, where the route comes from, is not changed.
     pub table: u32,
     /// The arguments of `ip route add` that make this route.
     pub words: String,
@@ -63,6 +64,7 @@ impl Copied {
         Copied { message, table, words }
     }
 
+    /// Identifies the route within its table, as the kernel does when it replaces one.
     pub fn key(&self) -> RouteKey {
         route_key(&self.message)
     }
@@ -72,7 +74,7 @@ impl Copied {
         self.message == normal(dumped)
     }
 
-    /// The message that asks the kernel to make the route.
+    /// The request that makes the route.
     pub fn message(&self) -> RouteMessage {
         in_table(self.message.clone(), self.table)
     }

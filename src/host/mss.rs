@@ -47,7 +47,12 @@ pub enum Mss {
     Fixed(u16),
     /// `fitting` of the smallest path MTU to the directors, `None` while there is no route to one; at most the
     /// host's own.
-    Auto { directors: Vec<IpAddr>, fitting: fn(Option<u32>) -> u16 },
+    Auto {
+        /// An address of each configured prefix.
+        directors: Vec<IpAddr>,
+        /// From a path MTU in bytes to an MSS in bytes, with every encapsulation's overhead deducted.
+        fitting: fn(Option<u32>) -> u16,
+    },
 }
 
 /// The table and the MSS that it announces.
@@ -61,7 +66,7 @@ pub(super) struct MssTable {
 
 impl MssTable {
     /// Removes what killed daemons left, and chooses an unused table.
-    pub async fn open(
+    pub(super) async fn open(
         netlink: &Netlink,
         mss: Mss,
         vips: &BTreeSet<Ipv4Addr>,
@@ -85,12 +90,12 @@ impl MssTable {
     }
 
     /// The MSS on the routes, in bytes; 0 if there are none.
-    pub fn announced(&self) -> u16 {
+    pub(super) fn announced(&self) -> u16 {
         self.announced
     }
 
     /// Whether this event may have changed the result of [`MssTable::wanted`] or the contents of the table.
-    pub fn is_concerned(&self, event: &Event) -> bool {
+    pub(super) fn is_concerned(&self, event: &Event) -> bool {
         let Some(table) = self.table else { return false };
         match event {
             Event::RouteCame(route) => route.table == TABLE_MAIN,
@@ -102,7 +107,7 @@ impl MssTable {
 
     /// The routes and rules that are needed now, in the order in which to make them: the routes before the
     /// rules.
-    pub async fn wanted(
+    pub(super) async fn wanted(
         &mut self,
         netlink: &Netlink,
         vips: &BTreeSet<Ipv4Addr>,

@@ -55,10 +55,13 @@ impl Drop for Task {
 /// The present state of a network interface.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Interface {
+    /// IFLA_IFNAME; may change while [`Interface::index`] does not.
     pub name: String,
+    /// Unique in the network namespace; a device that is created again under its old name gets another.
     pub index: u32,
     /// In bytes of an IP packet.
     pub mtu: u32,
+    /// `None` for a link without an Ethernet address, such as a TUN device.
     pub mac: Option<[u8; 6]>,
     /// Administratively up, and the peer is present (IFF_UP, IFF_LOWER_UP).
     pub is_up: bool,
@@ -67,12 +70,15 @@ pub struct Interface {
 /// How the kernel would route a packet of this host's own.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct RouteTo {
+    /// As queried, not the prefix of the route found.
     pub destination: IpAddr,
     /// The destination is an address of this host.
     pub is_local: bool,
     /// The source address the kernel would choose.
     pub source: Option<IpAddr>,
+    /// `None` on the link: ARP then looks for the destination itself.
     pub gateway: Option<IpAddr>,
+    /// The device on which the packet would leave.
     pub interface: Interface,
     /// Bytes: the path MTU that the kernel has learned or that the route sets, otherwise the device's MTU.
     pub path_mtu: u32,
@@ -81,18 +87,26 @@ pub struct RouteTo {
 /// A route through a certain device.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct Route {
+    /// 0.0.0.0 for a default route, which has no such attribute.
     pub destination: Ipv4Addr,
+    /// 0 to 32.
     pub prefix_len: u8,
+    /// RTA_TABLE, because the header has room for 8 bits only.
     pub table: u32,
+    /// Of the device; 0 for a route without one, such as a blackhole, or with several next hops.
     pub index: u32,
+    /// Who made it, as in `ip route show proto`; [`PROTOCOL`] for a daemon of this program.
     pub protocol: u8,
 }
 
 /// A proxy neighbour entry (`ip neigh show proxy`).
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct ProxyEntry {
+    /// The host answers ARP requests for it.
     pub address: Ipv4Addr,
+    /// The interface on which the host answers.
     pub index: u32,
+    /// NDA_PROTOCOL; 0 if the entry was made without one.
     pub protocol: u8,
 }
 
@@ -105,6 +119,7 @@ impl Netlink {
         Ok(Netlink { handle, _task: task })
     }
 
+    /// Looks up an interface by name; [`HostError::NoInterface`] if there is none.
     pub async fn interface(&self, name: &str) -> Result<Interface, HostError> {
         let mut links = self.handle.link().get().match_name(name).execute();
         match answered(&format!("look up interface {name}"), links.try_next()).await {
@@ -123,6 +138,7 @@ impl Netlink {
         link.as_ref().map(interface_of).ok_or_else(gone)
     }
 
+    /// Sets IFF_UP, as `ip link set up` does.
     pub async fn set_up(&self, index: u32) -> Result<(), HostError> {
         let message = LinkUnspec::new_with_index(index).up().build();
         answered(
@@ -140,6 +156,7 @@ impl Netlink {
         Ok(found.iter().filter_map(address_of).collect())
     }
 
+    /// Adds an address with global scope to the interface with this index; fails with EEXIST if it has the address.
     pub async fn add_address(&self, address: Ipv4Addr, prefix_len: u8, index: u32) -> Result<(), HostError> {
         answered(
             &format!("add address {address}/{prefix_len}"),
@@ -148,6 +165,7 @@ impl Netlink {
         .await
     }
 
+    /// Deletes an address; fails with EADDRNOTAVAIL if the interface does not have it.
     pub async fn delete_address(
         &self,
         address: Ipv4Addr,
@@ -187,6 +205,7 @@ impl Netlink {
         .await
     }
 
+    /// Deletes a route that [`Netlink::add_route`] made; one of another protocol does not match.
     pub async fn delete_route(&self, destination: Ipv4Addr, table: u32, index: u32) -> Result<(), HostError> {
         answered(
             &format!("delete route {destination}/32 from table {table}"),
@@ -324,6 +343,7 @@ impl Netlink {
         answered(&format!("add proxy neighbour {address}"), request.execute()).await
     }
 
+    /// Stops answering ARP for `address`; fails with ENOENT if the host did not.
     pub async fn delete_proxy(&self, address: Ipv4Addr, index: u32) -> Result<(), HostError> {
         let mut request = self.handle.neighbours().add(index, address.into()).flags(NeighbourFlags::Proxy);
         let message = request.message_mut().clone();

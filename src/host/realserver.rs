@@ -27,8 +27,11 @@ use super::netlink::Netlink;
 pub struct RealServerHostOptions {
     /// The TUN device; it exists and is up.
     pub tun: String,
+    /// Bound to the TUN device for as long as the daemon runs; an IPv6 one is refused.
     pub vips: Vec<IpAddr>,
+    /// What connections from the VIPs announce to their clients.
     pub mss: Mss,
+    /// Whether the settings are made or only printed.
     pub changes: HostChanges,
 }
 

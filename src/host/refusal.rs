@@ -10,6 +10,7 @@ use super::netlink::RouteTo;
 pub struct OuterSource {
     /// The source address of the outer header (DIP).
     pub address: IpAddr,
+    /// The device on which the outer packets leave.
     pub interface: String,
     /// Bytes of a whole outer packet: the learned path MTU or the device's MTU.
     pub path_mtu: u32,
@@ -20,7 +21,7 @@ pub struct OuterSource {
 ///
 /// Refuses a RIP that is a VIP or an address of this host, and a route through the director's own capture; in
 /// each case the packet would come back here.
-pub fn check_route(route: &RouteTo, vips: &[IpAddr], tun: &str) -> Result<OuterSource, HostError> {
+pub(super) fn check_route(route: &RouteTo, vips: &[IpAddr], tun: &str) -> Result<OuterSource, HostError> {
     let rip = route.destination;
     let device = &route.interface.name;
     let refused = |why: String| Err(HostError::Refused(why));

@@ -32,7 +32,9 @@ const CHUNK: usize = 64 << 10;
 /// The state that every handler gets.
 #[derive(Clone)]
 pub struct Api {
+    /// All that the handlers of GET requests use.
     pub director: Arc<dyn RunningDirector>,
+    /// To the control task, for writers.
     pub requests: mpsc::Sender<Request>,
     /// Limits the clients that read events.
     pub listeners: Arc<Semaphore>,
@@ -53,12 +55,12 @@ impl Api {
 }
 
 /// The read-only routes.
-pub fn reading(api: Api) -> Router {
+pub(crate) fn reading(api: Api) -> Router {
     routes(false).with_state(api)
 }
 
 /// All routes.
-pub fn everything(api: Api) -> Router {
+pub(crate) fn everything(api: Api) -> Router {
     routes(true).with_state(api)
 }
 
@@ -86,7 +88,7 @@ fn routes(is_writing: bool) -> Router<Api> {
 }
 
 /// An error as a response.
-pub struct Refusal(pub ControlError);
+pub(crate) struct Refusal(pub ControlError);
 
 impl From<ControlError> for Refusal {
     fn from(error: ControlError) -> Refusal {
@@ -122,7 +124,7 @@ impl IntoResponse for Refusal {
 }
 
 /// A value as a response.
-pub fn json<T: Serialize>(value: &T) -> Response {
+pub(crate) fn json<T: Serialize>(value: &T) -> Response {
     match serde_json::to_vec(value) {
         Ok(mut bytes) => {
             bytes.push(b'\n');
@@ -137,6 +139,6 @@ fn json_text(text: impl Into<Body>) -> Response {
 }
 
 /// A response of JSON lines, sent as they are made.
-pub fn json_lines(body: Body) -> Response {
+pub(crate) fn json_lines(body: Body) -> Response {
     ([(header::CONTENT_TYPE, "application/x-ndjson")], body).into_response()
 }

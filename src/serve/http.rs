@@ -43,14 +43,15 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
 
 /// Renders the metrics at the time of the request.
-pub type Render = Arc<dyn Fn() -> String + Send + Sync>;
+pub(crate) type Render = Arc<dyn Fn() -> String + Send + Sync>;
 
 /// The peer of a connection.
 #[derive(Clone, Debug)]
-pub struct Peer(pub String);
+pub(crate) struct Peer(pub String);
 
 /// A connection with the address of its peer.
-pub trait Known {
+pub(crate) trait Known {
+    /// Uid and pid for a Unix socket (SO_PEERCRED), address and port for TCP; ends up in the log.
     fn peer(&self) -> Peer;
 }
 
@@ -68,10 +69,11 @@ impl Known for TcpStream {
     }
 }
 
-pub const METRICS_REMEDY: &str = "free it, or choose another with --metrics ADDRESS:PORT";
+/// The advice to an operator if the address of the metrics is in use.
+pub(crate) const METRICS_REMEDY: &str = "free it, or choose another with --metrics ADDRESS:PORT";
 
 /// Binds the address before anything on the host is changed.
-pub async fn listen(address: SocketAddr, what: &str, remedy: &str) -> Result<TcpListener, Failure> {
+pub(crate) async fn listen(address: SocketAddr, what: &str, remedy: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
         .await
         .map_err(|error| Failure::Failed(format!("cannot serve {what} on {address}: {error}; {remedy}")))
@@ -89,7 +91,7 @@ impl Drop for SocketPath {
 }
 
 /// Binds a Unix socket. A stale socket at the path is replaced; any other file is not.
-pub fn listen_unix(path: &Path, group: Option<&str>) -> Result<(UnixListener, SocketPath), Failure> {
+pub(crate) fn listen_unix(path: &Path, group: Option<&str>) -> Result<(UnixListener, SocketPath), Failure> {
     let failed = |error: io::Error| {
         Failure::Failed(format!("control socket {}: {error}; choose another with --control", path.display()))
     };
@@ -127,7 +129,7 @@ fn give_to_group(path: &Path, name: &str) -> Result<(), Failure> {
 }
 
 /// `/metrics`, `/healthz`, `/readyz`: for a monitoring system. `is_ready` turns true when packets flow.
-pub fn monitoring(render: Render, is_ready: Arc<AtomicBool>) -> Router {
+pub(crate) fn monitoring(render: Render, is_ready: Arc<AtomicBool>) -> Router {
     let metrics = move || {
         let render = render.clone();
         async move {
@@ -151,7 +153,7 @@ pub fn monitoring(render: Render, is_ready: Arc<AtomicBool>) -> Router {
 }
 
 /// Serves until the runtime ends.
-pub async fn serve<L>(mut listener: L, router: Router)
+pub(crate) async fn serve<L>(mut listener: L, router: Router)
 where
     L: Listener,
     L::Io: Known,

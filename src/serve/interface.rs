@@ -23,8 +23,10 @@ pub trait RunningDirector: Send + Sync {
     /// one.
     fn plan(&self) -> &DirectorPlan;
 
+    /// The path from the command line, which a reload reads again; `None` if there was none.
     fn config_file(&self) -> Option<&str>;
 
+    /// The connection table and its companions, which the workers write to at the same time.
     fn tables(&self) -> &Tables;
 
     /// The counters of each worker.
@@ -36,6 +38,7 @@ pub trait RunningDirector: Send + Sync {
     /// Events from now on.
     fn events(&self) -> broadcast::Receiver<Arc<Event>>;
 
+    /// The director's monotonic clock, which all moments of its tables refer to.
     fn now(&self) -> Moment;
 
     /// The wall clock, for people: seconds since 1970-01-01 00:00 UTC.
@@ -44,9 +47,13 @@ pub trait RunningDirector: Send + Sync {
 
 /// One generation of the configuration.
 pub struct Published {
+    /// Counts from 1 and rises with each change of the configuration; a request may name the one that it expects.
     pub generation: u64,
+    /// The snapshot that the workers use, with the effective weights.
     pub cluster: Arc<Cluster>,
+    /// What a virtual service gets for the keys that it omits.
     pub defaults: ServiceDefaults,
+    /// Kept apart from the configuration: the effective weights follow from both.
     pub states: AdminStates,
     /// As configured by an operator; `None` for a random one, which is not shown.
     pub hash_key: Option<[u8; 16]>,
@@ -54,16 +61,21 @@ pub struct Published {
 
 /// A change that is requested of a director.
 pub enum Demand {
+    /// A list of operations, applied together or not at all.
     Change(Change),
+    /// Replaces the services and their defaults by those of a text.
     Configure(Configuration),
+    /// Reads the configuration file again, as SIGHUP does.
     Reload(Reload),
 }
 
 /// A demand with its sender.
 pub struct Request {
+    /// Handled by the control task, one at a time in the order of arrival.
     pub demand: Demand,
     /// Who sent the request.
     pub by: String,
+    /// Dropped without an answer if the director ends first.
     pub answer: oneshot::Sender<Result<Changed, ControlError>>,
 }
 

@@ -20,6 +20,7 @@ pub struct Listeners {
 }
 
 impl Listeners {
+    /// Fails if an address or a configured socket cannot be bound; the default control socket is optional.
     pub async fn open(plan: &DirectorPlan) -> Result<Listeners, Failure> {
         let metrics = http::listen(plan.metrics, "metrics", http::METRICS_REMEDY).await?;
         let api = match plan.api {

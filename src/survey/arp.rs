@@ -30,7 +30,7 @@ const PATIENCE: Duration = Duration::from_millis(1_200);
 ///
 /// `source` is an address of this host on that interface, or 0.0.0.0 (an ARP probe, RFC 5227 §2.1.1): other hosts answer,
 /// and change nothing in their caches that is not true.
-pub fn ask(
+pub(super) fn ask(
     interface: &str,
     source: Ipv4Addr,
     targets: &[Ipv4Addr],

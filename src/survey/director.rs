@@ -14,13 +14,17 @@ use nix::errno::Errno;
 /// What is known before the survey.
 #[derive(Clone, Debug)]
 pub struct Question {
+    /// The configuration file; the interface and the device are those of the running director, if one answers.
     pub plan: DirectorPlan,
     /// How the configuration file is called on the command line.
     pub file: String,
+    /// What a running director reports of itself, or why none answers.
     pub running: Result<Running, String>,
     /// Name, RIP, and the path MTU that the director uses.
     pub servers: Vec<(String, Ipv4Addr, Option<u32>)>,
+    /// Of all virtual services, each once.
     pub vips: Vec<Ipv4Addr>,
+    /// Those of the running director's schedulers, otherwise those of the file.
     pub weights: Vec<Weights>,
     /// Send marked packets through the tunnel, and ask for the companions' metrics on this port.
     pub via: Option<u16>,

@@ -14,7 +14,9 @@ use socket2::{Domain, Protocol, Socket, Type};
 
 use crate::doctor::facts::Echo;
 
-const IPV4_HEADER: usize = 20;
+/// Four-byte words of an IPv4 header without options (RFC 791 §3.1).
+const IPV4_WORDS: u8 = 5;
+const IPV4_HEADER: usize = IPV4_WORDS as usize * 4;
 const ICMP_HEADER: usize = 8;
 
 /// RFC 791 §3.1: every link carries this.
@@ -24,7 +26,7 @@ const PRECISION: u32 = 4;
 /// For the answers of one round; what was not answered after half of it is sent again, so that a single lost packet does
 /// not matter.
 const PATIENCE: Duration = Duration::from_millis(400);
-const ROUNDS_MAX: u32 = 16;
+const ROUNDS_MAX: u16 = 16;
 
 /// The search on one path: everything up to `carried` was answered, everything from `lost` on was not.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -66,7 +68,7 @@ impl Search {
 
 /// The longest packet that each path carries, at most the number of bytes given for it; nothing without the privilege to
 /// send pings.
-pub fn longest(paths: &[(Ipv4Addr, u32)]) -> HashMap<Ipv4Addr, Echo> {
+pub(super) fn longest(paths: &[(Ipv4Addr, u32)]) -> HashMap<Ipv4Addr, Echo> {
     let mut searches: HashMap<Ipv4Addr, Search> =
         paths.iter().map(|(address, longest)| (*address, Search::new(*longest))).collect();
     let Ok(mut socket) = open() else { return HashMap::new() };
@@ -76,7 +78,7 @@ pub fn longest(paths: &[(Ipv4Addr, u32)]) -> HashMap<Ipv4Addr, Echo> {
         if tried.values().all(Vec::is_empty) {
             break;
         }
-        let answered = one_round(&mut socket, &tried, round as u16);
+        let answered = one_round(&mut socket, &tried, round);
         for (address, search) in &mut searches {
             let answered = answered.get(address).map(Vec::as_slice).unwrap_or_default();
             search.learn(&tried[address], answered);
@@ -98,7 +100,7 @@ fn one_round(
     tried: &HashMap<Ipv4Addr, Vec<u32>>,
     round: u16,
 ) -> HashMap<Ipv4Addr, Vec<u32>> {
-    let identifier = std::process::id() as u16;
+    let identifier = (std::process::id() & 0xffff) as u16;
     let mut answered: HashMap<Ipv4Addr, Vec<u32>> = HashMap::new();
     let mut buffer = vec![0; 65_536];
     for _ in 0..2 {
@@ -112,7 +114,7 @@ fn one_round(
         while started.elapsed() < PATIENCE / 2 && !unanswered(tried, &answered).is_empty() {
             let Ok(length) = socket.read(&mut buffer) else { continue };
             let Some(source) = answer(&buffer[..length], identifier, round) else { continue };
-            answered.entry(source).or_default().push(length as u32);
+            answered.entry(source).or_default().extend(u32::try_from(length).ok());
         }
     }
     answered
@@ -148,8 +150,8 @@ fn request(destination: Ipv4Addr, length: u32, identifier: u16, round: u16) -> V
     let mut bytes = vec![0; length as usize];
     let mut ip = MutableIpv4Packet::new(&mut bytes).expect("because the length is at least SHORTEST");
     ip.set_version(4);
-    ip.set_header_length((IPV4_HEADER / 4) as u8);
-    ip.set_total_length(length as u16);
+    ip.set_header_length(IPV4_WORDS);
+    ip.set_total_length(u16::try_from(length).unwrap_or(u16::MAX));
     ip.set_flags(Ipv4Flags::DontFragment);
     ip.set_ttl(64);
     ip.set_next_level_protocol(pnet_packet::ip::IpNextHeaderProtocols::Icmp);
@@ -182,7 +184,7 @@ mod tests {
             let answered: Vec<u32> = tried.iter().copied().filter(|length| *length <= carries).collect();
             search.learn(&tried, &answered);
             rounds += 1;
-            assert!(rounds <= ROUNDS_MAX as usize);
+            assert!(rounds <= usize::from(ROUNDS_MAX));
         }
     }
 

@@ -8,7 +8,7 @@ use crate::doctor::firewall::{Firewall, iptables, nft};
 /// Tables of the old iptables, which nft does not show.
 const LEGACY_TABLES: &str = "/proc/net/ip_tables_names";
 
-pub fn rules() -> Firewall {
+pub(super) fn rules() -> Firewall {
     match nft_rules().and_then(|mut chains| {
         chains.extend(legacy_rules()?);
         Ok(chains)

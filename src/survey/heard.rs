@@ -11,7 +11,7 @@ use crate::packet::protocol;
 /// The sources of packets of IP protocol 4 that arrive within this time; `None` without the privilege to receive them.
 ///
 /// A second raw socket takes nothing from the daemon's: the kernel gives each a copy (raw(7)).
-pub fn sources(within: Duration) -> Option<Vec<Ipv4Addr>> {
+pub(super) fn sources(within: Duration) -> Option<Vec<Ipv4Addr>> {
     let socket =
         Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::from(i32::from(protocol::IPIP)))).ok()?;
     socket.set_read_timeout(Some(Duration::from_millis(50))).ok()?;

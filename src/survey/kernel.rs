@@ -7,7 +7,7 @@ use crate::doctor::facts::{Host, Interface, Settings};
 use crate::host::change::sysctl;
 use crate::host::{HostError, Netlink};
 
-pub async fn host(netlink: &Netlink, metrics: SocketAddr) -> Result<Host, HostError> {
+pub(super) async fn host(netlink: &Netlink, metrics: SocketAddr) -> Result<Host, HostError> {
     let addresses = netlink.all_addresses().await?;
     let of = |found: &crate::host::netlink::Interface| Interface {
         name: found.name.clone(),

@@ -11,7 +11,7 @@ const PATIENCE: Duration = Duration::from_secs(2);
 const LENGTH_MAX: u64 = 64 << 20;
 
 /// `None` if no daemon answers there.
-pub fn of(address: SocketAddr) -> Option<Samples> {
+pub(super) fn of(address: SocketAddr) -> Option<Samples> {
     let text = get(reachable(address)).ok()?;
     text.starts_with("HTTP/1.1 200").then(|| Samples::parse(&text))
 }

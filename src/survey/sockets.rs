@@ -11,7 +11,7 @@ const UNCONNECTED: &str = "07";
 
 /// An IPv6 socket on all addresses also accepts IPv4, unless its program has set IPV6_V6ONLY, which the tables do not
 /// show.
-pub fn waiting() -> Vec<Socket> {
+pub(super) fn waiting() -> Vec<Socket> {
     let tables = [
         ("tcp", Protocol::Tcp, LISTEN),
         ("tcp6", Protocol::Tcp, LISTEN),

@@ -31,10 +31,12 @@ const COUNT: usize = 3;
 /// For an ICMP error, and until the companion has counted.
 const PATIENCE: Duration = Duration::from_millis(800);
 
-const HEADER: usize = 20;
+/// Four-byte words of an IPv4 header without options (RFC 791 §3.1).
+const HEADER_WORDS: u8 = 5;
+const HEADER: usize = HEADER_WORDS as usize * 4;
 
 /// Sends to every real server that can be reached, all at the same time.
-pub fn through_the_tunnel(facts: &mut Director, port: u16) {
+pub(super) fn through_the_tunnel(facts: &mut Director, port: u16) {
     let asked: Vec<Option<(Ipv4Addr, Ipv4Addr, Matcher)>> = facts
         .servers
         .iter()
@@ -136,7 +138,7 @@ fn packet(rip: Ipv4Addr, source: Ipv4Addr, matcher: &Matcher) -> Option<Vec<u8>>
             let mut datagram = MutableUdpPacket::new(ip.payload_mut())?;
             datagram.set_source(port);
             datagram.set_destination(port);
-            datagram.set_length(transport as u16);
+            datagram.set_length(u16::try_from(transport).ok()?);
             let sum = pnet_packet::udp::ipv4_checksum(&datagram.to_immutable(), &SOURCE, &vip);
             // Wrong, and not 0, which would mean that there is none.
             datagram.set_checksum(if sum == 1 { 2 } else { 1 });
@@ -146,10 +148,11 @@ fn packet(rip: Ipv4Addr, source: Ipv4Addr, matcher: &Matcher) -> Option<Vec<u8>>
 }
 
 fn header(bytes: &mut [u8], source: Ipv4Addr, destination: Ipv4Addr, protocol: u8) {
-    let length = bytes.len() as u16;
-    let Some(mut ip) = MutableIpv4Packet::new(bytes) else { return };
+    let (Ok(length), Some(mut ip)) = (u16::try_from(bytes.len()), MutableIpv4Packet::new(bytes)) else {
+        return;
+    };
     ip.set_version(4);
-    ip.set_header_length((HEADER / 4) as u8);
+    ip.set_header_length(HEADER_WORDS);
     ip.set_total_length(length);
     ip.set_ttl(64);
     ip.set_next_level_protocol(match protocol {

@@ -18,13 +18,13 @@ use crate::serve::{Published, RunningDirector};
 use crate::time::Moment;
 
 /// The generation of the configuration a director starts with.
-pub const FIRST_GENERATION: u64 = 1;
+pub(crate) const FIRST_GENERATION: u64 = 1;
 
 /// Events that a slow reader may lag behind.
 const EVENTS_MAX: usize = 256;
 
 /// Everything that readers need.
-pub struct Shared {
+pub(crate) struct Shared {
     /// The start-up configuration of keys that need a restart; its cluster is the first one, not the running
     /// one.
     pub plan: DirectorPlan,
@@ -38,7 +38,7 @@ pub struct Shared {
 }
 
 impl Shared {
-    pub fn new(
+    pub(crate) fn new(
         plan: DirectorPlan,
         config_file: Option<String>,
         clock: Clock,
@@ -67,7 +67,7 @@ impl Shared {
         }
     }
 
-    pub fn ledger_mutex(&self) -> &Mutex<Ledger> {
+    pub(crate) fn ledger_mutex(&self) -> &Mutex<Ledger> {
         &self.ledger
     }
 
@@ -91,13 +91,13 @@ impl Shared {
         services.into_iter().for_each(|service| ledger.zero(service, &self.workers));
     }
 
-    /// Sends an event to all listeners, if there are any.
+    /// Sends an event to all subscribers, if there are any.
     pub(super) fn tell(&self, event: Event) {
         let _ = self.events.send(Arc::new(event));
     }
 
     /// Must be called every [`crate::metrics::estimator::PERIOD`].
-    pub fn tick(&self) {
+    pub(crate) fn tick(&self) {
         let published = self.published();
         self.ledger().tick(&published.cluster, &self.workers);
     }

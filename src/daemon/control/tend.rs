@@ -14,7 +14,7 @@ const VIP_LINGERS_FOR: Duration = Duration::from_secs(10);
 
 impl Control {
     /// Whether a drain or a released VIP is due later.
-    pub fn has_to_tend(&self) -> bool {
+    pub(crate) fn has_to_tend(&self) -> bool {
         !self.lingering.is_empty() || self.running.states.draining() > 0
     }
 

@@ -29,13 +29,17 @@ const TEND_PERIOD: Duration = Duration::from_secs(1);
 /// them.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
-/// Everything that asks for another configuration or for another query of the host.
-pub struct ChangeSources(SelectAll<BoxStream<'static, Input>>);
+/// Everything that requires another configuration or another query of the host.
+pub(super) struct ChangeSources(SelectAll<BoxStream<'static, Input>>);
 
 impl ChangeSources {
     /// `requests` come from the API, `hangup` is SIGHUP, and `narrowed` is notified when a packet did not fit
     /// its path.
-    pub fn new(requests: mpsc::Receiver<Request>, hangup: Signal, narrowed: Arc<Notify>) -> ChangeSources {
+    pub(super) fn new(
+        requests: mpsc::Receiver<Request>,
+        hangup: Signal,
+        narrowed: Arc<Notify>,
+    ) -> ChangeSources {
         let sources = [of_requests(requests), of_hangups(hangup), of_narrowed_paths(narrowed)];
         ChangeSources(sources.into_iter().collect())
     }
@@ -46,7 +50,7 @@ fn of_requests(mut requests: mpsc::Receiver<Request>) -> BoxStream<'static, Inpu
 }
 
 fn of_hangups(mut hangup: Signal) -> BoxStream<'static, Input> {
-    // A refused reload is logged; nobody waits for the answer.
+    // A refused reload is logged; no client waits for the answer.
     let reload = |()| Input::Request(Request::unanswered(Demand::Reload(Reload::default()), "SIGHUP"));
     stream::poll_fn(move |context| hangup.poll_recv(context)).map(reload).boxed()
 }
@@ -65,7 +69,7 @@ fn of_narrowed_paths(narrowed: Arc<Notify>) -> BoxStream<'static, Input> {
 }
 
 /// A running director.
-pub struct ControlLoop {
+pub(super) struct ControlLoop {
     control: Control,
     sources: ChangeSources,
     shared: Arc<Shared>,
@@ -76,7 +80,7 @@ pub struct ControlLoop {
 }
 
 impl ControlLoop {
-    pub fn new(
+    pub(super) fn new(
         control: Control,
         shared: Arc<Shared>,
         plane: DataPlane,
@@ -87,7 +91,7 @@ impl ControlLoop {
     }
 
     /// Renders the metrics.
-    pub fn renderer(&self) -> http::Render {
+    pub(super) fn renderer(&self) -> http::Render {
         let (shared, host_changes) = (self.shared.clone(), self.control.host_changes());
         let (cluster, paths) = (self.control.latest(), self.path_counters.clone());
         Arc::new(move || {
@@ -99,7 +103,7 @@ impl ControlLoop {
     }
 
     /// Runs until a signal arrives, and returns its name; or until a worker fails.
-    pub async fn run(
+    pub(super) async fn run(
         &mut self,
         end: &mut (impl Future<Output = &'static str> + Unpin),
     ) -> Result<&'static str, Failure> {
@@ -135,7 +139,7 @@ impl ControlLoop {
     }
 
     /// Stops the workers, then undoes the changes on the host.
-    pub async fn stop(self) {
+    pub(super) async fn stop(self) {
         let ControlLoop { control, workers, .. } = self;
         drop(workers);
         control.stop().await;

@@ -16,7 +16,7 @@ use crate::metrics::counters::DirectorCounters;
 use crate::packet::Frame;
 use crate::time::Moment;
 
-pub struct DirectorHandler {
+pub(super) struct DirectorHandler {
     pub latest: Arc<ArcSwap<Cluster>>,
     /// The snapshot of the batch; a worker that waits holds none.
     pub cluster: Option<Guard<Arc<Cluster>>>,

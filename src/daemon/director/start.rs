@@ -29,7 +29,7 @@ use crate::metrics::counters::{DirectorCounters, PathCounters};
 const QUEUES_DEFAULT_MAX: usize = 4;
 
 /// What the workers read from and write to.
-pub struct Sockets {
+pub(super) struct Sockets {
     captures: Vec<Queue>,
     /// One for each queue, and one for the receiver of ICMP errors.
     senders: Vec<Sender>,
@@ -38,7 +38,7 @@ pub struct Sockets {
 
 impl Sockets {
     /// Opens the sockets, creates the device and brings it up; `mtu` is that of the client-side interface.
-    pub fn open(plan: &DirectorPlan, mtu: u16) -> Result<(Tun, Sockets), Failure> {
+    pub(super) fn open(plan: &DirectorPlan, mtu: u16) -> Result<(Tun, Sockets), Failure> {
         let queues = plan.queues.unwrap_or_else(default_queues);
         let senders = (0..=queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>();
         let senders = senders.map_err(|error| no_raw_socket(&error))?;
@@ -56,12 +56,12 @@ fn default_queues() -> usize {
 
 /// The MTU of the device: equal to the client-side interface's, so that the device accepts everything that
 /// the interface receives.
-pub async fn device_mtu(plan: &DirectorPlan) -> Result<u16, Failure> {
+pub(super) async fn device_mtu(plan: &DirectorPlan) -> Result<u16, Failure> {
     let interface = Netlink::open()?.interface(&plan.interface).await?;
     Ok(interface.mtu.min(65_535) as u16)
 }
 
-pub fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
+pub(super) fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
     DirectorHostOptions {
         interface: plan.interface.clone(),
         tun: plan.tun.clone(),
@@ -81,7 +81,7 @@ pub fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOption
 }
 
 /// The initial configuration; all its schedulers use one hash key.
-pub fn initial_configuration(plan: &DirectorPlan) -> Running {
+pub(super) fn initial_configuration(plan: &DirectorPlan) -> Running {
     let hash_key = plan.hash_key.unwrap_or_else(|| {
         let (high, low) = (random::draw(), random::draw());
         (u128::from(high) << 64 | u128::from(low)).to_be_bytes()
@@ -96,7 +96,7 @@ pub fn initial_configuration(plan: &DirectorPlan) -> Running {
 }
 
 /// The running workers, and what they share with the control task.
-pub struct DataPlane {
+pub(super) struct DataPlane {
     pub cluster: Arc<ArcSwap<Cluster>>,
     pub tables: Arc<Tables>,
     pub counters: Vec<Arc<DirectorCounters>>,
@@ -111,7 +111,7 @@ pub struct DataPlane {
 
 impl DataPlane {
     /// Starts one worker for each queue, and one for the ICMP errors about outer packets.
-    pub fn start(
+    pub(super) fn start(
         plan: &DirectorPlan,
         cluster: Cluster,
         clock: Clock,

@@ -6,9 +6,12 @@ use super::{ChangeKind, Device, Observed, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::Netlink;
 
+/// A VIP as an address of a real server's host, so that the host accepts decapsulated packets for it.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VipAddress {
+    /// The VIP, bound with prefix length 32 so that no route to its network comes with it.
     pub address: Ipv4Addr,
+    /// The real server's TUN device, which takes the address with it when it disappears.
     pub device: Device,
 }
 
@@ -17,7 +20,7 @@ impl ChangeKind for VipAddress {
         observed.ask_addresses(netlink, self.device.index).await
     }
 
-    /// The kernel does not say who added an address.
+    /// The kernel does not record who added an address.
     fn presence(&self, observed: &Observed) -> Result<Presence, HostError> {
         let is_there = observed.addresses(self.device.index).contains(&(IpAddr::V4(self.address), 32));
         Ok(if is_there { Presence::Foreign } else { Presence::Absent })

@@ -32,6 +32,7 @@ const TABLE_LOCAL: u32 = 255;
 /// Packets that arrive on the interface are looked up in [`CAPTURE_TABLE`] before `local`.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct CaptureRule {
+    /// The name of the client-side interface; the kernel compares names, so the rule survives a new index.
     pub interface: String,
 }
 
@@ -82,7 +83,7 @@ impl ChangeKind for CaptureRule {
     }
 }
 
-/// One netlink request on the way to the wanted order.
+/// One of the netlink requests that produce the required order.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Step {
     /// To be added without NLM_F_EXCL.
@@ -105,7 +106,7 @@ pub fn capture_rule(interface: &str, preference: u32) -> RuleMessage {
     rule
 }
 
-/// Whether `rule` is a capture rule for packets that arrive on `interface`, whoever made it.
+/// Whether `rule` is a capture rule for packets that arrive on `interface`, regardless of who made it.
 pub fn is_capture_rule(rule: &RuleMessage, interface: &str) -> bool {
     table(rule) == CAPTURE_TABLE
         && rule.attributes.iter().any(|a| matches!(a, RuleAttribute::Iifname(name) if name == interface))

@@ -12,9 +12,12 @@ use crate::host::netlink::{Netlink, rule};
 /// The last preference before that of main, 32766 (fib_default_rules_init()).
 pub const MSS_PREFERENCE: u32 = 32_765;
 
+/// `from VIP iif lo lookup TABLE`: matches what this host sends itself, and nothing that it forwards.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct MssRule {
+    /// The source address of the packets whose route is looked up in the table.
     pub vip: Ipv4Addr,
+    /// One of [`crate::host::mss::MSS_TABLES`].
     pub table: u32,
 }
 

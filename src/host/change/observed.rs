@@ -12,7 +12,7 @@ use crate::host::error::HostError;
 use crate::host::mirror::ROUTES_MAX;
 use crate::host::netlink::{Netlink, ProxyEntry, Route, RouteKey, route_key};
 
-/// The kernel's lists, each asked for once.
+/// The kernel's lists, each queried once.
 #[derive(Debug, Default)]
 pub struct Observed {
     /// By device, with their prefix lengths.

@@ -6,9 +6,12 @@ use super::{ChangeKind, Device, Observed, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::Netlink;
 
+/// What `ip neigh add proxy` makes, with the number of this program's protocol.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct ProxyNeighbour {
+    /// The VIP that neighbours look for.
     pub address: Ipv4Addr,
+    /// The client-side interface of the director.
     pub device: Device,
 }
 
@@ -28,7 +31,7 @@ impl ChangeKind for ProxyNeighbour {
         Ok(None)
     }
 
-    /// The kernel deletes a proxy neighbour whoever added it (pneigh_delete()).
+    /// The kernel deletes a proxy neighbour regardless of who added it (pneigh_delete()).
     async fn undo(&self, netlink: &Netlink, now: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
         if self.presence(now)? == Presence::Foreign {
             return Ok(Undone::taken_over());

@@ -6,10 +6,14 @@ use super::{ChangeKind, Device, Observed, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::{Netlink, TABLE_MAIN};
 
+/// What leads the packets for one VIP into the TUN device.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct VipRoute {
+    /// The VIP; the prefix length is always 32.
     pub destination: Ipv4Addr,
+    /// Main for a VIP captured by route, [`crate::host::CAPTURE_TABLE`] for one captured by rule.
     pub table: u32,
+    /// The TUN device, whose end removes the route too.
     pub device: Device,
 }
 

@@ -15,6 +15,7 @@ use crate::host::netlink::Netlink;
 /// The required value of a setting.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
 pub enum Wanted {
+    /// Any other value, higher or lower, is replaced.
     Exactly(i64),
     /// A higher value does the same and more (arp_ignore, arp_announce).
     AtLeast(i64),
@@ -26,11 +27,14 @@ pub enum Wanted {
 /// One setting and its required value.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
 pub struct Sysctl {
+    /// The path below /proc/sys.
     pub key: String,
+    /// Decides both whether the present value suffices and which one is written.
     pub wanted: Wanted,
 }
 
 impl Sysctl {
+    /// For settings that belong to no interface; others: [`Sysctl::of_interface`].
     pub fn new(key: impl Into<String>, wanted: Wanted) -> Sysctl {
         Sysctl { key: key.into(), wanted }
     }
@@ -172,7 +176,7 @@ mod tests {
     }
 
     #[test]
-    fn a_missing_setting_is_gone() {
+    fn a_missing_setting_counts_as_removed() {
         let error = read("net/ipv4/conf/no-such-device/rp_filter").unwrap_err();
         assert!(error.is_gone(), "{error}");
         assert!(error.to_string().contains("/proc/sys/net/ipv4/conf/no-such-device/rp_filter"), "{error}");

@@ -19,20 +19,25 @@ pub enum CaptureMode {
     /// By rule for VIPs that are, or may become, local addresses of the host; by route for the others.
     #[default]
     Auto,
+    /// Always by route: a VIP that is a local address is then not captured, and a warning is logged.
     Route,
+    /// Always by rule, so that nothing has to change when a VIP becomes a local address.
     Rule,
 }
 
 /// How one VIP is captured.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum Capture {
+    /// VIP/32 through the TUN device in table main.
     Route,
+    /// The same route in [`CAPTURE_TABLE`], which arriving packets are looked up in before `local`.
     Rule,
 }
 
 /// When the host answers ARP for a VIP and announces it.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum Announce {
+    /// Also for a VIP that is not an address of this host; two such directors in one network would conflict.
     #[default]
     Always,
     /// Only while the VIP is a local address of the host, as with VRRP: the backup stays silent.
@@ -58,6 +63,7 @@ impl CaptureMode {
 }
 
 impl Announce {
+    /// Whether the host answers ARP for a VIP that is, or is not, one of its addresses.
     pub fn is_answered(self, is_local: bool) -> bool {
         match self {
             Announce::Always => true,
@@ -80,7 +86,7 @@ impl fmt::Display for Capture {
 ///
 /// A proxy entry comes before the capture that makes it necessary, and a rule before the routes of its table:
 /// so each VIP is switched with a single route.
-pub fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr, VipState>) -> Vec<Change> {
+pub(super) fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr, VipState>) -> Vec<Change> {
     let name = &interface.name;
     let mut wanted: Vec<Change> = [
         // Strict filtering would drop clients whose return route uses another interface, and the real

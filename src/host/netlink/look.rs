@@ -18,12 +18,14 @@ use crate::host::error::HostError;
 pub enum Fate {
     /// Forwarded to the device with this index.
     Forwarded(u32),
+    /// Delivered to this host, so it never reaches the TUN device.
     Local,
     /// The kernel's refusal: EXDEV for rp_filter, EHOSTUNREACH without forwarding or without a route.
     Refused(Errno),
 }
 
 impl Netlink {
+    /// Every link of the network namespace, whether it is up or not.
     pub async fn interfaces(&self) -> Result<Vec<Interface>, HostError> {
         let mut request = self.handle.link().get();
         request.message_mut().header.interface_family = AddressFamily::Unspec;

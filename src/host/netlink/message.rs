@@ -105,10 +105,10 @@ pub(in crate::host) fn ip_of(address: &RouteAddress) -> Option<IpAddr> {
 }
 
 /// Destination, prefix length, TOS and priority: unique in a table.
-pub type RouteKey = (Ipv4Addr, u8, u8, u32);
+pub(crate) type RouteKey = (Ipv4Addr, u8, u8, u32);
 
 /// What a route is found and replaced by.
-pub fn route_key(route: &RouteMessage) -> RouteKey {
+pub(crate) fn route_key(route: &RouteMessage) -> RouteKey {
     let header = &route.header;
     let mut key = (Ipv4Addr::UNSPECIFIED, header.destination_prefix_length, header.tos, 0);
     for attribute in &route.attributes {

@@ -1,4 +1,4 @@
-//! What a policy rule says.
+//! The fields of a policy rule.
 
 use rtnetlink::packet_route::rule::{RuleAttribute, RuleMessage};
 
@@ -20,6 +20,7 @@ pub fn protocol(rule: &RuleMessage) -> u8 {
     found.unwrap_or(0)
 }
 
+/// Lower is evaluated first; of equal preferences the older rule comes first.
 pub fn preference(rule: &RuleMessage) -> u32 {
     let found = rule.attributes.iter().find_map(|a| match a {
         RuleAttribute::Priority(preference) => Some(*preference),

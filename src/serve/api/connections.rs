@@ -32,7 +32,7 @@ const PAGE_MAX: usize = 10_000;
 #[derive(Debug, Deserialize, utoipa::IntoParams)]
 #[serde(deny_unknown_fields)]
 #[into_params(parameter_in = Query)]
-pub struct Wanted {
+pub(super) struct Wanted {
     /// Only connections of this virtual service, by name.
     virtual_service: Option<String>,
     /// Only connections on this real server, by RIP or name.
@@ -64,7 +64,7 @@ pub struct Wanted {
         Searching
     )
 )]
-pub async fn connections(
+pub(super) async fn connections(
     State(api): State<Api>,
     headers: HeaderMap,
     wanted: Result<Query<Wanted>, QueryRejection>,

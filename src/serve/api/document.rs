@@ -157,8 +157,9 @@ fn bound(schema: &mut RefOr<Schema>, bounds: &Bounds) {
 
 fn bound_object(object: &mut Object, bounds: &Bounds) {
     if let Some(range) = &bounds.range {
-        object.minimum = Some(Number::from(*range.start() as isize));
-        object.maximum = Some(Number::from(*range.end() as isize));
+        let number = |bound: &i64| isize::try_from(*bound).ok().map(Number::from);
+        object.minimum = number(range.start());
+        object.maximum = number(range.end());
     }
     if let Some(values) = &bounds.values {
         let is_nullable =

@@ -23,7 +23,7 @@ use crate::control::{Code, ControlError};
         Reading
     )
 )]
-pub async fn events(State(api): State<Api>) -> Result<Response, Refusal> {
+pub(super) async fn events(State(api): State<Api>) -> Result<Response, Refusal> {
     let place = api.listeners.clone().try_acquire_owned().map_err(|_| {
         ControlError::new(Code::Busy, format!("{LISTENERS_MAX} clients already read events; disconnect one"))
     })?;
@@ -38,7 +38,7 @@ pub async fn events(State(api): State<Api>) -> Result<Response, Refusal> {
 }
 
 /// Clients that may read events at once; this leaves connections for others.
-pub const LISTENERS_MAX: usize = 64;
+pub(super) const LISTENERS_MAX: usize = 64;
 
 /// A client that reads events.
 struct EventReader {

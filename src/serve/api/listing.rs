@@ -16,7 +16,7 @@ use crate::packet::MTU_DEFAULT;
 use crate::serve::interface::{Published, RunningDirector};
 use crate::time::Moment;
 
-pub fn virtual_service(
+pub(super) fn virtual_service(
     service: &cluster::VirtualService,
     published: &Published,
     director: &dyn RunningDirector,
@@ -83,7 +83,7 @@ fn draining(state: AdminState, now: Moment) -> Option<Draining> {
     }
 }
 
-pub fn all_statistics(published: &Published, director: &dyn RunningDirector) -> AllStatistics {
+pub(super) fn all_statistics(published: &Published, director: &dyn RunningDirector) -> AllStatistics {
     let (mut sum, mut sum_rates) = (Totals::default(), Totals::default());
     let of_service = |service: &Arc<cluster::VirtualService>| {
         let (own, servers) = readings(service, director);
@@ -110,7 +110,7 @@ pub fn all_statistics(published: &Published, director: &dyn RunningDirector) -> 
     }
 }
 
-pub fn status(published: &Published, director: &dyn RunningDirector) -> Status {
+pub(super) fn status(published: &Published, director: &dyn RunningDirector) -> Status {
     let (mut sum, mut sum_rates) = (Totals::default(), Totals::default());
     for service in published.cluster.virtual_services() {
         let reading = director.ledger().service(service, director.workers());

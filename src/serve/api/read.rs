@@ -18,13 +18,13 @@ use crate::serve::interface::{Published, RunningDirector};
 
 /// The director as a whole.
 #[utoipa::path(get, path = "/api/v1/status", responses((status = 200, description = "The director.", body = Status), Reading))]
-pub async fn status(State(api): State<Api>) -> Response {
+pub(super) async fn status(State(api): State<Api>) -> Response {
     json(&listing::status(&api.director.published(), &*api.director))
 }
 
 /// All virtual services with their real servers, at one generation.
 #[utoipa::path(get, path = "/api/v1/virtual_services", responses((status = 200, description = "The virtual services.", body = VirtualServices), Reading))]
-pub async fn virtual_services(State(api): State<Api>) -> Response {
+pub(super) async fn virtual_services(State(api): State<Api>) -> Response {
     let listing = Listing { published: api.director.published(), director: api.director, next: 0 };
     json_text(Body::from_stream(futures_util::stream::unfold(Some(listing), Listing::chunk)))
 }
@@ -79,7 +79,7 @@ impl Listing {
     params(("name" = String, Path, description = "Its name")),
     responses((status = 200, description = "The virtual service.", body = VirtualService), Searching)
 )]
-pub async fn virtual_service(
+pub(super) async fn virtual_service(
     State(api): State<Api>,
     name: Result<Path<String>, PathRejection>,
 ) -> Result<Response, Refusal> {
@@ -94,14 +94,14 @@ pub async fn virtual_service(
 
 /// Counters and rates of all virtual services and real servers, without the rest.
 #[utoipa::path(get, path = "/api/v1/statistics", responses((status = 200, description = "The numbers.", body = AllStatistics), Reading))]
-pub async fn statistics(State(api): State<Api>) -> Response {
+pub(super) async fn statistics(State(api): State<Api>) -> Response {
     blocking(move || json(&listing::all_statistics(&api.director.published(), &*api.director))).await
 }
 
 /// The running configuration as a file, with configured weights and without the real servers that drains have removed; the
 /// same path accepts it as a request.
 #[utoipa::path(get, path = "/api/v1/config", responses((status = 200, description = "The configuration.", body = Configuration), Reading))]
-pub async fn configuration(State(api): State<Api>) -> Response {
+pub(super) async fn configuration(State(api): State<Api>) -> Response {
     blocking(move || {
         let published = api.director.published();
         let toml = config_text::director(&configured(&published, &api));

@@ -7,13 +7,13 @@ use utoipa::openapi::response::Response;
 use utoipa::openapi::{Content, Ref, RefOr};
 
 /// The refusals of a request that only reads.
-pub struct Reading;
+pub(super) struct Reading;
 
 /// The refusals of a request that looks for something.
-pub struct Searching;
+pub(super) struct Searching;
 
 /// The refusals of a request that changes something.
-pub struct Writing;
+pub(super) struct Writing;
 
 impl IntoResponses for Reading {
     fn responses() -> BTreeMap<String, RefOr<Response>> {

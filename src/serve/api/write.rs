@@ -29,7 +29,7 @@ const BODY_DEADLINE: Duration = Duration::from_secs(30);
     request_body = Change,
     responses((status = 200, description = "What has changed, or would change.", body = Changed), Writing)
 )]
-pub async fn change(
+pub(super) async fn change(
     State(api): State<Api>,
     Extension(peer): Extension<Peer>,
     body: Body,
@@ -44,7 +44,7 @@ pub async fn change(
     request_body = Configuration,
     responses((status = 200, description = "What has changed, or would change.", body = Changed), Writing)
 )]
-pub async fn configure(
+pub(super) async fn configure(
     State(api): State<Api>,
     Extension(peer): Extension<Peer>,
     body: Body,
@@ -59,7 +59,7 @@ pub async fn configure(
     request_body = Reload,
     responses((status = 200, description = "What has changed, or would change.", body = Changed), Writing)
 )]
-pub async fn reload(
+pub(super) async fn reload(
     State(api): State<Api>,
     Extension(peer): Extension<Peer>,
     body: Body,

@@ -8,7 +8,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::time::{Instant, Sleep};
 
-pub struct Stalling<S> {
+pub(super) struct Stalling<S> {
     stream: S,
     deadline: Duration,
     /// Runs while a write waits.
@@ -16,7 +16,7 @@ pub struct Stalling<S> {
 }
 
 impl<S> Stalling<S> {
-    pub fn new(stream: S, deadline: Duration) -> Stalling<S> {
+    pub(super) fn new(stream: S, deadline: Duration) -> Stalling<S> {
         Stalling { stream, deadline, waiting: None }
     }
 }
