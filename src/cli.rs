@@ -1,7 +1,5 @@
 //! The command line: one file per subcommand; this module parses it and turns failures into exit codes.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 mod check;
 mod connections;
 mod demo;

@@ -3,8 +3,6 @@
 //!
 //! Pure: text in, plan out. Every error names the file, the line and the key, and states what was expected.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 pub mod advice;
 pub mod consistency;
 pub mod diff;

@@ -4,8 +4,6 @@
 //! the effect of drains apart from it, [`change_summary`] reports a change, [`client`] queries a running director, and
 //! [`ipvsadm`] is the command line of that name. Nothing here touches packets.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 pub mod change_summary;
 pub mod client;
 pub mod error;

@@ -1,8 +1,6 @@
 //! The loops: workers, timers, signals, the clock. The only room that connects the others; it does not look
 //! into packets.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 mod clock;
 mod control;
 mod director;

@@ -3,8 +3,6 @@
 //!
 //! An item is one file and one row of its role's table: [`director::ITEMS`] and [`realserver::ITEMS`].
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 #[cfg(test)]
 mod bed;
 pub mod director;

@@ -3,8 +3,6 @@
 //!
 //! Contains headers, MTU arithmetic and ECN; nothing here depends on connections, schedulers or sockets.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 pub mod ecn;
 pub mod identification;
 pub mod ipip;

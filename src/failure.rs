@@ -1,7 +1,5 @@
 //! Why a command fails: the two kinds of failure and their exit codes.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 /// Why a command failed. Every message is one line: what, where, what to do.
 #[derive(Debug, Clone, PartialEq, Eq, thiserror::Error)]
 pub enum Failure {

@@ -10,8 +10,6 @@
 //! (rules, copied routes, proxy neighbours) carries [`PROTOCOL`], so that the next start finds it and adopts
 //! or removes it. Sysctls keep their values when a daemon is killed.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 mod addresses;
 mod announce;
 pub mod change;

@@ -15,8 +15,6 @@
 //!
 //! The lab does not know what a director does: it starts programs and observes packets.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 mod capture;
 mod cluster;
 mod enter;

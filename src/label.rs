@@ -1,7 +1,5 @@
 //! Enums whose values have a label each: the word that metrics and `explain` print for a value.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 /// `labels! { /// docs  pub enum DropReason { Truncated = "truncated", … } }` defines values without payload, which
 /// count from 0 in the order in which they stand.
 macro_rules! labels {

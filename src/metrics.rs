@@ -4,8 +4,6 @@
 //!
 //! Nothing here allocates per packet.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 pub mod counters;
 pub mod estimator;
 pub mod exposition;

@@ -4,8 +4,6 @@
 //! No virtual service and no policy appears here: this room only decides whether a packet can be read, not
 //! whether it is *wanted*.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 pub mod address;
 pub mod carrier;
 pub mod checksum;

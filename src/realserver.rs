@@ -2,8 +2,6 @@
 //! to the host's own stack. Pure: bytes in, verdict out. It relies on nothing that it has not checked, and
 //! never answers.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 pub mod guard;
 pub mod mss;
 pub mod verdict;

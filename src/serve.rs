@@ -3,8 +3,6 @@
 //! They see a running director through [`RunningDirector`] and nothing else: readers look at what it has published and
 //! never wait for it, and writers queue for its control task.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 pub(crate) mod api;
 pub(crate) mod http;
 mod interface;

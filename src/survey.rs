@@ -1,8 +1,6 @@
 //! Looks at the whole host for [`crate::doctor`], and changes nothing. It sends ARP requests and pings, and ends within
 //! seconds.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 mod arp;
 mod director;
 mod echo;

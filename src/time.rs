@@ -1,8 +1,6 @@
 //! A point in time, passed in as a parameter. Arithmetic only: nothing here reads a clock; the daemon's clock
 //! does.
 
-#![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
-
 use std::time::Duration;
 
 /// Nanoseconds since an origin that only the shell defines (the daemon: its start; a simulation: 0). A `u64`

@@ -4,7 +4,6 @@
 #[path = "words/source.rs"]
 mod source;
 
-use std::collections::BTreeSet;
 use std::fs;
 use std::path::{Path, PathBuf};
 
@@ -184,9 +183,6 @@ const WORDS: &[Row] = &[
     row(", so does", "split the sentence", Prose),
 ];
 
-/// Rooms of `src`, and `tests`, whose prose still has words of the list. A room that is clean must leave this list.
-const UNFINISHED: &[&str] = &[];
-
 /// A text without its line ends and the marks of comments, and the line that each of its bytes is from.
 struct Flat {
     text: String,
@@ -270,16 +266,6 @@ fn source_complaints(path: &Path, text: &str) -> Vec<String> {
     pieces.flat_map(|piece| complaints(path, &piece.text, &[], piece.line, Prose)).collect()
 }
 
-/// `src/daemon` for `src/daemon.rs` and everything below `src/daemon/`.
-fn room_of(path: &Path) -> String {
-    let mut parts = path.iter().map(|part| part.to_string_lossy());
-    match (parts.next().as_deref(), parts.next()) {
-        (Some("src"), Some(room)) => format!("src/{}", room.trim_end_matches(".rs")),
-        (Some(top), _) => top.to_owned(),
-        (None, _) => String::new(),
-    }
-}
-
 /// The glossary itself lists what is not said.
 fn without_glossary(path: &Path, text: &str) -> String {
     let is_row =
@@ -314,21 +300,14 @@ fn documents_and_sources_use_the_words_of_the_list() {
 
 #[test]
 fn the_comments_texts_and_test_names_of_sources_use_the_words_of_the_list() {
-    let (mut wrong, mut unfinished) = (Vec::new(), BTreeSet::new());
+    let mut wrong = Vec::new();
     for (path, text) in [sources("src", "rs"), sources("tests", "rs")].concat() {
         // This file consists of the words.
-        let found =
-            if path.ends_with("tests/words.rs") { Vec::new() } else { source_complaints(&path, &text) };
-        let room = room_of(&path);
-        if UNFINISHED.contains(&room.as_str()) {
-            unfinished.extend((!found.is_empty()).then_some(room));
-        } else {
-            wrong.extend(found);
+        if !path.ends_with("tests/words.rs") {
+            wrong.extend(source_complaints(&path, &text));
         }
     }
     assert!(wrong.is_empty(), "{} places:\n{}", wrong.len(), wrong.join("\n"));
-    let clean: Vec<_> = UNFINISHED.iter().filter(|room| !unfinished.contains(**room)).collect();
-    assert!(clean.is_empty(), "remove from UNFINISHED: {clean:?}");
 }
 
 #[test]

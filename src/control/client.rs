@@ -1,7 +1,5 @@
 //! Queries a running director over its control socket. Blocking: one request at a time, for commands.
 
-#![warn(missing_docs)]
-
 use std::io;
 use std::ops::ControlFlow;
 use std::path::{Path, PathBuf};

@@ -1,7 +1,5 @@
 //! Why a request is rejected: a stable code for programs, one sentence for people.
 
-#![warn(missing_docs)]
-
 use std::fmt;
 
 use serde::{Deserialize, Serialize};

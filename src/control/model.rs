@@ -3,8 +3,6 @@
 //! Names are those of the configuration. Times are in seconds. Statistics count the clients' packets only,
 //! because replies go directly to the clients.
 
-#![warn(missing_docs)]
-
 pub mod change;
 
 use std::net::IpAddr;

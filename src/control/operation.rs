@@ -3,8 +3,6 @@
 //! Pure: a [`Running`] goes in and a [`Running`] comes out. Actions for the daemon that are not configuration
 //! (zeroed counters) are returned with it.
 
-#![warn(missing_docs)]
-
 mod draft;
 pub mod drain;
 

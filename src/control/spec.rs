@@ -1,8 +1,6 @@
 //! Turns the specifications and edits of requests into configurations. They pass through the same rows as the blocks of
 //! a file, and therefore have the same defaults, limits and error messages.
 
-#![warn(missing_docs)]
-
 use std::net::IpAddr;
 
 use super::error::{Code, ControlError};

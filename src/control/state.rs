@@ -3,8 +3,6 @@
 //! Three things are kept apart: the configured weight, which only an operator changes; the administrative state,
 //! which drains change; and the effective weight, which [`effective_weight`] computes from both.
 
-#![warn(missing_docs)]
-
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
