@@ -13,7 +13,7 @@ impl Identifications {
         Identifications(AtomicU16::new(first))
     }
 
-    /// The next identification: it repeats after 65,535 packets (RFC 6864 §4.3 asks for as late as possible).
+    /// The next identification: it repeats after 65,535 packets (RFC 6864 §4.3: as late as possible).
     /// Never 0, because the kernel would replace it with a different one in each fragment of a packet.
     pub fn draw(&self) -> u16 {
         loop {
