@@ -175,11 +175,17 @@ fn an_error_goes_where_the_packets_of_its_connection_go() {
 
 #[test]
 fn a_route_shows_what_named_the_real_server() {
+    let (mut began, mut with_first) = (world(), world());
+    began.fate(&segment(40009, SYN));
+    let datagram = udp(123, b"");
+    with_first.fate(&as_fragment(&datagram, 0x2000));
     let rows = [
         ("a segment with an entry", world(), segment(40000, ACK), FoundBy::Entry),
         ("an error with an entry", world(), error_from(ROUTER, 40000, 80), FoundBy::Entry),
         ("an error by hash", world(), error_from(ROUTER, 7, 8443), FoundBy::Scheduler),
         ("an error of a flood", flooded(), error_from(ROUTER, 40002, 80), FoundBy::FloodRecord),
+        ("a SYN that is sent again", began, segment(40009, SYN), FoundBy::Entry),
+        ("a later fragment", with_first, as_fragment(&datagram, 0x0001), FoundBy::FirstFragment),
     ];
     for (name, mut world, packet, expected) in rows {
         let (Verdict::Transmit(route), _) = world.handle(&packet, NOW) else { panic!("{name}") };
