@@ -7,6 +7,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use lvs_tund::director::cluster::{
     ClusterConfig, OnRemoved, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
+use lvs_tund::director::route::FoundBy;
 use lvs_tund::director::verdict::{DropReason, ReplyKind, Tracking, Verdict};
 use lvs_tund::director::{Director, Extra};
 use lvs_tund::time::Moment;
@@ -169,6 +170,26 @@ fn an_error_goes_where_the_packets_of_its_connection_go() {
         let (verdict, _) = router.handle(&with_ttl(ttl), NOW);
         assert_eq!(matches!(verdict, Verdict::Transmit(_)), is_forwarded, "TTL {ttl}");
         assert!(is_forwarded || verdict == Verdict::Drop(DropReason::TtlExpired), "TTL {ttl}");
+    }
+}
+
+#[test]
+fn a_route_shows_what_named_the_real_server() {
+    let (mut began, mut with_first) = (world(), world());
+    began.fate(&segment(40009, SYN));
+    let datagram = udp(123, b"");
+    with_first.fate(&as_fragment(&datagram, 0x2000));
+    let rows = [
+        ("a segment with an entry", world(), segment(40000, ACK), FoundBy::Entry),
+        ("an error with an entry", world(), error_from(ROUTER, 40000, 80), FoundBy::Entry),
+        ("an error by hash", world(), error_from(ROUTER, 7, 8443), FoundBy::Scheduler),
+        ("an error of a flood", flooded(), error_from(ROUTER, 40002, 80), FoundBy::FloodRecord),
+        ("a SYN that is sent again", began, segment(40009, SYN), FoundBy::Entry),
+        ("a later fragment", with_first, as_fragment(&datagram, 0x0001), FoundBy::FirstFragment),
+    ];
+    for (name, mut world, packet, expected) in rows {
+        let (Verdict::Transmit(route), _) = world.handle(&packet, NOW) else { panic!("{name}") };
+        assert_eq!(route.found_by, expected, "{name}");
     }
 }
 

@@ -125,6 +125,7 @@ mod tests {
         };
         let eight = "s1: added; s2: added; s3: added; s4: added; s5: added; s6: added; s7: added; s8: added";
         assert_eq!(summary_of(8), eight);
+        assert_eq!(summary_of(9), format!("{eight}; and 1 more"));
         assert_eq!(summary_of(10), format!("{eight}; and 2 more"));
         assert_eq!(summary_of(0), "");
     }

@@ -218,4 +218,24 @@ mod tests {
         let message = error_about(&[0; 8], 5);
         assert_eq!(Icmp::parse(&message).unwrap().quoted().unwrap_err(), QuoteError::NoFlow);
     }
+
+    #[test]
+    fn a_quoted_header_chain_that_does_not_end_is_too_little() {
+        const DESTINATION_OPTIONS: u8 = 60;
+        let mut quote = [0; 48];
+        (quote[0], quote[5], quote[6]) = (0x60, 8, DESTINATION_OPTIONS);
+        (quote[40], quote[41]) = (protocol::TCP, 200);
+        let header = Ip::parse(&quote).unwrap();
+        assert_eq!(quoted_flow(&header), Err(QuoteError::Truncated));
+    }
+
+    #[test]
+    fn a_first_piece_is_a_header_at_least_and_its_checksum_is_not_its_own() {
+        let mut message = error_about(&[0; 8], 0);
+        message[2] ^= 1;
+        assert_eq!(Icmp::parse(&message).unwrap_err(), Malformed::Checksum);
+        let kind_of = |length: usize| Icmp::parse_first(&message[..length]).map(|piece| piece.kind());
+        assert_eq!(kind_of(7), Err(Malformed::TruncatedIcmp));
+        assert_eq!(kind_of(8), Ok(DESTINATION_UNREACHABLE));
+    }
 }

@@ -73,11 +73,14 @@ fn headers() -> Vec<(&'static str, Side, Side)> {
 fn fragments() -> Vec<(&'static str, Side, Side)> {
     let segment = tcp(SYN, b"0123");
     let piece = |length: usize| as_fragment(&ip(CLIENT, VIP, 6, &segment[20..20 + length]), 0x2000);
+    let datagram = udp(53, &[0; 1000]);
+    let first = as_fragment(&ip(CLIENT, VIP, 17, &datagram[20..28]), 0x2000);
     let later = |protocol, length, word| ip_fragment(protocol, length, word);
     let tunnel = |protocol| (ip(CLIENT, VIP, protocol, &[0; 8]), Drop("nested_tunnel"));
     let other = |protocol| (ip(CLIENT, VIP, protocol, &[0; 8]), Drop("no_service"));
     vec![
         ("a first piece with a TCP header", (piece(24), Forward), (piece(16), Drop("tiny_fragment"))),
+        ("a first piece with a UDP header", (first, Forward), (piece(8), Drop("tiny_fragment"))),
         ("a piece behind the flags of TCP", (later(6, 8, 2), Hold), (later(6, 8, 1), Drop("tiny_fragment"))),
         ("a piece without flags of TCP", (later(17, 8, 1), Hold), (later(6, 8, 1), Drop("tiny_fragment"))),
         (

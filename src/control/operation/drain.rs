@@ -185,6 +185,20 @@ mod tests {
     }
 
     #[test]
+    fn a_server_of_two_services_has_the_name_that_the_drained_service_gives_it() {
+        let add = r#"{"operation": "add_virtual_service", "virtual_service": {"name": "shop",
+            "match": [{"protocol": "tcp", "vip": "172.25.3.100", "port": 8080}],
+            "real_servers": [{"rip": "172.25.3.2", "name": "till"}]}}"#;
+        let drain = r#"{"operation": "drain", "virtual_service": "shop", "real_server": "till"}"#;
+        let running = applied(&draining("keep"), &[add, drain]);
+        let (_, ended) = finish(&running, |_, _| true, Moment::ZERO).unwrap();
+        let mut names: Vec<_> =
+            ended.iter().map(|d| (d.virtual_service.as_str(), d.real_server.as_str())).collect();
+        names.sort_unstable();
+        assert_eq!(names, [("shop", "till"), ("web", "server2")]);
+    }
+
+    #[test]
     fn a_drain_without_a_deadline_waits_for_the_last_connection() {
         let drain = r#"{"operation": "drain", "real_server": "server2"}"#;
         let running = applied(&draining("remove"), &[drain]);

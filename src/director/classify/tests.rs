@@ -1,8 +1,9 @@
-//! IPv6 packets: none is forwarded or answered, but the reason to drop one is as exact as for IPv4.
+//! IPv6 packets: none is forwarded or answered, but the reason to drop one is as exact as for IPv4. And the flows of
+//! IPv4 packets without ports.
 
 use std::net::Ipv6Addr;
 
-use etherparse::{Ipv6FragmentHeader, Ipv6Header, PacketBuilder};
+use etherparse::{Icmpv4Header, Icmpv4Type, Ipv4Header, Ipv6FragmentHeader, Ipv6Header, PacketBuilder};
 use proptest::prelude::*;
 
 use super::*;
@@ -44,7 +45,9 @@ fn what_stays_on_the_link_is_noise_whatever_its_source_and_hop_limit() {
             assert_eq!(refuse(&datagram(source, destination, 1)), DropReason::LinkNoise, "{destination}");
         }
     }
-    assert_eq!(refuse(&datagram(CLIENT, "ff05::fb", 64)), DropReason::NoService);
+    for destination in ["ff00::fb", "ff03::fb", "ff04::fb", "ff05::fb"] {
+        assert_eq!(refuse(&datagram(CLIENT, destination, 64)), DropReason::NoService, "{destination}");
+    }
     assert_eq!(refuse(&datagram("fe80::1", "ff05::fb", 64)), DropReason::MartianSource);
     let mut report = datagram("fe80::1", "ff05::16", 1);
     report[6] = protocol::ICMPV6;
@@ -75,16 +78,23 @@ fn fragment(protocol: u8, offset: u16, has_more: bool, payload: &[u8]) -> Vec<u8
     [&header.to_bytes()[..], &extension.to_bytes()[..], payload].concat()
 }
 
+/// Behind an authentication header of 12 bytes (RFC 4302 §2): the only one whose length is no multiple of eight.
+fn behind_authentication(protocol: u8, payload: &[u8]) -> Vec<u8> {
+    [&[protocol, 1, 0, 0, 0, 0, 0, 1, 0, 0, 0, 1], payload].concat()
+}
+
 #[test]
 fn fragments_are_bounded_and_the_first_holds_its_headers() {
     let segment = &datagram(CLIENT, VIP, 64)[40..];
     let rows = [
         (fragment(17, 0, false, segment), DropReason::NoService),
         (fragment(17, 0, true, segment), DropReason::NoService),
+        (fragment(17, 0, true, &segment[..8]), DropReason::NoService),
         (fragment(17, 0, true, &[]), DropReason::TinyFragment),
         (fragment(6, 0, true, &[0x9c; 16]), DropReason::TinyFragment),
         (fragment(6, 0, true, &[0; 24]), DropReason::BadTcp),
         (fragment(58, 0, true, &[]), DropReason::TinyFragment),
+        (fragment(51, 0, true, &behind_authentication(58, &[128, 0, 0, 0])), DropReason::NoService),
         (fragment(132, 0, true, &[]), DropReason::NoService),
         (fragment(17, 0, true, &[0; 9]), DropReason::BadFragment),
         (fragment(17, 8, false, &[0; 9]), DropReason::FragmentUnknown),
@@ -93,6 +103,25 @@ fn fragments_are_bounded_and_the_first_holds_its_headers() {
     for (bytes, expected) in rows {
         assert_eq!(refuse(&bytes), expected, "{bytes:02x?}");
     }
+}
+
+#[test]
+fn a_flow_has_port_zero_where_the_packet_has_none() {
+    let echo = etherparse::IcmpEchoHeader { id: 0x1234, seq: 1 };
+    let echo = Icmpv4Header::with_checksum(Icmpv4Type::EchoRequest(echo), &[]).to_bytes();
+    let ports = |protocol: u8, offset: u16, payload: &[u8]| {
+        let addresses = ([203, 0, 113, 7], [172, 25, 3, 100]);
+        let mut header =
+            Ipv4Header::new(payload.len() as u16, 64, protocol.into(), addresses.0, addresses.1).unwrap();
+        header.fragment_offset = (offset / 8).try_into().unwrap();
+        header.header_checksum = header.calc_header_checksum();
+        let flow = classify(&[&header.to_bytes()[..], payload].concat()).unwrap().flow;
+        (flow.client_port, flow.vip_port)
+    };
+    assert_eq!(ports(protocol::UDP, 16, &[7; 8]), (0, 0), "a later fragment");
+    assert_eq!(ports(protocol::GRE, 0, &[7; 8]), (0, 0), "a tunnel");
+    assert_eq!(ports(50, 0, &[7; 8]), (0, 0), "ESP");
+    assert_eq!(ports(protocol::ICMP, 0, &echo), (0x1234, 0), "an echo has its identifier");
 }
 
 proptest! {

@@ -74,7 +74,7 @@ impl Worker {
         self.tables.connections.get(&flow()).expect("an entry")
     }
 
-    fn find(&mut self, secs: u64) -> Result<Option<(Slot, Tracking)>, Option<DropReason>> {
+    fn find(&mut self, secs: u64) -> Result<Option<Decided>, Option<DropReason>> {
         let at = At { cluster: &self.cluster, now: Moment::from_secs(secs) };
         let packet = segment(Flags::ACK);
         let service = self.director.find_service(at, &packet).map_err(|refusal| refusal.reason)?;
@@ -92,7 +92,7 @@ impl Worker {
     }
 
     /// A new connection, unless another worker is first.
-    fn begin(&mut self) -> Result<(Slot, Tracking), Option<DropReason>> {
+    fn begin(&mut self) -> Result<Decided, Option<DropReason>> {
         let at = At { cluster: &self.cluster, now: Moment::ZERO };
         let packet = segment(Flags::SYN);
         let service = self.director.find_service(at, &packet).map_err(|refusal| refusal.reason)?;
@@ -125,8 +125,10 @@ impl Worker {
     }
 }
 
-fn decided(choice: Choice) -> (Slot, Tracking) {
-    (choice.real_server.slot, choice.tracking)
+type Decided = (Slot, Tracking, FoundBy);
+
+fn decided(choice: Choice) -> Decided {
+    (choice.real_server.slot, choice.tracking, choice.found_by)
 }
 
 fn vip() -> std::net::IpAddr {
@@ -213,7 +215,8 @@ fn another_workers_choice_for_the_same_flow_stands_and_this_one_leaves_no_trace(
         worker.remember(servers[place].slot);
         let begun = worker.begin();
         if is_in_snapshot {
-            assert_eq!(begun, Ok((servers[place].slot, Tracking::Known)), "its snapshot has the real server");
+            let theirs = (servers[place].slot, Tracking::Known, FoundBy::Entry);
+            assert_eq!(begun, Ok(theirs), "its snapshot has the real server");
         } else {
             assert_eq!(begun.map(drop), Err(Some(DropReason::NoRealServer)));
         }
