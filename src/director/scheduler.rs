@@ -219,7 +219,7 @@ pub(crate) mod testing {
 mod tests {
     use std::sync::atomic::Ordering;
 
-    use super::testing::{build, choice, sequence, servers};
+    use super::testing::{build, choice, flow, request, sequence, servers};
     use super::*;
 
     #[test]
@@ -228,6 +228,23 @@ mod tests {
             assert_eq!(SCHEDULERS.iter().filter(|other| other.name == row.name).count(), 1);
         }
         assert!(find(DEFAULT.name).is_some());
+    }
+
+    /// The largest weights that a configuration allows, and more connections than fit any table.
+    #[test]
+    fn no_scheduler_overflows() {
+        let max = i32::MAX.unsigned_abs();
+        for row in SCHEDULERS {
+            for weights in [[max, max, max, max], [max, 1, 65_536, 7]] {
+                let servers = servers(&weights.map(|weight| (weight, 1 << 28, 1 << 28)));
+                let scheduler = build(row, &servers);
+                for chance in [0, u64::MAX] {
+                    let flow = flow();
+                    let chosen = scheduler.choose(&servers, &Request { chance, ..request(&flow) });
+                    assert!(row.name == "fo" || chosen.is_some(), "{} {weights:?}", row.name);
+                }
+            }
+        }
     }
 
     #[test]

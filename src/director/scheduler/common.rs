@@ -15,7 +15,7 @@ use crate::packet::Flow;
 use crate::time::Moment;
 
 /// The eligible real server with the least `load` in proportion to its weight; the first in canonical order
-/// wins a tie. Loads are compared without division: at most 2^40 × 2^16.
+/// wins a tie.
 pub(super) fn least_loaded<'a>(
     real_servers: impl IntoIterator<Item = (usize, &'a Arc<RealServer>)>,
     load: impl Fn(&RealServer) -> u64,
@@ -26,11 +26,16 @@ pub(super) fn least_loaded<'a>(
             continue;
         }
         let (load, weight) = (load(server), u64::from(server.weight()));
-        if best.is_none_or(|(_, least, of)| least * weight > load * of) {
+        if best.is_none_or(|(_, least, of)| product(least, weight) > product(load, of)) {
             best = Some((index, load, weight));
         }
     }
     best.map(|(index, ..)| index)
+}
+
+/// Loads in proportion to weights are compared without division. A load has up to 40 bits and a weight 31.
+pub(super) fn product(load: u64, weight: u64) -> u128 {
+    u128::from(load) * u128::from(weight)
 }
 
 /// SipHash-1-3 of several fields, each of fixed length or alone. The fields are hashed one after the other:

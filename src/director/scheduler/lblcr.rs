@@ -4,7 +4,9 @@
 
 use std::sync::Arc;
 
-use super::common::{DESTINATION_TIMEOUT, Destination, Destinations, index_of, is_overworked, least_loaded};
+use super::common::{
+    DESTINATION_TIMEOUT, Destination, Destinations, index_of, is_overworked, least_loaded, product,
+};
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 use crate::time::Moment;
@@ -72,7 +74,7 @@ fn members_of<'a>(
 fn leave_most_loaded(set: &mut Destination, real_servers: &[Arc<RealServer>], now: Moment) {
     let most = members_of(set, real_servers).into_iter().map(|(_, server)| server).reduce(|most, other| {
         let is_more =
-            most.overhead() * u64::from(other.weight()) < other.overhead() * u64::from(most.weight());
+            product(most.overhead(), other.weight().into()) < product(other.overhead(), most.weight().into());
         if is_more { other } else { most }
     });
     let leaver = most.map(|server| server.rip);

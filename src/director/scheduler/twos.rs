@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use super::common::product;
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
@@ -26,7 +27,8 @@ impl Scheduler for PowerOfTwo {
         let eligible = || real_servers.iter().enumerate().filter(|(_, server)| server.is_eligible());
         let total: u64 = eligible().map(|(_, server)| u64::from(server.weight())).sum();
         // As in ip_vs_twos_schedule(), the draws are in 0 ..= total.
-        let draw = |chance: u64| ((chance & 0xffff_ffff) * (total + 1)) >> 32;
+        let draw =
+            |chance: u64| u64::try_from(product(chance & 0xffff_ffff, total + 1) >> 32).unwrap_or(total);
         let drawn = |draw: u64| {
             let mut left = draw;
             let reaches = |(_, server): &(usize, &Arc<RealServer>)| {
@@ -42,7 +44,7 @@ impl Scheduler for PowerOfTwo {
         let (first, server1) = drawn(draw(request.chance))?;
         let (second, server2) = drawn(draw(request.chance >> 32))?;
         let (weight1, weight2) = (u64::from(server1.weight()), u64::from(server2.weight()));
-        let is_second_better = weight2 * server1.overhead() > weight1 * server2.overhead();
+        let is_second_better = product(server1.overhead(), weight2) > product(server2.overhead(), weight1);
         Some(if is_second_better { second } else { first })
     }
 }
