@@ -74,7 +74,7 @@ impl Scheduler for WeightedRoundRobin {
 
 impl WeightedRoundRobin {
     /// The current weight of the next pass. Passes in which only real servers at their limit could be chosen
-    /// are skipped in one step; otherwise up to 65,535 would be walked for nothing.
+    /// are skipped in one step; otherwise up to 2^31 would be walked for nothing.
     fn lower(&self, current: u32, heaviest: u32) -> u32 {
         let next = match current.checked_sub(self.step) {
             Some(lower) if lower > 0 => lower,
