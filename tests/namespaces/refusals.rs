@@ -55,7 +55,7 @@ pub fn configuration() -> Outcome {
     };
     director(
         rip("172.25.3.100"),
-        &["director.toml:13: rip = \"172.25.3.100\" is a VIP", "give the real server's own address"],
+        &["director.toml:13: rip = \"172.25.3.100\" is a VIP", "use the real server's own address"],
     )?;
     director(rip("server2"), &["director.toml:13: ", "server2"])?;
     director(format!("wieght = 1\n{}", web(&lab, "")), &["director.toml:1: ", "unknown key `wieght`"])?;
