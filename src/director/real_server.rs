@@ -68,7 +68,7 @@ pub struct RealServerConfig {
     pub name: String,
     /// IPv4 in every accepted configuration, because encapsulation supports only IPv4.
     pub rip: IpAddr,
-    /// As configured, 0 to 65535; 0 is quiesced.
+    /// As configured, 0 to 2147483647; 0 is quiesced.
     pub weight: u32,
     /// At this many connections it stops getting new ones; 0: no limit (`ipvsadm -x`).
     pub upper_threshold: u32,
