@@ -111,8 +111,14 @@ fn a_flow_has_port_zero_where_the_packet_has_none() {
     let echo = Icmpv4Header::with_checksum(Icmpv4Type::EchoRequest(echo), &[]).to_bytes();
     let ports = |protocol: u8, offset: u16, payload: &[u8]| {
         let addresses = ([203, 0, 113, 7], [172, 25, 3, 100]);
-        let mut header =
-            Ipv4Header::new(payload.len() as u16, 64, protocol.into(), addresses.0, addresses.1).unwrap();
+        let mut header = Ipv4Header::new(
+            u16::try_from(payload.len()).unwrap(),
+            64,
+            protocol.into(),
+            addresses.0,
+            addresses.1,
+        )
+        .unwrap();
         header.fragment_offset = (offset / 8).try_into().unwrap();
         header.header_checksum = header.calc_header_checksum();
         let flow = classify(&[&header.to_bytes()[..], payload].concat()).unwrap().flow;
