@@ -12,6 +12,7 @@
 
 mod addresses;
 mod announce;
+pub(crate) mod arp;
 pub mod change;
 mod changes;
 pub mod director;

@@ -6,19 +6,16 @@ use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
 use std::time::{Duration, Instant};
 
-use nix::ifaddrs::getifaddrs;
 use nix::sys::socket::{LinkAddr, MsgFlags, recvfrom, sendto};
 use pnet_packet::Packet;
-use pnet_packet::arp::{ArpHardwareTypes, ArpOperations, ArpPacket, MutableArpPacket};
-use pnet_packet::ethernet::{EtherTypes, EthernetPacket, MutableEthernetPacket};
+use pnet_packet::arp::{ArpOperations, ArpPacket};
+use pnet_packet::ethernet::{EtherTypes, EthernetPacket};
 use socket2::{Domain, Protocol, Socket, Type};
 
-/// `if_arp.h` ARPHRD_ETHER, `if_ether.h` ETH_P_ARP.
-const HARDWARE_ETHERNET: u16 = 1;
-const ETH_P_ARP: u16 = 0x0806;
+use crate::host::arp;
 
-const ETHERNET_HEADER: usize = 14;
-const ARP_LENGTH: usize = 28;
+/// `if_ether.h`.
+const ETH_P_ARP: u16 = 0x0806;
 
 /// Requests are sent at the beginning and after this time, so that a single lost frame does not matter.
 const REPEAT: Duration = Duration::from_millis(300);
@@ -35,14 +32,14 @@ pub(super) fn ask(
     source: Ipv4Addr,
     targets: &[Ipv4Addr],
 ) -> Option<HashMap<Ipv4Addr, Vec<[u8; 6]>>> {
-    let link = link_address(interface)?;
-    let mac = link.addr().filter(|_| link.hatype() == HARDWARE_ETHERNET)?;
+    let (link, mac) = arp::link_address(interface).ok()?;
+    let mac = mac?;
     let protocol = Protocol::from(i32::from(ETH_P_ARP.to_be()));
     let socket = Socket::new(Domain::PACKET, Type::RAW, Some(protocol)).ok()?;
     socket.set_read_timeout(Some(Duration::from_millis(50))).ok()?;
     let send = || -> io::Result<()> {
         for target in targets {
-            sendto(socket.as_raw_fd(), &request(mac, source, *target), &link, MsgFlags::empty())?;
+            sendto(socket.as_raw_fd(), &arp::request(mac, source, *target), &link, MsgFlags::empty())?;
         }
         Ok(())
     };
@@ -66,11 +63,6 @@ pub(super) fn ask(
     Some(found)
 }
 
-fn link_address(interface: &str) -> Option<LinkAddr> {
-    let mut all = getifaddrs().ok()?.filter(|entry| entry.interface_name == interface);
-    all.find_map(|entry| entry.address?.as_link_addr().copied())
-}
-
 /// One answer that arrived on the interface with this index: the address, and the MAC address that has it.
 fn receive(socket: &Socket, index: usize) -> Option<(Ipv4Addr, [u8; 6])> {
     let mut buffer = [0; 128];
@@ -79,46 +71,8 @@ fn receive(socket: &Socket, index: usize) -> Option<(Ipv4Addr, [u8; 6])> {
         return None;
     }
     let frame = EthernetPacket::new(&buffer[..length])?;
-    let arp = ArpPacket::new(frame.payload())?;
-    let is_answer = frame.get_ethertype() == EtherTypes::Arp && arp.get_operation() == ArpOperations::Reply;
-    is_answer.then(|| (arp.get_sender_proto_addr(), arp.get_sender_hw_addr().octets()))
-}
-
-fn request(mac: [u8; 6], source: Ipv4Addr, target: Ipv4Addr) -> [u8; ETHERNET_HEADER + ARP_LENGTH] {
-    let mut body = [0; ARP_LENGTH];
-    let mut arp = MutableArpPacket::new(&mut body).expect("because the buffer has the fixed size of ARP");
-    arp.set_hardware_type(ArpHardwareTypes::Ethernet);
-    arp.set_protocol_type(EtherTypes::Ipv4);
-    arp.set_hw_addr_len(6);
-    arp.set_proto_addr_len(4);
-    arp.set_operation(ArpOperations::Request);
-    arp.set_sender_hw_addr(mac.into());
-    arp.set_sender_proto_addr(source);
-    arp.set_target_proto_addr(target);
-    let mut frame = [0; ETHERNET_HEADER + ARP_LENGTH];
-    let mut ethernet =
-        MutableEthernetPacket::new(&mut frame).expect("because the buffer holds an Ethernet header");
-    ethernet.set_destination([0xff; 6].into());
-    ethernet.set_source(mac.into());
-    ethernet.set_ethertype(EtherTypes::Arp);
-    ethernet.set_payload(arp.packet());
-    frame
-}
-
-#[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn the_request_is_that_of_rfc_826() {
-        let frame = request([2, 0, 0, 0, 0, 9], Ipv4Addr::new(172, 25, 3, 1), Ipv4Addr::new(172, 25, 3, 100));
-        #[rustfmt::skip]
-        let expected = [
-            0xff, 0xff, 0xff, 0xff, 0xff, 0xff, 2, 0, 0, 0, 0, 9, 0x08, 0x06,
-            0, 1, 8, 0, 6, 4, 0, 1,
-            2, 0, 0, 0, 0, 9, 172, 25, 3, 1,
-            0, 0, 0, 0, 0, 0, 172, 25, 3, 100,
-        ];
-        assert_eq!(frame, expected);
-    }
+    let message = ArpPacket::new(frame.payload())?;
+    let is_answer =
+        frame.get_ethertype() == EtherTypes::Arp && message.get_operation() == ArpOperations::Reply;
+    is_answer.then(|| (message.get_sender_proto_addr(), message.get_sender_hw_addr().octets()))
 }

@@ -255,4 +255,20 @@ fn is_named(pattern: &str, name: &str) -> bool {
 }
 
 #[cfg(test)]
+impl Probe {
+    /// The first packet of a connection to a web service, from the interface to the device.
+    pub(super) fn new_web_connection() -> Probe {
+        Probe {
+            input: Some("eth0".into()),
+            output: Some("lvsd0".into()),
+            source: None,
+            destination: Ipv4Addr::new(172, 25, 3, 100),
+            protocol: 6,
+            port: Some(80),
+            state: State::New,
+        }
+    }
+}
+
+#[cfg(test)]
 mod tests;

@@ -209,11 +209,10 @@ fn ports_of(value: &Value) -> Option<(u16, u16)> {
 
 #[cfg(test)]
 mod tests {
-    use std::net::Ipv4Addr;
 
     use serde_json::json;
 
-    use super::super::{Firewall, Probe, State, Verdict};
+    use super::super::{Firewall, Probe, Verdict};
     use super::*;
 
     /// A listing with one forward chain of a table `inet filter`, and a chain `own`.
@@ -246,15 +245,7 @@ mod tests {
     }
 
     fn fate_of(policy: &str, rules: &[Value]) -> &'static str {
-        let probe = Probe {
-            input: Some("eth0".into()),
-            output: Some("lvsd0".into()),
-            source: None,
-            destination: Ipv4Addr::new(172, 25, 3, 100),
-            protocol: 6,
-            port: Some(80),
-            state: State::New,
-        };
+        let probe = Probe::new_web_connection();
         match Firewall::Rules(listing(policy, rules).chains).verdict(&[Hook::Forward], &probe) {
             Verdict::Accepted => "accepted",
             Verdict::Dropped(_) => "dropped",

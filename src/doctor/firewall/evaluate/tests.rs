@@ -3,18 +3,6 @@
 use super::*;
 use crate::doctor::firewall::iptables;
 
-fn probe() -> Probe {
-    Probe {
-        input: Some("eth0".into()),
-        output: Some("lvsd0".into()),
-        source: None,
-        destination: Ipv4Addr::new(172, 25, 3, 100),
-        protocol: 6,
-        port: Some(80),
-        state: State::New,
-    }
-}
-
 /// The verdict of FORWARD with these lines: "accepted", "unknown: …" or where it is dropped.
 fn of(lines: &str, probe: &Probe) -> String {
     let text = format!("*filter\n:FORWARD ACCEPT [0:0]\n:own - [0:0]\n:deep - [0:0]\n{lines}\nCOMMIT\n");
@@ -52,7 +40,7 @@ fn the_first_rule_that_holds_decides() {
         ("-A FORWARD -j LOG\n-A FORWARD -j MARK --set-mark 1", "accepted"),
     ];
     for (lines, expected) in rows {
-        let found = of(lines, &probe());
+        let found = of(lines, &Probe::new_web_connection());
         assert!(found.starts_with(expected), "{lines}: {found}");
     }
 }
@@ -61,10 +49,12 @@ fn the_first_rule_that_holds_decides() {
 fn the_policy_decides_where_no_rule_holds() {
     let text = "*filter\n:FORWARD DROP [0:0]\nCOMMIT\n";
     let chains = iptables::parse(text, "iptables");
-    let Verdict::Dropped(place) = verdict(&chains, &[Hook::Forward], &probe()) else { panic!("not dropped") };
+    let Verdict::Dropped(place) = verdict(&chains, &[Hook::Forward], &Probe::new_web_connection()) else {
+        panic!("not dropped")
+    };
     assert_eq!(place.words, "iptables chain FORWARD of table filter (its policy)");
     assert_eq!(place.listing, "iptables -t filter -S FORWARD");
-    assert_eq!(verdict(&chains, &[Hook::Input], &probe()), Verdict::Accepted);
+    assert_eq!(verdict(&chains, &[Hook::Input], &Probe::new_web_connection()), Verdict::Accepted);
 }
 
 #[test]
@@ -81,7 +71,7 @@ fn a_jump_returns_and_a_goto_does_not() {
         ("-A FORWARD -j own\n-A own -j own", "accepted"),
     ];
     for (lines, expected) in rows {
-        let found = of(lines, &probe());
+        let found = of(lines, &Probe::new_web_connection());
         assert!(found.starts_with(expected), "{lines}: {found}");
     }
 }
@@ -89,7 +79,10 @@ fn a_jump_returns_and_a_goto_does_not() {
 #[test]
 fn chains_call_those_of_their_own_table() {
     let text = "*mangle\n:own - [0:0]\n-A own -j DROP\n*filter\n:FORWARD ACCEPT [0:0]\n:own - [0:0]\n-A FORWARD -j own\n";
-    assert_eq!(verdict(&iptables::parse(text, "iptables"), &[Hook::Forward], &probe()), Verdict::Accepted);
+    assert_eq!(
+        verdict(&iptables::parse(text, "iptables"), &[Hook::Forward], &Probe::new_web_connection()),
+        Verdict::Accepted
+    );
 }
 
 #[test]
@@ -100,7 +93,7 @@ fn sixteen_jumps_are_followed_as_the_kernel_does() {
         text.push_str("-A FORWARD -j level1\n");
         (1..jumps).for_each(|level| text.push_str(&format!("-A level{level} -j level{}\n", level + 1)));
         text.push_str(&format!("-A level{jumps} -j DROP\n"));
-        verdict(&iptables::parse(&text, "iptables"), &[Hook::Forward], &probe())
+        verdict(&iptables::parse(&text, "iptables"), &[Hook::Forward], &Probe::new_web_connection())
     };
     assert!(matches!(last(16), Verdict::Dropped(_)));
     assert_eq!(last(17), Verdict::Accepted);
@@ -118,7 +111,7 @@ fn one_of_several_prefixes_is_enough() {
             policy: Effect::Accept,
             rules: vec![rule],
         };
-        match verdict(&[chain], &[Hook::Forward], &Probe { source, ..probe() }) {
+        match verdict(&[chain], &[Hook::Forward], &Probe { source, ..Probe::new_web_connection() }) {
             Verdict::Accepted => "no",
             Verdict::Dropped(_) => "yes",
             Verdict::Unknown(_) => "maybe",
@@ -158,7 +151,7 @@ fn a_condition_that_cannot_be_evaluated_matters_only_if_it_decides() {
         ("-A FORWARD -m set --match-set x src -j own\n-A own -p udp -j DROP", "accepted"),
     ];
     for (lines, expected) in rows {
-        let found = of(lines, &probe());
+        let found = of(lines, &Probe::new_web_connection());
         assert!(found.starts_with(expected), "{lines}: {found}");
     }
 }
@@ -167,8 +160,8 @@ fn a_condition_that_cannot_be_evaluated_matters_only_if_it_decides() {
 fn connection_tracking_sees_new_and_invalid_packets() {
     let stateful = "-A FORWARD -m conntrack --ctstate RELATED,ESTABLISHED -j ACCEPT\n\
                     -A FORWARD -m conntrack --ctstate INVALID -j DROP";
-    let invalid = Probe { state: State::Invalid, ..probe() };
-    assert_eq!(of(stateful, &probe()), "accepted");
+    let invalid = Probe { state: State::Invalid, ..Probe::new_web_connection() };
+    assert_eq!(of(stateful, &Probe::new_web_connection()), "accepted");
     assert!(of(stateful, &invalid).starts_with(DROPPED));
     let untracked = format!(
         "*raw\n:PREROUTING ACCEPT [0:0]\n-A PREROUTING -i eth0 -j CT --notrack\nCOMMIT\n\
@@ -205,7 +198,9 @@ fn every_chain_of_a_hook_must_accept_by_priority() {
         chain("early", 0, Effect::Drop),
         chain("first", -5, Effect::Accept),
     ];
-    let Verdict::Dropped(place) = verdict(&chains, &[Hook::Forward], &probe()) else { panic!("not dropped") };
+    let Verdict::Dropped(place) = verdict(&chains, &[Hook::Forward], &Probe::new_web_connection()) else {
+        panic!("not dropped")
+    };
     assert_eq!(place.words, "nftables chain inet filter early (its policy)");
     assert_eq!(place.listing, "nft -a list chain inet filter early");
     assert_eq!(place.chain, "early");
@@ -213,7 +208,7 @@ fn every_chain_of_a_hook_must_accept_by_priority() {
 
 #[test]
 fn a_protocol_without_ports_matches_no_port() {
-    let ipip = Probe { protocol: 4, port: None, ..probe() };
+    let ipip = Probe { protocol: 4, port: None, ..Probe::new_web_connection() };
     assert_eq!(of("-A FORWARD -p tcp -m tcp --dport 1:65535 -j DROP", &ipip), "accepted");
     assert!(of("-A FORWARD -p ipencap -j DROP", &ipip).starts_with(DROPPED));
     assert!(of("-A FORWARD -p 4 -j DROP", &ipip).starts_with(DROPPED));
