@@ -3,13 +3,13 @@
 
 mod clock;
 mod control;
-mod director;
+mod director_daemon;
 mod host_view;
 mod logging;
 mod own_metrics;
 mod path_errors;
 mod random;
-mod realserver;
+mod realserver_daemon;
 mod runtime;
 mod signals;
 mod worker;
@@ -21,9 +21,9 @@ use crate::failure::Failure;
 use crate::host::{Changes, HostChanges, HostError};
 
 pub use control::{ConfigFile, ReadPlan};
-pub use director::run as run_director;
+pub use director_daemon::run as run_director;
 pub use logging::LogFormat;
-pub use realserver::run as run_realserver;
+pub use realserver_daemon::run as run_realserver;
 
 /// Command-line options that are not part of the plan.
 #[derive(Clone, Copy, Debug)]

@@ -30,7 +30,7 @@ use crate::time::Moment;
 use classify::{Content, classify};
 use cluster::Cluster;
 use flood::Flood;
-use fragment::{Follow, Fragments, Waiting};
+use fragment::{FragmentFate, Fragments, Waiting};
 use journey::{At, Refusal, decide_route};
 use reply::{IcmpError, ReplyKind, TokenBucket};
 use route::Route;
@@ -64,7 +64,7 @@ pub enum Extra {
         to: IpAddr,
     },
     /// An error about the path for a sender whose packet is forwarded.
-    Told {
+    ErrorToSender {
         /// The ICMP error, as the VIP.
         frame: Frame,
         /// The client.
@@ -149,7 +149,7 @@ impl Director {
         self.send_pending_error(at, frame, &packet, &choice);
         let route = decide_route(at, &packet, frame.offload.segments, &choice)?;
         self.apply(&route, &choice, frame)?;
-        self.remember_fragment(&packet, Follow::RealServer(route.real_server), at.now);
+        self.remember_fragment(&packet, FragmentFate::RealServer(route.real_server), at.now);
         Ok(route)
     }
 
@@ -163,7 +163,7 @@ impl Director {
             if self.limits.answers.take(now)
                 && let Ok(to) = reply::write(&mut frame, error.into())
             {
-                return Some(Extra::Told { frame, to });
+                return Some(Extra::ErrorToSender { frame, to });
             }
         }
         if let Some(Waiting { number, packet }) = self.outbox.released.pop_front() {

@@ -5,12 +5,12 @@
 
 #[cfg(test)]
 mod bed;
-pub mod director;
+pub mod director_items;
 pub mod facts;
 pub mod finding;
 pub mod firewall;
 pub mod leftovers;
-pub mod realserver;
+pub mod realserver_items;
 pub mod samples;
 
 pub use facts::{Director, Host, Realserver};

@@ -15,24 +15,24 @@ mod announce;
 pub(crate) mod arp;
 pub mod change;
 mod changes;
-pub mod director;
+pub mod director_changes;
 mod error;
 pub mod follow;
 pub mod mirror;
 pub mod mss;
 pub mod netlink;
-pub mod realserver;
+pub mod realserver_changes;
 mod refusal;
 
 pub use addresses::own_addresses;
 pub use change::{Change, Device};
 pub use changes::{Changes, HostChanges};
-pub use director::{Announce, CaptureMode, DirectorHost, DirectorHostOptions};
+pub use director_changes::{Announce, CaptureMode, DirectorHost, DirectorHostOptions};
 pub use error::HostError;
 pub use follow::Notice;
 pub use mss::Mss;
 pub use netlink::Netlink;
-pub use realserver::{RealServerHost, RealServerHostOptions};
+pub use realserver_changes::{RealServerHost, RealServerHostOptions};
 pub use refusal::OuterSource;
 
 /// The routing protocol number on every route, rule and proxy neighbour made here (`ip route show proto 76`):

@@ -2,15 +2,15 @@
 //! seconds.
 
 mod arp;
-mod director;
+mod director_facts;
 mod echo;
 mod firewall;
 mod heard;
 mod kernel;
 mod metrics;
-mod realserver;
+mod realserver_facts;
 mod sockets;
 mod via;
 
-pub use director::{Question, director};
-pub use realserver::realserver;
+pub use director_facts::{Question, director};
+pub use realserver_facts::realserver;

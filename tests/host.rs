@@ -15,7 +15,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use bed::{
     Bed, CLIENT, DIRECTOR, PATIENCE, VIP, captured, in_namespace, next_arp, read_sysctl, tun, write_sysctl,
 };
-use lvs_tund::host::director::Capture;
+use lvs_tund::host::director_changes::Capture;
 use lvs_tund::host::{
     Announce, CAPTURE_TABLE, CaptureMode, DirectorHost, DirectorHostOptions, HostChanges, Netlink, Notice,
     netlink::{TABLE_MAIN, rule},

@@ -487,7 +487,7 @@ fn extras(world: &mut World, now: Moment) -> Vec<Option<(IpAddr, oracle::Unwrapp
                 assert_eq!(verdict, Verdict::Drop(DropReason::FragmentUnknown));
                 None
             }
-            Extra::Told { .. } => panic!("there was no path error"),
+            Extra::ErrorToSender { .. } => panic!("there was no path error"),
         });
     }
     leaving

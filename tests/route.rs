@@ -65,7 +65,7 @@ fn forwarded(config: ClusterConfig, packet: &[u8], offload: Offload) -> (Route, 
     let Verdict::Transmit(route) = world.process_frame(&mut frame) else { panic!("not sent") };
     let pieces = world.due().into_iter().map(|extra| match extra {
         Extra::Piece { frame, to } => (frame, to),
-        Extra::Told { .. } | Extra::Late { .. } => panic!("only pieces"),
+        Extra::ErrorToSender { .. } | Extra::Late { .. } => panic!("only pieces"),
     });
     (route, leaving(&frame, pieces))
 }

@@ -12,7 +12,7 @@ use crate::control::Client;
 use crate::control::model::{Status, VirtualServices};
 use crate::doctor::facts::{Running, Weights};
 use crate::doctor::finding::counted;
-use crate::doctor::{Report, director, realserver};
+use crate::doctor::{Report, director_items, realserver_items};
 use crate::survey::{self, Question};
 
 #[derive(Debug, clap::Args)]
@@ -113,7 +113,7 @@ fn examine_realserver(arguments: &RealserverArguments) -> Result<Report, Failure
     let file = arguments.config.as_ref().map_or_else(|| "FILE".to_owned(), |path| path.display().to_string());
     let facts = runtime()?.block_on(survey::realserver(plan, file, arguments.command()));
     let facts = facts.map_err(|error| Failure::Failed(error.to_string()))?;
-    Ok(Report::of("realserver", realserver::ITEMS, &facts))
+    Ok(Report::of("realserver", realserver_items::ITEMS, &facts))
 }
 
 fn examine_director(arguments: &DirectorArguments) -> Result<Report, Failure> {
@@ -134,7 +134,7 @@ fn examine_director(arguments: &DirectorArguments) -> Result<Report, Failure> {
     }
     let facts = runtime()?.block_on(survey::director(question));
     let facts = facts.map_err(|error| Failure::Failed(error.to_string()))?;
-    Ok(Report::of("director", director::ITEMS, &facts))
+    Ok(Report::of("director", director_items::ITEMS, &facts))
 }
 
 /// The status that a running director reports, or why there is none.

@@ -2,8 +2,8 @@
 //! that forwards, and state carries over from packet to packet. It changes nothing on the host and needs no
 //! privilege.
 
-mod director;
-mod realserver;
+mod director_packet;
+mod realserver_packet;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
@@ -77,11 +77,11 @@ trait Explain {
 pub(super) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
     match &arguments.role {
         Role::Director(question) => {
-            let role = with_source(&question.config, director::Director::new)?;
+            let role = with_source(&question.config, director_packet::Director::new)?;
             answer(question, role)
         }
         Role::Realserver(question) => {
-            let role = with_source(&question.config, realserver::Realserver::new)?;
+            let role = with_source(&question.config, realserver_packet::Realserver::new)?;
             answer(question, role)
         }
     }

@@ -14,7 +14,7 @@ use super::model::{Operation, RealServerEdit, RealServerSpec, ServiceRef, Virtua
 use super::spec;
 use super::state::{AdminState, AdminStates, FileNames};
 use crate::config::plan::ServiceDefaults;
-use crate::director::cluster::{ClusterConfig, InForce, RealServerConfig, VirtualServiceConfig};
+use crate::director::cluster::{ClusterConfig, EffectiveConfig, RealServerConfig, VirtualServiceConfig};
 use crate::time::Moment;
 use draft::{Draft, ServerPosition};
 
@@ -37,8 +37,11 @@ pub struct Running {
 
 impl Running {
     /// The configuration with the weights that the schedulers see.
-    pub fn in_force(&self) -> InForce {
-        InForce { config: self.cluster.clone(), weights: self.states.effective_weights(&self.cluster) }
+    pub fn in_force(&self) -> EffectiveConfig {
+        EffectiveConfig {
+            config: self.cluster.clone(),
+            weights: self.states.effective_weights(&self.cluster),
+        }
     }
 
     /// Whether no one outside can distinguish the two.

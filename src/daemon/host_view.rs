@@ -29,11 +29,11 @@ pub(super) async fn query(
     // A route that was missing before is not reported again.
     let is_reported = |rip| before.is_none_or(|before| before.paths.contains_key(&rip));
     let routes = host.routes_to(rips(config), is_reported).await?;
-    let vips_left = before.map(|before| before.vips_left.clone()).unwrap_or_default();
+    let lingering_vips = before.map(|before| before.lingering_vips.clone()).unwrap_or_default();
     Ok(HostView {
-        own_addresses: addresses_without(config, &vips_left),
+        own_addresses: addresses_without(config, &lingering_vips),
         paths: paths(routes, outer_source),
-        vips_left,
+        lingering_vips,
         identification_seed: before.map_or_else(random::draw, |before| before.identification_seed),
     })
 }
@@ -55,23 +55,23 @@ pub(super) async fn refresh_added(
     let added = paths(host.routes_to(added, |_| true).await?, outer_source);
     let kept = before.paths.iter().filter(|(rip, _)| rips.contains(rip)).map(|(rip, path)| (*rip, *path));
     let (next, known) = (vips(config), vips(known));
-    let mut vips_left = before.vips_left.clone();
-    vips_left.extend(known.difference(&next));
-    vips_left.retain(|vip| !next.contains(vip));
+    let mut lingering_vips = before.lingering_vips.clone();
+    lingering_vips.extend(known.difference(&next));
+    lingering_vips.retain(|vip| !next.contains(vip));
     let own_addresses = match next == known {
         true => before.own_addresses.clone(),
-        false => addresses_without(config, &vips_left),
+        false => addresses_without(config, &lingering_vips),
     };
     let identification_seed = before.identification_seed;
-    Ok(HostView { own_addresses, paths: kept.chain(added).collect(), vips_left, identification_seed })
+    Ok(HostView { own_addresses, paths: kept.chain(added).collect(), lingering_vips, identification_seed })
 }
 
 /// The host's addresses that are not captured.
-fn addresses_without(config: &ClusterConfig, vips_left: &HashSet<IpAddr>) -> HashSet<IpAddr> {
+fn addresses_without(config: &ClusterConfig, lingering_vips: &HashSet<IpAddr>) -> HashSet<IpAddr> {
     let captured = vips(config);
     own_addresses()
         .into_iter()
-        .filter(|address| !captured.contains(address) && !vips_left.contains(address))
+        .filter(|address| !captured.contains(address) && !lingering_vips.contains(address))
         .collect()
 }
 

@@ -23,8 +23,8 @@ use crate::packet::Flow;
 
 pub use super::real_server::{Path, RealServerConfig};
 pub use config::{
-    ClusterConfig, EffectiveWeights, HostView, InForce, Matcher, NoService, OnRemoved, Persistence, Ports,
-    UnknownTcp, VirtualServiceConfig,
+    ClusterConfig, EffectiveConfig, EffectiveWeights, HostView, Matcher, NoService, OnRemoved, Persistence,
+    Ports, UnknownTcp, VirtualServiceConfig,
 };
 
 /// FTP's control port: a persistent service on it also serves the client's passive data connections
@@ -107,7 +107,7 @@ pub struct Cluster {
 
 impl Cluster {
     /// The first snapshot, with new counts; later ones come from [`Cluster::succeed`].
-    pub fn new(in_force: impl Into<InForce>, host: HostView) -> Cluster {
+    pub fn new(in_force: impl Into<EffectiveConfig>, host: HostView) -> Cluster {
         Cluster::empty().succeed(in_force, host)
     }
 
@@ -132,7 +132,7 @@ impl Cluster {
     }
 
     /// The next snapshot. [`identity`] determines which virtual services and real servers continue.
-    pub fn succeed(&self, in_force: impl Into<InForce>, host: HostView) -> Cluster {
+    pub fn succeed(&self, in_force: impl Into<EffectiveConfig>, host: HostView) -> Cluster {
         build::succeed(self, in_force.into(), host)
     }
 

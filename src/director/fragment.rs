@@ -33,7 +33,7 @@ const HELD_BYTES_MAX: usize = 512 * 1024;
 
 /// What later fragments do, as decided by the first one.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum Follow {
+pub enum FragmentFate {
     /// Go to this real server.
     RealServer(Slot),
     /// Are fragments of an echo request, each of which is answered.
@@ -52,7 +52,7 @@ pub struct Fragments {
 
 /// First fragments from the sources of one part.
 struct Known {
-    follow: HashMap<FragmentKey, (Follow, Moment), SeedableRandomState>,
+    follow: HashMap<FragmentKey, (FragmentFate, Moment), SeedableRandomState>,
     /// Keys by age; all have the same lifetime.
     by_age: VecDeque<(FragmentKey, Moment)>,
 }
@@ -91,14 +91,14 @@ impl Fragments {
     }
 
     /// What the packet's first fragment has decided.
-    pub fn find(&self, key: &FragmentKey, now: Moment) -> Option<Follow> {
+    pub fn find(&self, key: &FragmentKey, now: Moment) -> Option<FragmentFate> {
         let found = self.known[self.part(key)].follow.get(key);
         found.filter(|(_, deadline)| *deadline > now).map(|(follow, _)| *follow)
     }
 
     /// Records the decision of a first fragment; returns the later ones that waited for it, in the order of
     /// arrival.
-    pub fn learn(&mut self, key: FragmentKey, follow: Follow, now: Moment) -> Vec<Waiting> {
+    pub fn learn(&mut self, key: FragmentKey, follow: FragmentFate, now: Moment) -> Vec<Waiting> {
         let part = self.part(&key);
         self.known[part].learn(key, follow, now);
         let (released, held) =
@@ -138,7 +138,7 @@ impl Fragments {
 }
 
 impl Known {
-    fn learn(&mut self, key: FragmentKey, follow: Follow, now: Moment) {
+    fn learn(&mut self, key: FragmentKey, follow: FragmentFate, now: Moment) {
         self.forget(now);
         let deadline = now.after(KNOWN_FOR);
         if self.follow.insert(key, (follow, deadline)).is_none() {
@@ -178,7 +178,7 @@ mod tests {
         }
     }
 
-    const SERVER: Follow = Follow::RealServer(Slot::new(3, 1));
+    const SERVER: FragmentFate = FragmentFate::RealServer(Slot::new(3, 1));
 
     #[test]
     fn later_ones_follow_the_first_for_a_while() {
@@ -224,7 +224,7 @@ mod tests {
         let mut fragments = Fragments::new(1);
         let others: Vec<FragmentKey> = (2..=101).map(|source| key(source, 7)).collect();
         for other in &others {
-            fragments.learn(*other, Follow::Echo, Moment::ZERO);
+            fragments.learn(*other, FragmentFate::Echo, Moment::ZERO);
         }
         for round in 0..1_000_000u32 {
             fragments.learn(key(1, (round & 0xffff) as u16), SERVER, Moment::ZERO);
@@ -246,11 +246,11 @@ mod tests {
     fn an_identification_that_comes_again_lives_on() {
         let mut fragments = Fragments::new(1);
         fragments.learn(key(1, 1), SERVER, Moment::ZERO);
-        fragments.learn(key(1, 1), Follow::RealServer(Slot::new(4, 1)), Moment::from_secs(20));
+        fragments.learn(key(1, 1), FragmentFate::RealServer(Slot::new(4, 1)), Moment::from_secs(20));
         fragments.learn(key(1, 2), SERVER, Moment::from_secs(40));
         assert_eq!(
             fragments.find(&key(1, 1), Moment::from_secs(49)),
-            Some(Follow::RealServer(Slot::new(4, 1)))
+            Some(FragmentFate::RealServer(Slot::new(4, 1)))
         );
         fragments.learn(key(1, 3), SERVER, Moment::from_secs(60));
         assert_eq!(fragments.find(&key(1, 1), Moment::from_secs(60)), None);

@@ -4,19 +4,19 @@
 
 mod choose;
 mod follow;
+mod leave;
 #[cfg(test)]
 mod races;
 mod record;
-mod wrap;
 
-pub(super) use wrap::decide_route;
+pub(super) use leave::decide_route;
 
 use super::Director;
 use super::classify::{Content, Packet};
 use super::cluster::{Cluster, NoService, VirtualService};
 use super::connection::{Entry, Event, Found};
 use super::fate::{self, Fate};
-use super::fragment::Follow;
+use super::fragment::FragmentFate;
 use super::reply::{IcmpError, ReplyKind};
 use super::route::decide::Choice;
 use super::route::{FoundBy, Tracking};
@@ -80,7 +80,7 @@ impl Director {
         }
         let reply = match packet.content {
             Content::EchoRequest => {
-                self.remember_fragment(packet, Follow::Echo, at.now);
+                self.remember_fragment(packet, FragmentFate::Echo, at.now);
                 return Refusal::echo();
             }
             Content::Tunnel => return DropReason::NestedTunnel.into(),
@@ -138,7 +138,7 @@ impl Director {
     }
 
     /// Makes later fragments follow a first one, and releases those that are waiting already.
-    pub(super) fn remember_fragment(&mut self, packet: &Packet, follow: Follow, now: Moment) {
+    pub(super) fn remember_fragment(&mut self, packet: &Packet, follow: FragmentFate, now: Moment) {
         if let Some(key) = packet.fragment_key().filter(|_| packet.content != Content::LaterFragment) {
             let released = self.fragments.learn(key, follow, now);
             self.outbox.released.extend(released);

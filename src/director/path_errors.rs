@@ -93,7 +93,7 @@ pub enum Event {
 
 /// The fate of one error.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct Heard {
+pub struct Handled {
     /// By ICMP type and code.
     pub kind: Kind,
     /// What the metrics count it as.
@@ -136,8 +136,8 @@ impl PathErrors {
     }
 
     /// Handles one ICMP message that was sent to this host.
-    pub fn handle_packet(&mut self, packet: &[u8], now: Moment) -> Heard {
-        let heard = |kind, outcome| Heard { kind, outcome, event: None, answer: None };
+    pub fn handle_packet(&mut self, packet: &[u8], now: Moment) -> Handled {
+        let heard = |kind, outcome| Handled { kind, outcome, event: None, answer: None };
         let Some((ip, message)) = message_of(packet) else {
             return heard(Kind::Other, Outcome::Malformed);
         };
@@ -244,8 +244,8 @@ fn kind_of(message: &Icmp) -> Kind {
     }
 }
 
-fn act(kind: Kind, message: &Icmp, about: &About, now: Moment) -> Heard {
-    let heard = |outcome, event| Heard { kind, outcome, event, answer: None };
+fn act(kind: Kind, message: &Icmp, about: &About, now: Moment) -> Handled {
+    let heard = |outcome, event| Handled { kind, outcome, event, answer: None };
     match kind {
         Kind::TooBig => on_too_big(message, about, now),
         Kind::Unreachable if is_net_unreachable(message.code()) => {
@@ -266,14 +266,14 @@ fn is_net_unreachable(code: u8) -> bool {
     matches!(code, 0 | 6 | 11)
 }
 
-fn on_too_big(message: &Icmp, about: &About, now: Moment) -> Heard {
+fn on_too_big(message: &Icmp, about: &About, now: Moment) -> Handled {
     let server = &about.real_server;
     let quoted = about.outer.stated_length();
     let told = match message.next_hop_mtu() {
         0 => PLATEAUS.into_iter().find(|plateau| usize::from(*plateau) < quoted).unwrap_or(MTU_MIN),
         mtu => mtu,
     };
-    let ignored = Heard { kind: Kind::TooBig, outcome: Outcome::Ignored, event: None, answer: None };
+    let ignored = Handled { kind: Kind::TooBig, outcome: Outcome::Ignored, event: None, answer: None };
     // A packet without DF is fragmented, and one that would have fitted was not too big.
     if !about.outer.has_dont_fragment() || usize::from(told) >= quoted {
         return ignored;
@@ -288,24 +288,24 @@ fn on_too_big(message: &Icmp, about: &About, now: Moment) -> Heard {
     match inner.filter(is_too_big) {
         Some(inner) => {
             let answer = reply::error_about(inner, IcmpError::TooBig { mtu: inner_mtu });
-            Heard { outcome: Outcome::Relayed, event, answer, ..ignored }
+            Handled { outcome: Outcome::Relayed, event, answer, ..ignored }
         }
         // The next packet that does not fit is answered.
-        None if is_news => Heard { outcome: Outcome::Noted, event, ..ignored },
+        None if is_news => Handled { outcome: Outcome::Noted, event, ..ignored },
         None => ignored,
     }
 }
 
-fn tell(kind: Kind, about: &About, error: IcmpError, now: Moment) -> Heard {
-    let heard = Heard { kind, outcome: Outcome::Noted, event: None, answer: None };
+fn tell(kind: Kind, about: &About, error: IcmpError, now: Moment) -> Handled {
+    let heard = Handled { kind, outcome: Outcome::Noted, event: None, answer: None };
     match &about.inner {
         Inner::Whole(inner) => {
-            Heard { outcome: Outcome::Relayed, answer: reply::error_about(inner, error), ..heard }
+            Handled { outcome: Outcome::Relayed, answer: reply::error_about(inner, error), ..heard }
         }
         Inner::Cut => {
             about.real_server.soft.set_pending_error(error, now);
             heard
         }
-        Inner::Untold => Heard { outcome: Outcome::Ignored, ..heard },
+        Inner::Untold => Handled { outcome: Outcome::Ignored, ..heard },
     }
 }

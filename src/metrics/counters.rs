@@ -6,7 +6,7 @@ use std::ops::Deref;
 use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
-use crate::director::path_errors::{Heard, Kind, Outcome};
+use crate::director::path_errors::{Handled, Kind, Outcome};
 use crate::director::verdict::{DropReason, ReplyKind, Tracking, Verdict};
 use crate::realserver::verdict::{DropReason as RefusalReason, Verdict as RealserverVerdict};
 
@@ -198,7 +198,7 @@ pub struct PathCounters {
 
 impl PathCounters {
     /// Counts one error by its kind and its outcome.
-    pub fn count(&self, heard: &Heard) {
+    pub fn count(&self, heard: &Handled) {
         self.heard[heard.kind as usize][heard.outcome as usize].add(1);
     }
 

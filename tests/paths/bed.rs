@@ -166,7 +166,7 @@ impl World {
         let extras = self.extras(NOW);
         assert!(extras.len() <= 1, "notified once");
         extras.into_iter().next().map(|extra| {
-            let Extra::Told { frame, to } = extra else { panic!("no piece and no late packet") };
+            let Extra::ErrorToSender { frame, to } = extra else { panic!("no piece and no late packet") };
             assert_eq!(to, Ipv4Addr::new(packet[12], packet[13], packet[14], packet[15]));
             told(frame.packet(), packet)
         })

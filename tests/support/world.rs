@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView};
-use lvs_tund::director::path_errors::{Heard, PathErrors};
+use lvs_tund::director::path_errors::{Handled, PathErrors};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::Verdict;
 use lvs_tund::director::{Director, Extra};
@@ -47,7 +47,7 @@ impl World {
     }
 
     /// An ICMP message about an outer packet.
-    pub fn hear(&mut self, message: &[u8]) -> Heard {
+    pub fn hear(&mut self, message: &[u8]) -> Handled {
         self.errors.handle_packet(message, self.now)
     }
 

@@ -47,7 +47,7 @@ impl Control {
 
     pub(super) fn note_lingering_vips(&mut self) {
         let (latest, deadline) = (self.latest.load_full(), self.shared.clock.now().after(VIP_LINGERS_FOR));
-        let left = &latest.host().vips_left;
+        let left = &latest.host().lingering_vips;
         self.lingering.retain(|vip, _| left.contains(vip));
         for vip in left {
             self.lingering.entry(*vip).or_insert(deadline);
@@ -69,7 +69,7 @@ impl Control {
         }
         let cluster = self.latest.load_full();
         let mut view = cluster.host().clone();
-        view.vips_left.retain(|vip| !due.contains(vip));
+        view.lingering_vips.retain(|vip| !due.contains(vip));
         self.install(cluster.succeed(self.running.in_force(), view));
         self.publish();
     }

@@ -6,8 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{
-    Cluster, EffectiveWeights, HostView, InForce, Matcher, Path, Ports, Ranged, RealServer, RealServerConfig,
-    ServiceKey, VirtualService, VirtualServiceConfig, bits, identity,
+    Cluster, EffectiveConfig, EffectiveWeights, HostView, Matcher, Path, Ports, Ranged, RealServer,
+    RealServerConfig, ServiceKey, VirtualService, VirtualServiceConfig, bits, identity,
 };
 use crate::director::path::SoftState;
 use crate::director::roster;
@@ -17,11 +17,11 @@ use crate::packet::MTU_DEFAULT;
 
 /// The snapshot after `old`. [`identity`] decides which virtual services and real servers continue. Unchanged
 /// services are shared with `old`, so a change of one service among thousands costs one comparison for each.
-pub(super) fn succeed(old: &Cluster, in_force: InForce, host: HostView) -> Cluster {
-    let InForce { config, weights } = in_force;
+pub(super) fn succeed(old: &Cluster, in_force: EffectiveConfig, host: HostView) -> Cluster {
+    let EffectiveConfig { config, weights } = in_force;
     let mut builder = Builder::new(old, &weights);
-    let own = host.own_addresses.iter().chain(&host.vips_left).copied().map(bits).collect();
-    let vips = host.vips_left.iter().copied().map(bits).collect();
+    let own = host.own_addresses.iter().chain(&host.lingering_vips).copied().map(bits).collect();
+    let vips = host.lingering_vips.iter().copied().map(bits).collect();
     let mut cluster = Cluster { host, own, vips, roster: old.roster.clone(), ..Cluster::empty() };
     cluster.by_key.reserve(config.virtual_services.len());
     let predecessors = identity::predecessors(&old.config.virtual_services, &config.virtual_services);
@@ -375,7 +375,7 @@ mod tests {
         let rip = |last| IpAddr::from([172, 25, 3, last]);
         let weigh = |weights: &[(IpAddr, Option<u32>)]| {
             let weights = BTreeMap::from([("80".to_owned(), weights.iter().copied().collect())]);
-            InForce { config: old.config().clone(), weights }
+            EffectiveConfig { config: old.config().clone(), weights }
         };
         let busy = named(&old, "80").real_servers[0].clone();
         busy.live.book_new(Activity::Active);

@@ -246,21 +246,21 @@ pub type EffectiveWeights = BTreeMap<String, BTreeMap<IpAddr, Option<u32>>>;
 
 /// What was configured, and what the schedulers see of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
-pub struct InForce {
+pub struct EffectiveConfig {
     /// What the operator configured.
     pub config: Arc<ClusterConfig>,
     /// Follows from the states that operators set at run time, such as draining.
     pub weights: EffectiveWeights,
 }
 
-impl From<Arc<ClusterConfig>> for InForce {
-    fn from(config: Arc<ClusterConfig>) -> InForce {
-        InForce { config, weights: EffectiveWeights::new() }
+impl From<Arc<ClusterConfig>> for EffectiveConfig {
+    fn from(config: Arc<ClusterConfig>) -> EffectiveConfig {
+        EffectiveConfig { config, weights: EffectiveWeights::new() }
     }
 }
 
-impl From<ClusterConfig> for InForce {
-    fn from(config: ClusterConfig) -> InForce {
+impl From<ClusterConfig> for EffectiveConfig {
+    fn from(config: ClusterConfig) -> EffectiveConfig {
         Arc::new(config).into()
     }
 }
@@ -287,7 +287,7 @@ pub struct HostView {
     /// By RIP; a real server without one gets the default MTU and a source that the kernel chooses.
     pub paths: HashMap<IpAddr, Path>,
     /// VIPs that are still captured although no virtual service has them: their clients are refused.
-    pub vips_left: HashSet<IpAddr>,
+    pub lingering_vips: HashSet<IpAddr>,
     /// Where outer identifications start: different after each start, because fragments may still be in
     /// flight.
     pub identification_seed: u64,

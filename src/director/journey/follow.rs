@@ -4,7 +4,7 @@
 use super::super::Director;
 use super::super::classify::Packet;
 use super::super::fate::{self, Fate};
-use super::super::fragment::Follow;
+use super::super::fragment::FragmentFate;
 use super::super::route::{FoundBy, Tracking};
 use super::super::verdict::DropReason;
 use super::choose::{carries_on_without_entry, refuse_exit};
@@ -56,8 +56,8 @@ impl Director {
         let key = packet.fragment_key().ok_or(DropReason::FragmentUnknown)?;
         let waits = Refusal { reason: Some(DropReason::FragmentUnknown), reply: None, waits_for: Some(key) };
         match self.fragments.find(&key, at.now).ok_or(waits)? {
-            Follow::Echo => Err(Refusal::echo()),
-            Follow::RealServer(slot) => {
+            FragmentFate::Echo => Err(Refusal::echo()),
+            FragmentFate::RealServer(slot) => {
                 let real_server = at.cluster.real_server(slot).ok_or(DropReason::FragmentUnknown)?;
                 Ok(Choice { real_server, tracking: Tracking::Known, found_by: FoundBy::FirstFragment })
             }

@@ -189,7 +189,7 @@ pub(super) fn index_of(real_servers: &[Arc<RealServer>], rip: Ipv4Addr) -> Optio
 
 /// `lblc` and `lblcr` leave a real server whose active connections exceed its weight, if those of another one
 /// are less than half of its own weight.
-pub(super) fn is_overworked(server: &RealServer, real_servers: &[Arc<RealServer>]) -> bool {
+pub(super) fn is_overloaded(server: &RealServer, real_servers: &[Arc<RealServer>]) -> bool {
     let is_idle = |other: &Arc<RealServer>| other.active() * 2 < u64::from(other.weight());
     server.active() > u64::from(server.weight()) && real_servers.iter().any(is_idle)
 }

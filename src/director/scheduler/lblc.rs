@@ -3,7 +3,7 @@
 
 use std::sync::Arc;
 
-use super::common::{Destinations, index_of, is_overworked, least_loaded};
+use super::common::{Destinations, index_of, is_overloaded, least_loaded};
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
@@ -34,7 +34,7 @@ impl Scheduler for Locality {
             let known = destination.rips.first().and_then(|rip| index_of(real_servers, *rip));
             let is_kept = known
                 .map(|index| &real_servers[index])
-                .is_some_and(|server| server.is_eligible() && !is_overworked(server, real_servers));
+                .is_some_and(|server| server.is_eligible() && !is_overloaded(server, real_servers));
             if !is_kept {
                 destination.rips = vec![least()?];
             }

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use super::common::{
-    DESTINATION_TIMEOUT, Destination, Destinations, index_of, is_overworked, least_loaded, product,
+    DESTINATION_TIMEOUT, Destination, Destinations, index_of, is_overloaded, least_loaded, product,
 };
 use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
@@ -40,7 +40,7 @@ impl Scheduler for Replicated {
             if set.rips.len() > 1 && request.now.since(set.changed) > DESTINATION_TIMEOUT {
                 leave_most_loaded(set, real_servers, request.now);
             }
-            if let Some(server) = best.filter(|server| !is_overworked(server, real_servers)) {
+            if let Some(server) = best.filter(|server| !is_overloaded(server, real_servers)) {
                 return Some(server.rip);
             }
             let rip = least()?;

@@ -170,7 +170,7 @@ impl Account {
         for extra in self.world.due() {
             match extra {
                 Extra::Piece { frame, to } => check_outer(frame.packet(), to, None),
-                Extra::Told { .. } => panic!("there was no path error"),
+                Extra::ErrorToSender { .. } => panic!("there was no path error"),
                 Extra::Late { frame, verdict, bytes, .. } => {
                     assert!(bytes >= 20);
                     self.held = self.held.checked_sub(1).expect("it was held");

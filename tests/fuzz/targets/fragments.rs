@@ -7,7 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use lvs_tund::director::classify::classify;
-use lvs_tund::director::fragment::{Follow, Fragments, Waiting};
+use lvs_tund::director::fragment::{FragmentFate, Fragments, Waiting};
 use lvs_tund::director::real_server::Slot;
 use lvs_tund::packet::cut::split;
 use lvs_tund::packet::ip::{FragmentId, FragmentKey};
@@ -73,7 +73,7 @@ fn remember(input: &mut Input) {
                 }
             }
             1 => {
-                let server = Follow::RealServer(Slot::new(which.into(), 1));
+                let server = FragmentFate::RealServer(Slot::new(which.into(), 1));
                 let released = fragments.learn(key, server, now);
                 let expected = waiting.extract_if(.., |(waits_for, _)| *waits_for == key);
                 let expected: Vec<_> = expected.map(|(_, number)| held(number)).collect();

@@ -10,7 +10,7 @@ use super::{Explain, Explanation, hex};
 use crate::config::{Source, plan};
 use crate::director::classify::{Content, classify};
 use crate::director::cluster::{Cluster, HostView, Path};
-use crate::director::path_errors::{Event, Heard, Outcome, PathErrors};
+use crate::director::path_errors::{Event, Handled, Outcome, PathErrors};
 use crate::director::reply::IcmpError;
 use crate::director::route::{Fit, FoundBy, Route, Tracking};
 use crate::director::tables::Tables;
@@ -92,7 +92,7 @@ impl Explain for Director {
                     pieces += 1;
                     leaving.push(frame.packet().to_vec());
                 }
-                Extra::Told { frame, to } => {
+                Extra::ErrorToSender { frame, to } => {
                     steps.push(format!("path: {to} gets an error that the path reported earlier"));
                     leaving.push(frame.packet().to_vec());
                 }
@@ -170,7 +170,7 @@ impl Director {
         packet: &[u8],
         now: Moment,
     ) -> (Explanation, Vec<Vec<u8>>) {
-        let Heard { kind, outcome, event, answer } = self.path_errors.handle_packet(packet, now);
+        let Handled { kind, outcome, event, answer } = self.path_errors.handle_packet(packet, now);
         let mut steps = vec![match outcome {
             Outcome::Mismatch | Outcome::Malformed => {
                 "path: not an error about one of this director's outer packets".to_owned()

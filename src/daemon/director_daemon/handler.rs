@@ -62,7 +62,7 @@ impl Handler for DirectorHandler {
             };
             match extra {
                 Extra::Piece { frame, to } => return Some(ExtraFrame { frame, to, late: None }),
-                Extra::Told { frame, to } => {
+                Extra::ErrorToSender { frame, to } => {
                     self.counters.told.add(1);
                     return Some(ExtraFrame { frame, to, late: None });
                 }
