@@ -58,6 +58,7 @@ fn main() {
                 virtual_service: 0,
                 real_server: Slot::new(1, 1),
                 event: Event::Syn,
+                is_known: false,
                 template: None,
             };
             table.insert(&flow, new, &Timeouts::default(), Moment::ZERO, &Nobody);

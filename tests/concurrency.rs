@@ -180,7 +180,8 @@ fn use_table(table: &Table, changes: &Copy, number: u64) {
         let flow =
             Flow { protocol: 6, client: client(mix as u32 % 64).into(), client_port: 1, vip, vip_port: 80 };
         let Some(seen) = table.get(&flow) else {
-            let new = NewConnection { virtual_service: 0, real_server, event, template: None };
+            let new =
+                NewConnection { virtual_service: 0, real_server, event, is_known: false, template: None };
             table.insert(&flow, new, &timeouts, now, changes);
             continue;
         };

@@ -78,7 +78,7 @@ fn the_text_shows_what_named_the_real_server() {
         last,
         [
             "connection: no entry, too many new connections; scheduler rr: real server server2",
-            "connection: no entry, too many new connections; the record of a flow without an entry: real server server2",
+            "connection: new; the record of a flow without an entry: real server server2",
         ]
     );
     let whole = tcp(SYN, &[7; 64]);

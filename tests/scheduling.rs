@@ -301,7 +301,7 @@ fn a_known_connection_stays_when_the_hash_table_changes() {
 fn a_flood_makes_no_state_and_still_passes() {
     for scheduler in ["mh", "wlc"] {
         let mut world = World::of(vec![web(scheduler, &[1, 1, 1])]);
-        world.change(|config| config.new_connections_per_second_max = Some(100));
+        world.change(|config| config.new_connections_per_second_max = 100);
         assert_eq!(world.connect(client(0), 1), world.ack(client(0), 1).unwrap());
         let mut flooded = 0;
         for n in 1..5000 {
@@ -311,7 +311,8 @@ fn a_flood_makes_no_state_and_still_passes() {
             assert_eq!(world.ack(client(n), 1), Ok(server), "{scheduler}: the handshake goes to one server");
         }
         assert!(flooded > 4800, "{scheduler}: {flooded}");
-        assert!(world.tables.connections.len() <= 101, "{scheduler}");
+        // 100 first packets and 100 that confirm a flow.
+        assert!(world.tables.connections.len() <= 201, "{scheduler}");
         assert_eq!(
             tracking_of(&world.tcp(client(0), 1, ACK)),
             Tracking::Known,
@@ -334,7 +335,7 @@ fn one_packet_scheduling_neither_raises_a_flood_nor_suffers_one() {
         ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
     };
     let mut world = World::of(vec![web("rr", &[1, 1]), dns]);
-    world.change(|config| config.new_connections_per_second_max = Some(10));
+    world.change(|config| config.new_connections_per_second_max = 10);
     for turn in 0..100u8 {
         let verdict = world.send(&udp(53, b"question"));
         assert_eq!((server_of(&verdict), tracking_of(&verdict)), (Ok(turn % 2 + 1), Tracking::None));
@@ -346,7 +347,7 @@ fn one_packet_scheduling_neither_raises_a_flood_nor_suffers_one() {
 fn a_hash_that_may_not_carry_on_needs_memory_like_any_other() {
     let service = VirtualServiceConfig { unknown_tcp: UnknownTcp::Rst, ..web("mh", &[1, 1]) };
     let mut world = World::of(vec![service.clone()]);
-    world.change(|config| config.new_connections_per_second_max = Some(1));
+    world.change(|config| config.new_connections_per_second_max = 1);
     world.connect(client(0), 1);
     let server = world.connect(client(1), 1);
     assert_eq!(world.ack(client(1), 1), Ok(server), "the handshake of a flooded connection is not reset");
@@ -436,7 +437,7 @@ fn a_restarted_director_continues_even_with_servers_at_their_limit() {
 #[test]
 fn when_a_flood_is_over_entries_come_no_faster_than_the_limit() {
     let mut world = World::of(vec![web("wlc", &[1, 1])]);
-    world.change(|config| config.new_connections_per_second_max = Some(100));
+    world.change(|config| config.new_connections_per_second_max = 100);
     for n in 0..1000 {
         world.tcp(client(n), 1, SYN);
     }

@@ -177,7 +177,7 @@ impl Simulation {
             fates: BTreeMap::new(),
         };
         if !is_persistent && simulation.luck.one_in(2) {
-            simulation.world.change(|config| config.new_connections_per_second_max = Some(FLOOD_LIMIT));
+            simulation.world.change(|config| config.new_connections_per_second_max = FLOOD_LIMIT);
         }
         (0..3).for_each(|_| simulation.change_cluster());
         simulation
@@ -342,7 +342,7 @@ impl Simulation {
             assert_eq!((active, inactive), self.model.counts(*server), "server {server}");
             let is_by_template = self.is_persistent;
             // A flow that a flood left without an entry was given its server before the limit was reached.
-            let has_floods = self.world.cluster.load().config().new_connections_per_second_max.is_some();
+            let has_floods = self.world.cluster.load().config().new_connections_per_second_max == FLOOD_LIMIT;
             let is_limited = server % 2 == 0 && !is_by_template && !has_floods;
             assert!(
                 !is_limited || active + inactive <= UPPER_THRESHOLD,

@@ -7,6 +7,7 @@ pub mod change;
 pub mod entry;
 mod key;
 mod listing;
+mod room;
 mod shares;
 pub mod table;
 pub mod tcp_state;

@@ -1,5 +1,5 @@
-//! The flood rule: above a rate of new connections, new flows get no entry but are still forwarded.
-//! Established connections are not affected, and none is evicted.
+//! The flood rule: above a rate of new connections, and when too many entries belong to flows of one packet, new flows
+//! get no entry but are still forwarded. Established connections are not affected, and none is evicted.
 //!
 //! If the scheduler decides by hash alone, it decides again for every packet. Otherwise a small table of
 //! fixed size remembers the choice for a few seconds; newer flows overwrite older ones.
@@ -14,8 +14,9 @@ use super::real_server::Slot;
 use crate::packet::Flow;
 use crate::time::Moment;
 
-/// Entries of the short-lived table: 1.5 MiB per worker, allocated in the first flood.
-const ENTRIES: usize = 65_536;
+/// Entries of the short-lived table: 3 MiB per worker, allocated in the first flood. At 100,000 new flows per second
+/// a client has more than a second to answer a SYN-ACK.
+const ENTRIES: usize = 131_072;
 
 /// Places where a flow may be stored, so that few collide while the table is half empty.
 const WAYS: usize = 4;
@@ -23,7 +24,7 @@ const WAYS: usize = 4;
 const SETS: u64 = (ENTRIES / WAYS) as u64;
 
 /// As long as a client may take to answer a SYN and become a normal connection after the flood.
-const LIFETIME: Duration = Duration::from_secs(10);
+pub(super) const LIFETIME: Duration = Duration::from_secs(10);
 
 const SECOND: Duration = Duration::from_secs(1);
 
@@ -40,7 +41,8 @@ pub struct Flood {
     hasher: SeedableRandomState,
     /// Start of the second being counted.
     second: Moment,
-    count: u32,
+    /// Flows of that second with their first packet, and with the packet that confirmed them.
+    counts: [u32; 2],
     entries: Vec<Entry>,
 }
 
@@ -53,17 +55,19 @@ fn set_of(tag: u64) -> std::ops::Range<usize> {
 impl Flood {
     /// `seed` keys the hash.
     pub fn new(seed: u64) -> Flood {
-        Flood { hasher: hasher(seed), second: Moment::ZERO, count: 0, entries: Vec::new() }
+        Flood { hasher: hasher(seed), second: Moment::ZERO, counts: [0; 2], entries: Vec::new() }
     }
 
-    /// Counts a packet that would add an entry; true if the rate is above the limit.
-    pub fn is_above(&mut self, max: Option<u32>, now: Moment) -> bool {
+    /// Counts a packet that would add an entry; true if the rate is above the limit. Flows whose second packet has
+    /// come do not compete with those that sent one.
+    pub fn is_above(&mut self, max: u32, is_known: bool, now: Moment) -> bool {
         if now.since(self.second) >= SECOND {
             self.second = now;
-            self.count = 0;
+            self.counts = [0; 2];
         }
-        self.count = self.count.saturating_add(1);
-        max.is_some_and(|max| self.count > max)
+        let count = &mut self.counts[usize::from(is_known)];
+        *count = count.saturating_add(1);
+        *count > max
     }
 
     /// The real server that a flow got during a flood.
@@ -104,10 +108,17 @@ mod tests {
     #[test]
     fn the_count_restarts_every_second() {
         let mut flood = Flood::new(1);
-        let above = |flood: &mut Flood, ms| flood.is_above(Some(2), Moment::from_millis(ms));
+        let above = |flood: &mut Flood, ms| flood.is_above(2, false, Moment::from_millis(ms));
         assert_eq!([0, 1, 2, 999].map(|ms| above(&mut flood, ms)), [false, false, true, true]);
         assert_eq!([1000, 1001, 1500].map(|ms| above(&mut flood, ms)), [false, false, true]);
-        assert!((0..1000).all(|_| !flood.is_above(None, Moment::ZERO)));
+        assert!((0..1000).all(|_| !flood.is_above(u32::MAX, false, Moment::ZERO)));
+    }
+
+    #[test]
+    fn confirmed_flows_have_a_limit_of_their_own() {
+        let mut flood = Flood::new(1);
+        let mut above = |is_known| flood.is_above(1, is_known, Moment::from_secs(1));
+        assert_eq!([false, false, true, true, false].map(&mut above), [false, true, false, true, true]);
     }
 
     #[test]
@@ -123,7 +134,7 @@ mod tests {
     #[test]
     fn a_flow_is_given_no_other_flows_server_and_few_are_forgotten_early() {
         let mut flood = Flood::new(1);
-        let flows = 0..u16::try_from(ENTRIES / WAYS).unwrap();
+        let flows = 0..u16::try_from(ENTRIES / WAYS - 1).unwrap();
         let (server, at) =
             (|port: u16| Slot::new(port.into(), 1), |port: u16| Moment::from_nanos(port.into()));
         for port in flows.clone() {

@@ -211,7 +211,7 @@ impl PathErrors {
         match cluster.find(flow).filter(is_there) {
             Some(service) if service.is_stateless || service.config.is_one_packet => Life::Possible,
             // The flood rule leaves connections without an entry; only their worker can determine which ones.
-            Some(_) if cluster.config().new_connections_per_second_max.is_some() => Life::Possible,
+            Some(_) if self.tables.is_flooded(now) => Life::Possible,
             _ => Life::None,
         }
     }

@@ -1,12 +1,19 @@
 //! The state that all workers of a director share and change: connections and persistence templates. The real
 //! servers' counts follow the changes of both.
 
+use std::sync::atomic::{AtomicU64, Ordering};
+use std::time::Duration;
+
 use super::cluster::Cluster;
 use super::connection::{Change, Subscriber, Table};
 use super::fate;
+use super::flood;
 use super::persistence::{TemplateChange, TemplateKey, Templates};
 use super::real_server::Live;
 use crate::time::Moment;
+
+/// How often workers record a flood that goes on, so that they do not write to the same place for each packet.
+const NOTED_EVERY: Duration = Duration::from_secs(1);
 
 /// Connections and templates.
 pub struct Tables {
@@ -14,13 +21,19 @@ pub struct Tables {
     pub connections: Table,
     /// By virtual service and client prefix.
     pub templates: Templates,
+    /// The last time that a worker noted a flow instead of adding an entry, in nanoseconds; 0: never.
+    noted: AtomicU64,
 }
 
 impl Tables {
     /// At most `connections_max` of each. `seed` keys the hashes, which clients must not be able to predict.
     pub fn new(connections_max: usize, seed: u64) -> Tables {
-        let templates = Templates::new(connections_max, seed);
-        Tables { connections: Table::new(connections_max, seed), templates }
+        Tables::of(Table::new(connections_max, seed), Templates::new(connections_max, seed))
+    }
+
+    /// Of these two, with their own limits.
+    pub fn of(connections: Table, templates: Templates) -> Tables {
+        Tables { connections, templates, noted: AtomicU64::new(0) }
     }
 
     /// The same with another limit to one client's connections.
@@ -33,6 +46,23 @@ impl Tables {
         let counts = self.counts(cluster);
         self.connections.sweep(&fate::given_up(cluster), now, &counts);
         self.templates.sweep(now, &counts);
+    }
+
+    /// Records that a worker noted a flow instead of adding an entry.
+    pub(super) fn note_flood(&self, now: Moment) {
+        if !self.is_flooded(now) || now.since(self.noted()) >= NOTED_EVERY {
+            self.noted.store(now.as_nanos().max(1), Ordering::Relaxed);
+        }
+    }
+
+    /// Whether there may be flows without an entry that a worker still has a note of.
+    pub fn is_flooded(&self, now: Moment) -> bool {
+        let noted = self.noted();
+        noted != Moment::ZERO && now.since(noted) < flood::LIFETIME + NOTED_EVERY
+    }
+
+    fn noted(&self) -> Moment {
+        Moment::from_nanos(self.noted.load(Ordering::Relaxed))
     }
 
     /// The subscriber to the changes of both tables.

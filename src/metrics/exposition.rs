@@ -79,6 +79,7 @@ pub fn director(
         let table = &tables.connections;
         gauge!(names::TEMPLATES).set(tables.templates.len() as f64);
         gauge!(names::CONNECTIONS).set(table.len() as f64);
+        gauge!(names::CONNECTIONS_UNCONFIRMED).set(table.unconfirmed() as f64);
         gauge!(names::CONNECTIONS_MAX).set(table.connections_max() as f64);
         counter!(names::CONNECTIONS_CREATED).absolute(table.created());
         counter!(names::CONNECTIONS_REMOVED).absolute(table.removed());

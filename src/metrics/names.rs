@@ -62,7 +62,7 @@ names! {
     STATELESS_PACKETS = Counter "lvs_tund_director_packets_stateless_total" []:
         "Packets forwarded by hash or one by one, without an entry in the connection table.";
     FLOOD_PACKETS = Counter "lvs_tund_director_packets_flood_total" []:
-        "Packets forwarded without an entry because of new_connections_per_second_max; it grows while the limit is exceeded.";
+        "Packets forwarded without an entry because of a flood: too many new connections, or too many of one packet.";
     REPLIED_PACKETS = Counter "lvs_tund_director_packets_replied_total" ["kind"]:
         "Packets answered by the director itself.";
     HELD_PACKETS = Gauge "lvs_tund_director_packets_held" []:
@@ -77,6 +77,8 @@ names! {
         "Errors from the path that were sent to clients late, because the original error quoted too little of the packet.";
     CONNECTIONS = Gauge "lvs_tund_director_connections" []:
         "Entries in the connection table.";
+    CONNECTIONS_UNCONFIRMED = Gauge "lvs_tund_director_connections_unconfirmed" []:
+        "Of the entries, those of flows that sent a SYN or a single datagram; at most half of the table.";
     CONNECTIONS_MAX = Gauge "lvs_tund_director_connections_max" []:
         "Maximum number of entries in the connection table.";
     CONNECTIONS_CREATED = Counter "lvs_tund_director_connections_created_total" []:

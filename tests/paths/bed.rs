@@ -4,7 +4,7 @@
 use std::net::{IpAddr, Ipv4Addr};
 
 use etherparse::icmpv4::DestUnreachableHeader;
-use etherparse::{Icmpv4Slice, Icmpv4Type, IpNumber, Ipv4Header, PacketBuilder};
+use etherparse::{Icmpv4Slice, Icmpv4Type, IpNumber, Ipv4Header};
 use lvs_tund::director::Extra;
 use lvs_tund::director::cluster::{ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig};
 use lvs_tund::director::path_errors::{Event, Kind, Outcome};
@@ -88,7 +88,7 @@ pub fn world() -> World {
 
 /// For as many new connections a second as [`connected`] makes, and no more.
 pub fn flood_config() -> ClusterConfig {
-    ClusterConfig { new_connections_per_second_max: Some(4), ..config() }
+    ClusterConfig { new_connections_per_second_max: 4, ..config() }
 }
 
 /// One connection more, of the client's port 40002 to server2, has no entry.
@@ -101,13 +101,6 @@ pub fn flooded() -> World {
 /// Of the client, to TCP 80.
 pub fn segment(port: u16, flags: u8) -> Vec<u8> {
     tcp_between(CLIENT, port, VIP, 80, flags, b"")
-}
-
-pub fn udp_between(source: Ipv4Addr, source_port: u16, port: u16, data: &[u8]) -> Vec<u8> {
-    let mut bytes = Vec::new();
-    let builder = PacketBuilder::ipv4(source.octets(), VIP.octets(), 64).udp(source_port, port);
-    builder.write(&mut bytes, data).expect("a Vec takes everything");
-    bytes
 }
 
 /// What happens to a packet.

@@ -427,6 +427,7 @@ fn world_with_an_entry_of_loopback() -> World {
         virtual_service: server.virtual_service,
         real_server: server.slot,
         event: connection::Event::Syn,
+        is_known: false,
         template: None,
     };
     let counts = world.tables.counts(&cluster);
@@ -513,8 +514,12 @@ fn an_error_names_a_real_server_that_serves_the_flow() {
         let mut config = config();
         config.virtual_services.truncate(2);
         config.virtual_services[0].real_servers.truncate(1);
-        config.new_connections_per_second_max = Some(1000);
-        world_of(config)
+        config.new_connections_per_second_max = 1;
+        let mut world = world_of(config);
+        for port in [1, 2] {
+            world.fate(&segment(port, SYN));
+        }
+        world
     };
     for (rip, outcome, mtu) in [(SERVER2, Outcome::Noted, 1400), (SERVER3, Outcome::Mismatch, 1500)] {
         let mut world = only_server2();

@@ -63,7 +63,7 @@ fn a_pending_error_goes_to_a_known_connection_only() {
         ("a segment that the hash alone forwards", config(), None, hashed(ACK), Tracking::None),
         ("a datagram without a connection", config(), None, udp(123, b"time"), Tracking::None),
         ("a first SYN of a flood", flood.clone(), None, segment(40002, SYN), Tracking::Flood),
-        ("a segment of a flood", flood, Some(segment(40002, SYN)), segment(40002, ACK), Tracking::Flood),
+        ("a segment of a flood", flood, Some(segment(40002, SYN)), segment(40002, ACK), Tracking::New),
         ("a SYN again", config(), None, segment(40000, SYN), Tracking::Known),
         ("a reset", config(), None, segment(40000, RST), Tracking::Known),
         ("an error", config(), None, icmp(3, 4, [0, 0, 5, 0x78], &quote[..28]), Tracking::Known),

@@ -44,7 +44,7 @@ impl World {
     pub fn limited(services: Vec<VirtualServiceConfig>, connections_max: usize) -> World {
         // Templates outlive connections; a test that limits these does not mean those.
         let templates = Templates::new(1_000_000, 7);
-        World::with_tables(services, Tables { connections: Table::new(connections_max, 7), templates })
+        World::with_tables(services, Tables::of(Table::new(connections_max, 7), templates))
     }
 
     pub fn with_tables(services: Vec<VirtualServiceConfig>, tables: Tables) -> World {

@@ -45,10 +45,7 @@ pub fn tcp_between(
 
 /// A UDP datagram from the client's port 40000 to the VIP's `port`.
 pub fn udp(port: u16, data: &[u8]) -> Vec<u8> {
-    let builder = PacketBuilder::ipv4(CLIENT.octets(), VIP.octets(), 64).udp(40000, port);
-    let mut bytes = Vec::new();
-    builder.write(&mut bytes, data).expect("a Vec takes everything");
-    bytes
+    udp_between(CLIENT, 40000, port, data)
 }
 
 /// An IPv4 packet of any protocol around `payload`.
@@ -134,4 +131,12 @@ pub fn checksum(bytes: &[u8]) -> u16 {
         sum = (sum & 0xffff) + (sum >> 16);
     }
     !(sum as u16)
+}
+
+/// A datagram to the VIP.
+pub fn udp_between(source: Ipv4Addr, source_port: u16, port: u16, data: &[u8]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    let builder = PacketBuilder::ipv4(source.octets(), VIP.octets(), 64).udp(source_port, port);
+    builder.write(&mut bytes, data).expect("a Vec takes everything");
+    bytes
 }

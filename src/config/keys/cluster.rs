@@ -38,7 +38,7 @@ keys! {
     file decrement_ttl "decrement_ttl" [] in decrements_ttl [], Flag, |_, _| false, Live;
     /// New connections per second and queue above which the director creates no entry for further ones.
     file new_connections_per_second_max "new_connections_per_second_max" [] in new_connections_per_second_max [],
-        Optional(FLOOD), |_, _| None, Live;
+        FLOOD, |_, _| ClusterConfig::NEW_CONNECTIONS_PER_SECOND_MAX, Live;
     /// What happens to a packet for a VIP on a port without a virtual service.
     file no_service "no_service" [] in no_service [], NO_SERVICE, |_, _| NoService::Reject, Live;
 }

@@ -62,10 +62,15 @@ pub struct ClusterConfig {
     pub ignores_df: bool,
     /// Decrements the TTL, because the capture bypasses the kernel's forwarding, which otherwise does it.
     pub decrements_ttl: bool,
-    /// Per worker; above it, new connections are forwarded without an entry. `None`: no limit.
-    pub new_connections_per_second_max: Option<u32>,
+    /// Per worker; above it, new connections are forwarded without an entry.
+    pub new_connections_per_second_max: u32,
     /// In the order of the file, which listings keep.
     pub virtual_services: Vec<VirtualServiceConfig>,
+}
+
+impl ClusterConfig {
+    /// More than a worker sees but in a flood.
+    pub const NEW_CONNECTIONS_PER_SECOND_MAX: u32 = 125_000;
 }
 
 impl Default for ClusterConfig {
@@ -75,7 +80,7 @@ impl Default for ClusterConfig {
             ttl: Ttl::default(),
             ignores_df: false,
             decrements_ttl: false,
-            new_connections_per_second_max: None,
+            new_connections_per_second_max: ClusterConfig::NEW_CONNECTIONS_PER_SECOND_MAX,
             virtual_services: Vec::new(),
         }
     }

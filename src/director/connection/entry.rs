@@ -26,10 +26,9 @@ pub struct Entry {
 impl Entry {
     /// The entry that the first packet of a connection makes.
     pub(super) fn begin(new: &NewConnection, protocol: u8, timeouts: &Timeouts, now: Moment) -> Entry {
-        let NewConnection { virtual_service, real_server, event, template } = *new;
-        let state = State::born(protocol);
-        let born = Entry { deadline: now, virtual_service, real_server, state, template };
-        born.after(event, timeouts, now)
+        let NewConnection { virtual_service, real_server, event, is_known, template } = *new;
+        let state = State::first(protocol, event, is_known);
+        Entry { deadline: now.after(timeouts.of(state)), virtual_service, real_server, state, template }
     }
 
     /// The entry after a packet: its state changes and its timer restarts. A reset can only shorten the remaining
@@ -87,8 +86,10 @@ pub struct NewConnection {
     pub virtual_service: u16,
     /// The scheduler's choice, or the template's.
     pub real_server: Slot,
-    /// Its first packet.
+    /// The packet that adds it.
     pub event: Event,
+    /// Whether a flood left the flow without an entry, so that this packet is not its first.
+    pub is_known: bool,
     /// Set if the connection counts in a persistence template.
     pub template: Option<TemplatePrefix>,
 }

@@ -88,8 +88,13 @@ mod tests {
     use crate::packet::Flow;
     use crate::time::Moment;
 
-    const NEW: NewConnection =
-        NewConnection { virtual_service: 0, real_server: Slot::new(1, 1), event: Event::Syn, template: None };
+    const NEW: NewConnection = NewConnection {
+        virtual_service: 0,
+        real_server: Slot::new(1, 1),
+        event: Event::Syn,
+        is_known: false,
+        template: None,
+    };
 
     fn insert(table: &Table, client: u32, port: u32) -> Inserted {
         let flow = Flow {

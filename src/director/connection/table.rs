@@ -15,6 +15,7 @@ use foldhash::SharedSeed;
 use foldhash::quality::SeedableRandomState;
 
 use super::key::{FlowKey, Key, KeyV4, KeyV6};
+use super::room::Room;
 use super::shares::Shares;
 use super::{Change, Entry, Event, Found, Inserted, NewConnection, Subscriber, Timeouts};
 use crate::director::real_server::{Slot, SlotSet};
@@ -36,6 +37,7 @@ pub struct Table {
     created: AtomicU64,
     removed: AtomicU64,
     connections_max: usize,
+    room: Room,
     shares: Shares,
 }
 
@@ -52,6 +54,7 @@ impl Table {
             created: AtomicU64::new(0),
             removed: AtomicU64::new(0),
             connections_max,
+            room: Room::new(connections_max),
             shares: Shares::new(connections_max, hasher),
         }
     }
@@ -75,6 +78,19 @@ impl Table {
     /// Whether the next new connection gets no entry.
     pub fn is_full(&self) -> bool {
         self.len() >= self.connections_max
+    }
+
+    /// Whether this flow gets an entry, or a note until there is room. `is_known` if it has a note that this packet
+    /// confirms; a first packet for a full table is refused when it is added.
+    pub fn has_room(&self, flow: &Flow, is_known: bool) -> bool {
+        let entries = self.len();
+        let is_full = is_known && entries >= self.connections_max;
+        !is_full && self.room.has(flow.protocol, is_known, entries)
+    }
+
+    /// The number of entries that no second packet has confirmed.
+    pub fn unconfirmed(&self) -> usize {
+        self.room.unconfirmed()
     }
 
     /// The number of entries removed so far.
@@ -106,8 +122,8 @@ impl Table {
         let may_keep = |entry: &Entry| !entry.is_expired(now) && serving.contains(entry.real_server);
         let after = |entry: &Entry| entry.after(event, timeouts, now);
         match Key::of(flow) {
-            Key::V4(key) => find_in(&self.v4, &key, may_keep, after, changes),
-            Key::V6(key) => find_in(&self.v6, &key, may_keep, after, changes),
+            Key::V4(key) => self.find_in(&self.v4, &key, may_keep, after, changes),
+            Key::V6(key) => self.find_in(&self.v6, &key, may_keep, after, changes),
         }
     }
 
@@ -139,8 +155,8 @@ impl Table {
         let may_keep = |entry: &Entry| entry.real_server == seen.real_server;
         let after = |entry: &Entry| entry.after(event, timeouts, now);
         let found = match Key::of(flow) {
-            Key::V4(key) => find_in(&self.v4, &key, may_keep, after, changes),
-            Key::V6(key) => find_in(&self.v6, &key, may_keep, after, changes),
+            Key::V4(key) => self.find_in(&self.v4, &key, may_keep, after, changes),
+            Key::V6(key) => self.find_in(&self.v6, &key, may_keep, after, changes),
         };
         matches!(found, Found::Kept(_))
     }
@@ -170,6 +186,27 @@ impl Table {
         is_same
     }
 
+    fn find_in<K: FlowKey>(
+        &self,
+        map: &Map<K>,
+        key: &K,
+        may_keep: impl Fn(&Entry) -> bool,
+        after: impl Fn(&Entry) -> Entry,
+        changes: &impl Subscriber,
+    ) -> Found {
+        let Some(mut entry) = map.get_mut(key) else { return Found::Unknown };
+        if !may_keep(&entry) {
+            return Found::Seen(*entry);
+        }
+        let from = entry.state;
+        *entry = after(&entry);
+        if entry.state != from {
+            self.room.change(from, entry.state);
+            changes.on_change(&Change::Moved { flow: key.flow(), from, entry: *entry });
+        }
+        Found::Kept(entry.real_server)
+    }
+
     /// Adds a connection, unless the flow has one or there are too many, in total or of its client.
     pub fn insert(
         &self,
@@ -181,8 +218,8 @@ impl Table {
     ) -> Inserted {
         let entry = Entry::begin(&new, flow.protocol, timeouts, now);
         match Key::of(flow) {
-            Key::V4(key) => self.insert_in(&self.v4, key, entry, changes),
-            Key::V6(key) => self.insert_in(&self.v6, key, entry, changes),
+            Key::V4(key) => self.insert_in(&self.v4, key, entry, now, changes),
+            Key::V6(key) => self.insert_in(&self.v6, key, entry, now, changes),
         }
     }
 
@@ -191,6 +228,7 @@ impl Table {
         map: &Map<K>,
         key: K,
         entry: Entry,
+        now: Moment,
         changes: &impl Subscriber,
     ) -> Inserted {
         // Reserved before the lock and released on failure, so that all workers together stay below the
@@ -212,6 +250,7 @@ impl Table {
                 Inserted::Existing(*place.get())
             }
             Place::Vacant(place) => {
+                let entry = self.room.add(entry, now);
                 changes.on_change(&Change::Added { flow, entry });
                 place.insert(entry);
                 self.created.fetch_add(1, Ordering::Relaxed);
@@ -242,27 +281,9 @@ impl Table {
         self.removed.fetch_add(1, Ordering::Relaxed);
         self.entries.fetch_sub(1, Ordering::Relaxed);
         self.shares.release(flow.client);
+        self.room.remove(entry);
         changes.on_change(&Change::Removed { flow, entry: *entry, ended });
     }
-}
-
-fn find_in<K: FlowKey>(
-    map: &Map<K>,
-    key: &K,
-    may_keep: impl Fn(&Entry) -> bool,
-    after: impl Fn(&Entry) -> Entry,
-    changes: &impl Subscriber,
-) -> Found {
-    let Some(mut entry) = map.get_mut(key) else { return Found::Unknown };
-    if !may_keep(&entry) {
-        return Found::Seen(*entry);
-    }
-    let from = entry.state;
-    *entry = after(&entry);
-    if entry.state != from {
-        changes.on_change(&Change::Moved { flow: key.flow(), from, entry: *entry });
-    }
-    Found::Kept(entry.real_server)
 }
 
 /// The number of shards of a swept table for at most `entries_max` entries.

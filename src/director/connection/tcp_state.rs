@@ -33,14 +33,25 @@ pub enum State {
     Listen,
     /// Never with this table: IPVS reaches it only with `secure_tcp`.
     SynAck,
-    /// Datagrams have no states; only the timeout counts.
+    /// One datagram, whose source may be forged.
+    UdpFirst,
+    /// More datagrams than one. Datagrams have no further states; only the timeout counts.
     Udp,
 }
 
 impl State {
-    /// The state before the first packet.
-    pub const fn born(protocol: u8) -> State {
-        if protocol == protocol::UDP { State::Udp } else { State::None }
+    /// The state after the first packet. A flow that a flood left without an entry is known by an earlier packet.
+    pub const fn first(protocol: u8, event: Event, is_known: bool) -> State {
+        match (protocol, is_known) {
+            (protocol::UDP, true) => State::Udp,
+            (protocol::UDP, false) => State::UdpFirst,
+            _ => State::None.next(event),
+        }
+    }
+
+    /// Whether the client sent more than a packet that anyone can send with a forged source.
+    pub const fn is_confirmed(self) -> bool {
+        !matches!(self, State::None | State::SynRecv | State::UdpFirst)
     }
 
     /// The word in listings (tcp_state_name_table of IPVS).
@@ -57,7 +68,7 @@ impl State {
             State::LastAck => "LAST_ACK",
             State::Listen => "LISTEN",
             State::SynAck => "SYNACK",
-            State::Udp => "UDP",
+            State::UdpFirst | State::Udp => "UDP",
         }
     }
 
@@ -81,7 +92,7 @@ impl State {
     /// The state after `event`.
     #[rustfmt::skip]
     pub const fn next(self, event: Event) -> State {
-        use State::{Close, CloseWait, Established, FinWait, LastAck, Listen, None, SynAck, SynRecv, SynSent, TimeWait, Udp};
+        use State::{Close, CloseWait, Established, FinWait, LastAck, Listen, None, SynAck, SynRecv, SynSent, TimeWait, Udp, UdpFirst};
         let row = match self {
             //              SYN          FIN        ACK          RST
             None        => [SynRecv,     Close,     Established, Close],
@@ -96,7 +107,7 @@ impl State {
             LastAck     => [SynRecv,     LastAck,   Close,       LastAck],
             Listen      => [SynRecv,     Listen,    Listen,      Listen],
             SynAck      => [SynRecv,     TimeWait,  Established, Close],
-            Udp         => return Udp,
+            UdpFirst | Udp => return Udp,
         };
         match event {
             Event::Syn => row[0],
@@ -173,5 +184,21 @@ mod tests {
         assert_eq!(after(&[Event::Syn, scan]), State::SynRecv);
         assert_eq!(after(&[Event::Syn, Event::Ack, scan]), State::Established);
         assert_eq!(State::Udp.next(Event::Datagram), State::Udp);
+    }
+
+    #[test]
+    fn an_ack_or_a_second_datagram_confirms_a_flow() {
+        let first = |protocol, event| State::first(protocol, event, false);
+        let (tcp, udp) = (protocol::TCP, protocol::UDP);
+        assert_eq!(first(tcp, Event::Syn), State::SynRecv);
+        assert_eq!(first(udp, Event::Datagram), State::UdpFirst);
+        assert_eq!(State::first(udp, Event::Datagram, true), State::Udp);
+        assert_eq!(State::first(tcp, Event::Ack, true), State::Established);
+        assert_eq!(State::UdpFirst.next(Event::Datagram), State::Udp);
+        let unconfirmed = [State::None, State::SynRecv, State::UdpFirst];
+        assert!(unconfirmed.iter().all(|state| !state.is_confirmed()));
+        assert!(
+            State::Udp.is_confirmed() && State::Established.is_confirmed() && State::Close.is_confirmed()
+        );
     }
 }

@@ -33,7 +33,7 @@ impl Timeouts {
         match state {
             State::Established => self.established,
             State::FinWait => self.fin_wait,
-            State::Udp => self.udp,
+            State::UdpFirst | State::Udp => self.udp,
             State::None => Duration::from_secs(2),
             State::SynSent | State::TimeWait | State::Listen | State::SynAck => Duration::from_secs(120),
             State::SynRecv | State::CloseWait => Duration::from_secs(60),

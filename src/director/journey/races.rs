@@ -52,7 +52,13 @@ impl Worker {
 
     /// Another worker's decision about the same flow.
     fn remember(&self, real_server: Slot) -> Inserted {
-        let new = NewConnection { virtual_service: 0, real_server, event: Event::Syn, template: None };
+        let new = NewConnection {
+            virtual_service: 0,
+            real_server,
+            event: Event::Syn,
+            is_known: false,
+            template: None,
+        };
         let counts = self.tables.counts(&self.latest);
         self.tables.connections.insert(&flow(), new, &Default::default(), Moment::ZERO, &counts)
     }

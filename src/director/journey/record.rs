@@ -8,7 +8,7 @@ use std::sync::atomic::Ordering;
 use super::super::Director;
 use super::super::classify::Packet;
 use super::super::cluster::VirtualService;
-use super::super::connection::{Inserted, NewConnection, TemplatePrefix};
+use super::super::connection::{Event, Inserted, NewConnection, TemplatePrefix};
 use super::super::fate;
 use super::super::persistence::{Linked, NewTemplate, TemplateKey, Templates};
 use super::super::real_server::RealServer;
@@ -61,14 +61,23 @@ impl Director {
             count_new(service, real_server);
             return without_entry(real_server, Tracking::None);
         }
-        let max = at.cluster.config().new_connections_per_second_max;
-        if self.flood.is_above(max, at.now) {
+        let is_known = is_confirmed(packet, &chosen);
+        if self.is_flooded(at, packet, is_known) {
             if !carries_on_without_entry(service, packet) {
                 self.flood.remember(&packet.flow, chosen.real_server.slot, at.now);
+                self.tables.note_flood(at.now);
             }
             return without_entry(chosen.real_server, Tracking::Flood);
         }
-        self.add_entry(at, service, packet, chosen)
+        self.add_entry(at, service, packet, chosen, is_known)
+    }
+
+    /// Whether the flow is only noted: there are too many new connections, or too many that no second packet has
+    /// confirmed.
+    fn is_flooded(&mut self, at: At, packet: &Packet, is_known: bool) -> bool {
+        let max = at.cluster.config().new_connections_per_second_max;
+        self.flood.is_above(max, is_known, at.now)
+            || !self.tables.connections.has_room(&packet.flow, is_known)
     }
 
     fn add_entry<'a>(
@@ -77,6 +86,7 @@ impl Director {
         service: &VirtualService,
         packet: &Packet,
         chosen: Chosen<'a>,
+        is_known: bool,
     ) -> Result<Choice<'a>, Refusal> {
         let full = || match carries_on_without_entry(service, packet) {
             // A hash decides again for the next packet.
@@ -98,6 +108,7 @@ impl Director {
             virtual_service: service.slot,
             real_server: real_server.slot,
             event: event_of(packet),
+            is_known,
             template: key.map(|key| TemplatePrefix::new(key.prefix)),
         };
         let (timeouts, counts) = (&service.config.timeouts, self.tables.counts(at.cluster));
@@ -142,6 +153,11 @@ impl Director {
             }
         }
     }
+}
+
+/// Whether an earlier packet of the flow was noted, and this one is more than the first sent again.
+fn is_confirmed(packet: &Packet, chosen: &Chosen) -> bool {
+    chosen.found_by == FoundBy::FloodRecord && event_of(packet) != Event::Syn
 }
 
 fn count_new(service: &VirtualService, real_server: &RealServer) {

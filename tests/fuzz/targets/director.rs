@@ -99,7 +99,7 @@ fn config(switches: u8) -> ClusterConfig {
         (true, true) => OnRemoved::Keep,
     };
     let no_service = if is_on(5) { NoService::Drop } else { NoService::Reject };
-    let new_connections_per_second_max = is_on(6).then_some(2);
+    let new_connections_per_second_max = if is_on(6) { 2 } else { u32::MAX };
     let mut virtual_services = vec![web, dns, log, all];
     if is_on(7) {
         virtual_services.remove(0);

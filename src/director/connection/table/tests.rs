@@ -33,7 +33,7 @@ fn packet(table: &Table, event: Event, now: Moment) -> Vec<Change> {
 }
 
 fn insert_flow(table: &Table, flow: Flow, real_server: Slot, event: Event, now: Moment) -> Inserted {
-    let new = NewConnection { virtual_service: 1, real_server, event, template: None };
+    let new = NewConnection { virtual_service: 1, real_server, event, is_known: false, template: None };
     table.insert(&flow, new, &Timeouts::default(), now, &Record::new())
 }
 
@@ -73,7 +73,13 @@ fn an_entry_lasts_as_long_as_the_timeout_of_its_state() {
 fn every_change_is_reported_with_the_entry_that_it_made_or_ended() {
     let table = Table::new(100, 1);
     let changes = Record::new();
-    let new = NewConnection { virtual_service: 1, real_server: SLOT, event: Event::Syn, template: None };
+    let new = NewConnection {
+        virtual_service: 1,
+        real_server: SLOT,
+        event: Event::Syn,
+        is_known: false,
+        template: None,
+    };
     table.insert(&flow(1), new, &Timeouts::default(), Moment::ZERO, &changes);
     let begun = get(&table);
     assert_eq!(changes.take(), [Change::Added { flow: flow(1), entry: begun }]);
