@@ -91,10 +91,9 @@ fn flood(is_tcp: impl Fn(usize) -> bool) -> Outcome {
 #[test]
 fn a_flood_of_ten_times_the_table_hurts_no_connection_and_keeps_no_client_out() {
     println!("| flood | established | new connections completed | of these lasting |\n|---|---|---|---|");
-    for (name, is_tcp) in [
-        ("datagrams", (|_| false) as fn(usize) -> bool),
-        ("SYNs and datagrams", |number| number % 2 == 0),
-    ] {
+    for (name, is_tcp) in
+        [("datagrams", (|_| false) as fn(usize) -> bool), ("SYNs and datagrams", |number| number % 2 == 0)]
+    {
         let Outcome { established, honest, completed, lasting } = flood(is_tcp);
         println!("| {name} | {established} of {ESTABLISHED} | {completed} of {honest} | {lasting} |");
         assert_eq!(established, ESTABLISHED as usize, "{name}");

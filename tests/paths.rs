@@ -20,6 +20,8 @@ mod errors;
 mod pending_errors;
 #[path = "paths/pieces.rs"]
 mod pieces;
+#[path = "paths/probes.rs"]
+mod probes;
 
 use bed::*;
 mod support;

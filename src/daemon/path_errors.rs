@@ -20,7 +20,7 @@ pub(super) struct PathErrorsHandler {
     pub events: mpsc::UnboundedSender<Event>,
 }
 
-/// The answer that is sent belongs to no packet of a client: nothing is counted but what was received.
+/// What is sent, an answer or a probe, belongs to no packet of a client: nothing is counted but what was received.
 impl Handler for PathErrorsHandler {
     type Verdict = ();
 
@@ -33,8 +33,8 @@ impl Handler for PathErrorsHandler {
             // The receiver has been dropped only if the daemon is shutting down.
             let _ = self.events.send(event);
         }
-        let Some((answer, to)) = heard.answer else { return ((), None) };
-        frame.replace(&answer);
+        let Some((packet, to)) = heard.answer.or(heard.probe) else { return ((), None) };
+        frame.replace(&packet);
         ((), Some(to))
     }
 
@@ -50,7 +50,7 @@ pub(super) fn log(event: Event) {
     match event {
         Event::MtuLowered { rip, mtu } => {
             tracing::info!(
-                "director: path MTU to {rip} lowered to {mtu} bytes for 10 minutes (reported by a router)"
+                "director: path MTU to {rip} lowered to {mtu} bytes for 10 minutes (reported by a router and confirmed by a probe)"
             );
         }
         Event::Suspect { rip } => tracing::warn!(

@@ -15,7 +15,12 @@
 //! | protocol unreachable (3/2) | nothing | suspicion: the real server's daemon is not running |
 //! | port unreachable (3/3), source route failed (3/5), quench, redirect, parameter problem | nothing | |
 //!
-//! If too little is quoted to identify the sender, the sender of the next packet gets the error.
+//! If too little is quoted to identify the sender, the sender of the next packet gets the error. A report that the path
+//! is narrower than known is confirmed by a [`probe`] before it changes anything.
+
+mod probe;
+
+pub use probe::report_about;
 
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
@@ -32,6 +37,7 @@ use crate::packet::icmp::{self, Icmp, QuoteError};
 use crate::packet::ipv4::{self, Ipv4};
 use crate::packet::{Flow, Ip, address, protocol};
 use crate::time::Moment;
+use probe::Probes;
 
 /// Messages examined per second; the rest of a storm is only counted.
 const MESSAGES_PER_SECOND: u32 = 1000;
@@ -63,6 +69,8 @@ labels! {
         Relayed = "relayed",
         /// Recorded for later packets.
         Noted = "noted",
+        /// A narrower path, which a probe has yet to confirm.
+        Unconfirmed = "unconfirmed",
         /// Contains nothing new or useful.
         Ignored = "ignored",
         /// Not about one of the director's packets: forged, or another program's.
@@ -102,6 +110,14 @@ pub struct Handled {
     pub event: Option<Event>,
     /// A whole packet for the client.
     pub answer: Option<(Vec<u8>, IpAddr)>,
+    /// A whole packet for the real server, whose fate shows whether the report is true.
+    pub probe: Option<(Vec<u8>, IpAddr)>,
+}
+
+impl Handled {
+    fn new(kind: Kind, outcome: Outcome) -> Handled {
+        Handled { kind, outcome, event: None, answer: None, probe: None }
+    }
 }
 
 /// Handles errors from the paths. One per director, whatever its number of workers.
@@ -109,6 +125,7 @@ pub struct PathErrors {
     cluster: Arc<ArcSwap<Cluster>>,
     tables: Arc<Tables>,
     budget: TokenBucket,
+    probes: Probes,
 }
 
 /// The content of an error that is about one of the director's packets.
@@ -130,25 +147,49 @@ enum Inner<'a> {
 }
 
 impl PathErrors {
-    /// `cluster` is read afresh for each message; `tables` has the connections that errors quote.
-    pub fn new(cluster: Arc<ArcSwap<Cluster>>, tables: Arc<Tables>) -> PathErrors {
-        PathErrors { cluster, tables, budget: TokenBucket::new(MESSAGES_PER_SECOND, MESSAGES_BURST) }
+    /// `cluster` is read afresh for each message; `tables` has the connections that errors quote. Nobody may be able
+    /// to predict `seed`.
+    pub fn new(cluster: Arc<ArcSwap<Cluster>>, tables: Arc<Tables>, seed: u64) -> PathErrors {
+        let budget = TokenBucket::new(MESSAGES_PER_SECOND, MESSAGES_BURST);
+        PathErrors { cluster, tables, budget, probes: Probes::new(seed) }
     }
 
     /// Handles one ICMP message that was sent to this host.
     pub fn handle_packet(&mut self, packet: &[u8], now: Moment) -> Handled {
-        let heard = |kind, outcome| Handled { kind, outcome, event: None, answer: None };
         let Some((ip, message)) = message_of(packet) else {
-            return heard(Kind::Other, Outcome::Malformed);
+            return Handled::new(Kind::Other, Outcome::Malformed);
         };
         let kind = kind_of(&message);
         let cluster = self.cluster.load_full();
         match self.about(&cluster, &ip, &message, now) {
-            Err(outcome) => heard(kind, outcome),
+            Err(outcome) => Handled::new(kind, outcome),
             // Errors about other programs' packets must not use up the budget.
-            Ok(_) if !self.budget.take(now) => heard(kind, Outcome::RateLimited),
+            Ok(_) if !self.budget.take(now) => Handled::new(kind, Outcome::RateLimited),
+            Ok(about) if kind == Kind::TooBig => self.on_too_big(&cluster, &message, &about, now),
             Ok(about) => act(kind, &message, &about, now),
         }
+    }
+
+    fn on_too_big(&mut self, cluster: &Cluster, message: &Icmp, about: &About, now: Moment) -> Handled {
+        let (server, quoted) = (&about.real_server, about.outer.stated_length());
+        let ignored = Handled::new(Kind::TooBig, Outcome::Ignored);
+        let mtu = next_hop_mtu(message, quoted);
+        // A packet without DF is fragmented, and one that would have fitted was not too big.
+        if !about.outer.has_dont_fragment() || usize::from(mtu) >= quoted {
+            return ignored;
+        }
+        let inner = if let Inner::Whole(inner) = &about.inner { Some(inner.packet()) } else { None };
+        if let Some(identifications) = identifications(about)
+            && let Some(confirmed) = self.probes.confirm(server.rip, identifications, now)
+        {
+            return confirm(server, mtu, confirmed.about.as_deref(), now);
+        }
+        if mtu.max(MTU_MIN) >= server.path_mtu(now) {
+            return answer_too_big(server, inner, now).unwrap_or(ignored);
+        }
+        let probe = self.probes.probe(cluster, server, about.outer.source(), quoted, inner, now);
+        let probe = probe.map(|packet| (packet, server.rip.into()));
+        Handled { outcome: Outcome::Unconfirmed, probe, ..ignored }
     }
 
     /// Which packet it is about: the quoted source, destination and protocol must be the director's, and so
@@ -245,9 +286,7 @@ fn kind_of(message: &Icmp) -> Kind {
 }
 
 fn act(kind: Kind, message: &Icmp, about: &About, now: Moment) -> Handled {
-    let heard = |outcome, event| Handled { kind, outcome, event, answer: None };
     match kind {
-        Kind::TooBig => on_too_big(message, about, now),
         Kind::Unreachable if is_net_unreachable(message.code()) => {
             tell(kind, about, IcmpError::NetUnreachable, now)
         }
@@ -255,9 +294,10 @@ fn act(kind: Kind, message: &Icmp, about: &About, now: Moment) -> Handled {
         Kind::Unreachable | Kind::TimeExceeded => tell(kind, about, IcmpError::HostUnreachable, now),
         Kind::ProtocolUnreachable => {
             let is_news = about.real_server.soft.suspect(now);
-            heard(Outcome::Noted, is_news.then_some(Event::Suspect { rip: about.real_server.rip }))
+            let event = is_news.then_some(Event::Suspect { rip: about.real_server.rip });
+            Handled { event, ..Handled::new(kind, Outcome::Noted) }
         }
-        Kind::Other => heard(Outcome::Ignored, None),
+        Kind::TooBig | Kind::Other => Handled::new(kind, Outcome::Ignored),
     }
 }
 
@@ -266,38 +306,41 @@ fn is_net_unreachable(code: u8) -> bool {
     matches!(code, 0 | 6 | 11)
 }
 
-fn on_too_big(message: &Icmp, about: &About, now: Moment) -> Handled {
-    let server = &about.real_server;
-    let quoted = about.outer.stated_length();
-    let told = match message.next_hop_mtu() {
+/// What the path takes according to a router.
+fn next_hop_mtu(message: &Icmp, quoted: usize) -> u16 {
+    match message.next_hop_mtu() {
         0 => PLATEAUS.into_iter().find(|plateau| usize::from(*plateau) < quoted).unwrap_or(MTU_MIN),
         mtu => mtu,
-    };
-    let ignored = Handled { kind: Kind::TooBig, outcome: Outcome::Ignored, event: None, answer: None };
-    // A packet without DF is fragmented, and one that would have fitted was not too big.
-    if !about.outer.has_dont_fragment() || usize::from(told) >= quoted {
-        return ignored;
-    }
-    let is_news = told < server.path.mtu && server.soft.lower_mtu(told, now);
-    let mtu = server.path_mtu(now);
-    let event = is_news.then_some(Event::MtuLowered { rip: server.rip, mtu });
-    let inner_mtu = server.inner_mtu(now);
-    let is_too_big =
-        |inner: &&Ip| inner.has_dont_fragment() && inner.stated_length() > usize::from(inner_mtu);
-    let inner = if let Inner::Whole(inner) = &about.inner { Some(inner) } else { None };
-    match inner.filter(is_too_big) {
-        Some(inner) => {
-            let answer = reply::error_about(inner, IcmpError::TooBig { mtu: inner_mtu });
-            Handled { outcome: Outcome::Relayed, event, answer, ..ignored }
-        }
-        // The next packet that does not fit is answered.
-        None if is_news => Handled { outcome: Outcome::Noted, event, ..ignored },
-        None => ignored,
     }
 }
 
+/// The identifications of the outer and of the inner header, as far as the error quotes them.
+fn identifications(about: &About) -> Option<[u16; 2]> {
+    let inner = about.real_server.encapsulation.quoted_inner(&about.outer);
+    let place = ipv4::field::IDENTIFICATION;
+    place.is_inside(inner).then(|| [about.outer.identification(), place.read(inner)])
+}
+
+/// A probe met the router too: the path is as narrow as it reports.
+fn confirm(server: &RealServer, mtu: u16, about: Option<&[u8]>, now: Moment) -> Handled {
+    let is_news = mtu < server.path.mtu && server.soft.lower_mtu(mtu, now);
+    let event = is_news.then_some(Event::MtuLowered { rip: server.rip, mtu: server.path_mtu(now) });
+    // The next packet that does not fit is answered.
+    let noted = Handled::new(Kind::TooBig, if is_news { Outcome::Noted } else { Outcome::Ignored });
+    Handled { event, ..answer_too_big(server, about, now).unwrap_or(noted) }
+}
+
+/// The error for the sender of a quoted packet that is larger than the path is known to take.
+fn answer_too_big(server: &RealServer, quoted: Option<&[u8]>, now: Moment) -> Option<Handled> {
+    let inner = icmp::quoted_packet(quoted?).ok()?;
+    let mtu = server.inner_mtu(now);
+    let is_too_big = inner.has_dont_fragment() && inner.stated_length() > usize::from(mtu);
+    let answer = is_too_big.then(|| reply::error_about(&inner, IcmpError::TooBig { mtu }))?;
+    Some(Handled { answer, ..Handled::new(Kind::TooBig, Outcome::Relayed) })
+}
+
 fn tell(kind: Kind, about: &About, error: IcmpError, now: Moment) -> Handled {
-    let heard = Handled { kind, outcome: Outcome::Noted, event: None, answer: None };
+    let heard = Handled::new(kind, Outcome::Noted);
     match &about.inner {
         Inner::Whole(inner) => {
             Handled { outcome: Outcome::Relayed, answer: reply::error_about(inner, error), ..heard }

@@ -541,7 +541,7 @@ fn during_a_flood_a_path_is_learned_without_an_entry() {
 #[test]
 fn an_error_about_a_real_server_of_a_later_snapshot_is_ignored() {
     let mut world = world_of(config());
-    let early = PathErrors::new(Arc::new(ArcSwap::new(world.cluster.load_full())), world.tables.clone());
+    let early = PathErrors::new(Arc::new(ArcSwap::new(world.cluster.load_full())), world.tables.clone(), 7);
     let newest = Ipv4Addr::new(172, 25, 3, 4);
     let mut next = config();
     next.virtual_services[0].real_servers = vec![RealServerConfig::new(newest.into(), 1)];

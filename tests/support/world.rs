@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView};
-use lvs_tund::director::path_errors::{Handled, PathErrors};
+use lvs_tund::director::path_errors::{Handled, PathErrors, report_about};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::Verdict;
 use lvs_tund::director::{Director, Extra};
@@ -25,7 +25,7 @@ impl World {
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
         let tables = Arc::new(tables);
         let director = Director::new(tables.clone(), 7);
-        let errors = PathErrors::new(cluster.clone(), tables.clone());
+        let errors = PathErrors::new(cluster.clone(), tables.clone(), 7);
         World { cluster, tables, director, errors, now: Moment::from_secs(1) }
     }
 
@@ -46,9 +46,17 @@ impl World {
         std::iter::from_fn(|| self.director.poll_extra(&cluster, self.now)).collect()
     }
 
-    /// An ICMP message about an outer packet.
+    /// An ICMP message about an outer packet. If it causes a probe, the router that sent it reports the same about
+    /// the probe.
     pub fn hear(&mut self, message: &[u8]) -> Handled {
-        self.errors.handle_packet(message, self.now)
+        let handled = self.errors.handle_packet(message, self.now);
+        match &handled.probe {
+            Some((probe, _)) => {
+                let report = report_about(probe, message).expect("a whole report");
+                self.errors.handle_packet(&report, self.now)
+            }
+            None => handled,
+        }
     }
 
     /// Applies another configuration, or another host.

@@ -10,7 +10,7 @@ use super::{Explain, Explanation, hex};
 use crate::config::{Source, plan};
 use crate::director::classify::{Content, classify};
 use crate::director::cluster::{Cluster, HostView, Path};
-use crate::director::path_errors::{Event, Handled, Outcome, PathErrors};
+use crate::director::path_errors::{Event, Handled, Outcome, PathErrors, report_about};
 use crate::director::reply::IcmpError;
 use crate::director::route::{Fit, FoundBy, Route, Tracking};
 use crate::director::tables::Tables;
@@ -59,7 +59,7 @@ impl Director {
         let tables = Tables::new(plan.connections_max, SEED);
         let tables = Arc::new(tables.with_connections_per_client_max(plan.connections_per_client_max));
         let director = director::Director::new(tables.clone(), SEED);
-        let path_errors = PathErrors::new(cluster.clone(), tables.clone());
+        let path_errors = PathErrors::new(cluster.clone(), tables.clone(), 0);
         let (swept, last) = (Moment::ZERO, Moment::ZERO);
         Ok(Director { director, path_errors, cluster, tables, swept, last, held: Vec::new() })
     }
@@ -170,13 +170,23 @@ impl Director {
         packet: &[u8],
         now: Moment,
     ) -> (Explanation, Vec<Vec<u8>>) {
-        let Handled { kind, outcome, event, answer } = self.path_errors.handle_packet(packet, now);
+        let handled = self.path_errors.handle_packet(packet, now);
+        let probe = handled.probe.as_ref().map(|(probe, _)| probe.clone());
+        let report = probe.as_ref().and_then(|probe| report_about(probe, packet));
+        let Handled { kind, outcome, event, answer, .. } =
+            report.map_or(handled, |report| self.path_errors.handle_packet(&report, now));
         let mut steps = vec![match outcome {
             Outcome::Mismatch | Outcome::Malformed => {
                 "path: not an error about one of this director's outer packets".to_owned()
             }
             _ => format!("path: an error about one of this director's outer packets, {}", kind.label()),
         }];
+        if let Some(probe) = probe {
+            steps.push(format!(
+                "path: a probe of {} bytes shows whether that is true; here it meets the same router",
+                probe.len()
+            ));
+        }
         match event {
             Some(Event::MtuLowered { rip, mtu }) => {
                 steps.push(format!(

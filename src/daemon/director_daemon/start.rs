@@ -126,7 +126,7 @@ impl DataPlane {
         let (events, path_events) = mpsc::unbounded_channel();
         let path_counters = Arc::new(PathCounters::default());
         if let Some(sender) = senders.pop() {
-            let errors = PathErrors::new(cluster.clone(), tables.clone());
+            let errors = PathErrors::new(cluster.clone(), tables.clone(), random::draw());
             let handler = PathErrorsHandler { errors, counters: path_counters.clone(), events };
             workers.start("director-paths", clock, icmp_receiver, sender, handler).map_err(no_threads)?;
         }
