@@ -147,7 +147,7 @@ enum Inner<'a> {
 }
 
 impl PathErrors {
-    /// `cluster` is read afresh for each message; `tables` has the connections that errors quote. Nobody may be able
+    /// `cluster` is read afresh for each message; `tables` has the connections that errors quote. No one may be able
     /// to predict `seed`.
     pub fn new(cluster: Arc<ArcSwap<Cluster>>, tables: Arc<Tables>, seed: u64) -> PathErrors {
         let budget = TokenBucket::new(MESSAGES_PER_SECOND, MESSAGES_BURST);

@@ -12,7 +12,7 @@ use super::persistence::{TemplateChange, TemplateKey, Templates};
 use super::real_server::Live;
 use crate::time::Moment;
 
-/// How often workers record a flood that goes on, so that they do not write to the same place for each packet.
+/// How often workers record a flood that continues, so that they do not write to the same place for each packet.
 const NOTED_EVERY: Duration = Duration::from_secs(1);
 
 /// Connections and templates.

@@ -106,7 +106,7 @@ fn a_report_is_accepted_once_and_within_five_seconds() {
 fn the_sender_of_the_reported_packet_is_notified_when_the_probe_comes_back() {
     let mut world = world();
     let report = too_big(1400, outer_of(&big())).bytes();
-    // The first report quotes too little of its packet, and the probe for it is under way.
+    // The first report quotes too little of its packet, and the probe for it is in flight.
     let probe = probe_of(&world.report(&too_big(1400, outer_of(&big())).quoting(28).bytes(), NOW));
     assert!(world.report(&report, NOW).probe.is_none(), "one probe a second");
     let handled = world.report(&report_about(&probe, &report).unwrap(), NOW);

@@ -88,7 +88,7 @@ mod tests {
     const UDP: u8 = protocol::UDP;
 
     fn flow(number: usize, protocol: u8) -> Flow {
-        let client = std::net::Ipv4Addr::from_bits(0x0b00_0000 + number as u32).into();
+        let client = std::net::Ipv4Addr::from_bits(0x0b00_0000 + u32::try_from(number).unwrap()).into();
         Flow { protocol, client, client_port: 1, vip: "172.25.3.100".parse().unwrap(), vip_port: 80 }
     }
 

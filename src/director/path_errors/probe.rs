@@ -26,7 +26,7 @@ const WAIT: Duration = Duration::from_secs(5);
 const TTL: u8 = 64;
 const ECHO_HEADER: usize = 8;
 
-/// The probes under way, at most one for each RIP.
+/// The probes in flight, at most one for each RIP.
 pub(super) struct Probes {
     chance: Chance,
     sent: HashMap<Ipv4Addr, Sent>,
@@ -70,7 +70,7 @@ impl Probes {
     }
 
     /// A probe of the path as large as the outer packet that the report quotes, or `None` if there was one within the
-    /// last second. `about` is the packet in that one; while a probe is under way, one of them is remembered.
+    /// last second. `about` is the packet in that one; while a probe is in flight, one of them is remembered.
     pub(super) fn probe(
         &mut self,
         cluster: &Cluster,
