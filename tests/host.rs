@@ -48,9 +48,13 @@ async fn next_change(host: &mut DirectorHost) {
 
 /// Waits for notices until the VIP is captured as expected.
 async fn until_captured_by(host: &mut DirectorHost, capture: Capture) {
-    while host.vips()[&VIP].capture != capture {
+    for _ in 0..50 {
+        if host.vips()[&VIP].capture == capture {
+            return;
+        }
         next_change(host).await;
     }
+    panic!("captured by {}, not by {capture}, after 50 changes", host.vips()[&VIP].capture);
 }
 
 #[test]
@@ -59,7 +63,8 @@ fn a_route_captures_a_vip_that_is_not_local() {
         let bed = Bed::new().await;
         let tun = tun("lvsd0");
         let before = bed.snapshot().await;
-        let host = DirectorHost::start(options()).await.unwrap();
+        let options = DirectorHostOptions { capture: CaptureMode::Route, ..options() };
+        let host = DirectorHost::start(options).await.unwrap();
         assert_eq!(host.vips()[&VIP].capture, Capture::Route);
 
         bed.client.send(VIP, "by route");
@@ -113,14 +118,19 @@ fn a_vip_that_becomes_local_and_leaves_again_stays_captured() {
         let tun = tun("lvsd0");
         let before = bed.snapshot().await;
         let mut host = DirectorHost::start(options()).await.unwrap();
+        assert_eq!(host.vips()[&VIP].capture, Capture::Both);
 
         bed.add_address("eth0", VIP, 32).await;
+        bed.client.send(VIP, "when it came");
+        assert_eq!(captured(&tun, "when it came").1, VIP, "nothing had to change for it");
         until_captured_by(&mut host, Capture::Rule).await;
         bed.client.send(VIP, "after it came");
         assert_eq!(captured(&tun, "after it came").1, VIP);
 
         bed.delete_address(VIP).await;
-        until_captured_by(&mut host, Capture::Route).await;
+        bed.client.send(VIP, "when it left");
+        assert_eq!(captured(&tun, "when it left").1, VIP);
+        until_captured_by(&mut host, Capture::Both).await;
         bed.client.send(VIP, "after it left");
         assert_eq!(captured(&tun, "after it left").1, VIP);
 

@@ -3,6 +3,7 @@
 //! ```text
 //! VIP is            captured by                                        ARP answered through
 //! not local         route   VIP/32 dev lvsd0 in table main              proxy neighbour
+//!                   and rule, so that no packet escapes when the VIP becomes local
 //! local             rule    iif eth0 lookup 7690; VIP/32 dev lvsd0 there  proxy neighbour
 //! ```
 //!
@@ -365,7 +366,7 @@ impl DirectorHost {
                 tracing::info!("host: removed proxy neighbour {} left by a killed daemon", proxy.address);
             }
         }
-        let is_wanted = self.vips.values().any(|state| state.capture == Capture::Rule);
+        let is_wanted = self.vips.values().any(|state| state.capture != Capture::Route);
         let rules = self.netlink.rules().await?;
         let leftover =
             capture_rule::find(&rules, &interface.name).filter(|found| rule::protocol(found) == PROTOCOL);

@@ -284,7 +284,7 @@ pub fn second_director_with_its_own_device() -> Outcome {
     assert_eq!(second.wait(PATIENCE)?.code(), Some(1), "{}", second.log());
     let log = second.log();
     let last = log.lines().last().unwrap_or_default();
-    let expected = "lvs-tund: cannot add route 172.25.3.100/32 to table 254: File exists; ";
+    let expected = "lvs-tund: cannot add route 172.25.3.100/32 to table 7690: File exists; ";
     assert!(last.starts_with(expected), "{log}");
     assert_same(&before, &state(&lab.director), "the first director's host");
     assert_round_robin(&ask_times(&lab, 4)?, 2);

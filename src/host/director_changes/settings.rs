@@ -16,12 +16,13 @@ use crate::host::netlink::TABLE_MAIN;
 /// The configured way to capture VIPs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CaptureMode {
-    /// By rule for VIPs that are, or may become, local addresses of the host; by route for the others.
+    /// By rule, so that nothing has to change when a VIP becomes a local address; also by route while it is none, for
+    /// the host's own connections to the VIP.
     #[default]
     Auto,
     /// Always by route: a VIP that is a local address is then not captured, and a warning is logged.
     Route,
-    /// Always by rule, so that nothing has to change when a VIP becomes a local address.
+    /// Always by rule alone.
     Rule,
 }
 
@@ -32,6 +33,19 @@ pub enum Capture {
     Route,
     /// The same route in [`CAPTURE_TABLE`], which arriving packets are looked up in before `local`.
     Rule,
+    /// Both routes.
+    Both,
+}
+
+impl Capture {
+    /// The tables that have a route to the VIP.
+    fn tables(self) -> &'static [u32] {
+        match self {
+            Capture::Route => &[TABLE_MAIN],
+            Capture::Rule => &[CAPTURE_TABLE],
+            Capture::Both => &[CAPTURE_TABLE, TABLE_MAIN],
+        }
+    }
 }
 
 /// When the host answers ARP for a VIP and announces it.
@@ -52,12 +66,12 @@ impl CaptureMode {
         match self {
             CaptureMode::Route => Capture::Route,
             CaptureMode::Rule => Capture::Rule,
-            // With VRRP, a VIP is captured by rule even before it becomes a local address: between its
-            // arrival and the switch to a rule the host would answer connections with RST. A backup's own
-            // connections to the VIP still go to the master, because the rule applies to arriving packets
-            // only.
+            // With VRRP, a backup's own connections to the VIP go to the master, because the rule applies to
+            // arriving packets only.
             CaptureMode::Auto if is_local || announce == Announce::WhenLocal => Capture::Rule,
-            CaptureMode::Auto => Capture::Route,
+            // The rule stands ready: between the arrival of the address and a switch to a rule the host would
+            // answer connections with RST.
+            CaptureMode::Auto => Capture::Both,
         }
     }
 }
@@ -78,6 +92,7 @@ impl fmt::Display for Capture {
         f.write_str(match self {
             Capture::Route => "route",
             Capture::Rule => "rule",
+            Capture::Both => "rule and route",
         })
     }
 }
@@ -106,15 +121,13 @@ pub(super) fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr,
     for (vip, _) in vips.iter().filter(|(_, state)| state.is_answered) {
         wanted.push(ProxyNeighbour { address: *vip, device: interface.clone() }.into());
     }
-    if vips.values().any(|state| state.capture == Capture::Rule) {
+    if vips.values().any(|state| state.capture != Capture::Route) {
         wanted.push(CaptureRule { interface: name.clone() }.into());
     }
     for (vip, state) in vips {
-        let table = match state.capture {
-            Capture::Route => TABLE_MAIN,
-            Capture::Rule => CAPTURE_TABLE,
-        };
-        wanted.push(VipRoute { destination: *vip, table, device: tun.clone() }.into());
+        for table in state.capture.tables() {
+            wanted.push(VipRoute { destination: *vip, table: *table, device: tun.clone() }.into());
+        }
     }
     wanted
 }
@@ -124,9 +137,10 @@ mod tests {
     use super::*;
 
     #[test]
-    fn auto_captures_by_rule_what_is_or_may_become_local() {
+    fn auto_always_captures_by_rule_and_by_route_what_is_not_local() {
         let auto = CaptureMode::Auto;
-        assert_eq!(auto.of(false, Announce::Always), Capture::Route);
+        assert_eq!(auto.of(false, Announce::Always), Capture::Both);
+        assert_eq!(auto.of(false, Announce::Never), Capture::Both);
         assert_eq!(auto.of(true, Announce::Always), Capture::Rule);
         assert_eq!(auto.of(false, Announce::WhenLocal), Capture::Rule);
         assert_eq!(CaptureMode::Route.of(true, Announce::Always), Capture::Route);
