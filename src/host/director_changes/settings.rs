@@ -16,8 +16,8 @@ use crate::host::netlink::TABLE_MAIN;
 /// The configured way to capture VIPs.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
 pub enum CaptureMode {
-    /// By rule, so that nothing has to change when a VIP becomes a local address; also by route while it is none, for
-    /// the host's own connections to the VIP.
+    /// By rule, so that nothing has to change when a VIP becomes a local address. While it is none, also by route,
+    /// which captures the host's own connections to the VIP.
     #[default]
     Auto,
     /// Always by route: a VIP that is a local address is then not captured, and a warning is logged.
