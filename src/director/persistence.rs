@@ -3,7 +3,8 @@
 //!
 //! A template's timer restarts with each new connection. While connections use it, it does not expire but is
 //! checked again every 60 s. A template whose real server cannot be used is replaced in place and keeps the
-//! count of its connections.
+//! count of its connections. In a table that is filling up, a template ends with its last connection if none of them
+//! was more than a first packet, which a forged source could have sent.
 
 use std::net::IpAddr;
 use std::sync::atomic::{AtomicUsize, Ordering};
@@ -22,6 +23,10 @@ use crate::time::Moment;
 
 /// As in IPVS, where ip_vs_conn_expire() retries after 60 s.
 const RETRY: Duration = Duration::from_secs(60);
+
+/// A part of the table, from which on it is filling up, and the size from which on that matters.
+const FILLING: usize = 4;
+const RULED_FROM: usize = 1 << 16;
 
 /// The key of a template.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -52,6 +57,8 @@ struct Template {
     real_server: Slot,
     /// Connections that use it.
     connections: u32,
+    /// Whether one of its connections that have ended was more than a first packet.
+    is_assured: bool,
     deadline: Moment,
 }
 
@@ -165,7 +172,8 @@ impl Templates {
             Entry::Vacant(place) => {
                 self.entries.fetch_add(1, Ordering::Relaxed);
                 changes.on_change(&TemplateChange::Added { real_server });
-                place.insert(Template { real_server, connections, deadline });
+                let is_assured = !has_entry;
+                place.insert(Template { real_server, connections, is_assured, deadline });
                 Linked::Linked
             }
             Entry::Occupied(mut place) => {
@@ -186,14 +194,21 @@ impl Templates {
         }
     }
 
-    /// Reports that a connection of the template has ended.
-    pub fn unlink(&self, key: &TemplateKey, now: Moment) {
+    /// Reports that a connection of the template has ended, and whether it was more than a first packet.
+    pub fn unlink(&self, key: &TemplateKey, is_confirmed: bool, now: Moment) {
         if let Some(mut template) = self.map.get_mut(key) {
             template.connections = template.connections.saturating_sub(1);
-            if template.connections == 0 {
-                template.postpone(now);
+            template.is_assured |= is_confirmed;
+            match template.connections {
+                0 if !template.is_assured && self.is_filling_up() => template.deadline = now,
+                0 => template.postpone(now),
+                _ => {}
             }
         }
+    }
+
+    fn is_filling_up(&self) -> bool {
+        self.templates_max >= RULED_FROM && self.len() >= self.templates_max / FILLING
     }
 
     /// The number of parts of a listing.
@@ -264,7 +279,7 @@ mod tests {
         }
         assert!(changes.take().is_empty());
         assert_eq!(find(&templates, &key, 0), Some(slot(6)));
-        templates.unlink(&key, Moment::ZERO);
+        templates.unlink(&key, true, Moment::ZERO);
         assert_eq!(find(&templates, &key, 360), None, "the second has neither a part in it nor restarted it");
     }
 
@@ -275,6 +290,48 @@ mod tests {
 
     fn find(templates: &Templates, key: &TemplateKey, secs: u64) -> Option<Slot> {
         templates.get(key, Moment::from_secs(secs))
+    }
+
+    /// A template for each of `count` clients.
+    fn filled(templates_max: usize, count: usize) -> Templates {
+        let templates = Templates::new(templates_max, 1);
+        for number in 0..count {
+            let client = std::net::Ipv4Addr::from_bits(0x0b00_0000 + u32::try_from(number).unwrap());
+            link(&templates, key(&client.to_string(), 32), 5, true, Moment::ZERO);
+        }
+        templates
+    }
+
+    #[test]
+    fn while_the_table_fills_up_a_template_ends_with_the_last_of_its_unconfirmed_connections() {
+        let full = RULED_FROM / FILLING;
+        for (case, templates_max, others, confirmed, expected) in [
+            ("filling up", RULED_FROM, full - 1, [false, false], None),
+            ("one of them confirmed", RULED_FROM, full - 1, [true, false], Some(slot(7))),
+            ("the last one confirmed", RULED_FROM, full - 1, [false, true], Some(slot(7))),
+            ("room enough", RULED_FROM, full - 2, [false, false], Some(slot(7))),
+            ("a small table", RULED_FROM - 1, full - 1, [false, false], Some(slot(7))),
+        ] {
+            let templates = filled(templates_max, others);
+            let key = key("203.0.113.7", 32);
+            for _ in confirmed {
+                link(&templates, key, 7, true, Moment::ZERO);
+            }
+            templates.unlink(&key, confirmed[0], Moment::from_secs(60));
+            assert_eq!(find(&templates, &key, 60), Some(slot(7)), "{case}: one connection is left");
+            templates.unlink(&key, confirmed[1], Moment::from_secs(60));
+            assert_eq!(find(&templates, &key, 60), expected, "{case}");
+        }
+    }
+
+    #[test]
+    fn a_template_of_datagrams_without_entries_lasts_as_long_as_its_timer() {
+        let templates = filled(RULED_FROM, RULED_FROM / FILLING);
+        let key = key("203.0.113.7", 32);
+        link(&templates, key, 7, false, Moment::ZERO);
+        link(&templates, key, 7, true, Moment::ZERO);
+        templates.unlink(&key, false, Moment::from_secs(60));
+        assert_eq!(find(&templates, &key, 359), Some(slot(7)));
     }
 
     #[test]
@@ -299,7 +356,7 @@ mod tests {
         let key = key("203.0.113.7", 32);
         link(&templates, key, 5, true, Moment::ZERO);
         assert_eq!(find(&templates, &key, 5000), Some(slot(5)));
-        templates.unlink(&key, Moment::from_secs(365));
+        templates.unlink(&key, true, Moment::from_secs(365));
         assert_eq!(find(&templates, &key, 419), Some(slot(5)), "the look at 360 s found a connection");
         assert_eq!(find(&templates, &key, 420), None);
         let changes = Changes::new();
@@ -315,8 +372,8 @@ mod tests {
             let key = key("203.0.113.7", 32);
             link(&templates, key, 5, true, Moment::ZERO);
             link(&templates, key, 5, true, Moment::ZERO);
-            templates.unlink(&key, Moment::from_secs(359));
-            templates.unlink(&key, Moment::from_secs(last_ends));
+            templates.unlink(&key, true, Moment::from_secs(359));
+            templates.unlink(&key, true, Moment::from_secs(last_ends));
             assert_eq!(find(&templates, &key, template_ends - 1), Some(slot(5)), "{last_ends} s");
             assert_eq!(find(&templates, &key, template_ends), None, "{last_ends} s");
         }
@@ -335,7 +392,7 @@ mod tests {
         assert!(listed(360).is_empty() && templates.part(templates.parts(), Moment::ZERO).is_empty());
         link(&templates, key, 5, true, Moment::ZERO);
         link(&templates, key, 5, true, Moment::ZERO);
-        templates.unlink(&key, Moment::from_secs(370));
+        templates.unlink(&key, true, Moment::from_secs(370));
         let expires_in = Duration::ZERO;
         assert_eq!(listed(371), [Listed { key, real_server: slot(5), expires_in }], "one hangs on it still");
     }

@@ -91,7 +91,7 @@ impl Subscriber for Counts<'_> {
                 self.cluster.with_live(entry.real_server, |live| live.book_end(entry.activity()));
                 if let Some(prefix) = entry.template {
                     let key = TemplateKey::of_connection(entry.virtual_service, flow.client, prefix.length());
-                    self.templates.unlink(&key, *ended);
+                    self.templates.unlink(&key, entry.state.is_confirmed(), *ended);
                 }
             }
         }

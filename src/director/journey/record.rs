@@ -36,7 +36,7 @@ impl Part<'_> {
 impl Drop for Part<'_> {
     fn drop(&mut self) {
         if let Some(key) = &self.key {
-            self.templates.unlink(key, self.now);
+            self.templates.unlink(key, true, self.now);
         }
     }
 }
