@@ -87,7 +87,9 @@ impl Troubles {
         }
         news.over = before
             .into_iter()
-            .filter(|known| !next.iter().any(|trouble| trouble.source == source && is_same(&trouble.found, &known.found)))
+            .filter(|known| {
+                !next.iter().any(|trouble| trouble.source == source && is_same(&trouble.found, &known.found))
+            })
             .collect();
         next.sort_by_key(|trouble| trouble.since);
         *list = next.into();

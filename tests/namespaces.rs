@@ -23,6 +23,8 @@ mod mtu;
 mod path;
 #[path = "namespaces/refusals.rs"]
 mod refusals;
+#[path = "namespaces/returning.rs"]
+mod returning;
 
 use std::process::ExitCode;
 
@@ -101,6 +103,9 @@ const TESTS: &[(&str, Test)] = &[
     ("a_cleared_table_refuses_at_once_and_lets_the_vip_go_later", ipvsadm::cleared_elsewhere),
     ("a_cleared_table_refuses_at_once_where_the_vip_is_local", ipvsadm::cleared),
     ("a_restore_is_one_step_and_no_list_shows_half_of_it", ipvsadm::restore),
+    ("established_connections_outlive_a_table_that_is_cleared_and_filled_again", returning::by_commands),
+    ("established_connections_outlive_a_reload_without_their_service", returning::by_reload),
+    ("a_connection_whose_service_does_not_come_back_is_reset_after_the_grace", returning::not_at_all),
     ("every_verb_of_ipvsadm_works_on_a_running_director", ipvsadm::verbs),
     ("an_impossible_configuration_is_refused", refusals::configuration),
     ("a_conflict_with_the_host_is_refused_and_rolled_back", refusals::host),

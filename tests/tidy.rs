@@ -66,8 +66,18 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that decide: they are handed bytes, time and chance.
-const PURE: &[&str] =
-    &["time", "label", "packet", "encapsulation", "director", "realserver", "config", "doctor", "metrics", "trouble"];
+const PURE: &[&str] = &[
+    "time",
+    "label",
+    "packet",
+    "encapsulation",
+    "director",
+    "realserver",
+    "config",
+    "doctor",
+    "metrics",
+    "trouble",
+];
 
 /// Files of the room `control` that are as pure: all but the client.
 const IMPURE_IN_CONTROL: &[&str] = &["src/control/client.rs"];

@@ -7,8 +7,9 @@
 //!
 //! In this order, a packet for a new VIP finds its service, and a VIP that stays never loses its capture. If
 //! the host refuses a VIP, the previous snapshot is published again and nothing has changed. A VIP without
-//! services is released a while later: until then the director refuses its clients, and the VIP may come back
-//! at once, as with scripts that clear everything before they set it up again.
+//! services is released a while later, and the connections of a removed real server wait as long: until then the
+//! director refuses new clients, and everything may come back at once, as with scripts that clear the table before
+//! they set it up again.
 
 mod reload;
 pub(super) mod shared;
@@ -30,6 +31,7 @@ use crate::control::change_summary::{differences, summary, word};
 use crate::control::model::{Change, Changed, Event, EventKind};
 use crate::control::operation::{Applied, Running, Zeroed, apply};
 use crate::control::{Code, ControlError};
+use crate::director::cluster::grace::Grace;
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
 use crate::host::{DirectorHost, HostError, Notice};
 use crate::serve::{Demand, Published, Request};
@@ -79,6 +81,8 @@ pub(super) struct Control {
     shared: Arc<Shared>,
     /// When to release each VIP that no longer has a service.
     lingering: HashMap<IpAddr, Moment>,
+    /// Until when connections of removed real servers wait for them.
+    grace: Grace,
     /// Snapshots that a worker may still use: a thread that forwards packets must never free one.
     retired: Vec<Arc<Cluster>>,
 }
@@ -113,6 +117,7 @@ impl Control {
             latest,
             shared,
             lingering: HashMap::new(),
+            grace: Grace::default(),
             retired: Vec::new(),
         }
     }
@@ -264,6 +269,7 @@ impl Control {
     fn install(&mut self, cluster: Cluster) {
         let cluster = Arc::new(cluster);
         self.shared.follow(&cluster);
+        self.grace.follow(&cluster, self.shared.clock.now());
         self.retired.push(self.latest.swap(cluster));
         let retired = std::mem::take(&mut self.retired);
         let (free, held) = retired.into_iter().partition(|old| Arc::strong_count(old) == 1);
