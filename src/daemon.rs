@@ -3,6 +3,7 @@
 
 mod clock;
 mod control;
+mod device;
 mod director_daemon;
 mod host_view;
 mod logging;
@@ -12,6 +13,7 @@ mod random;
 mod realserver_daemon;
 mod runtime;
 mod signals;
+mod troubles;
 mod worker;
 
 use std::io::{self, Write};

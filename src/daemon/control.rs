@@ -23,10 +23,11 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::host_view;
+use super::device::{DeviceState, OwnDevice};
+use super::{host_view, troubles};
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
-use crate::config::{ConfigError, Source};
+use crate::config::{self, ConfigError};
 use crate::control::change_summary::{differences, summary, word};
 use crate::control::model::{Change, Changed, Event, EventKind};
 use crate::control::operation::{Applied, Running, Zeroed, apply};
@@ -36,6 +37,7 @@ use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
 use crate::host::{DirectorHost, HostError, Notice};
 use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
+use crate::trouble::{Found, Source};
 
 pub(super) use shared::Shared;
 
@@ -52,15 +54,15 @@ pub struct ConfigFile {
 }
 
 /// Turns a text into a plan, with the options of the command line applied.
-pub type ReadPlan = Arc<dyn Fn(&Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
+pub type ReadPlan = Arc<dyn Fn(&config::Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
 
 /// What the control task handles next.
 pub(super) enum Input {
     Request(Request),
     /// The host has changed, or is to be checked.
     Host(Notice),
-    /// A packet did not fit its path; the kernel may know a smaller MTU now.
-    PathNarrowed,
+    /// The paths to the real servers may be others: a packet did not fit its path, or a route or an address has changed.
+    PathsMoved,
     /// Due once a second while [`Control::has_to_tend`].
     Tend,
 }
@@ -72,6 +74,7 @@ pub(super) struct Control {
     base: DirectorPlan,
     running: Running,
     generation: u64,
+    device: OwnDevice,
     host: DirectorHost,
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
@@ -104,6 +107,7 @@ impl Control {
         running: Running,
         latest: Arc<ArcSwap<Cluster>>,
         shared: Arc<Shared>,
+        device: OwnDevice,
         host: DirectorHost,
     ) -> Control {
         Control {
@@ -112,6 +116,7 @@ impl Control {
             running,
             generation: shared::FIRST_GENERATION,
             host_changes: Arc::new(AtomicUsize::new(host.changes().entries().len())),
+            device,
             host,
             ticks: 0,
             latest,
@@ -142,7 +147,7 @@ impl Control {
         match input {
             Input::Request(request) => self.answer(request).await,
             Input::Host(notice) => self.follow_host(notice).await,
-            Input::PathNarrowed => self.follow_paths().await,
+            Input::PathsMoved => self.follow_paths().await,
             Input::Tend => self.tend().await,
         }
         self.host_changes.store(self.host.changes().entries().len(), Ordering::Relaxed);
@@ -183,11 +188,33 @@ impl Control {
     }
 
     async fn follow_host(&mut self, notice: Notice) {
-        self.host.on_notice(notice).await;
+        if notice == Notice::Paths {
+            return self.shared.paths_moved.notify_one();
+        }
+        let mut found = self.check_host(notice).await;
+        if self.shared.troubles.has_news(Source::Host, &found) {
+            // Whoever changes something often changes more in the next moment.
+            tokio::time::sleep(troubles::SECOND_LOOK).await;
+            found = self.check_host(notice).await;
+        }
+        let now = self.shared.clock.now();
+        let news = self.shared.troubles.report(Source::Host, found, now);
+        troubles::log("director", &news, now);
         self.ticks = self.ticks.wrapping_add(1);
         if notice == Notice::Changed || self.ticks.is_multiple_of(TICKS_PER_LOOK) {
             self.follow_paths().await;
         }
+    }
+
+    /// Puts the device and the host's settings right, and returns what is still wrong.
+    async fn check_host(&mut self, notice: Notice) -> Vec<Found> {
+        let device = self.device.restore().await;
+        if device == Ok(DeviceState::Restored) {
+            self.host.on_device_restored();
+        }
+        self.host.on_notice(notice).await;
+        // What the device has taken with it comes back with it.
+        device.map_or_else(|trouble| vec![trouble], |_| self.host.troubles())
     }
 
     /// Publishes a new snapshot if the host's addresses or routes have changed.
