@@ -24,7 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 
 use super::device::{DeviceState, OwnDevice};
-use super::{host_view, troubles};
+use super::{host_view, troubles, untracked};
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
 use crate::config::{self, ConfigError};
@@ -34,7 +34,7 @@ use crate::control::operation::{Applied, Running, Zeroed, apply};
 use crate::control::{Code, ControlError};
 use crate::director::cluster::grace::Grace;
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
-use crate::host::{DirectorHost, HostError, Notice};
+use crate::host::{DirectorHost, HostError, Notice, Notrack};
 use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 use crate::trouble::{Found, Source};
@@ -76,6 +76,7 @@ pub(super) struct Control {
     generation: u64,
     device: OwnDevice,
     host: DirectorHost,
+    notrack: Notrack,
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
     /// Ticks of the host since the start.
@@ -88,6 +89,14 @@ pub(super) struct Control {
     grace: Grace,
     /// Snapshots that a worker may still use: a thread that forwards packets must never free one.
     retired: Vec<Arc<Cluster>>,
+}
+
+/// What the director has on its host.
+pub(super) struct Outside {
+    pub device: OwnDevice,
+    pub host: DirectorHost,
+    /// For the configuration at the start.
+    pub notrack: Notrack,
 }
 
 /// A configuration to apply, and how to report it.
@@ -107,17 +116,20 @@ impl Control {
         running: Running,
         latest: Arc<ArcSwap<Cluster>>,
         shared: Arc<Shared>,
-        device: OwnDevice,
-        host: DirectorHost,
+        outside: Outside,
     ) -> Control {
+        let Outside { device, host, notrack } = outside;
         Control {
             file,
             base,
             running,
             generation: shared::FIRST_GENERATION,
-            host_changes: Arc::new(AtomicUsize::new(host.changes().entries().len())),
+            host_changes: Arc::new(AtomicUsize::new(
+                host.changes().entries().len() + usize::from(notrack.is_in_force()),
+            )),
             device,
             host,
+            notrack,
             ticks: 0,
             latest,
             shared,
@@ -150,11 +162,13 @@ impl Control {
             Input::PathsMoved => self.follow_paths().await,
             Input::Tend => self.tend().await,
         }
-        self.host_changes.store(self.host.changes().entries().len(), Ordering::Relaxed);
+        let changes = self.host.changes().entries().len() + usize::from(self.notrack.is_in_force());
+        self.host_changes.store(changes, Ordering::Relaxed);
     }
 
     /// Undoes the changes on the host.
-    pub(super) async fn stop(self) {
+    pub(super) async fn stop(mut self) {
+        self.notrack.stop();
         self.host.stop().await;
     }
 
@@ -190,6 +204,9 @@ impl Control {
     async fn follow_host(&mut self, notice: Notice) {
         if notice == Notice::Paths {
             return self.shared.paths_moved.notify_one();
+        }
+        if notice == Notice::Tick {
+            self.notrack.audit();
         }
         let mut found = self.check_host(notice).await;
         if self.shared.troubles.has_news(Source::Host, &found) {
@@ -295,6 +312,9 @@ impl Control {
     /// Hands the workers a new snapshot.
     fn install(&mut self, cluster: Cluster) {
         let cluster = Arc::new(cluster);
+        if !Arc::ptr_eq(self.latest.load().config(), cluster.config()) {
+            self.notrack.set(untracked::ports(cluster.config()));
+        }
         self.shared.follow(&cluster);
         self.grace.follow(&cluster, self.shared.clock.now());
         self.retired.push(self.latest.swap(cluster));

@@ -12,9 +12,9 @@ use tokio::sync::mpsc;
 use self::control_loop::{ChangeSources, ControlLoop};
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
-use super::control::{ConfigFile, Control, Shared};
+use super::control::{ConfigFile, Control, Outside, Shared};
 use super::device::OwnDevice;
-use super::{Options, host_view, logging, runtime, signals};
+use super::{Options, host_view, logging, runtime, signals, untracked};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
 use crate::control::operation::Running;
@@ -53,7 +53,9 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
             return Err(failure);
         }
     };
-    options.print_commands(host.changes());
+    let notrack = untracked::exemption(&plan, options);
+    options.print_commands(host.changes().commands());
+    options.print_commands(notrack.commands());
     let (services, queues) = (plan.cluster.virtual_services.len(), plane.counters.len());
     let ready = format!(
         "director: ready on {} with {}, {} of {}, metrics on {}",
@@ -68,8 +70,8 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let (tables, counters, first) = (plane.tables.clone(), plane.counters.clone(), plane.cluster.load_full());
     let shared = Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first));
     let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone(), shared.paths_moved.clone());
-    let device = OwnDevice::new(tun);
-    let control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), device, host);
+    let outside = Outside { device: OwnDevice::new(tun), host, notrack };
+    let control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), Arc::new(AtomicBool::new(true)));
     let _control_path = listeners.serve(monitoring, Api::new(shared, requests, true));

@@ -81,7 +81,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     };
     let settings = Arc::new(Settings::default());
     settings.take(&host);
-    options.print_commands(host.changes());
+    options.print_commands(host.changes().commands());
     let render = renderer(&plan, counters, settings.clone());
     tokio::spawn(http::serve(listener, http::monitoring(render, Arc::new(AtomicBool::new(true)))));
     tracing::info!(
