@@ -3,6 +3,7 @@
 
 mod clock;
 mod control;
+mod device;
 mod director_daemon;
 mod host_view;
 mod logging;
@@ -12,13 +13,15 @@ mod random;
 mod realserver_daemon;
 mod runtime;
 mod signals;
+mod troubles;
+mod untracked;
 mod worker;
 
 use std::io::{self, Write};
 
 use crate::datapath::tun::TunError;
 use crate::failure::Failure;
-use crate::host::{Changes, HostChanges, HostError};
+use crate::host::{HostChanges, HostError};
 
 pub use control::{ConfigFile, ReadPlan};
 pub use director_daemon::run as run_director;
@@ -36,9 +39,9 @@ pub struct Options {
 
 impl Options {
     /// Prints the commands that the host needs, if the daemon does not change it.
-    fn print_commands(self, changes: &Changes) {
+    fn print_commands(self, commands: Vec<String>) {
         if !self.changes_host {
-            for command in changes.commands() {
+            for command in commands {
                 // `println!` would panic if the reader has closed the pipe.
                 let _ = writeln!(io::stdout(), "{command}");
             }

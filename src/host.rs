@@ -21,6 +21,8 @@ pub mod follow;
 pub mod mirror;
 pub mod mss;
 pub mod netlink;
+mod nftables;
+pub mod notrack;
 pub mod realserver_changes;
 mod refusal;
 
@@ -32,6 +34,7 @@ pub use error::HostError;
 pub use follow::Notice;
 pub use mss::Mss;
 pub use netlink::Netlink;
+pub use notrack::{Notrack, UntrackedPorts};
 pub use realserver_changes::{RealServerHost, RealServerHostOptions};
 pub use refusal::OuterSource;
 

@@ -13,6 +13,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("failure", &[]),
     ("label", &[]),
+    ("trouble", &["label", "time"]),
     ("packet", &[]),
     ("encapsulation", &["packet"]),
     ("director", &["encapsulation", "label", "packet", "time"]),
@@ -21,9 +22,9 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("control", &["config", "director", "encapsulation", "packet", "time"]),
     ("metrics", &["director", "realserver", "time"]),
     ("datapath", &["packet", "time"]),
-    ("host", &[]),
+    ("host", &["label", "time", "trouble"]),
     ("lab", &["packet"]),
-    ("serve", &["config", "control", "director", "failure", "metrics", "packet", "time"]),
+    ("serve", &["config", "control", "director", "failure", "metrics", "packet", "time", "trouble"]),
     ("doctor", &["config", "director", "packet"]),
     ("survey", &["config", "director", "doctor", "host", "packet"]),
     (
@@ -41,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "realserver",
             "serve",
             "time",
+            "trouble",
         ],
     ),
     (
@@ -64,8 +66,18 @@ const ARROWS: &[(&str, &[&str])] = &[
 ];
 
 /// Rooms that decide: they are handed bytes, time and chance.
-const PURE: &[&str] =
-    &["time", "label", "packet", "encapsulation", "director", "realserver", "config", "doctor", "metrics"];
+const PURE: &[&str] = &[
+    "time",
+    "label",
+    "packet",
+    "encapsulation",
+    "director",
+    "realserver",
+    "config",
+    "doctor",
+    "metrics",
+    "trouble",
+];
 
 /// Files of the room `control` that are as pure: all but the client.
 const IMPURE_IN_CONTROL: &[&str] = &["src/control/client.rs"];

@@ -7,8 +7,9 @@
 //!
 //! In this order, a packet for a new VIP finds its service, and a VIP that stays never loses its capture. If
 //! the host refuses a VIP, the previous snapshot is published again and nothing has changed. A VIP without
-//! services is released a while later: until then the director refuses its clients, and the VIP may come back
-//! at once, as with scripts that clear everything before they set it up again.
+//! services is released a while later, and the connections of a removed real server wait as long: until then the
+//! director refuses new clients, and everything may come back at once, as with scripts that clear the table before
+//! they set it up again.
 
 mod reload;
 pub(super) mod shared;
@@ -22,18 +23,21 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::host_view;
+use super::device::{DeviceState, OwnDevice};
+use super::{host_view, troubles, untracked};
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
-use crate::config::{ConfigError, Source};
+use crate::config::{self, ConfigError};
 use crate::control::change_summary::{differences, summary, word};
 use crate::control::model::{Change, Changed, Event, EventKind};
 use crate::control::operation::{Applied, Running, Zeroed, apply};
 use crate::control::{Code, ControlError};
+use crate::director::cluster::grace::Grace;
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
-use crate::host::{DirectorHost, HostError, Notice};
+use crate::host::{DirectorHost, HostError, Notice, Notrack};
 use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
+use crate::trouble::{Found, Source};
 
 pub(super) use shared::Shared;
 
@@ -50,15 +54,15 @@ pub struct ConfigFile {
 }
 
 /// Turns a text into a plan, with the options of the command line applied.
-pub type ReadPlan = Arc<dyn Fn(&Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
+pub type ReadPlan = Arc<dyn Fn(&config::Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
 
 /// What the control task handles next.
 pub(super) enum Input {
     Request(Request),
     /// The host has changed, or is to be checked.
     Host(Notice),
-    /// A packet did not fit its path; the kernel may know a smaller MTU now.
-    PathNarrowed,
+    /// The paths to the real servers may be others: a packet did not fit its path, or a route or an address has changed.
+    PathsMoved,
     /// Due once a second while [`Control::has_to_tend`].
     Tend,
 }
@@ -70,7 +74,9 @@ pub(super) struct Control {
     base: DirectorPlan,
     running: Running,
     generation: u64,
+    device: OwnDevice,
     host: DirectorHost,
+    notrack: Notrack,
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
     /// Ticks of the host since the start.
@@ -79,8 +85,18 @@ pub(super) struct Control {
     shared: Arc<Shared>,
     /// When to release each VIP that no longer has a service.
     lingering: HashMap<IpAddr, Moment>,
+    /// Until when connections of removed real servers wait for them.
+    grace: Grace,
     /// Snapshots that a worker may still use: a thread that forwards packets must never free one.
     retired: Vec<Arc<Cluster>>,
+}
+
+/// What the director has on its host.
+pub(super) struct Outside {
+    pub device: OwnDevice,
+    pub host: DirectorHost,
+    /// For the configuration at the start.
+    pub notrack: Notrack,
 }
 
 /// A configuration to apply, and how to report it.
@@ -100,19 +116,25 @@ impl Control {
         running: Running,
         latest: Arc<ArcSwap<Cluster>>,
         shared: Arc<Shared>,
-        host: DirectorHost,
+        outside: Outside,
     ) -> Control {
+        let Outside { device, host, notrack } = outside;
         Control {
             file,
             base,
             running,
             generation: shared::FIRST_GENERATION,
-            host_changes: Arc::new(AtomicUsize::new(host.changes().entries().len())),
+            host_changes: Arc::new(AtomicUsize::new(
+                host.changes().entries().len() + usize::from(notrack.is_in_force()),
+            )),
+            device,
             host,
+            notrack,
             ticks: 0,
             latest,
             shared,
             lingering: HashMap::new(),
+            grace: Grace::default(),
             retired: Vec::new(),
         }
     }
@@ -137,14 +159,16 @@ impl Control {
         match input {
             Input::Request(request) => self.answer(request).await,
             Input::Host(notice) => self.follow_host(notice).await,
-            Input::PathNarrowed => self.follow_paths().await,
+            Input::PathsMoved => self.follow_paths().await,
             Input::Tend => self.tend().await,
         }
-        self.host_changes.store(self.host.changes().entries().len(), Ordering::Relaxed);
+        let changes = self.host.changes().entries().len() + usize::from(self.notrack.is_in_force());
+        self.host_changes.store(changes, Ordering::Relaxed);
     }
 
     /// Undoes the changes on the host.
-    pub(super) async fn stop(self) {
+    pub(super) async fn stop(mut self) {
+        self.notrack.stop();
         self.host.stop().await;
     }
 
@@ -178,11 +202,36 @@ impl Control {
     }
 
     async fn follow_host(&mut self, notice: Notice) {
-        self.host.on_notice(notice).await;
+        if notice == Notice::Paths {
+            return self.shared.paths_moved.notify_one();
+        }
+        if notice == Notice::Tick {
+            self.notrack.audit();
+        }
+        let mut found = self.check_host(notice).await;
+        if self.shared.troubles.has_news(Source::Host, &found) {
+            // Whoever changes something often changes more in the next moment.
+            tokio::time::sleep(troubles::SECOND_LOOK).await;
+            found = self.check_host(notice).await;
+        }
+        let now = self.shared.clock.now();
+        let news = self.shared.troubles.report(Source::Host, found, now);
+        troubles::log("director", &news, now);
         self.ticks = self.ticks.wrapping_add(1);
         if notice == Notice::Changed || self.ticks.is_multiple_of(TICKS_PER_LOOK) {
             self.follow_paths().await;
         }
+    }
+
+    /// Puts the device and the host's settings right, and returns what is still wrong.
+    async fn check_host(&mut self, notice: Notice) -> Vec<Found> {
+        let device = self.device.restore().await;
+        if device == Ok(DeviceState::Restored) {
+            self.host.on_device_restored();
+        }
+        self.host.on_notice(notice).await;
+        // What the device has taken with it comes back with it.
+        device.map_or_else(|trouble| vec![trouble], |_| self.host.troubles())
     }
 
     /// Publishes a new snapshot if the host's addresses or routes have changed.
@@ -263,7 +312,11 @@ impl Control {
     /// Hands the workers a new snapshot.
     fn install(&mut self, cluster: Cluster) {
         let cluster = Arc::new(cluster);
+        if !Arc::ptr_eq(self.latest.load().config(), cluster.config()) {
+            self.notrack.set(untracked::ports(cluster.config()));
+        }
         self.shared.follow(&cluster);
+        self.grace.follow(&cluster, self.shared.clock.now());
         self.retired.push(self.latest.swap(cluster));
         let retired = std::mem::take(&mut self.retired);
         let (free, held) = retired.into_iter().partition(|old| Arc::strong_count(old) == 1);

@@ -12,8 +12,9 @@ use tokio::sync::mpsc;
 use self::control_loop::{ChangeSources, ControlLoop};
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
-use super::control::{ConfigFile, Control, Shared};
-use super::{Options, host_view, logging, runtime, signals};
+use super::control::{ConfigFile, Control, Outside, Shared};
+use super::device::OwnDevice;
+use super::{Options, host_view, logging, runtime, signals, untracked};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
 use crate::control::operation::Running;
@@ -52,7 +53,9 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
             return Err(failure);
         }
     };
-    options.print_commands(host.changes());
+    let notrack = untracked::exemption(&plan, options);
+    options.print_commands(host.changes().commands());
+    options.print_commands(notrack.commands());
     let (services, queues) = (plan.cluster.virtual_services.len(), plane.counters.len());
     let ready = format!(
         "director: ready on {} with {}, {} of {}, metrics on {}",
@@ -63,11 +66,12 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
         plan.metrics
     );
     let (requests, demands) = mpsc::channel(REQUESTS_MAX);
-    let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone());
     let config_file = file.path.as_ref().map(|path| path.display().to_string());
     let (tables, counters, first) = (plane.tables.clone(), plane.counters.clone(), plane.cluster.load_full());
     let shared = Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first));
-    let control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), host);
+    let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone(), shared.paths_moved.clone());
+    let outside = Outside { device: OwnDevice::new(tun), host, notrack };
+    let control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), Arc::new(AtomicBool::new(true)));
     let _control_path = listeners.serve(monitoring, Api::new(shared, requests, true));
@@ -77,7 +81,6 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
         tracing::info!("director: {signal}, stopping");
     }
     control_loop.stop().await;
-    drop(tun);
     outcome.map(drop)
 }
 

@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use super::clock::Clock;
+use super::device::{DeviceState, OwnDevice};
 use super::worker::{Fate, Handler, Workers};
-use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
+use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals, troubles};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
 use crate::datapath::raw_socket::Receivers;
 use crate::datapath::tun::Tun;
 use crate::encapsulation::{self, ENCAPSULATIONS};
 use crate::failure::Failure;
-use crate::host::{Mss, Netlink, RealServerHost, RealServerHostOptions, own_addresses};
+use crate::host::{Mss, Netlink, Notice, RealServerHost, RealServerHostOptions, own_addresses};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
 use crate::packet::{Frame, MTU_DEFAULT};
@@ -23,6 +24,7 @@ use crate::realserver::verdict::{DropReason, Verdict};
 use crate::realserver::{Decapsulator, mss};
 use crate::serve::http;
 use crate::time::Moment;
+use crate::trouble::{Found, Source, Troubles};
 
 /// Runs a real server until a signal ends it.
 ///
@@ -55,7 +57,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         mss: mss_of(&plan),
         changes: options.host_changes(),
     };
-    let mut host = RealServerHost::start(host_options).await?;
+    let host = RealServerHost::start(host_options).await?;
     let counters = Arc::new(RealserverCounters::default());
     let guard = Guard::new(plan.guard.clone(), own_addresses);
     let handler = RealserverHandler {
@@ -63,9 +65,10 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         counters: counters.clone(),
     };
     let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
+    let (clock, troubles) = (Clock::start(), Arc::<Troubles>::default());
     let started = Workers::new().and_then(|(mut workers, failures)| {
         if let Some(queue) = queues.pop() {
-            workers.start("realserver-0", Clock::start(), receiver, queue, handler)?;
+            workers.start("realserver-0", clock, receiver, queue, handler)?;
         }
         Ok((workers, failures))
     });
@@ -78,7 +81,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     };
     let settings = Arc::new(Settings::default());
     settings.take(&host);
-    options.print_commands(host.changes());
+    options.print_commands(host.changes().commands());
     let render = renderer(&plan, counters, settings.clone());
     tokio::spawn(http::serve(listener, http::monitoring(render, Arc::new(AtomicBool::new(true)))));
     tracing::info!(
@@ -88,17 +91,49 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         tun.name(),
         plan.metrics
     );
-    let outcome = follow(&mut host, &mut failures, &settings, &mut end).await;
+    let mut watched = Watched { device: OwnDevice::new(tun), host, settings, troubles, clock };
+    let outcome = follow(&mut watched, &mut failures, &mut end).await;
     drop(workers);
-    host.stop().await;
+    watched.host.stop().await;
     outcome
+}
+
+/// What the daemon checks while it runs.
+struct Watched {
+    device: OwnDevice,
+    host: RealServerHost,
+    settings: Arc<Settings>,
+    troubles: Arc<Troubles>,
+    clock: Clock,
+}
+
+impl Watched {
+    async fn on_notice(&mut self, notice: Notice) {
+        let mut found = self.check_host(notice).await;
+        if self.troubles.has_news(Source::Host, &found) {
+            tokio::time::sleep(troubles::SECOND_LOOK).await;
+            found = self.check_host(notice).await;
+        }
+        let now = self.clock.now();
+        let news = self.troubles.report(Source::Host, found, now);
+        troubles::log("realserver", &news, now);
+    }
+
+    /// Puts the device and the host's settings right, and returns what is still wrong.
+    async fn check_host(&mut self, notice: Notice) -> Vec<Found> {
+        let device = self.device.restore().await;
+        if device == Ok(DeviceState::Restored) {
+            self.host.on_device_restored();
+        }
+        self.host.on_notice(notice).await;
+        device.map_or_else(|trouble| vec![trouble], |_| self.host.troubles())
+    }
 }
 
 /// Runs until a signal arrives or the worker fails.
 async fn follow(
-    host: &mut RealServerHost,
+    watched: &mut Watched,
     failures: &mut tokio::sync::mpsc::UnboundedReceiver<String>,
-    settings: &Settings,
     end: &mut (impl Future<Output = &'static str> + Unpin),
 ) -> Result<(), Failure> {
     let outcome = loop {
@@ -107,11 +142,11 @@ async fn follow(
             failure = failures.recv() => {
                 break Err(Failure::Failed(format!("realserver: cannot receive: {}", failure.unwrap_or_default())));
             }
-            notice = host.wait() => {
-                if let Err(signal) = signals::unless_ended(end, host.on_notice(notice)).await {
+            notice = watched.host.wait() => {
+                if let Err(signal) = signals::unless_ended(end, watched.on_notice(notice)).await {
                     break Ok(signal);
                 }
-                settings.take(host);
+                watched.settings.take(&watched.host);
             }
         }
     };

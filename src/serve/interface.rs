@@ -13,6 +13,7 @@ use crate::director::tables::Tables;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
 use crate::time::Moment;
+use crate::trouble::Troubles;
 
 /// What a director shows. No method waits for the control task or for a worker.
 pub trait RunningDirector: Send + Sync {
@@ -34,6 +35,9 @@ pub trait RunningDirector: Send + Sync {
 
     /// Who owns which counters. Hold it for no longer than one virtual service takes.
     fn ledger(&self) -> MutexGuard<'_, Ledger>;
+
+    /// What keeps packets from flowing, or may.
+    fn troubles(&self) -> &Troubles;
 
     /// Events from now on.
     fn events(&self) -> broadcast::Receiver<Arc<Event>>;

@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::config::plan::DirectorPlan;
 use crate::control::model::Event;
@@ -16,6 +16,7 @@ use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
 use crate::serve::{Published, RunningDirector};
 use crate::time::Moment;
+use crate::trouble::Troubles;
 
 /// The generation of the configuration a director starts with.
 pub(crate) const FIRST_GENERATION: u64 = 1;
@@ -32,6 +33,10 @@ pub(crate) struct Shared {
     pub clock: Clock,
     pub tables: Arc<Tables>,
     pub workers: Vec<Arc<DirectorCounters>>,
+    /// What is wrong with the host's settings, and whatever else keeps packets from flowing.
+    pub troubles: Troubles,
+    /// Notified when a route or an address of the host has changed.
+    pub paths_moved: Arc<Notify>,
     published: ArcSwap<Published>,
     ledger: Mutex<Ledger>,
     events: broadcast::Sender<Arc<Event>>,
@@ -61,6 +66,8 @@ impl Shared {
             clock,
             tables,
             workers,
+            troubles: Troubles::default(),
+            paths_moved: Arc::default(),
             published: ArcSwap::from_pointee(published),
             ledger: Mutex::new(ledger),
             events: broadcast::Sender::new(EVENTS_MAX),
@@ -131,6 +138,10 @@ impl RunningDirector for Shared {
 
     fn events(&self) -> broadcast::Receiver<Arc<Event>> {
         self.events.subscribe()
+    }
+
+    fn troubles(&self) -> &Troubles {
+        &self.troubles
     }
 
     fn now(&self) -> Moment {
