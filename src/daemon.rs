@@ -12,6 +12,7 @@ mod random;
 mod realserver_daemon;
 mod runtime;
 mod signals;
+mod troubles;
 mod worker;
 
 use std::io::{self, Write};

@@ -15,6 +15,7 @@ mod announce;
 pub(crate) mod arp;
 pub mod change;
 mod changes;
+mod degraded;
 pub mod director_changes;
 mod error;
 pub mod follow;

@@ -22,3 +22,4 @@ pub mod serve;
 pub mod standards {}
 pub mod survey;
 pub mod time;
+pub mod trouble;

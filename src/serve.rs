@@ -7,7 +7,9 @@ pub(crate) mod api;
 pub(crate) mod http;
 mod interface;
 mod listeners;
+mod readiness;
 
 pub use api::document as openapi;
 pub use interface::{Demand, Published, Request, RunningDirector};
 pub use listeners::Listeners;
+pub use readiness::Health;

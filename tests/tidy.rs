@@ -13,17 +13,18 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("time", &[]),
     ("failure", &[]),
     ("label", &[]),
+    ("trouble", &["label", "time"]),
     ("packet", &[]),
     ("encapsulation", &["packet"]),
     ("director", &["encapsulation", "label", "packet", "time"]),
     ("realserver", &["encapsulation", "label", "packet"]),
     ("config", &["director", "encapsulation", "packet", "realserver"]),
-    ("control", &["config", "director", "encapsulation", "packet", "time"]),
+    ("control", &["config", "director", "encapsulation", "packet", "time", "trouble"]),
     ("metrics", &["director", "realserver", "time"]),
     ("datapath", &["packet", "time"]),
-    ("host", &[]),
+    ("host", &["label", "time", "trouble"]),
     ("lab", &["packet"]),
-    ("serve", &["config", "control", "director", "failure", "metrics", "packet", "time"]),
+    ("serve", &["config", "control", "director", "failure", "metrics", "packet", "time", "trouble"]),
     ("doctor", &["config", "director", "packet"]),
     ("survey", &["config", "director", "doctor", "host", "packet"]),
     (
@@ -41,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "realserver",
             "serve",
             "time",
+            "trouble",
         ],
     ),
     (
@@ -65,7 +67,7 @@ const ARROWS: &[(&str, &[&str])] = &[
 
 /// Rooms that decide: they are handed bytes, time and chance.
 const PURE: &[&str] =
-    &["time", "label", "packet", "encapsulation", "director", "realserver", "config", "doctor", "metrics"];
+    &["time", "label", "packet", "encapsulation", "director", "realserver", "config", "doctor", "metrics", "trouble"];
 
 /// Files of the room `control` that are as pure: all but the client.
 const IMPURE_IN_CONTROL: &[&str] = &["src/control/client.rs"];

@@ -13,6 +13,7 @@
 mod reload;
 pub(super) mod shared;
 mod tend;
+mod troubles;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -23,6 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 
 use super::host_view;
+use super::troubles::Watch;
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
 use crate::config::{ConfigError, Source};
@@ -61,6 +63,8 @@ pub(super) enum Input {
     PathNarrowed,
     /// Due once a second while [`Control::has_to_tend`].
     Tend,
+    /// Due once a second, and when the path to a real server has changed.
+    Look,
 }
 
 /// The control task: the running configuration, and the host that it needs.
@@ -81,6 +85,7 @@ pub(super) struct Control {
     lingering: HashMap<IpAddr, Moment>,
     /// Snapshots that a worker may still use: a thread that forwards packets must never free one.
     retired: Vec<Arc<Cluster>>,
+    watch: Watch,
 }
 
 /// A configuration to apply, and how to report it.
@@ -101,6 +106,7 @@ impl Control {
         latest: Arc<ArcSwap<Cluster>>,
         shared: Arc<Shared>,
         host: DirectorHost,
+        watch: Watch,
     ) -> Control {
         Control {
             file,
@@ -114,6 +120,7 @@ impl Control {
             shared,
             lingering: HashMap::new(),
             retired: Vec::new(),
+            watch,
         }
     }
 
@@ -136,7 +143,11 @@ impl Control {
     pub(super) async fn handle(&mut self, input: Input) {
         match input {
             Input::Request(request) => self.answer(request).await,
-            Input::Host(notice) => self.follow_host(notice).await,
+            Input::Host(notice) => {
+                self.follow_host(notice).await;
+                self.look().await;
+            }
+            Input::Look => self.look().await,
             Input::PathNarrowed => self.follow_paths().await,
             Input::Tend => self.tend().await,
         }

@@ -5,7 +5,6 @@ mod handler;
 mod start;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use tokio::sync::mpsc;
 
@@ -13,6 +12,7 @@ use self::control_loop::{ChangeSources, ControlLoop};
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
 use super::control::{ConfigFile, Control, Shared};
+use super::troubles::Watch;
 use super::{Options, host_view, logging, runtime, signals};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
@@ -65,11 +65,15 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let (requests, demands) = mpsc::channel(REQUESTS_MAX);
     let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone());
     let config_file = file.path.as_ref().map(|path| path.display().to_string());
+    let watch = Watch::new("director", clock);
     let (tables, counters, first) = (plane.tables.clone(), plane.counters.clone(), plane.cluster.load_full());
-    let shared = Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first));
-    let control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), host);
+    let health = watch.health();
+    let shared =
+        Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first, health.clone()));
+    let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), host, watch);
+    control.look().await;
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
-    let monitoring = http::monitoring(control_loop.renderer(), Arc::new(AtomicBool::new(true)));
+    let monitoring = http::monitoring(control_loop.renderer(), health);
     let _control_path = listeners.serve(monitoring, Api::new(shared, requests, true));
     tracing::info!("{ready}");
     let outcome = control_loop.run(&mut end).await;

@@ -3,9 +3,12 @@
 use std::io;
 use std::net::IpAddr;
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+
+use tokio::time::{MissedTickBehavior, interval};
 
 use super::clock::Clock;
+use super::troubles::{self, LOOK_PERIOD, Watch};
 use super::worker::{Fate, Handler, Workers};
 use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
 use crate::config::plan::{self, RealserverPlan};
@@ -23,6 +26,7 @@ use crate::realserver::verdict::{DropReason, Verdict};
 use crate::realserver::{Decapsulator, mss};
 use crate::serve::http;
 use crate::time::Moment;
+use crate::trouble::Source;
 
 /// Runs a real server until a signal ends it.
 ///
@@ -36,6 +40,7 @@ pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
 
 async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let mut end = Box::pin(signals::end_or_hangup()?);
+    let clock = Clock::start();
     let own_addresses: Vec<IpAddr> =
         own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
     let director = plan.guard.directors.iter().map(|prefix| prefix.addr());
@@ -65,7 +70,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
     let started = Workers::new().and_then(|(mut workers, failures)| {
         if let Some(queue) = queues.pop() {
-            workers.start("realserver-0", Clock::start(), receiver, queue, handler)?;
+            workers.start("realserver-0", clock, receiver, queue, handler)?;
         }
         Ok((workers, failures))
     });
@@ -76,11 +81,13 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
             return Err(no_threads(error));
         }
     };
+    let mut watch = Watch::new("realserver", clock);
     let settings = Arc::new(Settings::default());
     settings.take(&host);
     options.print_commands(host.changes());
     let render = renderer(&plan, counters, settings.clone());
-    tokio::spawn(http::serve(listener, http::monitoring(render, Arc::new(AtomicBool::new(true)))));
+    watch.look(&host, &workers).await;
+    tokio::spawn(http::serve(listener, http::monitoring(render, watch.health())));
     tracing::info!(
         "realserver: ready for {} from {} on {}, metrics on {}",
         counted(plan.guard.vips.len(), "VIP"),
@@ -88,7 +95,8 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         tun.name(),
         plan.metrics
     );
-    let outcome = follow(&mut host, &mut failures, &settings, &mut end).await;
+    let running = Running { workers: &workers, settings: &settings };
+    let outcome = follow(&mut host, &mut failures, &running, &mut watch, &mut end).await;
     drop(workers);
     host.stop().await;
     outcome
@@ -98,9 +106,12 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
 async fn follow(
     host: &mut RealServerHost,
     failures: &mut tokio::sync::mpsc::UnboundedReceiver<String>,
-    settings: &Settings,
+    running: &Running<'_>,
+    watch: &mut Watch,
     end: &mut (impl Future<Output = &'static str> + Unpin),
 ) -> Result<(), Failure> {
+    let mut look = interval(LOOK_PERIOD);
+    look.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let outcome = loop {
         tokio::select! {
             signal = &mut *end => break Ok(signal),
@@ -111,14 +122,31 @@ async fn follow(
                 if let Err(signal) = signals::unless_ended(end, host.on_notice(notice)).await {
                     break Ok(signal);
                 }
-                settings.take(host);
+                running.settings.take(host);
+                watch.look(host, running.workers).await;
             }
+            _ = look.tick() => watch.look(host, running.workers).await,
         }
     };
     if let Ok(signal) = &outcome {
         tracing::info!("realserver: {signal}, stopping");
     }
     outcome.map(drop)
+}
+
+/// What goes on beside the loop.
+struct Running<'a> {
+    workers: &'a Workers,
+    settings: &'a Settings,
+}
+
+impl Watch {
+    /// Looks at everything, and logs what is new.
+    async fn look(&mut self, host: &RealServerHost, workers: &Workers) {
+        self.report(Source::Host, host.degraded().await);
+        self.report(Source::Workers, troubles::of_workers(workers));
+        self.conclude();
+    }
 }
 
 /// The host's settings that the metrics show.
@@ -192,7 +220,7 @@ impl Handler for RealserverHandler {
         self.counters.count(&fate.verdict, fate.captured, fate.handled);
     }
 
-    fn on_failure(&mut self, error: &io::Error) {
+    fn on_failure(&mut self, _: Option<&Verdict>, error: &io::Error) {
         self.counters.errors.add(error);
     }
 }

@@ -203,24 +203,19 @@ impl DirectorHost {
         check_route(&self.netlink.route_to(rip).await?, &vips, &self.tun.name)
     }
 
-    /// As [`DirectorHost::outer_source`], for many real servers. One without a route is omitted, and logged
-    /// if it `is_reported`.
+    /// As [`DirectorHost::outer_source`], for many real servers. One without a route is omitted.
     ///
     /// # Errors
     /// Only real servers that cannot work on this host.
     pub async fn routes_to(
         &self,
         rips: impl IntoIterator<Item = IpAddr>,
-        is_reported: impl Fn(IpAddr) -> bool,
     ) -> Result<Vec<(IpAddr, OuterSource)>, HostError> {
         let mut found = Vec::new();
         for rip in rips {
             match self.outer_source(rip).await {
                 Ok(route) => found.push((rip, route)),
                 Err(error @ HostError::Refused(_)) => return Err(error),
-                Err(error) if is_reported(rip) => tracing::warn!(
-                    "director: no route to real server {rip}: {error}; keeping it, traffic resumes when a route appears"
-                ),
                 Err(_) => {}
             }
         }
@@ -230,6 +225,22 @@ impl DirectorHost {
     /// The VIPs and their states.
     pub fn vips(&self) -> &BTreeMap<Ipv4Addr, VipState> {
         &self.vips
+    }
+
+    pub(super) fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    pub(super) fn interface_name(&self) -> &str {
+        &self.options.interface
+    }
+
+    pub(super) fn tun_name(&self) -> &str {
+        &self.tun.name
+    }
+
+    pub(super) fn mode(&self) -> HostChanges {
+        self.options.changes
     }
 
     /// The ledger: entries for a metric, commands for `--no-host-changes`.

@@ -40,6 +40,7 @@ pub struct RealServerHostOptions {
 pub struct RealServerHost {
     netlink: Netlink,
     changes: Changes,
+    mode: HostChanges,
     follower: Follower,
     tun: Device,
     vips: BTreeSet<Ipv4Addr>,
@@ -67,6 +68,7 @@ impl RealServerHost {
         let mut host = RealServerHost {
             netlink,
             changes,
+            mode: options.changes,
             follower,
             tun,
             vips,
@@ -121,6 +123,18 @@ impl RealServerHost {
     /// The MSS announced to the VIPs' clients, in bytes; 0 for the host's own.
     pub fn mss(&self) -> u16 {
         self.mss.announced()
+    }
+
+    pub(super) fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
+    pub(super) fn tun_name(&self) -> &str {
+        &self.tun.name
+    }
+
+    pub(super) fn mode(&self) -> HostChanges {
+        self.mode
     }
 
     /// The ledger: entries for a metric, commands for `--no-host-changes`.

@@ -4,6 +4,7 @@ use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::{broadcast, oneshot};
 
+use super::readiness::Health;
 use crate::config::plan::{DirectorPlan, ServiceDefaults};
 use crate::control::ControlError;
 use crate::control::model::{Change, Changed, Configuration, Event, Reload};
@@ -34,6 +35,9 @@ pub trait RunningDirector: Send + Sync {
 
     /// Who owns which counters. Hold it for no longer than one virtual service takes.
     fn ledger(&self) -> MutexGuard<'_, Ledger>;
+
+    /// What is wrong at present.
+    fn health(&self) -> &Health;
 
     /// Events from now on.
     fn events(&self) -> broadcast::Receiver<Arc<Event>>;

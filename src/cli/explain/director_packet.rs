@@ -170,7 +170,7 @@ impl Director {
         packet: &[u8],
         now: Moment,
     ) -> (Explanation, Vec<Vec<u8>>) {
-        let Handled { kind, outcome, event, answer } = self.path_errors.handle_packet(packet, now);
+        let Handled { kind, outcome, event, answer, .. } = self.path_errors.handle_packet(packet, now);
         let mut steps = vec![match outcome {
             Outcome::Mismatch | Outcome::Malformed => {
                 "path: not an error about one of this director's outer packets".to_owned()

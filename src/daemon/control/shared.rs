@@ -14,7 +14,7 @@ use crate::director::cluster::{Cluster, VirtualService};
 use crate::director::tables::Tables;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
-use crate::serve::{Published, RunningDirector};
+use crate::serve::{Health, Published, RunningDirector};
 use crate::time::Moment;
 
 /// The generation of the configuration a director starts with.
@@ -32,6 +32,7 @@ pub(crate) struct Shared {
     pub clock: Clock,
     pub tables: Arc<Tables>,
     pub workers: Vec<Arc<DirectorCounters>>,
+    pub health: Arc<Health>,
     published: ArcSwap<Published>,
     ledger: Mutex<Ledger>,
     events: broadcast::Sender<Arc<Event>>,
@@ -45,6 +46,7 @@ impl Shared {
         tables: Arc<Tables>,
         workers: Vec<Arc<DirectorCounters>>,
         cluster: Arc<Cluster>,
+        health: Arc<Health>,
     ) -> Shared {
         let mut ledger = Ledger::default();
         ledger.follow(&cluster, &workers);
@@ -61,6 +63,7 @@ impl Shared {
             clock,
             tables,
             workers,
+            health,
             published: ArcSwap::from_pointee(published),
             ledger: Mutex::new(ledger),
             events: broadcast::Sender::new(EVENTS_MAX),
@@ -127,6 +130,10 @@ impl RunningDirector for Shared {
     /// A poisoned lock is used anyway: its holder panicked, but the counters are still the best available.
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn health(&self) -> &Health {
+        &self.health
     }
 
     fn events(&self) -> broadcast::Receiver<Arc<Event>> {
