@@ -24,6 +24,7 @@ pub mod mss;
 pub mod netlink;
 pub mod realserver_changes;
 mod refusal;
+mod vips_elsewhere;
 
 pub use addresses::own_addresses;
 pub use change::{Change, Device};
@@ -35,6 +36,7 @@ pub use mss::Mss;
 pub use netlink::Netlink;
 pub use realserver_changes::{RealServerHost, RealServerHostOptions};
 pub use refusal::OuterSource;
+pub use vips_elsewhere::{Elsewhere, vips_elsewhere};
 
 /// The routing protocol number on every route, rule and proxy neighbour made here (`ip route show proto 76`):
 /// `L`, outside the numbers that /etc/iproute2/rt_protos assigns.

@@ -8,8 +8,10 @@ pub(crate) mod http;
 mod interface;
 mod listeners;
 mod readiness;
+mod realserver;
 
 pub use api::document as openapi;
 pub use interface::{Demand, Published, Request, RunningDirector};
 pub use listeners::Listeners;
 pub use readiness::Health;
+pub(crate) use realserver::RealserverListeners;

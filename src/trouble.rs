@@ -56,6 +56,8 @@ labels! {
         UnknownPeer = "unknown_peer",
         /// A director's packets are refused.
         PacketsRefused = "packets_refused",
+        /// A VIP of a real server is an address of another device of its host.
+        VipElsewhere = "vip_elsewhere",
     }
 }
 
@@ -126,7 +128,9 @@ impl Troubles {
         }
         news.over = before
             .into_iter()
-            .filter(|known| !next.iter().any(|trouble| trouble.source == source && is_same(&trouble.found, &known.found)))
+            .filter(|known| {
+                !next.iter().any(|trouble| trouble.source == source && is_same(&trouble.found, &known.found))
+            })
             .collect();
         next.sort_by_key(|trouble| trouble.since);
         *list = next.into();

@@ -34,6 +34,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "control",
             "datapath",
             "director",
+            "doctor",
             "encapsulation",
             "failure",
             "host",
@@ -41,6 +42,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "packet",
             "realserver",
             "serve",
+            "survey",
             "time",
             "trouble",
         ],
@@ -61,13 +63,24 @@ const ARROWS: &[(&str, &[&str])] = &[
             "realserver",
             "survey",
             "time",
+            "trouble",
         ],
     ),
 ];
 
 /// Rooms that decide: they are handed bytes, time and chance.
-const PURE: &[&str] =
-    &["time", "label", "packet", "encapsulation", "director", "realserver", "config", "doctor", "metrics", "trouble"];
+const PURE: &[&str] = &[
+    "time",
+    "label",
+    "packet",
+    "encapsulation",
+    "director",
+    "realserver",
+    "config",
+    "doctor",
+    "metrics",
+    "trouble",
+];
 
 /// Files of the room `control` that are as pure: all but the client.
 const IMPURE_IN_CONTROL: &[&str] = &["src/control/client.rs"];

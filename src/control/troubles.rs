@@ -184,8 +184,10 @@ mod tests {
             let vip = IpAddr::from([172, 25, 3, 100]);
             let name = format!("s{index}");
             let mut config = VirtualServiceConfig::new(&name, Protocol::Tcp, vip, port, "rr");
-            config.real_servers =
-                (2..).zip(*weights).map(|(last, weight)| RealServerConfig::new(IpAddr::from([172, 25, 3, last]), *weight)).collect();
+            config.real_servers = (2..)
+                .zip(*weights)
+                .map(|(last, weight)| RealServerConfig::new(IpAddr::from([172, 25, 3, last]), *weight))
+                .collect();
             config
         };
         let config = ClusterConfig {

@@ -1,15 +1,21 @@
 //! The real server's daemon: socket, device, host, one worker, metrics; and clean-up on exit.
 
+mod handler;
+mod places;
+mod report;
+
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 
 use tokio::time::{MissedTickBehavior, interval};
 
-use super::clock::Clock;
+use self::handler::{RealserverHandler, Seen};
+use self::report::{Bound, Report};
+use super::clock::{self, Clock};
 use super::troubles::{self, LOOK_PERIOD, Watch};
-use super::worker::{Fate, Handler, Workers};
+use super::worker::Workers;
 use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
@@ -17,15 +23,14 @@ use crate::datapath::raw_socket::Receivers;
 use crate::datapath::tun::Tun;
 use crate::encapsulation::{self, ENCAPSULATIONS};
 use crate::failure::Failure;
+use crate::host::change::Change;
 use crate::host::{Mss, Netlink, RealServerHost, RealServerHostOptions, own_addresses};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
-use crate::packet::{Frame, MTU_DEFAULT};
+use crate::packet::MTU_DEFAULT;
 use crate::realserver::guard::Guard;
-use crate::realserver::verdict::{DropReason, Verdict};
 use crate::realserver::{Decapsulator, mss};
-use crate::serve::http;
-use crate::time::Moment;
+use crate::serve::{RealserverListeners, http};
 use crate::trouble::Source;
 
 /// Runs a real server until a signal ends it.
@@ -48,7 +53,8 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         let why = "a host cannot be the director and its own real server; use the other host's address";
         return Err(Failure::Refused(format!("director {address} is an address of this host: {why}")));
     }
-    let listener = http::listen(plan.metrics, "metrics", http::METRICS_REMEDY).await?;
+    places::check(&plan).await?;
+    let listeners = RealserverListeners::open(&plan).await?;
     let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
     let receiver = Receivers::new(carriers).map_err(|error| no_raw_socket(&error))?;
     let mtu = mtu_towards_directors(&plan).await;
@@ -61,11 +67,12 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         changes: options.host_changes(),
     };
     let mut host = RealServerHost::start(host_options).await?;
-    let counters = Arc::new(RealserverCounters::default());
+    let (counters, seen) = (Arc::new(RealserverCounters::default()), Arc::new(Seen::default()));
     let guard = Guard::new(plan.guard.clone(), own_addresses);
     let handler = RealserverHandler {
         decapsulator: Decapsulator::new(guard, ENCAPSULATIONS, mtu),
         counters: counters.clone(),
+        seen: seen.clone(),
     };
     let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
     let started = Workers::new().and_then(|(mut workers, failures)| {
@@ -85,9 +92,14 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let settings = Arc::new(Settings::default());
     settings.take(&host);
     options.print_commands(host.changes());
-    let render = renderer(&plan, counters, settings.clone());
-    watch.look(&host, &workers).await;
-    tokio::spawn(http::serve(listener, http::monitoring(render, watch.health())));
+    let render = renderer(&plan, counters.clone(), settings.clone());
+    let health = watch.health();
+    let report = Report { plan: plan.clone(), clock, counters, seen, settings: settings.clone(), health };
+    let report = Arc::new(report);
+    watch.look(&host, &workers, &report).await;
+    let answer = report.clone();
+    let monitoring = http::monitoring(render, watch.health());
+    let _control_path = listeners.serve(monitoring, Arc::new(move || answer.status()));
     tracing::info!(
         "realserver: ready for {} from {} on {}, metrics on {}",
         counted(plan.guard.vips.len(), "VIP"),
@@ -95,7 +107,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         tun.name(),
         plan.metrics
     );
-    let running = Running { workers: &workers, settings: &settings };
+    let running = Running { workers: &workers, settings: &settings, report: &report };
     let outcome = follow(&mut host, &mut failures, &running, &mut watch, &mut end).await;
     drop(workers);
     host.stop().await;
@@ -123,9 +135,9 @@ async fn follow(
                     break Ok(signal);
                 }
                 running.settings.take(host);
-                watch.look(host, running.workers).await;
+                watch.look(host, running.workers, running.report).await;
             }
-            _ = look.tick() => watch.look(host, running.workers).await,
+            _ = look.tick() => watch.look(host, running.workers, running.report).await,
         }
     };
     if let Ok(signal) = &outcome {
@@ -138,13 +150,16 @@ async fn follow(
 struct Running<'a> {
     workers: &'a Workers,
     settings: &'a Settings,
+    report: &'a Report,
 }
 
 impl Watch {
     /// Looks at everything, and logs what is new.
-    async fn look(&mut self, host: &RealServerHost, workers: &Workers) {
+    async fn look(&mut self, host: &RealServerHost, workers: &Workers, report: &Report) {
         self.report(Source::Host, host.degraded().await);
         self.report(Source::Workers, troubles::of_workers(workers));
+        self.report(Source::Cluster, places::troubles(host.netlink(), &report.plan).await);
+        self.report(Source::Traffic, report.troubles());
         self.conclude();
     }
 }
@@ -154,12 +169,23 @@ impl Watch {
 struct Settings {
     changes: AtomicUsize,
     mss: AtomicU16,
+    bound: Bound,
 }
 
 impl Settings {
     fn take(&self, host: &RealServerHost) {
         self.changes.store(host.changes().entries().len(), Ordering::Relaxed);
         self.mss.store(host.mss(), Ordering::Relaxed);
+        let bound = host.changes().entries().iter().filter_map(|entry| match &entry.change {
+            Change::Address(bound) if entry.is_in_force => Some(IpAddr::V4(bound.address)),
+            _ => None,
+        });
+        *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound.collect();
+    }
+
+    /// The MSS announced to clients; 0 for the host's own.
+    fn mss(&self) -> u16 {
+        self.mss.load(Ordering::Relaxed)
     }
 }
 
@@ -192,35 +218,6 @@ fn renderer(
     let guard = plan.guard.clone();
     Arc::new(move || {
         let process = own_metrics::of_process("realserver", settings.changes.load(Ordering::Relaxed));
-        exposition::realserver(process, &counters, &guard, settings.mss.load(Ordering::Relaxed))
+        exposition::realserver(process, &counters, &guard, settings.mss())
     })
-}
-
-struct RealserverHandler {
-    decapsulator: Decapsulator,
-    counters: Arc<RealserverCounters>,
-}
-
-impl Handler for RealserverHandler {
-    type Verdict = Verdict;
-
-    const SEND_ERROR: Verdict = Verdict::Drop(DropReason::SendError);
-
-    fn handle(&mut self, frame: &mut Frame, _: Moment) -> (Verdict, Option<IpAddr>) {
-        let verdict = self.decapsulator.handle_packet(frame);
-        let to = match verdict {
-            // The host's own stack routes the packet; the device accepts any.
-            Verdict::Deliver(delivery) => self.decapsulator.vip(delivery.vip),
-            Verdict::Drop(_) => None,
-        };
-        (verdict, to)
-    }
-
-    fn count(&mut self, fate: &Fate<Verdict>) {
-        self.counters.count(&fate.verdict, fate.captured, fate.handled);
-    }
-
-    fn on_failure(&mut self, _: Option<&Verdict>, error: &io::Error) {
-        self.counters.errors.add(error);
-    }
 }

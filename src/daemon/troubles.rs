@@ -62,7 +62,11 @@ fn log(role: &str, line: &Line) {
         Line::Begun(trouble) => begun(role, trouble),
         Line::Over(trouble, lasted) => over(role, trouble, *lasted),
         Line::MoreBegun(kind, count) => {
-            tracing::warn!(kind = kind.label(), count, "{role}: {count} more of this kind ({kind}); see: lvs-tund status");
+            tracing::warn!(
+                kind = kind.label(),
+                count,
+                "{role}: {count} more of this kind ({kind}); see: lvs-tund status"
+            );
         }
         Line::MoreOver(kind, count) => {
             tracing::info!(kind = kind.label(), count, "{role}: {count} more of this kind are over ({kind})");
@@ -109,6 +113,7 @@ impl Subject<'_> {
         match found.kind {
             kind if kind.is_about_real_server() => Subject { real_server: subject, ..Subject::default() },
             TroubleKind::ServiceUnserved => Subject { virtual_service: subject, ..Subject::default() },
+            TroubleKind::VipElsewhere => Subject { vip: subject, ..Subject::default() },
             TroubleKind::ApplicationDown => {
                 let vip = found.subject.split([' ', ':']).nth(1);
                 Subject { vip, ..Subject::default() }

@@ -4,8 +4,8 @@
 //! cluster lists them.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::path::SoftState;
 use super::server_errors::ServerErrors;

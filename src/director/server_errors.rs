@@ -112,7 +112,8 @@ impl ServerErrors {
 
     /// Packets that the kernel refused, of the causes that occurred.
     pub fn transmit(&self) -> impl Iterator<Item = (Cause, u64)> {
-        let counts = Cause::ALL.iter().map(|cause| (*cause, self.transmit[*cause as usize].load(Ordering::Relaxed)));
+        let counts =
+            Cause::ALL.iter().map(|cause| (*cause, self.transmit[*cause as usize].load(Ordering::Relaxed)));
         counts.filter(|(_, count)| *count > 0)
     }
 
@@ -131,10 +132,11 @@ impl ServerErrors {
 
     /// The causes that stop packets at present.
     pub fn present(&self, now: Moment) -> impl Iterator<Item = Cause> {
-        let is_present = move |cause: &Cause| match self.transmit_last[*cause as usize].load(Ordering::Relaxed) {
-            0 => false,
-            last => now.since(Moment::from_nanos(last - 1)) < PRESENT_FOR,
-        };
+        let is_present =
+            move |cause: &Cause| match self.transmit_last[*cause as usize].load(Ordering::Relaxed) {
+                0 => false,
+                last => now.since(Moment::from_nanos(last - 1)) < PRESENT_FOR,
+            };
         Cause::ALL.iter().copied().filter(is_present)
     }
 }

@@ -48,8 +48,7 @@ async fn device(netlink: &Netlink, name: &str, kinds: Kinds) -> Option<Found> {
 fn missing(changes: &Changes, mode: HostChanges) -> Vec<Found> {
     let absent = changes.entries().iter().filter(|entry| !entry.is_in_force);
     let trouble = |change: &Change| {
-        let kind =
-            if is_needed(change) { TroubleKind::ChangeMissing } else { TroubleKind::SettingMissing };
+        let kind = if is_needed(change) { TroubleKind::ChangeMissing } else { TroubleKind::SettingMissing };
         let again = match mode {
             HostChanges::Make => "it is tried again; by hand",
             HostChanges::Print => "run",

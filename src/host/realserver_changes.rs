@@ -125,7 +125,8 @@ impl RealServerHost {
         self.mss.announced()
     }
 
-    pub(super) fn netlink(&self) -> &Netlink {
+    /// The connection to the kernel, for further queries.
+    pub fn netlink(&self) -> &Netlink {
         &self.netlink
     }
 

@@ -116,6 +116,29 @@ pub(crate) fn listen_unix(path: &Path, group: Option<&str>) -> Result<(UnixListe
     Ok((listener, path_held))
 }
 
+/// As [`listen_unix`] for a default path, which is optional: a second daemon, or one without the permission to create it,
+/// runs without.
+///
+/// # Errors
+/// The configuration is wrong.
+pub(crate) fn listen_unix_if_possible(
+    path: &Path,
+    group: Option<&str>,
+    role: &str,
+) -> Result<Option<(UnixListener, SocketPath)>, Failure> {
+    match listen_unix(path, group) {
+        Ok(control) => Ok(Some(control)),
+        Err(error @ Failure::Refused(_)) => Err(error),
+        Err(error) => {
+            tracing::warn!(
+                kind = "no_control_socket",
+                "{role}: running without a control socket, so no command can reach this {role}: {error}"
+            );
+            Ok(None)
+        }
+    }
+}
+
 fn give_to_group(path: &Path, name: &str) -> Result<(), Failure> {
     let group = Group::from_name(name).map_err(io::Error::from);
     let group = group.map_err(|error| Failure::Failed(format!("control_group \"{name}\": {error}")))?;

@@ -13,6 +13,7 @@ use crate::director::cluster::Cluster;
 use crate::director::tables::Tables;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
+use crate::metrics::recent::Grown;
 use crate::time::Moment;
 
 /// What a director shows. No method waits for the control task or for a worker.
@@ -35,6 +36,9 @@ pub trait RunningDirector: Send + Sync {
 
     /// Who owns which counters. Hold it for no longer than one virtual service takes.
     fn ledger(&self) -> MutexGuard<'_, Ledger>;
+
+    /// The reasons for which packets were dropped, the latest first.
+    fn drops(&self) -> Vec<Grown>;
 
     /// What is wrong at present.
     fn health(&self) -> &Health;

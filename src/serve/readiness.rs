@@ -127,7 +127,10 @@ mod tests {
         let expected =
             "alive\nnot ready\nwarning: no route; wait (for 10s)\nnot ready: eth0 is down (for 5s)\n";
         assert_eq!(alive(Some("a=b&verbose=1")).await, expected);
-        assert_eq!((alive(None).await, alive(Some("verb")).await), ("alive\n".to_owned(), "alive\n".to_owned()));
+        assert_eq!(
+            (alive(None).await, alive(Some("verb")).await),
+            ("alive\n".to_owned(), "alive\n".to_owned())
+        );
         board.report(Source::Cluster, Vec::new(), Moment::from_secs(100));
         assert_eq!(ready().await.0, StatusCode::OK);
     }

@@ -25,7 +25,8 @@ impl TroubleKind {
             | TroubleKind::PacketsLost
             | TroubleKind::ApplicationDown
             | TroubleKind::UnknownPeer
-            | TroubleKind::PacketsRefused => false,
+            | TroubleKind::PacketsRefused
+            | TroubleKind::VipElsewhere => false,
         }
     }
 

@@ -12,8 +12,10 @@ use crate::control::state::AdminStates;
 use crate::daemon::clock::{self, Clock};
 use crate::director::cluster::{Cluster, VirtualService};
 use crate::director::tables::Tables;
+use crate::director::verdict::DropReason;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
+use crate::metrics::recent::{Grown, Recent};
 use crate::serve::{Health, Published, RunningDirector};
 use crate::time::Moment;
 
@@ -35,6 +37,7 @@ pub(crate) struct Shared {
     pub health: Arc<Health>,
     published: ArcSwap<Published>,
     ledger: Mutex<Ledger>,
+    drops: Mutex<Recent>,
     events: broadcast::Sender<Arc<Event>>,
 }
 
@@ -66,6 +69,7 @@ impl Shared {
             health,
             published: ArcSwap::from_pointee(published),
             ledger: Mutex::new(ledger),
+            drops: Mutex::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
         }
     }
@@ -103,6 +107,17 @@ impl Shared {
     pub(crate) fn tick(&self) {
         let published = self.published();
         self.ledger().tick(&published.cluster, &self.workers);
+        drop(self.look_at_drops());
+    }
+
+    fn look_at_drops(&self) -> MutexGuard<'_, Recent> {
+        let dropped = |reason: &DropReason| {
+            let counts = self.workers.iter().map(|worker| worker.dropped[*reason as usize].get());
+            (reason.label(), counts.sum())
+        };
+        let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
+        drops.look(DropReason::ALL.iter().map(dropped), self.clock.now());
+        drops
     }
 }
 
@@ -130,6 +145,10 @@ impl RunningDirector for Shared {
     /// A poisoned lock is used anyway: its holder panicked, but the counters are still the best available.
     fn ledger(&self) -> MutexGuard<'_, Ledger> {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn drops(&self) -> Vec<Grown> {
+        self.look_at_drops().list()
     }
 
     fn health(&self) -> &Health {
