@@ -9,6 +9,8 @@ mod control;
 mod fixture;
 #[path = "namespaces/forwarding.rs"]
 mod forwarding;
+#[path = "namespaces/health.rs"]
+mod health;
 #[path = "namespaces/host_state.rs"]
 mod host_state;
 #[path = "namespaces/ipvsadm.rs"]
@@ -102,6 +104,14 @@ const TESTS: &[(&str, Test)] = &[
     ("a_cleared_table_refuses_at_once_where_the_vip_is_local", ipvsadm::cleared),
     ("a_restore_is_one_step_and_no_list_shows_half_of_it", ipvsadm::restore),
     ("every_verb_of_ipvsadm_works_on_a_running_director", ipvsadm::verbs),
+    ("a_director_is_ready_while_packets_flow_and_says_why_it_is_not", health::director),
+    ("a_backup_without_the_vip_is_ready", health::backup),
+    ("a_director_without_a_virtual_service_is_alive_and_not_ready", health::empty),
+    ("a_real_server_without_its_vip_is_not_ready", health::real_server),
+    ("a_real_server_that_does_not_answer_is_told_of_once_and_everywhere", health::suspect),
+    ("packets_that_the_kernel_refuses_are_counted_with_their_real_server", health::no_route),
+    ("the_status_of_a_real_server_shows_directors_strangers_and_applications", health::real_server_status),
+    ("a_vip_that_is_the_hosts_own_is_refused_and_one_on_the_interface_warned_of", health::vip_elsewhere),
     ("an_impossible_configuration_is_refused", refusals::configuration),
     ("a_conflict_with_the_host_is_refused_and_rolled_back", refusals::host),
     ("a_missing_interface_or_a_taken_port_is_reported", refusals::missing),
