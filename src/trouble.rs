@@ -1,7 +1,7 @@
 //! What is wrong with a running daemon's set-up at present: values with a kind, and the board that lists them.
 //!
-//! A finder looks at everything of its source and reports it all with [`Troubles::report`]; the board knows what is
-//! new and what is over. Readers ([`Troubles::list`]) never wait for a finder for longer than one comparison.
+//! A finder looks at everything of its source and reports it all with [`Troubles::report`]; the board finds out what
+//! is new and what is over. Readers ([`Troubles::list`]) never wait for a finder for longer than one comparison.
 
 pub mod journal;
 mod kind;
@@ -62,11 +62,11 @@ labels! {
 }
 
 labels! {
-    /// Who looks for the trouble; each source reports all that it knows at once.
+    /// Who looks for the trouble; each source reports everything at once.
     pub enum Source {
         /// The host's settings: interface, device, changes.
         Host = "host",
-        /// The configuration in force, and what is known of the paths to the real servers.
+        /// The configuration, and what is known of the paths to the real servers.
         Cluster = "cluster",
         /// The threads that handle packets.
         Workers = "workers",
@@ -78,7 +78,7 @@ labels! {
 /// Something that is wrong, as its finder sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Together with `subject` says whether it is the same trouble as before.
+    /// Together with `subject` the identity of the trouble.
     pub kind: TroubleKind,
     /// What it is about: a device, a change.
     pub subject: String,

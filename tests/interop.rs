@@ -1,5 +1,5 @@
 //! Programs that others wrote, against the real binary in the lab: nginx on the real servers, curl and wrk on the
-//! client, promtool on the metrics, `sh` on the commands a daemon prints, keepalived beside two directors, ping and traceroute to the VIP, nft for
+//! client, promtool on the metrics, `sh` on the commands a daemon prints, keepalived next to two directors, ping and traceroute to the VIP, nft for
 //! connection tracking. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
 
 #[path = "interop/failover.rs"]

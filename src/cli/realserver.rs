@@ -21,7 +21,8 @@ pub(super) struct RealserverArguments {
     /// Where to serve Prometheus metrics [default: the file's, otherwise 127.0.0.1:9691]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
-    /// Unix socket for `lvs-tund status` on this host [default: the file's, otherwise /run/lvs-tund/realserver.sock]
+    /// Unix socket for `lvs-tund status` on this host [default: the file's, otherwise
+    /// /run/lvs-tund/realserver.sock]
     #[arg(long, value_name = "PATH")]
     control: Option<PathBuf>,
     /// Change nothing on this host except the TUN device; print the commands that would be needed

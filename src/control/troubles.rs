@@ -1,5 +1,5 @@
-//! What the configuration in force and the errors from the paths say is wrong: services without a usable real server,
-//! and real servers that packets do not reach.
+//! What is wrong with a cluster, from its configuration and from the errors of the paths: services without a usable real
+//! server, and real servers that packets do not reach.
 
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
@@ -142,8 +142,8 @@ fn unreachable(rip: Ipv4Addr, error: IcmpError) -> String {
     }
 }
 
-/// What the cause means, and the remedy; nothing for one that is no trouble: a packet that did not fit is answered, and its
-/// sender sends smaller ones.
+/// What the cause means, and the remedy; `None` for a packet that did not fit: it is answered, and its sender sends
+/// smaller ones.
 fn refusal(cause: Cause, rip: Ipv4Addr) -> Option<String> {
     let route = format!("see: ip route get {rip}");
     let (why, remedy) = match cause {
@@ -242,7 +242,7 @@ mod tests {
     }
 
     #[test]
-    fn what_a_path_reports_is_told_once_for_all_services_and_ends() {
+    fn what_a_path_reports_is_listed_once_for_all_services_and_ends() {
         let cluster = cluster(&[&[1, 1], &[1, 1]], &[2, 3]);
         let server = cluster.real_server_at([172, 25, 3, 3].into()).unwrap();
         server.soft.suspect(NOW);

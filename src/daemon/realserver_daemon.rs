@@ -146,7 +146,7 @@ async fn follow(
     outcome.map(drop)
 }
 
-/// What goes on beside the loop.
+/// What the loop reports about.
 struct Running<'a> {
     workers: &'a Workers,
     settings: &'a Settings,

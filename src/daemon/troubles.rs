@@ -14,7 +14,7 @@ pub(super) const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
 /// Reports what the finders found.
 pub(super) struct Watch {
-    /// The role, with which each line of the log begins.
+    /// The role: the first word of each line of the log.
     role: &'static str,
     clock: Clock,
     health: Arc<Health>,

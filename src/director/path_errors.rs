@@ -150,7 +150,7 @@ impl PathErrors {
     }
 
     /// What is quoted of the inner packet, and which of the real servers with this RIP its connection has, if enough
-    /// is quoted to tell.
+    /// is quoted.
     fn inner<'a>(
         &self,
         cluster: &Cluster,
@@ -279,7 +279,7 @@ fn on_too_big(message: &Icmp, about: &About, now: Moment) -> Handled {
     }
 }
 
-/// `errors`: what happened on the path, and what the client is told about it.
+/// `errors`: what happened on the path, and what the client gets.
 fn tell(kind: Kind, about: &About, errors: (IcmpError, IcmpError), now: Moment) -> Handled {
     let ((happened, error), server) = (errors, &about.real_server);
     server.soft.note_unreachable(happened, now);

@@ -197,12 +197,12 @@ impl Live {
         self.connections() > 0 || self.persistent() > 0
     }
 
-    /// The errors on the way to it, to count one more.
+    /// The errors of the path to it, to count one more.
     pub fn errors(&self) -> &ServerErrors {
         self.errors.get_or_init(Box::default)
     }
 
-    /// The errors on the way to it, if there were any.
+    /// The errors of the path to it, if there were any.
     pub fn errors_so_far(&self) -> Option<&ServerErrors> {
         self.errors.get().map(|errors| &**errors)
     }

@@ -1,4 +1,4 @@
-//! What went wrong on the way to one real server: packets that the kernel refused to send, and ICMP errors about those
+//! What went wrong on the path to one real server: packets that the kernel refused to send, and ICMP errors about those
 //! that it sent.
 
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ const PRESENT_FOR: Duration = Duration::from_secs(10);
 labels! {
     /// Why the kernel refused a packet, by the causes that an operator needs to distinguish.
     pub enum Cause {
-        /// EMSGSIZE: the kernel knows a smaller path MTU.
+        /// EMSGSIZE: the kernel has learned a smaller path MTU.
         MessageTooLong = "message_too_long",
         /// ENOBUFS: a queue is full.
         NoBuffer = "no_buffer",
@@ -23,7 +23,7 @@ labels! {
         NotPermitted = "not_permitted",
         /// ENETUNREACH: no route.
         NetworkUnreachable = "network_unreachable",
-        /// EHOSTUNREACH: no neighbour, or a route that says so.
+        /// EHOSTUNREACH: no neighbour, or a route that forbids it.
         HostUnreachable = "host_unreachable",
         /// ENETDOWN: the interface is down.
         NetworkDown = "network_down",

@@ -18,7 +18,7 @@ pub struct Elsewhere {
     pub is_own: bool,
 }
 
-/// The VIPs that are addresses of another device than `tun` and loopback, where nobody is told of them.
+/// The VIPs that are addresses of another device than `tun` and loopback.
 pub async fn vips_elsewhere(
     netlink: &Netlink,
     tun: &str,

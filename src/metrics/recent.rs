@@ -11,7 +11,7 @@ pub struct Grown {
     pub label: &'static str,
     /// Its count.
     pub count: u64,
-    /// When it was last seen to grow.
+    /// When its latest growth was noticed.
     pub at: Moment,
 }
 

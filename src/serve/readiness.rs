@@ -1,4 +1,4 @@
-//! The probes of a daemon: `/readyz` for whoever decides where packets go, `/healthz` for whoever restarts it.
+//! The probes of a daemon: `/readyz` decides where packets go, `/healthz` whether it is restarted.
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
@@ -13,7 +13,7 @@ use crate::trouble::{self, Found, Source, Trouble, TroubleKind, Troubles};
 /// The daemon looks for troubles once a second; a change of thousands of VIPs takes seconds.
 const LOOK_MAX: Duration = Duration::from_secs(15);
 
-/// What a daemon knows to be wrong, and whether it still looks.
+/// What is wrong with a daemon at present, and whether it still looks.
 pub struct Health {
     troubles: Arc<Troubles>,
     /// Nanoseconds of a [`Moment`].

@@ -14,7 +14,7 @@ use std::time::Duration;
 use super::{Trouble, TroubleKind};
 use crate::time::Moment;
 
-/// How long a trouble is absent before the first line says that it is over.
+/// How long a trouble is absent before a line reports its end.
 pub const CALM_MIN: Duration = Duration::from_secs(3);
 
 /// The longest such time.
@@ -204,7 +204,7 @@ mod tests {
     }
 
     #[test]
-    fn the_end_tells_the_latest_words() {
+    fn the_line_about_the_end_has_the_latest_words() {
         let mut journal = Journal::default();
         journal.judge(&[trouble("a", 0)], Moment::ZERO);
         let mut reworded = trouble("a", 0);

@@ -1,4 +1,4 @@
-//! Two directors with keepalived, configured as the manual says: the VIP leaves a director from which packets no longer
+//! Two directors with keepalived, configured as in the manual: the VIP leaves a director from which packets no longer
 //! flow, and comes back when it is cured.
 
 use std::path::PathBuf;
@@ -95,7 +95,7 @@ impl Pair<'_> {
         }
     }
 
-    /// Waits until a client is answered, whoever has the VIP.
+    /// Waits until a client is answered, whichever director has the VIP.
     fn await_service(&self, what: &str) {
         let since = Instant::now();
         while ask(self.lab).is_err() {
@@ -165,7 +165,7 @@ pub fn failover() -> Outcome {
     pair.weigh(1)?;
     pair.await_master("first", "the weights are back");
 
-    // The director may repair this before anybody notices.
+    // The director may repair this before keepalived notices.
     run(&lab.director, "ip", &["link", "set", "lvsd0", "down"])?;
     pair.await_service("lvsd0 is down");
     run(&lab.director, "ip", &["link", "set", "lvsd0", "up"])?;

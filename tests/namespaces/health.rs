@@ -1,4 +1,4 @@
-//! Whether a daemon is ready, and what it says is wrong: by its probes, by `status`, and once in its log.
+//! Whether a daemon is ready, and what it reports to be wrong: by its probes, by `status`, and once in its log.
 
 use std::net::{Ipv4Addr, SocketAddrV4};
 use std::path::Path;
@@ -100,7 +100,7 @@ pub fn director() -> Outcome {
     Ok(())
 }
 
-/// Not to be the master is no reason: a backup that were not ready could never take over.
+/// Not to be the master is no reason: a backup that were not ready could never become the master.
 pub fn backup() -> Outcome {
     let lab = same_subnet(1).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -114,7 +114,7 @@ pub fn empty() -> Outcome {
     let file = configuration(&lab, &with_control(&lab, ""), &[]);
     let _director = lab::start_director(&lab, &file)?;
     await_reason(&lab.director, Cluster::DIRECTOR_METRICS, "no virtual service is configured");
-    assert_eq!(director_probe(&lab, "/healthz").0, 200, "it is alive all the same");
+    assert_eq!(director_probe(&lab, "/healthz").0, 200, "it is alive anyway");
     Ok(())
 }
 
@@ -148,7 +148,7 @@ pub fn real_server() -> Outcome {
     Ok(())
 }
 
-/// A daemon that is not running is told of wherever an operator looks, once, until it is over.
+/// A daemon that is not running is reported wherever an operator looks, and once in the log.
 pub fn suspect() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, mut daemons) = start_real_servers(&lab)?;
@@ -220,7 +220,7 @@ pub fn no_route() -> Outcome {
     Ok(())
 }
 
-/// `status` on a real server's host: who was heard, who was refused, and whether the application is there.
+/// `status` on a real server's host: which directors sent packets, who was refused, and whether the application is there.
 pub fn real_server_status() -> Outcome {
     let lab = same_subnet(1).with_stranger().build()?;
     let Cluster { director: _director, real_servers, web_servers } = Cluster::start(&lab)?;

@@ -1,4 +1,4 @@
-//! The state of a real server for people: what it hears, from whom, and whether the application is there.
+//! The state of a real server for people: which directors it receives packets from, what it refuses, and whether the application is running.
 
 use std::fmt::Write;
 
@@ -95,7 +95,7 @@ refused:
     }
 
     #[test]
-    fn a_real_server_that_hears_nobody_says_so() {
+    fn a_real_server_without_packets_reports_it() {
         let text = render(&status(serde_json::json!({"mss": 0})));
         assert!(text.contains("on lvsr0, the host's own MSS\n"), "{text}");
         assert!(text.contains("  no packet from any of them yet\n") && !text.contains("refused"), "{text}");

@@ -1,4 +1,4 @@
-//! What a daemon knows to be wrong, and the state of a real server's daemon.
+//! What is wrong with a daemon at present, and the state of a real server's daemon.
 
 use std::net::IpAddr;
 use std::time::Duration;
@@ -88,7 +88,7 @@ pub struct RealserverStatus {
     pub vips: Vec<BoundVip>,
     /// The configured directors: addresses and prefixes.
     pub directors: Vec<String>,
-    /// The directors that were heard, the latest first; at most 64.
+    /// The directors whose packets were delivered, the latest first; at most 64.
     pub heard: Vec<Heard>,
     /// What was refused and from whom, the latest first; at most 64.
     pub refused: Vec<Refused>,
@@ -123,7 +123,7 @@ pub struct ServedPort {
     pub age: Option<u64>,
 }
 
-/// A director that was heard.
+/// A director whose packets were delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct Heard {
     /// The source of its outer packets.

@@ -1,4 +1,4 @@
-//! What a real server tells of itself: its status, and what its packets show to be wrong.
+//! What a real server reports of itself: its status, and what its packets show to be wrong.
 
 use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
@@ -23,7 +23,7 @@ use crate::trouble::{Found, TroubleKind};
 /// How long a packet shows that something is wrong at present.
 const PRESENT_FOR: Duration = Duration::from_secs(10);
 
-/// Strangers that are reported at once: anybody can send packets.
+/// Strangers that are reported at once: anyone can send packets.
 const STRANGERS_MAX: usize = 4;
 
 /// Everything that the report is made of.
@@ -132,7 +132,7 @@ fn is_listening(sockets: &[Socket], vip: IpAddr, protocol: Protocol, port: u16) 
     sockets.iter().any(|socket| socket.serves(vip, protocol, port))
 }
 
-/// What refusals say about the configuration; what hostile clients cause is not among it.
+/// What refusals show about the configuration; what hostile clients cause is not included.
 fn refusals(plan: &RealserverPlan, refused: impl Iterator<Item = (Ipv4Addr, DropReason)>) -> Vec<Found> {
     let is_director =
         |source: Ipv4Addr| plan.guard.directors.iter().any(|prefix| prefix.contains(&IpAddr::V4(source)));
