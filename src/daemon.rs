@@ -3,6 +3,7 @@
 
 mod clock;
 mod control;
+mod device;
 mod director_daemon;
 mod host_view;
 mod logging;

@@ -31,6 +31,11 @@ pub trait Capture {
 
     /// The descriptor to wait on; `None` if no packet can follow.
     fn readiness(&self) -> Option<BorrowedFd<'_>>;
+
+    /// Whether a device that was deleted may be there again later, on the same descriptor.
+    fn may_return(&self) -> bool {
+        false
+    }
 }
 
 /// A frame of a batch that is to be sent.

@@ -86,6 +86,13 @@ pub struct Found {
     pub text: String,
 }
 
+impl Found {
+    /// Whether both are the same trouble, possibly in other words.
+    fn is_same(&self, other: &Found) -> bool {
+        (self.kind, &self.subject) == (other.kind, &other.subject)
+    }
+}
+
 /// Something that has been wrong since a moment.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Trouble {
@@ -116,25 +123,30 @@ impl Troubles {
         let mut list = self.0.lock().unwrap_or_else(PoisonError::into_inner);
         let (before, others): (Vec<_>, Vec<_>) =
             list.iter().cloned().partition(|trouble| trouble.source == source);
-        let is_same = |a: &Found, b: &Found| (a.kind, &a.subject) == (b.kind, &b.subject);
         let mut news = News::default();
         let mut next = others;
         for found in found {
-            let known = before.iter().find(|trouble| is_same(&trouble.found, &found));
+            let known = before.iter().find(|trouble| trouble.found.is_same(&found));
             if known.is_none() {
                 news.begun.push(found.clone());
             }
             next.push(Trouble { source, since: known.map_or(now, |known| known.since), found });
         }
-        news.over = before
-            .into_iter()
-            .filter(|known| {
-                !next.iter().any(|trouble| trouble.source == source && is_same(&trouble.found, &known.found))
-            })
-            .collect();
+        let is_left = |known: &Trouble| {
+            next.iter().any(|trouble| trouble.source == source && trouble.found.is_same(&known.found))
+        };
+        news.over = before.into_iter().filter(|known| !is_left(known)).collect();
         next.sort_by_key(|trouble| trouble.since);
         *list = next.into();
         news
+    }
+
+    /// Whether a report would contain something that has not been reported.
+    pub fn has_news(&self, source: Source, found: &[Found]) -> bool {
+        let list = self.list();
+        let is_known =
+            |found: &Found| list.iter().any(|known| known.source == source && known.found.is_same(found));
+        !found.iter().all(is_known)
     }
 
     /// Everything that is wrong, the oldest first.
@@ -162,7 +174,10 @@ mod tests {
         let at = Moment::from_secs;
         let down = found(TroubleKind::InterfaceDown, "eth0 is down");
         let missing = found(TroubleKind::InterfaceMissing, "eth0 is missing");
+        assert!(troubles.has_news(Source::Host, &[down.clone()]) && !troubles.has_news(Source::Host, &[]));
         let news = troubles.report(Source::Host, vec![down.clone()], at(1));
+        assert!(!troubles.has_news(Source::Host, &[down.clone()]));
+        assert!(troubles.has_news(Source::Host, &[down.clone(), missing.clone()]));
         assert_eq!(news, News { begun: vec![down.clone()], over: Vec::new() });
         let reworded = Found { text: "eth0 is still down".to_owned(), ..down };
         let news = troubles.report(Source::Host, vec![missing.clone(), reworded.clone()], at(5));

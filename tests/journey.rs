@@ -647,8 +647,8 @@ fn every_drop_reason_has_a_row() {
             Drop(reason) | Reply(_, Some(reason)) => Some(reason),
             _ => None,
         })
-        // Shown by tests of their own: above, in tests/paths.rs and in the counters' unit tests.
-        .chain(["table_full", "rate_limited", "send_error", "fragment_unknown", "loop"])
+        // Shown by tests of their own: above, in tests/paths.rs, in tests/grace.rs and in the counters' unit tests.
+        .chain(["table_full", "rate_limited", "send_error", "fragment_unknown", "loop", "connection_waits"])
         .collect();
     for reason in DropReason::ALL {
         assert!(shown.contains(reason.label()), "{reason} is shown by no row");

@@ -5,6 +5,8 @@
 mod answers;
 #[path = "namespaces/control.rs"]
 mod control;
+#[path = "namespaces/devices.rs"]
+mod devices;
 #[path = "namespaces/fixture.rs"]
 mod fixture;
 #[path = "namespaces/forwarding.rs"]
@@ -25,6 +27,8 @@ mod mtu;
 mod path;
 #[path = "namespaces/refusals.rs"]
 mod refusals;
+#[path = "namespaces/returning.rs"]
+mod returning;
 
 use std::process::ExitCode;
 
@@ -75,7 +79,15 @@ const TESTS: &[(&str, Test)] = &[
         "a_new_director_takes_over_from_a_killed_one_with_a_local_vip",
         lifecycle::director_with_local_vip_killed,
     ),
-    ("a_director_whose_device_is_deleted_exits_with_an_error", lifecycle::device_deleted),
+    (
+        "a_directors_device_that_another_program_takes_is_put_right_and_no_connection_ends",
+        devices::of_director,
+    ),
+    ("a_real_servers_device_that_another_program_takes_is_put_right", devices::of_real_server),
+    ("a_device_whose_name_is_taken_is_missing_until_the_name_is_free", devices::taken),
+    ("a_directors_interface_that_is_taken_out_and_put_in_again_is_used_again", devices::interface_replaced),
+    ("a_directors_interface_that_is_renamed_is_followed", devices::interface_renamed),
+    ("outer_packets_have_the_directors_new_address_within_a_second", devices::renumbered),
     ("a_director_outlives_its_interface_going_down", lifecycle::interface_down_and_up),
     ("a_stopped_real_server_leaves_its_host_as_it_was", lifecycle::real_server_stopped),
     ("a_second_director_on_the_same_device_is_refused", lifecycle::second_director),
@@ -103,6 +115,9 @@ const TESTS: &[(&str, Test)] = &[
     ("a_cleared_table_refuses_at_once_and_lets_the_vip_go_later", ipvsadm::cleared_elsewhere),
     ("a_cleared_table_refuses_at_once_where_the_vip_is_local", ipvsadm::cleared),
     ("a_restore_is_one_step_and_no_list_shows_half_of_it", ipvsadm::restore),
+    ("established_connections_outlive_a_table_that_is_cleared_and_filled_again", returning::by_commands),
+    ("established_connections_outlive_a_reload_without_their_service", returning::by_reload),
+    ("a_connection_whose_service_does_not_come_back_is_reset_after_the_grace", returning::not_at_all),
     ("every_verb_of_ipvsadm_works_on_a_running_director", ipvsadm::verbs),
     ("a_director_is_ready_while_packets_flow_and_otherwise_gives_the_reason", health::director),
     ("a_backup_without_the_vip_is_ready", health::backup),

@@ -230,7 +230,7 @@ fn an_error_about_a_hashed_connection_is_no_new_connection() {
 #[test]
 fn an_error_does_not_follow_to_a_removed_real_server() {
     for (on_removed, fate) in [
-        (OnRemoved::Reschedule, Fate::Drop(DropReason::NoConnection)),
+        (OnRemoved::Reschedule, Fate::Drop(DropReason::ConnectionWaits)),
         (OnRemoved::Drop, Fate::Drop(DropReason::NoConnection)),
         (OnRemoved::Keep, Fate::To(SERVER2, Tracking::Known)),
     ] {
@@ -246,6 +246,9 @@ fn an_error_does_not_follow_to_a_removed_real_server() {
         let mut next = config();
         next.virtual_services.remove(0);
         world.succeed(next, host());
+        let waits = Fate::Drop(DropReason::ConnectionWaits);
+        assert_eq!(world.fate(&error_from(ROUTER, 40000, 80)), waits, "{on_removed:?}");
+        world.end_every_grace();
         let gone = Fate::Drop(DropReason::NoConnection);
         assert_eq!(world.fate(&error_from(ROUTER, 40000, 80)), gone, "{on_removed:?}");
     }
@@ -337,5 +340,7 @@ fn a_later_fragment_does_not_follow_to_a_real_server_that_was_removed() {
     let mut next = config();
     next.virtual_services[4].real_servers.remove(0);
     world.succeed(next, host());
+    assert_eq!(world.fate(&piece(50)), Fate::Drop(DropReason::ConnectionWaits));
+    world.end_every_grace();
     assert_eq!(world.fate(&piece(50)), Fate::Drop(DropReason::FragmentUnknown));
 }

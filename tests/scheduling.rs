@@ -84,6 +84,7 @@ fn a_removed_servers_clients_are_given_another_one() {
     assert_eq!(world.connect(client(1), 1), 1);
     world.change(|config| drop(config.virtual_services[0].real_servers.remove(0)));
     assert_eq!(world.connect(client(1), 2), 2);
+    world.end_every_grace();
     assert_eq!(world.ack(client(1), 1), Err(reply_reset()), "the old one's next packet finds no entry");
     world.change(|config| config.virtual_services[0].real_servers = servers(&[1, 1]));
     assert_eq!(world.connect(client(1), 3), 2, "the template has moved");
@@ -225,6 +226,7 @@ fn a_removed_servers_connections_follow_the_setting_of_the_service() {
         let mut world = World::of(vec![service]);
         assert_eq!(world.connect(client(1), 1), 1);
         world.change(|config| drop(config.virtual_services[0].real_servers.remove(0)));
+        world.end_every_grace();
         assert_eq!(world.ack(client(1), 1), expected, "{on_removed:?}");
         world.sweep();
         let left = world.tables.connections.len();
@@ -244,6 +246,9 @@ fn connections_of_a_removed_server_are_swept() {
         world.connect(client(1), port);
     }
     world.change(|config| drop(config.virtual_services[0].real_servers.remove(0)));
+    world.sweep();
+    assert_eq!(world.tables.connections.len(), 10, "they wait");
+    world.end_every_grace();
     world.sweep();
     assert_eq!(world.tables.connections.len(), 5);
     assert_eq!(world.counts(2), (5, 0, 0));

@@ -8,6 +8,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::time::Duration;
 
+use lvs_tund::director::cluster::grace::GRACE;
 use lvs_tund::director::cluster::{Persistence, UnknownTcp};
 use lvs_tund::director::real_server::Slot;
 use lvs_tund::director::scheduler::SCHEDULERS;
@@ -98,6 +99,8 @@ struct Model {
     entries: BTreeMap<Flow, Entry>,
     /// Real server → weight.
     servers: BTreeMap<u8, u32>,
+    /// Real servers that were removed, and until when their connections wait for them.
+    awaited: BTreeMap<u8, Moment>,
     /// Client → where its last new connection went, and until when at least it goes there again.
     templates: BTreeMap<Ipv4Addr, (u8, Moment)>,
     /// Flows that a flood left without an entry: where they go, and until when that is remembered. A real server
@@ -129,7 +132,18 @@ impl Model {
 
     fn forget_expired(&mut self, now: Moment) {
         let servers = &self.servers;
-        self.entries.retain(|_, entry| entry.deadline > now && servers.contains_key(&entry.server));
+        let awaited = &self.awaited;
+        let waits = |server: &u8| awaited.get(server).is_some_and(|until| *until > now);
+        self.entries.retain(|_, entry| {
+            entry.deadline > now && (servers.contains_key(&entry.server) || waits(&entry.server))
+        });
+    }
+
+    /// Whether a packet is dropped in silence, because the server of its connection may come back.
+    fn waits(&self, flow: Flow, flags: u8, now: Moment) -> bool {
+        let Some(entry) = self.entries.get(&flow).filter(|entry| entry.deadline > now) else { return false };
+        let is_again = flags & SYN != 0 && entry.state != Established;
+        !is_again && self.awaited.get(&entry.server).is_some_and(|until| *until > now)
     }
 
     fn counts(&self, server: u8) -> (u32, u32) {
@@ -142,12 +156,12 @@ impl Model {
         (of(true), of(false))
     }
 
-    /// The real server that a persistent client must get: its connections are there, or its template is.
+    /// The real server that a persistent client must get: its template is there, which lasts as long as any of its
+    /// connections.
     fn server_of_client(&self, client: Ipv4Addr, now: Moment) -> Option<u8> {
-        let live = self.entries.iter().filter(|((other, _), entry)| *other == client && entry.deadline > now);
-        let template = self.templates.get(&client).filter(|(_, until)| *until > now);
-        let servers = live.map(|(_, entry)| entry.server).chain(template.map(|(server, _)| *server));
-        servers.into_iter().find(|server| self.servers.contains_key(server))
+        let (server, until) = self.templates.get(&client)?;
+        let lives = self.entries.iter().any(|((other, _), entry)| *other == client && entry.deadline > now);
+        ((*until > now || lives) && self.servers.contains_key(server)).then_some(*server)
     }
 }
 
@@ -207,6 +221,11 @@ impl Simulation {
     /// Sends one packet and holds the verdict against the model.
     fn send(&mut self, flow: Flow, flags: u8) {
         let now = self.world.now;
+        if self.model.waits(flow, flags, now) {
+            let verdict = self.world.tcp(flow.0, flow.1, flags);
+            self.count(&verdict);
+            return assert_eq!(verdict, Verdict::Drop(DropReason::ConnectionWaits));
+        }
         let known = self.model.known(flow, flags, self.is_persistent, now);
         if known.is_none() {
             self.model.entries.remove(&flow);
@@ -225,6 +244,9 @@ impl Simulation {
             return;
         }
         let recalled = self.model.flooded.get(&flow).copied();
+        if flags & SYN == 0 && recalled.is_some_and(|(_, slot, until)| until > now && self.is_awaited(slot)) {
+            return assert_eq!(verdict, Verdict::Drop(DropReason::ConnectionWaits));
+        }
         let recalled =
             recalled.filter(|(server, slot, until)| *until > now && self.slot_of(*server) == Some(*slot));
         if let Some((server, ..)) = recalled.filter(|_| flags != 0) {
@@ -293,6 +315,10 @@ impl Simulation {
         service.real_servers.iter().find(|found| found.rip == rip(server)).map(|found| found.slot)
     }
 
+    fn is_awaited(&self, slot: Slot) -> bool {
+        self.world.cluster.load().awaited().contains(&slot)
+    }
+
     fn count(&mut self, verdict: &Verdict) {
         self.received += 1;
         let fate = match verdict {
@@ -309,7 +335,9 @@ impl Simulation {
         let server = 1 + self.luck.below(SERVERS_MAX.into()) as u8;
         if self.model.servers.contains_key(&server) && self.luck.one_in(2) {
             self.model.servers.remove(&server);
+            self.model.awaited.insert(server, self.world.now.after(GRACE));
         } else {
+            self.model.awaited.remove(&server);
             let weight = self.luck.below(4) as u32;
             self.model.servers.insert(server, weight);
         }

@@ -7,8 +7,9 @@
 //!
 //! In this order, a packet for a new VIP finds its service, and a VIP that stays never loses its capture. If
 //! the host refuses a VIP, the previous snapshot is published again and nothing has changed. A VIP without
-//! services is released a while later: until then the director refuses its clients, and the VIP may come back
-//! at once, as with scripts that clear everything before they set it up again.
+//! services is released a while later, and the connections of a removed real server wait as long: until then the
+//! director refuses new clients, and everything may come back at once, as with scripts that clear the table before
+//! they set it up again.
 
 mod reload;
 pub(super) mod shared;
@@ -23,19 +24,22 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::device::{DeviceState, OwnDevice};
 use super::host_view;
-use super::troubles::Watch;
+use super::troubles::{SECOND_LOOK, Watch};
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
-use crate::config::{ConfigError, Source};
+use crate::config::{self, ConfigError};
 use crate::control::change_summary::{differences, summary, word};
 use crate::control::model::{Change, Changed, Event, EventKind};
 use crate::control::operation::{Applied, Running, Zeroed, apply};
 use crate::control::{Code, ControlError};
+use crate::director::cluster::grace::Grace;
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
 use crate::host::{DirectorHost, HostError, Notice};
 use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
+use crate::trouble::{Found, Source};
 
 pub(super) use shared::Shared;
 
@@ -52,15 +56,15 @@ pub struct ConfigFile {
 }
 
 /// Turns a text into a plan, with the options of the command line applied.
-pub type ReadPlan = Arc<dyn Fn(&Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
+pub type ReadPlan = Arc<dyn Fn(&config::Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
 
 /// What the control task handles next.
 pub(super) enum Input {
     Request(Request),
     /// The host has changed, or is to be checked.
     Host(Notice),
-    /// A packet did not fit its path; the kernel may know a smaller MTU now.
-    PathNarrowed,
+    /// The paths to the real servers may be others: a packet did not fit its path, or a route or an address has changed.
+    PathsMoved,
     /// Due once a second while [`Control::has_to_tend`].
     Tend,
     /// Due once a second, and when the path to a real server has changed.
@@ -74,6 +78,7 @@ pub(super) struct Control {
     base: DirectorPlan,
     running: Running,
     generation: u64,
+    device: OwnDevice,
     host: DirectorHost,
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
@@ -83,9 +88,18 @@ pub(super) struct Control {
     shared: Arc<Shared>,
     /// When to release each VIP that no longer has a service.
     lingering: HashMap<IpAddr, Moment>,
+    /// Until when connections of removed real servers wait for them.
+    grace: Grace,
     /// Snapshots that a worker may still use: a thread that forwards packets must never free one.
     retired: Vec<Arc<Cluster>>,
     watch: Watch,
+}
+
+/// What the control task alone uses.
+pub(super) struct Own {
+    pub device: OwnDevice,
+    pub host: DirectorHost,
+    pub watch: Watch,
 }
 
 /// A configuration to apply, and how to report it.
@@ -105,20 +119,22 @@ impl Control {
         running: Running,
         latest: Arc<ArcSwap<Cluster>>,
         shared: Arc<Shared>,
-        host: DirectorHost,
-        watch: Watch,
+        own: Own,
     ) -> Control {
+        let Own { device, host, watch } = own;
         Control {
             file,
             base,
             running,
             generation: shared::FIRST_GENERATION,
             host_changes: Arc::new(AtomicUsize::new(host.changes().entries().len())),
+            device,
             host,
             ticks: 0,
             latest,
             shared,
             lingering: HashMap::new(),
+            grace: Grace::default(),
             retired: Vec::new(),
             watch,
         }
@@ -143,12 +159,9 @@ impl Control {
     pub(super) async fn handle(&mut self, input: Input) {
         match input {
             Input::Request(request) => self.answer(request).await,
-            Input::Host(notice) => {
-                self.follow_host(notice).await;
-                self.look().await;
-            }
+            Input::Host(notice) => self.follow_host(notice).await,
             Input::Look => self.look().await,
-            Input::PathNarrowed => self.follow_paths().await,
+            Input::PathsMoved => self.follow_paths().await,
             Input::Tend => self.tend().await,
         }
         self.host_changes.store(self.host.changes().entries().len(), Ordering::Relaxed);
@@ -189,11 +202,32 @@ impl Control {
     }
 
     async fn follow_host(&mut self, notice: Notice) {
-        self.host.on_notice(notice).await;
+        if notice == Notice::Paths {
+            return self.shared.paths_moved.notify_one();
+        }
+        let mut found = self.check_host(notice).await;
+        if self.watch.has_news(Source::Host, &found) {
+            // Whoever changes something often changes more in the next moment.
+            tokio::time::sleep(SECOND_LOOK).await;
+            found = self.check_host(notice).await;
+        }
+        self.watch.report(Source::Host, found);
+        self.look().await;
         self.ticks = self.ticks.wrapping_add(1);
         if notice == Notice::Changed || self.ticks.is_multiple_of(TICKS_PER_LOOK) {
             self.follow_paths().await;
         }
+    }
+
+    /// Puts the device and the host's settings right, and returns what is still wrong.
+    async fn check_host(&mut self, notice: Notice) -> Vec<Found> {
+        let device = self.device.restore().await;
+        if device == Ok(DeviceState::Restored) {
+            self.host.on_device_restored();
+        }
+        self.host.on_notice(notice).await;
+        // What the device has taken with it comes back with it.
+        device.map_or_else(|trouble| vec![trouble], |_| self.host.troubles())
     }
 
     /// Publishes a new snapshot if the host's addresses or routes have changed.
@@ -207,11 +241,12 @@ impl Control {
                     self.install(next);
                     self.publish();
                     tracing::info!(
+                        kind = "paths_changed",
                         "director: the host's addresses or routes have changed; paths to the real servers updated"
                     );
                 }
             }
-            Err(error) => tracing::warn!("director: {error}"),
+            Err(error) => tracing::warn!(kind = "paths_unknown", "director: {error}"),
         }
     }
 
@@ -275,6 +310,7 @@ impl Control {
     fn install(&mut self, cluster: Cluster) {
         let cluster = Arc::new(cluster);
         self.shared.follow(&cluster);
+        self.grace.follow(&cluster, self.shared.clock.now());
         self.retired.push(self.latest.swap(cluster));
         let retired = std::mem::take(&mut self.retired);
         let (free, held) = retired.into_iter().partition(|old| Arc::strong_count(old) == 1);

@@ -11,7 +11,8 @@ use tokio::sync::mpsc;
 use self::control_loop::{ChangeSources, ControlLoop};
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
-use super::control::{ConfigFile, Control, Shared};
+use super::control::{ConfigFile, Control, Own, Shared};
+use super::device::OwnDevice;
 use super::troubles::Watch;
 use super::{Options, host_view, logging, runtime, signals};
 use crate::config::plan::DirectorPlan;
@@ -22,6 +23,7 @@ use crate::failure::Failure;
 use crate::host::DirectorHost;
 use crate::serve::api::Api;
 use crate::serve::{Listeners, http};
+use crate::trouble::Source;
 
 /// Requests for changes that may wait in the queue.
 const REQUESTS_MAX: usize = 64;
@@ -63,25 +65,26 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
         plan.metrics
     );
     let (requests, demands) = mpsc::channel(REQUESTS_MAX);
-    let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone());
     let config_file = file.path.as_ref().map(|path| path.display().to_string());
     let watch = Watch::new("director", clock);
     let (tables, counters, first) = (plane.tables.clone(), plane.counters.clone(), plane.cluster.load_full());
+    watch.report(Source::Host, host.troubles());
     let health = watch.health();
     let shared =
         Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first, health.clone()));
-    let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), host, watch);
+    let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone(), shared.paths_moved.clone());
+    let own = Own { device: OwnDevice::new(tun), host, watch };
+    let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), own);
     control.look().await;
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), health);
     let _control_path = listeners.serve(monitoring, Api::new(shared, requests, true));
-    tracing::info!("{ready}");
+    tracing::info!(kind = "ready", "{ready}");
     let outcome = control_loop.run(&mut end).await;
     if let Ok(signal) = &outcome {
-        tracing::info!("director: {signal}, stopping");
+        tracing::info!(kind = "stopping", "director: {signal}, stopping");
     }
     control_loop.stop().await;
-    drop(tun);
     outcome.map(drop)
 }
 

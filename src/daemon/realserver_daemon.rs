@@ -14,7 +14,8 @@ use tokio::time::{MissedTickBehavior, interval};
 use self::handler::{RealserverHandler, Seen};
 use self::report::{Bound, Report};
 use super::clock::{self, Clock};
-use super::troubles::{self, LOOK_PERIOD, Watch};
+use super::device::{DeviceState, OwnDevice};
+use super::troubles::{self, LOOK_PERIOD, SECOND_LOOK, Watch};
 use super::worker::Workers;
 use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
 use crate::config::plan::{self, RealserverPlan};
@@ -24,14 +25,14 @@ use crate::datapath::tun::Tun;
 use crate::encapsulation::{self, ENCAPSULATIONS};
 use crate::failure::Failure;
 use crate::host::change::Change;
-use crate::host::{Mss, Netlink, RealServerHost, RealServerHostOptions, own_addresses};
+use crate::host::{Mss, Netlink, Notice, RealServerHost, RealServerHostOptions, own_addresses};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
 use crate::packet::MTU_DEFAULT;
 use crate::realserver::guard::Guard;
 use crate::realserver::{Decapsulator, mss};
 use crate::serve::{RealserverListeners, http};
-use crate::trouble::Source;
+use crate::trouble::{Found, Source};
 
 /// Runs a real server until a signal ends it.
 ///
@@ -66,7 +67,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         mss: mss_of(&plan),
         changes: options.host_changes(),
     };
-    let mut host = RealServerHost::start(host_options).await?;
+    let host = RealServerHost::start(host_options).await?;
     let (counters, seen) = (Arc::new(RealserverCounters::default()), Arc::new(Seen::default()));
     let guard = Guard::new(plan.guard.clone(), own_addresses);
     let handler = RealserverHandler {
@@ -88,38 +89,84 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
             return Err(no_threads(error));
         }
     };
-    let mut watch = Watch::new("realserver", clock);
-    let settings = Arc::new(Settings::default());
+    let (watch, settings) = (Watch::new("realserver", clock), Arc::new(Settings::default()));
+    watch.report(Source::Host, host.troubles());
     settings.take(&host);
     options.print_commands(host.changes());
     let render = renderer(&plan, counters.clone(), settings.clone());
     let health = watch.health();
-    let report = Report { plan: plan.clone(), clock, counters, seen, settings: settings.clone(), health };
+    let report = Report { plan: plan.clone(), clock, counters, seen, settings, health: health.clone() };
     let report = Arc::new(report);
-    watch.look(&host, &workers, &report).await;
-    let answer = report.clone();
-    let monitoring = http::monitoring(render, watch.health());
-    let _control_path = listeners.serve(monitoring, Arc::new(move || answer.status()));
-    tracing::info!(
-        "realserver: ready for {} from {} on {}, metrics on {}",
-        counted(plan.guard.vips.len(), "VIP"),
-        counted(plan.guard.directors.len(), "director"),
-        tun.name(),
-        plan.metrics
-    );
-    let running = Running { workers: &workers, settings: &settings, report: &report };
-    let outcome = follow(&mut host, &mut failures, &running, &mut watch, &mut end).await;
+    let device = OwnDevice::new(tun);
+    let mut watched = Watched { device, host, workers, report: report.clone(), watch };
+    watched.look().await;
+    let monitoring = http::monitoring(render, health);
+    let _control_path = listeners.serve(monitoring, Arc::new(move || report.status()));
+    log_ready(&plan);
+    let outcome = follow(&mut watched, &mut failures, &mut end).await;
+    let Watched { host, workers, .. } = watched;
     drop(workers);
     host.stop().await;
     outcome
 }
 
+fn log_ready(plan: &RealserverPlan) {
+    tracing::info!(
+        kind = "ready",
+        device = plan.tun,
+        "realserver: ready for {} from {} on {}, metrics on {}",
+        counted(plan.guard.vips.len(), "VIP"),
+        counted(plan.guard.directors.len(), "director"),
+        plan.tun,
+        plan.metrics
+    );
+}
+
+/// What the daemon checks while it runs.
+struct Watched {
+    device: OwnDevice,
+    host: RealServerHost,
+    workers: Workers,
+    report: Arc<Report>,
+    watch: Watch,
+}
+
+impl Watched {
+    async fn on_notice(&mut self, notice: Notice) {
+        let mut found = self.check_host(notice).await;
+        if self.watch.has_news(Source::Host, &found) {
+            tokio::time::sleep(SECOND_LOOK).await;
+            found = self.check_host(notice).await;
+        }
+        self.watch.report(Source::Host, found);
+        self.report.settings.take(&self.host);
+        self.look().await;
+    }
+
+    /// Puts the device and the host's settings right, and returns what is still wrong.
+    async fn check_host(&mut self, notice: Notice) -> Vec<Found> {
+        let device = self.device.restore().await;
+        if device == Ok(DeviceState::Restored) {
+            self.host.on_device_restored();
+        }
+        self.host.on_notice(notice).await;
+        device.map_or_else(|trouble| vec![trouble], |_| self.host.troubles())
+    }
+
+    /// Looks at everything but the host's settings, and logs what is new.
+    async fn look(&mut self) {
+        let watch = &mut self.watch;
+        watch.report(Source::Workers, troubles::of_workers(&self.workers));
+        watch.report(Source::Cluster, places::troubles(self.host.netlink(), &self.report.plan).await);
+        watch.report(Source::Traffic, self.report.troubles());
+        watch.conclude();
+    }
+}
+
 /// Runs until a signal arrives or the worker fails.
 async fn follow(
-    host: &mut RealServerHost,
+    watched: &mut Watched,
     failures: &mut tokio::sync::mpsc::UnboundedReceiver<String>,
-    running: &Running<'_>,
-    watch: &mut Watch,
     end: &mut (impl Future<Output = &'static str> + Unpin),
 ) -> Result<(), Failure> {
     let mut look = interval(LOOK_PERIOD);
@@ -130,38 +177,18 @@ async fn follow(
             failure = failures.recv() => {
                 break Err(Failure::Failed(format!("realserver: cannot receive: {}", failure.unwrap_or_default())));
             }
-            notice = host.wait() => {
-                if let Err(signal) = signals::unless_ended(end, host.on_notice(notice)).await {
+            notice = watched.host.wait() => {
+                if let Err(signal) = signals::unless_ended(end, watched.on_notice(notice)).await {
                     break Ok(signal);
                 }
-                running.settings.take(host);
-                watch.look(host, running.workers, running.report).await;
             }
-            _ = look.tick() => watch.look(host, running.workers, running.report).await,
+            _ = look.tick() => watched.look().await,
         }
     };
     if let Ok(signal) = &outcome {
-        tracing::info!("realserver: {signal}, stopping");
+        tracing::info!(kind = "stopping", "realserver: {signal}, stopping");
     }
     outcome.map(drop)
-}
-
-/// What the loop reports about.
-struct Running<'a> {
-    workers: &'a Workers,
-    settings: &'a Settings,
-    report: &'a Report,
-}
-
-impl Watch {
-    /// Looks at everything, and logs what is new.
-    async fn look(&mut self, host: &RealServerHost, workers: &Workers, report: &Report) {
-        self.report(Source::Host, host.degraded().await);
-        self.report(Source::Workers, troubles::of_workers(workers));
-        self.report(Source::Cluster, places::troubles(host.netlink(), &report.plan).await);
-        self.report(Source::Traffic, report.troubles());
-        self.conclude();
-    }
 }
 
 /// The host's settings that the metrics show.

@@ -9,6 +9,9 @@ use crate::serve::Health;
 use crate::trouble::journal::{Journal, Line};
 use crate::trouble::{Found, Source, Trouble, TroubleKind};
 
+/// Between finding a trouble and reporting it.
+pub(super) const SECOND_LOOK: Duration = Duration::from_millis(50);
+
 /// Pause between two looks for troubles.
 pub(super) const LOOK_PERIOD: Duration = Duration::from_secs(1);
 
@@ -30,6 +33,11 @@ impl Watch {
     /// What the servers read.
     pub(super) fn health(&self) -> Arc<Health> {
         self.health.clone()
+    }
+
+    /// Whether a report would contain something that has not been reported.
+    pub(super) fn has_news(&self, source: Source, found: &[Found]) -> bool {
+        self.health.troubles().has_news(source, found)
     }
 
     /// Everything that `source` found at present.
@@ -77,8 +85,9 @@ fn log(role: &str, line: &Line) {
 fn begun(role: &str, trouble: &Trouble) {
     let Subject { real_server, virtual_service, vip, device } = Subject::of(&trouble.found);
     let (kind, subject) = (trouble.found.kind.label(), &trouble.found.subject);
+    let degraded = if trouble.source == Source::Host { "degraded: " } else { "" };
     let text = &trouble.found.text;
-    tracing::warn!(kind, subject, real_server, virtual_service, vip, device, "{role}: {text}");
+    tracing::warn!(kind, subject, real_server, virtual_service, vip, device, "{role}: {degraded}{text}");
 }
 
 fn over(role: &str, trouble: &Trouble, lasted: Duration) {

@@ -77,6 +77,9 @@ pub(super) struct ExtraFrame<V> {
 /// The longest sleep of a worker while it is waiting: milliseconds.
 const WAIT_MAX: u16 = 250;
 
+/// Pause between two looks for a device that was deleted, in milliseconds: its descriptor is always readable.
+const ABSENCE_PAUSE: u16 = 20;
+
 /// The workers of a daemon. Dropping them stops them and waits for their threads.
 pub(super) struct Workers {
     is_stopping: Arc<AtomicBool>,
@@ -224,10 +227,16 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
         let is_broken = |fd: &PollFd| {
             fd.revents().is_some_and(|events| events.intersects(PollFlags::POLLERR | PollFlags::POLLNVAL))
         };
-        if is_broken(&fds[0]) {
+        if !is_broken(&fds[0]) {
+            return Ok(());
+        }
+        if !self.capture.may_return() {
             return Err(io::Error::other("the device no longer exists"));
         }
-        Ok(())
+        match poll(&mut [PollFd::new(alarm.as_fd(), PollFlags::POLLIN)], ABSENCE_PAUSE) {
+            Ok(_) | Err(Errno::EINTR) => Ok(()),
+            Err(errno) => Err(errno.into()),
+        }
     }
 }
 

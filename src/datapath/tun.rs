@@ -41,6 +41,9 @@ const DRIVER: &str = "/dev/net/tun";
 pub struct Tun {
     device: SyncDevice,
     name: String,
+    mtu: u16,
+    /// Second descriptors of the queues, for [`Tun::recreate`].
+    queues: Vec<OwnedFd>,
     /// Held by binding it: an abstract address belongs to one network namespace and disappears with the
     /// process, so no stale lock can remain.
     _lock: UnixListener,
@@ -101,12 +104,7 @@ impl Tun {
                 io::ErrorKind::NotFound => TunError::NoDriver,
                 _ => other(cause),
             })?;
-        // SIOCSIFTXQLEN needs CAP_NET_ADMIN over the whole machine (dev_ioctl()). In a user namespace the
-        // device keeps its default, which drops packets earlier but works otherwise.
-        match device.set_tx_queue_len(QUEUE_PACKETS) {
-            Err(cause) if cause.kind() != io::ErrorKind::PermissionDenied => return Err(other(cause)),
-            _ => {}
-        }
+        lengthen_queue(&device).map_err(other)?;
         let mut fds = vec![device.as_fd().try_clone_to_owned().map_err(other)?];
         for _ in 1..queues {
             let queue = device.try_clone().map_err(other)?;
@@ -114,12 +112,45 @@ impl Tun {
             fds.push(unsafe { OwnedFd::from_raw_fd(queue.into_raw_fd()) });
         }
         let queues = fds.into_iter().map(Queue::new).collect::<io::Result<Vec<_>>>().map_err(other)?;
-        Ok((Tun { device, name: name.to_owned(), _lock: lock }, queues))
+        let kept =
+            queues.iter().map(|queue| queue.fd.try_clone()).collect::<io::Result<_>>().map_err(other)?;
+        Ok((Tun { device, name: name.to_owned(), mtu, queues: kept, _lock: lock }, queues))
     }
 
-    /// As configured: the kernel does not rename the device.
+    /// As configured.
     pub fn name(&self) -> &str {
         &self.name
+    }
+
+    /// The name that the device has now: an administrator may have renamed it. `None` if it was deleted.
+    ///
+    /// # Errors
+    /// The ioctl fails for another reason.
+    pub fn present_name(&self) -> io::Result<Option<String>> {
+        let Some(queue) = self.queues.first() else { return Ok(None) };
+        match interface_of(queue) {
+            Ok(found) => Ok(Some(name_in(&found))),
+            Err(cause) if is_detached(&cause) => Ok(None),
+            Err(cause) => Err(cause),
+        }
+    }
+
+    /// Creates the device again after it was deleted, not yet up. The descriptors of its queues stay the same: those
+    /// who wait on them go on.
+    ///
+    /// # Errors
+    /// [`TunError::Exists`] if another link has its name now, otherwise the error of the system call.
+    pub fn recreate(&self) -> Result<(), TunError> {
+        let other = |cause: io::Error| TunError::Other { name: self.name.clone(), cause };
+        if nix::net::if_::if_nametoindex(self.name.as_str()).is_ok() {
+            return Err(TunError::Exists(self.name.clone()));
+        }
+        for (number, queue) in self.queues.iter().enumerate() {
+            attach(queue, &self.name, number == 0).map_err(other)?;
+            request_no_offload(queue).map_err(other)?;
+        }
+        self.device.set_mtu(self.mtu).map_err(other)?;
+        lengthen_queue(&self.device).map_err(other)
     }
 
     /// Brings the device up.
@@ -139,6 +170,15 @@ pub fn lock_address(name: &str) -> io::Result<SocketAddr> {
     SocketAddr::from_abstract_name(format!("lvs-tund/tun/{name}"))
 }
 
+/// Longer than the default. SIOCSIFTXQLEN needs CAP_NET_ADMIN over the whole machine (dev_ioctl()). In a user namespace
+/// the device keeps its default, which drops packets earlier but works otherwise.
+fn lengthen_queue(device: &SyncDevice) -> io::Result<()> {
+    match device.set_tx_queue_len(QUEUE_PACKETS) {
+        Err(cause) if cause.kind() != io::ErrorKind::PermissionDenied => Err(cause),
+        _ => Ok(()),
+    }
+}
+
 fn lock(name: &str) -> Result<UnixListener, TunError> {
     let other = |cause: io::Error| TunError::Other { name: name.to_owned(), cause };
     let address = lock_address(name).map_err(other)?;
@@ -146,6 +186,55 @@ fn lock(name: &str) -> Result<UnixListener, TunError> {
         io::ErrorKind::AddrInUse => TunError::Locked(name.to_owned()),
         _ => other(cause),
     })
+}
+
+/// What every queue asks for.
+const FLAGS: libc::c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
+
+/// The kernel's answer on a queue whose device was deleted (tun_chr_read_iter(), __tun_chr_ioctl()).
+fn is_detached(error: &io::Error) -> bool {
+    error.raw_os_error() == Some(libc::EBADFD)
+}
+
+/// TUNGETIFF: name and flags of the device that a queue belongs to.
+fn interface_of(fd: &OwnedFd) -> io::Result<libc::ifreq> {
+    // SAFETY: ifreq is a plain C struct for which all-zero bytes are a valid value.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // SAFETY: TUNGETIFF fills the ifreq it is given; `fd` is open.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(request)
+}
+
+fn name_in(request: &libc::ifreq) -> String {
+    let bytes = request.ifr_name.iter().take_while(|byte| **byte != 0);
+    String::from_utf8_lossy(&bytes.map(|byte| byte.cast_unsigned()).collect::<Vec<u8>>()).into_owned()
+}
+
+/// TUNSETIFF on a queue without a device; the first one creates the device and must not find another program's.
+fn attach(fd: &OwnedFd, name: &str, is_first: bool) -> io::Result<()> {
+    // SAFETY: as in `interface_of`.
+    let mut request: libc::ifreq = unsafe { mem::zeroed() };
+    // The last byte stays 0.
+    let places = request.ifr_name.iter_mut().take(libc::IFNAMSIZ - 1);
+    places.zip(name.bytes()).for_each(|(place, byte)| *place = byte.cast_signed());
+    let flags = FLAGS | if is_first { libc::IFF_TUN_EXCL } else { 0 };
+    // The kernel reads the 16 bits.
+    request.ifr_ifru.ifru_flags = (flags & 0xffff) as libc::c_short;
+    // SAFETY: TUNSETIFF reads and writes the ifreq it is given; `fd` is open.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETIFF, &raw mut request) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
+}
+
+fn request_no_offload(fd: &OwnedFd) -> io::Result<()> {
+    // SAFETY: TUNSETOFFLOAD takes its flags by value; 0 requests none.
+    if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, 0 as libc::c_ulong) } < 0 {
+        return Err(io::Error::last_os_error());
+    }
+    Ok(())
 }
 
 /// One queue: the kernel assigns each flow to one of them.
@@ -156,24 +245,15 @@ pub struct Queue {
 impl Queue {
     /// Checks the flags that the kernel granted (TUNGETIFF), because tun-rs does not.
     fn new(fd: OwnedFd) -> io::Result<Queue> {
-        // SAFETY: ifreq is a plain C struct for which all-zero bytes are a valid value.
-        let mut request: libc::ifreq = unsafe { mem::zeroed() };
-        // SAFETY: TUNGETIFF fills the ifreq it is given; `fd` is open.
-        if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNGETIFF, &raw mut request) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        let request = interface_of(&fd)?;
         // SAFETY: TUNGETIFF wrote the flags member of the union.
         let flags = i32::from(unsafe { request.ifr_ifru.ifru_flags });
-        let wanted = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
-        if flags & wanted != wanted {
-            return Err(io::Error::other(format!("the kernel granted flags {flags:#x}, not {wanted:#x}")));
+        if flags & FLAGS != FLAGS {
+            return Err(io::Error::other(format!("the kernel granted flags {flags:#x}, not {FLAGS:#x}")));
         }
         // A blocking read would hold back the packets read before it in the same batch.
         nix::fcntl::fcntl(&fd, nix::fcntl::FcntlArg::F_SETFL(nix::fcntl::OFlag::O_NONBLOCK))?;
-        // SAFETY: TUNSETOFFLOAD takes its flags by value; 0 requests none.
-        if unsafe { libc::ioctl(fd.as_raw_fd(), libc::TUNSETOFFLOAD, 0 as libc::c_ulong) } < 0 {
-            return Err(io::Error::last_os_error());
-        }
+        request_no_offload(&fd)?;
         Ok(Queue { fd })
     }
 
@@ -193,7 +273,8 @@ impl Capture for Queue {
             // SAFETY: pointer and length describe `space`, which outlives the call.
             let read = unsafe { libc::read(self.fd.as_raw_fd(), space.as_mut_ptr().cast(), space.len()) };
             if read < 0 {
-                return nothing_or(io::Error::last_os_error()).map(|_| index);
+                let error = io::Error::last_os_error();
+                return if is_detached(&error) { Ok(index) } else { nothing_or(error).map(|_| index) };
             }
             let read = read as usize;
             let offload = VirtioNetHdr::decode(&space[..read.min(VIRTIO_NET_HDR_LEN)])
@@ -206,6 +287,10 @@ impl Capture for Queue {
 
     fn readiness(&self) -> Option<BorrowedFd<'_>> {
         Some(self.fd.as_fd())
+    }
+
+    fn may_return(&self) -> bool {
+        true
     }
 }
 

@@ -6,6 +6,7 @@
 
 mod build;
 pub mod config;
+pub mod grace;
 pub mod identity;
 
 use std::collections::{HashMap, HashSet};
@@ -80,6 +81,14 @@ pub struct VirtualService {
 /// A virtual service with one of its port ranges.
 type Ranged = (Ports, Arc<VirtualService>);
 
+/// A virtual service that was removed: what it is recognised by when it returns, and the slot that it then gets back.
+#[derive(Clone)]
+struct Left {
+    /// Without its real servers.
+    config: VirtualServiceConfig,
+    slot: u16,
+}
+
 /// A snapshot: every packet reads it, none changes it.
 pub struct Cluster {
     config: Arc<ClusterConfig>,
@@ -98,11 +107,12 @@ pub struct Cluster {
     /// Any real server of each RIP: they share the path and its state.
     by_rip: HashMap<Ipv4Addr, Arc<RealServer>, FixedState>,
     serving: SlotSet,
+    awaited: Vec<Slot>,
     roster: Arc<Roster>,
     /// Later snapshots have higher ones.
     number: u64,
-    /// The slots of removed services to which connections still point, by first matcher.
-    left: HashMap<Matcher, u16>,
+    /// The removed services to whose real servers connections still point.
+    left: Vec<Left>,
 }
 
 impl Cluster {
@@ -125,15 +135,23 @@ impl Cluster {
             real_servers: Vec::new(),
             by_rip: HashMap::default(),
             serving: SlotSet::default(),
+            awaited: Vec::new(),
             roster: Arc::default(),
             number: 0,
-            left: HashMap::new(),
+            left: Vec::new(),
         }
     }
 
     /// The next snapshot. [`identity`] determines which virtual services and real servers continue.
     pub fn succeed(&self, in_force: impl Into<EffectiveConfig>, host: HostView) -> Cluster {
-        build::succeed(self, in_force.into(), host)
+        build::succeed(self, in_force.into(), host, &SlotSet::default())
+    }
+
+    /// The next snapshot of the same configuration, in which the real servers with these slots are no longer expected
+    /// back.
+    pub fn end_grace(&self, over: &SlotSet) -> Cluster {
+        let in_force = EffectiveConfig { config: self.config.clone(), weights: self.weights.clone() };
+        build::succeed(self, in_force, self.host.clone(), over)
     }
 
     /// As configured.
@@ -203,6 +221,11 @@ impl Cluster {
     /// The real servers whose connections every packet but a SYN follows: those that serve, quiesced or not.
     pub fn serving(&self) -> &SlotSet {
         &self.serving
+    }
+
+    /// The real servers that were removed and may come back.
+    pub fn awaited(&self) -> &[Slot] {
+        &self.awaited
     }
 
     /// Calls `book` with the live counts of a slot of this snapshot or of any other.

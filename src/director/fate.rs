@@ -6,6 +6,7 @@
 //! | serves | follow | follow | follow | follow |
 //! | is quiesced | follow | discard | follow, or discard if `expires_quiesced` | follow |
 //! | was removed | by `on_removed` | by `on_removed` | discard | discard |
+//! | was removed a moment ago | wait, where it would be discarded | discard | discard | wait |
 //! | belongs to another service now | follow | follow | discard | discard |
 //! | is in a later snapshot only | refuse | refuse | discard | discard |
 //! | is in no snapshot | discard | discard | discard | discard |
@@ -13,8 +14,8 @@
 use std::sync::Arc;
 
 use super::cluster::{Cluster, OnRemoved, VirtualService};
-use super::connection::{Entry, Event};
-use super::real_server::{RealServer, Slot, SlotSet};
+use super::connection::{Entry, Event, State};
+use super::real_server::{Presence, RealServer, Slot, SlotSet};
 use crate::time::Moment;
 
 /// What a worker does with a choice that was made earlier.
@@ -23,6 +24,8 @@ pub enum Fate<'a> {
     Follow(&'a Arc<RealServer>),
     /// Its packets are dropped and it expires.
     Refuse,
+    /// Its packets are dropped until the real server is back, or is no longer expected.
+    Wait,
     /// It is forgotten, and the packet is handled like that of a new connection.
     GiveUp,
 }
@@ -40,9 +43,11 @@ pub fn of_packet<'a>(cluster: &'a Cluster, entry: &Entry, event: Event, now: Mom
         // As in IPVS (`expire_nodest_conn` with `conn_reuse_mode`), a new connection on old ports does not go to a
         // quiesced real server; here only if the old connection has ended, because a forged SYN must not move a
         // living one.
-        Fate::Follow(server) if server.is_present && server.weight() == 0 => {
+        Fate::Follow(server) if server.is_present() && server.weight() == 0 => {
             if is_syn && !entry.state.is_active() { Fate::GiveUp } else { Fate::Follow(server) }
         }
+        // Nothing is lost yet, so the client need not wait.
+        Fate::Wait if is_syn && entry.state != State::Established => Fate::GiveUp,
         fate => fate,
     }
 }
@@ -52,10 +57,11 @@ pub fn of_connection(cluster: &Cluster, slot: Slot) -> Fate<'_> {
     let Some(server) = cluster.real_server(slot) else {
         return if cluster.is_later(slot) { Fate::Refuse } else { Fate::GiveUp };
     };
-    if server.is_present {
+    if server.is_present() {
         return Fate::Follow(server);
     }
     match on_removed(cluster, server) {
+        OnRemoved::Reschedule if server.presence == Presence::Awaited => Fate::Wait,
         OnRemoved::Reschedule => Fate::GiveUp,
         OnRemoved::Drop => Fate::Refuse,
         OnRemoved::Keep => Fate::Follow(server),
@@ -84,7 +90,12 @@ pub fn of_flood<'a>(
     slot: Slot,
 ) -> Option<&'a Arc<RealServer>> {
     let server = cluster.real_server(slot)?;
-    (server.is_present && server.virtual_service == service.slot).then_some(server)
+    (server.is_present() && server.virtual_service == service.slot).then_some(server)
+}
+
+/// Whether a flow that a flood left without an entry waits for its real server.
+pub fn flood_waits(cluster: &Cluster, slot: Slot) -> bool {
+    matches!(of_connection(cluster, slot), Fate::Wait)
 }
 
 /// The real servers whose connections a sweep removes.
@@ -126,6 +137,11 @@ mod tests {
         after(&Cluster::new(ClusterConfig::default(), HostView::default()), services)
     }
 
+    /// The same when nothing is expected back.
+    fn without_grace(cluster: &Cluster) -> Cluster {
+        cluster.end_grace(&cluster.awaited().iter().copied().collect())
+    }
+
     /// The slot of the first real server, to which a connection points.
     fn busy(cluster: &Cluster) -> Slot {
         let server = &cluster.in_order()[0].real_servers[0];
@@ -137,6 +153,7 @@ mod tests {
         match fate {
             Fate::Follow(_) => "follow",
             Fate::Refuse => "refuse",
+            Fate::Wait => "wait",
             Fate::GiveUp => "discard",
         }
     }
@@ -193,7 +210,7 @@ mod tests {
             let slot = busy(&before);
             let mut left = service(&[1, 1]);
             left.real_servers.remove(0);
-            let cluster = after(&before, &[VirtualServiceConfig { on_removed, ..left }]);
+            let cluster = without_grace(&after(&before, &[VirtualServiceConfig { on_removed, ..left }]));
             assert_eq!(of_states(&cluster, slot)[0], [fate; 2], "{on_removed:?}");
             // A connection of a quiesced real server would be given up.
             let syn_on_closed =
@@ -202,8 +219,28 @@ mod tests {
             assert_eq!(given_up(&cluster).contains(slot), is_swept);
             assert!(of_flood(&cluster, &cluster.in_order()[0], slot).is_none());
             // Its service has been removed too.
-            let cluster = after(&before, &[]);
+            let cluster = without_grace(&after(&before, &[]));
             assert_eq!(word(of_connection(&cluster, slot)), "discard");
+        }
+    }
+
+    #[test]
+    fn a_connection_waits_for_a_real_server_that_was_removed_a_moment_ago_where_it_would_be_discarded() {
+        for (on_removed, fate) in
+            [(OnRemoved::Reschedule, "wait"), (OnRemoved::Drop, "refuse"), (OnRemoved::Keep, "follow")]
+        {
+            let before = of(&[VirtualServiceConfig { on_removed, ..service(&[1, 1]) }]);
+            let slot = busy(&before);
+            let mut left = VirtualServiceConfig { on_removed, ..service(&[1, 1]) };
+            left.real_servers.remove(0);
+            let cluster = after(&before, &[left]);
+            assert_eq!(of_states(&cluster, slot)[0], [fate; 2], "{on_removed:?}");
+            let half_open = if fate == "wait" { ["discard", "wait"] } else { [fate; 2] };
+            assert_eq!(of_states(&cluster, slot)[1], half_open, "{on_removed:?}");
+            assert!(given_up(&cluster) == SlotSet::default());
+            assert_eq!(flood_waits(&cluster, slot), fate == "wait");
+            let cluster = after(&before, &[]);
+            assert_eq!(of_states(&cluster, slot)[0], ["wait"; 2], "its service does not say any more");
         }
     }
 

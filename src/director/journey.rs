@@ -8,6 +8,7 @@ mod leave;
 #[cfg(test)]
 mod races;
 mod record;
+mod wait;
 
 pub(super) use leave::decide_route;
 
@@ -78,6 +79,9 @@ impl Director {
         if !at.cluster.has_vip(packet.destination) {
             return DropReason::NoService.into();
         }
+        if self.waits(at, packet) {
+            return DropReason::ConnectionWaits.into();
+        }
         let reply = match packet.content {
             Content::EchoRequest => {
                 self.remember_fragment(packet, FragmentFate::Echo, at.now);
@@ -132,6 +136,7 @@ impl Director {
             }
             Fate::GiveUp => (connections.remove(&packet.flow, seen, at.now, &counts), None),
             Fate::Refuse => return Err(DropReason::NoRealServer.into()),
+            Fate::Wait => return Err(DropReason::ConnectionWaits.into()),
         };
         // Otherwise another worker has changed the entry since.
         if is_as_seen { Ok(choice) } else { self.find_connection(at, service, packet) }

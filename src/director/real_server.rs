@@ -115,6 +115,17 @@ pub enum Activity {
     Inactive,
 }
 
+/// Whether a configuration has a real server, and what is expected of one that it does not have.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Presence {
+    /// It is configured.
+    Present,
+    /// It was removed a moment ago and may come back: its connections wait.
+    Awaited,
+    /// It is not expected back.
+    Removed,
+}
+
 /// A real server of one virtual service in the snapshot.
 pub struct RealServer {
     /// By which connections and templates point to it.
@@ -133,8 +144,8 @@ pub struct RealServer {
     pub soft: Arc<SoftState>,
     /// The format that its daemon, or its kernel, decapsulates.
     pub encapsulation: &'static encapsulation::Row,
-    /// False after it was removed from the configuration; its slot stays while connections point to it.
-    pub is_present: bool,
+    /// Whether the configuration has it; its slot stays while connections point to it.
+    pub presence: Presence,
     /// Shared with every other snapshot that contains this slot.
     pub live: Arc<Live>,
 }
@@ -269,6 +280,11 @@ impl RealServer {
     /// As the schedulers see it; 0 is quiesced.
     pub fn weight(&self) -> u32 {
         self.weight
+    }
+
+    /// Whether the configuration has it.
+    pub fn is_present(&self) -> bool {
+        self.presence == Presence::Present
     }
 
     /// Whether it may get new connections.

@@ -168,7 +168,7 @@ pub(crate) mod testing {
                     rip,
                     path: Path { source: Ipv4Addr::UNSPECIFIED, mtu: 1500 },
                     encapsulation: encapsulation::DEFAULT,
-                    is_present: true,
+                    presence: crate::director::real_server::Presence::Present,
                     live: Arc::new(Live::of(active, inactive)),
                     soft: Default::default(),
                 })

@@ -56,6 +56,8 @@ labels! {
         BadUdpLength = "bad_udp_length",
         /// Neither IPv4 nor IPv6.
         BadVersion = "bad_version",
+        /// The real server or the virtual service of its connection was removed a moment ago and may come back.
+        ConnectionWaits = "connection_waits",
         /// More IPv6 extension headers than the director reads.
         ExtensionLimit = "extension_limit",
         /// A fragment that ends behind byte 65,535, as in a "ping of death".

@@ -109,6 +109,11 @@ pub(super) trait ChangeKind: Sized {
         false
     }
 
+    /// The same change after an interface got another name, if the kernel carries it over.
+    fn renamed(self, _from: &str, _to: &Device) -> Self {
+        self
+    }
+
     /// The host works without it: if it cannot be made, it is reported as missing and tried again.
     fn is_optional(&self) -> bool {
         false
@@ -170,6 +175,12 @@ macro_rules! kinds {
                 match (self, other) {
                     $((Change::$name(this), Change::$name(other)) => this.replaces(other),)*
                     _ => false,
+                }
+            }
+
+            pub(super) fn renamed(self, from: &str, to: &Device) -> Change {
+                match self {
+                    $(Change::$name(change) => Change::$name(change.renamed(from, to)),)*
                 }
             }
 

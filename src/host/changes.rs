@@ -5,15 +5,19 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::change::{Change, Observed, Presence, Undone};
+use super::change::{Change, Device, Observed, Presence, Undone};
 use super::error::HostError;
 use super::netlink::Netlink;
+use crate::trouble::{Found, TroubleKind};
 
 /// The pause after the first repair of a change; it doubles with each further one.
 const REPAIR_PAUSE: Duration = Duration::from_secs(10);
 
 /// The longest pause between two repairs of the same change. A change that held this long counts as settled.
 const REPAIR_PAUSE_MAX: Duration = Duration::from_secs(600);
+
+/// A lost device takes thousands of changes with it, for one reason.
+const TROUBLES_MAX: usize = 8;
 
 /// Whether the ledger may touch the host.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Default)]
@@ -38,11 +42,30 @@ pub struct Entry {
     pub is_in_force: bool,
     /// A sysctl's previous value.
     previous: Option<i64>,
+    /// Why the last attempt to make it again failed.
+    failure: Option<String>,
     repairs: u32,
     repaired_at: Option<Instant>,
 }
 
 impl Entry {
+    fn trouble(&self, mode: HostChanges) -> Found {
+        let change = &self.change;
+        let text = match (mode, &self.failure) {
+            (HostChanges::Print, _) => format!("{change} is missing; run: {}", change.command()),
+            (_, Some(failure)) => format!("{change} is missing and cannot be restored: {failure}"),
+            (_, None) => {
+                let pause = self.pause().as_secs();
+                format!(
+                    "{change} is missing: another program undoes it again and again; restored every {pause} s"
+                )
+            }
+        };
+        let is_needed = change.is_needed();
+        let kind = if is_needed { TroubleKind::ChangeMissing } else { TroubleKind::SettingMissing };
+        Found { kind, subject: change.to_string(), text }
+    }
+
     fn pause(&self) -> Duration {
         REPAIR_PAUSE.saturating_mul(1 << self.repairs.saturating_sub(1).min(16)).min(REPAIR_PAUSE_MAX)
     }
@@ -94,6 +117,7 @@ impl Changes {
             let entry = &mut self.entries[index];
             let was_in_force = std::mem::replace(&mut entry.is_in_force, presence != Presence::Absent);
             if entry.is_in_force {
+                entry.failure = None;
                 if entry.repaired_at.is_some_and(|at| at.elapsed() > REPAIR_PAUSE_MAX) {
                     (entry.repairs, entry.repaired_at) = (0, None);
                 }
@@ -115,6 +139,19 @@ impl Changes {
         for entry in &mut self.entries {
             (entry.repairs, entry.repaired_at) = (0, None);
         }
+    }
+
+    /// An interface has another name now, and so have its settings.
+    pub fn rename_interface(&mut self, from: &str, to: &Device) {
+        for entry in &mut self.entries {
+            entry.change = entry.change.clone().renamed(from, to);
+        }
+    }
+
+    /// The changes that the daemon cannot do without and that are not in place; the first ones, if there are many.
+    pub fn troubles(&self) -> Vec<Found> {
+        let missing = self.entries.iter().filter(|entry| !entry.is_in_force && !entry.change.is_optional());
+        missing.take(TROUBLES_MAX).map(|entry| entry.trouble(self.mode)).collect()
     }
 
     /// Continues with another connection, because the previous one broke.
@@ -151,6 +188,7 @@ impl Changes {
             is_adopted: false,
             is_in_force: true,
             previous: None,
+            failure: None,
             repairs: 0,
             repaired_at: None,
         };
@@ -203,16 +241,15 @@ impl Changes {
                 if !entry.is_ours {
                     entry.previous = found;
                 }
-                (entry.is_ours, entry.is_in_force) = (true, true);
+                (entry.is_ours, entry.is_in_force, entry.failure) = (true, true, None);
                 tracing::warn!(
                     "host: {} was undone by the kernel or another program{}; restored (next attempt no sooner than {pause} s)",
                     entry.change,
                     found.map(|value| format!(" (found {value})")).unwrap_or_default()
                 );
             }
-            Err(error) => {
-                tracing::warn!("host: {} is missing and cannot be restored: {error}", entry.change);
-            }
+            // Logged once for as long as it lasts: see `Changes::troubles`.
+            Err(error) => entry.failure = Some(error.to_string()),
         }
     }
 

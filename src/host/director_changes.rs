@@ -23,10 +23,11 @@ use super::change::{Device, capture_rule};
 use super::changes::{Changes, HostChanges};
 use super::error::HostError;
 use super::follow::{Event, Follower, Notice, TICK};
-use super::netlink::Netlink;
 use super::netlink::rule;
+use super::netlink::{Interface, Netlink};
 use super::refusal::{OuterSource, check_route};
 use super::{CAPTURE_TABLE, PROTOCOL};
+use crate::trouble::{Found, TroubleKind};
 
 pub use settings::{Announce, Capture, CaptureMode};
 
@@ -71,6 +72,7 @@ pub struct DirectorHost {
     vips: BTreeMap<Ipv4Addr, VipState>,
     /// Whether both devices were up when last checked.
     is_up: bool,
+    is_interface_up: bool,
     is_interface_missing: bool,
     /// The last reported problem, so that a lasting one is logged only once.
     complaint: Option<String>,
@@ -100,6 +102,7 @@ impl DirectorHost {
             tun,
             vips: BTreeMap::new(),
             is_up: true,
+            is_interface_up: true,
             is_interface_missing: false,
             complaint: None,
         };
@@ -123,17 +126,24 @@ impl DirectorHost {
     /// Waits for a reason to check the host. Cancel-safe: made for `tokio::select!`, with
     /// [`DirectorHost::on_notice`] in the arm's body.
     pub async fn wait(&mut self) -> Notice {
-        let DirectorHost { follower, vips, interface, tun, .. } = self;
+        let DirectorHost { options, follower, vips, interface, tun, .. } = self;
         let is_vip = |address: &IpAddr| matches!(address, IpAddr::V4(address) if vips.contains_key(address));
         follower
-            .wait(|event| match event {
-                Event::Address(address) => is_vip(address),
-                Event::Link(name) => *name == interface.name || *name == tun.name,
-                Event::RouteGone(route) => {
-                    route.protocol == PROTOCOL || vips.contains_key(&route.destination)
-                }
-                Event::RouteCame(_) => false,
-                Event::Rule | Event::Lost => true,
+            .wait(|event| {
+                let is_concerned = match event {
+                    Event::Address(address) => is_vip(address),
+                    Event::Link(link) => {
+                        let is_own = |device: &Device| link.index == device.index || link.name == device.name;
+                        is_own(interface) || is_own(tun) || link.name == options.interface
+                    }
+                    Event::RouteGone(route) => {
+                        route.protocol == PROTOCOL || vips.contains_key(&route.destination)
+                    }
+                    Event::RouteCame(route) if route.protocol == PROTOCOL => return None,
+                    Event::RouteCame(_) => false,
+                    Event::Rule | Event::Lost => true,
+                };
+                Some(if is_concerned { Notice::Changed } else { Notice::Paths })
             })
             .await
     }
@@ -145,11 +155,7 @@ impl DirectorHost {
             self.complaint = None;
             return;
         };
-        let complaint = Some(error.to_string());
-        if self.complaint != complaint {
-            tracing::warn!("host: {error}; trying again every {} s", TICK.as_secs());
-            self.complaint = complaint;
-        }
+        self.complaint = Some(error.to_string());
         if matches!(error, HostError::Connection { .. })
             && let Ok(netlink) = Netlink::open()
         {
@@ -222,25 +228,38 @@ impl DirectorHost {
         Ok(found)
     }
 
+    /// The daemon has restored its device: whatever the kernel removed with it is to be repaired at once.
+    pub fn on_device_restored(&mut self) {
+        self.changes.forget_repairs();
+    }
+
+    /// What is wrong as of the last notice.
+    pub fn troubles(&self) -> Vec<Found> {
+        let name = &self.options.interface;
+        let of_interface = |kind, text: String| Found { kind, subject: name.clone(), text };
+        let mut found = Vec::new();
+        if self.is_interface_missing {
+            let text = format!("interface {name} does not exist; waiting until it appears");
+            found.push(of_interface(TroubleKind::InterfaceMissing, text));
+        } else if !self.is_interface_up {
+            let text = format!("interface {} is down, or its link has no carrier", self.interface.name);
+            found.push(of_interface(TroubleKind::InterfaceDown, text));
+        }
+        found.extend(self.complaint.as_ref().map(|complaint| Found {
+            kind: TroubleKind::HostUnknown,
+            subject: String::new(),
+            text: format!("{complaint}; trying again every {} s", TICK.as_secs()),
+        }));
+        if found.is_empty() {
+            // What the kernel removes together with the interface comes back with it.
+            found.extend(self.changes.troubles());
+        }
+        found
+    }
+
     /// The VIPs and their states.
     pub fn vips(&self) -> &BTreeMap<Ipv4Addr, VipState> {
         &self.vips
-    }
-
-    pub(super) fn netlink(&self) -> &Netlink {
-        &self.netlink
-    }
-
-    pub(super) fn interface_name(&self) -> &str {
-        &self.options.interface
-    }
-
-    pub(super) fn tun_name(&self) -> &str {
-        &self.tun.name
-    }
-
-    pub(super) fn mode(&self) -> HostChanges {
-        self.options.changes
     }
 
     /// The ledger: entries for a metric, commands for `--no-host-changes`.
@@ -283,21 +302,18 @@ impl DirectorHost {
 
     /// Detects devices that were recreated or came up again. False while the interface does not exist.
     async fn follow_devices(&mut self) -> Result<bool, HostError> {
-        let interface = match self.netlink.interface(&self.options.interface).await {
-            Ok(interface) => interface,
-            Err(error @ HostError::NoInterface(_)) => {
-                if !std::mem::replace(&mut self.is_interface_missing, true) {
-                    tracing::warn!("host: {error}; waiting until it appears");
-                }
-                return Ok(false);
-            }
-            Err(error) => return Err(error),
+        let tun = self.netlink.interface(&self.tun.name).await.ok();
+        let is_tun_new = tun.as_ref().is_some_and(|tun| tun.index != self.tun.index);
+        self.tun = tun.as_ref().map_or_else(|| self.tun.clone(), Device::from);
+        let Some(interface) = self.find_interface().await? else {
+            self.is_interface_missing = true;
+            return Ok(false);
         };
-        let is_tun_up = self.netlink.interface(&self.tun.name).await.is_ok_and(|tun| tun.is_up);
-        let is_new = self.interface.index != interface.index;
+        let is_new = is_tun_new || self.interface.index != interface.index;
+        let is_tun_up = tun.is_some_and(|tun| tun.is_up);
         let was_up = std::mem::replace(&mut self.is_up, interface.is_up && is_tun_up);
+        (self.is_interface_missing, self.is_interface_up) = (false, interface.is_up);
         self.interface = Device::from(&interface);
-        self.is_interface_missing = false;
         if is_new || (!was_up && self.is_up) {
             // When a device goes down, the kernel removes its proxy neighbours and routes; the neighbours
             // themselves may have changed.
@@ -307,6 +323,29 @@ impl DirectorHost {
             }
         }
         Ok(true)
+    }
+
+    /// The interface with the configured name, otherwise the one that had it and was renamed.
+    async fn find_interface(&mut self) -> Result<Option<Interface>, HostError> {
+        let found = match self.netlink.interface(&self.options.interface).await {
+            Err(HostError::NoInterface(_)) if self.interface.index > 0 => {
+                self.netlink.interface_of_index(self.interface.index).await
+            }
+            found => found,
+        };
+        let found = match found {
+            Err(error) if error.is_gone() => return Ok(None),
+            found => found?,
+        };
+        if found.index == self.interface.index && found.name != self.interface.name {
+            let (before, name) = (&self.interface.name, &found.name);
+            tracing::warn!(
+                "host: interface {before} has been renamed {name}; using it under this name. It is \"{}\" in the configuration",
+                self.options.interface
+            );
+            self.changes.rename_interface(before, &Device::from(&found));
+        }
+        Ok(Some(found))
     }
 
     async fn look_at(&self, vip: Ipv4Addr) -> Result<VipState, HostError> {
@@ -334,7 +373,7 @@ impl DirectorHost {
         }
         let is_due = |state: &VipState| match notice {
             Notice::Tick => state.announcements > 0,
-            Notice::Changed => state.announcements == ANNOUNCEMENTS,
+            Notice::Changed | Notice::Paths => state.announcements == ANNOUNCEMENTS,
         };
         let mut due = Vec::new();
         for (vip, state) in self.vips.iter_mut().filter(|(_, state)| is_due(state)) {

@@ -12,19 +12,23 @@ use rtnetlink::packet_core::{NetlinkMessage, NetlinkPayload};
 use rtnetlink::packet_route::RouteNetlinkMessage;
 use tokio::time::{Interval, MissedTickBehavior, interval};
 
+use super::change::Device;
 use super::error::HostError;
 use super::netlink::{Route, Task, address_of, interface_of, route_of};
 
 /// ANNOUNCE_INTERVAL of RFC 5227 §1.1: repeated announcements are sent with the ticks.
 pub const TICK: Duration = Duration::from_secs(2);
 
-/// A reason to check the host; its kind only decides whether repeated work is due.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+/// A reason to check the host. Of several, the greatest includes the others.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notice {
+    /// [`TICK`] has passed without an event; settings that the kernel does not announce are due for a check.
+    Tick,
+    /// An address, a route or a link has changed that the daemon did not set up: the paths to other hosts may be
+    /// others now.
+    Paths,
     /// The kernel announced an event that the daemon has to react to, or events were lost.
     Changed,
-    /// [`TICK`] has passed without one; settings that the kernel does not announce are due for a check.
-    Tick,
 }
 
 /// One message of the kernel.
@@ -32,8 +36,8 @@ pub enum Notice {
 pub enum Event {
     /// An address was added or removed.
     Address(IpAddr),
-    /// A link was added or removed, or changed its flags.
-    Link(String),
+    /// A link was added or removed, or changed its flags or its name.
+    Link(Device),
     /// RTM_NEWROUTE for an IPv4 route in any table.
     RouteCame(Route),
     /// RTM_DELROUTE; the kernel sends none for routes that disappear because their device goes down.
@@ -74,9 +78,9 @@ impl Follower {
         })
     }
 
-    /// Waits until an event that `is_relevant` occurs, or a tick is due. Several events at once make one
-    /// notice. Cancel-safe.
-    pub async fn wait(&mut self, is_relevant: impl Fn(&Event) -> bool) -> Notice {
+    /// Waits until an event that has a notice occurs, or a tick is due. Several events at once make one notice.
+    /// Cancel-safe.
+    pub async fn wait(&mut self, notice_of: impl Fn(&Event) -> Option<Notice>) -> Notice {
         loop {
             let message = async {
                 match &mut self.messages {
@@ -87,9 +91,8 @@ impl Follower {
             tokio::select! {
                 _ = self.ticks.tick() => return Notice::Tick,
                 message = message => {
-                    if self.is_reason(message, &is_relevant) {
-                        self.drain();
-                        return Notice::Changed;
+                    if let Some(notice) = self.notice(message, &notice_of) {
+                        return self.drain(notice, &notice_of);
                     }
                 }
             }
@@ -101,31 +104,33 @@ impl Follower {
         self.messages.is_none()
     }
 
-    fn is_reason(
+    fn notice(
         &mut self,
         message: Option<NetlinkMessage<RouteNetlinkMessage>>,
-        is_relevant: impl Fn(&Event) -> bool,
-    ) -> bool {
+        notice_of: impl Fn(&Event) -> Option<Notice>,
+    ) -> Option<Notice> {
         let Some(message) = message else {
             tracing::warn!(
                 "host: the kernel's change messages ended; checking every {} s instead",
                 TICK.as_secs()
             );
             self.messages = None;
-            return true;
+            return Some(Notice::Changed);
         };
-        event_of(&message).is_some_and(|event| event == Event::Lost || is_relevant(&event))
+        match event_of(&message)? {
+            Event::Lost => Some(Notice::Changed),
+            event => notice_of(&event),
+        }
     }
 
-    fn drain(&mut self) {
-        // The receiver of a notice checks everything, so queued messages need no notice of their own.
+    /// The greatest notice of this one and of all queued messages, which then need none of their own.
+    fn drain(&mut self, mut notice: Notice, notice_of: impl Fn(&Event) -> Option<Notice>) -> Notice {
         while let Some(messages) = &mut self.messages
             && let Some(next) = messages.next().now_or_never()
         {
-            if next.is_none() {
-                self.messages = None;
-            }
+            notice = notice.max(self.notice(next, &notice_of).unwrap_or(notice));
         }
+        notice
     }
 }
 
@@ -140,7 +145,7 @@ fn event_of(message: &NetlinkMessage<RouteNetlinkMessage>) -> Option<Event> {
             address_of(address).map(|(address, _)| Event::Address(address))
         }
         RouteNetlinkMessage::NewLink(link) | RouteNetlinkMessage::DelLink(link) => {
-            Some(Event::Link(interface_of(link).name))
+            Some(Event::Link(Device::from(&interface_of(link))))
         }
         RouteNetlinkMessage::NewRoute(route) => route_of(route).map(Event::RouteCame),
         RouteNetlinkMessage::DelRoute(route) => route_of(route).map(Event::RouteGone),

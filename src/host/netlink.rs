@@ -130,7 +130,7 @@ impl Netlink {
         }
     }
 
-    async fn interface_of_index(&self, index: u32) -> Result<Interface, HostError> {
+    pub(super) async fn interface_of_index(&self, index: u32) -> Result<Interface, HostError> {
         let what = || format!("look up the interface with index {index}");
         let mut links = self.handle.link().get().match_index(index).execute();
         let link = answered(&what(), links.try_next()).await?;
@@ -143,6 +143,26 @@ impl Netlink {
         let message = LinkUnspec::new_with_index(index).up().build();
         answered(
             &format!("set up the interface with index {index}"),
+            self.handle.link().set(message).execute(),
+        )
+        .await
+    }
+
+    /// Renames an interface, as `ip link set name` does.
+    pub async fn rename(&self, index: u32, name: &str) -> Result<(), HostError> {
+        let message = LinkUnspec::new_with_index(index).name(name.to_owned()).build();
+        answered(
+            &format!("rename the interface with index {index} to {name}"),
+            self.handle.link().set(message).execute(),
+        )
+        .await
+    }
+
+    /// Clears IFF_UP, as `ip link set down` does.
+    pub async fn set_down(&self, index: u32) -> Result<(), HostError> {
+        let message = LinkUnspec::new_with_index(index).down().build();
+        answered(
+            &format!("set down the interface with index {index}"),
             self.handle.link().set(message).execute(),
         )
         .await

@@ -21,6 +21,7 @@ use super::error::HostError;
 use super::follow::{Event, Follower, Notice, TICK};
 use super::mss::{Mss, MssTable};
 use super::netlink::Netlink;
+use crate::trouble::{Found, TroubleKind};
 
 /// What a real server needs to know about its host.
 #[derive(Debug, Clone)]
@@ -40,9 +41,10 @@ pub struct RealServerHostOptions {
 pub struct RealServerHost {
     netlink: Netlink,
     changes: Changes,
-    mode: HostChanges,
     follower: Follower,
     tun: Device,
+    /// Whether the device was up when last checked.
+    is_up: bool,
     vips: BTreeSet<Ipv4Addr>,
     mss: MssTable,
     /// The changes of the last successful settlement.
@@ -68,9 +70,9 @@ impl RealServerHost {
         let mut host = RealServerHost {
             netlink,
             changes,
-            mode: options.changes,
             follower,
             tun,
+            is_up: true,
             vips,
             mss,
             settled: Vec::new(),
@@ -88,11 +90,14 @@ impl RealServerHost {
     pub async fn wait(&mut self) -> Notice {
         let RealServerHost { follower, vips, tun, mss, .. } = self;
         follower
-            .wait(|event| match event {
-                Event::Address(IpAddr::V4(address)) => vips.contains(address),
-                Event::Link(name) if *name == tun.name => true,
-                Event::Lost => true,
-                event => mss.is_concerned(event),
+            .wait(|event| {
+                let is_concerned = match event {
+                    Event::Address(IpAddr::V4(address)) => vips.contains(address),
+                    Event::Link(link) if link.index == tun.index || link.name == tun.name => true,
+                    Event::Lost => true,
+                    event => mss.is_concerned(event),
+                };
+                is_concerned.then_some(Notice::Changed)
             })
             .await
     }
@@ -106,18 +111,40 @@ impl RealServerHost {
                 Err(error) => tracing::warn!("host: {error}"),
             }
         }
-        if let Err(HostError::Connection { .. }) = self.netlink.interface(&self.tun.name).await
-            && let Ok(netlink) = Netlink::open()
-        {
-            self.changes.reconnect(netlink.clone());
-            self.netlink = netlink;
+        match self.netlink.interface(&self.tun.name).await {
+            Ok(tun) => {
+                let was_up = std::mem::replace(&mut self.is_up, tun.is_up);
+                if tun.index != self.tun.index || (!was_up && self.is_up) {
+                    // The kernel has removed addresses and settings together with the device.
+                    self.changes.forget_repairs();
+                }
+                self.tun = Device::from(&tun);
+            }
+            Err(HostError::Connection { .. }) => {
+                if let Ok(netlink) = Netlink::open() {
+                    self.changes.reconnect(netlink.clone());
+                    self.netlink = netlink;
+                }
+            }
+            Err(_) => {}
         }
-        let complaint = self.settle().await.err().map(|error| error.to_string());
-        if let Some(complaint) = complaint.as_ref().filter(|_| self.complaint != complaint) {
-            tracing::warn!("host: {complaint}; trying again every {} s", TICK.as_secs());
-        }
-        self.complaint = complaint;
+        self.complaint = self.settle().await.err().map(|error| error.to_string());
         self.changes.audit().await;
+    }
+
+    /// As [`super::DirectorHost::on_device_restored`].
+    pub fn on_device_restored(&mut self) {
+        self.changes.forget_repairs();
+    }
+
+    /// What is wrong as of the last notice.
+    pub fn troubles(&self) -> Vec<Found> {
+        let complaint = self.complaint.as_ref().map(|complaint| Found {
+            kind: TroubleKind::HostUnknown,
+            subject: String::new(),
+            text: format!("{complaint}; trying again every {} s", TICK.as_secs()),
+        });
+        complaint.into_iter().chain(self.changes.troubles()).collect()
     }
 
     /// The MSS announced to the VIPs' clients, in bytes; 0 for the host's own.
@@ -128,14 +155,6 @@ impl RealServerHost {
     /// The connection to the kernel, for further queries.
     pub fn netlink(&self) -> &Netlink {
         &self.netlink
-    }
-
-    pub(super) fn tun_name(&self) -> &str {
-        &self.tun.name
-    }
-
-    pub(super) fn mode(&self) -> HostChanges {
-        self.mode
     }
 
     /// The ledger: entries for a metric, commands for `--no-host-changes`.

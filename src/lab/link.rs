@@ -6,11 +6,12 @@
 use std::future::Future;
 use std::net::Ipv4Addr;
 use std::os::fd::AsRawFd;
+use std::time::Duration;
 
 use futures_util::stream::{Stream, StreamExt};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::IpProtocol;
-use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage};
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, LinkMessage, State};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteMetric, RouteScope};
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute};
 use rtnetlink::{Error, Handle, LinkBridge, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder};
@@ -40,7 +41,7 @@ pub(super) struct End<'a> {
 // linux/rtnetlink.h: RTAX_MTU, and its bit in RTAX_LOCK
 const LOCK_MTU: u32 = 1 << 2;
 
-/// A cable between two namespaces, both ends up.
+/// A cable between two namespaces, this end up.
 pub(super) fn connect(here: End, there: End, mtu: u32) -> Result<(), LabError> {
     let peer = LinkMessageBuilder::<LinkUnspec>::new()
         .name(there.name)
@@ -54,9 +55,8 @@ pub(super) fn connect(here: End, there: End, mtu: u32) -> Result<(), LabError> {
         .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)))
         .build();
     let what = format!("cannot connect {} to {}", here.namespace.name(), there.namespace.name());
-    request(here.namespace, what, |handle| async move { handle.link().add(message).execute().await })?;
-    // The peer cannot be created up, because at that time it has no peer itself yet (ENOTCONN, veth_open()).
-    set_up(there.namespace, there.name)
+    // The other end cannot be created up, because at that time it has no peer yet (ENOTCONN, veth_open()).
+    request(here.namespace, what, |handle| async move { handle.link().add(message).execute().await })
 }
 
 pub(super) fn add_bridge(namespace: &Namespace, name: &str, mtu: u32) -> Result<(), LabError> {
@@ -83,6 +83,55 @@ pub(super) fn set_up(namespace: &Namespace, link: &str) -> Result<(), LabError> 
 
 pub(super) fn set_down(namespace: &Namespace, link: &str) -> Result<(), LabError> {
     change(namespace, link, "set down", |builder| builder.down())
+}
+
+pub(super) fn delete(namespace: &Namespace, link: &str) -> Result<(), LabError> {
+    let what = format!("cannot delete {link} in {}", namespace.name());
+    let link = link.to_owned();
+    request(namespace, what, |handle| async move {
+        let link = index(&handle, &link).await?;
+        handle.link().del(link).execute().await
+    })
+}
+
+/// Renames a link, which must be down for that before Linux 6.2 (dev_change_name()).
+pub(super) fn rename(namespace: &Namespace, link: &str, name: &str) -> Result<(), LabError> {
+    let to = name.to_owned();
+    if change(namespace, link, "rename", |builder| builder.name(to)).is_ok() {
+        return Ok(());
+    }
+    set_down(namespace, link)?;
+    let to = name.to_owned();
+    change(namespace, link, "rename", |builder| builder.name(to))?;
+    set_up(namespace, name)
+}
+
+/// Waits until the kernel has noticed that the other end of the cable is up, which may take a second
+/// (linkwatch_schedule_work()).
+pub(super) fn wait_for_carrier(namespace: &Namespace, link: &str) -> Result<(), LabError> {
+    const LOOKS: u32 = 300;
+    const PAUSE: Duration = Duration::from_millis(10);
+    let what = format!("cannot read the state of {link} in {}", namespace.name());
+    for _ in 0..LOOKS {
+        let link = link.to_owned();
+        let message = request(namespace, what.clone(), |handle| async move { find(&handle, &link).await })?;
+        if message.attributes.contains(&LinkAttribute::OperState(State::Up)) {
+            return Ok(());
+        }
+        std::thread::sleep(PAUSE);
+    }
+    Err(LabError::Netlink { what, reason: "it gets no carrier".to_owned() })
+}
+
+pub(super) fn mtu(namespace: &Namespace, link: &str) -> Result<u32, LabError> {
+    let what = format!("cannot read the MTU of {link} in {}", namespace.name());
+    let link = link.to_owned();
+    let message = request(namespace, what, |handle| async move { find(&handle, &link).await })?;
+    let mtu = message.attributes.iter().find_map(|attribute| match attribute {
+        LinkAttribute::Mtu(mtu) => Some(*mtu),
+        _ => None,
+    });
+    Ok(mtu.unwrap_or(1500))
 }
 
 pub(super) fn set_mtu(namespace: &Namespace, link: &str, mtu: u32) -> Result<(), LabError> {

@@ -194,6 +194,23 @@ impl Lab {
         link::set_path_mtu(&self.middle, &bridge(address), address, mtu)
     }
 
+    /// Takes the director's interface out and puts another one in under the same name, as with a USB adapter or a VLAN
+    /// that is created again.
+    ///
+    /// # Errors
+    /// An error of netlink.
+    pub fn replace_interface(&self, between: impl FnOnce()) -> Result<(), LabError> {
+        let host = &self.director;
+        link::delete(&host.namespace, INTERFACE)?;
+        between();
+        let mtu = link::mtu(&self.middle, &bridge(host.address))?;
+        plug(&self.middle, &host.name, End { namespace: &host.namespace, name: "new0" }, host.address, mtu)?;
+        // Until then the bridge forwards nothing; udev too gives an interface its name a while after it has appeared.
+        link::wait_for_carrier(&self.middle, &host.name)?;
+        link::rename(&host.namespace, "new0", INTERFACE)?;
+        host.gateway.map_or(Ok(()), |gateway| link::add_default_route(&host.namespace, gateway))
+    }
+
     /// Makes the router drop ICMP, both its own and forwarded, like an overzealous firewall: no host behind
     /// it learns that a packet was too big.
     ///
@@ -269,10 +286,8 @@ impl LabBuilder<'_> {
     fn host(&self, role: HostRole, name: &str, address: Ipv4Addr) -> Result<Host, LabError> {
         let namespace = Namespace::create(name)?;
         prepare(&namespace, &HOST_SYSCTLS)?;
-        let port = End { namespace: &self.middle, name };
-        link::connect(port, End { namespace: &namespace, name: INTERFACE }, self.topology.mtu)?;
-        link::attach_to_bridge(&self.middle, name, &bridge(address))?;
-        link::add_address(&namespace, INTERFACE, address, PREFIX_LENGTH)?;
+        let end = End { namespace: &namespace, name: INTERFACE };
+        plug(&self.middle, name, end, address, self.topology.mtu)?;
         let gateway = self.gateway(address);
         if let Some(gateway) = gateway {
             link::add_default_route(&namespace, gateway)?;
@@ -295,6 +310,15 @@ impl LabBuilder<'_> {
         let [a, b, c, _] = member.octets();
         (self.topology.kind == TopologyKind::Routed).then(|| Ipv4Addr::new(a, b, c, 254))
     }
+}
+
+/// Connects a host to the bridge of its subnet.
+fn plug(middle: &Namespace, name: &str, end: End, address: Ipv4Addr, mtu: u32) -> Result<(), LabError> {
+    let (namespace, interface) = (end.namespace, end.name);
+    link::connect(End { namespace: middle, name }, end, mtu)?;
+    link::attach_to_bridge(middle, name, &bridge(address))?;
+    link::set_up(namespace, interface)?;
+    link::add_address(namespace, interface, address, PREFIX_LENGTH)
 }
 
 fn bridge(member: Ipv4Addr) -> String {

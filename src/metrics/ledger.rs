@@ -202,11 +202,12 @@ mod tests {
         forward(&before, &workers);
         assert_eq!(ledger.service(first(&before), &workers).total, ONE);
         let (service, server) = (first(&before).slot, first(&before).real_servers[0].slot);
-        // A slot stays unused for one snapshot.
-        for ports in [&[][..], &[443][..]] {
-            before = cluster(Some(&before), ports);
-            ledger.follow(&before, &workers);
-        }
+        // A slot stays unused while its real server is awaited, and for one snapshot more.
+        before = cluster(Some(&before), &[]);
+        let over = before.awaited().iter().copied().collect();
+        before = before.end_grace(&over);
+        before = cluster(Some(&before), &[443]);
+        ledger.follow(&before, &workers);
         assert_eq!(
             (first(&before).slot, first(&before).real_servers[0].slot.index()),
             (service, server.index())

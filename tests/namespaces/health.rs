@@ -31,7 +31,7 @@ fn await_ready(host: &Host, port: u16) {
 }
 
 /// Waits until it is not ready, for a reason that contains these words.
-fn await_reason(host: &Host, port: u16, words: &str) {
+pub fn await_reason(host: &Host, port: u16, words: &str) {
     poll_until(words, || {
         let (status, text) = probe(host, port, "/readyz");
         (status == 503 && text.starts_with("not ready: ") && text.contains(words)).then_some(())
@@ -83,7 +83,7 @@ pub fn director() -> Outcome {
     weigh(1);
     await_ready(&lab.director, port);
 
-    let link = format!("{} is down", lab.director.interface());
+    let link = format!("interface {} is down, or its link has no carrier", lab.director.interface());
     lab.director.set_connected(false)?;
     await_reason(&lab.director, port, &link);
     let verbose = director_probe(&lab, "/healthz?verbose").1;
@@ -95,7 +95,7 @@ pub fn director() -> Outcome {
     await_ready(&lab.director, port);
     let is_over = |line: &str| line.contains("INFO director: over after ") && line.ends_with(&link);
     poll_until("the line that it is over", || director.log().lines().any(is_over).then_some(()));
-    assert_eq!(lines_with(&director, &format!("WARN director: {link}")), 1, "{}", director.log());
+    assert_eq!(lines_with(&director, &format!("WARN director: degraded: {link}")), 1, "{}", director.log());
     poll_until("an answer", || ask(&lab).ok());
     Ok(())
 }

@@ -12,7 +12,7 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::LinkAttribute;
 use rtnetlink::packet_route::route::{RouteFlags, RouteMessage};
-use rtnetlink::{Handle, IpVersion, RouteMessageBuilder};
+use rtnetlink::{Handle, IpVersion, LinkBridge, LinkUnspec, RouteMessageBuilder};
 
 /// Lines, one per setting; compare them to see whether anything has changed.
 pub type State = BTreeSet<String>;
@@ -151,6 +151,32 @@ pub fn add_neighbour(host: &Host, interface: &str, address: Ipv4Addr, mac: &[u8]
         let index = index_of(&handle, interface).await;
         let neighbour = handle.neighbours().add(index, address.into()).link_layer_address(mac);
         neighbour.replace().execute().await.expect("a new neighbour");
+    });
+}
+
+/// Sets an interface down.
+pub fn set_down(host: &Host, interface: &str) {
+    change_link(host, interface, |link| link.down());
+}
+
+/// Gives an interface another name while it is up, which Linux allows since 6.2.
+pub fn rename_link(host: &Host, interface: &str, name: &str) {
+    change_link(host, interface, |link| link.name(name.to_owned()));
+}
+
+/// Adds a device of another program.
+pub fn add_bridge(host: &Host, name: &str) {
+    netlink(host, |handle| async move {
+        handle.link().add(LinkBridge::new(name).build()).execute().await.expect("a new bridge");
+    });
+}
+
+type LinkBuilder = rtnetlink::LinkMessageBuilder<LinkUnspec>;
+
+fn change_link(host: &Host, interface: &str, change: impl FnOnce(LinkBuilder) -> LinkBuilder + Send) {
+    netlink(host, |handle| async move {
+        let builder = LinkUnspec::new_with_index(index_of(&handle, interface).await);
+        handle.link().set(change(builder).build()).execute().await.expect("another link");
     });
 }
 

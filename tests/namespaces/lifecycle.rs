@@ -12,7 +12,8 @@ use crate::fixture::{
     Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin, dropped,
     poll_until, replied, same_subnet, start_real_servers, stop, web, web_address,
 };
-use crate::host_state::{State, add_address, assert_same, delete_link, proxies, state, sysctls, ways};
+use crate::health;
+use crate::host_state::{State, add_address, assert_same, proxies, state, sysctls, ways};
 
 pub fn real_server_killed() -> Outcome {
     let lab = same_subnet(2).build()?;
@@ -204,24 +205,6 @@ pub fn director_with_local_vip_killed() -> Outcome {
     Ok(())
 }
 
-/// Another program deletes the device: the director cannot continue, reports it and leaves its host as it was.
-pub fn device_deleted() -> Outcome {
-    let lab = same_subnet(2).build()?;
-    let (_web, _real_servers) = start_real_servers(&lab)?;
-    let before = state(&lab.director);
-    let mut director = lab::start_director(&lab, &web(&lab, ""))?;
-    assert_round_robin(&ask_times(&lab, 4)?, 2);
-    assert_nothing_lost(&lab)?;
-    delete_link(&lab.director, "lvsd0");
-    let status = director.wait(PATIENCE)?;
-    let log = director.log();
-    let last = log.lines().last().unwrap_or_default();
-    assert_eq!(status.code(), Some(1), "{log}");
-    assert!(last.starts_with("lvs-tund: director: cannot read from lvsd0: "), "{log}");
-    assert_same(&before, &state(&lab.director), "the director's host");
-    Ok(())
-}
-
 /// The kernel takes proxy neighbours from an interface that goes down; the director gives them back.
 pub fn interface_down_and_up() -> Outcome {
     let lab = same_subnet(2).build()?;
@@ -235,6 +218,7 @@ pub fn interface_down_and_up() -> Outcome {
         // a flap that it cannot see counts as interference, which is corrected at growing intervals
         let renewed = || director.log().matches("paths to the real servers updated").count();
         poll_until("its notice of the loss", || (renewed() == 2 * flap - 1).then_some(()));
+        health::await_reason(&lab.director, Cluster::DIRECTOR_METRICS, "interface eth0 is down");
         lab.director.set_connected(true)?;
         poll_until("its notice of the return", || (renewed() == 2 * flap).then_some(()));
         poll_until("the proxy neighbour", || (proxies(&lab.director).len() == 1).then_some(()));

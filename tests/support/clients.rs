@@ -61,6 +61,7 @@ impl World {
 
     pub fn wait(&mut self, secs: u64) {
         self.now = self.now.after(std::time::Duration::from_secs(secs));
+        self.end_grace(self.now);
     }
 
     pub fn send(&mut self, packet: &[u8]) -> Verdict {

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arc_swap::ArcSwap;
+use lvs_tund::director::cluster::grace::{GRACE, Grace};
 use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView};
 use lvs_tund::director::path_errors::{Handled, PathErrors};
 use lvs_tund::director::tables::Tables;
@@ -18,6 +19,7 @@ pub struct World {
     /// Reads the errors from the paths to the real servers.
     pub errors: PathErrors,
     pub now: Moment,
+    grace: Grace,
 }
 
 impl World {
@@ -26,7 +28,7 @@ impl World {
         let tables = Arc::new(tables);
         let director = Director::new(tables.clone(), 7);
         let errors = PathErrors::new(cluster.clone(), tables.clone());
-        World { cluster, tables, director, errors, now: Moment::from_secs(1) }
+        World { cluster, tables, director, errors, now: Moment::from_secs(1), grace: Grace::default() }
     }
 
     /// The verdict, and what the frame holds afterwards.
@@ -54,7 +56,22 @@ impl World {
     /// Applies another configuration, or another host.
     pub fn succeed(&mut self, config: ClusterConfig, host: HostView) {
         let next = self.cluster.load().succeed(config, host);
+        self.grace.follow(&next, self.now);
         self.cluster.store(Arc::new(next));
+    }
+
+    /// Gives up what is awaited no longer than until this moment, as the control task does.
+    pub fn end_grace(&mut self, now: Moment) {
+        if let Some(over) = self.grace.over(now) {
+            let next = self.cluster.load().end_grace(&over);
+            self.grace.follow(&next, now);
+            self.cluster.store(Arc::new(next));
+        }
+    }
+
+    /// As after the grace, at the same moment.
+    pub fn end_every_grace(&mut self) {
+        self.end_grace(self.now.after(GRACE));
     }
 
     /// Removes what has ended.

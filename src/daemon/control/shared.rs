@@ -3,7 +3,7 @@
 use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 
 use arc_swap::ArcSwap;
-use tokio::sync::broadcast;
+use tokio::sync::{Notify, broadcast};
 
 use crate::config::plan::DirectorPlan;
 use crate::control::model::Event;
@@ -34,7 +34,10 @@ pub(crate) struct Shared {
     pub clock: Clock,
     pub tables: Arc<Tables>,
     pub workers: Vec<Arc<DirectorCounters>>,
+    /// What is wrong with the host's settings, and whatever else keeps packets from flowing.
     pub health: Arc<Health>,
+    /// Notified when a route or an address of the host has changed.
+    pub paths_moved: Arc<Notify>,
     published: ArcSwap<Published>,
     ledger: Mutex<Ledger>,
     drops: Mutex<Recent>,
@@ -67,6 +70,7 @@ impl Shared {
             tables,
             workers,
             health,
+            paths_moved: Arc::default(),
             published: ArcSwap::from_pointee(published),
             ledger: Mutex::new(ledger),
             drops: Mutex::default(),

@@ -1,27 +1,33 @@
-//! What ends by itself: drains, and the capture of VIPs without a virtual service.
+//! What ends by itself: drains, the capture of VIPs without a virtual service, and the grace of removed real servers.
 
 use std::net::IpAddr;
-use std::time::Duration;
 
 use super::{Control, Next};
 use crate::control::model::EventKind;
 use crate::control::operation::Zeroed;
 use crate::control::operation::drain::{self, Drained};
-
-/// How long a VIP stays captured after its last virtual service was removed: longer than a client or a script
-/// needs to continue, shorter than it takes to move the VIP to another host.
-const VIP_LINGERS_FOR: Duration = Duration::from_secs(10);
+use crate::director::cluster::grace::GRACE;
 
 impl Control {
-    /// Whether a drain or a released VIP is due later.
+    /// Whether a drain, a released VIP or the end of a grace is due later.
     pub(crate) fn has_to_tend(&self) -> bool {
-        !self.lingering.is_empty() || self.running.states.draining() > 0
+        !self.lingering.is_empty() || !self.grace.is_empty() || self.running.states.draining() > 0
     }
 
     /// Finishes what is over; call it once a second while [`Control::has_to_tend`].
     pub(super) async fn tend(&mut self) {
         self.tend_drains().await;
         self.tend_vips().await;
+        self.tend_grace();
+    }
+
+    /// Gives up the real servers that have not come back.
+    fn tend_grace(&mut self) {
+        if let Some(over) = self.grace.over(self.shared.clock.now()) {
+            let next = self.latest.load().end_grace(&over);
+            self.install(next);
+            self.publish();
+        }
     }
 
     /// Ends drains that are over.
@@ -41,12 +47,12 @@ impl Control {
         let (by, zeroed) = ("drain".to_owned(), Zeroed::Nothing);
         let next = Next { running, zeroed, by, what: EventKind::Changed, dry_run: false };
         if let Err(error) = self.advance(next).await {
-            tracing::warn!("director: cannot end a drain: {error}");
+            tracing::warn!(kind = "drain_failed", "director: cannot end a drain: {error}");
         }
     }
 
     pub(super) fn note_lingering_vips(&mut self) {
-        let (latest, deadline) = (self.latest.load_full(), self.shared.clock.now().after(VIP_LINGERS_FOR));
+        let (latest, deadline) = (self.latest.load_full(), self.shared.clock.now().after(GRACE));
         let left = &latest.host().lingering_vips;
         self.lingering.retain(|vip, _| left.contains(vip));
         for vip in left {
@@ -65,7 +71,7 @@ impl Control {
         self.lingering.retain(|vip, _| !due.contains(vip));
         if let Err(error) = self.host.remove_vips(&due).await {
             // They serve nothing any more, and the next event of the host tries again.
-            tracing::warn!("director: cannot release a VIP: {error}");
+            tracing::warn!(kind = "release_failed", ?due, "director: cannot release a VIP: {error}");
         }
         let cluster = self.latest.load_full();
         let mut view = cluster.host().clone();

@@ -5,9 +5,8 @@ use crate::control::troubles;
 use crate::trouble::{Found, Source};
 
 impl Control {
-    /// Looks at everything but the workers, and logs what is new.
+    /// Looks at everything but the workers and the host's settings, and logs what is new.
     pub(crate) async fn look(&mut self) {
-        self.watch.report(Source::Host, self.host.degraded().await);
         let now = self.shared.clock.now();
         self.watch.report(Source::Cluster, troubles::of_cluster(&self.latest.load(), now));
         self.watch.conclude();

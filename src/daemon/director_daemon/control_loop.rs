@@ -30,19 +30,25 @@ const TEND_PERIOD: Duration = Duration::from_secs(1);
 /// them.
 const LOOK_PAUSE: Duration = Duration::from_millis(100);
 
+/// Between an event of the host and the query of routes: an address that is replaced and the routes that follow make many
+/// events.
+const EVENTS_PAUSE: Duration = Duration::from_millis(200);
+
 /// Everything that requires another configuration or another query of the host.
 pub(super) struct ChangeSources(SelectAll<BoxStream<'static, Input>>);
 
 impl ChangeSources {
-    /// `requests` come from the API, `hangup` is SIGHUP, and `narrowed` is notified when a packet did not fit
-    /// its path.
+    /// `requests` come from the API, `hangup` is SIGHUP, `narrowed` is notified when a packet did not fit its path, and
+    /// `moved` when a route or an address of the host has changed.
     pub(super) fn new(
         requests: mpsc::Receiver<Request>,
         hangup: Signal,
         narrowed: Arc<Notify>,
+        moved: Arc<Notify>,
     ) -> ChangeSources {
-        let sources = [of_requests(requests), of_hangups(hangup), of_narrowed_paths(narrowed)];
-        ChangeSources(sources.into_iter().collect())
+        let paths = [of_narrowed_paths(narrowed), of_moved_paths(moved)];
+        let sources = [of_requests(requests), of_hangups(hangup)].into_iter().chain(paths);
+        ChangeSources(sources.collect())
     }
 }
 
@@ -63,7 +69,20 @@ fn of_narrowed_paths(narrowed: Arc<Notify>) -> BoxStream<'static, Input> {
         async move {
             sleep(pause).await;
             narrowed.notified().await;
-            Input::PathNarrowed
+            Input::PathsMoved
+        }
+    });
+    notified.boxed()
+}
+
+/// One query for all events of [`EVENTS_PAUSE`].
+fn of_moved_paths(moved: Arc<Notify>) -> BoxStream<'static, Input> {
+    let notified = stream::repeat(()).then(move |()| {
+        let moved = moved.clone();
+        async move {
+            moved.notified().await;
+            sleep(EVENTS_PAUSE).await;
+            Input::PathsMoved
         }
     });
     notified.boxed()
@@ -157,7 +176,7 @@ impl ControlLoop {
         let now = self.shared.clock.now();
         let swept = tokio::task::spawn_blocking(move || tables.sweep(&cluster.load(), now));
         if let Err(error) = swept.await {
-            tracing::error!("director: cannot sweep the connection table: {error}");
+            tracing::error!(kind = "sweep_failed", "director: cannot sweep the connection table: {error}");
         }
     }
 }
@@ -183,20 +202,32 @@ mod tests {
         let narrowed = Arc::new(Notify::new());
         let mut inputs = of_narrowed_paths(narrowed.clone());
         narrowed.notify_one();
-        assert!(matches!(inputs.next().await, Some(Input::PathNarrowed)));
+        assert!(matches!(inputs.next().await, Some(Input::PathsMoved)));
         let begun = Instant::now();
         (0..9).for_each(|_| narrowed.notify_one());
-        assert!(matches!(inputs.next().await, Some(Input::PathNarrowed)));
+        assert!(matches!(inputs.next().await, Some(Input::PathsMoved)));
         assert!(begun.elapsed() >= LOOK_PAUSE, "{:?}", begun.elapsed());
         let third = tokio::time::timeout(3 * LOOK_PAUSE, inputs.next()).await;
         assert!(third.is_err(), "nine notifications make one query");
     }
 
     #[tokio::test]
+    async fn events_of_the_host_cause_one_query_after_the_last_of_a_burst() {
+        let moved = Arc::new(Notify::new());
+        let mut inputs = of_moved_paths(moved.clone());
+        let begun = Instant::now();
+        (0..9).for_each(|_| moved.notify_one());
+        assert!(matches!(inputs.next().await, Some(Input::PathsMoved)));
+        assert!((EVENTS_PAUSE..Duration::from_secs(1)).contains(&begun.elapsed()), "{:?}", begun.elapsed());
+        let second = tokio::time::timeout(2 * EVENTS_PAUSE, inputs.next()).await;
+        assert!(second.is_err(), "nine notifications make one query");
+    }
+
+    #[tokio::test]
     async fn a_request_of_the_api_and_a_hangup_reach_the_control_task() {
         let (requests, demands) = mpsc::channel(1);
         let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
-        let mut sources = ChangeSources::new(demands, hangup, Arc::new(Notify::new()));
+        let mut sources = ChangeSources::new(demands, hangup, Arc::default(), Arc::default());
         requests.try_send(Request::unanswered(Demand::Reload(Reload::default()), "uid 0")).ok().unwrap();
         let by = |input: Option<Input>| match input {
             Some(Input::Request(request)) => request.by,

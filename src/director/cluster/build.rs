@@ -6,25 +6,28 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{
-    Cluster, EffectiveConfig, EffectiveWeights, HostView, Matcher, Path, Ports, Ranged, RealServer,
-    RealServerConfig, ServiceKey, VirtualService, VirtualServiceConfig, bits, identity,
+    Cluster, EffectiveConfig, EffectiveWeights, HostView, Left, Path, Ports, Ranged, RealServer,
+    RealServerConfig, ServiceKey, VIRTUAL_SERVICES_MAX, VirtualService, VirtualServiceConfig, bits, identity,
 };
 use crate::director::path::SoftState;
+use crate::director::real_server::{Presence, Slot, SlotSet};
 use crate::director::roster;
 use crate::director::scheduler::{self, Scheduler};
 use crate::encapsulation;
 use crate::packet::MTU_DEFAULT;
 
 /// The snapshot after `old`. [`identity`] decides which virtual services and real servers continue. Unchanged
-/// services are shared with `old`, so a change of one service among thousands costs one comparison for each.
-pub(super) fn succeed(old: &Cluster, in_force: EffectiveConfig, host: HostView) -> Cluster {
+/// services are shared with `old`, so a change of one service among thousands costs one comparison for each. Of the
+/// real servers that are not configured, those in `over` are no longer expected back.
+pub(super) fn succeed(old: &Cluster, in_force: EffectiveConfig, host: HostView, over: &SlotSet) -> Cluster {
     let EffectiveConfig { config, weights } = in_force;
-    let mut builder = Builder::new(old, &weights);
+    let mut builder = Builder::new(old, &weights, config.virtual_services.len());
     let own = host.own_addresses.iter().chain(&host.lingering_vips).copied().map(bits).collect();
     let vips = host.lingering_vips.iter().copied().map(bits).collect();
     let mut cluster = Cluster { host, own, vips, roster: old.roster.clone(), ..Cluster::empty() };
     cluster.by_key.reserve(config.virtual_services.len());
     let predecessors = identity::predecessors(&old.config.virtual_services, &config.virtual_services);
+    builder.find_returning(&config.virtual_services, &predecessors);
     for (service, predecessor) in config.virtual_services.iter().zip(predecessors) {
         let predecessor = predecessor.map(|index| &old.in_order[index]);
         let service = builder.virtual_service(service, predecessor, &cluster.host);
@@ -42,13 +45,17 @@ pub(super) fn succeed(old: &Cluster, in_force: EffectiveConfig, host: HostView) 
             }
         }
     }
-    builder.keep_removed(&cluster.host);
+    builder.keep_removed(&cluster.host, over);
     cluster.by_range.values_mut().for_each(|ranges| *ranges = flattened(std::mem::take(ranges)));
     cluster.left = builder.left();
     cluster.virtual_services = builder.virtual_services;
     cluster.real_servers = builder.real_servers;
-    let present = cluster.real_servers.iter().flatten().filter(|server| server.is_present);
-    cluster.serving = present.map(|server| server.slot).collect();
+    let slots = |presence| {
+        let servers = cluster.real_servers.iter().flatten();
+        servers.filter(move |server| server.presence == presence).map(|server| server.slot)
+    };
+    let (serving, awaited) = (slots(Presence::Present).collect(), slots(Presence::Awaited).collect());
+    (cluster.serving, cluster.awaited) = (serving, awaited);
     cluster.by_rip =
         cluster.real_servers.iter().flatten().map(|server| (server.rip, server.clone())).collect();
     cluster.number = builder.roster.number();
@@ -67,16 +74,32 @@ struct Builder<'a, 'w> {
     /// Slots below this one are used, here or in the old snapshot: no slot becomes free during a build.
     service_from: usize,
     soft: HashMap<Ipv4Addr, Arc<SoftState>>,
-    /// Real servers that were removed earlier and to which connections still point.
+    /// Real servers that were removed earlier and that are awaited, or to which connections still point.
     removed: HashMap<(u16, Ipv4Addr), &'a Arc<RealServer>>,
-    /// The slots of removed services that still have such real servers, by first matcher.
-    left: HashMap<Matcher, u16>,
+    /// The removed services that still have such real servers.
+    left: Vec<Left>,
     reserved: HashSet<u16>,
+    /// The slots that removed services get back, by the name that they have in the configuration.
+    returning: HashMap<&'w str, u16>,
+    /// Real servers that a drain has removed: nobody expects them back.
+    drained: HashSet<Slot>,
 }
 
 impl<'a, 'w> Builder<'a, 'w> {
-    fn new(old: &'a Cluster, weights: &'w EffectiveWeights) -> Builder<'a, 'w> {
-        let removed = old.real_servers().filter(|server| !server.is_present && server.live.is_referenced());
+    fn new(old: &'a Cluster, weights: &'w EffectiveWeights, services: usize) -> Builder<'a, 'w> {
+        // Where slots run short, only services with connections keep theirs.
+        let is_short = old.left.len() + services > VIRTUAL_SERVICES_MAX;
+        let may_return = |server: &&Arc<RealServer>| match server.presence {
+            Presence::Present => false,
+            Presence::Awaited if !is_short => true,
+            Presence::Awaited | Presence::Removed => server.live.is_referenced(),
+        };
+        let removed = old.real_servers().filter(may_return);
+        let removed: HashMap<_, _> =
+            removed.map(|server| ((server.virtual_service, server.rip), server)).collect();
+        let pointed_to: HashSet<u16> = removed.keys().map(|(service, _)| *service).collect();
+        let left: Vec<Left> =
+            old.left.iter().filter(|left| pointed_to.contains(&left.slot)).cloned().collect();
         Builder {
             old,
             weights,
@@ -85,20 +108,46 @@ impl<'a, 'w> Builder<'a, 'w> {
             roster: old.roster.build(),
             service_from: 0,
             soft: old.by_rip.iter().map(|(rip, server)| (*rip, server.soft.clone())).collect(),
-            removed: removed.map(|server| ((server.virtual_service, server.rip), server)).collect(),
-            left: old.left.clone(),
-            reserved: old.left.values().copied().collect(),
+            removed,
+            reserved: left.iter().map(|left| left.slot).collect(),
+            left,
+            returning: HashMap::new(),
+            drained: HashSet::new(),
         }
     }
 
+    /// Which of the removed services return: [`identity`] decides, as for those that were not removed.
+    fn find_returning(&mut self, services: &'w [VirtualServiceConfig], predecessors: &[Option<usize>]) {
+        if self.left.is_empty() {
+            return;
+        }
+        let (left, slots): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut self.left).into_iter().map(|left| (left.config, left.slot)).unzip();
+        let new = services.iter().zip(predecessors).filter(|(_, predecessor)| predecessor.is_none());
+        let new: Vec<VirtualServiceConfig> = new.map(|(service, _)| identity_of(service)).collect();
+        let found = identity::predecessors(&left, &new);
+        let name = |new: &VirtualServiceConfig| services.iter().find(|service| service.name == new.name);
+        for (new, index) in new.iter().zip(&found) {
+            self.returning.extend(index.and_then(|index| Some((name(new)?.name.as_str(), slots[index]))));
+        }
+        let stays = (0..left.len()).filter(|index| !found.contains(&Some(*index)));
+        self.left = stays.map(|index| Left { config: left[index].clone(), slot: slots[index] }).collect();
+    }
+
     /// Every old real server to which connections or templates point stays in its slot as "not present",
-    /// until the configuration has it again.
-    fn keep_removed(&mut self, host: &HostView) {
+    /// until the configuration has it again. So does one that is awaited, because a worker with an older snapshot may
+    /// be about to add a connection to it.
+    fn keep_removed(&mut self, host: &HostView, over: &SlotSet) {
         for (slot, old) in self.real_servers.iter_mut().zip(&self.old.real_servers) {
             let Some(server) = old.as_ref().filter(|_| slot.is_none()) else { continue };
-            if server.live.is_referenced() {
+            let is_over = over.contains(server.slot) || self.drained.contains(&server.slot);
+            let presence = match server.presence {
+                Presence::Present | Presence::Awaited if !is_over => Presence::Awaited,
+                _ => Presence::Removed,
+            };
+            if server.live.is_referenced() || presence == Presence::Awaited {
                 *slot = Some(Arc::new(RealServer {
-                    is_present: false,
+                    presence,
                     config: server.config.clone(),
                     live: server.live.clone(),
                     soft: server.soft.clone(),
@@ -109,23 +158,23 @@ impl<'a, 'w> Builder<'a, 'w> {
         }
     }
 
-    /// The slots of removed services to whose real servers connections still point. If such a service
-    /// returns, it gets its slot and its real servers back; no other service gets them.
-    fn left(&mut self) -> HashMap<Matcher, u16> {
-        for service in self.old.virtual_services() {
-            if self.virtual_services[usize::from(service.slot)].is_none() {
-                self.left.extend(service.config.matchers.first().map(|matcher| (*matcher, service.slot)));
-            }
-        }
-        let removed = self.real_servers.iter().flatten().filter(|server| !server.is_present);
+    /// The removed services to whose real servers connections may still point. If such a service returns, it gets
+    /// its slot and its real servers back; no other service gets them.
+    fn left(&mut self) -> Vec<Left> {
+        let is_gone =
+            |service: &&Arc<VirtualService>| self.virtual_services[usize::from(service.slot)].is_none();
+        let gone = self.old.virtual_services().filter(is_gone);
+        self.left
+            .extend(gone.map(|service| Left { config: identity_of(&service.config), slot: service.slot }));
+        let removed = self.real_servers.iter().flatten().filter(|server| !server.is_present());
         let pointed_to: HashSet<u16> = removed.map(|server| server.virtual_service).collect();
-        self.left.retain(|_, slot| pointed_to.contains(slot));
+        self.left.retain(|left| pointed_to.contains(&left.slot));
         std::mem::take(&mut self.left)
     }
 
     fn virtual_service(
         &mut self,
-        config: &VirtualServiceConfig,
+        config: &'w VirtualServiceConfig,
         old: Option<&Arc<VirtualService>>,
         host: &HostView,
     ) -> Arc<VirtualService> {
@@ -144,7 +193,10 @@ impl<'a, 'w> Builder<'a, 'w> {
             .real_servers
             .iter()
             .filter_map(|server| {
-                let weight = self.weight(config, server)?;
+                let Some(weight) = self.weight(config, server) else {
+                    self.drained.extend(old.and_then(|old| of_rip(old, server.rip)).map(|old| old.slot));
+                    return None;
+                };
                 self.real_server(slot, server, weight, old.map(|old| &**old), host)
             })
             .collect();
@@ -178,10 +230,7 @@ impl<'a, 'w> Builder<'a, 'w> {
         host: &HostView,
     ) -> Option<Arc<RealServer>> {
         let IpAddr::V4(rip) = config.rip else { return None };
-        let present = old.and_then(|old| {
-            let index = old.real_servers.binary_search_by_key(&rip, |server| server.rip).ok()?;
-            Some(&old.real_servers[index])
-        });
+        let present = old.and_then(|old| of_rip(old, config.rip));
         let known = present.or_else(|| self.removed.get(&(virtual_service, rip)).copied());
         let (slot, live) = match known {
             Some(server) => (server.slot, server.live.clone()),
@@ -197,7 +246,7 @@ impl<'a, 'w> Builder<'a, 'w> {
             path: path_of(config, host),
             soft: self.soft_state(rip, host),
             encapsulation: encapsulation::find(config.encapsulation).unwrap_or(encapsulation::DEFAULT),
-            is_present: true,
+            presence: Presence::Present,
             live,
         });
         let index = slot.index() as usize;
@@ -211,9 +260,8 @@ impl<'a, 'w> Builder<'a, 'w> {
     /// A slot for a service without a predecessor: the one it had before it was removed, otherwise one to
     /// which nothing points. A configuration never has more services than there are slots.
     fn free_service_slot(&mut self, config: &VirtualServiceConfig) -> u16 {
-        let own = config.matchers.first().and_then(|matcher| self.left.remove(matcher));
         let is_free = |slot: &u16| self.virtual_services.get(usize::from(*slot)).is_none_or(Option::is_none);
-        if let Some(slot) = own.filter(is_free) {
+        if let Some(slot) = self.returning.get(config.name.as_str()).copied().filter(is_free) {
             return slot;
         }
         loop {
@@ -230,6 +278,18 @@ impl<'a, 'w> Builder<'a, 'w> {
         let soft = self.soft.entry(rip).or_insert_with(|| Arc::new(SoftState::new(first as u16)));
         soft.clone()
     }
+}
+
+/// What [`identity`] reads of a virtual service.
+fn identity_of(service: &VirtualServiceConfig) -> VirtualServiceConfig {
+    VirtualServiceConfig { real_servers: Vec::new(), ..service.clone() }
+}
+
+/// The real server of a virtual service with this RIP.
+fn of_rip(service: &VirtualService, rip: IpAddr) -> Option<&Arc<RealServer>> {
+    let IpAddr::V4(rip) = rip else { return None };
+    let index = service.real_servers.binary_search_by_key(&rip, |server| server.rip).ok()?;
+    Some(&service.real_servers[index])
 }
 
 /// Whether the host's view of all its real servers is unchanged.
@@ -359,14 +419,14 @@ mod tests {
         busy.live.book_new(Activity::Active);
         let gone = after(&after(&old, &[]), &[]);
         let removed = gone.real_server(busy.slot).unwrap();
-        assert!(!removed.is_present && Arc::ptr_eq(&removed.live, &busy.live));
+        assert!(!removed.is_present() && Arc::ptr_eq(&removed.live, &busy.live));
         let other = after(&gone, &[service(443, &[2])]);
         assert_ne!(named(&other, "443").slot, busy.virtual_service);
         assert!(!Arc::ptr_eq(&named(&other, "443").real_servers[0].live, &busy.live));
         let back = after(&other, &[service(443, &[2]), service(80, &[2])]);
         assert_eq!(named(&back, "80").slot, busy.virtual_service);
         let server = &named(&back, "80").real_servers[0];
-        assert!(server.is_present && server.slot == busy.slot && Arc::ptr_eq(&server.live, &busy.live));
+        assert!(server.is_present() && server.slot == busy.slot && Arc::ptr_eq(&server.live, &busy.live));
     }
 
     #[test]
@@ -386,10 +446,10 @@ mod tests {
         let removed = quiesced.succeed(weigh(&[(rip(2), None)]), HostView::default());
         let rips: Vec<_> = named(&removed, "80").real_servers.iter().map(|server| server.rip).collect();
         assert_eq!(rips, [Ipv4Addr::new(172, 25, 3, 3)]);
-        assert!(!removed.real_server(busy.slot).unwrap().is_present);
+        assert_eq!(removed.real_server(busy.slot).unwrap().presence, Presence::Removed, "drained");
         let back = removed.succeed(old.config().clone(), HostView::default());
         let server = &named(&back, "80").real_servers[0];
-        assert_eq!((server.slot, server.weight(), server.is_present), (busy.slot, 1, true));
+        assert_eq!((server.slot, server.weight(), server.is_present()), (busy.slot, 1, true));
         assert!(Arc::ptr_eq(&server.live, &busy.live), "its connections are its own again");
     }
 

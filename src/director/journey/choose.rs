@@ -37,6 +37,9 @@ impl Director {
         packet: &Packet,
     ) -> Result<Chosen<'a>, Refusal> {
         let recalled = self.recall(at, service, packet);
+        if recalled.is_none() && self.waits_after_flood(at, packet) {
+            return Err(DropReason::ConnectionWaits.into());
+        }
         let may_begin = match recalled {
             Some(_) => may_go_on(packet)?,
             None => may_begin(service, packet)?,

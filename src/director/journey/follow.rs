@@ -22,8 +22,10 @@ impl Director {
         let Some(slot) = self.tables.connections.peek(&packet.flow, at.now) else {
             return self.follow_hash(at, packet);
         };
-        let Fate::Follow(real_server) = fate::of_connection(at.cluster, slot) else {
-            return Err(DropReason::NoConnection.into());
+        let real_server = match fate::of_connection(at.cluster, slot) {
+            Fate::Follow(real_server) => real_server,
+            Fate::Wait => return Err(DropReason::ConnectionWaits.into()),
+            Fate::Refuse | Fate::GiveUp => return Err(DropReason::NoConnection.into()),
         };
         refuse_exit(packet, real_server)?;
         Ok(Choice { real_server, tracking: Tracking::Known, found_by: FoundBy::Entry })
@@ -59,6 +61,9 @@ impl Director {
             FragmentFate::Echo => Err(Refusal::echo()),
             FragmentFate::RealServer(slot) => {
                 let real_server = at.cluster.real_server(slot).ok_or(DropReason::FragmentUnknown)?;
+                if let Fate::Wait = fate::of_connection(at.cluster, slot) {
+                    return Err(DropReason::ConnectionWaits.into());
+                }
                 Ok(Choice { real_server, tracking: Tracking::Known, found_by: FoundBy::FirstFragment })
             }
         }

@@ -40,6 +40,10 @@ impl ChangeKind for ProxyNeighbour {
         Ok(Undone::Removed)
     }
 
+    fn renamed(self, _: &str, to: &Device) -> ProxyNeighbour {
+        if self.device.index == to.index { ProxyNeighbour { device: to.clone(), ..self } } else { self }
+    }
+
     fn describe(&self) -> String {
         format!("proxy neighbour {} dev {}", self.address, self.device.name)
     }

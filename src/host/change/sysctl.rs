@@ -8,7 +8,7 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use super::{ChangeKind, Observed, Presence, Undone};
+use super::{ChangeKind, Device, Observed, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::Netlink;
 
@@ -104,6 +104,12 @@ impl ChangeKind for Sysctl {
         }
         write(&self.key, previous)?;
         Ok(Undone::Removed)
+    }
+
+    /// The settings of an interface move with its name.
+    fn renamed(self, from: &str, to: &Device) -> Sysctl {
+        let rename = |part| if part == from { to.name.as_str() } else { part };
+        Sysctl { key: self.key.split('/').map(rename).collect::<Vec<_>>().join("/"), ..self }
     }
 
     fn describe(&self) -> String {
