@@ -12,6 +12,7 @@ pub mod model;
 pub mod operation;
 mod spec;
 pub mod state;
+pub mod troubles;
 
 pub use client::{Client, ClientError};
 pub use error::{Code, ControlError};

@@ -17,6 +17,7 @@ pub mod reply;
 pub mod roster;
 pub mod route;
 pub mod scheduler;
+pub mod server_errors;
 pub mod tables;
 pub mod verdict;
 

@@ -20,11 +20,13 @@ mod error;
 pub mod follow;
 pub mod mirror;
 pub mod mss;
+mod needed;
 pub mod netlink;
 mod nftables;
 pub mod notrack;
 pub mod realserver_changes;
 mod refusal;
+mod vips_elsewhere;
 
 pub use addresses::own_addresses;
 pub use change::{Change, Device};
@@ -37,6 +39,7 @@ pub use netlink::Netlink;
 pub use notrack::{Notrack, UntrackedPorts};
 pub use realserver_changes::{RealServerHost, RealServerHostOptions};
 pub use refusal::OuterSource;
+pub use vips_elsewhere::{Elsewhere, vips_elsewhere};
 
 /// The routing protocol number on every route, rule and proxy neighbour made here (`ip route show proto 76`):
 /// `L`, outside the numbers that /etc/iproute2/rt_protos assigns.

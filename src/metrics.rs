@@ -9,4 +9,6 @@ pub mod estimator;
 pub mod exposition;
 pub mod ledger;
 pub mod names;
+pub mod recent;
+pub mod sightings;
 pub mod totals;

@@ -7,7 +7,11 @@ pub(crate) mod api;
 pub(crate) mod http;
 mod interface;
 mod listeners;
+mod readiness;
+mod realserver;
 
 pub use api::document as openapi;
 pub use interface::{Demand, Published, Request, RunningDirector};
 pub use listeners::Listeners;
+pub use readiness::Health;
+pub(crate) use realserver::RealserverListeners;

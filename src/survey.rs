@@ -14,3 +14,4 @@ mod via;
 
 pub use director_facts::{Question, director};
 pub use realserver_facts::realserver;
+pub use sockets::waiting;

@@ -1,9 +1,14 @@
 //! What is wrong with a running daemon's set-up at present: values with a kind, and the board that lists them.
 //!
-//! A finder looks at everything of its source and reports it all with [`Troubles::report`]; the board knows what is
-//! new and what is over. Readers ([`Troubles::list`]) never wait for a finder for longer than one comparison.
+//! A finder looks at everything of its source and reports it all with [`Troubles::report`]; the board finds out what
+//! is new and what is over. Readers ([`Troubles::list`]) never wait for a finder for longer than one comparison.
+
+pub mod journal;
+mod kind;
 
 use std::sync::{Arc, Mutex, PoisonError};
+
+pub use kind::reasons;
 
 use crate::label::labels;
 use crate::time::Moment;
@@ -23,25 +28,61 @@ labels! {
         ChangeMissing = "change_missing",
         /// The host could not be queried.
         HostUnknown = "host_unknown",
+        /// A change without which packets still flow is not in place and could not be made again.
+        SettingMissing = "setting_missing",
+        /// No virtual service has a usable real server.
+        NothingServed = "nothing_served",
+        /// One virtual service has no usable real server, others have.
+        ServiceUnserved = "service_unserved",
+        /// The host has no route to a real server.
+        NoRoute = "no_route",
+        /// A real server's host answers that no program there receives encapsulated packets.
+        ProtocolUnreachable = "protocol_unreachable",
+        /// A router, or this host, reports that it cannot deliver packets to a real server.
+        Unreachable = "unreachable",
+        /// A router has reported a path MTU below that of the route.
+        PathMtuLowered = "path_mtu_lowered",
+        /// The kernel refuses to send packets to a real server.
+        TransmitErrors = "transmit_errors",
+        /// A worker has ended, and its packets wait.
+        WorkersStopped = "workers_stopped",
+        /// The task that follows the host and changes the configuration does not respond.
+        ControlStuck = "control_stuck",
+        /// The kernel drops packets on a device of the daemon.
+        PacketsLost = "packets_lost",
+        /// Clients' packets arrive for a VIP and port on which no program listens.
+        ApplicationDown = "application_down",
+        /// A host that is not in `directors` sends encapsulated packets.
+        UnknownPeer = "unknown_peer",
+        /// A director's packets are refused.
+        PacketsRefused = "packets_refused",
+        /// A VIP of a real server is an address of another device of its host.
+        VipElsewhere = "vip_elsewhere",
     }
 }
 
 labels! {
-    /// Who looks for the trouble; each source reports all that it knows at once.
+    /// Who looks for the trouble; each source reports everything at once.
     pub enum Source {
         /// The host's settings: interface, device, changes.
         Host = "host",
+        /// The configuration, and what is known of the paths to the real servers.
+        Cluster = "cluster",
+        /// The threads that handle packets.
+        Workers = "workers",
+        /// What the packets themselves show.
+        Traffic = "traffic",
     }
 }
 
 /// Something that is wrong, as its finder sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Together with `subject` says whether it is the same trouble as before.
+    /// Together with `subject` the identity of the trouble.
     pub kind: TroubleKind,
     /// What it is about: a device, a change.
     pub subject: String,
-    /// One sentence without a full stop: what is wrong, and the remedy if there is one.
+    /// One sentence without a full stop: what is wrong, and after "; " the remedy, if there is one.
     pub text: String,
 }
 

@@ -122,6 +122,7 @@ fn help_shows_what_each_option_falls_back_to() {
                 ("--vip", ""),
                 ("--director", ""),
                 ("--metrics", "the file's, otherwise 127.0.0.1:9691"),
+                ("--control", "the file's, otherwise /run/lvs-tund/realserver.sock"),
                 ("--no-host-changes", ""),
                 ("--insecure", ""),
                 ("--log-format", "text"),

@@ -234,7 +234,7 @@ fn a_persistent_client_keeps_its_real_server_when_the_table_was_cleared() {
 #[test]
 fn a_flow_that_a_flood_left_without_an_entry_waits_too() {
     let mut world = World::of(vec![web("rr", &[1, 1])]);
-    world.change(|config| config.new_connections_per_second_max = Some(1));
+    world.change(|config| config.new_connections_per_second_max = 1);
     assert_eq!(world.connect(client(OPEN), 1), 1);
     let flooded = world.tcp(client(NEW), 1, SYN);
     assert_eq!((server_of(&flooded), tracking_of(&flooded)), (Ok(2), Tracking::Flood));

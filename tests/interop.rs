@@ -1,7 +1,9 @@
 //! Programs that others wrote, against the real binary in the lab: nginx on the real servers, curl and wrk on the
-//! client, promtool on the metrics, `sh` on the commands a daemon prints, ping and traceroute to the VIP, nft for
+//! client, promtool on the metrics, `sh` on the commands a daemon prints, keepalived next to two directors, ping and traceroute to the VIP, nft for
 //! connection tracking. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
 
+#[path = "interop/failover.rs"]
+mod failover;
 #[path = "namespaces/fixture.rs"]
 mod fixture;
 #[path = "interop/programs.rs"]
@@ -35,6 +37,7 @@ const TESTS: &[(&str, Test)] = &[
     ("fragments_arrive_whole_where_the_kernel_puts_them_together", || pieces(true)),
     ("traceroute_ends_at_the_vip", traceroute),
     ("promtool_finds_nothing_wrong_with_the_metrics", metrics),
+    ("keepalived_moves_the_vip_when_packets_no_longer_flow", failover::failover),
     ("the_printed_commands_are_all_that_is_needed", || printed_commands(false)),
     ("the_printed_commands_capture_a_local_vip", || printed_commands(true)),
 ];

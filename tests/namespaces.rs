@@ -11,6 +11,8 @@ mod devices;
 mod fixture;
 #[path = "namespaces/forwarding.rs"]
 mod forwarding;
+#[path = "namespaces/health.rs"]
+mod health;
 #[path = "namespaces/host_state.rs"]
 mod host_state;
 #[path = "namespaces/ipvsadm.rs"]
@@ -117,6 +119,14 @@ const TESTS: &[(&str, Test)] = &[
     ("established_connections_outlive_a_reload_without_their_service", returning::by_reload),
     ("a_connection_whose_service_does_not_come_back_is_reset_after_the_grace", returning::not_at_all),
     ("every_verb_of_ipvsadm_works_on_a_running_director", ipvsadm::verbs),
+    ("a_director_is_ready_while_packets_flow_and_otherwise_gives_the_reason", health::director),
+    ("a_backup_without_the_vip_is_ready", health::backup),
+    ("a_director_without_a_virtual_service_is_alive_and_not_ready", health::empty),
+    ("a_real_server_without_its_vip_is_not_ready", health::real_server),
+    ("a_real_server_that_does_not_answer_is_reported_everywhere_and_logged_once", health::suspect),
+    ("packets_that_the_kernel_refuses_are_counted_with_their_real_server", health::no_route),
+    ("the_status_of_a_real_server_shows_directors_strangers_and_applications", health::real_server_status),
+    ("a_vip_that_is_the_hosts_own_is_refused_and_one_on_the_interface_warned_of", health::vip_elsewhere),
     ("an_impossible_configuration_is_refused", refusals::configuration),
     ("a_conflict_with_the_host_is_refused_and_rolled_back", refusals::host),
     ("a_missing_interface_or_a_taken_port_is_reported", refusals::missing),

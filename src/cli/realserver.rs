@@ -21,6 +21,10 @@ pub(super) struct RealserverArguments {
     /// Where to serve Prometheus metrics [default: the file's, otherwise 127.0.0.1:9691]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
+    /// Unix socket for `lvs-tund status` on this host [default: the file's, otherwise
+    /// /run/lvs-tund/realserver.sock]
+    #[arg(long, value_name = "PATH")]
+    control: Option<PathBuf>,
     /// Change nothing on this host except the TUN device; print the commands that would be needed
     #[arg(long)]
     no_host_changes: bool,
@@ -41,6 +45,7 @@ pub(super) fn run(arguments: &RealserverArguments) -> Result<(), Failure> {
     let plan = plan::realserver(&source, &arguments.vips, &arguments.directors, arguments.insecure);
     let mut plan = plan.map_err(|error| Failure::Refused(error.to_string()))?;
     plan.metrics = arguments.metrics.unwrap_or(plan.metrics);
+    plan.control = arguments.control.clone().or(plan.control);
     running::refuse_second(&plan.tun)?;
     let log_format = arguments.log_format.into();
     daemon::run_realserver(plan, daemon::Options { changes_host: !arguments.no_host_changes, log_format })

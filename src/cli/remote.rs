@@ -7,6 +7,7 @@ use std::str::FromStr;
 use serde_json::json;
 
 use super::{Failure, Format, print};
+use crate::control::client::VARIABLE;
 use crate::control::model::{Change, Changed, Matcher, Operation, ServiceRef};
 use crate::control::{Client, ClientError, Code, ControlError};
 use crate::director::cluster;
@@ -22,6 +23,11 @@ pub(super) struct ControlArguments {
 }
 
 impl ControlArguments {
+    /// Whether the option or the variable names a socket.
+    pub(super) fn is_named(&self) -> bool {
+        self.control.is_some() || std::env::var_os(VARIABLE).is_some_and(|path| !path.is_empty())
+    }
+
     pub(super) fn client(&self) -> Result<Client, Failure> {
         Ok(Client::new(self.control.as_deref())?)
     }

@@ -4,9 +4,9 @@ mod director_plan;
 mod realserver_plan;
 
 pub use super::types::{
-    AnnounceSetting, CONNECTIONS_MAX_DEFAULT, CONTROL_DEFAULT, CaptureSetting, DirectorPlan,
-    METRICS_DIRECTOR, METRICS_REALSERVER, MssSetting, RealserverPlan, ServiceDefaults, TUN_DIRECTOR,
-    TUN_REALSERVER, default_service_name,
+    AnnounceSetting, CONNECTIONS_MAX_DEFAULT, CONTROL_DEFAULT, CONTROL_REALSERVER, CaptureSetting,
+    DirectorPlan, METRICS_DIRECTOR, METRICS_REALSERVER, MssSetting, RealserverPlan, ServiceDefaults,
+    TUN_DIRECTOR, TUN_REALSERVER, default_service_name,
 };
 pub use director_plan::{check_director, director, director_keys, real_server, virtual_service};
 pub use realserver_plan::{check_realserver, realserver, realserver_keys};

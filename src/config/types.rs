@@ -15,6 +15,8 @@ pub const TUN_REALSERVER: &str = "lvsr0";
 pub const METRICS_DIRECTOR: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9690);
 /// The default control socket.
 pub const CONTROL_DEFAULT: &str = "/run/lvs-tund/director.sock";
+/// The default control socket of a real server.
+pub const CONTROL_REALSERVER: &str = "/run/lvs-tund/realserver.sock";
 /// The real server's default address for metrics.
 pub const METRICS_REALSERVER: SocketAddr = SocketAddr::new(IpAddr::V4(Ipv4Addr::LOCALHOST), 9691);
 
@@ -120,6 +122,10 @@ pub struct RealserverPlan {
     pub tun: String,
     /// Where metrics and probes are served.
     pub metrics: SocketAddr,
+    /// Unix socket for `status`; `None`: [`CONTROL_REALSERVER`] if possible.
+    pub control: Option<PathBuf>,
+    /// Group that may use the socket, in addition to its owner; `None`: the daemon's group.
+    pub control_group: Option<String>,
     /// The MSS announced to clients.
     pub mss: MssSetting,
     /// The packets that are accepted.

@@ -4,6 +4,7 @@
 //! because replies go directly to the clients.
 
 pub mod change;
+pub mod health;
 
 use std::net::IpAddr;
 use std::ops::Deref;
@@ -22,6 +23,9 @@ pub use change::{
     AfterDrain, Change, Changed, Configuration, Difference, EventKind, Operation, RealServerEdit,
     RealServerSpec, Reload, ServiceRef, TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
 };
+pub use health::{
+    BoundVip, Dropped, Heard, RealserverStatus, Refused, Role, ServedPort, TransmitErrors, Trouble,
+};
 
 /// The body of every answer without a success status.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
@@ -33,6 +37,8 @@ pub struct ErrorBody {
 /// The director as a whole.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct Status {
+    /// Always `director`.
+    pub role: Role,
     /// The version of the program.
     pub version: String,
     /// Increases by one with every change.
@@ -57,6 +63,12 @@ pub struct Status {
     pub connections_max: usize,
     /// Persistence templates.
     pub templates: usize,
+    /// Whether packets flow, as `/readyz` answers.
+    pub ready: bool,
+    /// What is wrong, the oldest first; what is known against a real server is also with the real server.
+    pub troubles: Vec<Trouble>,
+    /// Packets dropped, by reason, the latest first.
+    pub dropped: Vec<Dropped>,
     /// The defaults for virtual services, including those added later.
     pub timeouts: Timeouts,
     /// Totals of all virtual services.
@@ -108,6 +120,10 @@ pub struct RealServer {
     pub overloaded: bool,
     /// Its drain, also one that has ended; `null`: none.
     pub drain: Option<Draining>,
+    /// What is known against it.
+    pub troubles: Vec<Trouble>,
+    /// Packets to it that the kernel refused to send.
+    pub transmit_errors: Vec<TransmitErrors>,
     /// Totals.
     pub statistics: Statistics,
     /// Rates.

@@ -14,6 +14,7 @@
 mod reload;
 pub(super) mod shared;
 mod tend;
+mod troubles;
 
 use std::collections::HashMap;
 use std::net::IpAddr;
@@ -24,7 +25,8 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 
 use super::device::{DeviceState, OwnDevice};
-use super::{host_view, troubles, untracked};
+use super::troubles::{SECOND_LOOK, Watch};
+use super::{host_view, untracked};
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
 use crate::config::{self, ConfigError};
@@ -65,6 +67,8 @@ pub(super) enum Input {
     PathsMoved,
     /// Due once a second while [`Control::has_to_tend`].
     Tend,
+    /// Due once a second, and when the path to a real server has changed.
+    Look,
 }
 
 /// The control task: the running configuration, and the host that it needs.
@@ -89,14 +93,16 @@ pub(super) struct Control {
     grace: Grace,
     /// Snapshots that a worker may still use: a thread that forwards packets must never free one.
     retired: Vec<Arc<Cluster>>,
+    watch: Watch,
 }
 
-/// What the director has on its host.
-pub(super) struct Outside {
+/// What the control task alone uses.
+pub(super) struct Own {
     pub device: OwnDevice,
     pub host: DirectorHost,
     /// For the configuration at the start.
     pub notrack: Notrack,
+    pub watch: Watch,
 }
 
 /// A configuration to apply, and how to report it.
@@ -116,9 +122,9 @@ impl Control {
         running: Running,
         latest: Arc<ArcSwap<Cluster>>,
         shared: Arc<Shared>,
-        outside: Outside,
+        own: Own,
     ) -> Control {
-        let Outside { device, host, notrack } = outside;
+        let Own { device, host, notrack, watch } = own;
         Control {
             file,
             base,
@@ -136,6 +142,7 @@ impl Control {
             lingering: HashMap::new(),
             grace: Grace::default(),
             retired: Vec::new(),
+            watch,
         }
     }
 
@@ -159,6 +166,7 @@ impl Control {
         match input {
             Input::Request(request) => self.answer(request).await,
             Input::Host(notice) => self.follow_host(notice).await,
+            Input::Look => self.look().await,
             Input::PathsMoved => self.follow_paths().await,
             Input::Tend => self.tend().await,
         }
@@ -209,14 +217,13 @@ impl Control {
             self.notrack.audit();
         }
         let mut found = self.check_host(notice).await;
-        if self.shared.troubles.has_news(Source::Host, &found) {
+        if self.watch.has_news(Source::Host, &found) {
             // Whoever changes something often changes more in the next moment.
-            tokio::time::sleep(troubles::SECOND_LOOK).await;
+            tokio::time::sleep(SECOND_LOOK).await;
             found = self.check_host(notice).await;
         }
-        let now = self.shared.clock.now();
-        let news = self.shared.troubles.report(Source::Host, found, now);
-        troubles::log("director", &news, now);
+        self.watch.report(Source::Host, found);
+        self.look().await;
         self.ticks = self.ticks.wrapping_add(1);
         if notice == Notice::Changed || self.ticks.is_multiple_of(TICKS_PER_LOOK) {
             self.follow_paths().await;
@@ -245,11 +252,12 @@ impl Control {
                     self.install(next);
                     self.publish();
                     tracing::info!(
+                        kind = "paths_changed",
                         "director: the host's addresses or routes have changed; paths to the real servers updated"
                     );
                 }
             }
-            Err(error) => tracing::warn!("director: {error}"),
+            Err(error) => tracing::warn!(kind = "paths_unknown", "director: {error}"),
         }
     }
 

@@ -5,15 +5,15 @@ mod handler;
 mod start;
 
 use std::sync::Arc;
-use std::sync::atomic::AtomicBool;
 
 use tokio::sync::mpsc;
 
 use self::control_loop::{ChangeSources, ControlLoop};
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
-use super::control::{ConfigFile, Control, Outside, Shared};
+use super::control::{ConfigFile, Control, Own, Shared};
 use super::device::OwnDevice;
+use super::troubles::Watch;
 use super::{Options, host_view, logging, runtime, signals, untracked};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
@@ -23,6 +23,7 @@ use crate::failure::Failure;
 use crate::host::DirectorHost;
 use crate::serve::api::Api;
 use crate::serve::{Listeners, http};
+use crate::trouble::Source;
 
 /// Requests for changes that may wait in the queue.
 const REQUESTS_MAX: usize = 64;
@@ -67,18 +68,23 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     );
     let (requests, demands) = mpsc::channel(REQUESTS_MAX);
     let config_file = file.path.as_ref().map(|path| path.display().to_string());
+    let watch = Watch::new("director", clock);
     let (tables, counters, first) = (plane.tables.clone(), plane.counters.clone(), plane.cluster.load_full());
-    let shared = Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first));
+    watch.report(Source::Host, host.troubles());
+    let health = watch.health();
+    let shared =
+        Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first, health.clone()));
     let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone(), shared.paths_moved.clone());
-    let outside = Outside { device: OwnDevice::new(tun), host, notrack };
-    let control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
+    let own = Own { device: OwnDevice::new(tun), host, notrack, watch };
+    let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), own);
+    control.look().await;
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
-    let monitoring = http::monitoring(control_loop.renderer(), Arc::new(AtomicBool::new(true)));
+    let monitoring = http::monitoring(control_loop.renderer(), health);
     let _control_path = listeners.serve(monitoring, Api::new(shared, requests, true));
-    tracing::info!("{ready}");
+    tracing::info!(kind = "ready", "{ready}");
     let outcome = control_loop.run(&mut end).await;
     if let Ok(signal) = &outcome {
-        tracing::info!("director: {signal}, stopping");
+        tracing::info!(kind = "stopping", "director: {signal}, stopping");
     }
     control_loop.stop().await;
     outcome.map(drop)

@@ -19,16 +19,14 @@ fn rips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
 /// Queries the host about everything; `before` is the previous result.
 ///
 /// # Errors
-/// Only a contradiction to the configuration; a real server without a route is logged and kept.
+/// Only a contradiction to the configuration; a real server without a route is kept.
 pub(super) async fn query(
     config: &ClusterConfig,
     outer_source: Option<Ipv4Addr>,
     host: &DirectorHost,
     before: Option<&HostView>,
 ) -> Result<HostView, HostError> {
-    // A route that was missing before is not reported again.
-    let is_reported = |rip| before.is_none_or(|before| before.paths.contains_key(&rip));
-    let routes = host.routes_to(rips(config), is_reported).await?;
+    let routes = host.routes_to(rips(config)).await?;
     let lingering_vips = before.map(|before| before.lingering_vips.clone()).unwrap_or_default();
     Ok(HostView {
         own_addresses: addresses_without(config, &lingering_vips),
@@ -52,7 +50,7 @@ pub(super) async fn refresh_added(
 ) -> Result<HostView, HostError> {
     let (rips, known_rips) = (rips(config), rips(known));
     let added = rips.difference(&known_rips).copied();
-    let added = paths(host.routes_to(added, |_| true).await?, outer_source);
+    let added = paths(host.routes_to(added).await?, outer_source);
     let kept = before.paths.iter().filter(|(rip, _)| rips.contains(rip)).map(|(rip, path)| (*rip, *path));
     let (next, known) = (vips(config), vips(known));
     let mut lingering_vips = before.lingering_vips.clone();

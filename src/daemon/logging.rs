@@ -4,7 +4,6 @@ use std::io::{IsTerminal, stderr};
 
 use nix::sys::stat::fstat;
 use tracing_subscriber::EnvFilter;
-use tracing_subscriber::field::MakeExt;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::debug_fn;
 
@@ -54,11 +53,12 @@ fn text_fields() -> impl for<'writer> FormatFields<'writer> + Send + Sync + 'sta
     let write = |writer: &mut tracing_subscriber::fmt::format::Writer<'_>,
                  field: &tracing::field::Field,
                  value: &dyn std::fmt::Debug| match field.name() {
+        // The first of all fields.
         "message" => write!(writer, "{value:?}"),
-        name if TEXT_FIELDS.contains(&name) => write!(writer, "{name}={value:?}"),
+        name if TEXT_FIELDS.contains(&name) => write!(writer, " {name}={value:?}"),
         _ => Ok(()),
     };
-    debug_fn(write).delimited(" ")
+    debug_fn(write)
 }
 
 #[cfg(test)]
@@ -104,7 +104,7 @@ mod tests {
         let json_lines = lines(&json).json().flatten_event(true).finish();
         tracing::subscriber::with_default(json_lines, drained);
         let read = |lines: &Lines| String::from_utf8(lines.0.lock().unwrap().clone()).unwrap();
-        assert_eq!(read(&text).trim(), "INFO director: web server2: drained by=\"drain\"");
+        assert_eq!(read(&text), " INFO director: web server2: drained by=\"drain\"\n");
         let line: serde_json::Value = serde_json::from_str(&read(&json)).unwrap();
         assert_eq!((&line["kind"], &line["virtual_service"]), (&"drained".into(), &"web".into()));
         assert_eq!((&line["real_server"], &line["by"]), (&"server2".into(), &"drain".into()));

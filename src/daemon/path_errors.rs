@@ -40,21 +40,7 @@ impl Handler for PathErrorsHandler {
 
     fn count(&mut self, _: &Fate<()>) {}
 
-    fn on_failure(&mut self, error: &io::Error) {
+    fn on_failure(&mut self, _: Option<&()>, error: &io::Error) {
         self.counters.errors.add(error);
-    }
-}
-
-/// One log line for the operator.
-pub(super) fn log(event: Event) {
-    match event {
-        Event::MtuLowered { rip, mtu } => {
-            tracing::info!(
-                "director: path MTU to {rip} lowered to {mtu} bytes for 10 minutes (reported by a router and confirmed by a probe)"
-            );
-        }
-        Event::Suspect { rip } => tracing::warn!(
-            "director: real server {rip} answers \"protocol unreachable\"; is lvs-tund realserver running there?"
-        ),
     }
 }

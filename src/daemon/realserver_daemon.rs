@@ -1,30 +1,38 @@
 //! The real server's daemon: socket, device, host, one worker, metrics; and clean-up on exit.
 
+mod handler;
+mod places;
+mod report;
+
 use std::io;
 use std::net::IpAddr;
-use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
+use std::sync::{Arc, PoisonError};
 
-use super::clock::Clock;
+use tokio::time::{MissedTickBehavior, interval};
+
+use self::handler::{RealserverHandler, Seen};
+use self::report::{Bound, Report};
+use super::clock::{self, Clock};
 use super::device::{DeviceState, OwnDevice};
-use super::worker::{Fate, Handler, Workers};
-use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals, troubles};
+use super::troubles::{self, LOOK_PERIOD, SECOND_LOOK, Watch};
+use super::worker::Workers;
+use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
 use crate::datapath::raw_socket::Receivers;
 use crate::datapath::tun::Tun;
 use crate::encapsulation::{self, ENCAPSULATIONS};
 use crate::failure::Failure;
+use crate::host::change::Change;
 use crate::host::{Mss, Netlink, Notice, RealServerHost, RealServerHostOptions, own_addresses};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
-use crate::packet::{Frame, MTU_DEFAULT};
+use crate::packet::MTU_DEFAULT;
 use crate::realserver::guard::Guard;
-use crate::realserver::verdict::{DropReason, Verdict};
 use crate::realserver::{Decapsulator, mss};
-use crate::serve::http;
-use crate::time::Moment;
-use crate::trouble::{Found, Source, Troubles};
+use crate::serve::{RealserverListeners, http};
+use crate::trouble::{Found, Source};
 
 /// Runs a real server until a signal ends it.
 ///
@@ -38,6 +46,7 @@ pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
 
 async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let mut end = Box::pin(signals::end_or_hangup()?);
+    let clock = Clock::start();
     let own_addresses: Vec<IpAddr> =
         own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
     let director = plan.guard.directors.iter().map(|prefix| prefix.addr());
@@ -45,7 +54,8 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         let why = "a host cannot be the director and its own real server; use the other host's address";
         return Err(Failure::Refused(format!("director {address} is an address of this host: {why}")));
     }
-    let listener = http::listen(plan.metrics, "metrics", http::METRICS_REMEDY).await?;
+    places::check(&plan).await?;
+    let listeners = RealserverListeners::open(&plan).await?;
     let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
     let receiver = Receivers::new(carriers).map_err(|error| no_raw_socket(&error))?;
     let mtu = mtu_towards_directors(&plan).await;
@@ -58,14 +68,14 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         changes: options.host_changes(),
     };
     let host = RealServerHost::start(host_options).await?;
-    let counters = Arc::new(RealserverCounters::default());
+    let (counters, seen) = (Arc::new(RealserverCounters::default()), Arc::new(Seen::default()));
     let guard = Guard::new(plan.guard.clone(), own_addresses);
     let handler = RealserverHandler {
         decapsulator: Decapsulator::new(guard, ENCAPSULATIONS, mtu),
         counters: counters.clone(),
+        seen: seen.clone(),
     };
     let no_threads = |error: io::Error| Failure::Failed(format!("cannot start a worker: {error}"));
-    let (clock, troubles) = (Clock::start(), Arc::<Troubles>::default());
     let started = Workers::new().and_then(|(mut workers, failures)| {
         if let Some(queue) = queues.pop() {
             workers.start("realserver-0", clock, receiver, queue, handler)?;
@@ -79,44 +89,58 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
             return Err(no_threads(error));
         }
     };
-    let settings = Arc::new(Settings::default());
+    let (watch, settings) = (Watch::new("realserver", clock), Arc::new(Settings::default()));
+    watch.report(Source::Host, host.troubles());
     settings.take(&host);
     options.print_commands(host.changes().commands());
-    let render = renderer(&plan, counters, settings.clone());
-    tokio::spawn(http::serve(listener, http::monitoring(render, Arc::new(AtomicBool::new(true)))));
+    let render = renderer(&plan, counters.clone(), settings.clone());
+    let health = watch.health();
+    let report = Report { plan: plan.clone(), clock, counters, seen, settings, health: health.clone() };
+    let report = Arc::new(report);
+    let device = OwnDevice::new(tun);
+    let mut watched = Watched { device, host, workers, report: report.clone(), watch };
+    watched.look().await;
+    let monitoring = http::monitoring(render, health);
+    let _control_path = listeners.serve(monitoring, Arc::new(move || report.status()));
+    log_ready(&plan);
+    let outcome = follow(&mut watched, &mut failures, &mut end).await;
+    let Watched { host, workers, .. } = watched;
+    drop(workers);
+    host.stop().await;
+    outcome
+}
+
+fn log_ready(plan: &RealserverPlan) {
     tracing::info!(
+        kind = "ready",
+        device = plan.tun,
         "realserver: ready for {} from {} on {}, metrics on {}",
         counted(plan.guard.vips.len(), "VIP"),
         counted(plan.guard.directors.len(), "director"),
-        tun.name(),
+        plan.tun,
         plan.metrics
     );
-    let mut watched = Watched { device: OwnDevice::new(tun), host, settings, troubles, clock };
-    let outcome = follow(&mut watched, &mut failures, &mut end).await;
-    drop(workers);
-    watched.host.stop().await;
-    outcome
 }
 
 /// What the daemon checks while it runs.
 struct Watched {
     device: OwnDevice,
     host: RealServerHost,
-    settings: Arc<Settings>,
-    troubles: Arc<Troubles>,
-    clock: Clock,
+    workers: Workers,
+    report: Arc<Report>,
+    watch: Watch,
 }
 
 impl Watched {
     async fn on_notice(&mut self, notice: Notice) {
         let mut found = self.check_host(notice).await;
-        if self.troubles.has_news(Source::Host, &found) {
-            tokio::time::sleep(troubles::SECOND_LOOK).await;
+        if self.watch.has_news(Source::Host, &found) {
+            tokio::time::sleep(SECOND_LOOK).await;
             found = self.check_host(notice).await;
         }
-        let now = self.clock.now();
-        let news = self.troubles.report(Source::Host, found, now);
-        troubles::log("realserver", &news, now);
+        self.watch.report(Source::Host, found);
+        self.report.settings.take(&self.host);
+        self.look().await;
     }
 
     /// Puts the device and the host's settings right, and returns what is still wrong.
@@ -128,6 +152,15 @@ impl Watched {
         self.host.on_notice(notice).await;
         device.map_or_else(|trouble| vec![trouble], |_| self.host.troubles())
     }
+
+    /// Looks at everything but the host's settings, and logs what is new.
+    async fn look(&mut self) {
+        let watch = &mut self.watch;
+        watch.report(Source::Workers, troubles::of_workers(&self.workers));
+        watch.report(Source::Cluster, places::troubles(self.host.netlink(), &self.report.plan).await);
+        watch.report(Source::Traffic, self.report.troubles());
+        watch.conclude();
+    }
 }
 
 /// Runs until a signal arrives or the worker fails.
@@ -136,6 +169,8 @@ async fn follow(
     failures: &mut tokio::sync::mpsc::UnboundedReceiver<String>,
     end: &mut (impl Future<Output = &'static str> + Unpin),
 ) -> Result<(), Failure> {
+    let mut look = interval(LOOK_PERIOD);
+    look.set_missed_tick_behavior(MissedTickBehavior::Skip);
     let outcome = loop {
         tokio::select! {
             signal = &mut *end => break Ok(signal),
@@ -146,12 +181,12 @@ async fn follow(
                 if let Err(signal) = signals::unless_ended(end, watched.on_notice(notice)).await {
                     break Ok(signal);
                 }
-                watched.settings.take(&watched.host);
             }
+            _ = look.tick() => watched.look().await,
         }
     };
     if let Ok(signal) = &outcome {
-        tracing::info!("realserver: {signal}, stopping");
+        tracing::info!(kind = "stopping", "realserver: {signal}, stopping");
     }
     outcome.map(drop)
 }
@@ -161,12 +196,23 @@ async fn follow(
 struct Settings {
     changes: AtomicUsize,
     mss: AtomicU16,
+    bound: Bound,
 }
 
 impl Settings {
     fn take(&self, host: &RealServerHost) {
         self.changes.store(host.changes().entries().len(), Ordering::Relaxed);
         self.mss.store(host.mss(), Ordering::Relaxed);
+        let bound = host.changes().entries().iter().filter_map(|entry| match &entry.change {
+            Change::Address(bound) if entry.is_in_force => Some(IpAddr::V4(bound.address)),
+            _ => None,
+        });
+        *self.bound.lock().unwrap_or_else(PoisonError::into_inner) = bound.collect();
+    }
+
+    /// The MSS announced to clients; 0 for the host's own.
+    fn mss(&self) -> u16 {
+        self.mss.load(Ordering::Relaxed)
     }
 }
 
@@ -199,35 +245,6 @@ fn renderer(
     let guard = plan.guard.clone();
     Arc::new(move || {
         let process = own_metrics::of_process("realserver", settings.changes.load(Ordering::Relaxed));
-        exposition::realserver(process, &counters, &guard, settings.mss.load(Ordering::Relaxed))
+        exposition::realserver(process, &counters, &guard, settings.mss())
     })
-}
-
-struct RealserverHandler {
-    decapsulator: Decapsulator,
-    counters: Arc<RealserverCounters>,
-}
-
-impl Handler for RealserverHandler {
-    type Verdict = Verdict;
-
-    const SEND_ERROR: Verdict = Verdict::Drop(DropReason::SendError);
-
-    fn handle(&mut self, frame: &mut Frame, _: Moment) -> (Verdict, Option<IpAddr>) {
-        let verdict = self.decapsulator.handle_packet(frame);
-        let to = match verdict {
-            // The host's own stack routes the packet; the device accepts any.
-            Verdict::Deliver(delivery) => self.decapsulator.vip(delivery.vip),
-            Verdict::Drop(_) => None,
-        };
-        (verdict, to)
-    }
-
-    fn count(&mut self, fate: &Fate<Verdict>) {
-        self.counters.count(&fate.verdict, fate.captured, fate.handled);
-    }
-
-    fn on_failure(&mut self, error: &io::Error) {
-        self.counters.errors.add(error);
-    }
 }

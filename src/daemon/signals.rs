@@ -55,7 +55,7 @@ pub(super) async fn unless_ended<T>(
         done = &mut work => Ok(done),
         signal = end => {
             if tokio::time::timeout(GRACE, work).await.is_err() {
-                tracing::warn!("work in progress did not end within {} ms of {signal}; abandoned", GRACE.as_millis());
+                tracing::warn!(kind = "abandoned", "work in progress did not end within {} ms of {signal}; abandoned", GRACE.as_millis());
             }
             Err(signal)
         }

@@ -37,8 +37,8 @@ pub(super) trait Handler {
     /// Counts a packet. Called when the batch has been sent, because a counter must not decrease.
     fn count(&mut self, fate: &Fate<Self::Verdict>);
 
-    /// A frame could not be sent.
-    fn on_failure(&mut self, error: &io::Error);
+    /// A frame could not be sent. `verdict` is that on its packet, `None` for a frame that belongs to no packet.
+    fn on_failure(&mut self, verdict: Option<&Self::Verdict>, error: &io::Error);
 
     /// Another frame to send, or `None`. Called after each batch, and every [`WAIT_MAX`] while
     /// [`Handler::is_waiting`].
@@ -103,6 +103,12 @@ impl Workers {
             failures,
         };
         Ok((workers, receiver))
+    }
+
+    /// The names of the threads that have ended.
+    pub(super) fn ended(&self) -> impl Iterator<Item = &str> {
+        let ended = self.threads.iter().filter(|thread| thread.is_finished());
+        ended.map(|thread| thread.thread().name().unwrap_or("worker"))
     }
 
     /// Starts a thread.
@@ -182,8 +188,9 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
             }
             let handler = &mut self.handler;
             self.transmit.transmit(&mut frames, &outgoing, &mut |position, error| {
-                fates[outgoing[position].frame].verdict = H::SEND_ERROR;
-                handler.on_failure(&error);
+                let verdict = &mut fates[outgoing[position].frame].verdict;
+                handler.on_failure(Some(verdict), &error);
+                *verdict = H::SEND_ERROR;
             });
             fates.iter().for_each(|fate| handler.count(fate));
             self.transmit_extra(now);
@@ -196,8 +203,8 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
         while let Some(ExtraFrame { frame, to, mut late }) = self.handler.poll_extra(now) {
             let handler = &mut self.handler;
             self.transmit.transmit(&mut [frame], &[Outgoing { frame: 0, to }], &mut |_, error| {
+                handler.on_failure(late.as_ref().map(|late| &late.verdict), &error);
                 late.iter_mut().for_each(|late| late.verdict = H::SEND_ERROR);
-                handler.on_failure(&error);
             });
             if let Some(late) = late {
                 handler.count_late(&late);
@@ -253,7 +260,7 @@ mod tests {
     struct Echo {
         batches: usize,
         fates: Vec<Fate<Verdict>>,
-        failures: usize,
+        failures: Vec<Option<Verdict>>,
         held: Option<u8>,
         late: Vec<Fate<Verdict>>,
     }
@@ -287,8 +294,8 @@ mod tests {
             self.fates.push(*fate);
         }
 
-        fn on_failure(&mut self, _: &io::Error) {
-            self.failures += 1;
+        fn on_failure(&mut self, verdict: Option<&Verdict>, _: &io::Error) {
+            self.failures.push(verdict.copied());
         }
 
         fn poll_extra(&mut self, _: Moment) -> Option<ExtraFrame<Verdict>> {
@@ -312,12 +319,13 @@ mod tests {
         const SEND_ERROR: () = ();
 
         fn handle(&mut self, _: &mut Frame, _: Moment) -> ((), Option<IpAddr>) {
-            panic!("as a test")
+            // Unwinds as a panic does, but prints nothing.
+            std::panic::resume_unwind(Box::new("as a test"))
         }
 
         fn count(&mut self, _: &Fate<()>) {}
 
-        fn on_failure(&mut self, _: &io::Error) {}
+        fn on_failure(&mut self, _: Option<&()>, _: &io::Error) {}
     }
 
     fn run(packets: Vec<Vec<u8>>) -> Worker<Source, Sink, Echo> {
@@ -362,7 +370,8 @@ mod tests {
         for (last, verdict) in [(1, Verdict::Sent(1)), (UNREACHABLE, Verdict::Failed)] {
             let worker = run(vec![vec![last, 0]]);
             assert_eq!(worker.handler.late, [Fate { verdict, captured: 2, handled: 1 }]);
-            assert_eq!(worker.handler.failures, if last == UNREACHABLE { 2 } else { 0 });
+            let failed = vec![Some(Verdict::Sent(last)); 2];
+            assert_eq!(worker.handler.failures, if last == UNREACHABLE { failed } else { Vec::new() });
         }
     }
 }

@@ -3,7 +3,8 @@
 //! ```text
 //!              a packet reads one word, which usually means "nothing known"
 //!   worker ──────────────▶ ┌────────────┐ ◀────────── [`super::path_errors`]: ICMP about the outer packets
-//!                          │ SoftState  │  path MTU (10 min), a pending error (10 s), suspicion (30 s)
+//!                          │ SoftState  │  path MTU (10 min), a pending error (10 s), suspicion and a report that
+//!                          │            │  the host cannot be reached (30 s)
 //!                          └────────────┘
 //! ```
 //! One for each RIP, shared by all virtual services it serves and by all snapshots.
@@ -28,7 +29,7 @@ const PENDING_FOR: Duration = Duration::from_secs(10);
 /// The shortest time between two such errors: a forger can disturb one packet's sender per second.
 const PENDING_PAUSE: Duration = Duration::from_secs(1);
 
-/// How long one "protocol unreachable" marks the real server as suspect.
+/// How long one "protocol unreachable" marks the real server as suspect, and one "host unreachable" as unreachable.
 const SUSPECT_FOR: Duration = Duration::from_secs(30);
 
 const MTU: u32 = 1;
@@ -48,6 +49,9 @@ pub struct SoftState {
     pending_until: AtomicU64,
     no_error_until: AtomicU64,
     suspect_until: AtomicU64,
+    /// An [`IcmpError`] by its index.
+    unreachable_error: AtomicUsize,
+    unreachable_until: AtomicU64,
     /// The identifications of the outer packets.
     pub identifications: Identifications,
 }
@@ -116,6 +120,19 @@ impl SoftState {
         is_news
     }
 
+    /// Records that the path ends before the host.
+    pub fn note_unreachable(&self, error: IcmpError, now: Moment) {
+        self.unreachable_error.store(error.index(), Ordering::Relaxed);
+        self.unreachable_until.store(now.after(SUSPECT_FOR).as_nanos(), Ordering::Relaxed);
+    }
+
+    /// What was recorded last by [`SoftState::note_unreachable`], for a while.
+    pub fn unreachable(&self, now: Moment) -> Option<IcmpError> {
+        let is_known = now.as_nanos() < self.unreachable_until.load(Ordering::Relaxed);
+        let index = self.unreachable_error.load(Ordering::Relaxed);
+        IcmpError::ALL.get(index).copied().filter(|_| is_known)
+    }
+
     /// True for a while after [`SoftState::suspect`].
     pub fn is_suspect(&self, now: Moment) -> bool {
         now.as_nanos() < self.suspect_until.load(Ordering::Relaxed)
@@ -125,6 +142,16 @@ impl SoftState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_host_that_cannot_be_reached_is_known_for_half_a_minute() {
+        let soft = SoftState::default();
+        assert_eq!(soft.unreachable(Moment::ZERO), None);
+        soft.note_unreachable(IcmpError::HostUnreachable, Moment::ZERO);
+        soft.note_unreachable(IcmpError::NetUnreachable, Moment::from_secs(5));
+        assert_eq!(soft.unreachable(Moment::from_secs(34)), Some(IcmpError::NetUnreachable));
+        assert_eq!(soft.unreachable(Moment::from_secs(35)), None);
+    }
 
     #[test]
     fn a_path_mtu_is_lowered_never_raised_and_forgotten() {

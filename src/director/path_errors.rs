@@ -29,15 +29,16 @@ use arc_swap::ArcSwap;
 
 use super::cluster::{Cluster, VirtualService};
 use super::path::MTU_MIN;
-use super::real_server::RealServer;
+use super::real_server::{RealServer, Slot};
 use super::reply::{self, IcmpError, TokenBucket};
 use super::tables::Tables;
-use crate::label::labels;
 use crate::packet::icmp::{self, Icmp, QuoteError};
 use crate::packet::ipv4::{self, Ipv4};
 use crate::packet::{Flow, Ip, address, protocol};
 use crate::time::Moment;
 use probe::Probes;
+
+pub use super::server_errors::{Kind, Outcome};
 
 /// Messages examined per second; the rest of a storm is only counted.
 const MESSAGES_PER_SECOND: u32 = 1000;
@@ -45,42 +46,6 @@ const MESSAGES_BURST: u32 = 50;
 
 /// RFC 1191 §7: the MTUs of common networks, for routers that do not report theirs.
 const PLATEAUS: [u16; 10] = [65_535, 32_000, 17_914, 8166, 4352, 2002, 1492, 1006, 508, 296];
-
-labels! {
-    /// The kind of an error from the path.
-    pub enum Kind {
-        /// Type 3, code 4, with or without an MTU (RFC 1191).
-        TooBig = "too_big",
-        /// Type 3, other codes: the network or the host.
-        Unreachable = "unreachable",
-        /// Type 3, code 2: no program there decapsulates.
-        ProtocolUnreachable = "protocol_unreachable",
-        /// Type 11, from a routing loop or a TTL that is too small for the path.
-        TimeExceeded = "time_exceeded",
-        /// What changes nothing, whatever it is about.
-        Other = "other",
-    }
-}
-
-labels! {
-    /// What the director does with an error from the path.
-    pub enum Outcome {
-        /// The client gets an error.
-        Relayed = "relayed",
-        /// Recorded for later packets.
-        Noted = "noted",
-        /// A narrower path, which a probe has yet to confirm.
-        Unconfirmed = "unconfirmed",
-        /// Contains nothing new or useful.
-        Ignored = "ignored",
-        /// Not about one of the director's packets: forged, or another program's.
-        Mismatch = "mismatch",
-        /// Not an ICMP error, or one that quotes no IPv4 header.
-        Malformed = "malformed",
-        /// Above the budget of messages examined per second.
-        RateLimited = "rate_limited",
-    }
-}
 
 /// A change that an operator or a health check needs to know.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -106,6 +71,8 @@ pub struct Handled {
     pub kind: Kind,
     /// What the metrics count it as.
     pub outcome: Outcome,
+    /// The real server whose counts include it; `None` if it is about none.
+    pub real_server: Option<Slot>,
     /// `None` if nothing changed that was not so before.
     pub event: Option<Event>,
     /// A whole packet for the client.
@@ -116,7 +83,7 @@ pub struct Handled {
 
 impl Handled {
     fn new(kind: Kind, outcome: Outcome) -> Handled {
-        Handled { kind, outcome, event: None, answer: None, probe: None }
+        Handled { kind, outcome, real_server: None, event: None, answer: None, probe: None }
     }
 }
 
@@ -163,10 +130,16 @@ impl PathErrors {
         let cluster = self.cluster.load_full();
         match self.about(&cluster, &ip, &message, now) {
             Err(outcome) => Handled::new(kind, outcome),
-            // Errors about other programs' packets must not use up the budget.
-            Ok(_) if !self.budget.take(now) => Handled::new(kind, Outcome::RateLimited),
-            Ok(about) if kind == Kind::TooBig => self.on_too_big(&cluster, &message, &about, now),
-            Ok(about) => act(kind, &message, &about, now),
+            Ok(about) => {
+                // Errors about other programs' packets must not use up the budget.
+                let handled = match self.budget.take(now) {
+                    false => Handled::new(kind, Outcome::RateLimited),
+                    true if kind == Kind::TooBig => self.on_too_big(&cluster, &message, &about, now),
+                    true => act(kind, &message, &about, now),
+                };
+                about.real_server.live.errors().count_path(kind, handled.outcome);
+                Handled { real_server: Some(about.real_server.slot), ..handled }
+            }
         }
     }
 
@@ -210,19 +183,22 @@ impl PathErrors {
         if !is_ours || ip.destination() != source || !is_encapsulated {
             return Err(Outcome::Mismatch);
         }
-        let inner = self.inner(cluster, encapsulation.quoted_inner(&outer), real_server.rip, now)?;
+        let (inner, its) = self.inner(cluster, encapsulation.quoted_inner(&outer), real_server.rip, now)?;
+        let real_server = its.unwrap_or(real_server);
         Ok(About { real_server, outer, inner })
     }
 
+    /// What is quoted of the inner packet, and which of the real servers with this RIP its connection has, if enough
+    /// is quoted.
     fn inner<'a>(
         &self,
         cluster: &Cluster,
         quoted: &'a [u8],
         rip: Ipv4Addr,
         now: Moment,
-    ) -> Result<Inner<'a>, Outcome> {
+    ) -> Result<(Inner<'a>, Option<Arc<RealServer>>), Outcome> {
         if quoted.len() < ipv4::HEADER {
-            return Ok(Inner::Cut);
+            return Ok((Inner::Cut, None));
         }
         let inner = icmp::quoted_packet(quoted).map_err(|_| Outcome::Malformed)?;
         if !cluster.has_vip(inner.destination()) {
@@ -230,13 +206,13 @@ impl PathErrors {
         }
         let flow = match icmp::quoted_flow(&inner) {
             Ok(flow) => flow,
-            Err(QuoteError::NoFlow) => return Ok(Inner::Untold),
-            Err(QuoteError::Truncated) => return Ok(Inner::Cut),
+            Err(QuoteError::NoFlow) => return Ok((Inner::Untold, None)),
+            Err(QuoteError::Truncated) => return Ok((Inner::Cut, None)),
         };
         let may_be_told = !address::is_martian(inner.source()) && !cluster.is_own(inner.source());
         match self.life(cluster, &flow, rip, now) {
-            Life::Lives if may_be_told => Ok(Inner::Whole(inner)),
-            Life::Lives | Life::Possible => Ok(Inner::Untold),
+            Life::Lives(server) if may_be_told => Ok((Inner::Whole(inner), Some(server))),
+            Life::Lives(server) | Life::Possible(server) => Ok((Inner::Untold, Some(server))),
             Life::None => Err(Outcome::Mismatch),
         }
     }
@@ -244,24 +220,26 @@ impl PathErrors {
     /// Whether the flow is a connection of this real server, or needs no entry to be forwarded there.
     fn life(&self, cluster: &Cluster, flow: &Flow, rip: Ipv4Addr, now: Moment) -> Life {
         if let Some(slot) = self.tables.connections.peek(flow, now) {
-            let is_its = cluster.real_server(slot).is_some_and(|server| server.rip == rip);
-            return if is_its { Life::Lives } else { Life::None };
+            let its = cluster.real_server(slot).filter(|server| server.rip == rip);
+            return its.map_or(Life::None, |server| Life::Lives(server.clone()));
         }
-        let is_there =
-            |service: &&VirtualService| service.real_servers.iter().any(|server| server.rip == rip);
-        match cluster.find(flow).filter(is_there) {
-            Some(service) if service.is_stateless || service.config.is_one_packet => Life::Possible,
+        let there = |service: &VirtualService| {
+            let server = service.real_servers.iter().find(|server| server.rip == rip)?.clone();
+            Some((service.is_stateless || service.config.is_one_packet, server))
+        };
+        match cluster.find(flow).and_then(there) {
+            Some((true, server)) => Life::Possible(server),
             // The flood rule leaves connections without an entry; only their worker can determine which ones.
-            Some(_) if self.tables.is_flooded(now) => Life::Possible,
+            Some((false, server)) if self.tables.is_flooded(now) => Life::Possible(server),
             _ => Life::None,
         }
     }
 }
 
 enum Life {
-    Lives,
+    Lives(Arc<RealServer>),
     /// It needs no entry to be forwarded, so the sender of the error may have invented it.
-    Possible,
+    Possible(Arc<RealServer>),
     None,
 }
 
@@ -286,12 +264,12 @@ fn kind_of(message: &Icmp) -> Kind {
 }
 
 fn act(kind: Kind, message: &Icmp, about: &About, now: Moment) -> Handled {
+    let (net, host) = (IcmpError::NetUnreachable, IcmpError::HostUnreachable);
     match kind {
-        Kind::Unreachable if is_net_unreachable(message.code()) => {
-            tell(kind, about, IcmpError::NetUnreachable, now)
-        }
+        Kind::Unreachable if is_net_unreachable(message.code()) => tell(kind, about, (net, net), now),
+        Kind::Unreachable => tell(kind, about, (host, host), now),
         // RFC 2003 §4.4: the client can neither know about a loop in the path nor repair it.
-        Kind::Unreachable | Kind::TimeExceeded => tell(kind, about, IcmpError::HostUnreachable, now),
+        Kind::TimeExceeded => tell(kind, about, (IcmpError::TimeExceeded, host), now),
         Kind::ProtocolUnreachable => {
             let is_news = about.real_server.soft.suspect(now);
             let event = is_news.then_some(Event::Suspect { rip: about.real_server.rip });
@@ -339,14 +317,17 @@ fn answer_too_big(server: &RealServer, quoted: Option<&[u8]>, now: Moment) -> Op
     Some(Handled { answer, ..Handled::new(Kind::TooBig, Outcome::Relayed) })
 }
 
-fn tell(kind: Kind, about: &About, error: IcmpError, now: Moment) -> Handled {
+/// `errors`: what happened on the path, and what the client gets.
+fn tell(kind: Kind, about: &About, errors: (IcmpError, IcmpError), now: Moment) -> Handled {
+    let ((happened, error), server) = (errors, &about.real_server);
+    server.soft.note_unreachable(happened, now);
     let heard = Handled::new(kind, Outcome::Noted);
     match &about.inner {
         Inner::Whole(inner) => {
             Handled { outcome: Outcome::Relayed, answer: reply::error_about(inner, error), ..heard }
         }
         Inner::Cut => {
-            about.real_server.soft.set_pending_error(error, now);
+            server.soft.set_pending_error(error, now);
             heard
         }
         Inner::Untold => Handled { outcome: Outcome::Ignored, ..heard },

@@ -4,10 +4,11 @@
 //! cluster lists them.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU32, AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 
 use super::path::SoftState;
+use super::server_errors::ServerErrors;
 use crate::encapsulation;
 use crate::time::Moment;
 
@@ -162,6 +163,8 @@ pub struct Live {
     pub is_overloaded: AtomicBool,
     /// The upper one in the upper half, 0 for none, and the lower one in the lower half.
     thresholds: AtomicU64,
+    /// Most real servers never have any.
+    errors: OnceLock<Box<ServerErrors>>,
 }
 
 impl Live {
@@ -203,6 +206,16 @@ impl Live {
     /// Whether connections or templates point to it.
     pub fn is_referenced(&self) -> bool {
         self.connections() > 0 || self.persistent() > 0
+    }
+
+    /// The errors of the path to it, to count one more.
+    pub fn errors(&self) -> &ServerErrors {
+        self.errors.get_or_init(Box::default)
+    }
+
+    /// The errors of the path to it, if there were any.
+    pub fn errors_so_far(&self) -> Option<&ServerErrors> {
+        self.errors.get().map(|errors| &**errors)
     }
 
     /// Books that a template now points here.

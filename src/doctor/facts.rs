@@ -252,6 +252,13 @@ pub struct Socket {
     pub port: u16,
 }
 
+impl Socket {
+    /// Whether a client of this address and port reaches it.
+    pub fn serves(&self, vip: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
+        (self.protocol, self.port) == (protocol, port) && self.address.is_none_or(|own| own == vip)
+    }
+}
+
 /// A real server's host.
 #[derive(Clone, Debug)]
 pub struct Realserver {

@@ -61,7 +61,9 @@ impl Entry {
                 )
             }
         };
-        Found { kind: TroubleKind::ChangeMissing, subject: change.to_string(), text }
+        let is_needed = change.is_needed();
+        let kind = if is_needed { TroubleKind::ChangeMissing } else { TroubleKind::SettingMissing };
+        Found { kind, subject: change.to_string(), text }
     }
 
     fn pause(&self) -> Duration {

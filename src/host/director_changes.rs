@@ -210,24 +210,19 @@ impl DirectorHost {
         check_route(&self.netlink.route_to(rip).await?, &vips, &self.tun.name)
     }
 
-    /// As [`DirectorHost::outer_source`], for many real servers. One without a route is omitted, and logged
-    /// if it `is_reported`.
+    /// As [`DirectorHost::outer_source`], for many real servers. One without a route is omitted.
     ///
     /// # Errors
     /// Only real servers that cannot work on this host.
     pub async fn routes_to(
         &self,
         rips: impl IntoIterator<Item = IpAddr>,
-        is_reported: impl Fn(IpAddr) -> bool,
     ) -> Result<Vec<(IpAddr, OuterSource)>, HostError> {
         let mut found = Vec::new();
         for rip in rips {
             match self.outer_source(rip).await {
                 Ok(route) => found.push((rip, route)),
                 Err(error @ HostError::Refused(_)) => return Err(error),
-                Err(error) if is_reported(rip) => tracing::warn!(
-                    "director: no route to real server {rip}: {error}; keeping it, traffic resumes when a route appears"
-                ),
                 Err(_) => {}
             }
         }

@@ -152,6 +152,11 @@ impl RealServerHost {
         self.mss.announced()
     }
 
+    /// The connection to the kernel, for further queries.
+    pub fn netlink(&self) -> &Netlink {
+        &self.netlink
+    }
+
     /// The ledger: entries for a metric, commands for `--no-host-changes`.
     pub fn changes(&self) -> &Changes {
         &self.changes

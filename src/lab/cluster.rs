@@ -31,6 +31,11 @@ impl Cluster {
         lab.directory().join("director.sock")
     }
 
+    /// The control socket of a real server, as [`Cluster::control_path`].
+    pub fn real_server_control_path(lab: &Lab, host: &Host) -> PathBuf {
+        lab.directory().join(format!("{}.sock", host.name))
+    }
+
     /// Starts all programs, round robin over all real servers on port 80, and waits until they are ready.
     ///
     /// # Errors
@@ -91,5 +96,6 @@ pub fn start_real_server(lab: &Lab, host: &Host) -> Result<Daemon, LabError> {
 
 fn spawn_real_server(lab: &Lab, host: &Host) -> Result<Daemon, LabError> {
     let (vip, director) = (lab.vip.to_string(), lab.director.address.to_string());
-    host.spawn_daemon(&["realserver", "--vip", &vip, "--director", &director])
+    let control = Cluster::real_server_control_path(lab, host).display().to_string();
+    host.spawn_daemon(&["realserver", "--vip", &vip, "--director", &director, "--control", &control])
 }

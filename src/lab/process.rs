@@ -83,16 +83,17 @@ impl Daemon {
         lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n")
     }
 
-    /// Waits until `http://127.0.0.1:port/readyz` returns 200, at most 10 s.
+    /// Waits until `http://127.0.0.1:port/healthz` returns 200, at most 10 s: the daemon serves once it has set up its host.
+    /// Whether it is ready depends on the cluster too.
     ///
     /// # Errors
     /// It ends, or is not ready in time; the error contains the last log lines.
     pub fn wait_until_ready(&mut self, host: &Host, port: u16) -> Result<(), LabError> {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let last = self.poll_until(READY_MAX, || {
-            host.run(|| match http::get(address, "/readyz", Duration::from_secs(1)) {
+            host.run(|| match http::get(address, "/healthz", Duration::from_secs(1)) {
                 Ok(response) if response.status == 200 => Ok(()),
-                Ok(response) => Err(format!("/readyz returned {} {}", response.status, response.text())),
+                Ok(response) => Err(format!("/healthz returned {} {}", response.status, response.text())),
                 Err(error) => Err(format!("{address}: {error}")),
             })
         });

@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::director::path_errors::{Handled, Kind, Outcome};
+use crate::director::server_errors::Cause;
 use crate::director::verdict::{DropReason, ReplyKind, Tracking, Verdict};
 use crate::realserver::verdict::{DropReason as RefusalReason, Verdict as RealserverVerdict};
 
@@ -92,43 +93,22 @@ impl BySlot {
     }
 }
 
-/// Why the kernel refused a packet, by the causes that an operator needs to distinguish.
-pub const CAUSES: &[(&str, i32)] = &[
-    ("message_too_long", libc_errno::EMSGSIZE),
-    ("no_buffer", libc_errno::ENOBUFS),
-    ("would_block", libc_errno::EAGAIN),
-    ("not_permitted", libc_errno::EPERM),
-    ("network_unreachable", libc_errno::ENETUNREACH),
-    ("host_unreachable", libc_errno::EHOSTUNREACH),
-    ("network_down", libc_errno::ENETDOWN),
-    ("invalid", libc_errno::EINVAL),
-    ("input_output", libc_errno::EIO),
-    ("other", 0),
-];
-
-mod libc_errno {
-    pub(super) use nix::libc::{
-        EAGAIN, EHOSTUNREACH, EINVAL, EIO, EMSGSIZE, ENETDOWN, ENETUNREACH, ENOBUFS, EPERM,
-    };
-}
-
 /// Send errors by cause.
 #[derive(Debug, Default)]
 pub struct Errors {
-    counts: [Count; CAUSES.len()],
+    counts: [Count; Cause::ALL.len()],
 }
 
 impl Errors {
-    /// Counts under `other` what [`CAUSES`] does not list.
+    /// Counts one packet.
     pub fn add(&self, error: &io::Error) {
-        let errno = error.raw_os_error().unwrap_or(0);
-        let index = CAUSES.iter().position(|(_, cause)| *cause == errno).unwrap_or(CAUSES.len() - 1);
-        self.counts[index].add(1);
+        let cause = Cause::of_errno(error.raw_os_error().unwrap_or(0));
+        self.counts[cause as usize].add(1);
     }
 
-    /// Label and count of each cause.
-    pub fn read(&self) -> impl Iterator<Item = (&'static str, u64)> {
-        CAUSES.iter().zip(&self.counts).map(|((label, _), count)| (*label, count.get()))
+    /// The count of each cause.
+    pub fn read(&self) -> impl Iterator<Item = (Cause, u64)> {
+        Cause::ALL.iter().zip(&self.counts).map(|(cause, count)| (*cause, count.get()))
     }
 }
 
@@ -149,7 +129,7 @@ pub struct DirectorCounters {
     pub replied: Counts<{ ReplyKind::COUNT }>,
     /// By [`DropReason`], in the order of its values.
     pub dropped: Counts<{ DropReason::ALL.len() }>,
-    /// Packets that the kernel refused to send.
+    /// Replies that the kernel refused to send; what it refused to send to a real server is counted there.
     pub errors: Errors,
     /// Senders that got an error about the path while their packets were forwarded.
     pub told: Count,
@@ -197,12 +177,14 @@ pub struct PathCounters {
 }
 
 impl PathCounters {
-    /// Counts one error by its kind and its outcome.
+    /// Counts one error by its kind and its outcome, unless a real server's counts include it.
     pub fn count(&self, heard: &Handled) {
-        self.heard[heard.kind as usize][heard.outcome as usize].add(1);
+        if heard.real_server.is_none() {
+            self.heard[heard.kind as usize][heard.outcome as usize].add(1);
+        }
     }
 
-    /// Errors since the start of the daemon.
+    /// Errors since the start of the daemon that are about no real server.
     pub fn read(&self, kind: Kind, outcome: Outcome) -> u64 {
         self.heard[kind as usize][outcome as usize].get()
     }
@@ -239,6 +221,8 @@ impl RealserverCounters {
 
 #[cfg(test)]
 mod tests {
+    use nix::libc;
+
     use super::*;
     use crate::director::real_server::Slot;
     use crate::director::verdict::Route;
@@ -250,11 +234,11 @@ mod tests {
         let verdict = Verdict::Transmit(Route::of(1, Slot::new(300, 1), [10, 0, 0, 1].into()));
         counters.count(&verdict, 100);
         counters.count(&Verdict::Drop(DropReason::SendError), 60);
-        counters.errors.add(&io::Error::from_raw_os_error(libc_errno::ENOBUFS));
+        counters.errors.add(&io::Error::from_raw_os_error(libc::ENOBUFS));
         assert_eq!((counters.received.packets.get(), counters.transmitted.get()), (2, 1));
         assert_eq!(counters.real_servers.read(300), (1, 100));
         assert_eq!(counters.dropped[DropReason::SendError as usize].get(), 1);
-        assert!(counters.errors.read().any(|cause| cause == ("no_buffer", 1)));
+        assert!(counters.errors.read().any(|cause| cause == (Cause::NoBuffer, 1)));
     }
 
     /// RFC 6040 §4.2, the combinations of figure 4 that are currently unused or dangerous.

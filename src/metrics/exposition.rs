@@ -61,20 +61,18 @@ pub fn director(
             let count = sum(&|w| w.dropped[*reason as usize].get());
             counter!(names::DROPPED_PACKETS, "reason" => reason.label()).absolute(count);
         }
-        for worker in workers {
-            for (cause, count) in worker.errors.read() {
-                counter!(names::TRANSMIT_ERRORS, "cause" => cause).increment(count);
-            }
+        for (cause, count) in workers.iter().flat_map(|worker| worker.errors.read()) {
+            counter!(names::TRANSMIT_ERRORS, &of_no_server(&[("cause", cause.label())])).increment(count);
         }
         counter!(names::PATH_ERRORS_TOLD).absolute(sum(&|w| w.told.get()));
         for kind in PathErrorKind::ALL {
             for outcome in Outcome::ALL {
-                counter!(names::PATH_ERRORS, "kind" => kind.label(), "outcome" => outcome.label())
-                    .absolute(paths.read(*kind, *outcome));
+                let labels = of_no_server(&[("kind", kind.label()), ("outcome", outcome.label())]);
+                counter!(names::PATH_ERRORS, &labels).absolute(paths.read(*kind, *outcome));
             }
         }
         for (cause, count) in paths.errors.read() {
-            counter!(names::TRANSMIT_ERRORS, "cause" => cause).increment(count);
+            counter!(names::TRANSMIT_ERRORS, &of_no_server(&[("cause", cause.label())])).increment(count);
         }
         let table = &tables.connections;
         gauge!(names::TEMPLATES).set(tables.templates.len() as f64);
@@ -87,6 +85,11 @@ pub fn director(
             virtual_service(service, workers, ledger, now);
         }
     })
+}
+
+/// The labels of what belongs to no real server: Prometheus regards an empty label as absent.
+fn of_no_server<'a>(more: &[(&'static str, &'a str)]) -> Vec<(&'static str, &'a str)> {
+    [("virtual_service", ""), ("real_server", "")].iter().chain(more).copied().collect()
 }
 
 fn virtual_service(
@@ -143,6 +146,16 @@ fn real_server(service: &str, server: &RealServer, total: Totals, now: Moment) {
         let count = f64::from(count);
         gauge!(names::SERVER_CONNECTIONS_NOW, &with("state", state.to_owned())).set(count);
     }
+    if let Some(errors) = live.errors_so_far() {
+        for (cause, count) in errors.transmit() {
+            counter!(names::TRANSMIT_ERRORS, &with("cause", cause.label().to_owned())).absolute(count);
+        }
+        for (kind, outcome, count) in errors.path() {
+            let mut labels = with("kind", kind.label().to_owned());
+            labels.push(("outcome", outcome.label().to_owned()));
+            counter!(names::PATH_ERRORS, &labels).absolute(count);
+        }
+    }
     counter!(names::SERVER_PACKETS, &labels()).absolute(total.packets);
     counter!(names::SERVER_BYTES, &labels()).absolute(total.bytes);
 }
@@ -159,7 +172,7 @@ pub fn realserver(process: Process, counters: &RealserverCounters, guard: &Guard
             counter!(names::REFUSED_PACKETS, "reason" => reason.label()).absolute(count);
         }
         for (cause, count) in counters.errors.read() {
-            counter!(names::DELIVER_ERRORS, "cause" => cause).absolute(count);
+            counter!(names::DELIVER_ERRORS, "cause" => cause.label()).absolute(count);
         }
         for (index, vip) in (0..).zip(&guard.vips) {
             let (packets, bytes) = counters.delivered.read(index);

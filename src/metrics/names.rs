@@ -69,9 +69,9 @@ names! {
         "Packets held until another one arrives.";
     DROPPED_PACKETS = Counter "lvs_tund_director_packets_dropped_total" ["reason"]:
         "Packets dropped by the director, by reason.";
-    TRANSMIT_ERRORS = Counter "lvs_tund_director_transmit_errors_total" ["cause"]:
+    TRANSMIT_ERRORS = Counter "lvs_tund_director_transmit_errors_total" ["virtual_service", "real_server", "cause"]:
         "Packets that the kernel refused to send, by cause; one read from the TUN device also counts as dropped with reason send_error.";
-    PATH_ERRORS = Counter "lvs_tund_director_path_errors_total" ["kind", "outcome"]:
+    PATH_ERRORS = Counter "lvs_tund_director_path_errors_total" ["virtual_service", "real_server", "kind", "outcome"]:
         "ICMP errors about the director's own outer packets, by kind and outcome.";
     PATH_ERRORS_TOLD = Counter "lvs_tund_director_path_errors_told_total" []:
         "Errors from the path that were sent to clients late, because the original error quoted too little of the packet.";

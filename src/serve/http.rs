@@ -8,7 +8,6 @@ use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
 use std::time::Duration;
 
 use axum::http::{StatusCode, header};
@@ -24,6 +23,7 @@ use tokio::io::AsyncWriteExt;
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
 
+use super::readiness::{self, Health};
 use crate::failure::Failure;
 use crate::metrics::exposition::CONTENT_TYPE;
 use stall::Stalling;
@@ -116,6 +116,29 @@ pub(crate) fn listen_unix(path: &Path, group: Option<&str>) -> Result<(UnixListe
     Ok((listener, path_held))
 }
 
+/// As [`listen_unix`] for a default path, which is optional: a second daemon, or one without the permission to create it,
+/// runs without.
+///
+/// # Errors
+/// The configuration is wrong.
+pub(crate) fn listen_unix_if_possible(
+    path: &Path,
+    group: Option<&str>,
+    role: &str,
+) -> Result<Option<(UnixListener, SocketPath)>, Failure> {
+    match listen_unix(path, group) {
+        Ok(control) => Ok(Some(control)),
+        Err(error @ Failure::Refused(_)) => Err(error),
+        Err(error) => {
+            tracing::warn!(
+                kind = "no_control_socket",
+                "{role}: running without a control socket, so no command can reach this {role}: {error}"
+            );
+            Ok(None)
+        }
+    }
+}
+
 fn give_to_group(path: &Path, name: &str) -> Result<(), Failure> {
     let group = Group::from_name(name).map_err(io::Error::from);
     let group = group.map_err(|error| Failure::Failed(format!("control_group \"{name}\": {error}")))?;
@@ -128,8 +151,8 @@ fn give_to_group(path: &Path, name: &str) -> Result<(), Failure> {
         .map_err(|error| Failure::Failed(format!("control socket for group \"{name}\": {error}")))
 }
 
-/// `/metrics`, `/healthz`, `/readyz`: for a monitoring system. `is_ready` turns true when packets flow.
-pub(crate) fn monitoring(render: Render, is_ready: Arc<AtomicBool>) -> Router {
+/// `/metrics`, `/healthz`, `/readyz`: for a monitoring system.
+pub(crate) fn monitoring(render: Render, health: Arc<Health>) -> Router {
     let metrics = move || {
         let render = render.clone();
         async move {
@@ -139,17 +162,11 @@ pub(crate) fn monitoring(render: Render, is_ready: Arc<AtomicBool>) -> Router {
             }
         }
     };
-    let ready = move || async move {
-        if is_ready.load(Ordering::Acquire) {
-            (StatusCode::OK, "ready\n")
-        } else {
-            (StatusCode::SERVICE_UNAVAILABLE, "starting\n")
-        }
-    };
     Router::new()
+        .route("/healthz", get(readiness::healthz))
+        .route("/readyz", get(readiness::readyz))
+        .with_state(health)
         .route("/metrics", get(metrics))
-        .route("/healthz", get(|| async { "alive\n" }))
-        .route("/readyz", get(ready))
 }
 
 /// Serves until the runtime ends.

@@ -4,6 +4,7 @@ use std::sync::{Arc, MutexGuard};
 
 use tokio::sync::{broadcast, oneshot};
 
+use super::readiness::Health;
 use crate::config::plan::{DirectorPlan, ServiceDefaults};
 use crate::control::ControlError;
 use crate::control::model::{Change, Changed, Configuration, Event, Reload};
@@ -12,8 +13,8 @@ use crate::director::cluster::Cluster;
 use crate::director::tables::Tables;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
+use crate::metrics::recent::Grown;
 use crate::time::Moment;
-use crate::trouble::Troubles;
 
 /// What a director shows. No method waits for the control task or for a worker.
 pub trait RunningDirector: Send + Sync {
@@ -36,8 +37,11 @@ pub trait RunningDirector: Send + Sync {
     /// Who owns which counters. Hold it for no longer than one virtual service takes.
     fn ledger(&self) -> MutexGuard<'_, Ledger>;
 
-    /// What keeps packets from flowing, or may.
-    fn troubles(&self) -> &Troubles;
+    /// The reasons for which packets were dropped, the latest first.
+    fn drops(&self) -> Vec<Grown>;
+
+    /// What is wrong at present.
+    fn health(&self) -> &Health;
 
     /// Events from now on.
     fn events(&self) -> broadcast::Receiver<Arc<Event>>;

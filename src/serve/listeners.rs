@@ -30,18 +30,7 @@ impl Listeners {
         let group = plan.control_group.as_deref();
         let control = match &plan.control {
             Some(path) => Some(http::listen_unix(path, group)?),
-            None => match http::listen_unix(Path::new(CONTROL_DEFAULT), group) {
-                Ok(control) => Some(control),
-                Err(error @ Failure::Refused(_)) => return Err(error),
-                // The default socket is optional: a second director, or one without the permission to create
-                // it, runs without.
-                Err(error) => {
-                    tracing::warn!(
-                        "director: running without a control socket, so no command can reach this director: {error}"
-                    );
-                    None
-                }
-            },
+            None => http::listen_unix_if_possible(Path::new(CONTROL_DEFAULT), group, "director")?,
         };
         Ok(Listeners { metrics, api, control })
     }

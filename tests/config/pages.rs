@@ -43,7 +43,7 @@ fn a_page_explains_every_metric_with_its_labels() {
 #[test]
 fn a_page_names_every_kind_of_reply_and_every_cause_of_a_send_error() {
     let replies = lvs_tund::director::verdict::ReplyKind::all().map(|kind| kind.label());
-    let causes = lvs_tund::metrics::counters::CAUSES.iter().map(|(label, _)| *label);
+    let causes = lvs_tund::director::server_errors::Cause::ALL.iter().map(|cause| cause.label());
     let kinds = lvs_tund::director::path_errors::Kind::ALL.iter().map(|kind| kind.label());
     let outcomes = lvs_tund::director::path_errors::Outcome::ALL.iter().map(|outcome| outcome.label());
     for label in replies.chain(causes).chain(kinds).chain(outcomes) {

@@ -10,7 +10,8 @@ use lvs_tund::lab::{Host, Lab};
 
 use crate::fixture::poll_until;
 
-const PROGRAMS: [&str; 9] = ["nginx", "curl", "wrk", "promtool", "ip", "sysctl", "nft", "ping", "traceroute"];
+const PROGRAMS: [&str; 10] =
+    ["nginx", "curl", "wrk", "promtool", "ip", "sysctl", "nft", "ping", "traceroute", "keepalived"];
 
 /// Administrators' programs may not be on the path of other users.
 const MORE_PATH: &str = ":/usr/local/sbin:/usr/sbin:/sbin";
@@ -24,7 +25,7 @@ pub fn missing() -> Option<String> {
     (!missing.is_empty()).then(sentence)
 }
 
-fn path() -> String {
+pub fn path() -> String {
     std::env::var("PATH").unwrap_or_default() + MORE_PATH
 }
 

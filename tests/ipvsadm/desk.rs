@@ -136,6 +136,8 @@ impl Desk {
             persistent_connections: self.connections,
             overloaded: false,
             drain: None,
+            troubles: Vec::new(),
+            transmit_errors: Vec::new(),
             statistics,
             rates,
         }

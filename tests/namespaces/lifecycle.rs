@@ -12,6 +12,7 @@ use crate::fixture::{
     Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin, dropped,
     poll_until, replied, same_subnet, start_real_servers, stop, web, web_address,
 };
+use crate::health;
 use crate::host_state::{State, add_address, assert_same, proxies, state, sysctls, ways};
 
 pub fn real_server_killed() -> Outcome {
@@ -217,8 +218,7 @@ pub fn interface_down_and_up() -> Outcome {
         // a flap that it cannot see counts as interference, which is corrected at growing intervals
         let renewed = || director.log().matches("paths to the real servers updated").count();
         poll_until("its notice of the loss", || (renewed() == 2 * flap - 1).then_some(()));
-        let degraded = || director.log().matches("director: degraded: interface eth0 is down").count();
-        poll_until("the reason in words", || (degraded() == flap).then_some(()));
+        health::await_reason(&lab.director, Cluster::DIRECTOR_METRICS, "interface eth0 is down");
         lab.director.set_connected(true)?;
         poll_until("its notice of the return", || (renewed() == 2 * flap).then_some(()));
         poll_until("the proxy neighbour", || (proxies(&lab.director).len() == 1).then_some(()));

@@ -4,9 +4,11 @@
 use std::fmt::Write;
 use std::time::Duration;
 
+use super::troubles;
 use crate::control::model::{
-    AfterDrain, Draining, Persistence, RealServer, Status, VirtualService, VirtualServices,
+    AfterDrain, Draining, Persistence, RealServer, Status, Trouble, VirtualService, VirtualServices,
 };
+use crate::trouble::TroubleKind;
 
 /// ECMA-48 SGR.
 const BOLD: &str = "1";
@@ -31,6 +33,9 @@ pub(super) fn render(status: &Status, services: &VirtualServices, has_colours: b
     _ = writeln!(text, "\n{}", screen.paint(DIM, &heading));
     for row in rows {
         _ = writeln!(text, "{}", screen.row(&row, width));
+        for note in &row.notes {
+            _ = writeln!(text, "{}", screen.paint(YELLOW, &format!("    {note}")));
+        }
     }
     text
 }
@@ -48,6 +53,8 @@ struct ScreenRow {
     rates: [u64; 3],
     state: String,
     colour: Option<&'static str>,
+    /// What is known against a real server, in lines of their own.
+    notes: Vec<String>,
 }
 
 impl Screen {
@@ -72,6 +79,13 @@ impl Screen {
             _ = write!(text, ", {} draining", status.draining);
         }
         text.push('\n');
+        for trouble in status.troubles.iter().filter(|trouble| !is_with_its_server(trouble)) {
+            let colour = if trouble.stops_packets { RED } else { YELLOW };
+            _ = writeln!(text, "{}", self.paint(colour, &troubles::line(trouble)));
+        }
+        if let Some(dropped) = troubles::dropped(&status.dropped) {
+            _ = writeln!(text, "{dropped}");
+        }
         text
     }
 
@@ -88,6 +102,7 @@ impl Screen {
             rates: [rates.connections, rates.packets, rates.bytes],
             state: terms(service, is_served),
             colour: Some(if is_served { BOLD } else { RED }),
+            notes: Vec::new(),
         }];
         rows.extend(service.real_servers.iter().map(server_row));
         rows
@@ -164,8 +179,20 @@ fn server_row(server: &RealServer) -> ScreenRow {
         inactive: server.inactive_connections.into(),
         rates: [rates.connections, rates.packets, rates.bytes],
         state,
-        colour,
+        colour: if server.troubles.is_empty() { colour } else { Some(YELLOW) },
+        notes: server
+            .troubles
+            .iter()
+            .map(troubles::line)
+            .chain(troubles::transmit_errors(&server.transmit_errors))
+            .collect(),
     }
+}
+
+/// Whether it is shown below the row of a real server.
+fn is_with_its_server(trouble: &Trouble) -> bool {
+    let kind = TroubleKind::ALL.iter().find(|kind| kind.label() == trouble.kind);
+    kind.is_some_and(|kind| kind.is_about_real_server())
 }
 
 fn drain_text(drain: &Draining, weight: u32) -> String {
@@ -235,7 +262,7 @@ mod tests {
         let mut server = serde_json::json!({
             "name": rip, "rip": rip, "weight": 1, "weight_now": 1, "upper_threshold": 0, "lower_threshold": 0, "path_mtu": null,
             "path_mtu_now": 1500, "encapsulation": "ipip", "active_connections": 12, "inactive_connections": 3,
-            "persistent_connections": 0, "overloaded": false, "drain": null,
+            "persistent_connections": 0, "overloaded": false, "drain": null, "troubles": [], "transmit_errors": [],
             "statistics": {"connections": 5, "packets": 50, "bytes": 5000},
             "rates": {"connections": 2, "packets": 1500, "bytes": 1_000_000}
         });
@@ -275,12 +302,47 @@ mod tests {
 
     fn status() -> Status {
         model(serde_json::json!({
+            "role": "director", "ready": true, "troubles": [], "dropped": [],
             "version": "0.1.0", "generation": 7, "uptime": 3_720, "interface": "eth0", "tun": "lvsd0",
             "config_file": null, "virtual_services": 2, "real_servers": 4, "draining": 1, "connections": 60,
             "connections_max": 1_048_576, "templates": 4, "timeouts": {"tcp": 900, "tcp_fin": 120, "udp": 300},
             "statistics": {"connections": 0, "packets": 0, "bytes": 0},
             "rates": {"connections": 6, "packets": 12_345, "bytes": 125_000}
         }))
+    }
+
+    #[test]
+    fn what_is_wrong_stands_where_it_belongs() {
+        let trouble = |kind: &str, message: &str, stops_packets: bool| {
+            serde_json::json!({"kind": kind, "subject": "172.25.3.2", "message": message, "age": 12,
+                               "stops_packets": stops_packets})
+        };
+        let suspect = trouble("protocol_unreachable", "it answers; start it", false);
+        let mut status = status();
+        status.troubles = model(serde_json::json!([
+            trouble("device_down", "lvsd0 is down", true),
+            suspect,
+            trouble("setting_missing", "a setting is missing", false)
+        ]));
+        status.dropped = model(serde_json::json!([{"reason": "no_service", "packets": 3, "age": 5}]));
+        let mut services = services();
+        let server = &mut services.virtual_services[0].real_servers[0];
+        server.troubles = vec![model(suspect)];
+        server.transmit_errors = model(serde_json::json!([{"cause": "no_buffer", "packets": 2}]));
+        let text = render(&status, &services, false);
+        let head: Vec<&str> = text.lines().skip(2).take(4).collect();
+        let expected = [
+            "not ready: lvsd0 is down (for 12s)",
+            "warning: a setting is missing (for 12s)",
+            "dropped: 3 no_service (5s ago)",
+            "",
+        ];
+        assert_eq!(head, expected);
+        let below: Vec<&str> = text.lines().skip(8).take(3).collect();
+        assert!(below[0].starts_with("  172.25.3.2  "), "{text}");
+        assert_eq!(below[1], "    warning: it answers; start it (for 12s)");
+        assert_eq!(below[2], "    2 packets not sent so far (no_buffer)");
+        assert!(render(&status, &services, true).contains("\x1b[31mnot ready: lvsd0 is down"));
     }
 
     #[test]

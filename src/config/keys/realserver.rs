@@ -5,7 +5,9 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::config::key::keys;
-use crate::config::kinds::{Address, InterfaceName, List, Listen, NumberOr, Word, escaped};
+use crate::config::kinds::{
+    Address, GROUP, InterfaceName, List, Listen, NumberOr, Optional, SocketPathKind, Word, escaped,
+};
 use crate::config::types::{METRICS_REALSERVER, MssSetting, RealserverPlan, TUN_REALSERVER};
 use crate::packet::Protocol;
 use crate::realserver::guard::{GuardConfig, Service};
@@ -27,7 +29,7 @@ const PREFIXES: List<Prefix> = List { of: Prefix, is_unique: true };
 const SERVICES: List<TransportPort> = List { of: TransportPort, is_unique: false };
 
 keys! {
-    REALSERVER_KEYS of RealserverPlan { tun, metrics, mss, guard };
+    REALSERVER_KEYS of RealserverPlan { tun, metrics, control, control_group, mss, guard };
 
     /// The VIPs that this host serves.
     file vips "vips" [] in guard [.vips], ADDRESSES, |_, _| Vec::new(), Restart;
@@ -43,6 +45,10 @@ keys! {
     file tun "tun" [] in tun [], InterfaceName, |_, _| TUN_REALSERVER.to_owned(), Restart;
     /// Address and port that serve metrics and probes.
     file metrics "metrics" [] in metrics [], Listen, |_, _| METRICS_REALSERVER, Restart;
+    /// Unix socket used to query a running real server.
+    file control "control" [] in control [], Optional(SocketPathKind), |_, _| None, Restart;
+    /// Group whose members may use the socket.
+    file control_group "control_group" [] in control_group [], Optional(GROUP), |_, _| None, Restart;
 }
 
 // Every field of the guard has a row.

@@ -67,7 +67,14 @@ pub fn realserver_keys() -> Vec<&'static str> {
 fn blank() -> RealserverPlan {
     let guard =
         GuardConfig { vips: Vec::new(), directors: Vec::new(), rips: Vec::new(), services: Vec::new() };
-    RealserverPlan { tun: String::new(), metrics: METRICS_REALSERVER, mss: MssSetting::Auto, guard }
+    RealserverPlan {
+        tun: String::new(),
+        metrics: METRICS_REALSERVER,
+        control: None,
+        control_group: None,
+        mss: MssSetting::Auto,
+        guard,
+    }
 }
 
 /// Adds the values of the command line that are not in the file.

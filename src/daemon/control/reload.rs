@@ -44,11 +44,21 @@ impl Control {
     pub(super) async fn reload(&mut self, reload: Reload, by: String) -> Result<Changed, ControlError> {
         let outcome = self.reload_unlogged(&reload, &by).await;
         if let (Err(error), false) = (&outcome, reload.dry_run) {
-            tracing::warn!(by, generation = self.generation, "director: reload refused: {error}");
+            tracing::warn!(
+                by,
+                generation = self.generation,
+                kind = "reload_refused",
+                "director: reload refused: {error}"
+            );
             self.tell(&by, EventKind::ReloadRefused, error.to_string(), Vec::new());
         }
         if outcome.as_ref().is_ok_and(|changed| changed.differences.is_empty() && !reload.dry_run) {
-            tracing::info!(by, generation = self.generation, "director: reloaded: the file has not changed");
+            tracing::info!(
+                by,
+                generation = self.generation,
+                kind = "reloaded",
+                "director: reloaded: the file has not changed"
+            );
         }
         outcome
     }

@@ -12,11 +12,12 @@ use crate::control::state::AdminStates;
 use crate::daemon::clock::{self, Clock};
 use crate::director::cluster::{Cluster, VirtualService};
 use crate::director::tables::Tables;
+use crate::director::verdict::DropReason;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
-use crate::serve::{Published, RunningDirector};
+use crate::metrics::recent::{Grown, Recent};
+use crate::serve::{Health, Published, RunningDirector};
 use crate::time::Moment;
-use crate::trouble::Troubles;
 
 /// The generation of the configuration a director starts with.
 pub(crate) const FIRST_GENERATION: u64 = 1;
@@ -34,11 +35,12 @@ pub(crate) struct Shared {
     pub tables: Arc<Tables>,
     pub workers: Vec<Arc<DirectorCounters>>,
     /// What is wrong with the host's settings, and whatever else keeps packets from flowing.
-    pub troubles: Troubles,
+    pub health: Arc<Health>,
     /// Notified when a route or an address of the host has changed.
     pub paths_moved: Arc<Notify>,
     published: ArcSwap<Published>,
     ledger: Mutex<Ledger>,
+    drops: Mutex<Recent>,
     events: broadcast::Sender<Arc<Event>>,
 }
 
@@ -50,6 +52,7 @@ impl Shared {
         tables: Arc<Tables>,
         workers: Vec<Arc<DirectorCounters>>,
         cluster: Arc<Cluster>,
+        health: Arc<Health>,
     ) -> Shared {
         let mut ledger = Ledger::default();
         ledger.follow(&cluster, &workers);
@@ -66,10 +69,11 @@ impl Shared {
             clock,
             tables,
             workers,
-            troubles: Troubles::default(),
+            health,
             paths_moved: Arc::default(),
             published: ArcSwap::from_pointee(published),
             ledger: Mutex::new(ledger),
+            drops: Mutex::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
         }
     }
@@ -107,6 +111,17 @@ impl Shared {
     pub(crate) fn tick(&self) {
         let published = self.published();
         self.ledger().tick(&published.cluster, &self.workers);
+        drop(self.look_at_drops());
+    }
+
+    fn look_at_drops(&self) -> MutexGuard<'_, Recent> {
+        let dropped = |reason: &DropReason| {
+            let counts = self.workers.iter().map(|worker| worker.dropped[*reason as usize].get());
+            (reason.label(), counts.sum())
+        };
+        let mut drops = self.drops.lock().unwrap_or_else(PoisonError::into_inner);
+        drops.look(DropReason::ALL.iter().map(dropped), self.clock.now());
+        drops
     }
 }
 
@@ -136,12 +151,16 @@ impl RunningDirector for Shared {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn events(&self) -> broadcast::Receiver<Arc<Event>> {
-        self.events.subscribe()
+    fn drops(&self) -> Vec<Grown> {
+        self.look_at_drops().list()
     }
 
-    fn troubles(&self) -> &Troubles {
-        &self.troubles
+    fn health(&self) -> &Health {
+        &self.health
+    }
+
+    fn events(&self) -> broadcast::Receiver<Arc<Event>> {
+        self.events.subscribe()
     }
 
     fn now(&self) -> Moment {

@@ -47,7 +47,7 @@ impl Control {
         let (by, zeroed) = ("drain".to_owned(), Zeroed::Nothing);
         let next = Next { running, zeroed, by, what: EventKind::Changed, dry_run: false };
         if let Err(error) = self.advance(next).await {
-            tracing::warn!("director: cannot end a drain: {error}");
+            tracing::warn!(kind = "drain_failed", "director: cannot end a drain: {error}");
         }
     }
 
@@ -71,7 +71,7 @@ impl Control {
         self.lingering.retain(|vip, _| !due.contains(vip));
         if let Err(error) = self.host.remove_vips(&due).await {
             // They serve nothing any more, and the next event of the host tries again.
-            tracing::warn!("director: cannot release a VIP: {error}");
+            tracing::warn!(kind = "release_failed", ?due, "director: cannot release a VIP: {error}");
         }
         let cluster = self.latest.load_full();
         let mut view = cluster.host().clone();

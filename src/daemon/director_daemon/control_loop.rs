@@ -14,8 +14,9 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use super::start::DataPlane;
 use crate::control::model::Reload;
 use crate::daemon::control::{Control, Input, Shared};
+use crate::daemon::troubles::{self, LOOK_PERIOD};
 use crate::daemon::worker::Workers;
-use crate::daemon::{own_metrics, path_errors, signals};
+use crate::daemon::{own_metrics, signals};
 use crate::director::path_errors::Event;
 use crate::failure::Failure;
 use crate::metrics::counters::PathCounters;
@@ -129,7 +130,7 @@ impl ControlLoop {
         let sweep = sleep(sweep_period(0));
         tokio::pin!(sweep);
         let mut estimate = every(estimator::PERIOD);
-        let mut tend = every(TEND_PERIOD);
+        let (mut tend, mut look) = (every(TEND_PERIOD), every(LOOK_PERIOD));
         loop {
             let input = tokio::select! {
                 signal = &mut *end => return Ok(signal),
@@ -137,14 +138,15 @@ impl ControlLoop {
                 Some(input) = self.sources.0.next() => input,
                 notice = self.control.wait_for_host() => Input::Host(notice),
                 _ = tend.tick(), if self.control.has_to_tend() => Input::Tend,
+                _ = look.tick() => {
+                    self.control.report_workers(troubles::of_workers(&self.workers));
+                    Input::Look
+                }
                 _ = estimate.tick() => {
                     self.shared.tick();
                     continue;
                 }
-                Some(event) = self.path_events.recv() => {
-                    path_errors::log(event);
-                    continue;
-                }
+                Some(_) = self.path_events.recv() => Input::Look,
                 () = &mut sweep => {
                     self.sweep().await;
                     sweep.as_mut().reset(Instant::now() + sweep_period(self.shared.tables.connections.len()));
@@ -174,7 +176,7 @@ impl ControlLoop {
         let now = self.shared.clock.now();
         let swept = tokio::task::spawn_blocking(move || tables.sweep(&cluster.load(), now));
         if let Err(error) = swept.await {
-            tracing::error!("director: cannot sweep the connection table: {error}");
+            tracing::error!(kind = "sweep_failed", "director: cannot sweep the connection table: {error}");
         }
     }
 }

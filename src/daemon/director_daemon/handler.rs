@@ -10,6 +10,7 @@ use tokio::sync::Notify;
 
 use crate::daemon::worker::{ExtraFrame, Fate, Handler};
 use crate::director::cluster::Cluster;
+use crate::director::server_errors::Cause;
 use crate::director::verdict::{DropReason, Verdict};
 use crate::director::{Director, Extra};
 use crate::metrics::counters::DirectorCounters;
@@ -24,6 +25,8 @@ pub(super) struct DirectorHandler {
     pub counters: Arc<DirectorCounters>,
     /// Notified when a packet did not fit its path.
     pub narrowed: Arc<Notify>,
+    /// Of the packet handled last.
+    pub now: Moment,
 }
 
 impl Handler for DirectorHandler {
@@ -36,6 +39,7 @@ impl Handler for DirectorHandler {
     }
 
     fn handle(&mut self, frame: &mut Frame, now: Moment) -> (Verdict, Option<IpAddr>) {
+        self.now = now;
         let cluster = self.cluster.get_or_insert_with(|| self.latest.load());
         let verdict = self.director.handle_packet(cluster, frame, now);
         (verdict, destination(&verdict))
@@ -45,15 +49,19 @@ impl Handler for DirectorHandler {
         self.counters.count(&fate.verdict, fate.captured);
     }
 
-    fn on_failure(&mut self, error: &io::Error) {
+    fn on_failure(&mut self, verdict: Option<&Verdict>, error: &io::Error) {
         // Netlink does not announce a path MTU that the kernel has learned.
         if error.raw_os_error() == Some(Errno::EMSGSIZE as i32) {
             self.narrowed.notify_one();
         }
-        self.counters.errors.add(error);
+        let Some(Verdict::Transmit(route)) = verdict else { return self.counters.errors.add(error) };
+        let cause = Cause::of_errno(error.raw_os_error().unwrap_or(0));
+        let cluster = self.latest.load();
+        cluster.with_live(route.real_server, |live| live.errors().count_transmit(cause, self.now));
     }
 
     fn poll_extra(&mut self, now: Moment) -> Option<ExtraFrame<Verdict>> {
+        self.now = now;
         loop {
             let cluster = self.cluster.get_or_insert_with(|| self.latest.load());
             let Some(extra) = self.director.poll_extra(cluster, now) else {

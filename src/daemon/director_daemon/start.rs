@@ -136,7 +136,8 @@ impl DataPlane {
             counters.push(count.clone());
             let director = Director::new(tables.clone(), random::draw());
             let (latest, narrowed) = (cluster.clone(), narrowed.clone());
-            let handler = DirectorHandler { latest, cluster: None, director, counters: count, narrowed };
+            let now = clock.now();
+            let handler = DirectorHandler { latest, cluster: None, director, counters: count, narrowed, now };
             let name = format!("director-{number}");
             workers.start(&name, clock, capture, sender, handler).map_err(no_threads)?;
         }

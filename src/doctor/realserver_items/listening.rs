@@ -72,9 +72,7 @@ fn anything(facts: &Realserver) -> Finding {
 }
 
 fn is_served(facts: &Realserver, vip: Ipv4Addr, protocol: Protocol, port: u16) -> bool {
-    facts.sockets.iter().any(|socket| {
-        (socket.protocol, socket.port) == (protocol, port) && socket.address.is_none_or(|own| own == vip)
-    })
+    facts.sockets.iter().any(|socket| socket.serves(vip, protocol, port))
 }
 
 /// Not for this host's own programs only.

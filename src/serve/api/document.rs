@@ -11,7 +11,7 @@ use crate::config::keys::persistence::PERSISTENCE_KEYS;
 use crate::config::keys::real_server::REAL_SERVER_KEYS;
 use crate::config::keys::service::SERVICE_KEYS;
 use crate::config::keys::timeouts::TIMEOUT_KEYS;
-use crate::control::model::{ErrorBody, Event};
+use crate::control::model::{ErrorBody, Event, RealserverStatus};
 
 /// A test compares it with `config/openapi.json`.
 #[derive(OpenApi)]
@@ -19,7 +19,8 @@ use crate::control::model::{ErrorBody, Event};
     info(
         title = "lvs-tund director",
         description = "Reads and changes a running director, over HTTP/1.1 on its control socket. Every refusal has \
-                       a body with a stable code and a sentence. Unknown fields are refused."
+                       a body with a stable code and a sentence. Unknown fields are refused. The control socket of a real \
+                       server answers /api/v1/status only, with a RealserverStatus."
     ),
     servers((
         url = "http://localhost",
@@ -43,7 +44,7 @@ use crate::control::model::{ErrorBody, Event};
         write::configure,
         write::reload
     ),
-    components(schemas(Event, ErrorBody)),
+    components(schemas(Event, ErrorBody, RealserverStatus)),
     modifiers(&Rows, &Bodies, &Operations)
 )]
 struct Document;

@@ -1,25 +1,49 @@
 //! The JSON of a generation.
 
+use std::collections::HashMap;
+use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::control::model::{
-    AfterDrain, AllStatistics, Draining, Rates, RealServer, ServerStatistics, ServiceStatistics, Statistics,
-    Status, VirtualService,
+    AfterDrain, AllStatistics, Draining, Dropped, Rates, RealServer, Role, ServerStatistics,
+    ServiceStatistics, Statistics, Status, TransmitErrors, Trouble, VirtualService,
 };
 use crate::control::state::{AdminState, effective_weight};
 use crate::director::cluster::{self, RealServerConfig};
 use crate::director::real_server::{self, Live};
+use crate::director::server_errors::{Cause, ServerErrors};
 use crate::metrics::ledger::Reading;
+use crate::metrics::recent::Grown;
 use crate::metrics::totals::Totals;
 use crate::packet::MTU_DEFAULT;
 use crate::serve::interface::{Published, RunningDirector};
 use crate::time::Moment;
 
+/// What is known against each RIP.
+pub(super) struct Known(HashMap<String, Vec<Trouble>>);
+
+impl Known {
+    pub(super) fn of(director: &dyn RunningDirector) -> Known {
+        let mut known: HashMap<String, Vec<Trouble>> = HashMap::new();
+        for trouble in director.health().list() {
+            if trouble.0.found.kind.is_about_real_server() {
+                known.entry(trouble.0.found.subject.clone()).or_default().push((&trouble).into());
+            }
+        }
+        Known(known)
+    }
+
+    fn against(&self, rip: IpAddr) -> Vec<Trouble> {
+        if self.0.is_empty() { Vec::new() } else { self.0.get(&rip.to_string()).cloned().unwrap_or_default() }
+    }
+}
+
 pub(super) fn virtual_service(
     service: &cluster::VirtualService,
     published: &Published,
     director: &dyn RunningDirector,
+    known: &Known,
 ) -> VirtualService {
     let (own, servers) = readings(service, director);
     let name = &service.config.name;
@@ -32,7 +56,9 @@ pub(super) fn virtual_service(
         };
         let server = index.map(|index| &service.real_servers[index]).or_else(gone).map(|server| &**server);
         let reading = index.map(|index| servers[index]).unwrap_or_default();
-        of_server(config, server, reading, published.states.of(name, config.rip), published, director)
+        let state = published.states.of(name, config.rip);
+        let found = of_server(config, server, reading, state, published, director);
+        RealServer { troubles: known.against(config.rip), ..found }
     };
     VirtualService {
         keys: (&service.config).into(),
@@ -65,9 +91,16 @@ fn of_server(
         persistent_connections: live.map_or(0, Live::persistent),
         overloaded: live.is_some_and(|live| live.is_overloaded.load(Ordering::Relaxed)),
         drain: draining(state, now),
+        troubles: Vec::new(),
+        transmit_errors: live.and_then(Live::errors_so_far).map(transmit_errors).unwrap_or_default(),
         statistics: statistics(reading.since_zero),
         rates: rates(reading.rates),
     }
+}
+
+fn transmit_errors(errors: &ServerErrors) -> Vec<TransmitErrors> {
+    let of = |(cause, packets): (Cause, u64)| TransmitErrors { cause: cause.label().to_owned(), packets };
+    errors.transmit().map(of).collect()
 }
 
 fn draining(state: AdminState, now: Moment) -> Option<Draining> {
@@ -119,7 +152,14 @@ pub(super) fn status(published: &Published, director: &dyn RunningDirector) -> S
     }
     let services = published.cluster.in_order();
     let connections = &director.tables().connections;
+    let (health, now) = (director.health().list(), director.now());
+    let dropped = |grown: &Grown| Dropped {
+        reason: grown.label.to_owned(),
+        packets: grown.count,
+        age: now.since(grown.at).as_secs(),
+    };
     Status {
+        role: Role::Director,
         version: env!("CARGO_PKG_VERSION").to_owned(),
         generation: published.generation,
         uptime: director.now().since(Moment::ZERO).as_secs(),
@@ -132,6 +172,9 @@ pub(super) fn status(published: &Published, director: &dyn RunningDirector) -> S
         connections: connections.len(),
         connections_max: connections.connections_max(),
         templates: director.tables().templates.len(),
+        ready: director.health().is_ready(),
+        troubles: health.iter().map(Trouble::from).collect(),
+        dropped: director.drops().iter().map(dropped).collect(),
         timeouts: (&published.defaults.timeouts).into(),
         statistics: statistics(sum),
         rates: rates(sum_rates),

@@ -25,7 +25,8 @@ pub(super) async fn status(State(api): State<Api>) -> Response {
 /// All virtual services with their real servers, at one generation.
 #[utoipa::path(get, path = "/api/v1/virtual_services", responses((status = 200, description = "The virtual services.", body = VirtualServices), Reading))]
 pub(super) async fn virtual_services(State(api): State<Api>) -> Response {
-    let listing = Listing { published: api.director.published(), director: api.director, next: 0 };
+    let known = listing::Known::of(&*api.director);
+    let listing = Listing { published: api.director.published(), director: api.director, known, next: 0 };
     json_text(Body::from_stream(futures_util::stream::unfold(Some(listing), Listing::chunk)))
 }
 
@@ -33,6 +34,7 @@ pub(super) async fn virtual_services(State(api): State<Api>) -> Response {
 struct Listing {
     published: Arc<Published>,
     director: Arc<dyn RunningDirector>,
+    known: listing::Known,
     /// Index of the next service.
     next: usize,
 }
@@ -60,7 +62,8 @@ impl Listing {
             if self.next > 0 {
                 text.push(b',');
             }
-            let service = listing::virtual_service(&services[self.next], &self.published, &*self.director);
+            let (director, known) = (&*self.director, &self.known);
+            let service = listing::virtual_service(&services[self.next], &self.published, director, known);
             serde_json::to_writer(&mut text, &service)?;
             self.next += 1;
         }
@@ -89,7 +92,8 @@ pub(super) async fn virtual_service(
     let service = found.ok_or_else(|| {
         ControlError::new(Code::NoSuchService, format!("there is no virtual service {name:?}"))
     })?;
-    Ok(json(&listing::virtual_service(service, &published, &*api.director)))
+    let known = listing::Known::of(&*api.director);
+    Ok(json(&listing::virtual_service(service, &published, &*api.director, &known)))
 }
 
 /// Counters and rates of all virtual services and real servers, without the rest.

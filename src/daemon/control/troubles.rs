@@ -1,0 +1,19 @@
+//! Looks for what is wrong with the host and with the cluster.
+
+use super::Control;
+use crate::control::troubles;
+use crate::trouble::{Found, Source};
+
+impl Control {
+    /// Looks at everything but the workers and the host's settings, and logs what is new.
+    pub(crate) async fn look(&mut self) {
+        let now = self.shared.clock.now();
+        self.watch.report(Source::Cluster, troubles::of_cluster(&self.latest.load(), now));
+        self.watch.conclude();
+    }
+
+    /// Reports what is wrong with the workers; logged with the next look.
+    pub(crate) fn report_workers(&self, found: Vec<Found>) {
+        self.watch.report(Source::Workers, found);
+    }
+}
