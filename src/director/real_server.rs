@@ -178,6 +178,12 @@ impl Live {
         (self.connections.load(Ordering::Relaxed) & 0xffff_ffff) as u32
     }
 
+    /// active × 256 + inactive, as ip_vs_dest_conn_overhead() of IPVS.
+    fn overhead(&self) -> u64 {
+        let both = self.connections.load(Ordering::Relaxed);
+        (both >> 32) * 256 + (both & u64::from(u32::MAX))
+    }
+
     /// Persistence templates.
     pub fn persistent(&self) -> u32 {
         self.persistent.load(Ordering::Relaxed)
@@ -268,9 +274,9 @@ impl RealServer {
         self.live.active().into()
     }
 
-    /// active × 256 + inactive, as ip_vs_dest_conn_overhead() of IPVS.
+    /// The load in the sense of IPVS: an active connection counts as much as 256 inactive ones.
     pub fn overhead(&self) -> u64 {
-        self.active() * 256 + u64::from(self.live.inactive())
+        self.live.overhead()
     }
 
     /// The largest outer packet, in bytes, that fits the path without fragmentation.
