@@ -9,6 +9,7 @@ use lvs_tund::director::Extra;
 use lvs_tund::director::cluster::{
     ClusterConfig, HostView, NoService, Path, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
+use lvs_tund::director::scheduler::rr;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Route, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
@@ -62,7 +63,7 @@ fn service(name: &str, protocol: Protocol, port: u16, weight: u32) -> VirtualSer
     let server = |rip: std::net::Ipv4Addr| RealServerConfig::new(rip.into(), weight);
     VirtualServiceConfig {
         real_servers: vec![server(SERVER2), server(SERVER3)],
-        ..VirtualServiceConfig::new(name, protocol, VIP.into(), port, "rr")
+        ..VirtualServiceConfig::new(name, protocol, VIP.into(), port, &rr::ROW)
     }
 }
 

@@ -164,7 +164,7 @@ impl PathErrors {
         let real_server = cluster.real_server_at(outer.destination()).ok_or(Outcome::Mismatch)?.clone();
         let source = outer.source();
         let is_ours = cluster.is_own(source.into()) && !cluster.has_vip(source.into());
-        let encapsulation = real_server.encapsulation;
+        let encapsulation = real_server.config.encapsulation;
         let is_encapsulated = encapsulation.carrier.carries(&outer) && outer.fragment_offset() == 0;
         if !is_ours || ip.destination() != source || !is_encapsulated {
             return Err(Outcome::Mismatch);

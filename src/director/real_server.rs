@@ -76,8 +76,8 @@ pub struct RealServerConfig {
     pub lower_threshold: u32,
     /// `None`: taken from the host's routes.
     pub path_mtu: Option<u16>,
-    /// A name of [`ENCAPSULATIONS`](encapsulation::ENCAPSULATIONS).
-    pub encapsulation: &'static str,
+    /// The format that its daemon, or its kernel, decapsulates.
+    pub encapsulation: &'static encapsulation::Row,
 }
 
 impl RealServerConfig {
@@ -90,7 +90,7 @@ impl RealServerConfig {
             upper_threshold: 0,
             lower_threshold: 0,
             path_mtu: None,
-            encapsulation: encapsulation::DEFAULT.name,
+            encapsulation: encapsulation::DEFAULT,
         }
     }
 }
@@ -130,8 +130,6 @@ pub struct RealServer {
     pub path: Path,
     /// What errors from the path have shown; shared by all real servers with this RIP.
     pub soft: Arc<SoftState>,
-    /// The format that its daemon, or its kernel, decapsulates.
-    pub encapsulation: &'static encapsulation::Row,
     /// False after it was removed from the configuration; its slot stays while connections point to it.
     pub is_present: bool,
     /// Shared with every other snapshot that contains this slot.
@@ -286,6 +284,6 @@ impl RealServer {
 
     /// The largest inner packet, in bytes, that fits the path without fragmentation.
     pub fn inner_mtu(&self, now: Moment) -> u16 {
-        self.path_mtu(now).saturating_sub(self.encapsulation.overhead)
+        self.path_mtu(now).saturating_sub(self.config.encapsulation.overhead)
     }
 }

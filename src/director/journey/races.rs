@@ -12,6 +12,7 @@ use crate::director::cluster::{
 use crate::director::connection::{Inserted, NewConnection};
 use crate::director::persistence::{Linked, NewTemplate, TemplateKey};
 use crate::director::real_server::{RealServer, Slot};
+use crate::director::scheduler::rr;
 use crate::director::tables::Tables;
 use crate::packet::{Flow, Protocol, protocol};
 
@@ -27,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Worker {
     fn new() -> Worker {
-        let mut service = VirtualServiceConfig::new("web", Protocol::Tcp, vip(), 80, "rr");
+        let mut service = VirtualServiceConfig::new("web", Protocol::Tcp, vip(), 80, &rr::ROW);
         service.persistence = Some(Persistence::new(TIMEOUT));
         let mut config = ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() };
         let mut add = |rip: [u8; 4]| {
