@@ -287,6 +287,16 @@ impl PathError {
         ip(ROUTER, self.to, 1, &message)
     }
 
+    /// The quoted packet.
+    pub fn outer_mut(&mut self) -> &mut [u8] {
+        &mut self.quote
+    }
+
+    /// The packet inside the quoted one.
+    pub fn inner_mut(&mut self) -> &mut [u8] {
+        &mut self.quote[20..]
+    }
+
     /// The same with no more than so many bytes quoted.
     pub fn quoting(&self, length: usize) -> PathError {
         let mut error = self.clone();
