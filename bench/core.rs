@@ -44,10 +44,11 @@ use support::world::World;
 const MILLION: u32 = 1_000_000;
 
 fn world(scheduler: &'static str, real_servers: u32, connections_max: usize) -> World {
+    let row = scheduler::find(scheduler).expect("a row");
     let rip = |n| Ipv4Addr::from(0x0a00_0001 + n).into();
     let service = VirtualServiceConfig {
         real_servers: (0..real_servers).map(|n| RealServerConfig::new(rip(n), 65_535)).collect(),
-        ..VirtualServiceConfig::new("web", Protocol::Tcp, VIP.into(), 80, scheduler)
+        ..VirtualServiceConfig::new("web", Protocol::Tcp, VIP.into(), 80, row)
     };
     let config = ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() };
     World::new(config, HostView::default(), Tables::new(connections_max, 7))

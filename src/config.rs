@@ -28,6 +28,8 @@ pub struct ConfigError {
     pub line: Option<usize>,
     /// What is wrong, and what was expected.
     pub message: String,
+    /// Whether a required key is missing.
+    pub is_missing_key: bool,
 }
 
 impl fmt::Display for ConfigError {
@@ -54,12 +56,22 @@ impl Source<'_> {
     pub fn error(&self, span: Range<usize>, message: impl Into<String>) -> ConfigError {
         let before = self.text.get(..span.start).unwrap_or(self.text);
         let line = before.bytes().filter(|byte| *byte == b'\n').count() + 1;
-        ConfigError { file: self.name.to_owned(), line: Some(line), message: one_line(message.into()) }
+        ConfigError {
+            file: self.name.to_owned(),
+            line: Some(line),
+            message: one_line(message.into()),
+            is_missing_key: false,
+        }
     }
 
     /// An error about the file as a whole.
     pub fn error_whole(&self, message: impl Into<String>) -> ConfigError {
-        ConfigError { file: self.name.to_owned(), line: None, message: one_line(message.into()) }
+        ConfigError {
+            file: self.name.to_owned(),
+            line: None,
+            message: one_line(message.into()),
+            is_missing_key: false,
+        }
     }
 }
 

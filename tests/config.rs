@@ -57,7 +57,7 @@ fn the_examples_are_valid_and_mean_what_their_comments_state() {
     let [matcher] = web.matchers[..] else { panic!("one matcher: {web:?}") };
     let shown = (matcher.protocol, matcher.vip.to_string(), matcher.ports.to_string());
     assert_eq!(shown, (Protocol::Tcp, "172.25.3.100".to_owned(), "80".to_owned()));
-    assert_eq!(web.scheduler, "rr");
+    assert_eq!(web.scheduler.name, "rr");
     let rips: Vec<String> = web.real_servers.iter().map(|server| server.rip.to_string()).collect();
     assert_eq!(rips, ["172.25.3.2", "172.25.3.3"]);
     let plan = realserver(REALSERVER).unwrap();
@@ -265,6 +265,17 @@ fn every_error_of_a_file_is_found_at_once_and_the_first_one_stops_a_daemon() {
     assert!(found.iter().zip(&expected).all(is_expected), "{found:#?}");
     let first = plan::director(&Source { name: "f", text }, Some("a/b")).unwrap_err();
     assert_eq!(Some(&first), errors.first());
+
+    // All of it in one line: the key that is missing is the misspelt one, the wrong value is another error.
+    let text = "interface = \"eth0\"\nvirtual_service = [{ protokol = \"tcp\", vip = \"172.25.3.100\", port = 80, \
+                scheduler = \"best\" }]\n";
+    let errors = plan::check_director(&Source { name: "f", text }, None).unwrap_err();
+    let found: Vec<String> = errors.iter().map(ToString::to_string).collect();
+    assert_eq!(found.len(), 2, "{found:#?}");
+    assert!(
+        found[0].contains("unknown key `protokol`") && found[1].contains("scheduler = \"best\""),
+        "{found:#?}"
+    );
 
     let text = "tun = \"lo\"\nvips = [\"10.0.0.300\"]\nmss = 1\n";
     let errors = plan::check_realserver(&Source { name: "f", text }, &["x".into()], &[], false).unwrap_err();

@@ -67,7 +67,7 @@ fn the_text_shows_what_named_the_real_server() {
     assert_eq!(
         journey(&persistent, &[from(1, SYN), from(2, SYN), from(2, ACK)]),
         [
-            "connection: new; scheduler rr: real server server2",
+            "connection: new; scheduler rr, each real server in turn: real server server2",
             "connection: new; the client's template: real server server2",
             "connection: known, real server server2",
         ]
@@ -77,7 +77,7 @@ fn the_text_shows_what_named_the_real_server() {
     assert_eq!(
         last,
         [
-            "connection: no entry, too many new connections; scheduler rr: real server server2",
+            "connection: no entry, too many new connections; scheduler rr, each real server in turn: real server server2",
             "connection: new; the record of a flow without an entry: real server server2",
         ]
     );
@@ -87,7 +87,7 @@ fn the_text_shows_what_named_the_real_server() {
     assert_eq!(
         journey(DIRECTOR_FILE, &[first, later]),
         [
-            "connection: new; scheduler rr: real server server2",
+            "connection: new; scheduler rr, each real server in turn: real server server2",
             "fragment: follows the first one, real server server2",
         ]
     );
@@ -302,7 +302,7 @@ fn the_text_explains_each_step() {
     for step in [
         "classify: tcp 203.0.113.7:40000 > 172.25.3.100:80",
         "cluster: virtual service web",
-        "connection: new; scheduler rr: real server server2",
+        "connection: new; scheduler rr, each real server in turn: real server server2",
         "encapsulation: ipip 172.25.3.1 > 172.25.3.2",
         "=> transmit",
     ] {

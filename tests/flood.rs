@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use std::time::Duration;
 
 use lvs_tund::director::cluster::VirtualServiceConfig;
+use lvs_tund::director::scheduler::rr;
 use lvs_tund::director::verdict::{Tracking, Verdict};
 use lvs_tund::packet::Protocol;
 
@@ -47,7 +48,7 @@ struct Outcome {
 fn flood(is_tcp: impl Fn(usize) -> bool) -> Outcome {
     let dns = VirtualServiceConfig {
         real_servers: servers(&[1, 1]),
-        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
+        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, &rr::ROW)
     };
     let mut world = World::limited(vec![web("wlc", &[1, 1, 1]), dns], CONNECTIONS_MAX);
     let established: Vec<_> = (0..ESTABLISHED).map(|n| (n, world.connect(client(n), 1))).collect();
@@ -106,7 +107,7 @@ fn a_flood_of_ten_times_the_table_hurts_no_connection_and_keeps_no_client_out() 
 fn a_flood_of_datagrams_at_a_few_thousand_a_second_leaves_most_of_the_table_free() {
     let dns = VirtualServiceConfig {
         real_servers: servers(&[1, 1]),
-        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
+        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, &rr::ROW)
     };
     let mut world = World::limited(vec![dns], CONNECTIONS_MAX);
     let mut most = 0;

@@ -8,6 +8,7 @@ use lvs_tund::director::cluster::{
     VIRTUAL_SERVICES_MAX, VirtualServiceConfig,
 };
 use lvs_tund::director::reply::{IcmpError, ReplyKind};
+use lvs_tund::director::scheduler::rr;
 use lvs_tund::director::verdict::{DropReason, Reply, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
 
@@ -27,7 +28,7 @@ const NEW: u32 = 3;
 fn dns(weights: &[u32]) -> VirtualServiceConfig {
     VirtualServiceConfig {
         real_servers: servers(weights),
-        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
+        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, &rr::ROW)
     }
 }
 
@@ -276,7 +277,8 @@ fn the_largest_table_can_be_replaced_by_another_one() {
     let table = |vip: u8| -> Vec<VirtualServiceConfig> {
         let service = |port: u16| {
             let vip = Ipv4Addr::new(10, 9, 9, vip).into();
-            let service = VirtualServiceConfig::new(&format!("{vip}:{port}"), Protocol::Tcp, vip, port, "rr");
+            let service =
+                VirtualServiceConfig::new(&format!("{vip}:{port}"), Protocol::Tcp, vip, port, &rr::ROW);
             VirtualServiceConfig { real_servers: servers(&[1]), ..service }
         };
         (1..=u16::MAX).map(service).collect()

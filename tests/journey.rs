@@ -9,6 +9,7 @@ use lvs_tund::director::Extra;
 use lvs_tund::director::cluster::{
     ClusterConfig, HostView, NoService, Path, RealServerConfig, UnknownTcp, VirtualServiceConfig,
 };
+use lvs_tund::director::scheduler::rr;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Route, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
@@ -62,7 +63,7 @@ fn service(name: &str, protocol: Protocol, port: u16, weight: u32) -> VirtualSer
     let server = |rip: std::net::Ipv4Addr| RealServerConfig::new(rip.into(), weight);
     VirtualServiceConfig {
         real_servers: vec![server(SERVER2), server(SERVER3)],
-        ..VirtualServiceConfig::new(name, protocol, VIP.into(), port, "rr")
+        ..VirtualServiceConfig::new(name, protocol, VIP.into(), port, &rr::ROW)
     }
 }
 
@@ -173,15 +174,7 @@ fn headers() -> Vec<(&'static str, Vec<u8>, Fate)> {
         ("D10 total length 0", syn.total_length(0), Drop("bad_total_length")),
         ("D11 total length past the read", syn.total_length(syn.len() + 1), Drop("truncated")),
         ("D12 six bytes of link padding", [&syn[..], &[0; 6]].concat(), ForwardTrimmed(6)),
-        (
-            "D13 bad header checksum",
-            {
-                let mut b = syn.clone();
-                b[10] ^= 0xff;
-                b
-            },
-            Drop("bad_checksum"),
-        ),
+        ("D13 bad header checksum", syn.wrong_header_checksum(), Drop("bad_checksum")),
         ("D14 TTL 0", syn.ttl(0), Reply(TIME_EXCEEDED, Some("ttl_expired"))),
         ("D16 reserved flag", syn.reserved_flag(), Forward),
         ("D17 DF", as_fragment(&syn, 0x4000), Forward),
@@ -275,15 +268,7 @@ fn icmp_and_sizes() -> Vec<(&'static str, Vec<u8>, Fate)> {
     let big_error = ip_error_of(1500);
     vec![
         ("D69 echo request", echo.clone(), Reply(Said::Echo, None)),
-        (
-            "D70 echo with a bad checksum",
-            {
-                let mut b = echo;
-                b[22] ^= 1;
-                b
-            },
-            Drop("bad_checksum"),
-        ),
+        ("D70 echo with a bad checksum", echo.wrong_icmp_checksum(), Drop("bad_checksum")),
         ("D73 27 bytes quoted", error(&quote_of_reply(27)), Drop("truncated_icmp")),
         ("D74 quoted IHL 15", error(&quote_of_reply(28).header_words(15)), Drop("truncated_icmp")),
         ("D75 quotes another source", error(&other_source), Drop("icmp_mismatch")),
@@ -309,19 +294,14 @@ fn ip_error_of(length: usize) -> Vec<u8> {
 
 /// An IPv6 packet from a client to an address that could be a VIP.
 fn ipv6(next_header: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = vec![0x60, 0, 0, 0, 0, 0, next_header, 64];
-    bytes.extend("2001:db8:7::7".parse::<Ipv6Addr>().unwrap().octets());
-    bytes.extend("2001:db8::100".parse::<Ipv6Addr>().unwrap().octets());
-    bytes.extend(payload);
-    bytes[4..6].copy_from_slice(&(payload.len() as u16).to_be_bytes());
-    bytes
+    ipv6_from("2001:db8:7::7", "2001:db8::100", next_header, payload)
 }
 
 fn ipv6_from(source: &str, destination: &str, next_header: u8, payload: &[u8]) -> Vec<u8> {
-    let mut bytes = ipv6(next_header, payload);
-    bytes[8..24].copy_from_slice(&source.parse::<Ipv6Addr>().unwrap().octets());
-    bytes[24..40].copy_from_slice(&destination.parse::<Ipv6Addr>().unwrap().octets());
-    bytes
+    let address = |address: &str| address.parse::<Ipv6Addr>().unwrap().octets();
+    let length = (payload.len() as u16).to_be_bytes();
+    [&[0x60, 0, 0, 0][..], &length, &[next_header, 64], &address(source), &address(destination), payload]
+        .concat()
 }
 
 /// There is no IPv6 VIP: what would be forwarded or answered is for no service.

@@ -289,27 +289,24 @@ fn a_fragmented_error_follows_its_connection() {
 
 /// A piece of a datagram to UDP 53, of this identification.
 fn piece(identification: u8, word: u16) -> Vec<u8> {
-    changed(&as_fragment(&udp(53, &[5; 400]), word), |bytes| bytes[5] = identification)
+    as_fragment(&udp(53, &[5; 400]), word).identification(identification.into())
 }
 
 /// A later fragment waits for its first only if that may come, and only as long as there is room.
 #[test]
 fn a_later_fragment_waits_if_its_first_may_come() {
-    type Change = fn(&mut Vec<u8>);
-    let rows: [(&str, Change, Fate); 5] = [
-        ("to a VIP", |_| (), Fate::Hold),
-        ("of another protocol", |b| b[9] = 6, Fate::Hold),
-        ("to no service of ours", |b| b[19] = 101, Fate::Drop(DropReason::NoService)),
-        (
-            "from ourselves",
-            |b| b[12..16].copy_from_slice(&DIRECTOR.octets()),
-            Fate::Drop(DropReason::MartianSource),
-        ),
-        ("TTL 0", |b| b[8] = 0, Fate::Drop(DropReason::TtlExpired)),
+    let late = piece(1, 50);
+    let no_vip = late.destination([172, 25, 3, 101].into());
+    let rows = [
+        ("to a VIP", late.clone(), Fate::Hold),
+        ("of another protocol", late.protocol(6), Fate::Hold),
+        ("to no service of ours", no_vip, Fate::Drop(DropReason::NoService)),
+        ("from ourselves", late.source(DIRECTOR), Fate::Drop(DropReason::MartianSource)),
+        ("TTL 0", late.ttl(0), Fate::Drop(DropReason::TtlExpired)),
     ];
-    for (name, change, fate) in rows {
+    for (name, packet, fate) in rows {
         let mut world = world();
-        assert_eq!(world.fate(&changed(&piece(1, 50), change)), fate, "{name}");
+        assert_eq!(world.fate(&packet), fate, "{name}");
         assert_eq!(world.director.is_waiting(), fate == Fate::Hold, "{name}");
     }
     let mut world = world();

@@ -87,8 +87,7 @@ fn format_pairs() -> Vec<Pair> {
     let of_length = |length: usize| w(&header_alone.total_length(length));
     let padded = ip(DIRECTOR, SERVER2, 4, &[&good[..], &[0; 6]].concat());
     let cut = ip(DIRECTOR, SERVER2, 4, &good[..good.len() - 2]);
-    let mut bad_sum = good.clone();
-    bad_sum[10] ^= 1;
+    let bad_sum = good.wrong_header_checksum();
     let record_route = w(&with_options(&good, &[7, 3, 4, 0]));
     vec![
         ("R12 inner is IPIP again", of_protocol(50), of_protocol(4), "nested_tunnel"),
@@ -198,8 +197,7 @@ fn only_served_ports_are_accepted() {
     let of_protocol = |number: u8| w(&http.protocol(number));
     let begun = |length: usize| w(&ip(CLIENT, VIP, 6, &http[20..20 + length]));
     let about = |kind| error_about(kind, 6, VIP, 80);
-    let with_bad_sum = |b: &mut Vec<u8>| b[22] ^= 1;
-    let whole = changed(&about(3)[20..], with_bad_sum);
+    let whole = about(3)[20..].wrong_icmp_checksum();
     let later_quote = http.fragment(1);
     let reason = "inner_not_served";
     let pairs = vec![

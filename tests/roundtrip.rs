@@ -2,6 +2,7 @@
 
 use lvs_tund::director::classify::classify;
 use lvs_tund::director::cluster::{ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
+use lvs_tund::director::scheduler::wlc;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::encapsulation::identification::Identifications;
 use lvs_tund::encapsulation::{ENCAPSULATIONS, Outer, Ttl};
@@ -84,7 +85,7 @@ fn make_plausible(payload: &mut [u8], protocol: u8, wishes: u8) {
 fn world() -> World {
     let service = VirtualServiceConfig {
         real_servers: vec![RealServerConfig::new(SERVER2.into(), 1)],
-        ..VirtualServiceConfig::new("web", Protocol::Tcp, VIP.into(), 80, "wlc")
+        ..VirtualServiceConfig::new("web", Protocol::Tcp, VIP.into(), 80, &wlc::ROW)
     };
     let config = ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() };
     World::new(config, HostView::default(), Tables::new(1000, 1))

@@ -8,6 +8,7 @@ use lvs_tund::director::cluster::{ClusterConfig, HostView, Path, RealServerConfi
 use lvs_tund::director::reply::IcmpError;
 use lvs_tund::director::route::apply::apply;
 use lvs_tund::director::route::{Fit, Route};
+use lvs_tund::director::scheduler::wlc;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{ReplyKind, Verdict};
 use lvs_tund::encapsulation::identification::Identifications;
@@ -25,7 +26,7 @@ const PATH: Path = Path { source: DIRECTOR, mtu: 1400 };
 fn world(config: ClusterConfig) -> World {
     let service = VirtualServiceConfig {
         real_servers: vec![RealServerConfig::new(SERVER2.into(), 1)],
-        ..VirtualServiceConfig::new("web", Protocol::Tcp, VIP.into(), 80, "wlc")
+        ..VirtualServiceConfig::new("web", Protocol::Tcp, VIP.into(), 80, &wlc::ROW)
     };
     let config = ClusterConfig { virtual_services: vec![service], ..config };
     let host = HostView { paths: [(SERVER2.into(), PATH)].into(), ..HostView::default() };

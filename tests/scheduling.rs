@@ -4,6 +4,7 @@
 use std::time::Duration;
 
 use lvs_tund::director::cluster::{Matcher, OnRemoved, Persistence, Ports, UnknownTcp, VirtualServiceConfig};
+use lvs_tund::director::scheduler::rr;
 use lvs_tund::director::verdict::{DropReason, ReplyKind, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
 
@@ -122,7 +123,7 @@ fn the_narrowest_range_with_the_port_wins() {
     let ranged = |name: &str, first, last, n: u8| VirtualServiceConfig {
         matchers: vec![Matcher { protocol: Protocol::Tcp, vip: VIP.into(), ports: Ports { first, last } }],
         real_servers: vec![lvs_tund::director::cluster::RealServerConfig::new(rip(n).into(), 1)],
-        ..VirtualServiceConfig::new(name, Protocol::Tcp, VIP.into(), 1, "rr")
+        ..VirtualServiceConfig::new(name, Protocol::Tcp, VIP.into(), 1, &rr::ROW)
     };
     let all = ranged("all", 1, u16::MAX, 1);
     let mut world = World::of(vec![all, ranged("some", 8000, 8099, 2), ranged("one", 8080, 8080, 3)]);
@@ -156,7 +157,7 @@ fn one_packet_scheduling_leaves_no_entry() {
         real_servers: servers(&[1, 1]),
         is_one_packet,
         persistence,
-        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
+        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, &rr::ROW)
     };
     let four = |world: &mut World| [0; 4].map(|_| server_of(&world.send(&udp(53, b"question"))).unwrap());
     let mut world = World::of(vec![dns(false, None)]);
@@ -337,7 +338,7 @@ fn one_packet_scheduling_neither_raises_a_flood_nor_suffers_one() {
     let dns = VirtualServiceConfig {
         real_servers: servers(&[1, 1]),
         is_one_packet: true,
-        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
+        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, &rr::ROW)
     };
     let mut world = World::of(vec![web("rr", &[1, 1]), dns]);
     world.change(|config| config.new_connections_per_second_max = 10);
@@ -401,7 +402,7 @@ fn the_round_continues_over_changes_of_the_cluster() {
 #[test]
 fn a_change_elsewhere_leaves_a_scheduler_as_it_is() {
     for scheduler in ["wrr", "mh"] {
-        let other = VirtualServiceConfig::new("other", Protocol::Tcp, VIP.into(), 81, "rr");
+        let other = VirtualServiceConfig::new("other", Protocol::Tcp, VIP.into(), 81, &rr::ROW);
         let mut world = World::of(vec![web(scheduler, &[3, 2, 1]), other]);
         let scheduler_of = |world: &World| {
             let cluster = world.cluster.load();

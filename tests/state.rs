@@ -7,6 +7,7 @@ use lvs_tund::director::cluster::{
 };
 use lvs_tund::director::connection::{Activity, Event, State, Table, Timeouts};
 use lvs_tund::director::persistence::Templates;
+use lvs_tund::director::scheduler::{find, rr};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
@@ -31,7 +32,13 @@ fn persistent(timeout: Duration, established: u64) -> VirtualServiceConfig {
 fn dns(scheduler: &'static str) -> VirtualServiceConfig {
     VirtualServiceConfig {
         real_servers: servers(&[1, 1]),
-        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, scheduler)
+        ..VirtualServiceConfig::new(
+            "dns",
+            Protocol::Udp,
+            VIP.into(),
+            53,
+            find(scheduler).expect("a scheduler"),
+        )
     }
 }
 
@@ -353,7 +360,7 @@ fn a_flooded_flow_leaves_a_removed_server_at_once() {
 fn a_flooded_flow_goes_to_no_server_of_another_service() {
     let matcher = |port| Matcher { protocol: Protocol::Tcp, vip: VIP.into(), ports: Ports::one(port) };
     let one = VirtualServiceConfig { matchers: vec![matcher(81), matcher(80)], ..web("rr", &[1, 1]) };
-    let mut other = VirtualServiceConfig::new("other", Protocol::Tcp, VIP.into(), 82, "rr");
+    let mut other = VirtualServiceConfig::new("other", Protocol::Tcp, VIP.into(), 82, &rr::ROW);
     other.real_servers = vec![RealServerConfig::new(rip(3).into(), 1)];
     let mut world = World::of(vec![one, other]);
     world.change(|config| config.new_connections_per_second_max = 1);

@@ -2,8 +2,7 @@
 
 use super::plan::{DirectorPlan, MssSetting, RealserverPlan};
 use crate::director::cluster::VirtualServiceConfig;
-use crate::director::scheduler;
-use crate::encapsulation;
+use crate::director::scheduler::dh;
 
 /// RFC 9000 §14: QUIC needs paths that carry 1200 bytes. RFC 791 §3.1 and RFC 8200 §5 allow less, but
 /// applications do not expect it.
@@ -13,23 +12,21 @@ const INNER_MTU_MIN: u16 = 1200;
 pub fn director(plan: &DirectorPlan) -> Vec<String> {
     let services = &plan.cluster.virtual_services;
     let mut advice: Vec<String> = services.iter().flat_map(service_warnings).collect();
-    let is_hashed = |service: &&VirtualServiceConfig| {
-        scheduler::find(service.scheduler).is_some_and(|row| row.is_stateless)
-    };
+    let is_hashed = |service: &&VirtualServiceConfig| service.scheduler.is_stateless;
     if let Some(service) = services.iter().find(is_hashed).filter(|_| plan.hash_key.is_none()) {
         advice.push(format!(
             "virtual service {}: scheduler {} without hash_key: after a restart, and at another director, clients are sent \
              to other real servers; set hash_key to the same value on all directors",
-            service.name, service.scheduler
+            service.name, service.scheduler.name
         ));
     }
     advice
 }
 
 fn service_warnings(service: &VirtualServiceConfig) -> Vec<String> {
-    let (name, scheduler) = (&service.name, service.scheduler);
+    let (name, scheduler) = (&service.name, service.scheduler.name);
     let mut advice = Vec::new();
-    let is_hashed = scheduler::find(scheduler).is_some_and(|row| row.is_stateless) || scheduler == "dh";
+    let is_hashed = service.scheduler.is_stateless || *service.scheduler == dh::ROW;
     if service.persistence.is_some() && is_hashed {
         advice.push(format!(
             "virtual service {name}: persistence with scheduler {scheduler}: both keep a client on its real server; \
@@ -44,7 +41,7 @@ fn service_warnings(service: &VirtualServiceConfig) -> Vec<String> {
         ));
     }
     for server in &service.real_servers {
-        let overhead = encapsulation::find(server.encapsulation).map_or(0, |row| row.overhead);
+        let overhead = server.encapsulation.overhead;
         let inner = server.path_mtu.map(|mtu| mtu.saturating_sub(overhead));
         if let Some(inner) = inner.filter(|inner| *inner < INNER_MTU_MIN) {
             advice.push(format!(

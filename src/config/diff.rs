@@ -131,7 +131,7 @@ fn compare<C>(found: &mut Vec<Difference>, at: &Difference, keys: &Keys<C>, old:
 fn summary(service: &VirtualServiceConfig) -> String {
     let matchers: Vec<String> = service.matchers.iter().map(matcher_text).collect();
     let servers = counted(service.real_servers.len(), "real server");
-    format!("{} {}, {servers}", matchers.join(" "), service.scheduler)
+    format!("{} {}, {servers}", matchers.join(" "), service.scheduler.name)
 }
 
 /// Both lists without the equal items at their beginnings and ends, because most changes are small.

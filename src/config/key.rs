@@ -287,15 +287,15 @@ pub fn read<C>(
     block: &Block,
 ) -> Vec<ConfigError> {
     let mut errors = block.unknown_keys(&[names(keys), others.to_vec()].concat(), place_of);
-    // A misspelt key is not also reported as missing.
-    let missing = block.error(block.span(), "").line.filter(|_| !errors.is_empty());
+    let has_unknown_key = !errors.is_empty();
     keys.iter().for_each(|key| key.set_default(config, defaults));
     let mut absent = Vec::new();
     for key in keys {
         match key.read(config, block) {
             Ok(true) => {}
             Ok(false) => absent.push(key),
-            Err(error) if missing.is_some() && error.line == missing => {}
+            // A misspelt key is not also reported as missing.
+            Err(error) if has_unknown_key && error.is_missing_key => {}
             Err(error) => errors.push(error),
         }
     }

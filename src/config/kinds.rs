@@ -116,7 +116,8 @@ impl<C, L: SimpleJsonKind> JsonKind<C> for Required<L> {
 
 /// The error for a missing key, with an example.
 pub fn missing(block: &Block, key: &str, example: &str) -> ConfigError {
-    block.shape(block.span(), &format!("the key `{key}` is missing; add it, such as {key} = {example}"))
+    let message = format!("the key `{key}` is missing; add it, such as {key} = {example}");
+    ConfigError { is_missing_key: true, ..block.shape(block.span(), &message) }
 }
 
 /// A key that is absent by default.
@@ -257,31 +258,41 @@ pub fn choice<T: Clone>(key: &str, word: &str, words: &[(&str, T)]) -> Result<T,
     Err(format!("{key} = {}: {hint}", escaped(word)))
 }
 
-/// The name of a member of a family, such as a scheduler.
-pub struct FamilyMember(pub fn() -> Vec<&'static str>);
+/// A member of a family, such as a scheduler, by its name.
+pub struct FamilyMember<R: 'static> {
+    /// The family's table.
+    pub rows: &'static [R],
+    /// The name of a row.
+    pub name: fn(&R) -> &'static str,
+}
 
-impl Word for FamilyMember {
-    type Value = &'static str;
+impl<R: PartialEq> Word for FamilyMember<R> {
+    type Value = &'static R;
 
-    fn parse(&self, key: &str, word: &str) -> Result<&'static str, String> {
-        let names: Vec<(&str, &'static str)> = (self.0)().into_iter().map(|name| (name, name)).collect();
-        choice(key, word, &names)
+    fn parse(&self, key: &str, word: &str) -> Result<&'static R, String> {
+        let rows: Vec<(&str, &'static R)> = self.rows.iter().map(|row| ((self.name)(row), row)).collect();
+        choice(key, word, &rows)
     }
 
-    fn word(&self, value: &&'static str) -> String {
-        (*value).to_owned()
+    fn word(&self, row: &&'static R) -> String {
+        (self.name)(row).to_owned()
     }
 
     fn bounds(&self) -> Bounds {
-        Bounds::values((self.0)())
+        Bounds::values(self.rows.iter().map(self.name))
     }
 }
 
-impl SimpleJsonKind for FamilyMember {
-    type Json = String;
+impl<C, R: PartialEq> JsonKind<C> for FamilyMember<R> {
+    type Input = String;
+    type Output = String;
 
-    fn accept(&self, key: &str, input: String) -> Result<&'static str, String> {
+    fn accept(&self, key: &str, _: &C, input: String) -> Result<&'static R, String> {
         self.parse(key, &input)
+    }
+
+    fn show(&self, _: &C, row: &'static R) -> String {
+        self.word(&row)
     }
 }
 

@@ -69,11 +69,12 @@ mod tests {
     use super::*;
     use crate::control::state::{AdminState, AdminStates};
     use crate::director::cluster::{ClusterConfig, RealServerConfig, VirtualServiceConfig};
+    use crate::director::scheduler::rr;
     use crate::packet::Protocol;
 
     fn running(name: &str, states: &[(u8, AdminState)]) -> Running {
         let vip = "172.25.3.100".parse().unwrap();
-        let mut service = VirtualServiceConfig::new(name, Protocol::Tcp, vip, 80, "rr");
+        let mut service = VirtualServiceConfig::new(name, Protocol::Tcp, vip, 80, &rr::ROW);
         service.real_servers =
             [2, 3].map(|last| RealServerConfig::new([172, 25, 3, last].into(), 1)).to_vec();
         let mut admin = AdminStates::default();

@@ -64,8 +64,8 @@ pub(super) fn edited_timeouts(before: Timeouts, edit: &TimeoutsSpec) -> Result<T
     timeouts::edited(before, edit).map_err(invalid)
 }
 
-fn known_scheduler(name: &str) -> Result<&'static str, ControlError> {
-    scheduler::find(name).map(|row| row.name).ok_or_else(|| {
+fn known_scheduler(name: &str) -> Result<&'static scheduler::Row, ControlError> {
+    scheduler::find(name).ok_or_else(|| {
         let known: Vec<&str> = scheduler::SCHEDULERS.iter().map(|row| row.name).collect();
         let message = format!("scheduler {name:?} is not known; expected one of {}", known.join(", "));
         ControlError::new(Code::NoSuchScheduler, message)

@@ -198,6 +198,7 @@ impl FileNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::director::scheduler::rr;
     use crate::packet::Protocol;
 
     const DRAINING: AdminState = AdminState::Draining { until: None, then: AfterDrain::Keep };
@@ -212,7 +213,7 @@ mod tests {
         let real_servers = rips.iter().map(|last| RealServerConfig::new(rip(*last), 3)).collect();
         let service = VirtualServiceConfig {
             real_servers,
-            ..VirtualServiceConfig::new(name, Protocol::Tcp, vip, port, "rr")
+            ..VirtualServiceConfig::new(name, Protocol::Tcp, vip, port, &rr::ROW)
         };
         ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() }
     }

@@ -183,7 +183,13 @@ mod tests {
             let port = 80 + u16::try_from(index).unwrap();
             let vip = IpAddr::from([172, 25, 3, 100]);
             let name = format!("s{index}");
-            let mut config = VirtualServiceConfig::new(&name, Protocol::Tcp, vip, port, "rr");
+            let mut config = VirtualServiceConfig::new(
+                &name,
+                Protocol::Tcp,
+                vip,
+                port,
+                &crate::director::scheduler::rr::ROW,
+            );
             config.real_servers = (2..)
                 .zip(*weights)
                 .map(|(last, weight)| RealServerConfig::new(IpAddr::from([172, 25, 3, last]), *weight))

@@ -48,7 +48,13 @@ mod tests {
         let vip = Ipv4Addr::new(10, 0, 0, 9);
         let service = |protocol, port, persistence| VirtualServiceConfig {
             persistence,
-            ..VirtualServiceConfig::new("ftp", protocol, vip.into(), port, "rr")
+            ..VirtualServiceConfig::new(
+                "ftp",
+                protocol,
+                vip.into(),
+                port,
+                &crate::director::scheduler::rr::ROW,
+            )
         };
         let persistence = Some(Persistence::default());
         let of =

@@ -114,6 +114,7 @@ mod tests {
     };
     use crate::director::connection::{State, TemplatePrefix};
     use crate::director::real_server::Activity;
+    use crate::director::scheduler::rr;
     use crate::packet::Protocol;
 
     const DEADLINE: Moment = Moment::from_secs(60);
@@ -124,7 +125,7 @@ mod tests {
         let real_servers = (1..).zip(weights).map(server).collect();
         VirtualServiceConfig {
             real_servers,
-            ..VirtualServiceConfig::new("web", Protocol::Tcp, vip, 80, "rr")
+            ..VirtualServiceConfig::new("web", Protocol::Tcp, vip, 80, &rr::ROW)
         }
     }
 

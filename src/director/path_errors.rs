@@ -178,7 +178,7 @@ impl PathErrors {
         let real_server = cluster.real_server_at(outer.destination()).ok_or(Outcome::Mismatch)?.clone();
         let source = outer.source();
         let is_ours = cluster.is_own(source.into()) && !cluster.has_vip(source.into());
-        let encapsulation = real_server.encapsulation;
+        let encapsulation = real_server.config.encapsulation;
         let is_encapsulated = encapsulation.carrier.carries(&outer) && outer.fragment_offset() == 0;
         if !is_ours || ip.destination() != source || !is_encapsulated {
             return Err(Outcome::Mismatch);
@@ -294,7 +294,7 @@ fn next_hop_mtu(message: &Icmp, quoted: usize) -> u16 {
 
 /// The identifications of the outer and of the inner header, as far as the error quotes them.
 fn identifications(about: &About) -> Option<[u16; 2]> {
-    let inner = about.real_server.encapsulation.quoted_inner(&about.outer);
+    let inner = about.real_server.config.encapsulation.quoted_inner(&about.outer);
     let place = ipv4::field::IDENTIFICATION;
     place.is_inside(inner).then(|| [about.outer.identification(), place.read(inner)])
 }

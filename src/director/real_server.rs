@@ -77,8 +77,8 @@ pub struct RealServerConfig {
     pub lower_threshold: u32,
     /// `None`: taken from the host's routes.
     pub path_mtu: Option<u16>,
-    /// A name of [`ENCAPSULATIONS`](encapsulation::ENCAPSULATIONS).
-    pub encapsulation: &'static str,
+    /// The format that its daemon, or its kernel, decapsulates.
+    pub encapsulation: &'static encapsulation::Row,
 }
 
 impl RealServerConfig {
@@ -91,7 +91,7 @@ impl RealServerConfig {
             upper_threshold: 0,
             lower_threshold: 0,
             path_mtu: None,
-            encapsulation: encapsulation::DEFAULT.name,
+            encapsulation: encapsulation::DEFAULT,
         }
     }
 }
@@ -142,8 +142,6 @@ pub struct RealServer {
     pub path: Path,
     /// What errors from the path have shown; shared by all real servers with this RIP.
     pub soft: Arc<SoftState>,
-    /// The format that its daemon, or its kernel, decapsulates.
-    pub encapsulation: &'static encapsulation::Row,
     /// Whether the configuration has it; its slot stays while connections point to it.
     pub presence: Presence,
     /// Shared with every other snapshot that contains this slot.
@@ -190,6 +188,12 @@ impl Live {
     /// Closing TCP connections and UDP flows.
     pub fn inactive(&self) -> u32 {
         (self.connections.load(Ordering::Relaxed) & 0xffff_ffff) as u32
+    }
+
+    /// active × 256 + inactive, as ip_vs_dest_conn_overhead() of IPVS.
+    fn overhead(&self) -> u64 {
+        let both = self.connections.load(Ordering::Relaxed);
+        (both >> 32) * 256 + (both & u64::from(u32::MAX))
     }
 
     /// Persistence templates.
@@ -297,9 +301,9 @@ impl RealServer {
         self.live.active().into()
     }
 
-    /// active × 256 + inactive, as ip_vs_dest_conn_overhead() of IPVS.
+    /// The load in the sense of IPVS: an active connection counts as much as 256 inactive ones.
     pub fn overhead(&self) -> u64 {
-        self.active() * 256 + u64::from(self.live.inactive())
+        self.live.overhead()
     }
 
     /// The largest outer packet, in bytes, that fits the path without fragmentation.
@@ -309,6 +313,6 @@ impl RealServer {
 
     /// The largest inner packet, in bytes, that fits the path without fragmentation.
     pub fn inner_mtu(&self, now: Moment) -> u16 {
-        self.path_mtu(now).saturating_sub(self.encapsulation.overhead)
+        self.path_mtu(now).saturating_sub(self.config.encapsulation.overhead)
     }
 }

@@ -22,6 +22,7 @@ pub mod twos;
 pub mod wlc;
 pub mod wrr;
 
+use std::fmt;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
 
@@ -114,6 +115,20 @@ pub struct Row {
     pub build: Build,
 }
 
+impl PartialEq for Row {
+    fn eq(&self, other: &Row) -> bool {
+        self.name == other.name
+    }
+}
+
+impl Eq for Row {}
+
+impl fmt::Debug for Row {
+    fn fmt(&self, formatter: &mut fmt::Formatter) -> fmt::Result {
+        formatter.write_str(self.name)
+    }
+}
+
 /// All schedulers of IPVS in Linux, by name.
 pub const SCHEDULERS: &[Row] = &[
     dh::ROW,
@@ -152,7 +167,6 @@ pub(crate) mod testing {
 
     use super::*;
     use crate::director::real_server::{Live, Path, RealServerConfig, Slot};
-    use crate::encapsulation;
 
     /// One real server: weight, active, inactive connections; RIPs count up from 10.0.0.1.
     pub(crate) fn servers(given: &[(u32, u32, u32)]) -> Vec<Arc<RealServer>> {
@@ -167,7 +181,6 @@ pub(crate) mod testing {
                     weight,
                     rip,
                     path: Path { source: Ipv4Addr::UNSPECIFIED, mtu: 1500 },
-                    encapsulation: encapsulation::DEFAULT,
                     presence: crate::director::real_server::Presence::Present,
                     live: Arc::new(Live::of(active, inactive)),
                     soft: Default::default(),

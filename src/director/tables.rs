@@ -5,11 +5,12 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::cluster::Cluster;
-use super::connection::{Change, Subscriber, Table};
+use super::connection::{Change, Entry, Subscriber, Table};
 use super::fate;
 use super::flood;
 use super::persistence::{TemplateChange, TemplateKey, Templates};
 use super::real_server::Live;
+use crate::packet::Flow;
 use crate::time::Moment;
 
 /// How often workers record a flood that continues, so that they do not write to the same place for each packet.
@@ -78,22 +79,27 @@ pub struct Counts<'a> {
 }
 
 impl Subscriber for Counts<'_> {
+    #[inline(always)]
     fn on_change(&self, change: &Change) {
         match change {
             Change::Added { entry, .. } => {
                 self.cluster.with_live(entry.real_server, |live| live.book_new(entry.activity()));
             }
-            Change::Moved { from, entry, .. } if from.activity() != entry.activity() => {
+            Change::Moved { from, entry, .. } if from.activity() == entry.activity() => {}
+            Change::Moved { entry, .. } => {
                 self.cluster.with_live(entry.real_server, |live| live.book_move(entry.activity()));
             }
-            Change::Moved { .. } => {}
-            Change::Removed { flow, entry, ended } => {
-                self.cluster.with_live(entry.real_server, |live| live.book_end(entry.activity()));
-                if let Some(prefix) = entry.template {
-                    let key = TemplateKey::of_connection(entry.virtual_service, flow.client, prefix.length());
-                    self.templates.unlink(&key, entry.state.is_confirmed(), *ended);
-                }
-            }
+            Change::Removed { flow, entry, ended } => self.on_removed(flow, entry, *ended),
+        }
+    }
+}
+
+impl Counts<'_> {
+    fn on_removed(&self, flow: &Flow, entry: &Entry, ended: Moment) {
+        self.cluster.with_live(entry.real_server, |live| live.book_end(entry.activity()));
+        if let Some(prefix) = entry.template {
+            let key = TemplateKey::of_connection(entry.virtual_service, flow.client, prefix.length());
+            self.templates.unlink(&key, entry.state.is_confirmed(), ended);
         }
     }
 }

@@ -103,7 +103,7 @@ fn virtual_service(
     for matcher in &config.matchers {
         gauge!(names::SERVICE_INFO,
             "virtual_service" => name(), "protocol" => matcher.protocol.name(), "vip" => matcher.vip.to_string(),
-            "port" => matcher.ports.to_string(), "scheduler" => config.scheduler)
+            "port" => matcher.ports.to_string(), "scheduler" => config.scheduler.name)
         .set(1.0);
     }
     if let Some(fingerprint) = service.scheduler.fingerprint() {

@@ -160,13 +160,15 @@ fn traffic<'a>(connections: u64, slot: u32, counters: impl Iterator<Item = &'a B
 mod tests {
     use super::*;
     use crate::director::cluster::{ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
+    use crate::director::scheduler::rr;
     use crate::director::verdict::{Route, Verdict};
     use crate::packet::Protocol;
 
     fn cluster(before: Option<&Cluster>, ports: &[u16]) -> Cluster {
         let service = |port: &u16| {
             let (vip, rip) = ("172.25.3.100".parse().unwrap(), "172.25.3.2".parse().unwrap());
-            let mut service = VirtualServiceConfig::new(&port.to_string(), Protocol::Tcp, vip, *port, "rr");
+            let mut service =
+                VirtualServiceConfig::new(&port.to_string(), Protocol::Tcp, vip, *port, &rr::ROW);
             service.real_servers = vec![RealServerConfig::new(rip, 1)];
             service
         };

@@ -89,12 +89,16 @@ fn the_documents_name_only_metrics_that_exist() {
 fn the_page_and_the_example_explain_every_scheduler() {
     let (_, table) = CONFIGURATION.split_once("\n## Schedulers\n").unwrap();
     let (table, _) = table.split_once("\n## ").unwrap();
+    let schedulers = lvs_tund::director::scheduler::SCHEDULERS;
     let explained: BTreeSet<&str> = rows(table).into_iter().collect();
-    let known: BTreeSet<&str> =
-        lvs_tund::director::scheduler::SCHEDULERS.iter().map(|row| row.name).collect();
-    assert_eq!(explained, known);
-    for name in known {
-        assert!(DIRECTOR.contains(&format!("#   \"{name}\"")), "config/director.toml: {name}");
+    assert_eq!(explained, schedulers.iter().map(|row| row.name).collect());
+    let table = table.replace('`', "");
+    for row in schedulers {
+        let cells = format!("\n| {} | {}", row.name, row.summary);
+        assert!(table.contains(&cells), "docs/configuration.md: {cells}");
+        let name = format!("\"{}\"", row.name);
+        let line = format!("\n#   {name:7}  {}\n", row.summary);
+        assert!(DIRECTOR.contains(&line), "config/director.toml: {line}");
     }
 }
 

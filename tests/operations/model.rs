@@ -66,7 +66,7 @@ impl From<&Running> for Model {
     fn from(running: &Running) -> Model {
         let service = |config: &lvs_tund::director::cluster::VirtualServiceConfig| {
             let options = &config.scheduler_options;
-            let flag = |is_set: bool, word: &str| is_set.then(|| format!("{}-{word}", config.scheduler));
+            let flag = |is_set: bool, word: &str| is_set.then(|| format!("{}-{word}", config.scheduler.name));
             let flags = [flag(options.has_fallback, "fallback"), flag(options.has_port, "port")];
             let servers = config.real_servers.iter().map(|server| RealServerSpec {
                 rip: server.rip,
@@ -81,7 +81,7 @@ impl From<&Running> for Model {
                 service: VirtualServiceSpec {
                     name: Some(config.name.clone()),
                     matchers: config.matchers.iter().map(|matcher| (*matcher).into()).collect(),
-                    scheduler: Some(config.scheduler.to_owned()),
+                    scheduler: Some(config.scheduler.name.to_owned()),
                     scheduler_flags: flags.into_iter().flatten().collect(),
                     mh_table_size: Some(options.mh_table_size),
                     persistence: config.persistence.map(|persistence| Persistence {

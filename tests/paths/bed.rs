@@ -8,6 +8,7 @@ use etherparse::{Icmpv4Slice, Icmpv4Type, IpNumber, Ipv4Header};
 use lvs_tund::director::Extra;
 use lvs_tund::director::cluster::{ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig};
 use lvs_tund::director::path_errors::{Event, Kind, Outcome};
+use lvs_tund::director::scheduler::find;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
@@ -34,7 +35,7 @@ pub fn config() -> ClusterConfig {
     let server = |rip: Ipv4Addr| RealServerConfig::new(rip.into(), 1);
     let service = |name, protocol, port, scheduler| VirtualServiceConfig {
         real_servers: vec![server(SERVER2), server(SERVER3)],
-        ..VirtualServiceConfig::new(name, protocol, VIP.into(), port, scheduler)
+        ..VirtualServiceConfig::new(name, protocol, VIP.into(), port, find(scheduler).expect("a scheduler"))
     };
     let half = VirtualServiceConfig {
         real_servers: vec![server(SERVER2)],
@@ -277,6 +278,16 @@ impl PathError {
         let sum = checksum(&message);
         message[2..4].copy_from_slice(&sum.to_be_bytes());
         ip(ROUTER, self.to, 1, &message)
+    }
+
+    /// The quoted packet.
+    pub fn outer_mut(&mut self) -> &mut [u8] {
+        &mut self.quote
+    }
+
+    /// The packet inside the quoted one.
+    pub fn inner_mut(&mut self) -> &mut [u8] {
+        &mut self.quote[20..]
     }
 
     /// The same with no more than so many bytes quoted.

@@ -12,7 +12,7 @@ use lvs_tund::packet::Flow;
 use lvs_tund::time::Moment;
 
 use crate::bed::*;
-use crate::support::fields::Fields;
+use crate::support::fields::{Fields, FieldsInside};
 use crate::support::packets::*;
 use crate::support::world::World;
 
@@ -115,13 +115,13 @@ fn quoted_lengths_are_accepted_but_not_trusted() {
     let told = Effect::told(Kind::Unreachable, HOST);
     let cut = || Effect::pending(Kind::Unreachable, HOST);
     let rows: &[Neighbour] = &[
-        ("outer total length 0", |e| e.quote[2..4].fill(0), cut()),
-        ("outer total length 19", |e| e.quote[2..4].copy_from_slice(&[0, 19]), cut()),
-        ("outer total length 47", |e| e.quote[2..4].copy_from_slice(&[0, 47]), cut()),
-        ("inner total length 0", |e| e.quote[22..24].fill(0), cut()),
-        ("inner total length 19", |e| e.quote[22..24].copy_from_slice(&[0, 19]), cut()),
-        ("inner total length 20", |e| e.quote[22..24].copy_from_slice(&[0, 20]), cut()),
-        ("inner total length 27", |e| e.quote[22..24].copy_from_slice(&[0, 27]), cut()),
+        ("outer total length 0", |e| e.outer_mut().set_total_length(0), cut()),
+        ("outer total length 19", |e| e.outer_mut().set_total_length(19), cut()),
+        ("outer total length 47", |e| e.outer_mut().set_total_length(47), cut()),
+        ("inner total length 0", |e| e.inner_mut().set_total_length(0), cut()),
+        ("inner total length 19", |e| e.inner_mut().set_total_length(19), cut()),
+        ("inner total length 20", |e| e.inner_mut().set_total_length(20), cut()),
+        ("inner total length 27", |e| e.inner_mut().set_total_length(27), cut()),
     ];
     assert_neighbours(world, &good, &told, rows);
     let with_options = outer_of(&with_options(&as_fragment(&tcp(ACK, &[7; 1000]), 0x4000), &[1; 8]));
@@ -165,16 +165,12 @@ fn forged_errors_are_ignored() {
     let good = too_big(1000, outer_of(&big())).quoting(548);
     let rows: &[Neighbour] = &[
         ("sent to another than the packet's source", |e| e.to = CLIENT, mismatch.clone()),
-        (
-            "another source than that it was sent to",
-            |e| e.quote[12..16].copy_from_slice(&CLIENT.octets()),
-            mismatch.clone(),
-        ),
+        ("another source than that it was sent to", |e| e.outer_mut().set_source(CLIENT), mismatch.clone()),
         (
             "another source than ours",
             |e| {
                 e.to = CLIENT;
-                e.quote[12..16].copy_from_slice(&CLIENT.octets());
+                e.outer_mut().set_source(CLIENT);
             },
             mismatch.clone(),
         ),
@@ -182,45 +178,53 @@ fn forged_errors_are_ignored() {
             "the VIP as the source",
             |e| {
                 e.to = VIP;
-                e.quote[12..16].copy_from_slice(&VIP.octets());
+                e.outer_mut().set_source(VIP);
             },
             mismatch.clone(),
         ),
-        ("no real server of ours", |e| e.quote[19] = 77, mismatch.clone()),
-        ("another real server than the connection's", |e| e.quote[19] = 3, mismatch.clone()),
-        ("another protocol", |e| e.quote[9] = 17, mismatch.clone()),
-        ("a later fragment", |e| e.quote[7] = 1, mismatch.clone()),
-        ("another port of the client", |e| e.quote[41] = 9, mismatch.clone()),
-        ("another port of the VIP", |e| e.quote[43] = 81, mismatch.clone()),
-        ("another client", |e| e.quote[35] = 8, mismatch.clone()),
-        ("no VIP of ours inside", |e| e.quote[39] = 101, mismatch.clone()),
+        ("no real server of ours", |e| e.outer_mut().set_destination([172, 25, 3, 77]), mismatch.clone()),
+        (
+            "another real server than the connection's",
+            |e| e.outer_mut().set_destination(SERVER3),
+            mismatch.clone(),
+        ),
+        ("another protocol", |e| e.outer_mut().set_protocol(17), mismatch.clone()),
+        ("a later fragment", |e| e.outer_mut().set_fragment(0x4001), mismatch.clone()),
+        ("another port of the client", |e| e.inner_mut().set_source_port(40009), mismatch.clone()),
+        ("another port of the VIP", |e| e.inner_mut().set_destination_port(81), mismatch.clone()),
+        ("another client", |e| e.inner_mut().set_source([203, 0, 113, 8]), mismatch.clone()),
+        ("no VIP of ours inside", |e| e.inner_mut().set_destination([172, 25, 3, 101]), mismatch.clone()),
         (
             "outer IHL 15, and less quoted",
             |e| {
-                e.quote[0] = 0x4f;
+                e.outer_mut().set_version_and_header_words(4, 15);
                 e.quote.truncate(59);
             },
             malformed.clone(),
         ),
-        ("outer IHL 4", |e| e.quote[0] = 0x44, malformed.clone()),
-        ("outer version 6", |e| e.quote[0] = 0x65, malformed.clone()),
+        ("outer IHL 4", |e| e.outer_mut().set_version_and_header_words(4, 4), malformed.clone()),
+        ("outer version 6", |e| e.outer_mut().set_version_and_header_words(6, 5), malformed.clone()),
         (
             "inner IHL 15, and less quoted",
             |e| {
-                e.quote[20] = 0x4f;
+                e.inner_mut().set_version_and_header_words(4, 15);
                 e.quote.truncate(79);
             },
             malformed.clone(),
         ),
-        ("inner IHL 4", |e| e.quote[20] = 0x44, malformed.clone()),
-        ("inner version 6", |e| e.quote[20] = 0x65, malformed.clone()),
+        ("inner IHL 4", |e| e.inner_mut().set_version_and_header_words(4, 4), malformed.clone()),
+        ("inner version 6", |e| e.inner_mut().set_version_and_header_words(6, 5), malformed.clone()),
         ("nothing quoted", |e| e.quote.clear(), malformed),
-        ("outer without DF", |e| e.quote[6] = 0, none(Outcome::Ignored)),
+        ("outer without DF", |e| e.outer_mut().set_fragment(0), none(Outcome::Ignored)),
     ];
     assert_neighbours(world, &good, &Effect::lowered_and_told(1000), rows);
     // Too little to find the connection by is enough to see that the VIP is not ours.
     for length in [40, 47] {
-        let rows: &[Neighbour] = &[("no VIP of ours inside", |e| e.quote[39] = 101, mismatch.clone())];
+        let rows: &[Neighbour] = &[(
+            "no VIP of ours inside",
+            |e| e.inner_mut().set_destination([172, 25, 3, 101]),
+            mismatch.clone(),
+        )];
         assert_neighbours(world, &good.quoting(length), &Effect::lowered(1000), rows);
     }
 }
@@ -231,16 +235,15 @@ fn an_incomplete_icmp_message_is_ignored() {
     type Change = fn(&mut Vec<u8>);
     let good = too_big(1000, outer_of(&big())).quoting(548).bytes();
     let rows: [(&str, Change); 9] = [
-        ("a wrong checksum of the message", |b| b[25] ^= 1),
-        ("another protocol", |b| b[9] = 17),
-        ("a first piece", |b| b[6] = 0x20),
-        ("a later piece", |b| b[7] = 1),
-        ("version 6", |b| b[0] = 0x65),
-        ("IHL 4", |b| b[0] = 0x44),
+        ("a wrong checksum of the message", |b| *b = b.wrong_icmp_checksum()),
+        ("another protocol", |b| b.set_protocol(17)),
+        ("a first piece", |b| b.set_fragment(0x2000)),
+        ("a later piece", |b| b.set_fragment(1)),
+        ("version 6", |b| b.set_version_and_header_words(6, 5)),
+        ("IHL 4", |b| b.set_version_and_header_words(4, 4)),
         ("seven bytes of message", |b| {
             b.truncate(27);
-            b[3] = 27;
-            b[2] = 0;
+            b.set_total_length(27);
         }),
         ("a total length past the end", |b| b.truncate(100)),
         ("nothing", Vec::clear),

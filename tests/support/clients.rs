@@ -6,6 +6,7 @@ use std::sync::atomic::Ordering::Relaxed;
 use lvs_tund::director::cluster::{ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
 use lvs_tund::director::connection::Table;
 use lvs_tund::director::persistence::Templates;
+use lvs_tund::director::scheduler::find;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{DropReason, Route, Tracking, Verdict};
 use lvs_tund::packet::Protocol;
@@ -32,7 +33,13 @@ pub fn servers(weights: &[u32]) -> Vec<RealServerConfig> {
 pub fn web(scheduler: &'static str, weights: &[u32]) -> VirtualServiceConfig {
     VirtualServiceConfig {
         real_servers: servers(weights),
-        ..VirtualServiceConfig::new("web", Protocol::Tcp, VIP.into(), 80, scheduler)
+        ..VirtualServiceConfig::new(
+            "web",
+            Protocol::Tcp,
+            VIP.into(),
+            80,
+            find(scheduler).expect("a scheduler"),
+        )
     }
 }
 

@@ -57,6 +57,12 @@ pub trait Fields {
         self.with(12, &source.octets())
     }
 
+    fn destination(&self, destination: Ipv4Addr) -> Vec<u8> {
+        self.with(16, &destination.octets())
+    }
+
+    fn wrong_header_checksum(&self) -> Vec<u8>;
+
     /// Of TCP and UDP.
     fn source_port(&self, port: u16) -> Vec<u8> {
         self.with(20, &port.to_be_bytes())
@@ -74,6 +80,10 @@ pub trait Fields {
 
     fn wrong_tcp_checksum(&self) -> Vec<u8> {
         self.with(36, &[self.byte(36) ^ 0xff])
+    }
+
+    fn wrong_icmp_checksum(&self) -> Vec<u8> {
+        self.with(22, &[self.byte(22) ^ 1])
     }
 
     fn udp_length(&self, length: usize) -> Vec<u8> {
@@ -96,5 +106,57 @@ impl Fields for [u8] {
 
     fn byte(&self, at: usize) -> u8 {
         self[at]
+    }
+
+    fn wrong_header_checksum(&self) -> Vec<u8> {
+        let mut bytes = self.to_vec();
+        bytes[10] ^= 0xff;
+        bytes
+    }
+}
+
+/// The fields of a packet inside a larger one, such as a quotation: set in place, without any checksum.
+pub trait FieldsInside {
+    fn set(&mut self, at: usize, value: &[u8]);
+
+    fn set_version_and_header_words(&mut self, version: u8, words: u8) {
+        self.set(0, &[version << 4 | words]);
+    }
+
+    fn set_total_length(&mut self, length: u16) {
+        self.set(2, &length.to_be_bytes());
+    }
+
+    /// Three flags and the offset in words of eight bytes.
+    fn set_fragment(&mut self, word: u16) {
+        self.set(6, &word.to_be_bytes());
+    }
+
+    fn set_protocol(&mut self, protocol: u8) {
+        self.set(9, &[protocol]);
+    }
+
+    fn set_source(&mut self, source: impl Into<Ipv4Addr>) {
+        self.set(12, &source.into().octets());
+    }
+
+    fn set_destination(&mut self, destination: impl Into<Ipv4Addr>) {
+        self.set(16, &destination.into().octets());
+    }
+
+    /// Of TCP and UDP.
+    fn set_source_port(&mut self, port: u16) {
+        self.set(20, &port.to_be_bytes());
+    }
+
+    /// Of TCP and UDP.
+    fn set_destination_port(&mut self, port: u16) {
+        self.set(22, &port.to_be_bytes());
+    }
+}
+
+impl FieldsInside for [u8] {
+    fn set(&mut self, at: usize, value: &[u8]) {
+        self[at..at + value.len()].copy_from_slice(value);
     }
 }

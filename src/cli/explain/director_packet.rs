@@ -9,7 +9,7 @@ use arc_swap::ArcSwap;
 use super::{Explain, Explanation, hex};
 use crate::config::{Source, plan};
 use crate::director::classify::{Content, classify};
-use crate::director::cluster::{Cluster, HostView, Path};
+use crate::director::cluster::{Cluster, HostView, Path, VirtualService};
 use crate::director::path_errors::{Event, Handled, Outcome, PathErrors, report_about};
 use crate::director::reply::IcmpError;
 use crate::director::route::{Fit, FoundBy, Route, Tracking};
@@ -261,13 +261,16 @@ fn describe_content(content: &Content) -> String {
 }
 
 /// Whether there is an entry, and what named the real server.
-fn describe_choice(route: &Route, scheduler: &str, name: &str) -> String {
+fn describe_choice(route: &Route, service: Option<&VirtualService>, name: &str) -> String {
     let found_by = match route.found_by {
         FoundBy::Entry => return format!("connection: known, real server {name}"),
         FoundBy::FirstFragment => return format!("fragment: follows the first one, real server {name}"),
         FoundBy::FloodRecord => "the record of a flow without an entry".to_owned(),
         FoundBy::Template => "the client's template".to_owned(),
-        FoundBy::Scheduler => format!("scheduler {scheduler}"),
+        FoundBy::Scheduler => match service.map(|service| service.config.scheduler) {
+            Some(row) => format!("scheduler {}, {}", row.name, row.summary),
+            None => "the scheduler".to_owned(),
+        },
     };
     let entry = match route.tracking {
         Tracking::Known => "known",
@@ -297,8 +300,7 @@ fn describe_verdict(explanation: &mut Explanation, verdict: &Verdict, cluster: &
             let Some(server) = cluster.real_server(route.real_server) else { return };
             let service = cluster.virtual_service(route.virtual_service);
             let name = &server.config.name;
-            let scheduler = service.map_or("", |service| service.config.scheduler);
-            steps.push(describe_choice(route, scheduler, name));
+            steps.push(describe_choice(route, service.map(|service| &**service), name));
             let source = match route.source {
                 Ipv4Addr::UNSPECIFIED => "(source chosen by the kernel)".to_owned(),
                 source => source.to_string(),

@@ -22,7 +22,8 @@ const PATH_MTU: Bytes = NumberOr {
     expected: "\"auto\" or a number of bytes from FIRST to LAST",
 };
 
-const ENCAPSULATION: FamilyMember = FamilyMember(|| ENCAPSULATIONS.iter().map(|row| row.name).collect());
+const ENCAPSULATION: FamilyMember<encapsulation::Row> =
+    FamilyMember { rows: ENCAPSULATIONS, name: |row| row.name };
 
 keys! {
     REAL_SERVER_KEYS of RealServerConfig {
@@ -48,7 +49,7 @@ keys! {
     nullable path_mtu "path_mtu" [u16] in path_mtu [], PATH_MTU, |_, _| None, Live;
     /// How packets to it are wrapped; default: "ipip".
     optional encapsulation "encapsulation" [String] in encapsulation [],
-        ENCAPSULATION, |_, _| encapsulation::DEFAULT.name, Live;
+        ENCAPSULATION, |_, _| encapsulation::DEFAULT, Live;
 }
 
 /// Checks keys that are valid on their own but may not fit together.

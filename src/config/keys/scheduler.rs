@@ -9,15 +9,10 @@ use crate::director::cluster::VirtualServiceConfig as Config;
 use crate::director::scheduler::{self, Options, SCHEDULERS, mh};
 
 /// The name of a scheduler.
-pub const SCHEDULER: FamilyMember = FamilyMember(|| SCHEDULERS.iter().map(|row| row.name).collect());
+pub const SCHEDULER: FamilyMember<scheduler::Row> = FamilyMember { rows: SCHEDULERS, name: |row| row.name };
 
 // Every option of a scheduler has a row, except the hash key, which all schedulers share.
 const _: fn(&Options) = |Options { has_port: _, has_fallback: _, mh_table_size: _, hash_key: _ }| {};
-
-/// The row of the service's scheduler.
-pub fn row(service: &Config) -> &'static scheduler::Row {
-    scheduler::find(service.scheduler).unwrap_or(scheduler::DEFAULT)
-}
 
 /// The words of `scheduler_flags` that are set.
 pub fn flags_of(service: &Config) -> Vec<&'static str> {
@@ -25,7 +20,7 @@ pub fn flags_of(service: &Config) -> Vec<&'static str> {
     let is_set = |flag: &&str| {
         flag.ends_with("-port") && options.has_port || flag.ends_with("-fallback") && options.has_fallback
     };
-    row(service).flags.iter().copied().filter(is_set).collect()
+    service.scheduler.flags.iter().copied().filter(is_set).collect()
 }
 
 /// Sets the options that the words of `scheduler_flags` stand for.
@@ -36,7 +31,7 @@ pub fn set_flags(service: &mut Config, flags: Vec<&'static str>) {
 }
 
 fn is_mh(service: &Config) -> bool {
-    service.scheduler == mh::ROW.name
+    *service.scheduler == mh::ROW
 }
 
 /// The table size of scheduler mh, unless it is the default. Other schedulers have none.
@@ -54,7 +49,7 @@ pub fn set_mh_table_size(service: &mut Config, size: Option<u32>) {
 pub struct SchedulerFlags;
 
 fn known_flag(key: &str, service: &Config, word: &str) -> Result<&'static str, String> {
-    let row = row(service);
+    let row = service.scheduler;
     let found = row.flags.iter().find(|flag| **flag == word).copied();
     found.ok_or_else(|| {
         let known = if row.flags.is_empty() { "none".to_owned() } else { row.flags.join(", ") };
@@ -106,7 +101,7 @@ pub struct MhTableSize;
 
 fn known_size(key: &str, service: &Config, size: i64) -> Result<Option<u32>, String> {
     if !is_mh(service) {
-        return Err(format!("{key} is for scheduler mh, not {}; remove it", service.scheduler));
+        return Err(format!("{key} is for scheduler mh, not {}; remove it", service.scheduler.name));
     }
     let sizes = mh::TABLE_SIZES;
     let known = u32::try_from(size).ok().filter(|size| sizes.contains(size));

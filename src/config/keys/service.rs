@@ -4,7 +4,7 @@ use super::matchers::Matchers;
 use super::persistence::{self, Persistence};
 use super::real_server::RealServerSpec;
 use super::scheduler::{
-    MhTableSize, SCHEDULER, SchedulerFlags, flags_of, mh_table_size_of, row, set_flags, set_mh_table_size,
+    MhTableSize, SCHEDULER, SchedulerFlags, flags_of, mh_table_size_of, set_flags, set_mh_table_size,
 };
 use super::timeouts::{self, HasTimeouts, Timeouts, TimeoutsSpec};
 use crate::config::json::{Matcher as JsonMatcher, OnRemoved as JsonOnRemoved, UnknownTcp as JsonUnknownTcp};
@@ -41,7 +41,7 @@ keys! {
     required matchers "match" [Vec<JsonMatcher>] in matchers [],
         Matchers, |service, _| service.matchers.clone(), Live;
     /// Chooses the real server of a new connection; default: "wlc". Changing it clears the flags.
-    optional scheduler "scheduler" [String] in scheduler [], SCHEDULER, |_, _| scheduler::DEFAULT.name, Live;
+    optional scheduler "scheduler" [String] in scheduler [], SCHEDULER, |_, _| scheduler::DEFAULT, Live;
     /// Options of the scheduler.
     plain scheduler_flags "scheduler_flags" [Vec<String>] in scheduler_options [flags_of, set_flags],
         SchedulerFlags, |_, _| Vec::new(), Live;
@@ -85,7 +85,7 @@ fn default_unknown_tcp(service: &VirtualServiceConfig, defaults: &ServiceDefault
 
 /// What suits the scheduler.
 fn suggested_unknown_tcp(service: &VirtualServiceConfig) -> UnknownTcp {
-    UnknownTcp::default_for(row(service))
+    UnknownTcp::default_for(service.scheduler)
 }
 
 /// Checks keys that are valid on their own but may not fit together.
@@ -106,7 +106,7 @@ fn has_udp(service: &VirtualServiceConfig) -> bool {
 
 /// Changes the scheduler: the options of the old one, and the `unknown_tcp` that it suggested, are reset. Values that an
 /// operator has set stay.
-pub fn change_scheduler(service: &mut VirtualServiceConfig, next: &'static str) {
+pub fn change_scheduler(service: &mut VirtualServiceConfig, next: &'static scheduler::Row) {
     let has_suggested = service.unknown_tcp == suggested_unknown_tcp(service);
     service.scheduler = next;
     set_flags(service, Vec::new());

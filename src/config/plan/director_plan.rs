@@ -227,7 +227,7 @@ fn read_server(block: &Block, defaults: &ServiceDefaults) -> (RealServerConfig, 
 
 fn blank_service() -> VirtualServiceConfig {
     let vip = Ipv4Addr::UNSPECIFIED.into();
-    let service = VirtualServiceConfig::new("", Protocol::Tcp, vip, 0, scheduler::DEFAULT.name);
+    let service = VirtualServiceConfig::new("", Protocol::Tcp, vip, 0, scheduler::DEFAULT);
     VirtualServiceConfig { matchers: Vec::new(), ..service }
 }
 

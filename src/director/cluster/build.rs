@@ -13,7 +13,6 @@ use crate::director::path::SoftState;
 use crate::director::real_server::{Presence, Slot, SlotSet};
 use crate::director::roster;
 use crate::director::scheduler::{self, Scheduler};
-use crate::encapsulation;
 use crate::packet::MTU_DEFAULT;
 
 /// The snapshot after `old`. [`identity`] decides which virtual services and real servers continue. Unchanged
@@ -201,13 +200,12 @@ impl<'a, 'w> Builder<'a, 'w> {
             })
             .collect();
         real_servers.sort_by_key(|server| server.rip);
-        let row = scheduler::find(config.scheduler).unwrap_or(scheduler::DEFAULT);
-        let scheduler = scheduler_of(row, config, &real_servers, old.map(|service| &**service));
+        let scheduler = scheduler_of(config, &real_servers, old.map(|service| &**service));
         let service = Arc::new(VirtualService {
             slot,
             config: config.clone(),
             scheduler,
-            is_stateless: row.is_stateless,
+            is_stateless: config.scheduler.is_stateless,
             real_servers,
             connections_total: old.map(|service| service.connections_total.clone()).unwrap_or_default(),
         });
@@ -245,7 +243,6 @@ impl<'a, 'w> Builder<'a, 'w> {
             rip,
             path: path_of(config, host),
             soft: self.soft_state(rip, host),
-            encapsulation: encapsulation::find(config.encapsulation).unwrap_or(encapsulation::DEFAULT),
             presence: Presence::Present,
             live,
         });
@@ -340,13 +337,13 @@ fn path_of(config: &RealServerConfig, host: &HostView) -> Path {
 /// The scheduler is kept while its inputs are unchanged; otherwise it passes its state to the next scheduler
 /// of the same kind.
 fn scheduler_of(
-    row: &scheduler::Row,
     config: &VirtualServiceConfig,
     real_servers: &[Arc<RealServer>],
     old: Option<&VirtualService>,
 ) -> Arc<dyn Scheduler> {
+    let build = |memory| (config.scheduler.build)(real_servers, &config.scheduler_options, memory).into();
     let Some(old) = old.filter(|old| old.config.scheduler == config.scheduler) else {
-        return (row.build)(real_servers, &config.scheduler_options, scheduler::Memory::default()).into();
+        return build(scheduler::Memory::default());
     };
     let is_same = |(a, b): (&Arc<RealServer>, &Arc<RealServer>)| (a.rip, a.weight()) == (b.rip, b.weight());
     let has_same_servers = old.real_servers.len() == real_servers.len()
@@ -354,7 +351,7 @@ fn scheduler_of(
     if has_same_servers && old.config.scheduler_options == config.scheduler_options {
         return old.scheduler.clone();
     }
-    (row.build)(real_servers, &config.scheduler_options, old.scheduler.memory()).into()
+    build(old.scheduler.memory())
 }
 
 /// The first slot from `from` on that neither the new snapshot nor the old one uses (a packet in flight may
@@ -381,7 +378,8 @@ mod tests {
     fn service(port: u16, rips: &[u8]) -> VirtualServiceConfig {
         let vip = "172.25.3.100".parse().unwrap();
         let server = |last: &u8| RealServerConfig::new(Ipv4Addr::new(172, 25, 3, *last).into(), 1);
-        let mut service = VirtualServiceConfig::new(&port.to_string(), Protocol::Tcp, vip, port, "rr");
+        let mut service =
+            VirtualServiceConfig::new(&port.to_string(), Protocol::Tcp, vip, port, &scheduler::rr::ROW);
         service.real_servers = rips.iter().map(server).collect();
         service
     }

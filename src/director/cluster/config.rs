@@ -99,8 +99,8 @@ pub struct VirtualServiceConfig {
     pub name: String,
     /// At least one. Several form a group that is served as one, including persistence.
     pub matchers: Vec<Matcher>,
-    /// A name of [`scheduler::SCHEDULERS`].
-    pub scheduler: &'static str,
+    /// Chooses the real servers of new connections.
+    pub scheduler: &'static scheduler::Row,
     /// Only hash schedulers read them.
     pub scheduler_options: scheduler::Options,
     /// `None`: each connection is scheduled by itself (`ipvsadm` without `-p`).
@@ -119,16 +119,21 @@ pub struct VirtualServiceConfig {
 
 impl VirtualServiceConfig {
     /// A service with every default, for one protocol, VIP and port.
-    pub fn new(name: &str, protocol: Protocol, vip: IpAddr, port: u16, scheduler: &'static str) -> Self {
-        let row = scheduler::find(scheduler).unwrap_or(scheduler::DEFAULT);
+    pub fn new(
+        name: &str,
+        protocol: Protocol,
+        vip: IpAddr,
+        port: u16,
+        scheduler: &'static scheduler::Row,
+    ) -> Self {
         VirtualServiceConfig {
             name: name.to_owned(),
             matchers: vec![Matcher { protocol, vip, ports: Ports::one(port) }],
-            scheduler: row.name,
+            scheduler,
             scheduler_options: scheduler::Options::default(),
             persistence: None,
             is_one_packet: false,
-            unknown_tcp: UnknownTcp::default_for(row),
+            unknown_tcp: UnknownTcp::default_for(scheduler),
             on_removed: OnRemoved::Reschedule,
             timeouts: Timeouts::default(),
             real_servers: Vec::new(),

@@ -61,6 +61,7 @@ pub fn server_predecessors(old: &[RealServerConfig], new: &[RealServerConfig]) -
 mod tests {
     use super::*;
     use crate::director::cluster::{Matcher, Ports};
+    use crate::director::scheduler::rr;
     use crate::packet::Protocol;
 
     /// A virtual service by its name and ports.
@@ -68,7 +69,7 @@ mod tests {
         let vip = "172.25.3.100".parse().unwrap();
         let matcher = |port: &u16| Matcher { protocol: Protocol::Tcp, vip, ports: Ports::one(*port) };
         let matchers = ports.iter().map(matcher).collect();
-        VirtualServiceConfig { matchers, ..VirtualServiceConfig::new(name, Protocol::Tcp, vip, 1, "rr") }
+        VirtualServiceConfig { matchers, ..VirtualServiceConfig::new(name, Protocol::Tcp, vip, 1, &rr::ROW) }
     }
 
     #[test]

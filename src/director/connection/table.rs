@@ -177,13 +177,14 @@ impl Table {
         now: Moment,
         changes: &impl Subscriber,
     ) -> bool {
-        let Place::Occupied(place) = map.entry(key) else { return false };
-        let is_same = place.get() == seen;
-        if is_same {
-            self.report_removal(place.key(), seen, now, changes);
-            place.remove();
-        }
-        is_same
+        let is_same = |key: &K, entry: &Entry| {
+            let is_same = entry == seen;
+            if is_same {
+                self.report_removal(key, entry, now, changes);
+            }
+            is_same
+        };
+        map.remove_if(&key, is_same).is_some()
     }
 
     fn find_in<K: FlowKey>(

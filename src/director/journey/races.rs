@@ -12,6 +12,7 @@ use crate::director::cluster::{
 use crate::director::connection::{Inserted, NewConnection};
 use crate::director::persistence::{Linked, NewTemplate, TemplateKey};
 use crate::director::real_server::{RealServer, Slot};
+use crate::director::scheduler::rr;
 use crate::director::tables::Tables;
 use crate::packet::{Flow, Protocol, protocol};
 
@@ -27,7 +28,7 @@ const TIMEOUT: Duration = Duration::from_secs(30);
 
 impl Worker {
     fn new() -> Worker {
-        let mut service = VirtualServiceConfig::new("web", Protocol::Tcp, vip(), 80, "rr");
+        let mut service = VirtualServiceConfig::new("web", Protocol::Tcp, vip(), 80, &rr::ROW);
         service.persistence = Some(Persistence::new(TIMEOUT));
         let mut config = ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() };
         let mut add = |rip: [u8; 4]| {
@@ -108,7 +109,7 @@ impl Worker {
     }
 
     /// Records that the client gets this real server, as chosen when its template had the one in `seen`.
-    fn record(&mut self, place: usize, seen: Option<Slot>) -> Slot {
+    fn record(&mut self, place: usize, seen: Option<Slot>) -> Decided {
         let at = At { cluster: &self.cluster, now: Moment::ZERO };
         let packet = segment(Flags::SYN);
         let service = at.cluster.find(&packet.flow).expect("a service");
@@ -120,7 +121,7 @@ impl Worker {
             template: Some((key(), seen)),
         };
         let recorded = self.director.record(at, service, &packet, chosen);
-        recorded.unwrap_or_else(|refusal| panic!("{:?}", refusal.reason)).real_server.slot
+        decided(recorded.unwrap_or_else(|refusal| panic!("{:?}", refusal.reason)))
     }
 
     /// Another worker gives the client this real server.
@@ -270,11 +271,13 @@ fn a_client_gets_the_real_server_that_another_worker_has_just_given_it() {
     worker.cluster = worker.latest.succeed(worker.latest.config().clone(), HostView::default());
     let [first, second] = [0, 1].map(|place| worker.real_servers()[place].slot);
     worker.link(second);
-    assert_eq!(worker.record(0, None), second, "its template was chosen after this one had looked");
+    let theirs = (second, Tracking::New, FoundBy::Template);
+    assert_eq!(worker.record(0, None), theirs, "its template was chosen after this one had looked");
     assert_eq!(worker.entry().real_server, second);
     assert_eq!((worker.live(0), worker.live(1)), ((0, 0), (1, 1)));
     worker.forget();
-    assert_eq!(worker.record(0, Some(second)), first, "it has looked, and has given that one up");
+    let own = (first, Tracking::New, FoundBy::Scheduler);
+    assert_eq!(worker.record(0, Some(second)), own, "it has looked, and has given that one up");
     let persistent = worker.real_servers().iter().map(|server| server.live.persistent()).collect::<Vec<_>>();
     assert_eq!(persistent, [1, 0]);
 }
@@ -284,7 +287,7 @@ fn a_template_with_a_real_server_of_a_later_snapshot_is_replaced() {
     let mut worker = Worker::new();
     let [first, added] = [0, 1].map(|place| worker.real_servers()[place].slot);
     worker.link(added);
-    assert_eq!(worker.record(0, None), first);
+    assert_eq!(worker.record(0, None), (first, Tracking::New, FoundBy::Scheduler));
     assert_eq!(worker.tables.templates.get(&key(), Moment::ZERO), Some(first));
     let persistent = worker.real_servers().iter().map(|server| server.live.persistent()).collect::<Vec<_>>();
     assert_eq!(persistent, [1, 0]);

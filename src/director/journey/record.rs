@@ -41,6 +41,25 @@ impl Drop for Part<'_> {
     }
 }
 
+/// A real server, and what named it.
+#[derive(Clone, Copy)]
+struct Named<'a> {
+    real_server: &'a RealServer,
+    found_by: FoundBy,
+}
+
+impl<'a> Named<'a> {
+    fn with(self, tracking: Tracking) -> Choice<'a> {
+        Choice { real_server: self.real_server, tracking, found_by: self.found_by }
+    }
+}
+
+impl<'a> Chosen<'a> {
+    fn named(&self) -> Named<'a> {
+        Named { real_server: self.real_server, found_by: self.found_by }
+    }
+}
+
 impl Director {
     /// Records a choice as far as the service, the flood rule and the room in the tables allow.
     pub(in crate::director) fn record<'a>(
@@ -50,16 +69,14 @@ impl Director {
         packet: &Packet,
         chosen: Chosen<'a>,
     ) -> Result<Choice<'a>, Refusal> {
-        let without_entry =
-            |real_server, tracking| Ok(Choice { real_server, tracking, found_by: chosen.found_by });
         if !chosen.may_begin {
-            return without_entry(chosen.real_server, Tracking::None);
+            return Ok(chosen.named().with(Tracking::None));
         }
         // It adds no entry, so the flood rule neither counts nor limits it.
         if service.config.is_one_packet && packet.flow.protocol == protocol::UDP {
-            let real_server = self.link(at, service, &chosen, false).unwrap_or(chosen.real_server);
-            count_new(service, real_server);
-            return without_entry(real_server, Tracking::None);
+            let named = self.link(at, service, &chosen, false).unwrap_or(chosen.named());
+            count_new(service, named.real_server);
+            return Ok(named.with(Tracking::None));
         }
         let is_known = is_confirmed(packet, &chosen);
         if self.is_flooded(at, packet, is_known) {
@@ -67,7 +84,7 @@ impl Director {
                 self.flood.remember(&packet.flow, chosen.real_server.slot, at.now);
                 self.tables.note_flood(at.now);
             }
-            return without_entry(chosen.real_server, Tracking::Flood);
+            return Ok(chosen.named().with(Tracking::Flood));
         }
         self.add_entry(at, service, packet, chosen, is_known)
     }
@@ -90,11 +107,7 @@ impl Director {
     ) -> Result<Choice<'a>, Refusal> {
         let full = || match carries_on_without_entry(service, packet) {
             // A hash decides again for the next packet.
-            true => Ok(Choice {
-                real_server: chosen.real_server,
-                tracking: Tracking::None,
-                found_by: chosen.found_by,
-            }),
+            true => Ok(chosen.named().with(Tracking::None)),
             false => Err(DropReason::TableFull.into()),
         };
         if self.tables.connections.is_full() {
@@ -103,10 +116,10 @@ impl Director {
         let linked = self.link(at, service, &chosen, true);
         let key = chosen.template.map(|(key, _)| key).filter(|_| linked.is_some());
         let part = Part { templates: &self.tables.templates, key, now: at.now };
-        let real_server = linked.unwrap_or(chosen.real_server);
+        let named = linked.unwrap_or(chosen.named());
         let new = NewConnection {
             virtual_service: service.slot,
-            real_server: real_server.slot,
+            real_server: named.real_server.slot,
             event: event_of(packet),
             is_known,
             template: key.map(|key| TemplatePrefix::new(key.prefix)),
@@ -115,8 +128,8 @@ impl Director {
         match self.tables.connections.insert(&packet.flow, new, timeouts, at.now, &counts) {
             Inserted::New(_) => {
                 part.keep();
-                count_new(service, real_server);
-                Ok(Choice { real_server, tracking: Tracking::New, found_by: chosen.found_by })
+                count_new(service, named.real_server);
+                Ok(named.with(Tracking::New))
             }
             Inserted::Existing(entry) => {
                 let theirs = at.cluster.real_server(entry.real_server).ok_or(DropReason::NoRealServer)?;
@@ -135,20 +148,21 @@ impl Director {
         service: &VirtualService,
         chosen: &Chosen<'a>,
         has_entry: bool,
-    ) -> Option<&'a RealServer> {
+    ) -> Option<Named<'a>> {
         let (key, mut instead_of) = chosen.template?;
         let timeout = service.config.persistence?.timeout;
         let (templates, counts) = (&self.tables.templates, self.tables.counts(at.cluster));
-        let mut real_server = chosen.real_server;
+        let mut named = chosen.named();
         loop {
-            let new = NewTemplate { real_server: real_server.slot, instead_of, has_entry, timeout };
+            let new = NewTemplate { real_server: named.real_server.slot, instead_of, has_entry, timeout };
             match templates.link(key, new, at.now, &counts) {
-                Linked::Linked => return Some(real_server),
+                Linked::Linked => return Some(named),
                 Linked::Full => return None,
                 Linked::Taken(slot) => {
                     instead_of = Some(slot);
-                    let theirs = fate::of_template(at.cluster, service, slot);
-                    real_server = theirs.map_or(real_server, |server| server);
+                    if let Some(theirs) = fate::of_template(at.cluster, service, slot) {
+                        named = Named { real_server: theirs, found_by: FoundBy::Template };
+                    }
                 }
             }
         }

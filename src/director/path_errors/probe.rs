@@ -115,10 +115,10 @@ fn packet(
 ) -> Option<Vec<u8>> {
     let service = cluster.virtual_service(server.virtual_service)?;
     let IpAddr::V4(vip) = service.config.matchers.first()?.vip else { return None };
-    let length = size.checked_sub(server.encapsulation.overhead.into())?;
+    let length = size.checked_sub(server.config.encapsulation.overhead.into())?;
     let mut frame = Frame::from_packet(&ping(source, vip, inner_id, u16::try_from(length).ok()?)?);
     let outer = Outer { source, destination: server.rip, ttl: Ttl::Fixed(TTL), ignores_df: false };
-    (server.encapsulation.encapsulate)(&mut frame, &outer, &server.soft.identifications).ok()?;
+    (server.config.encapsulation.encapsulate)(&mut frame, &outer, &server.soft.identifications).ok()?;
     let mut packet = frame.packet().to_vec();
     ipv4::field::IDENTIFICATION.write(&mut packet, outer_id);
     ipv4::fill_checksum(packet.get_mut(..ipv4::HEADER)?);

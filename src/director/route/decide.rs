@@ -24,7 +24,7 @@ pub struct Choice<'a> {
 #[inline]
 pub fn decide(choice: &Choice, config: &ClusterConfig, shape: &Shape, now: Moment) -> Result<Route, Unfit> {
     let Choice { real_server, tracking, found_by } = *choice;
-    let (encapsulation, path_mtu) = (real_server.encapsulation, real_server.path_mtu(now));
+    let (encapsulation, path_mtu) = (real_server.config.encapsulation, real_server.path_mtu(now));
     let limits = Limits { path_mtu, overhead: encapsulation.overhead, ignores_df: config.ignores_df };
     let fit = size::judge(&limits, shape)?;
     Ok(Route {

@@ -9,7 +9,8 @@ use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
 /// `ipvsadm -s dh`.
-pub const ROW: Row = Row { name: "dh", summary: "by the VIP", flags: &[], is_stateless: false, build };
+pub const ROW: Row =
+    Row { name: "dh", summary: "by a hash of the VIP", flags: &[], is_stateless: false, build };
 
 /// IP_VS_DH_TAB_SIZE of IPVS.
 const BUCKETS: usize = 256;

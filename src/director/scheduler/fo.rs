@@ -8,7 +8,7 @@ use crate::director::real_server::RealServer;
 /// `ipvsadm -s fo`.
 pub const ROW: Row = Row {
     name: "fo",
-    summary: "the heaviest, until it is overloaded",
+    summary: "the one with the highest weight, until it is overloaded",
     flags: &[],
     is_stateless: false,
     build,

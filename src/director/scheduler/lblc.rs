@@ -10,7 +10,7 @@ use crate::director::real_server::RealServer;
 /// `ipvsadm -s lblc`.
 pub const ROW: Row = Row {
     name: "lblc",
-    summary: "a VIP keeps its server until that one is overloaded",
+    summary: "the same one for a VIP, until that one is overloaded",
     flags: &[],
     is_stateless: false,
     build,

@@ -14,7 +14,7 @@ use crate::time::Moment;
 /// `ipvsadm -s lblcr`.
 pub const ROW: Row = Row {
     name: "lblcr",
-    summary: "as lblc, with a set of servers per VIP",
+    summary: "as lblc, with a set of real servers for each VIP",
     flags: &[],
     is_stateless: false,
     build,

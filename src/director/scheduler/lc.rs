@@ -7,8 +7,13 @@ use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
 /// `ipvsadm -s lc`.
-pub const ROW: Row =
-    Row { name: "lc", summary: "least connections, weights ignored", flags: &[], is_stateless: false, build };
+pub const ROW: Row = Row {
+    name: "lc",
+    summary: "the one with the fewest connections, whatever its weight",
+    flags: &[],
+    is_stateless: false,
+    build,
+};
 
 struct LeastConnections;
 

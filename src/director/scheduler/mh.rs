@@ -14,7 +14,7 @@ use crate::director::real_server::RealServer;
 /// `ipvsadm -s mh`.
 pub const ROW: Row = Row {
     name: "mh",
-    summary: "Maglev: by the client's address; few clients move when servers are added or removed",
+    summary: "by a hash of the client's address (Maglev): few clients move when a real server is added or removed",
     flags: &["mh-fallback", "mh-port"],
     is_stateless: true,
     build,

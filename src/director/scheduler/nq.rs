@@ -11,7 +11,7 @@ use crate::director::real_server::RealServer;
 /// `ipvsadm -s nq`.
 pub const ROW: Row = Row {
     name: "nq",
-    summary: "an idle one if there is one, otherwise as sed",
+    summary: "one without active connections if there is one, otherwise as sed",
     flags: &[],
     is_stateless: false,
     build,

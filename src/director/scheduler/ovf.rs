@@ -10,7 +10,7 @@ use crate::director::real_server::RealServer;
 /// `ipvsadm -s ovf`.
 pub const ROW: Row = Row {
     name: "ovf",
-    summary: "the one with the highest weight, until it has as many connections as its weight",
+    summary: "the one with the highest weight, until it has as many active connections as its weight",
     flags: &[],
     is_stateless: false,
     build,

@@ -8,8 +8,13 @@ use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
 /// `ipvsadm -s sed`.
-pub const ROW: Row =
-    Row { name: "sed", summary: "shortest expected delay", flags: &[], is_stateless: false, build };
+pub const ROW: Row = Row {
+    name: "sed",
+    summary: "the one with the shortest expected delay: active connections plus one, relative to weight",
+    flags: &[],
+    is_stateless: false,
+    build,
+};
 
 struct ShortestExpectedDelay;
 

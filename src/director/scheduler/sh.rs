@@ -13,7 +13,7 @@ use crate::director::real_server::RealServer;
 /// `ipvsadm -s sh`.
 pub const ROW: Row = Row {
     name: "sh",
-    summary: "by the client's address",
+    summary: "by a hash of the client's address",
     flags: &["sh-fallback", "sh-port"],
     is_stateless: true,
     build,

@@ -10,7 +10,7 @@ use crate::director::real_server::RealServer;
 /// `ipvsadm -s twos`.
 pub const ROW: Row = Row {
     name: "twos",
-    summary: "the less loaded of two drawn by weight",
+    summary: "the less loaded of two, picked at random by weight",
     flags: &[],
     is_stateless: false,
     build,

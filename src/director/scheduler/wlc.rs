@@ -8,8 +8,13 @@ use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
 /// `ipvsadm -s wlc`.
-pub const ROW: Row =
-    Row { name: "wlc", summary: "least connections for its weight", flags: &[], is_stateless: false, build };
+pub const ROW: Row = Row {
+    name: "wlc",
+    summary: "the one with the fewest connections relative to its weight",
+    flags: &[],
+    is_stateless: false,
+    build,
+};
 
 struct WeightedLeastConnections;
 

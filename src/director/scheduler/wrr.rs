@@ -10,8 +10,13 @@ use super::{Memory, Options, Request, Row, Scheduler};
 use crate::director::real_server::RealServer;
 
 /// `ipvsadm -s wrr`.
-pub const ROW: Row =
-    Row { name: "wrr", summary: "in turn, in proportion to weight", flags: &[], is_stateless: false, build };
+pub const ROW: Row = Row {
+    name: "wrr",
+    summary: "each real server in turn, in proportion to weight",
+    flags: &[],
+    is_stateless: false,
+    build,
+};
 
 struct WeightedRoundRobin {
     /// Greatest common divisor of the weights; the current weight falls by it.

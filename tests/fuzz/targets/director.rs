@@ -12,6 +12,7 @@ use lvs_tund::director::cluster::{
     ClusterConfig, HostView, Matcher, NoService, OnRemoved, Path, Persistence, Ports, RealServerConfig,
     VirtualServiceConfig,
 };
+use lvs_tund::director::scheduler::find;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{ReplyKind, Verdict};
 use lvs_tund::encapsulation::ENCAPSULATIONS;
@@ -68,7 +69,7 @@ fn service(name: &str, protocol: Protocol, port: u16, scheduler: &'static str) -
     let real_servers = WAYS.iter().map(server).collect();
     VirtualServiceConfig {
         real_servers,
-        ..VirtualServiceConfig::new(name, protocol, VIP.into(), port, scheduler)
+        ..VirtualServiceConfig::new(name, protocol, VIP.into(), port, find(scheduler).expect("a scheduler"))
     }
 }
 

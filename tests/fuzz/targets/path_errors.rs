@@ -6,6 +6,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use lvs_tund::director::cluster::{ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig};
 use lvs_tund::director::path::MTU_MIN;
 use lvs_tund::director::path_errors::{Event, Outcome};
+use lvs_tund::director::scheduler::rr;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::packet::Protocol;
 use lvs_tund::packet::icmp::Icmp;
@@ -31,7 +32,7 @@ pub fn run(data: &[u8]) {
     };
     let service = VirtualServiceConfig {
         real_servers: vec![RealServerConfig::new(SERVER.into(), 1)],
-        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, "rr")
+        ..VirtualServiceConfig::new("dns", Protocol::Udp, VIP.into(), 53, &rr::ROW)
     };
     let config = ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() };
     let mut world = World::new(config, host, Tables::new(100, 7));
