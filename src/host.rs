@@ -33,7 +33,7 @@ pub use follow::Notice;
 pub use mss::Mss;
 pub use netlink::Netlink;
 pub use realserver_changes::{RealServerHost, RealServerHostOptions};
-pub use refusal::OuterSource;
+pub use refusal::{OuterSource, Reach};
 
 /// The routing protocol number on every route, rule and proxy neighbour made here (`ip route show proto 76`):
 /// `L`, outside the numbers that /etc/iproute2/rt_protos assigns.

@@ -9,6 +9,7 @@ mod mss_table;
 #[path = "host/realserver.rs"]
 mod realserver;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,6 +19,7 @@ use bed::{
 use lvs_tund::host::director_changes::Capture;
 use lvs_tund::host::{
     Announce, CAPTURE_TABLE, CaptureMode, DirectorHost, DirectorHostOptions, HostChanges, Netlink, Notice,
+    OuterSource, Reach,
     netlink::{TABLE_MAIN, rule},
 };
 use rtnetlink::LinkVeth;
@@ -417,22 +419,23 @@ fn the_kernel_chooses_the_outer_source_and_routes_that_lead_back_are_refused() {
         let bed = Bed::new().await;
         let _tun = tun("lvsd0");
         let host = DirectorHost::start(options()).await.unwrap();
-        let source = host.outer_source(CLIENT.into()).await.unwrap();
-        assert_eq!(
-            (source.address, source.interface.as_str(), source.path_mtu),
-            (DIRECTOR.into(), "eth0", 1500)
-        );
+        let served = BTreeSet::from([VIP.into()]);
+        let reach = host.reach(CLIENT.into(), &served, None).await.unwrap();
+        let source = OuterSource { address: DIRECTOR.into(), interface: "eth0".into(), path_mtu: 1500 };
+        assert_eq!(reach, Reach::Remote(source));
+        for here in [DIRECTOR, Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 9, 9, 9)] {
+            assert_eq!(host.reach(here.into(), &served, None).await.unwrap(), Reach::Local);
+        }
         let netlink = Netlink::open().unwrap();
         let looping = Ipv4Addr::new(172, 25, 9, 9);
         netlink.add_route(looping, TABLE_MAIN, bed.index("lvsd0").await).await.unwrap();
-        let cases: [(IpAddr, &str); 4] = [
+        let cases: [(IpAddr, &str); 3] = [
             (VIP.into(), "is itself a VIP"),
-            (DIRECTOR.into(), "is an address of this host"),
             (looping.into(), "leads through lvsd0"),
             (FAR_CLIENT.into(), "there is no route to it"),
         ];
         for (rip, words) in cases {
-            let message = host.outer_source(rip).await.unwrap_err().to_string();
+            let message = host.reach(rip, &served, None).await.unwrap_err().to_string();
             assert!(message.contains(words), "{message}");
         }
         host.stop().await;

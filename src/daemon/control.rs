@@ -180,9 +180,15 @@ impl Control {
     async fn follow_host(&mut self, notice: Notice) {
         self.host.on_notice(notice).await;
         self.ticks = self.ticks.wrapping_add(1);
-        if notice == Notice::Changed || self.ticks.is_multiple_of(TICKS_PER_LOOK) {
+        if notice == Notice::Changed || self.has_moved_vip() || self.ticks.is_multiple_of(TICKS_PER_LOOK) {
             self.follow_paths().await;
         }
+    }
+
+    /// Whether a VIP has become an address of the host, or is none any more, since the last query.
+    fn has_moved_vip(&self) -> bool {
+        let cluster = self.latest.load();
+        self.host.vips().iter().any(|(vip, state)| cluster.has_local_vip((*vip).into()) != state.is_local)
     }
 
     /// Publishes a new snapshot if the host's addresses or routes have changed.

@@ -5,11 +5,14 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
+use ipnet::IpNet;
+
 use super::clock::Clock;
 use super::worker::{Fate, Handler, Workers};
 use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
+use crate::datapath::Exit;
 use crate::datapath::raw_socket::Receivers;
 use crate::datapath::tun::Tun;
 use crate::encapsulation::{self, ENCAPSULATIONS};
@@ -34,15 +37,11 @@ pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     runtime::build()?.block_on(serve(plan, options))
 }
 
-async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
+async fn serve(mut plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let mut end = Box::pin(signals::end_or_hangup()?);
     let own_addresses: Vec<IpAddr> =
         own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
-    let director = plan.guard.directors.iter().map(|prefix| prefix.addr());
-    if let Some(address) = director.into_iter().find(|address| own_addresses.contains(address)) {
-        let why = "a host cannot be the director and its own real server; use the other host's address";
-        return Err(Failure::Refused(format!("director {address} is an address of this host: {why}")));
-    }
+    leave_out_this_host(&mut plan, &own_addresses)?;
     let listener = http::listen(plan.metrics, "metrics", http::METRICS_REMEDY).await?;
     let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
     let receiver = Receivers::new(carriers).map_err(|error| no_raw_socket(&error))?;
@@ -92,6 +91,23 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     drop(workers);
     host.stop().await;
     outcome
+}
+
+/// Two hosts that are both director and real server may have the same file. A director hands packets to its own host
+/// without a tunnel, so nobody sends from this host's addresses.
+fn leave_out_this_host(plan: &mut RealserverPlan, own_addresses: &[IpAddr]) -> Result<(), Failure> {
+    let directors = &mut plan.guard.directors;
+    let is_own =
+        |prefix: &IpNet| *prefix == IpNet::from(prefix.addr()) && own_addresses.contains(&prefix.addr());
+    let Some(own) = directors.iter().find(|prefix| is_own(prefix)).map(IpNet::addr) else { return Ok(()) };
+    directors.retain(|prefix| !is_own(prefix));
+    if directors.is_empty() {
+        let why = "the director on this host needs no companion here to serve as its own real server; \
+                   use the other directors' addresses";
+        return Err(Failure::Refused(format!("director {own} is an address of this host: {why}")));
+    }
+    tracing::info!("realserver: director {own} is this host, which hands its packets up without a tunnel");
+    Ok(())
 }
 
 /// Runs until a signal arrives or the worker fails.
@@ -178,14 +194,9 @@ impl Handler for RealserverHandler {
 
     const SEND_ERROR: Verdict = Verdict::Drop(DropReason::SendError);
 
-    fn handle(&mut self, frame: &mut Frame, _: Moment) -> (Verdict, Option<IpAddr>) {
+    fn handle(&mut self, frame: &mut Frame, _: Moment) -> (Verdict, Option<Exit>) {
         let verdict = self.decapsulator.handle_packet(frame);
-        let to = match verdict {
-            // The host's own stack routes the packet; the device accepts any.
-            Verdict::Deliver(delivery) => self.decapsulator.vip(delivery.vip),
-            Verdict::Drop(_) => None,
-        };
-        (verdict, to)
+        (verdict, matches!(verdict, Verdict::Deliver(_)).then_some(Exit::Host))
     }
 
     fn count(&mut self, fate: &Fate<Verdict>) {

@@ -167,6 +167,7 @@ pub(crate) mod testing {
                     weight,
                     rip,
                     path: Path { source: Ipv4Addr::UNSPECIFIED, mtu: 1500 },
+                    is_local: false,
                     encapsulation: encapsulation::DEFAULT,
                     is_present: true,
                     live: Arc::new(Live::of(active, inactive)),

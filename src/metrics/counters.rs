@@ -137,8 +137,10 @@ impl Errors {
 pub struct DirectorCounters {
     /// Every packet read from the TUN device.
     pub received: Traffic,
-    /// Encapsulated and sent to a real server.
+    /// Sent to a real server: encapsulated, or handed to the host's own stack if that is the real server.
     pub transmitted: Count,
+    /// Handed to the host's own stack, because they belong to no virtual service.
+    pub passed: Count,
     /// Of the transmitted packets, those without an entry.
     pub stateless: Count,
     /// Of the transmitted packets, those without an entry because of `new_connections_per_second_max`.
@@ -182,6 +184,7 @@ impl DirectorCounters {
                 self.real_servers.slot(route.real_server.index()).add(bytes);
             }
             Verdict::Reply(reply) => self.replied[reply.kind.index()].add(1),
+            Verdict::Pass => self.passed.add(1),
             Verdict::Hold => self.held.add(1),
             Verdict::Drop(reason) => self.dropped[*reason as usize].add(1),
         }

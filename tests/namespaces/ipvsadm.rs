@@ -16,20 +16,20 @@ use crate::fixture::{
 };
 
 /// An operator at the director's shell.
-struct Shell<'a> {
+pub struct Shell<'a> {
     lab: &'a Lab,
-    socket: PathBuf,
+    pub socket: PathBuf,
 }
 
 #[derive(Debug, PartialEq, Eq)]
-struct Said {
-    code: i32,
-    stdout: String,
-    stderr: String,
+pub struct Said {
+    pub code: i32,
+    pub stdout: String,
+    pub stderr: String,
 }
 
 impl<'a> Shell<'a> {
-    fn new(lab: &'a Lab) -> Shell<'a> {
+    pub fn new(lab: &'a Lab) -> Shell<'a> {
         Shell { lab, socket: lab.directory().join("control.sock") }
     }
 
@@ -48,7 +48,7 @@ impl<'a> Shell<'a> {
         Ok(daemon)
     }
 
-    fn run(&self, words: &str, input: &str) -> Said {
+    pub fn run(&self, words: &str, input: &str) -> Said {
         self.run_program(Path::new(env!("CARGO_BIN_EXE_lvs-tund")), words, input)
     }
 
@@ -76,7 +76,7 @@ impl<'a> Shell<'a> {
     }
 
     /// What `ipvsadm …` prints; it must succeed in silence on standard error.
-    fn ipvsadm(&self, words: &str) -> String {
+    pub fn ipvsadm(&self, words: &str) -> String {
         let said = self.run(&format!("ipvsadm {words}"), "");
         assert_eq!((said.code, said.stderr.as_str()), (0, ""), "ipvsadm {words}");
         said.stdout

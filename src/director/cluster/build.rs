@@ -22,7 +22,8 @@ pub(super) fn succeed(old: &Cluster, in_force: EffectiveConfig, host: HostView) 
     let mut builder = Builder::new(old, &weights);
     let own = host.own_addresses.iter().chain(&host.lingering_vips).copied().map(bits).collect();
     let vips = host.lingering_vips.iter().copied().map(bits).collect();
-    let mut cluster = Cluster { host, own, vips, roster: old.roster.clone(), ..Cluster::empty() };
+    let local_vips = host.local_vips.iter().copied().map(bits).collect();
+    let mut cluster = Cluster { host, own, vips, local_vips, roster: old.roster.clone(), ..Cluster::empty() };
     cluster.by_key.reserve(config.virtual_services.len());
     let predecessors = identity::predecessors(&old.config.virtual_services, &config.virtual_services);
     for (service, predecessor) in config.virtual_services.iter().zip(predecessors) {
@@ -103,6 +104,7 @@ impl<'a, 'w> Builder<'a, 'w> {
                     live: server.live.clone(),
                     soft: server.soft.clone(),
                     path: host.paths.get(&server.config.rip).copied().unwrap_or(server.path),
+                    is_local: host.local_rips.contains(&server.config.rip),
                     ..**server
                 }));
             }
@@ -130,8 +132,9 @@ impl<'a, 'w> Builder<'a, 'w> {
         host: &HostView,
     ) -> Arc<VirtualService> {
         let has_its_weights = self.old.weights.get(&config.name) == self.weights.get(&config.name);
-        let is_same =
-            |old: &&Arc<VirtualService>| has_its_weights && old.config == *config && has_its_paths(old, host);
+        let is_same = |old: &&Arc<VirtualService>| {
+            has_its_weights && old.config == *config && has_its_paths(old, host, &self.old.host)
+        };
         if let Some(service) = old.filter(is_same) {
             for server in &service.real_servers {
                 self.real_servers[server.slot.index() as usize] = Some(server.clone());
@@ -145,6 +148,7 @@ impl<'a, 'w> Builder<'a, 'w> {
             .iter()
             .filter_map(|server| {
                 let weight = self.weight(config, server)?;
+                let weight = if is_stranded(config, server, host) { 0 } else { weight };
                 self.real_server(slot, server, weight, old.map(|old| &**old), host)
             })
             .collect();
@@ -195,6 +199,7 @@ impl<'a, 'w> Builder<'a, 'w> {
             weight,
             rip,
             path: path_of(config, host),
+            is_local: host.local_rips.contains(&config.rip),
             soft: self.soft_state(rip, host),
             encapsulation: encapsulation::find(config.encapsulation).unwrap_or(encapsulation::DEFAULT),
             is_present: true,
@@ -232,9 +237,20 @@ impl<'a, 'w> Builder<'a, 'w> {
     }
 }
 
-/// Whether the host's view of all its real servers is unchanged.
-fn has_its_paths(service: &VirtualService, host: &HostView) -> bool {
-    service.real_servers.iter().all(|server| path_of(&server.config, host) == server.path)
+/// Whether the host's view of all its real servers is unchanged; `before` is the host as it was.
+fn has_its_paths(service: &VirtualService, host: &HostView, before: &HostView) -> bool {
+    service.real_servers.iter().all(|server| {
+        let (config, of) = (&server.config, |host| is_stranded(&service.config, &server.config, host));
+        path_of(config, host) == server.path
+            && host.local_rips.contains(&config.rip) == server.is_local
+            && of(host) == of(before)
+    })
+}
+
+/// Whether a real server is on this host, which would not accept the packets of its virtual service: a VIP is not an
+/// address of the host. Its weight is 0 then.
+fn is_stranded(service: &VirtualServiceConfig, server: &RealServerConfig, host: &HostView) -> bool {
+    host.local_rips.contains(&server.rip) && !service.vips().all(|vip| host.local_vips.contains(&vip))
 }
 
 /// Splits ranges that are disjoint or nested so that they no longer overlap: each piece belongs to the

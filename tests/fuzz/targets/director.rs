@@ -161,6 +161,7 @@ impl Account {
                 let is_first = asked.is_none_or(|asked| asked.fragment_offset() == 0);
                 assert!(is_first || !is_error, "RFC 1122 §3.2.2");
             }
+            Verdict::Pass => panic!("no VIP is an address of the host"),
             Verdict::Hold | Verdict::Drop(_) => {}
         }
         assert!(self.world.tables.connections.len() <= CONNECTIONS_MAX);
