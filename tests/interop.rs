@@ -1,9 +1,11 @@
 //! Programs that others wrote, against the real binary in the lab: nginx on the real servers, curl and wrk on the
 //! client, promtool on the metrics, `sh` on the commands a daemon prints, ping and traceroute to the VIP, nft for
-//! connection tracking. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
+//! connection tracking, keepalived on two directors. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
 
 #[path = "namespaces/fixture.rs"]
 mod fixture;
+#[path = "interop/pair.rs"]
+mod pair;
 #[path = "interop/programs.rs"]
 mod programs;
 
@@ -37,6 +39,7 @@ const TESTS: &[(&str, Test)] = &[
     ("promtool_finds_nothing_wrong_with_the_metrics", metrics),
     ("the_printed_commands_are_all_that_is_needed", || printed_commands(false)),
     ("the_printed_commands_capture_a_local_vip", || printed_commands(true)),
+    ("keepalived_moves_the_vip_between_two_hosts_that_direct_and_serve", pair::fails_over),
 ];
 
 fn main() -> ExitCode {

@@ -71,7 +71,7 @@ fn sent_from(port: u16) -> Vec<u8> {
     tcp_between(VIP, port, CLIENT, 40_000, ACK, b"data")
 }
 
-/// Name, packet, and what becomes of it where the VIP is not an address of the host.
+/// Name, packet, and what happens to it where the VIP is not an address of the host.
 fn of_the_host() -> Vec<(&'static str, Vec<u8>, &'static str)> {
     let none = "no_service";
     vec![

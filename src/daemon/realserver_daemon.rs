@@ -94,7 +94,7 @@ async fn serve(mut plan: RealserverPlan, options: Options) -> Result<(), Failure
 }
 
 /// Two hosts that are both director and real server may have the same file. A director hands packets to its own host
-/// without a tunnel, so nobody sends from this host's addresses.
+/// without a tunnel, so no tunnel packet has one of this host's addresses as its source.
 fn leave_out_this_host(plan: &mut RealserverPlan, own_addresses: &[IpAddr]) -> Result<(), Failure> {
     let directors = &mut plan.guard.directors;
     let is_own =

@@ -85,7 +85,7 @@ pub fn waits_for_the_vip() -> Outcome {
     assert_conserved(&lab)
 }
 
-/// A companion on the director's host, which hears this director and another one.
+/// A companion on the director's host, which accepts packets from this director and another one.
 fn start_companion(lab: &Lab) -> Result<Daemon, Failed> {
     let text =
         format!("vips = [\"{}\"]\ndirectors = [\"{}\", \"172.25.3.4\"]\n", lab.vip, lab.director.address);

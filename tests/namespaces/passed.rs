@@ -48,7 +48,7 @@ pub fn own_address(capture: &str) -> Outcome {
     shell.ipvsadm(&format!("-a -t {own}:{SERVICE} -r {}:{SERVICE} -i", server.address));
     for _ in 0..3 {
         assert_eq!(lab.client().get((own, SERVICE), "/")?.text(), "server2", "a new connection is served");
-        assert_eq!(older.get("/")?.text(), "director", "one that is older than the service goes on");
+        assert_eq!(older.get("/")?.text(), "director", "one that is older than the service continues");
         assert_eq!(session.get("/")?.text(), "director", "so does one to another port");
         assert_eq!(lab.client().get((own, SSH), "/")?.text(), "director", "and there are new ones");
     }
@@ -125,7 +125,7 @@ pub fn never_announced() -> Outcome {
         "\n[[virtual_service]]\nprotocol = \"tcp\"\nvip = \"{own}\"\nport = {SERVICE}\nscheduler = \"rr\"\n"
     );
     let _director = lab::start_director(&lab, &configuration(&lab, "announce = \"never\"", &[text]))?;
-    poll_until("a connection by an address that has to be asked for", || {
+    poll_until("a connection after an ARP request", || {
         lab.client().get((own, SSH), "/").ok().filter(|answer| answer.text() == "director")
     });
     assert_conserved(&lab)

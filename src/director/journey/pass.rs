@@ -27,7 +27,7 @@ impl Director {
         Refusal::hosts()
     }
 
-    /// What becomes of a packet of no connection: the host's if the VIP is the host's, otherwise what `refusal` says.
+    /// A packet of no connection is the host's if the VIP is; otherwise `refusal` stays.
     pub(super) fn unless_hosts(&mut self, at: At, packet: &Packet, refusal: Refusal) -> Refusal {
         let is_unknown = refusal.reason == Some(DropReason::NoConnection);
         match is_unknown && at.cluster.has_local_vip(packet.destination) {
@@ -49,7 +49,7 @@ impl Director {
         })
     }
 
-    /// What becomes of a packet that was refused for `reason` before it was known what it is for.
+    /// What happens to a packet that was refused for `reason` before it was known what it is for.
     pub(in crate::director) fn refuse_unclassified(
         &mut self,
         at: At,

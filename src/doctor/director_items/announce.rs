@@ -52,10 +52,13 @@ mod tests {
         for keys in ["announce = \"local\"", "announce = \"never\""] {
             let mut facts = bed::director(keys);
             facts.vips[0].is_proxied = false;
-            // On the device of a real server's daemon, say.
+            // Such as on the device of a real server's daemon.
             for is_local in [false, true] {
                 facts.vips[0].is_local = is_local;
-                assert_eq!(examine(&facts), [Finding::ok("172.25.3.100 is not to be announced by this host")]);
+                assert_eq!(
+                    examine(&facts),
+                    [Finding::ok("172.25.3.100 is not to be announced by this host")]
+                );
             }
         }
     }
