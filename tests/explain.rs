@@ -98,7 +98,8 @@ fn what_the_host_keeps_is_shown_if_its_addresses_are_named() {
     let bench = Bench::new();
     let (ssh, web) = (tcp_between(CLIENT, 1, VIP, 22, SYN, b""), tcp_between(CLIENT, 1, VIP, 80, SYN, b""));
     let later = as_fragment(&ip(CLIENT, VIP, 17, &[7; 8]), 0x0010);
-    let first = as_fragment(&udp(123, &[7; 64]), 0x2000);
+    let first =
+        changed(&as_fragment(&udp(123, &[7; 64]), 0x2000), |bytes| bytes[4..6].copy_from_slice(&later[4..6]));
     let packets = [hex(&ssh), hex(&web), hex(&later), hex(&first)];
     let packets: Vec<&str> = ["--packet"].into_iter().chain(packets.iter().map(String::as_str)).collect();
     let of = |addresses: &[&'static str]| -> Vec<&str> {

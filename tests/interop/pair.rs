@@ -10,8 +10,8 @@ use lvs_tund::lab::{self, Cluster, Daemon, Host, Lab};
 use crate::fixture::{Outcome, assert_round_robin, same_subnet};
 use crate::programs::Keepalived;
 
-/// Longer than keepalived takes to notice that a director is gone, and to take over: two checks of a second each, and
-/// three advertisements.
+/// Longer than keepalived takes to notice that a director has ended, and to move the VIP: two checks of a second each,
+/// and three advertisements.
 const FAILOVER_MAX: Duration = Duration::from_secs(20);
 
 const PAGE: &str = include_str!("../../docs/high-availability.md");

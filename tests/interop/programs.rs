@@ -130,7 +130,7 @@ impl Keepalived {
 
 impl Drop for Keepalived {
     fn drop(&mut self) {
-        // Its child, which has the sockets, ends only if it is told to.
+        // Not killed: its child, which has the sockets, would stay.
         let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
         let deadline = Instant::now() + PATIENCE;
         while let Ok(None) = self.child.try_wait() {
