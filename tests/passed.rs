@@ -239,6 +239,7 @@ fn a_fragment_that_no_host_should_accept_is_the_hosts_unless_its_first_went_to_a
     assert!(matches!(world.process(&first(&udp(53, &[7; 64]), 1)).0, Verdict::Transmit(_)));
     assert_eq!(world.process(&overflowing(1)).0, Verdict::Drop(DropReason::FragmentOverflow));
     assert_passed(&mut world, &overflowing(2), "of no known packet");
+    assert_eq!(world.process(&later(17, 2)).0, Verdict::Hold, "one that overflows decides for no other");
     assert_passed(&mut world, &first(&udp(123, &[7; 64]), 3), "the host's");
     assert_passed(&mut world, &overflowing(3), "after the host's");
 }
@@ -332,6 +333,28 @@ fn a_real_server_on_a_host_without_the_vip_gets_no_connections_and_no_packets() 
     let segment = tcp_between(CLIENT, local, VIP, 80, ACK, b"");
     assert_eq!(world.process(&segment).0, Verdict::Drop(DropReason::VipNotLocal));
     assert_eq!(ways(&mut world, 21..25), [Some(false); 4]);
+}
+
+/// A service of two VIPs, of which the host has one.
+#[test]
+fn a_host_with_some_of_the_vips_gets_no_connections_and_only_its_own_packets() {
+    let (mut config, mut host) = both(true);
+    let other = std::net::Ipv4Addr::new(172, 25, 3, 101);
+    let matcher = config.virtual_services[0].matchers[0];
+    let second = lvs_tund::director::cluster::Matcher { vip: other.into(), ..matcher };
+    config.virtual_services[0].matchers.push(second);
+    let mut world = World::new(config.clone(), host.clone(), Tables::new(1000, 7));
+    let to = |vip, port, client| tcp_between(CLIENT, client, vip, port, SYN, b"");
+    for client in 1..5 {
+        assert_eq!(way_of(&world.process(&to(VIP, 80, client)).0), Some(false));
+        assert_eq!(way_of(&world.process(&to(other, 80, client)).0), Some(false));
+    }
+    assert_passed(&mut world, &to(VIP, 22, 1), "of the host's VIP");
+    assert!(matches!(world.process(&to(other, 22, 1)).0, Verdict::Reply(_)), "of the other");
+    host.local_vips.insert(other.into());
+    world.succeed(config, host);
+    let ways: Vec<_> = (11..15).map(|client| way_of(&world.process(&to(other, 80, client)).0)).collect();
+    assert!(ways.contains(&Some(true)) && ways.contains(&Some(false)), "{ways:?}");
 }
 
 #[test]

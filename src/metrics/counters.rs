@@ -253,8 +253,10 @@ mod tests {
         let verdict = Verdict::Transmit(Route::of(1, Slot::new(300, 1), [10, 0, 0, 1].into()));
         counters.count(&verdict, 100);
         counters.count(&Verdict::Drop(DropReason::SendError), 60);
+        counters.count(&Verdict::Pass, 40);
         counters.errors.add(&io::Error::from_raw_os_error(libc_errno::ENOBUFS));
-        assert_eq!((counters.received.packets.get(), counters.transmitted.get()), (2, 1));
+        let fates = (counters.transmitted.get(), counters.passed.get(), counters.held.get());
+        assert_eq!((counters.received.packets.get(), fates), (3, (1, 1, 0)));
         assert_eq!(counters.real_servers.read(300), (1, 100));
         assert_eq!(counters.dropped[DropReason::SendError as usize].get(), 1);
         assert!(counters.errors.read().any(|cause| cause == ("no_buffer", 1)));
