@@ -65,9 +65,13 @@ pub fn waits_for_the_vip() -> Outcome {
     let lab = same_subnet(1).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
     let _here = lab.director.serve_http(80)?;
-    let mut director = lab::start_director(&lab, &with_director(&lab, "", "127.0.0.1"))?;
+    let shell = Shell::new(&lab);
+    let head = format!("control = \"{}\"", shell.socket.display());
+    let mut director = lab::start_director(&lab, &with_director(&lab, &head, "127.0.0.1"))?;
     director.wait_for_log("type: ip address add 172.25.3.100/32 dev lo", PATIENCE)?;
     assert_eq!(ask_times(&lab, 4)?, ["server2"; 4]);
+    let list = shell.ipvsadm("-Ln");
+    assert!(list.contains("-> 127.0.0.1:80                 Tunnel  0 "), "{list}");
     for interface in ["lo", "eth0"] {
         add_address(&lab.director, interface, lab.vip);
         poll_until("both shares", || {
