@@ -5,6 +5,7 @@
 
 #![allow(unsafe_code)]
 
+pub mod both;
 pub mod memory;
 pub mod pcap;
 pub mod raw_socket;
@@ -43,8 +44,17 @@ pub trait Capture {
 pub struct Outgoing {
     /// Index into the batch's frames.
     pub frame: usize,
-    /// The next IP destination of the packet.
-    pub to: IpAddr,
+    /// Where the packet leaves.
+    pub exit: Exit,
+}
+
+/// Where a packet leaves the program.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Exit {
+    /// Into the network; the next IP destination.
+    Network(IpAddr),
+    /// To the host's own stack, with what the device that captured it reported about it.
+    Host,
 }
 
 /// The destination of packets.

@@ -119,20 +119,29 @@ impl Director {
     }
 
     /// Decides one packet by a snapshot, which a caller loads once for all packets of a batch. After `Transmit` the
-    /// frame contains the encapsulated packet, after `Reply` the reply; after `Drop` its content is undefined.
+    /// frame contains the encapsulated packet, after `Reply` the reply; after `Pass`, and after `Transmit` to the host's
+    /// own stack, it is as before; after `Drop` its content is undefined.
     pub fn handle_packet(&mut self, cluster: &Cluster, frame: &mut Frame, now: Moment) -> Verdict {
         match self.forward(At { cluster, now }, frame) {
             Ok(route) => Verdict::Transmit(route),
-            Err(refusal) => match refusal.waits_for {
-                Some(key) if self.fragments.hold(key, frame.packet(), now) => Verdict::Hold,
-                _ => self.limits.refuse(frame, refusal, now),
-            },
+            Err(refusal) if refusal.is_hosts => Verdict::Pass,
+            Err(refusal) => self.refuse(frame, refusal, now),
+        }
+    }
+
+    fn refuse(&mut self, frame: &mut Frame, refusal: Refusal, now: Moment) -> Verdict {
+        if let Err(cause) = frame.complete_checksum() {
+            return Verdict::Drop(cause.into());
+        }
+        match refusal.waits_for {
+            Some(key) if self.fragments.hold(key, frame.packet(), now) => Verdict::Hold,
+            _ => self.limits.refuse(frame, refusal, now),
         }
     }
 
     fn forward(&mut self, at: At, frame: &mut Frame) -> Result<Route, Refusal> {
-        frame.complete_checksum().map_err(DropReason::from)?;
-        let packet = classify(frame.packet())?;
+        let packet = classify(frame.packet())
+            .map_err(|reason| self.refuse_unclassified(at, frame.packet(), reason))?;
         let choice = match packet.content {
             Content::IcmpError => self.follow_error(at, &packet)?,
             Content::LaterFragment => self.follow_fragment(at, &packet)?,
@@ -147,6 +156,10 @@ impl Director {
                 }
             }
         };
+        // What goes to the host's own stack leaves as it was captured.
+        if !choice.real_server.is_local {
+            frame.complete_checksum().map_err(DropReason::from)?;
+        }
         self.send_pending_error(at, frame, &packet, &choice);
         let route = decide_route(at, &packet, frame.offload.segments, &choice)?;
         self.apply(&route, &choice, frame)?;

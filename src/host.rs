@@ -38,7 +38,7 @@ pub use mss::Mss;
 pub use netlink::Netlink;
 pub use notrack::{Notrack, UntrackedPorts};
 pub use realserver_changes::{RealServerHost, RealServerHostOptions};
-pub use refusal::OuterSource;
+pub use refusal::{OuterSource, Reach};
 pub use vips_elsewhere::{Elsewhere, vips_elsewhere};
 
 /// The routing protocol number on every route, rule and proxy neighbour made here (`ip route show proto 76`):

@@ -94,6 +94,45 @@ fn the_text_shows_what_named_the_real_server() {
 }
 
 #[test]
+fn what_the_host_keeps_is_shown_if_its_addresses_are_named() {
+    let bench = Bench::new();
+    let (ssh, web) = (tcp_between(CLIENT, 1, VIP, 22, SYN, b""), tcp_between(CLIENT, 1, VIP, 80, SYN, b""));
+    let later = as_fragment(&ip(CLIENT, VIP, 17, &[7; 8]), 0x0010);
+    let first =
+        changed(&as_fragment(&udp(123, &[7; 64]), 0x2000), |bytes| bytes[4..6].copy_from_slice(&later[4..6]));
+    let packets = [hex(&ssh), hex(&web), hex(&later), hex(&first)];
+    let packets: Vec<&str> = ["--packet"].into_iter().chain(packets.iter().map(String::as_str)).collect();
+    let of = |addresses: &[&'static str]| -> Vec<&str> {
+        let named = addresses.iter().flat_map(|address| ["--host-address", *address]);
+        named.chain(packets.iter().copied()).collect()
+    };
+    let both = of(&["172.25.3.100", "172.25.3.2"]);
+    let lines = bench.json("director", &both);
+    let verdicts: Vec<&str> = lines.iter().map(|line| line["verdict"].as_str().unwrap()).collect();
+    assert_eq!(verdicts, ["pass", "transmit", "hold", "pass"]);
+    assert_eq!((&lines[0]["reason"], &lines[0]["virtual_service"]), (&Value::Null, &Value::Null));
+    assert_eq!(lines[0]["packets"], serde_json::json!([hex(&ssh)]), "unchanged");
+    assert_eq!(lines[1]["real_server"], "server2");
+    assert_eq!(lines[1]["packets"], serde_json::json!([hex(&web)]), "to this host");
+    assert_eq!(lines[3]["packets"], serde_json::json!([hex(&first), hex(&later)]));
+    let (_, text, _) = bench.explain("director", &both);
+    for step in [
+        "cluster: a VIP that is an address of the host, but no virtual service for this packet",
+        "pass: to the host's own stack, unchanged",
+        "the real server is this host: to its own stack, unchanged",
+        "held packet 2: pass",
+    ] {
+        assert!(text.contains(step), "{step}: {text}");
+    }
+    let lines = bench.json("director", &of(&["172.25.3.2"]));
+    assert_eq!((&lines[0]["verdict"], &lines[0]["reason"]), (&"reply".into(), &"no_service".into()));
+    let file = DIRECTOR_FILE.replace("\"172.25.3.2\"", "\"127.0.0.1\"");
+    std::fs::write(bench.path("director.toml"), file).unwrap();
+    let lines = bench.json("director", &of(&["172.25.3.100"]));
+    assert_eq!(lines[1]["packets"], serde_json::json!([hex(&web)]), "a loopback address is this host's");
+}
+
+#[test]
 fn an_outer_packet_that_is_fragmented_because_of_ignore_df_is_shown() {
     let bench = Bench::new();
     std::fs::write(bench.path("director.toml"), format!("ignore_df = true\n{DIRECTOR_FILE}")).unwrap();

@@ -9,6 +9,7 @@ mod mss_table;
 #[path = "host/realserver.rs"]
 mod realserver;
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 use std::sync::atomic::{AtomicBool, Ordering};
 
@@ -18,7 +19,8 @@ use bed::{
 use lvs_tund::host::director_changes::Capture;
 use lvs_tund::host::{
     Announce, CAPTURE_TABLE, CaptureMode, DirectorHost, DirectorHostOptions, HostChanges, Netlink, Notice,
-    netlink::{TABLE_MAIN, rule},
+    OuterSource, Reach,
+    netlink::{Route, TABLE_MAIN, rule},
 };
 use rtnetlink::LinkVeth;
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourFlags};
@@ -263,6 +265,9 @@ fn without_host_changes_nothing_is_changed_and_the_commands_are_returned() {
                 "sysctl -w net.ipv4.conf.all.send_redirects=0",
                 "sysctl -w net.ipv4.neigh.eth0.proxy_delay=0",
                 "sysctl -w net.ipv4.conf.eth0.forwarding=1",
+                "sysctl -w net.ipv4.conf.lvsd0.rp_filter=2",
+                "sysctl -w net.ipv4.ip_early_demux=0",
+                "ip address add 192.0.0.8/32 dev lvsd0 scope host",
                 "ip neigh add proxy 172.25.3.100 dev eth0",
                 "ip rule add pref 0 iif eth0 lookup 7690 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
                 "ip route add 172.25.3.100/32 dev lvsd0 scope link table 7690",
@@ -270,7 +275,7 @@ fn without_host_changes_nothing_is_changed_and_the_commands_are_returned() {
         );
         write_sysctl("net/ipv4/conf/eth0/forwarding", 1);
         host.on_notice(Notice::Tick).await;
-        assert_eq!(host.changes().commands().len(), 7, "what was done by hand is wanted no longer");
+        assert_eq!(host.changes().commands().len(), 10, "what was done by hand is wanted no longer");
         write_sysctl("net/ipv4/conf/eth0/forwarding", 0);
         host.stop().await;
         assert_eq!(bed.snapshot().await, before);
@@ -413,7 +418,9 @@ fn vips_are_added_and_removed_while_the_director_runs() {
         assert!(message.contains("only IPv4"), "{message}");
         host.remove_vips(&[VIP.into()]).await.unwrap();
         let netlink = Netlink::open().unwrap();
-        assert_eq!(netlink.routes_by(bed.index("lvsd0").await).await.unwrap(), []);
+        let vips = |route: &Route| route.destination == VIP;
+        let routes = netlink.routes_by(bed.index("lvsd0").await).await.unwrap();
+        assert!(!routes.iter().any(vips), "{routes:?}");
         assert_eq!(netlink.routes_in(CAPTURE_TABLE).await.unwrap(), []);
         assert_eq!(netlink.proxies().await.unwrap().len(), 0);
         host.stop().await;
@@ -427,22 +434,23 @@ fn the_kernel_chooses_the_outer_source_and_routes_that_lead_back_are_refused() {
         let bed = Bed::new().await;
         let _tun = tun("lvsd0");
         let host = DirectorHost::start(options()).await.unwrap();
-        let source = host.outer_source(CLIENT.into()).await.unwrap();
-        assert_eq!(
-            (source.address, source.interface.as_str(), source.path_mtu),
-            (DIRECTOR.into(), "eth0", 1500)
-        );
+        let served = BTreeSet::from([VIP.into()]);
+        let reach = host.reach(CLIENT.into(), &served, None).await.unwrap();
+        let source = OuterSource { address: DIRECTOR.into(), interface: "eth0".into(), path_mtu: 1500 };
+        assert_eq!(reach, Reach::Remote(source));
+        for here in [DIRECTOR, Ipv4Addr::LOCALHOST, Ipv4Addr::new(127, 9, 9, 9)] {
+            assert_eq!(host.reach(here.into(), &served, None).await.unwrap(), Reach::Local);
+        }
         let netlink = Netlink::open().unwrap();
         let looping = Ipv4Addr::new(172, 25, 9, 9);
         netlink.add_route(looping, TABLE_MAIN, bed.index("lvsd0").await).await.unwrap();
-        let cases: [(IpAddr, &str); 4] = [
+        let cases: [(IpAddr, &str); 3] = [
             (VIP.into(), "is itself a VIP"),
-            (DIRECTOR.into(), "is an address of this host"),
             (looping.into(), "leads through lvsd0"),
             (FAR_CLIENT.into(), "there is no route to it"),
         ];
         for (rip, words) in cases {
-            let message = host.outer_source(rip).await.unwrap_err().to_string();
+            let message = host.reach(rip, &served, None).await.unwrap_err().to_string();
             assert!(message.contains(words), "{message}");
         }
         host.stop().await;

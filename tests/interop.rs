@@ -1,11 +1,13 @@
 //! Programs that others wrote, against the real binary in the lab: nginx on the real servers, curl and wrk on the
-//! client, promtool on the metrics, `sh` on the commands a daemon prints, keepalived next to two directors, ping and traceroute to the VIP, nft for
+//! client, promtool on the metrics, `sh` on the commands a daemon prints, keepalived on two directors, ping and traceroute to the VIP, nft for
 //! connection tracking. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
 
 #[path = "interop/failover.rs"]
 mod failover;
 #[path = "namespaces/fixture.rs"]
 mod fixture;
+#[path = "interop/pair.rs"]
+mod pair;
 #[path = "interop/programs.rs"]
 mod programs;
 
@@ -40,6 +42,7 @@ const TESTS: &[(&str, Test)] = &[
     ("keepalived_moves_the_vip_when_packets_no_longer_flow", failover::failover),
     ("the_printed_commands_are_all_that_is_needed", || printed_commands(false)),
     ("the_printed_commands_capture_a_local_vip", || printed_commands(true)),
+    ("keepalived_moves_the_vip_between_two_hosts_that_direct_and_serve", pair::fails_over),
 ];
 
 fn main() -> ExitCode {

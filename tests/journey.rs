@@ -126,6 +126,7 @@ impl World {
                 assert_eq!(reply.to, IpAddr::from(*packet[12..].first_chunk::<4>().expect("a source")));
                 Reply(said, reply.reason.map(DropReason::label))
             }
+            Verdict::Pass => panic!("no VIP is an address of the host"),
             Verdict::Hold => Hold,
             Verdict::Drop(reason) => Drop(reason.label()),
         }
@@ -627,8 +628,16 @@ fn every_drop_reason_has_a_row() {
             Drop(reason) | Reply(_, Some(reason)) => Some(reason),
             _ => None,
         })
-        // Shown by tests of their own: above, in tests/paths.rs, in tests/grace.rs and in the counters' unit tests.
-        .chain(["table_full", "rate_limited", "send_error", "fragment_unknown", "loop", "connection_waits"])
+        // Shown by tests of their own: above, in tests/paths.rs, in tests/grace.rs, in tests/passed.rs and in the counters' unit tests.
+        .chain([
+            "table_full",
+            "rate_limited",
+            "send_error",
+            "fragment_unknown",
+            "loop",
+            "connection_waits",
+            "vip_not_local",
+        ])
         .collect();
     for reason in DropReason::ALL {
         assert!(shown.contains(reason.label()), "{reason} is shown by no row");

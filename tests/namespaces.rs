@@ -19,10 +19,14 @@ mod host_state;
 mod ipvsadm;
 #[path = "namespaces/lifecycle.rs"]
 mod lifecycle;
+#[path = "namespaces/local_server.rs"]
+mod local_server;
 #[path = "namespaces/local_vip.rs"]
 mod local_vip;
 #[path = "namespaces/mtu.rs"]
 mod mtu;
+#[path = "namespaces/passed.rs"]
+mod passed;
 #[path = "namespaces/path.rs"]
 mod path;
 #[path = "namespaces/refusals.rs"]
@@ -69,6 +73,13 @@ const TESTS: &[(&str, Test)] = &[
     ("a_backup_is_silent_and_resets_nothing_when_the_vip_comes", local_vip::backup),
     ("capture_by_rule_loses_nothing_when_the_vip_comes_and_goes", local_vip::forced_rule),
     ("capture_by_route_can_be_forced", local_vip::forced_route),
+    ("ssh_to_the_directors_own_address_goes_on_beside_a_virtual_service", || passed::own_address("auto")),
+    ("ssh_to_the_directors_own_address_goes_on_where_the_rule_is_forced", || passed::own_address("rule")),
+    ("a_bgp_directors_own_address_is_still_answered_for_while_it_is_a_vip", passed::never_announced),
+    ("the_directors_host_serves_a_vip_on_its_interface", || local_server::shares("eth0")),
+    ("the_directors_host_serves_a_vip_on_its_loopback", || local_server::shares("lo")),
+    ("a_real_server_on_the_host_waits_for_the_vip", local_server::waits_for_the_vip),
+    ("a_companion_on_a_backup_does_not_take_the_vip_from_the_master", local_server::companion_of_a_backup),
     ("connections_to_a_killed_real_server_wait_until_it_is_back", lifecycle::real_server_killed),
     ("a_stopped_director_leaves_its_host_as_it_was", lifecycle::director_stopped),
     ("every_termination_signal_stops_a_daemon_cleanly", lifecycle::signals),

@@ -7,7 +7,7 @@ use std::thread;
 use std::time::Duration;
 
 use lvs_tund::datapath::raw_socket::{Receivers, Sender};
-use lvs_tund::datapath::{Capture, Outgoing, Transmit};
+use lvs_tund::datapath::{Capture, Exit, Outgoing, Transmit};
 use lvs_tund::packet::{Carrier, Frame};
 use nix::poll::{PollFd, PollFlags, poll};
 use nix::sched::{CloneFlags, unshare};
@@ -41,7 +41,7 @@ fn in_namespace(test: impl FnOnce() + Send + 'static) {
 
 fn send_encapsulated(payload: &[u8]) {
     let mut frames = [Frame::from_packet(&ip(HERE, HERE, 4, payload))];
-    let outgoing = [Outgoing { frame: 0, to: HERE.into() }];
+    let outgoing = [Outgoing { frame: 0, exit: Exit::Network(HERE.into()) }];
     Sender::new().unwrap().transmit(&mut frames, &outgoing, &mut |_, error| panic!("{error}"));
 }
 

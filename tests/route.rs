@@ -7,7 +7,7 @@ use lvs_tund::director::Extra;
 use lvs_tund::director::cluster::{ClusterConfig, HostView, Path, RealServerConfig, VirtualServiceConfig};
 use lvs_tund::director::reply::IcmpError;
 use lvs_tund::director::route::apply::apply;
-use lvs_tund::director::route::{Fit, Route};
+use lvs_tund::director::route::{Fit, Route, Way, Wrapping};
 use lvs_tund::director::scheduler::wlc;
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::{ReplyKind, Verdict};
@@ -71,6 +71,13 @@ fn forwarded(config: ClusterConfig, packet: &[u8], offload: Offload) -> (Route, 
     (route, leaving(&frame, pieces))
 }
 
+/// The route with another wrapping.
+fn changed_way(route: &Route, change: impl FnOnce(&mut Wrapping)) -> Route {
+    let Way::Wrapped(mut wrapping) = route.way else { panic!("not wrapped") };
+    change(&mut wrapping);
+    Route { way: Way::Wrapped(wrapping), ..*route }
+}
+
 #[test]
 fn applying_a_route_again_writes_the_same_packets() {
     let big = |df: u16| as_fragment(&tcp(SYN, &[7; 3000]), df);
@@ -96,8 +103,7 @@ fn applying_a_route_again_writes_the_same_packets() {
             let config =
                 ClusterConfig { ignores_df, decrements_ttl, ttl: Ttl::Fixed(9), ..ClusterConfig::default() };
             let (route, packets) = forwarded(config, &packet, offload);
-            assert_eq!((route.fit, packets.len()), (fit, count), "{name}");
-            let expected = Route {
+            let expected = Wrapping {
                 source: PATH.source,
                 rip: SERVER2,
                 path_mtu: PATH.mtu,
@@ -105,9 +111,10 @@ fn applying_a_route_again_writes_the_same_packets() {
                 encapsulation: DEFAULT,
                 ignores_df,
                 decrements_ttl,
-                ..route
+                fit,
             };
-            assert_eq!(route, expected, "{name}");
+            assert_eq!((route.way, route.rip), (Way::Wrapped(expected), SERVER2), "{name}");
+            assert_eq!(packets.len(), count, "{name}");
             assert!(packets.iter().all(|packet| packet.len() <= 1400), "{name}");
             assert_eq!(packets[0][28], 64 - u8::from(decrements_ttl), "{name}: TTL of the inner packet");
             for _ in 0..2 {
@@ -125,7 +132,7 @@ fn a_route_writes_nothing_into_bytes_that_are_not_a_packet() {
     let (route, _) = forwarded(ClusterConfig::default(), &tcp(SYN, b""), Offload::default());
     for fit in [Fit::Whole, Fit::CutInner, Fit::CutOuter, Fit::Segments] {
         for decrements_ttl in [false, true] {
-            let route = Route { fit, decrements_ttl, ..route };
+            let route = changed_way(&route, |way| (way.fit, way.decrements_ttl) = (fit, decrements_ttl));
             let (mut frame, mut pieces) = (Frame::from_packet(&[0x45; 19]), VecDeque::new());
             let refused = apply(&route, &mut frame, &Identifications::new(1), &mut pieces);
             assert_eq!(refused, Err(CannotEncapsulate::Malformed(Malformed::Truncated)), "{fit:?}");
@@ -140,10 +147,10 @@ fn a_route_refuses_a_packet_that_it_cannot_wrap_or_cut() {
     let apply = |route: Route, packet: &[u8], offload| {
         apply(&route, &mut captured(packet, offload), &Identifications::new(1), &mut VecDeque::new())
     };
-    let super_packet = Route { fit: Fit::Segments, ..route };
+    let super_packet = changed_way(&route, |way| way.fit = Fit::Segments);
     assert_eq!(apply(super_packet, &tcp(SYN, b""), Offload::default()), Err(CannotEncapsulate::TooBig));
     let expired = changed(&tcp(SYN, b""), |b| b[8] = 0);
-    let hop = Route { decrements_ttl: true, ..route };
+    let hop = changed_way(&route, |way| way.decrements_ttl = true);
     assert_eq!(apply(hop, &expired, Offload::default()), Err(CannotEncapsulate::Expired));
     let (whole, too_big) = (tcp(SYN, &[7; 3000]), Err(CannotEncapsulate::TooBig));
     for (name, packet, fit, path_mtu, result) in [
@@ -161,7 +168,7 @@ fn a_route_refuses_a_packet_that_it_cannot_wrap_or_cut() {
             too_big,
         ),
     ] {
-        let route = Route { fit, path_mtu, ..route };
+        let route = changed_way(&route, |way| (way.fit, way.path_mtu) = (fit, path_mtu));
         assert_eq!(apply(route, packet, segments(1000)), result, "{name}");
     }
 }

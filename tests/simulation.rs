@@ -324,6 +324,7 @@ impl Simulation {
         let fate = match verdict {
             Verdict::Transmit(_) => "transmitted",
             Verdict::Reply(_) => "replied",
+            Verdict::Pass => "passed",
             Verdict::Hold => "held",
             Verdict::Drop(reason) => reason.label(),
         };

@@ -7,6 +7,7 @@ mod realserver_packet;
 
 use std::fs::File;
 use std::io::{self, BufReader, BufWriter, Write};
+use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
@@ -26,7 +27,7 @@ pub(super) struct ExplainArguments {
 #[derive(Debug, Subcommand)]
 enum Role {
     /// Explain packets as the director reads them from its TUN device
-    Director(Question),
+    Director(DirectorQuestion),
     /// Explain encapsulated packets as they arrive at a real server
     Realserver(Question),
 }
@@ -48,6 +49,15 @@ struct Question {
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
     format: Format,
+}
+
+#[derive(Debug, Args)]
+struct DirectorQuestion {
+    #[command(flatten)]
+    question: Question,
+    /// An address of the director's host, such as a VIP that is one, or a real server's address; repeat it for more
+    #[arg(long, value_name = "ADDRESS")]
+    host_address: Vec<Ipv4Addr>,
 }
 
 /// What happened to one packet; one line of JSON.
@@ -76,8 +86,9 @@ trait Explain {
 
 pub(super) fn run(arguments: &ExplainArguments) -> Result<(), Failure> {
     match &arguments.role {
-        Role::Director(question) => {
-            let role = with_source(&question.config, director_packet::Director::new)?;
+        Role::Director(DirectorQuestion { question, host_address }) => {
+            let role =
+                with_source(&question.config, |source| director_packet::Director::new(source, host_address))?;
             answer(question, role)
         }
         Role::Realserver(question) => {

@@ -14,7 +14,8 @@ use crate::encapsulation::Ttl;
 use crate::packet::Protocol;
 
 pub use values::{
-    Address, GROUP, HashKey, InterfaceName, LABEL, Listen, OuterSourceKind, SocketPathKind, Timeout,
+    Address, GROUP, HashKey, InterfaceName, LABEL, Listen, OuterSourceKind, RipAddress, SocketPathKind,
+    Timeout,
 };
 
 /// The names of the transport protocols.

@@ -106,8 +106,11 @@ pub struct RealServer {
     /// Every key, as configured.
     #[serde(flatten)]
     pub keys: RealServerKeys,
-    /// The weight that the schedulers use: 0 during a drain and afterwards.
+    /// The weight that the schedulers use: 0 during a drain and afterwards, and while this is the director's own host
+    /// without the VIP.
     pub weight_now: u32,
+    /// It is the director's own host.
+    pub local: bool,
     /// The path MTU in use, in bytes.
     pub path_mtu_now: u16,
     /// Active connections, as IPVS counts them.

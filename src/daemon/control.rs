@@ -225,7 +225,7 @@ impl Control {
         self.watch.report(Source::Host, found);
         self.look().await;
         self.ticks = self.ticks.wrapping_add(1);
-        if notice == Notice::Changed || self.ticks.is_multiple_of(TICKS_PER_LOOK) {
+        if notice == Notice::Changed || self.has_moved_vip() || self.ticks.is_multiple_of(TICKS_PER_LOOK) {
             self.follow_paths().await;
         }
     }
@@ -239,6 +239,12 @@ impl Control {
         self.host.on_notice(notice).await;
         // What the device has taken with it comes back with it.
         device.map_or_else(|trouble| vec![trouble], |_| self.host.troubles())
+    }
+
+    /// Whether a VIP has become an address of the host, or is none any more, since the last query.
+    fn has_moved_vip(&self) -> bool {
+        let cluster = self.latest.load();
+        self.host.vips().iter().any(|(vip, state)| cluster.has_local_vip((*vip).into()) != state.is_local)
     }
 
     /// Publishes a new snapshot if the host's addresses or routes have changed.

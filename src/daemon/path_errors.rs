@@ -2,12 +2,12 @@
 //! from a raw ICMP socket.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
 use super::worker::{Fate, Handler};
+use crate::datapath::Exit;
 use crate::director::path_errors::{Event, PathErrors};
 use crate::metrics::counters::PathCounters;
 use crate::packet::Frame;
@@ -26,7 +26,7 @@ impl Handler for PathErrorsHandler {
 
     const SEND_ERROR: () = ();
 
-    fn handle(&mut self, frame: &mut Frame, now: Moment) -> ((), Option<IpAddr>) {
+    fn handle(&mut self, frame: &mut Frame, now: Moment) -> ((), Option<Exit>) {
         let heard = self.errors.handle_packet(frame.packet(), now);
         self.counters.count(&heard);
         if let Some(event) = heard.event {
@@ -35,7 +35,7 @@ impl Handler for PathErrorsHandler {
         }
         let Some((packet, to)) = heard.answer.or(heard.probe) else { return ((), None) };
         frame.replace(&packet);
-        ((), Some(to))
+        ((), Some(Exit::Network(to)))
     }
 
     fn count(&mut self, _: &Fate<()>) {}

@@ -9,6 +9,7 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
+use ipnet::IpNet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::handler::{RealserverHandler, Seen};
@@ -44,16 +45,12 @@ pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     runtime::build()?.block_on(serve(plan, options))
 }
 
-async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
+async fn serve(mut plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let mut end = Box::pin(signals::end_or_hangup()?);
     let clock = Clock::start();
     let own_addresses: Vec<IpAddr> =
         own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
-    let director = plan.guard.directors.iter().map(|prefix| prefix.addr());
-    if let Some(address) = director.into_iter().find(|address| own_addresses.contains(address)) {
-        let why = "a host cannot be the director and its own real server; use the other host's address";
-        return Err(Failure::Refused(format!("director {address} is an address of this host: {why}")));
-    }
+    leave_out_this_host(&mut plan, &own_addresses)?;
     places::check(&plan).await?;
     let listeners = RealserverListeners::open(&plan).await?;
     let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
@@ -161,6 +158,23 @@ impl Watched {
         watch.report(Source::Traffic, self.report.troubles());
         watch.conclude();
     }
+}
+
+/// Two hosts that are both director and real server may have the same file. A director hands packets to its own host
+/// without a tunnel, so no tunnel packet has one of this host's addresses as its source.
+fn leave_out_this_host(plan: &mut RealserverPlan, own_addresses: &[IpAddr]) -> Result<(), Failure> {
+    let directors = &mut plan.guard.directors;
+    let is_own =
+        |prefix: &IpNet| *prefix == IpNet::from(prefix.addr()) && own_addresses.contains(&prefix.addr());
+    let Some(own) = directors.iter().find(|prefix| is_own(prefix)).map(IpNet::addr) else { return Ok(()) };
+    directors.retain(|prefix| !is_own(prefix));
+    if directors.is_empty() {
+        let why = "the director on this host needs no companion here to serve as its own real server; \
+                   use the other directors' addresses";
+        return Err(Failure::Refused(format!("director {own} is an address of this host: {why}")));
+    }
+    tracing::info!("realserver: director {own} is this host, which hands its packets up without a tunnel");
+    Ok(())
 }
 
 /// Runs until a signal arrives or the worker fails.

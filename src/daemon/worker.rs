@@ -1,7 +1,6 @@
 //! A worker: one thread, one queue. Read a batch, handle each, transmit the batch, count.
 
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::{AsFd, OwnedFd};
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
@@ -15,7 +14,7 @@ use nix::unistd::pipe2;
 use tokio::sync::mpsc;
 
 use super::clock::Clock;
-use crate::datapath::{BATCH, Capture, Outgoing, Transmit, frames};
+use crate::datapath::{BATCH, Capture, Exit, Outgoing, Transmit, frames};
 use crate::packet::Frame;
 use crate::time::Moment;
 
@@ -31,8 +30,8 @@ pub(super) trait Handler {
     /// needs to be read once for all packets of a batch.
     fn begin_batch(&mut self) {}
 
-    /// Handles a frame; returns the verdict and the frame's destination, if it is to be sent.
-    fn handle(&mut self, frame: &mut Frame, now: Moment) -> (Self::Verdict, Option<IpAddr>);
+    /// Handles a frame; returns the verdict and the frame's exit, if it is to be sent.
+    fn handle(&mut self, frame: &mut Frame, now: Moment) -> (Self::Verdict, Option<Exit>);
 
     /// Counts a packet. Called when the batch has been sent, because a counter must not decrease.
     fn count(&mut self, fate: &Fate<Self::Verdict>);
@@ -68,7 +67,7 @@ pub(super) struct Fate<V> {
 /// A frame that belongs to no packet of the batch.
 pub(super) struct ExtraFrame<V> {
     pub frame: Frame,
-    pub to: IpAddr,
+    pub exit: Exit,
     /// The fate of the packet that was held until now; `None` if the frame belongs to a packet that has been
     /// counted already.
     pub late: Option<Fate<V>>,
@@ -182,9 +181,9 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
             self.handler.begin_batch();
             for (index, frame) in frames[..count].iter_mut().enumerate() {
                 let captured = frame.len();
-                let (verdict, to) = self.handler.handle(frame, now);
+                let (verdict, exit) = self.handler.handle(frame, now);
                 fates.push(Fate { verdict, captured, handled: frame.len() });
-                outgoing.extend(to.map(|to| Outgoing { frame: index, to }));
+                outgoing.extend(exit.map(|exit| Outgoing { frame: index, exit }));
             }
             let handler = &mut self.handler;
             self.transmit.transmit(&mut frames, &outgoing, &mut |position, error| {
@@ -200,9 +199,9 @@ impl<C: Capture, T: Transmit, H: Handler> Worker<C, T, H> {
 
     /// Sends extra frames one by one: they are rare.
     fn transmit_extra(&mut self, now: Moment) {
-        while let Some(ExtraFrame { frame, to, mut late }) = self.handler.poll_extra(now) {
+        while let Some(ExtraFrame { frame, exit, mut late }) = self.handler.poll_extra(now) {
             let handler = &mut self.handler;
-            self.transmit.transmit(&mut [frame], &[Outgoing { frame: 0, to }], &mut |_, error| {
+            self.transmit.transmit(&mut [frame], &[Outgoing { frame: 0, exit }], &mut |_, error| {
                 handler.on_failure(late.as_ref().map(|late| &late.verdict), &error);
                 late.iter_mut().for_each(|late| late.verdict = H::SEND_ERROR);
             });
@@ -266,8 +265,8 @@ mod tests {
     }
 
     impl Echo {
-        fn address(last: u8) -> IpAddr {
-            IpAddr::from([10, 0, 0, last])
+        fn address(last: u8) -> Exit {
+            Exit::Network([10, 0, 0, last].into())
         }
     }
 
@@ -280,7 +279,7 @@ mod tests {
             self.batches += 1;
         }
 
-        fn handle(&mut self, frame: &mut Frame, _: Moment) -> (Verdict, Option<IpAddr>) {
+        fn handle(&mut self, frame: &mut Frame, _: Moment) -> (Verdict, Option<Exit>) {
             let last = frame.packet()[0];
             frame.replace(&[last]);
             self.held = self.held.or(Some(last));
@@ -303,7 +302,7 @@ mod tests {
             let mut frame = Frame::with_capacity(64);
             frame.replace(&[last]);
             let late = Fate { verdict: Verdict::Sent(last), captured: 2, handled: 1 };
-            Some(ExtraFrame { frame, to: Echo::address(last), late: Some(late) })
+            Some(ExtraFrame { frame, exit: Echo::address(last), late: Some(late) })
         }
 
         fn count_late(&mut self, fate: &Fate<Verdict>) {
@@ -318,7 +317,7 @@ mod tests {
 
         const SEND_ERROR: () = ();
 
-        fn handle(&mut self, _: &mut Frame, _: Moment) -> ((), Option<IpAddr>) {
+        fn handle(&mut self, _: &mut Frame, _: Moment) -> ((), Option<Exit>) {
             // Unwinds as a panic does, but prints nothing.
             std::panic::resume_unwind(Box::new("as a test"))
         }

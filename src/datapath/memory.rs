@@ -2,10 +2,9 @@
 
 use std::collections::VecDeque;
 use std::io;
-use std::net::IpAddr;
 use std::os::fd::BorrowedFd;
 
-use super::{Capture, Outgoing, Transmit};
+use super::{Capture, Exit, Outgoing, Transmit};
 use crate::packet::Frame;
 
 /// Yields the given packets once.
@@ -29,13 +28,13 @@ impl Capture for Source {
     }
 }
 
-/// Keeps what is sent, except to unreachable destinations.
+/// Keeps what is sent, except through unreachable exits.
 #[derive(Debug, Default)]
 pub struct Sink {
-    /// Next IP destination and bytes, in the order of sending.
-    pub packets: Vec<(IpAddr, Vec<u8>)>,
-    /// Destinations to which sending fails with "host unreachable".
-    pub unreachable: Vec<IpAddr>,
+    /// Exit and bytes, in the order of sending.
+    pub packets: Vec<(Exit, Vec<u8>)>,
+    /// Exits through which sending fails with "host unreachable".
+    pub unreachable: Vec<Exit>,
 }
 
 impl Transmit for Sink {
@@ -46,10 +45,10 @@ impl Transmit for Sink {
         on_failure: &mut dyn FnMut(usize, io::Error),
     ) {
         for (position, packet) in outgoing.iter().enumerate() {
-            if self.unreachable.contains(&packet.to) {
+            if self.unreachable.contains(&packet.exit) {
                 on_failure(position, io::ErrorKind::HostUnreachable.into());
             } else {
-                self.packets.push((packet.to, frames[packet.frame].packet().to_vec()));
+                self.packets.push((packet.exit, frames[packet.frame].packet().to_vec()));
             }
         }
     }
@@ -62,9 +61,9 @@ mod tests {
     #[test]
     fn one_failure_does_not_stop_the_rest() {
         let mut frames = [Frame::from_packet(b"a"), Frame::from_packet(b"b"), Frame::from_packet(b"c")];
-        let to = |last: u8| IpAddr::from([10, 0, 0, last]);
+        let to = |last: u8| Exit::Network([10, 0, 0, last].into());
         let outgoing: Vec<_> =
-            (0..3).map(|frame| Outgoing { frame, to: to(frame.try_into().unwrap()) }).collect();
+            (0..3).map(|frame| Outgoing { frame, exit: to(frame.try_into().unwrap()) }).collect();
         let mut sink = Sink { unreachable: vec![to(1)], ..Sink::default() };
         let mut failed = Vec::new();
         sink.transmit(&mut frames, &outgoing, &mut |position, _| failed.push(position));

@@ -14,7 +14,7 @@ use std::os::fd::{AsRawFd, OwnedFd};
 
 use socket2::{Domain, Protocol, Socket, Type};
 
-use super::{BATCH, Outgoing, Transmit};
+use super::{BATCH, Exit, Outgoing, Transmit};
 use crate::packet::Frame;
 
 pub use receiver::{Receiver, Receivers};
@@ -127,13 +127,15 @@ impl Transmit for Sender {
             let mut count = 0;
             for (offset, packet) in chunk.iter().enumerate() {
                 let position = chunk_index * BATCH + offset;
-                match packet.to {
-                    IpAddr::V4(to) => {
+                match packet.exit {
+                    Exit::Network(IpAddr::V4(to)) => {
                         self.prepare(count, frames[packet.frame].packet_mut(), to);
                         positions[count] = position;
                         count += 1;
                     }
-                    IpAddr::V6(_) => on_failure(position, io::ErrorKind::Unsupported.into()),
+                    Exit::Network(IpAddr::V6(_)) | Exit::Host => {
+                        on_failure(position, io::ErrorKind::Unsupported.into())
+                    }
                 }
             }
             self.flush(count, |slot, error| on_failure(positions[slot], error));

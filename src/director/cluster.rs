@@ -94,6 +94,8 @@ pub struct Cluster {
     /// Ranges that do not overlap, in ascending order.
     by_range: HashMap<(u8, IpAddr), Vec<Ranged>, FixedState>,
     vips: HashSet<u128, FixedState>,
+    /// Those of the VIPs that are addresses of the host.
+    local_vips: HashSet<u128, FixedState>,
     /// The director's addresses and the VIPs.
     own: HashSet<u128, FixedState>,
     virtual_services: Vec<Option<Arc<VirtualService>>>,
@@ -125,6 +127,7 @@ impl Cluster {
             by_key: HashMap::default(),
             by_range: HashMap::default(),
             vips: HashSet::default(),
+            local_vips: HashSet::default(),
             own: HashSet::default(),
             virtual_services: Vec::new(),
             in_order: Vec::new(),
@@ -163,6 +166,12 @@ impl Cluster {
     /// Whether this is a virtual service's address, or one that is still captured.
     pub fn has_vip(&self, address: IpAddr) -> bool {
         self.vips.contains(&bits(address))
+    }
+
+    /// Whether this is a VIP that is an address of the host: what belongs to none of its virtual services is the
+    /// host's.
+    pub fn has_local_vip(&self, address: IpAddr) -> bool {
+        !self.local_vips.is_empty() && self.local_vips.contains(&bits(address))
     }
 
     /// Whether this is a director's address or a VIP. A packet from such a source must not be tunnelled (RFC

@@ -38,6 +38,8 @@ pub enum FragmentFate {
     RealServer(Slot),
     /// Are fragments of an echo request, each of which is answered.
     Echo,
+    /// Are the host's, like the first one.
+    Host,
 }
 
 /// One worker's record of fragments.

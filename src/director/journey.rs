@@ -1,10 +1,11 @@
 //! The steps of one packet's journey, in the order in which [`super::Director::handle_packet`] takes them: here the
 //! virtual service and the connection, then `choose` and `record` for a packet that begins one. Packets that follow
-//! another one are in `follow`, the way out is in `wrap`.
+//! another one are in `follow`, those that are the host's in `pass`, the way out is in `leave`.
 
 mod choose;
 mod follow;
 mod leave;
+mod pass;
 #[cfg(test)]
 mod races;
 mod record;
@@ -34,33 +35,40 @@ pub(super) struct At<'a> {
 }
 
 /// A packet that is not forwarded, and the reply to its sender.
+#[derive(Default)]
 pub(super) struct Refusal {
     pub(super) reason: Option<DropReason>,
     pub(super) reply: Option<ReplyKind>,
     /// The first fragment for which it may wait.
     pub(super) waits_for: Option<FragmentKey>,
+    /// It is the host's, whose stack gets it as it was captured.
+    pub(super) is_hosts: bool,
 }
 
 impl From<DropReason> for Refusal {
     fn from(reason: DropReason) -> Refusal {
-        Refusal { reason: Some(reason), reply: None, waits_for: None }
+        Refusal { reason: Some(reason), ..Refusal::default() }
     }
 }
 
 impl Refusal {
     fn answered(reason: DropReason, reply: ReplyKind) -> Refusal {
-        Refusal { reason: Some(reason), reply: Some(reply), waits_for: None }
+        Refusal { reply: Some(reply), ..reason.into() }
     }
 
     /// Answered by an ICMP error where one is allowed: never about an error, and never about a fragment other
     /// than the first (RFC 1122 §3.2.2).
     fn error(reason: DropReason, error: IcmpError, packet: &Packet) -> Refusal {
         let may_answer = !matches!(packet.content, Content::IcmpError | Content::LaterFragment);
-        Refusal { reason: Some(reason), reply: may_answer.then_some(error.into()), waits_for: None }
+        Refusal { reply: may_answer.then_some(error.into()), ..reason.into() }
     }
 
     fn echo() -> Refusal {
-        Refusal { reason: None, reply: Some(ReplyKind::EchoReply), waits_for: None }
+        Refusal { reply: Some(ReplyKind::EchoReply), ..Refusal::default() }
+    }
+
+    fn hosts() -> Refusal {
+        Refusal { is_hosts: true, ..Refusal::default() }
     }
 }
 
@@ -71,8 +79,14 @@ impl Director {
         at: At<'a>,
         packet: &Packet,
     ) -> Result<&'a VirtualService, Refusal> {
+        let found = at.cluster.find(&packet.flow);
+        if found.is_none() && at.cluster.has_local_vip(packet.destination) {
+            // The host would reset a connection that waits for its virtual service.
+            let waits = self.waits(at, packet).then(|| DropReason::ConnectionWaits.into());
+            return Err(waits.unwrap_or_else(|| self.leave_to_host(packet, at.now)));
+        }
         refuse_untunnelable(at.cluster, packet)?;
-        at.cluster.find(&packet.flow).ok_or_else(|| self.refuse_unserved(at, packet))
+        found.ok_or_else(|| self.refuse_unserved(at, packet))
     }
 
     fn refuse_unserved(&mut self, at: At, packet: &Packet) -> Refusal {
@@ -94,7 +108,7 @@ impl Director {
             Content::IcmpError | Content::LaterFragment | Content::Other => None,
         };
         let reply = reply.filter(|_| at.cluster.config().no_service == NoService::Reject);
-        Refusal { reason: Some(DropReason::NoService), reply, waits_for: None }
+        Refusal { reply, ..DropReason::NoService.into() }
     }
 
     /// The real server of the packet's connection, if it has one.

@@ -140,6 +140,8 @@ pub struct RealServer {
     pub rip: Ipv4Addr,
     /// The configured MTU, where there is one, and otherwise the route's.
     pub path: Path,
+    /// It is the director's own host (LocalNode of IPVS): packets go to the host's stack as they are.
+    pub is_local: bool,
     /// What errors from the path have shown; shared by all real servers with this RIP.
     pub soft: Arc<SoftState>,
     /// Whether the configuration has it; its slot stays while connections point to it.

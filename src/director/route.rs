@@ -5,6 +5,7 @@
 //! packet ─▶ Route { where to, outer header, fit } ─▶ frame ─▶ raw socket
 //!              └─ refused: too big for its path        └─ pieces, if it was cut
 //! ```
+//! A real server that is the director's own host gets the packet as it was captured: [`Way::Local`].
 //! A route names no state and holds no reference to any, so it can be compared, copied and applied again. The
 //! only thing that [`apply::apply`] draws from outside is the identification of each outer packet that may be
 //! fragmented.
@@ -36,6 +37,24 @@ pub struct Route {
     pub tracking: Tracking,
     /// Shown by `explain`.
     pub found_by: FoundBy,
+    /// The real server's address.
+    pub rip: Ipv4Addr,
+    /// How the packet gets there.
+    pub way: Way,
+}
+
+/// How a packet gets to its real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Way {
+    /// To the stack of the director's own host, unchanged: its destination, the VIP, is an address of this host.
+    Local,
+    /// To another host, encapsulated.
+    Wrapped(Wrapping),
+}
+
+/// Everything that is done to the bytes of a packet on its way to another host.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Wrapping {
     /// The real server's format.
     pub encapsulation: &'static Row,
     /// Source of the outer packet (DIP); with `0.0.0.0` the kernel chooses it.
@@ -84,15 +103,9 @@ pub enum FoundBy {
 }
 
 impl Route {
-    /// Where the outer packet is sent.
+    /// The real server's address.
     pub fn to(&self) -> IpAddr {
         self.rip.into()
-    }
-
-    /// What its path takes.
-    pub fn limits(&self) -> Limits {
-        let overhead = self.encapsulation.overhead;
-        Limits { path_mtu: self.path_mtu, overhead, ignores_df: self.ignores_df }
     }
 
     /// A route on the default encapsulation and path.
@@ -103,14 +116,25 @@ impl Route {
             real_server,
             tracking: Tracking::New,
             found_by: FoundBy::Scheduler,
-            encapsulation: crate::encapsulation::DEFAULT,
-            source: Ipv4Addr::new(172, 25, 3, 1),
             rip,
-            ttl: Ttl::default(),
-            decrements_ttl: false,
-            ignores_df: false,
-            path_mtu: crate::packet::MTU_DEFAULT,
-            fit: Fit::Whole,
+            way: Way::Wrapped(Wrapping {
+                encapsulation: crate::encapsulation::DEFAULT,
+                source: Ipv4Addr::new(172, 25, 3, 1),
+                rip,
+                ttl: Ttl::default(),
+                decrements_ttl: false,
+                ignores_df: false,
+                path_mtu: crate::packet::MTU_DEFAULT,
+                fit: Fit::Whole,
+            }),
         }
+    }
+}
+
+impl Wrapping {
+    /// What the path takes.
+    pub fn limits(&self) -> Limits {
+        let overhead = self.encapsulation.overhead;
+        Limits { path_mtu: self.path_mtu, overhead, ignores_df: self.ignores_df }
     }
 }

@@ -181,6 +181,7 @@ pub(crate) mod testing {
                     weight,
                     rip,
                     path: Path { source: Ipv4Addr::UNSPECIFIED, mtu: 1500 },
+                    is_local: false,
                     presence: crate::director::real_server::Presence::Present,
                     live: Arc::new(Live::of(active, inactive)),
                     soft: Default::default(),

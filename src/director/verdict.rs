@@ -1,4 +1,4 @@
-//! A packet's fate, as a value. Packets in = transmitted + replied + held + Σ dropped, always.
+//! A packet's fate, as a value. Packets in = transmitted + replied + passed + held + Σ dropped, always.
 
 use std::net::IpAddr;
 
@@ -11,10 +11,13 @@ use crate::packet::Malformed;
 /// What the director does with a packet. After `Transmit` and `Reply` the frame contains the packet to send.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Verdict {
-    /// To a real server, encapsulated.
+    /// To a real server: encapsulated, or to the host's own stack if that is the real server.
     Transmit(Route),
     /// To the packet's sender.
     Reply(Reply),
+    /// To the host's own stack as it was captured: the VIP is an address of the host, and the packet belongs to none of
+    /// its virtual services.
+    Pass,
     /// Held until something else arrives.
     Hold,
     /// Nothing is sent; the reason is counted.
@@ -108,6 +111,8 @@ labels! {
         TruncatedL4 = "truncated_l4",
         /// The TTL does not allow another hop (RFC 2003 §3.1).
         TtlExpired = "ttl_expired",
+        /// The real server is this host, but the VIP is not one of its addresses.
+        VipNotLocal = "vip_not_local",
     }
 }
 

@@ -73,6 +73,7 @@ pub(super) fn director(keys: &str) -> Director {
             address: VIP,
             arrival: Some(Arrival::Device("lvsd0".into())),
             is_local: false,
+            is_on_link: false,
             is_proxied: true,
             answers: Some(Vec::new()),
         }],

@@ -91,6 +91,8 @@ pub struct Vip {
     pub arrival: Option<Arrival>,
     /// An address of this host.
     pub is_local: bool,
+    /// On `interface` or on another device that uses ARP.
+    pub is_on_link: bool,
     /// A proxy neighbour makes this host answer ARP.
     pub is_proxied: bool,
     /// The other hosts that answered an ARP request for it; `None` if none could be sent.
@@ -226,7 +228,7 @@ impl Director {
     pub fn is_announced(&self, vip: &Vip) -> bool {
         match self.plan.announce {
             AnnounceSetting::Always => true,
-            AnnounceSetting::Local => vip.is_local,
+            AnnounceSetting::Local => vip.is_on_link,
             AnnounceSetting::Never => false,
         }
     }

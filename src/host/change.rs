@@ -5,6 +5,7 @@
 
 pub mod address;
 pub mod capture_rule;
+pub mod device_address;
 pub mod mss_route;
 pub mod mss_rule;
 pub mod observed;
@@ -16,6 +17,7 @@ use std::fmt;
 
 use address::VipAddress;
 use capture_rule::CaptureRule;
+use device_address::DeviceAddress;
 use mss_rule::MssRule;
 pub use observed::Observed;
 use proxy::ProxyNeighbour;
@@ -215,6 +217,9 @@ kinds! {
     capture_rule:
         /// Leads arriving packets to [`CAPTURE_TABLE`]; one for all VIPs of a director.
         CaptureRule(CaptureRule),
+    device_address:
+        /// Lets packets come back to the host through a director's TUN device.
+        DeviceAddress(DeviceAddress),
     mss_route:
         /// One route of the table with a real server's MSS.
         MssRoute(Copied),
@@ -245,7 +250,7 @@ mod tests {
         let vip = Ipv4Addr::new(172, 25, 3, 100);
         let tun = Device { name: "lvsd0".into(), index: 7 };
         let eth0 = Device { name: "eth0".into(), index: 2 };
-        let cases: [(Change, &str); 7] = [
+        let cases: [(Change, &str); 8] = [
             (
                 Sysctl::of_interface("eth0", "forwarding", Wanted::Exactly(1)).into(),
                 "sysctl -w net.ipv4.conf.eth0.forwarding=1",
@@ -253,6 +258,10 @@ mod tests {
             (
                 VipAddress { address: vip, device: tun.clone() }.into(),
                 "ip address add 172.25.3.100/32 dev lvsd0",
+            ),
+            (
+                DeviceAddress { device: tun.clone() }.into(),
+                "ip address add 192.0.0.8/32 dev lvsd0 scope host",
             ),
             (
                 VipRoute { destination: vip, table: TABLE_MAIN, device: tun.clone() }.into(),

@@ -16,7 +16,7 @@
 
 mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::announce::{self, ANNOUNCEMENTS};
@@ -26,7 +26,7 @@ use super::error::HostError;
 use super::follow::{Event, Follower, Notice, TICK};
 use super::netlink::rule;
 use super::netlink::{Interface, Netlink};
-use super::refusal::{OuterSource, check_route};
+use super::refusal::{Here, Reach, check_route};
 use super::{CAPTURE_TABLE, PROTOCOL};
 use crate::trouble::{Found, TroubleKind};
 
@@ -52,8 +52,11 @@ pub struct DirectorHostOptions {
 /// One VIP and its present state.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub struct VipState {
-    /// Whether the VIP is also an address of this host, as on the master of a VRRP pair.
+    /// Whether the host accepts packets for the VIP, which is one of its addresses on whichever device.
     pub is_local: bool,
+    /// Whether the VIP is at this host for its neighbours: an address of `interface` or of another device that uses
+    /// ARP, as on the master of a VRRP pair. One on `lo`, or on the TUN device of a real server's daemon, only serves.
+    pub is_on_link: bool,
     /// May change while the director runs, when the VIP becomes a local address.
     pub capture: Capture,
     /// Whether the host answers ARP for it.
@@ -107,9 +110,10 @@ impl DirectorHost {
             is_interface_missing: false,
             complaint: None,
         };
+        let on_link = host.on_link().await?;
         for vip in wanted {
             let vip = ipv4_of(vip)?;
-            let state = host.look_at(vip).await?;
+            let state = host.look_at(vip, &on_link).await?;
             host.vips.insert(vip, state);
         }
         if let Err(error) = host.settle().await {
@@ -128,11 +132,11 @@ impl DirectorHost {
     /// [`DirectorHost::on_notice`] in the arm's body.
     pub async fn wait(&mut self) -> Notice {
         let DirectorHost { options, follower, vips, interface, tun, .. } = self;
-        let is_vip = |address: &IpAddr| matches!(address, IpAddr::V4(address) if vips.contains_key(address));
         follower
             .wait(|event| {
                 let is_concerned = match event {
-                    Event::Address(address) => is_vip(address),
+                    // A VIP, a local real server's address, or the source of outer packets.
+                    Event::Address(address) => address.is_ipv4(),
                     Event::Link(link) => {
                         let is_own = |device: &Device| link.index == device.index || link.name == device.name;
                         is_own(interface) || is_own(tun) || link.name == options.interface
@@ -167,11 +171,11 @@ impl DirectorHost {
 
     /// Captures more VIPs: all of them or none.
     pub async fn add_vips(&mut self, vips: &[IpAddr]) -> Result<(), HostError> {
-        let mut added = Vec::new();
+        let (mut added, on_link) = (Vec::new(), self.on_link().await?);
         for vip in vips {
             let vip = ipv4_of(*vip)?;
             if !self.vips.contains_key(&vip) {
-                added.push((vip, self.look_at(vip).await?));
+                added.push((vip, self.look_at(vip, &on_link).await?));
             }
         }
         if added.is_empty() {
@@ -203,24 +207,41 @@ impl DirectorHost {
         if is_any { self.settle().await } else { Ok(()) }
     }
 
-    /// The source address, device and path MTU that the kernel would use for a real server; refuses real
-    /// servers whose packets would come back here: a VIP, an address of this host, or a route through the capture.
-    pub async fn outer_source(&self, rip: IpAddr) -> Result<OuterSource, HostError> {
-        let vips: Vec<IpAddr> = self.vips.keys().map(|vip| IpAddr::V4(*vip)).collect();
-        check_route(&self.netlink.route_to(rip).await?, &vips, &self.tun.name)
+    /// How packets reach a real server that serves these VIPs, by the kernel's routes: this host, or the source address,
+    /// device and path MTU; refuses real servers whose packets would come back here: a VIP, or a route through the
+    /// capture.
+    pub async fn reach(
+        &self,
+        rip: IpAddr,
+        served: &BTreeSet<IpAddr>,
+        outer_source: Option<Ipv4Addr>,
+    ) -> Result<Reach, HostError> {
+        let mut vips: BTreeSet<IpAddr> = served.clone();
+        vips.extend(self.vips.keys().map(|vip| IpAddr::V4(*vip)));
+        let vips = Vec::from_iter(vips);
+        let route = self.netlink.route_to(rip).await?;
+        let of_device = match route.source.is_some_and(|source| vips.contains(&source)) {
+            true => self.netlink.addresses(route.interface.index).await?,
+            false => Vec::new(),
+        };
+        let of_device: Vec<IpAddr> = of_device.into_iter().map(|(address, _)| address).collect();
+        let here = Here { vips: &vips, served, tun: &self.tun.name, outer_source, of_device: &of_device };
+        check_route(&route, &here)
     }
 
-    /// As [`DirectorHost::outer_source`], for many real servers. One without a route is omitted.
+    /// As [`DirectorHost::reach`], for many real servers with the VIPs that each serves. One without a route is omitted.
     ///
     /// # Errors
     /// Only real servers that cannot work on this host.
-    pub async fn routes_to(
+    pub async fn routes_to<'a>(
         &self,
-        rips: impl IntoIterator<Item = IpAddr>,
-    ) -> Result<Vec<(IpAddr, OuterSource)>, HostError> {
+        rips: impl IntoIterator<Item = (&'a IpAddr, &'a BTreeSet<IpAddr>)>,
+        outer_source: Option<Ipv4Addr>,
+    ) -> Result<Vec<(IpAddr, Reach)>, HostError> {
         let mut found = Vec::new();
-        for rip in rips {
-            match self.outer_source(rip).await {
+        for (rip, served) in rips {
+            let rip = *rip;
+            match self.reach(rip, served, outer_source).await {
                 Ok(route) => found.push((rip, route)),
                 Err(error @ HostError::Refused(_)) => return Err(error),
                 Err(_) => {}
@@ -258,6 +279,25 @@ impl DirectorHost {
         found
     }
 
+    /// Those of the VIPs, captured or not yet, for which the host accepts packets.
+    pub async fn local_among(
+        &self,
+        vips: impl IntoIterator<Item = IpAddr>,
+    ) -> Result<HashSet<IpAddr>, HostError> {
+        let mut local = HashSet::new();
+        for vip in vips {
+            let IpAddr::V4(v4) = vip else { continue };
+            let is_local = match self.vips.get(&v4) {
+                Some(state) => state.is_local,
+                None => self.netlink.is_local(v4).await?,
+            };
+            if is_local {
+                local.insert(vip);
+            }
+        }
+        Ok(local)
+    }
+
     /// The VIPs and their states.
     pub fn vips(&self) -> &BTreeMap<Ipv4Addr, VipState> {
         &self.vips
@@ -280,15 +320,20 @@ impl DirectorHost {
         if !self.follow_devices().await? {
             return Ok(());
         }
+        let on_link = self.on_link().await?;
         for vip in self.vips.keys().copied().collect::<Vec<_>>() {
             let before = self.vips[&vip];
-            let mut state = self.look_at(vip).await?;
+            let mut state = self.look_at(vip, &on_link).await?;
             if before.is_answered == state.is_answered {
                 state.announcements = before.announcements;
             }
             if before.is_local != state.is_local {
                 let news = if state.is_local { "is now" } else { "is no longer" };
                 tracing::info!("host: VIP {vip} {news} a local address");
+            }
+            if before.is_answered != state.is_answered {
+                let news = if state.is_answered { "answers" } else { "no longer answers" };
+                tracing::info!("host: {} {news} ARP for VIP {vip}", self.interface.name);
             }
             if before.capture != state.capture {
                 tracing::info!("host: VIP {vip} is now captured by {}", state.capture);
@@ -319,7 +364,8 @@ impl DirectorHost {
             // When a device goes down, the kernel removes its proxy neighbours and routes; the neighbours
             // themselves may have changed.
             self.changes.forget_repairs();
-            for state in self.vips.values_mut().filter(|state| state.is_answered) {
+            let is_silent = self.options.announce == Announce::Never;
+            for state in self.vips.values_mut().filter(|state| state.is_answered && !is_silent) {
                 state.announcements = ANNOUNCEMENTS;
             }
         }
@@ -349,7 +395,17 @@ impl DirectorHost {
         Ok(Some(found))
     }
 
-    async fn look_at(&self, vip: Ipv4Addr) -> Result<VipState, HostError> {
+    /// The addresses by which neighbours find this host.
+    async fn on_link(&self) -> Result<HashSet<Ipv4Addr>, HostError> {
+        let links = self.netlink.interfaces().await?;
+        let counts = |link: &&Interface| link.uses_arp || link.index == self.interface.index;
+        let indices: HashSet<u32> = links.iter().filter(counts).map(|link| link.index).collect();
+        let addresses = self.netlink.all_addresses().await?;
+        Ok(addresses.iter().filter(|found| indices.contains(&found.0)).map(|found| found.1).collect())
+    }
+
+    async fn look_at(&self, vip: Ipv4Addr, on_link: &HashSet<Ipv4Addr>) -> Result<VipState, HostError> {
+        let is_on_link = on_link.contains(&vip);
         let is_local = self.netlink.is_local(vip).await?;
         let capture = self.options.capture.of(is_local, self.options.announce);
         if is_local && capture == Capture::Route && !self.vips.get(&vip).is_some_and(|state| state.is_local) {
@@ -357,9 +413,10 @@ impl DirectorHost {
                 "host: VIP {vip} is a local address, which a route cannot capture; set capture = \"auto\""
             );
         }
-        let is_answered = self.options.announce.is_answered(is_local);
-        let announcements = if is_answered { ANNOUNCEMENTS } else { 0 };
-        Ok(VipState { is_local, capture, is_answered, announcements })
+        let is_answered = self.options.announce.is_answered(is_on_link);
+        let is_announced = is_answered && self.options.announce != Announce::Never;
+        let announcements = if is_announced { ANNOUNCEMENTS } else { 0 };
+        Ok(VipState { is_local, is_on_link, capture, is_answered, announcements })
     }
 
     async fn settle(&mut self) -> Result<(), HostError> {

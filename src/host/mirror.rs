@@ -304,7 +304,8 @@ mod tests {
     }
 
     fn words_of(main: &[RouteMessage], is_capped: bool) -> Vec<String> {
-        let eth0 = Interface { name: "eth0".into(), index: 2, mtu: 1400, mac: None, is_up: true };
+        let eth0 =
+            Interface { name: "eth0".into(), index: 2, mtu: 1400, mac: None, is_up: true, uses_arp: true };
         let copies = copies(main, TABLE, 1440, is_capped, &Interfaces::from([(2, eth0)]));
         copies.into_iter().map(|copied| copied.words).collect()
     }

@@ -9,7 +9,11 @@ impl Change {
     /// Without the others packets take longer, are larger than they need be, or the host answers ARP for a VIP.
     pub(super) fn is_needed(&self) -> bool {
         match self {
-            Change::Address(_) | Change::CaptureRule(_) | Change::Proxy(_) | Change::Route(_) => true,
+            Change::Address(_)
+            | Change::CaptureRule(_)
+            | Change::DeviceAddress(_)
+            | Change::Proxy(_)
+            | Change::Route(_) => true,
             Change::MssRoute(_) | Change::MssRule(_) => false,
             Change::Sysctl(_) => {
                 let command = self.command();

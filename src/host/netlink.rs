@@ -15,7 +15,7 @@ use std::time::Duration;
 use futures_util::{StreamExt, TryStreamExt};
 use nix::errno::Errno;
 use rtnetlink::packet_core::{NLM_F_ACK, NLM_F_CREATE, NLM_F_REQUEST, NetlinkMessage, NetlinkPayload};
-use rtnetlink::packet_route::address::AddressMessage;
+use rtnetlink::packet_route::address::{AddressMessage, AddressScope};
 use rtnetlink::packet_route::neighbour::{NeighbourAttribute, NeighbourFlags};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteType};
 use rtnetlink::packet_route::rule::RuleMessage;
@@ -65,6 +65,8 @@ pub struct Interface {
     pub mac: Option<[u8; 6]>,
     /// Administratively up, and the peer is present (IFF_UP, IFF_LOWER_UP).
     pub is_up: bool,
+    /// Neighbours find the device's addresses by ARP (neither IFF_LOOPBACK nor IFF_NOARP).
+    pub uses_arp: bool,
 }
 
 /// How the kernel would route a packet of this host's own.
@@ -176,13 +178,17 @@ impl Netlink {
         Ok(found.iter().filter_map(address_of).collect())
     }
 
-    /// Adds an address with global scope to the interface with this index; fails with EEXIST if it has the address.
-    pub async fn add_address(&self, address: Ipv4Addr, prefix_len: u8, index: u32) -> Result<(), HostError> {
-        answered(
-            &format!("add address {address}/{prefix_len}"),
-            self.handle.address().add(index, address.into(), prefix_len).execute(),
-        )
-        .await
+    /// Adds an address to the interface with this index; fails with EEXIST if it has the address.
+    pub async fn add_address(
+        &self,
+        address: Ipv4Addr,
+        prefix_len: u8,
+        index: u32,
+        scope: AddressScope,
+    ) -> Result<(), HostError> {
+        let mut request = self.handle.address().add(index, address.into(), prefix_len);
+        request.message_mut().header.scope = scope;
+        answered(&format!("add address {address}/{prefix_len}"), request.execute()).await
     }
 
     /// Deletes an address; fails with EADDRNOTAVAIL if the interface does not have it.

@@ -117,8 +117,10 @@ impl Errors {
 pub struct DirectorCounters {
     /// Every packet read from the TUN device.
     pub received: Traffic,
-    /// Encapsulated and sent to a real server.
+    /// Sent to a real server: encapsulated, or handed to the host's own stack if that is the real server.
     pub transmitted: Count,
+    /// Handed to the host's own stack, because they belong to no virtual service.
+    pub passed: Count,
     /// Of the transmitted packets, those without an entry.
     pub stateless: Count,
     /// Of the transmitted packets, those without an entry because of `new_connections_per_second_max`.
@@ -162,6 +164,7 @@ impl DirectorCounters {
                 self.real_servers.slot(route.real_server.index()).add(bytes);
             }
             Verdict::Reply(reply) => self.replied[reply.kind.index()].add(1),
+            Verdict::Pass => self.passed.add(1),
             Verdict::Hold => self.held.add(1),
             Verdict::Drop(reason) => self.dropped[*reason as usize].add(1),
         }
@@ -234,8 +237,10 @@ mod tests {
         let verdict = Verdict::Transmit(Route::of(1, Slot::new(300, 1), [10, 0, 0, 1].into()));
         counters.count(&verdict, 100);
         counters.count(&Verdict::Drop(DropReason::SendError), 60);
+        counters.count(&Verdict::Pass, 40);
         counters.errors.add(&io::Error::from_raw_os_error(libc::ENOBUFS));
-        assert_eq!((counters.received.packets.get(), counters.transmitted.get()), (2, 1));
+        let fates = (counters.transmitted.get(), counters.passed.get(), counters.held.get());
+        assert_eq!((counters.received.packets.get(), fates), (3, (1, 1, 0)));
         assert_eq!(counters.real_servers.read(300), (1, 100));
         assert_eq!(counters.dropped[DropReason::SendError as usize].get(), 1);
         assert!(counters.errors.read().any(|cause| cause == (Cause::NoBuffer, 1)));

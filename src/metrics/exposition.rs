@@ -50,6 +50,7 @@ pub fn director(
         counter!(names::RECEIVED_PACKETS).absolute(sum(&|w| w.received.packets.get()));
         counter!(names::RECEIVED_BYTES).absolute(sum(&|w| w.received.bytes.get()));
         counter!(names::TRANSMITTED_PACKETS).absolute(sum(&|w| w.transmitted.get()));
+        counter!(names::PASSED_PACKETS).absolute(sum(&|w| w.passed.get()));
         gauge!(names::HELD_PACKETS).set(sum(&|w| w.held.get()) as f64);
         counter!(names::STATELESS_PACKETS).absolute(sum(&|w| w.stateless.get()));
         counter!(names::FLOOD_PACKETS).absolute(sum(&|w| w.flood.get()));

@@ -54,11 +54,13 @@ names! {
         "Applied changes to the host's addresses, routes, rules and settings; undone on exit.";
 
     RECEIVED_PACKETS = Counter "lvs_tund_director_packets_received_total" []:
-        "Packets read from the TUN device; each is transmitted, replied to, held or dropped.";
+        "Packets read from the TUN device; each is transmitted, replied to, passed, held or dropped.";
     RECEIVED_BYTES = Counter "lvs_tund_director_received_bytes_total" [] Bytes:
         "IP length of the packets read from the TUN device.";
     TRANSMITTED_PACKETS = Counter "lvs_tund_director_packets_transmitted_total" []:
-        "Packets encapsulated and sent to a real server.";
+        "Packets sent to a real server: encapsulated, or handed to this host's own stack if that is the real server.";
+    PASSED_PACKETS = Counter "lvs_tund_director_packets_passed_total" []:
+        "Packets handed to this host's own stack, because their VIP is an address of this host and they belong to no virtual service.";
     STATELESS_PACKETS = Counter "lvs_tund_director_packets_stateless_total" []:
         "Packets forwarded by hash or one by one, without an entry in the connection table.";
     FLOOD_PACKETS = Counter "lvs_tund_director_packets_flood_total" []:

@@ -55,6 +55,7 @@ pub async fn director(question: Question) -> Result<Director, HostError> {
             address,
             arrival,
             is_local: host.owner(address).is_some(),
+            is_on_link: is_on_link(&host, &interfaces, &plan.interface, address),
             is_proxied,
             answers: None,
         });
@@ -77,6 +78,15 @@ pub async fn director(question: Question) -> Result<Director, HostError> {
         }
     }
     Ok(facts)
+}
+
+/// As `VipState::is_on_link` of the director.
+fn is_on_link(host: &Host, interfaces: &[Interface], interface: &str, vip: Ipv4Addr) -> bool {
+    let uses_arp = |name: &str| interfaces.iter().any(|found| found.name == name && found.uses_arp);
+    host.interfaces.iter().any(|found| {
+        let has_vip = found.addresses.iter().any(|(own, _)| *own == vip);
+        has_vip && (found.name == interface || uses_arp(&found.name))
+    })
 }
 
 fn arrival(fate: Fate, interfaces: &[Interface]) -> Arrival {

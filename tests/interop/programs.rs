@@ -4,11 +4,15 @@ use std::io::Write;
 use std::net::Ipv4Addr;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
+use std::time::{Duration, Instant};
 
 use libtest_mimic::Failed;
 use lvs_tund::lab::{Host, Lab};
 
-use crate::fixture::poll_until;
+use nix::sys::signal::{Signal, kill};
+use nix::unistd::Pid;
+
+use crate::fixture::{PATIENCE, poll_until};
 
 const PROGRAMS: [&str; 10] =
     ["nginx", "curl", "wrk", "promtool", "ip", "sysctl", "nft", "ping", "traceroute", "keepalived"];
@@ -86,6 +90,57 @@ impl Nginx {
         let nginx = Nginx(child);
         poll_until("nginx", || host.get((Ipv4Addr::LOCALHOST, 80), "/").ok());
         Ok(nginx)
+    }
+}
+
+/// keepalived in the foreground, with VRRP only; stopped with its value.
+pub struct Keepalived {
+    child: Child,
+    folder: PathBuf,
+}
+
+impl Keepalived {
+    /// # Errors
+    /// When it does not start.
+    pub fn start(lab: &Lab, host: &Host, configuration: &str) -> Result<Keepalived, Failed> {
+        let folder = lab.directory().join(format!("{}-keepalived", host.name));
+        std::fs::create_dir_all(&folder)?;
+        let file = host.write_file("keepalived.conf", configuration)?;
+        let log = std::fs::File::create(folder.join("log"))?;
+        let child = host.run(|| {
+            Command::new("keepalived")
+                .args(["--dont-fork", "--vrrp", "--log-console", "--no-syslog", "--log-detail"])
+                .args(["--use-file".as_ref(), file.as_os_str()])
+                .args(["--pid".as_ref(), folder.join("pid").as_os_str()])
+                .args(["--vrrp_pid".as_ref(), folder.join("vrrp").as_os_str()])
+                .env("PATH", path())
+                .stdin(Stdio::null())
+                .stdout(log.try_clone()?)
+                .stderr(log)
+                .spawn()
+        })?;
+        Ok(Keepalived { child, folder })
+    }
+
+    /// What it has logged.
+    pub fn log(&self) -> String {
+        std::fs::read_to_string(self.folder.join("log")).unwrap_or_default()
+    }
+}
+
+impl Drop for Keepalived {
+    fn drop(&mut self) {
+        // Not killed: its child, which has the sockets, would stay.
+        let _ = kill(Pid::from_raw(self.child.id().cast_signed()), Signal::SIGTERM);
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(None) = self.child.try_wait() {
+            if Instant::now() > deadline {
+                let _ = self.child.kill();
+                let _ = self.child.wait();
+                return;
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
     }
 }
 

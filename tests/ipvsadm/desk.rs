@@ -130,6 +130,7 @@ impl Desk {
         RealServer {
             keys: config.into(),
             weight_now: config.weight,
+            local: false,
             path_mtu_now: 1500,
             active_connections: self.connections,
             inactive_connections: self.connections,

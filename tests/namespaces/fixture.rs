@@ -149,7 +149,7 @@ fn count(scrape: &Scrape, name: &str, labels: &[(&str, &str)]) -> u64 {
     sum.unwrap_or(0.0) as u64
 }
 
-/// Every packet has exactly one fate: received = transmitted + replied + held + Σ dropped, by the director's own
+/// Every packet has exactly one fate: received = transmitted + replied + passed + held + Σ dropped, by the director's own
 /// account and by that of each real server that runs; `transmitted` may be polled until the last packet is through.
 ///
 /// # Errors
@@ -161,6 +161,7 @@ pub fn assert_conserved(lab: &Lab) -> Outcome {
         let fates = [
             of("packets_transmitted_total"),
             of("packets_replied_total"),
+            of("packets_passed_total"),
             of("packets_held"),
             of("packets_dropped_total"),
         ];

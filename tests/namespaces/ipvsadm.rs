@@ -18,7 +18,7 @@ use crate::fixture::{
 /// An operator at the director's shell.
 pub struct Shell<'a> {
     lab: &'a Lab,
-    socket: PathBuf,
+    pub socket: PathBuf,
 }
 
 #[derive(Debug, PartialEq, Eq)]

@@ -78,12 +78,17 @@ pub fn host() -> Outcome {
     // a way to the real server that leads through the VIP, hence back into the director
     add_route_by(&lab.director, Ipv4Addr::new(192, 0, 2, 0), 24, lab.vip);
     let before = state(&lab.director);
-    for (rip, expected) in [
+    for (vip, rip, expected) in [
         (
             lab.director.address,
-            ["real server 172.25.3.1 is an address of this host", "use another host's address"],
+            lab.real_servers[0].address,
+            [
+                "would leave with the VIP 172.25.3.1 as their source",
+                "set outer_source or add another address",
+            ],
         ),
         (
+            lab.vip,
             Ipv4Addr::new(192, 0, 2, 2),
             [
                 "the route to real server 192.0.2.2 goes through 172.25.3.100, which is a VIP",
@@ -94,6 +99,7 @@ pub fn host() -> Outcome {
         let socket = lab.directory().join("control.sock");
         let head = format!("control = \"{}\"", socket.display());
         let text = web(&lab, &head).replace("172.25.3.2\"", &format!("{rip}\""));
+        let text = text.replace("172.25.3.100", &vip.to_string());
         let file = lab.director.write_file("director.toml", &text)?;
         let arguments = ["director", "--config", file.to_str().expect("UTF-8")];
         assert_ends(&lab.director, &arguments, REFUSED, &expected)?;
@@ -103,7 +109,7 @@ pub fn host() -> Outcome {
     let host = &lab.real_servers[0];
     let before = state(host);
     let arguments = ["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.2"];
-    let expected = ["director 172.25.3.2 is an address of this host", "use the other host's address"];
+    let expected = ["director 172.25.3.2 is an address of this host", "use the other directors' addresses"];
     assert_ends(host, &arguments, REFUSED, &expected)?;
     assert_same(&before, &state(host), "the real server's host");
     Ok(())

@@ -143,6 +143,7 @@ impl World {
                 let reason = reply.reason.expect("an error has a reason");
                 Fate::Told(told(&out, packet), reason)
             }
+            Verdict::Pass => panic!("no VIP is an address of the host"),
             Verdict::Hold => Fate::Hold,
             Verdict::Drop(reason) => Fate::Drop(reason),
         }

@@ -1,5 +1,6 @@
 //! A director without a host, for `explain`.
 
+use std::collections::HashSet;
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 use std::time::Duration;
@@ -9,10 +10,12 @@ use arc_swap::ArcSwap;
 use super::{Explain, Explanation, hex};
 use crate::config::{Source, plan};
 use crate::director::classify::{Content, classify};
-use crate::director::cluster::{Cluster, HostView, Path, VirtualService};
+use crate::director::cluster::{
+    Cluster, ClusterConfig, HostView, Path, VirtualService, VirtualServiceConfig,
+};
 use crate::director::path_errors::{Event, Handled, Outcome, PathErrors, report_about};
 use crate::director::reply::IcmpError;
-use crate::director::route::{Fit, FoundBy, Route, Tracking};
+use crate::director::route::{Fit, FoundBy, Route, Tracking, Way, Wrapping};
 use crate::director::tables::Tables;
 use crate::director::verdict::{ReplyKind, Verdict};
 use crate::director::{self, Extra};
@@ -41,20 +44,15 @@ pub(super) struct Director {
 
 impl Director {
     /// `outer_source`, if the file has it, replaces what the host would supply: the director's address and
-    /// the source of every outer packet. Interfaces are ignored.
-    pub(super) fn new(source: &Source) -> Result<Director, Failure> {
+    /// the source of every outer packet. `host_addresses` are further ones of the host. Interfaces are ignored.
+    pub(super) fn new(source: &Source, host_addresses: &[Ipv4Addr]) -> Result<Director, Failure> {
         let plan =
             plan::director(source, Some("any")).map_err(|error| Failure::Refused(error.to_string()))?;
         let mut config = plan.cluster;
         for service in &mut config.virtual_services {
             service.scheduler_options.hash_key = plan.hash_key.unwrap_or_default();
         }
-        let mut host = HostView::default();
-        if let Some(source) = plan.outer_source {
-            host.own_addresses.insert(IpAddr::V4(source));
-            let rips = config.virtual_services.iter().flat_map(|service| &service.real_servers);
-            host.paths = rips.map(|server| (server.rip, Path { source, mtu: MTU_DEFAULT })).collect();
-        }
+        let host = host_view(&config, plan.outer_source, host_addresses);
         let cluster = Arc::new(ArcSwap::from_pointee(Cluster::new(config, host)));
         let tables = Tables::new(plan.connections_max, SEED);
         let tables = Arc::new(tables.with_connections_per_client_max(plan.connections_per_client_max));
@@ -62,6 +60,23 @@ impl Director {
         let path_errors = PathErrors::new(cluster.clone(), tables.clone(), 0);
         let (swept, last) = (Moment::ZERO, Moment::ZERO);
         Ok(Director { director, path_errors, cluster, tables, swept, last, held: Vec::new() })
+    }
+}
+
+/// What the host would supply.
+fn host_view(config: &ClusterConfig, outer_source: Option<Ipv4Addr>, addresses: &[Ipv4Addr]) -> HostView {
+    let vips: HashSet<IpAddr> = config.virtual_services.iter().flat_map(VirtualServiceConfig::vips).collect();
+    let rips =
+        || config.virtual_services.iter().flat_map(|service| &service.real_servers).map(|server| server.rip);
+    let all = || outer_source.into_iter().chain(addresses.iter().copied()).map(IpAddr::V4);
+    let is_hosts = |address: &IpAddr| address.is_loopback() || all().any(|own| own == *address);
+    let path = |source| rips().map(move |rip| (rip, Path { source, mtu: MTU_DEFAULT })).collect();
+    HostView {
+        own_addresses: all().filter(|address| !vips.contains(address)).collect(),
+        paths: outer_source.map(path).unwrap_or_default(),
+        local_vips: vips.iter().copied().filter(is_hosts).collect(),
+        local_rips: rips().filter(is_hosts).collect(),
+        ..HostView::default()
     }
 }
 
@@ -78,7 +93,7 @@ impl Explain for Director {
         let mut frame = Frame::from_packet(packet);
         let verdict = self.director.handle_packet(&self.cluster.load(), &mut frame, now);
         let mut leaving = match verdict {
-            Verdict::Transmit(_) | Verdict::Reply(_) => vec![frame.packet().to_vec()],
+            Verdict::Transmit(_) | Verdict::Reply(_) | Verdict::Pass => vec![frame.packet().to_vec()],
             Verdict::Hold | Verdict::Drop(_) => Vec::new(),
         };
         if verdict == Verdict::Hold {
@@ -98,7 +113,7 @@ impl Explain for Director {
                 }
                 Extra::Late { number, frame, verdict, .. } => {
                     steps.push(self.late_step(number, &verdict));
-                    if matches!(verdict, Verdict::Transmit(_) | Verdict::Reply(_)) {
+                    if matches!(verdict, Verdict::Transmit(_) | Verdict::Reply(_) | Verdict::Pass) {
                         leaving.push(frame.packet().to_vec());
                     }
                 }
@@ -116,8 +131,8 @@ impl Explain for Director {
         };
         describe_packet(&mut explanation, packet, &cluster);
         describe_verdict(&mut explanation, &verdict, &cluster);
-        if let Verdict::Transmit(route) = &verdict {
-            explanation.steps.extend(fit_step(route.fit, pieces));
+        if let Verdict::Transmit(Route { way: Way::Wrapped(wrapping), .. }) = &verdict {
+            explanation.steps.extend(fit_step(wrapping.fit, pieces));
         }
         explanation.steps.extend(steps);
         (explanation, leaving)
@@ -148,6 +163,7 @@ impl Director {
         match verdict {
             Verdict::Transmit(_) => format!("{which}: transmit"),
             Verdict::Reply(reply) => format!("{which}: reply, {}", reply.kind.label()),
+            Verdict::Pass => format!("{which}: pass"),
             Verdict::Hold => format!("{which}: still held"),
             Verdict::Drop(reason) => format!("{which}: drop ({reason})"),
         }
@@ -231,6 +247,12 @@ fn describe_packet(explanation: &mut Explanation, packet: &[u8], cluster: &Clust
             steps.push(format!("cluster: virtual service {}", service.config.name));
             explanation.virtual_service = Some(service.config.name.clone());
         }
+        None if cluster.has_local_vip(packet.destination) => {
+            steps.push(
+                "cluster: a VIP that is an address of the host, but no virtual service for this packet"
+                    .to_owned(),
+            );
+        }
         None if packet.content == Content::EchoRequest && cluster.has_vip(packet.destination) => {
             steps.push("cluster: a VIP, answered by the director itself".to_owned());
         }
@@ -292,6 +314,17 @@ fn fit_step(fit: Fit, pieces: usize) -> Option<String> {
     Some(format!("encapsulation: {what} {pieces} {parts}"))
 }
 
+fn way_step(way: &Way) -> String {
+    let Way::Wrapped(Wrapping { encapsulation, source, rip, path_mtu, .. }) = way else {
+        return "the real server is this host: to its own stack, unchanged".to_owned();
+    };
+    let source = match *source {
+        Ipv4Addr::UNSPECIFIED => "(source chosen by the kernel)".to_owned(),
+        source => source.to_string(),
+    };
+    format!("encapsulation: {} {source} > {rip}, path MTU {path_mtu}", encapsulation.name)
+}
+
 fn describe_verdict(explanation: &mut Explanation, verdict: &Verdict, cluster: &Cluster) {
     let steps = &mut explanation.steps;
     match verdict {
@@ -301,12 +334,7 @@ fn describe_verdict(explanation: &mut Explanation, verdict: &Verdict, cluster: &
             let service = cluster.virtual_service(route.virtual_service);
             let name = &server.config.name;
             steps.push(describe_choice(route, service.map(|service| &**service), name));
-            let source = match route.source {
-                Ipv4Addr::UNSPECIFIED => "(source chosen by the kernel)".to_owned(),
-                source => source.to_string(),
-            };
-            let (kind, mtu) = (route.encapsulation.name, route.path_mtu);
-            steps.push(format!("encapsulation: {kind} {source} > {}, path MTU {mtu}", route.rip));
+            steps.push(way_step(&route.way));
             explanation.virtual_service = service.map(|service| service.config.name.clone());
             explanation.real_server = Some(name.clone());
         }
@@ -317,6 +345,10 @@ fn describe_verdict(explanation: &mut Explanation, verdict: &Verdict, cluster: &
             if let ReplyKind::Error(IcmpError::TooBig { mtu }) = reply.kind {
                 steps.push(format!("reply: packets of up to {mtu} bytes fit the path to the real server"));
             }
+        }
+        Verdict::Pass => {
+            explanation.verdict = "pass";
+            steps.push("pass: to the host's own stack, unchanged".to_owned());
         }
         Verdict::Hold => {
             explanation.verdict = "hold";

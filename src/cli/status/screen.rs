@@ -169,6 +169,10 @@ fn server_row(server: &RealServer) -> ScreenRow {
         (None, _) if server.overloaded => {
             (format!("overloaded: its limit is {limit} connections"), Some(YELLOW))
         }
+        (None, _) if server.local && server.weight_now == 0 => {
+            ("this host, which does not have the VIP".to_owned(), Some(RED))
+        }
+        (None, _) if server.local => ("this host".to_owned(), None),
         (None, _) => (String::new(), None),
     };
     let rates = &server.rates;
@@ -261,7 +265,7 @@ mod tests {
     fn server(rip: &str, more: serde_json::Value) -> serde_json::Value {
         let mut server = serde_json::json!({
             "name": rip, "rip": rip, "weight": 1, "weight_now": 1, "upper_threshold": 0, "lower_threshold": 0, "path_mtu": null,
-            "path_mtu_now": 1500, "encapsulation": "ipip", "active_connections": 12, "inactive_connections": 3,
+            "path_mtu_now": 1500, "local": false, "encapsulation": "ipip", "active_connections": 12, "inactive_connections": 3,
             "persistent_connections": 0, "overloaded": false, "drain": null, "troubles": [], "transmit_errors": [],
             "statistics": {"connections": 5, "packets": 50, "bytes": 5000},
             "rates": {"connections": 2, "packets": 1500, "bytes": 1_000_000}
@@ -292,6 +296,8 @@ mod tests {
             server("172.25.3.5", drain("keep", true)),
             server("172.25.3.6", drain("remove", true)),
             server("172.25.3.4", overloaded),
+            server("172.25.3.1", serde_json::json!({"local": true})),
+            server("127.0.0.1", serde_json::json!({"local": true, "weight_now": 0})),
         ];
         let idle = vec![server("172.25.3.2", serde_json::json!({"weight": 0, "weight_now": 0}))];
         model(serde_json::json!({
@@ -352,12 +358,14 @@ lvs-tund 0.1.0, up 1h 2m, on eth0 by lvsd0, generation 7
 60 of 1048576 connections, 6 new/s, 12.3k packets/s, 1.0M bits/s, 4 persistent clients, 1 draining
 
                          weight    active  inactive    new/s packets/s    bits/s  state
-web: tcp 172.25.3.100:80               60        15        0         0         0  sh, sh-port, persistent 10m by /24
+web: tcp 172.25.3.100:80               84        21        0         0         0  sh, sh-port, persistent 10m by /24
   172.25.3.2                  1        12         3        2      1.5k      8.0M
   172.25.3.3                  0        12         3        2      1.5k      8.0M  draining, 4m 10s left, then kept; configured weight 5
   172.25.3.5                  0        12         3        2      1.5k      8.0M  quiesced by a drain; `undrain` gives it weight 5
   172.25.3.6                  0        12         3        2      1.5k      8.0M  removed by a drain; `undrain` brings it back with weight 5
   server4 172.25.3.4          1        12         3        2      1.5k      8.0M  overloaded: its limit is 15 connections
+  172.25.3.1                  1        12         3        2      1.5k      8.0M  this host
+  127.0.0.1                   0        12         3        2      1.5k      8.0M  this host, which does not have the VIP
 tcp 172.25.3.100:443                   12         3        0         0         0  sh, sh-port, persistent 10m by /24, no real server accepts new connections
   172.25.3.2                  0        12         3        2      1.5k      8.0M  quiesced
 ";

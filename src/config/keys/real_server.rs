@@ -3,7 +3,7 @@
 use std::net::IpAddr;
 
 use crate::config::key::keys;
-use crate::config::kinds::{Address, Bytes, FamilyMember, LABEL, Number, NumberOr, Required};
+use crate::config::kinds::{Bytes, FamilyMember, LABEL, Number, NumberOr, Required, RipAddress};
 use crate::director::cluster::RealServerConfig;
 use crate::encapsulation::{self, ENCAPSULATIONS, OVERHEAD_MAX};
 
@@ -34,7 +34,7 @@ keys! {
     view "Every key of a real server, as configured." RealServerKeys;
 
     /// The real server's own address.
-    fixed rip "rip" [IpAddr] in rip [], Required(Address, "\"172.25.3.2\""), |server, _| server.rip, Live;
+    fixed rip "rip" [IpAddr] in rip [], Required(RipAddress, "\"172.25.3.2\""), |server, _| server.rip, Live;
     /// Label in metrics and logs; default: the RIP.
     optional name "name" [String] in name [], LABEL, |server, _| server.rip.to_string(), Live;
     /// Configured share of new connections; 0: quiesced; default: 1. Setting it ends a drain.

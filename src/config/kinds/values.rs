@@ -60,6 +60,43 @@ impl SimpleJsonKind for Address {
     }
 }
 
+/// A real server's address: as [`Address`], or a loopback address, which is this host.
+pub struct RipAddress;
+
+impl Word for RipAddress {
+    type Value = IpAddr;
+
+    fn parse(&self, key: &str, word: &str) -> Result<IpAddr, String> {
+        match word.parse() {
+            Ok(address) => self.accept(key, address),
+            Err(_) => Address.parse(key, word),
+        }
+    }
+
+    fn word(&self, value: &IpAddr) -> String {
+        Address.word(value)
+    }
+
+    fn bounds(&self) -> Bounds {
+        Address.bounds()
+    }
+
+    fn shown(&self, word: &str) -> String {
+        Address.shown(word)
+    }
+}
+
+impl SimpleJsonKind for RipAddress {
+    type Json = IpAddr;
+
+    fn accept(&self, key: &str, address: IpAddr) -> Result<IpAddr, String> {
+        match address {
+            IpAddr::V4(v4) if v4.is_loopback() => Ok(address),
+            _ => Address.accept(key, address),
+        }
+    }
+}
+
 /// "auto", or an address of this host.
 pub struct OuterSourceKind;
 

@@ -76,6 +76,7 @@ impl Control {
         let cluster = self.latest.load_full();
         let mut view = cluster.host().clone();
         view.lingering_vips.retain(|vip| !due.contains(vip));
+        view.local_vips.retain(|vip| !due.contains(vip));
         self.install(cluster.succeed(self.running.in_force(), view));
         self.publish();
     }

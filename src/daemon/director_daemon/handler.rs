@@ -1,7 +1,6 @@
 //! A director's worker: handles client packets, and counts what became of them.
 
 use std::io;
-use std::net::IpAddr;
 use std::sync::Arc;
 
 use arc_swap::{ArcSwap, Guard};
@@ -9,7 +8,9 @@ use nix::errno::Errno;
 use tokio::sync::Notify;
 
 use crate::daemon::worker::{ExtraFrame, Fate, Handler};
+use crate::datapath::Exit;
 use crate::director::cluster::Cluster;
+use crate::director::route::Way;
 use crate::director::server_errors::Cause;
 use crate::director::verdict::{DropReason, Verdict};
 use crate::director::{Director, Extra};
@@ -38,11 +39,11 @@ impl Handler for DirectorHandler {
         self.cluster = Some(self.latest.load());
     }
 
-    fn handle(&mut self, frame: &mut Frame, now: Moment) -> (Verdict, Option<IpAddr>) {
+    fn handle(&mut self, frame: &mut Frame, now: Moment) -> (Verdict, Option<Exit>) {
         self.now = now;
         let cluster = self.cluster.get_or_insert_with(|| self.latest.load());
         let verdict = self.director.handle_packet(cluster, frame, now);
-        (verdict, destination(&verdict))
+        (verdict, exit(&verdict))
     }
 
     fn count(&mut self, fate: &Fate<Verdict>) {
@@ -69,15 +70,17 @@ impl Handler for DirectorHandler {
                 return None;
             };
             match extra {
-                Extra::Piece { frame, to } => return Some(ExtraFrame { frame, to, late: None }),
+                Extra::Piece { frame, to } => {
+                    return Some(ExtraFrame { frame, exit: Exit::Network(to), late: None });
+                }
                 Extra::ErrorToSender { frame, to } => {
                     self.counters.told.add(1);
-                    return Some(ExtraFrame { frame, to, late: None });
+                    return Some(ExtraFrame { frame, exit: Exit::Network(to), late: None });
                 }
                 Extra::Late { frame, bytes, verdict, .. } => {
                     let fate = Fate { verdict, captured: bytes, handled: frame.len() };
-                    match destination(&verdict) {
-                        Some(to) => return Some(ExtraFrame { frame, to, late: Some(fate) }),
+                    match exit(&verdict) {
+                        Some(exit) => return Some(ExtraFrame { frame, exit, late: Some(fate) }),
                         None => self.count_late(&fate),
                     }
                 }
@@ -94,10 +97,14 @@ impl Handler for DirectorHandler {
     }
 }
 
-fn destination(verdict: &Verdict) -> Option<IpAddr> {
+fn exit(verdict: &Verdict) -> Option<Exit> {
     match verdict {
-        Verdict::Transmit(route) => Some(route.to()),
-        Verdict::Reply(reply) => Some(reply.to),
+        Verdict::Transmit(route) => Some(match route.way {
+            Way::Wrapped(_) => Exit::Network(route.to()),
+            Way::Local => Exit::Host,
+        }),
+        Verdict::Reply(reply) => Some(Exit::Network(reply.to)),
+        Verdict::Pass => Some(Exit::Host),
         Verdict::Hold | Verdict::Drop(_) => None,
     }
 }

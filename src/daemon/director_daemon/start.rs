@@ -14,6 +14,7 @@ use crate::daemon::clock::Clock;
 use crate::daemon::path_errors::PathErrorsHandler;
 use crate::daemon::worker::Workers;
 use crate::daemon::{Options, host_view, no_raw_socket, random};
+use crate::datapath::both::Both;
 use crate::datapath::raw_socket::{Receiver, Sender};
 use crate::datapath::tun::{Queue, Tun};
 use crate::director::Director;
@@ -139,7 +140,9 @@ impl DataPlane {
             let now = clock.now();
             let handler = DirectorHandler { latest, cluster: None, director, counters: count, narrowed, now };
             let name = format!("director-{number}");
-            workers.start(&name, clock, capture, sender, handler).map_err(no_threads)?;
+            // Back into the same queue, so that the kernel keeps assigning the flow to it (tun_flow_update()).
+            let host = capture.try_clone().map_err(no_threads)?;
+            workers.start(&name, clock, capture, Both::new(sender, host), handler).map_err(no_threads)?;
         }
         Ok(DataPlane { cluster, tables, counters, failures, narrowed, path_counters, path_events, workers })
     }

@@ -1,10 +1,11 @@
 //! A real server's worker: unwraps packets, counts what became of them, and notes who sent them.
 
 use std::io;
-use std::net::{IpAddr, Ipv4Addr};
+use std::net::Ipv4Addr;
 use std::sync::Arc;
 
 use crate::daemon::worker::{Fate, Handler};
+use crate::datapath::Exit;
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::sightings::Sightings;
 use crate::packet::ipv4::Ipv4;
@@ -68,18 +69,13 @@ impl Handler for RealserverHandler {
 
     const SEND_ERROR: Verdict = Verdict::Drop(DropReason::SendError);
 
-    fn handle(&mut self, frame: &mut Frame, now: Moment) -> (Verdict, Option<IpAddr>) {
+    fn handle(&mut self, frame: &mut Frame, now: Moment) -> (Verdict, Option<Exit>) {
         let source = Ipv4::parse_unsummed(frame.packet()).map(|outer| outer.source());
         let verdict = self.decapsulator.handle_packet(frame);
         if let Ok(source) = source {
             self.note(source, &verdict, frame.packet(), now);
         }
-        let to = match verdict {
-            // The host's own stack routes the packet; the device accepts any.
-            Verdict::Deliver(delivery) => self.decapsulator.vip(delivery.vip),
-            Verdict::Drop(_) => None,
-        };
-        (verdict, to)
+        (verdict, matches!(verdict, Verdict::Deliver(_)).then_some(Exit::Host))
     }
 
     fn count(&mut self, fate: &Fate<Verdict>) {

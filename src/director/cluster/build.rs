@@ -23,7 +23,8 @@ pub(super) fn succeed(old: &Cluster, in_force: EffectiveConfig, host: HostView, 
     let mut builder = Builder::new(old, &weights, config.virtual_services.len());
     let own = host.own_addresses.iter().chain(&host.lingering_vips).copied().map(bits).collect();
     let vips = host.lingering_vips.iter().copied().map(bits).collect();
-    let mut cluster = Cluster { host, own, vips, roster: old.roster.clone(), ..Cluster::empty() };
+    let local_vips = host.local_vips.iter().copied().map(bits).collect();
+    let mut cluster = Cluster { host, own, vips, local_vips, roster: old.roster.clone(), ..Cluster::empty() };
     cluster.by_key.reserve(config.virtual_services.len());
     let predecessors = identity::predecessors(&old.config.virtual_services, &config.virtual_services);
     builder.find_returning(&config.virtual_services, &predecessors);
@@ -151,6 +152,7 @@ impl<'a, 'w> Builder<'a, 'w> {
                     live: server.live.clone(),
                     soft: server.soft.clone(),
                     path: host.paths.get(&server.config.rip).copied().unwrap_or(server.path),
+                    is_local: host.local_rips.contains(&server.config.rip),
                     ..**server
                 }));
             }
@@ -178,8 +180,9 @@ impl<'a, 'w> Builder<'a, 'w> {
         host: &HostView,
     ) -> Arc<VirtualService> {
         let has_its_weights = self.old.weights.get(&config.name) == self.weights.get(&config.name);
-        let is_same =
-            |old: &&Arc<VirtualService>| has_its_weights && old.config == *config && has_its_paths(old, host);
+        let is_same = |old: &&Arc<VirtualService>| {
+            has_its_weights && old.config == *config && has_its_paths(old, host, &self.old.host)
+        };
         if let Some(service) = old.filter(is_same) {
             for server in &service.real_servers {
                 self.real_servers[server.slot.index() as usize] = Some(server.clone());
@@ -196,6 +199,7 @@ impl<'a, 'w> Builder<'a, 'w> {
                     self.drained.extend(old.and_then(|old| of_rip(old, server.rip)).map(|old| old.slot));
                     return None;
                 };
+                let weight = if is_stranded(config, server, host) { 0 } else { weight };
                 self.real_server(slot, server, weight, old.map(|old| &**old), host)
             })
             .collect();
@@ -242,6 +246,7 @@ impl<'a, 'w> Builder<'a, 'w> {
             weight,
             rip,
             path: path_of(config, host),
+            is_local: host.local_rips.contains(&config.rip),
             soft: self.soft_state(rip, host),
             presence: Presence::Present,
             live,
@@ -289,9 +294,20 @@ fn of_rip(service: &VirtualService, rip: IpAddr) -> Option<&Arc<RealServer>> {
     Some(&service.real_servers[index])
 }
 
-/// Whether the host's view of all its real servers is unchanged.
-fn has_its_paths(service: &VirtualService, host: &HostView) -> bool {
-    service.real_servers.iter().all(|server| path_of(&server.config, host) == server.path)
+/// Whether the host's view of all its real servers is unchanged; `before` is the host as it was.
+fn has_its_paths(service: &VirtualService, host: &HostView, before: &HostView) -> bool {
+    service.real_servers.iter().all(|server| {
+        let (config, of) = (&server.config, |host| is_stranded(&service.config, &server.config, host));
+        path_of(config, host) == server.path
+            && host.local_rips.contains(&config.rip) == server.is_local
+            && of(host) == of(before)
+    })
+}
+
+/// Whether a real server is on this host, which would not accept the packets of its virtual service: a VIP is not an
+/// address of the host. Its weight is 0 then.
+fn is_stranded(service: &VirtualServiceConfig, server: &RealServerConfig, host: &HostView) -> bool {
+    host.local_rips.contains(&server.rip) && !service.vips().all(|vip| host.local_vips.contains(&vip))
 }
 
 /// Splits ranges that are disjoint or nested so that they no longer overlap: each piece belongs to the

@@ -313,6 +313,11 @@ pub struct HostView {
     pub paths: HashMap<IpAddr, Path>,
     /// VIPs that are still captured although no virtual service has them: their clients are refused.
     pub lingering_vips: HashSet<IpAddr>,
+    /// The VIPs, lingering ones included, for which the host accepts packets: those that are its own addresses, on
+    /// whichever device.
+    pub local_vips: HashSet<IpAddr>,
+    /// The RIPs that are addresses of the host.
+    pub local_rips: HashSet<IpAddr>,
     /// Where outer identifications start: different after each start, because fragments may still be in
     /// flight.
     pub identification_seed: u64,

@@ -42,7 +42,7 @@ impl Director {
         }
         let may_begin = match recalled {
             Some(_) => may_go_on(packet)?,
-            None => may_begin(service, packet)?,
+            None => self.may_begin(at, service, packet)?,
         };
         let template = service.config.persistence.map(|persistence| {
             let key = TemplateKey::new(service.slot, packet.flow.client, &persistence);
@@ -99,7 +99,7 @@ pub(super) fn refuse_exit(packet: &Packet, real_server: &RealServer) -> Result<(
 }
 
 /// Whether a packet without a connection is forwarded at all, and whether it may begin one.
-fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal> {
+pub(super) fn may_begin(service: &VirtualService, packet: &Packet) -> Result<bool, Refusal> {
     let Content::Tcp(flags) = packet.content else { return Ok(true) };
     if flags.is_scan() {
         return Err(DropReason::BadTcpFlags.into());

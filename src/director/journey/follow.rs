@@ -20,7 +20,7 @@ impl Director {
     ) -> Result<Choice<'a>, Refusal> {
         refuse_untunnelable(at.cluster, packet)?;
         let Some(slot) = self.tables.connections.peek(&packet.flow, at.now) else {
-            return self.follow_hash(at, packet);
+            return self.follow_hash(at, packet).map_err(|refusal| self.unless_hosts(at, packet, refusal));
         };
         let real_server = match fate::of_connection(at.cluster, slot) {
             Fate::Follow(real_server) => real_server,
@@ -51,13 +51,17 @@ impl Director {
         at: At<'a>,
         packet: &Packet,
     ) -> Result<Choice<'a>, Refusal> {
-        refuse_untunnelable(at.cluster, packet)?;
-        if !at.cluster.has_vip(packet.destination) {
-            return Err(DropReason::NoService.into());
-        }
         let key = packet.fragment_key().ok_or(DropReason::FragmentUnknown)?;
-        let waits = Refusal { reason: Some(DropReason::FragmentUnknown), reply: None, waits_for: Some(key) };
-        match self.fragments.find(&key, at.now).ok_or(waits)? {
+        let first = self.fragments.find(&key, at.now);
+        if first != Some(FragmentFate::Host) {
+            refuse_untunnelable(at.cluster, packet)?;
+            if !at.cluster.has_vip(packet.destination) {
+                return Err(DropReason::NoService.into());
+            }
+        }
+        let waits = Refusal { waits_for: Some(key), ..DropReason::FragmentUnknown.into() };
+        match first.ok_or(waits)? {
+            FragmentFate::Host => Err(Refusal::hosts()),
             FragmentFate::Echo => Err(Refusal::echo()),
             FragmentFate::RealServer(slot) => {
                 let real_server = at.cluster.real_server(slot).ok_or(DropReason::FragmentUnknown)?;

@@ -21,6 +21,9 @@ pub(in crate::director) fn decide_route(
     segments: Option<Segments>,
     choice: &Choice,
 ) -> Result<Route, Refusal> {
+    if choice.real_server.is_local && !at.cluster.has_local_vip(packet.destination) {
+        return Err(DropReason::VipNotLocal.into());
+    }
     let (total_length, has_dont_fragment) = (packet.total_length, packet.has_dont_fragment);
     let shape = Shape { total_length, has_dont_fragment, segments };
     decide(choice, at.cluster.config(), &shape, at.now).map_err(|unfit| match unfit {

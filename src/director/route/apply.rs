@@ -4,13 +4,13 @@ use std::collections::VecDeque;
 use std::net::IpAddr;
 
 use super::wrap::wrap;
-use super::{Fit, Route, cut, segments};
+use super::{Fit, Route, Way, cut, segments};
 use crate::encapsulation::CannotEncapsulate;
 use crate::encapsulation::identification::Identifications;
 use crate::packet::Frame;
 use crate::packet::ipv4::{self, Ipv4};
 
-/// Wraps the packet in the frame. If it is cut, the frame contains the first piece afterwards, and the others
+/// Wraps the packet in the frame, unless it stays on this host. If it is cut, the frame contains the first piece afterwards, and the others
 /// are added to `pieces`. The outer packets that may be
 /// fragmented draw their identifications.
 ///
@@ -23,15 +23,16 @@ pub fn apply(
     identifications: &Identifications,
     pieces: &mut VecDeque<(Frame, IpAddr)>,
 ) -> Result<(), CannotEncapsulate> {
-    if route.decrements_ttl {
+    let Way::Wrapped(wrapping) = &route.way else { return Ok(()) };
+    if wrapping.decrements_ttl {
         let ttl = Ipv4::parse_unsummed(frame.packet())?.ttl();
         ipv4::set_ttl(frame.packet_mut(), ttl.checked_sub(1).ok_or(CannotEncapsulate::Expired)?);
     }
-    let mut leaving = match route.fit {
-        Fit::Whole => return wrap(route, frame, identifications),
-        Fit::CutInner => cut::before(route, &Ipv4::parse_unsummed(frame.packet())?, identifications)?,
-        Fit::CutOuter => cut::after(route, &Ipv4::parse_unsummed(frame.packet())?, identifications)?,
-        Fit::Segments => segments::pieces(route, frame, identifications)?,
+    let mut leaving = match wrapping.fit {
+        Fit::Whole => return wrap(wrapping, frame, identifications),
+        Fit::CutInner => cut::before(wrapping, &Ipv4::parse_unsummed(frame.packet())?, identifications)?,
+        Fit::CutOuter => cut::after(wrapping, &Ipv4::parse_unsummed(frame.packet())?, identifications)?,
+        Fit::Segments => segments::pieces(wrapping, frame, identifications)?,
     };
     // The first takes the packet's place in the same buffer, because the next capture needs the whole buffer.
     let first = leaving.pop_front().ok_or(CannotEncapsulate::TooBig)?;

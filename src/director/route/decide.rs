@@ -3,7 +3,7 @@
 use super::super::cluster::ClusterConfig;
 use super::super::real_server::RealServer;
 use super::size::{self, Limits, Shape, Unfit};
-use super::{FoundBy, Route, Tracking};
+use super::{FoundBy, Route, Tracking, Way, Wrapping};
 use crate::time::Moment;
 
 /// The real server of a packet, and how it was found.
@@ -24,14 +24,31 @@ pub struct Choice<'a> {
 #[inline]
 pub fn decide(choice: &Choice, config: &ClusterConfig, shape: &Shape, now: Moment) -> Result<Route, Unfit> {
     let Choice { real_server, tracking, found_by } = *choice;
-    let (encapsulation, path_mtu) = (real_server.config.encapsulation, real_server.path_mtu(now));
-    let limits = Limits { path_mtu, overhead: encapsulation.overhead, ignores_df: config.ignores_df };
-    let fit = size::judge(&limits, shape)?;
+    let way = match real_server.is_local {
+        true => Way::Local,
+        false => Way::Wrapped(wrapping(real_server, config, shape, now)?),
+    };
     Ok(Route {
         virtual_service: real_server.virtual_service,
         real_server: real_server.slot,
         tracking,
         found_by,
+        rip: real_server.rip,
+        way,
+    })
+}
+
+#[inline]
+fn wrapping(
+    real_server: &RealServer,
+    config: &ClusterConfig,
+    shape: &Shape,
+    now: Moment,
+) -> Result<Wrapping, Unfit> {
+    let (encapsulation, path_mtu) = (real_server.config.encapsulation, real_server.path_mtu(now));
+    let limits = Limits { path_mtu, overhead: encapsulation.overhead, ignores_df: config.ignores_df };
+    let fit = size::judge(&limits, shape)?;
+    Ok(Wrapping {
         encapsulation,
         source: real_server.path.source,
         rip: real_server.rip,

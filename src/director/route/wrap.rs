@@ -1,6 +1,6 @@
-//! Writes the outer header of a [`Route`] before a packet.
+//! Writes the outer header of a [`Wrapping`] before a packet.
 
-use super::Route;
+use super::Wrapping;
 use crate::encapsulation::identification::Identifications;
 use crate::encapsulation::{CannotEncapsulate, Outer};
 use crate::packet::Frame;
@@ -8,22 +8,22 @@ use crate::packet::Frame;
 /// Wraps the packet in the frame.
 #[inline]
 pub(super) fn wrap(
-    route: &Route,
+    wrapping: &Wrapping,
     frame: &mut Frame,
     identifications: &Identifications,
 ) -> Result<(), CannotEncapsulate> {
-    let Route { source, rip, ttl, ignores_df, .. } = *route;
+    let Wrapping { source, rip, ttl, ignores_df, .. } = *wrapping;
     let outer = Outer { source, destination: rip, ttl, ignores_df };
-    (route.encapsulation.encapsulate)(frame, &outer, identifications)
+    (wrapping.encapsulation.encapsulate)(frame, &outer, identifications)
 }
 
 /// A copy of the packet, wrapped.
 pub(super) fn wrapped(
-    route: &Route,
+    wrapping: &Wrapping,
     packet: &[u8],
     identifications: &Identifications,
 ) -> Result<Frame, CannotEncapsulate> {
     let mut frame = Frame::from_packet(packet);
-    wrap(route, &mut frame, identifications)?;
+    wrap(wrapping, &mut frame, identifications)?;
     Ok(frame)
 }

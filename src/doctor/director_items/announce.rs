@@ -52,7 +52,21 @@ mod tests {
         for keys in ["announce = \"local\"", "announce = \"never\""] {
             let mut facts = bed::director(keys);
             facts.vips[0].is_proxied = false;
-            assert_eq!(examine(&facts), [Finding::ok("172.25.3.100 is not to be announced by this host")]);
+            // Such as on the device of a real server's daemon.
+            for is_local in [false, true] {
+                facts.vips[0].is_local = is_local;
+                assert_eq!(
+                    examine(&facts),
+                    [Finding::ok("172.25.3.100 is not to be announced by this host")]
+                );
+            }
         }
+    }
+
+    #[test]
+    fn a_master_is_not() {
+        let mut facts = bed::director("announce = \"local\"");
+        facts.vips[0].is_on_link = true;
+        assert_eq!(examine(&facts), [Finding::ok("this host answers ARP for 172.25.3.100 on eth0")]);
     }
 }

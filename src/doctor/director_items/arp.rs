@@ -109,7 +109,7 @@ mod tests {
     #[test]
     fn a_master_expects_no_owner_elsewhere() {
         let mut facts = bed::director("announce = \"local\"");
-        facts.vips[0].is_local = true;
+        facts.vips[0].is_on_link = true;
         let fine = "no other host answers ARP for 172.25.3.100 on eth0";
         assert_eq!(examine(&facts), [Finding::ok(fine)]);
     }

@@ -12,10 +12,7 @@ fn of(facts: &Director, server: &Server) -> Finding {
     let lookup = format!("ip route get {rip}");
     match &server.way {
         Err(why) => Finding::error(format!("there is no route to {words}: {why}"), lookup),
-        Ok(way) if way.is_local => Finding::error(
-            format!("{words} is an address of this host"),
-            format!("lvs-tund check {}   # then set rip to another host's address", facts.file),
-        ),
+        Ok(way) if way.is_local => local(facts, &words),
         Ok(way) if way.interface == facts.plan.tun => Finding::error(
             format!("the route to {words} leads through {}, back into the director", way.interface),
             format!("{lookup}   # add a route through another interface"),
@@ -25,6 +22,24 @@ fn of(facts: &Director, server: &Server) -> Finding {
             let through = way.gateway.map(|gateway| format!("{gateway} on ")).unwrap_or_default();
             Finding::ok(format!("{words} is reached through {through}{}", way.interface))
         }
+    }
+}
+
+/// The host accepts what the director hands to it only if the VIPs are its own. Which VIPs a real server serves is not
+/// known here, so each counts.
+fn local(facts: &Director, words: &str) -> Finding {
+    match facts.vips.iter().find(|vip| !vip.is_local) {
+        Some(vip) => Finding::warning(
+            format!(
+                "{words} is this host, which does not have VIP {}: it gets no connections for it",
+                vip.address
+            ),
+            format!(
+                "ip address add {}/32 dev lo   # unless keepalived or `lvs-tund realserver` brings it",
+                vip.address
+            ),
+        ),
+        None => Finding::ok(format!("{words} is this host")),
     }
 }
 
@@ -75,19 +90,27 @@ mod tests {
             )]
         );
         assert_eq!(
-            found(|way| way.is_local = true),
-            Finding::error(
-                "real server server2 (172.25.3.2) is an address of this host",
-                "lvs-tund check director.toml   # then set rip to another host's address"
-            )
-        );
-        assert_eq!(
             found(|way| way.interface = "lvsd0".into()),
             Finding::error(
                 "the route to real server server2 (172.25.3.2) leads through lvsd0, back into the director",
                 "ip route get 172.25.3.2   # add a route through another interface"
             )
         );
+    }
+
+    #[test]
+    fn a_real_server_on_this_host_needs_the_vip() {
+        let mut facts = bed::director("");
+        facts.servers[0].way.as_mut().unwrap().is_local = true;
+        assert_eq!(
+            examine(&facts).remove(0),
+            Finding::warning(
+                "real server server2 (172.25.3.2) is this host, which does not have VIP 172.25.3.100: it gets no connections for it",
+                "ip address add 172.25.3.100/32 dev lo   # unless keepalived or `lvs-tund realserver` brings it"
+            )
+        );
+        facts.vips[0].is_local = true;
+        assert_eq!(examine(&facts).remove(0), Finding::ok("real server server2 (172.25.3.2) is this host"));
     }
 
     #[test]

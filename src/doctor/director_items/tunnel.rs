@@ -12,7 +12,8 @@ pub(super) fn examine(facts: &Director) -> Vec<Finding> {
         .servers
         .iter()
         .filter_map(|server| {
-            let verdict = facts.host.firewall.verdict(SENT, &probe(server, server.way.as_ref().ok()?));
+            let way = server.way.as_ref().ok().filter(|way| !way.is_local)?;
+            let verdict = facts.host.firewall.verdict(SENT, &probe(server, way));
             let gate = gate(&format!("to {}", server.rip), server);
             (verdict != Verdict::Accepted).then(|| gate.finding(&verdict))
         })
@@ -49,6 +50,7 @@ fn gate(whose: &str, server: &Server) -> Gate {
 mod tests {
     use super::*;
     use crate::doctor::bed;
+    use crate::doctor::finding::Level;
 
     #[test]
     fn an_output_that_drops_protocol_4_is_an_error() {
@@ -73,5 +75,7 @@ mod tests {
         facts.host.firewall =
             bed::firewall("*filter\n:OUTPUT ACCEPT [0:0]\n-A OUTPUT -m state --state INVALID -j DROP\n");
         assert_eq!(examine(&facts)[0].remedy, None);
+        facts.servers[0].way.as_mut().unwrap().is_local = true;
+        assert_eq!(examine(&facts)[0].level, Level::Ok, "no packet leaves for a real server on this host");
     }
 }

@@ -2,6 +2,8 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
+use rtnetlink::packet_route::address::AddressScope;
+
 use super::{ChangeKind, Device, Observed, Presence, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::Netlink;
@@ -27,7 +29,7 @@ impl ChangeKind for VipAddress {
     }
 
     async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
-        netlink.add_address(self.address, 32, self.device.index).await?;
+        netlink.add_address(self.address, 32, self.device.index, AddressScope::Universe).await?;
         Ok(None)
     }
 

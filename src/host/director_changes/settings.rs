@@ -7,6 +7,7 @@ use std::net::Ipv4Addr;
 use super::VipState;
 use crate::host::CAPTURE_TABLE;
 use crate::host::change::capture_rule::CaptureRule;
+use crate::host::change::device_address::DeviceAddress;
 use crate::host::change::proxy::ProxyNeighbour;
 use crate::host::change::route::VipRoute;
 use crate::host::change::sysctl::{Sysctl, Wanted};
@@ -54,9 +55,10 @@ pub enum Announce {
     /// Also for a VIP that is not an address of this host; two such directors in one network would conflict.
     #[default]
     Always,
-    /// Only while the VIP is a local address of the host, as with VRRP: the backup stays silent.
+    /// Only while the VIP is on a link ([`VipState::is_on_link`]), as with VRRP: the backup stays silent.
     WhenLocal,
-    /// Never, not even for a local VIP: something else routes it here (BGP, a static route).
+    /// Announced never: something else routes it here (BGP, a static route). A VIP on a link is answered for, as the
+    /// host itself does without the capture.
     Never,
 }
 
@@ -77,12 +79,11 @@ impl CaptureMode {
 }
 
 impl Announce {
-    /// Whether the host answers ARP for a VIP that is, or is not, one of its addresses.
-    pub fn is_answered(self, is_local: bool) -> bool {
+    /// Whether the host answers ARP for a VIP that is, or is not, on a link.
+    pub fn is_answered(self, is_on_link: bool) -> bool {
         match self {
             Announce::Always => true,
-            Announce::WhenLocal => is_local,
-            Announce::Never => false,
+            Announce::WhenLocal | Announce::Never => is_on_link,
         }
     }
 }
@@ -115,13 +116,22 @@ pub(super) fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr,
         // (default 0.8 s; arp_process(), pneigh_enqueue()).
         Sysctl::new(format!("net/ipv4/neigh/{name}/proxy_delay"), Wanted::Exactly(0)),
         Sysctl::of_interface(name, "forwarding", Wanted::Exactly(1)),
+        // What belongs to the host comes back through the device, from sources that are routed elsewhere.
+        Sysctl::of_interface(&tun.name, "rp_filter", Wanted::NotStrict),
     ]
     .map(Change::Sysctl)
     .into();
+    let has_rule = vips.values().any(|state| state.capture != Capture::Route);
+    if has_rule && vips.values().any(|state| state.is_local) {
+        // A packet that early demultiplexing assigns to a socket of the host is not forwarded (ip_forward(), `skb->sk`),
+        // so no packet of such a connection would reach the TUN device.
+        wanted.push(Sysctl::new("net/ipv4/ip_early_demux", Wanted::Exactly(0)).into());
+    }
+    wanted.push(DeviceAddress { device: tun.clone() }.into());
     for (vip, _) in vips.iter().filter(|(_, state)| state.is_answered) {
         wanted.push(ProxyNeighbour { address: *vip, device: interface.clone() }.into());
     }
-    if vips.values().any(|state| state.capture != Capture::Route) {
+    if has_rule {
         wanted.push(CaptureRule { interface: name.clone() }.into());
     }
     for (vip, state) in vips {
@@ -149,13 +159,24 @@ mod tests {
     #[test]
     fn a_backup_is_silent() {
         assert!(Announce::WhenLocal.is_answered(true) && !Announce::WhenLocal.is_answered(false));
-        assert!(Announce::Always.is_answered(false) && !Announce::Never.is_answered(true));
+        assert!(Announce::Always.is_answered(false));
+    }
+
+    #[test]
+    fn neighbours_still_find_the_hosts_own_address_while_it_is_captured() {
+        assert!(Announce::Never.is_answered(true) && !Announce::Never.is_answered(false));
     }
 
     #[test]
     fn the_route_comes_last_and_ip_forward_is_never_written() {
         let device = |name: &str, index| Device { name: name.into(), index };
-        let state = VipState { is_local: true, capture: Capture::Rule, is_answered: true, announcements: 0 };
+        let state = VipState {
+            is_local: true,
+            is_on_link: true,
+            capture: Capture::Rule,
+            is_answered: true,
+            announcements: 0,
+        };
         let vips = BTreeMap::from([(Ipv4Addr::new(10, 0, 0, 9), state)]);
         let wanted: Vec<String> =
             wanted(&device("eth0", 2), &device("lvsd0", 3), &vips).iter().map(Change::command).collect();

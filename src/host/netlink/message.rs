@@ -39,6 +39,7 @@ pub(in crate::host) fn interface_of(link: &LinkMessage) -> Interface {
         mtu: 0,
         mac: None,
         is_up: link.header.flags.contains(LinkFlags::Up | LinkFlags::LowerUp),
+        uses_arp: !link.header.flags.intersects(LinkFlags::Loopback | LinkFlags::Noarp),
     };
     for attribute in &link.attributes {
         match attribute {

@@ -82,9 +82,11 @@ fn of_server(
         config.path_mtu.or(path).unwrap_or(MTU_DEFAULT)
     };
     let live = server.map(|server| &*server.live);
+    let scheduled = server.filter(|server| server.is_present()).map(real_server::RealServer::weight);
     RealServer {
         keys: config.into(),
-        weight_now: effective_weight(config.weight, state).unwrap_or_default(),
+        weight_now: scheduled.unwrap_or_else(|| effective_weight(config.weight, state).unwrap_or_default()),
+        local: published.cluster.host().local_rips.contains(&config.rip),
         path_mtu_now: server.map_or_else(path_mtu, |server| server.path_mtu(now)),
         active_connections: live.map_or(0, Live::active),
         inactive_connections: live.map_or(0, Live::inactive),

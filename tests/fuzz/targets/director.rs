@@ -114,7 +114,12 @@ fn config(switches: u8) -> ClusterConfig {
 
 fn host() -> HostView {
     let path = |(rip, mtu): (Ipv4Addr, u16)| (IpAddr::from(rip), Path { source: DIRECTOR, mtu });
-    HostView { own_addresses: [DIRECTOR.into()].into(), paths: WAYS.map(path).into(), ..HostView::default() }
+    HostView {
+        own_addresses: [DIRECTOR.into()].into(),
+        paths: WAYS.map(path).into(),
+        local_vips: [VIP2.into()].into(),
+        ..HostView::default()
+    }
 }
 
 impl Account {
@@ -161,6 +166,11 @@ impl Account {
                 let is_error = reply.kind != ReplyKind::EchoReply;
                 let is_first = asked.is_none_or(|asked| asked.fragment_offset() == 0);
                 assert!(is_first || !is_error, "RFC 1122 §3.2.2");
+            }
+            Verdict::Pass => {
+                let passed = Ipv4::parse(frame.packet()).expect("its header is sound");
+                assert_eq!(passed.destination(), VIP2, "the VIP that is the host's");
+                assert!(packet.is_none_or(|packet| packet == frame.packet()), "unchanged");
             }
             Verdict::Hold | Verdict::Drop(_) => {}
         }
