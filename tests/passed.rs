@@ -396,3 +396,19 @@ impl HasTracking for Verdict {
         }
     }
 }
+
+/// `ipvsadm -D` and `-A`: meanwhile the host has the VIP, and would reset the connection.
+#[test]
+fn a_connection_of_a_service_that_was_removed_waits_and_the_hosts_own_packets_pass() {
+    let mut world = world(true);
+    for flags in [SYN, ACK] {
+        assert!(matches!(world.send(&segment(80, flags)), Verdict::Transmit(_)));
+    }
+    world.succeed(ClusterConfig::default(), HostView { lingering_vips: [VIP.into()].into(), ..host(true) });
+    assert_eq!(world.send(&segment(80, ACK)), Verdict::Drop(DropReason::ConnectionWaits));
+    assert_passed(&mut world, &tcp_between(CLIENT, 40_001, VIP, 80, SYN, b""), "another client");
+    assert_passed(&mut world, &segment(22, ACK), "another port");
+    world.succeed(config(), host(true));
+    let Verdict::Transmit(Route { tracking, .. }) = world.send(&segment(80, ACK)) else { panic!("lost") };
+    assert_eq!(tracking, Tracking::Known);
+}
