@@ -25,7 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("host", &["label", "time", "trouble"]),
     ("lab", &["packet"]),
     ("serve", &["config", "control", "director", "failure", "metrics", "packet", "time", "trouble"]),
-    ("doctor", &["config", "director", "packet"]),
+    ("doctor", &["config", "director", "packet", "trouble"]),
     ("survey", &["config", "director", "doctor", "host", "packet"]),
     (
         "daemon",
