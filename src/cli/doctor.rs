@@ -114,7 +114,8 @@ fn examine_realserver(arguments: &RealserverArguments) -> Result<Report, Failure
     let file = arguments.config.as_ref().map_or_else(|| "FILE".to_owned(), |path| path.display().to_string());
     let facts = runtime()?.block_on(survey::realserver(plan, file, arguments.command()));
     let mut facts = facts.map_err(|error| Failure::Failed(error.to_string()))?;
-    facts.host.reported = reported_by_realserver(&facts.plan);
+    // Another daemon may have the default socket if this host's does not run.
+    facts.host.reported = facts.host.metrics.is_some().then(|| reported_by_realserver(&facts.plan)).flatten();
     Ok(Report::of("realserver", realserver_items::ITEMS, &facts))
 }
 

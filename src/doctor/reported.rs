@@ -8,9 +8,7 @@ use crate::trouble::TroubleKind;
 const REMEDY: &str = "lvs-tund status";
 
 /// Everything else is seen from outside the daemon, and has an item of its own.
-const KINDS: [TroubleKind; 8] = [
-    TroubleKind::ChangeMissing,
-    TroubleKind::SettingMissing,
+const KINDS: [TroubleKind; 6] = [
     TroubleKind::HostUnknown,
     TroubleKind::WorkersStopped,
     TroubleKind::ControlStuck,
