@@ -8,5 +8,6 @@ pub mod counters;
 pub mod estimator;
 pub mod exposition;
 pub mod ledger;
+pub mod losses;
 pub mod names;
 pub mod totals;

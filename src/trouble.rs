@@ -1,6 +1,6 @@
 //! What is wrong with a running daemon's set-up at present: values with a kind, and the board that lists them.
 //!
-//! A finder looks at everything of its source and reports it all with [`Troubles::report`]; the board knows what is
+//! A finder looks at everything of its source and reports it all with [`Troubles::report`]; the board finds out what is
 //! new and what is over. Readers ([`Troubles::list`]) never wait for a finder for longer than one comparison.
 
 use std::sync::{Arc, Mutex, PoisonError};
@@ -27,7 +27,7 @@ labels! {
 }
 
 labels! {
-    /// Who looks for the trouble; each source reports all that it knows at once.
+    /// Who looks for the trouble; each source reports everything at once.
     pub enum Source {
         /// The host's settings: interface, device, changes.
         Host = "host",
@@ -37,7 +37,7 @@ labels! {
 /// Something that is wrong, as its finder sees it.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Found {
-    /// Together with `subject` says whether it is the same trouble as before.
+    /// The same trouble as before has the same kind and subject.
     pub kind: TroubleKind,
     /// What it is about: a device, a change.
     pub subject: String,

@@ -24,6 +24,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 
 use super::device::{DeviceState, OwnDevice};
+use super::losses::LossWatch;
 use super::{host_view, troubles, untracked};
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
@@ -35,6 +36,7 @@ use crate::control::{Code, ControlError};
 use crate::director::cluster::grace::Grace;
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
 use crate::host::{DirectorHost, HostError, Notice, Notrack};
+use crate::metrics::losses::Losses;
 use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 use crate::trouble::{Found, Source};
@@ -77,6 +79,7 @@ pub(super) struct Control {
     device: OwnDevice,
     host: DirectorHost,
     notrack: Notrack,
+    losses: LossWatch,
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
     /// Ticks of the host since the start.
@@ -97,6 +100,7 @@ pub(super) struct Outside {
     pub host: DirectorHost,
     /// For the configuration at the start.
     pub notrack: Notrack,
+    pub losses: LossWatch,
 }
 
 /// A configuration to apply, and how to report it.
@@ -118,7 +122,7 @@ impl Control {
         shared: Arc<Shared>,
         outside: Outside,
     ) -> Control {
-        let Outside { device, host, notrack } = outside;
+        let Outside { device, host, notrack, losses } = outside;
         Control {
             file,
             base,
@@ -130,6 +134,7 @@ impl Control {
             device,
             host,
             notrack,
+            losses,
             ticks: 0,
             latest,
             shared,
@@ -142,6 +147,11 @@ impl Control {
     /// The number of changes on the host, kept up to date.
     pub(super) fn host_changes(&self) -> Arc<AtomicUsize> {
         self.host_changes.clone()
+    }
+
+    /// What the kernel has dropped, kept up to date.
+    pub(super) fn losses(&self) -> Arc<Losses> {
+        self.losses.losses()
     }
 
     /// The snapshot that the workers use.
@@ -207,10 +217,11 @@ impl Control {
         }
         if notice == Notice::Tick {
             self.notrack.audit();
+            self.losses.look().await;
         }
         let mut found = self.check_host(notice).await;
         if self.shared.troubles.has_news(Source::Host, &found) {
-            // Whoever changes something often changes more in the next moment.
+            // A program that changes something often changes more in the next moment.
             tokio::time::sleep(troubles::SECOND_LOOK).await;
             found = self.check_host(notice).await;
         }

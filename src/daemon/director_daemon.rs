@@ -14,6 +14,7 @@ use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
 use super::control::{ConfigFile, Control, Outside, Shared};
 use super::device::OwnDevice;
+use super::losses::LossWatch;
 use super::{Options, host_view, logging, runtime, signals, untracked};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
@@ -43,7 +44,9 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let clock = Clock::start();
     let mtu = start::device_mtu(&plan).await?;
     let listeners = Listeners::open(&plan).await?;
-    let (tun, sockets) = Sockets::open(&plan, mtu)?;
+    let (tun, mut sockets) = Sockets::open(&plan, mtu)?;
+    let mut losses = LossWatch::new(&plan.tun, Some(&plan.interface), std::mem::take(&mut sockets.losses));
+    losses.look().await;
     let host = DirectorHost::start(start::host_options(&plan, options)).await?;
     let running = start::initial_configuration(&plan);
     let plane = match start_workers(&plan, &running, &host, clock, sockets).await {
@@ -70,7 +73,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let (tables, counters, first) = (plane.tables.clone(), plane.counters.clone(), plane.cluster.load_full());
     let shared = Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first));
     let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone(), shared.paths_moved.clone());
-    let outside = Outside { device: OwnDevice::new(tun), host, notrack };
+    let outside = Outside { device: OwnDevice::new(tun), host, notrack, losses };
     let control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), Arc::new(AtomicBool::new(true)));

@@ -7,6 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use super::clock::Clock;
 use super::device::{DeviceState, OwnDevice};
+use super::losses::LossWatch;
 use super::worker::{Fate, Handler, Workers};
 use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals, troubles};
 use crate::config::plan::{self, RealserverPlan};
@@ -18,6 +19,7 @@ use crate::failure::Failure;
 use crate::host::{Mss, Netlink, Notice, RealServerHost, RealServerHostOptions, own_addresses};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
+use crate::metrics::losses::Losses;
 use crate::packet::{Frame, MTU_DEFAULT};
 use crate::realserver::guard::Guard;
 use crate::realserver::verdict::{DropReason, Verdict};
@@ -48,8 +50,11 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let listener = http::listen(plan.metrics, "metrics", http::METRICS_REMEDY).await?;
     let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
     let receiver = Receivers::new(carriers).map_err(|error| no_raw_socket(&error))?;
+    let meters = receiver.loss_meters().map_err(|error| no_raw_socket(&error))?;
+    let mut losses = LossWatch::new(&plan.tun, None, meters);
     let mtu = mtu_towards_directors(&plan).await;
     let (tun, mut queues) = Tun::create(&plan.tun, mtu, 1)?;
+    losses.look().await;
     tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
     let host_options = RealServerHostOptions {
         tun: plan.tun.clone(),
@@ -82,7 +87,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let settings = Arc::new(Settings::default());
     settings.take(&host);
     options.print_commands(host.changes().commands());
-    let render = renderer(&plan, counters, settings.clone());
+    let render = renderer(&plan, counters, settings.clone(), losses.losses());
     tokio::spawn(http::serve(listener, http::monitoring(render, Arc::new(AtomicBool::new(true)))));
     tracing::info!(
         "realserver: ready for {} from {} on {}, metrics on {}",
@@ -91,7 +96,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         tun.name(),
         plan.metrics
     );
-    let mut watched = Watched { device: OwnDevice::new(tun), host, settings, troubles, clock };
+    let mut watched = Watched { device: OwnDevice::new(tun), host, settings, troubles, clock, losses };
     let outcome = follow(&mut watched, &mut failures, &mut end).await;
     drop(workers);
     watched.host.stop().await;
@@ -105,10 +110,14 @@ struct Watched {
     settings: Arc<Settings>,
     troubles: Arc<Troubles>,
     clock: Clock,
+    losses: LossWatch,
 }
 
 impl Watched {
     async fn on_notice(&mut self, notice: Notice) {
+        if notice == Notice::Tick {
+            self.losses.look().await;
+        }
         let mut found = self.check_host(notice).await;
         if self.troubles.has_news(Source::Host, &found) {
             tokio::time::sleep(troubles::SECOND_LOOK).await;
@@ -195,10 +204,12 @@ fn renderer(
     plan: &RealserverPlan,
     counters: Arc<RealserverCounters>,
     settings: Arc<Settings>,
+    losses: Arc<Losses>,
 ) -> http::Render {
     let guard = plan.guard.clone();
     Arc::new(move || {
-        let process = own_metrics::of_process("realserver", settings.changes.load(Ordering::Relaxed));
+        let process =
+            own_metrics::of_process("realserver", settings.changes.load(Ordering::Relaxed), &losses);
         exposition::realserver(process, &counters, &guard, settings.mss.load(Ordering::Relaxed))
     })
 }

@@ -1,4 +1,4 @@
-//! Says in the log what is wrong with the set-up: once when it begins, and once when it is over.
+//! Logs what is wrong with the set-up: once when it begins, and once when it is over.
 
 use std::time::Duration;
 
