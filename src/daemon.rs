@@ -7,6 +7,8 @@ mod device;
 mod director_daemon;
 mod host_view;
 mod logging;
+mod losses;
+mod lost;
 mod own_metrics;
 mod path_errors;
 mod random;
@@ -14,13 +16,14 @@ mod realserver_daemon;
 mod runtime;
 mod signals;
 mod troubles;
+mod untracked;
 mod worker;
 
 use std::io::{self, Write};
 
 use crate::datapath::tun::TunError;
 use crate::failure::Failure;
-use crate::host::{Changes, HostChanges, HostError};
+use crate::host::{HostChanges, HostError};
 
 pub use control::{ConfigFile, ReadPlan};
 pub use director_daemon::run as run_director;
@@ -38,9 +41,9 @@ pub struct Options {
 
 impl Options {
     /// Prints the commands that the host needs, if the daemon does not change it.
-    fn print_commands(self, changes: &Changes) {
+    fn print_commands(self, commands: Vec<String>) {
         if !self.changes_host {
-            for command in changes.commands() {
+            for command in commands {
                 // `println!` would panic if the reader has closed the pipe.
                 let _ = writeln!(io::stdout(), "{command}");
             }

@@ -51,6 +51,8 @@ const TESTS: &[(&str, Test)] = &[
 /// Those that need a program which not every machine has.
 const WITH_NFT: &[(&str, Test)] = &[
     ("a_forward_policy_that_drops_is_named_with_its_cure", firewall::forward_policy),
+    ("a_stateful_firewall_on_the_director_lets_the_clients_packets_pass", firewall::stateful),
+    ("the_rules_of_a_killed_director_disappear_with_it", firewall::exemption_of_a_killed_director),
     ("connection_tracking_that_drops_is_named_with_its_cure", firewall::conntrack),
     ("an_output_that_drops_protocol_4_is_named_with_its_cure", firewall::output),
     ("a_real_server_that_drops_protocol_4_is_named_with_its_cure", firewall::input_protocol_4),

@@ -20,7 +20,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("realserver", &["encapsulation", "label", "packet"]),
     ("config", &["director", "encapsulation", "packet", "realserver"]),
     ("control", &["config", "director", "encapsulation", "packet", "time", "trouble"]),
-    ("metrics", &["director", "realserver", "time"]),
+    ("metrics", &["director", "label", "realserver", "time"]),
     ("datapath", &["packet", "time"]),
     ("host", &["label", "time", "trouble"]),
     ("lab", &["packet"]),

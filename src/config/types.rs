@@ -77,6 +77,8 @@ pub struct DirectorPlan {
     pub capture: CaptureSetting,
     /// When the host answers ARP for a VIP.
     pub announce: AnnounceSetting,
+    /// Whether connection tracking is kept away from the clients' packets.
+    pub notrack: bool,
     /// Source address of the outer packets; `None`: the source address of the host's route to each real
     /// server.
     pub outer_source: Option<Ipv4Addr>,

@@ -25,8 +25,9 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 
 use super::device::{DeviceState, OwnDevice};
-use super::host_view;
+use super::losses::LossWatch;
 use super::troubles::{SECOND_LOOK, Watch};
+use super::{host_view, untracked};
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
 use crate::config::{self, ConfigError};
@@ -36,12 +37,13 @@ use crate::control::operation::{Applied, Running, Zeroed, apply};
 use crate::control::{Code, ControlError};
 use crate::director::cluster::grace::Grace;
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
-use crate::host::{DirectorHost, HostError, Notice};
+use crate::host::{DirectorHost, HostError, Notice, Notrack};
+use crate::metrics::losses::Losses;
 use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 use crate::trouble::{Found, Source};
 
-pub(super) use shared::Shared;
+pub(super) use shared::{Known, Shared};
 
 /// Ticks of the host (2 s each) between two queries of routes without a change notification.
 const TICKS_PER_LOOK: u32 = 15;
@@ -80,6 +82,8 @@ pub(super) struct Control {
     generation: u64,
     device: OwnDevice,
     host: DirectorHost,
+    notrack: Notrack,
+    losses: LossWatch,
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
     /// Ticks of the host since the start.
@@ -95,10 +99,13 @@ pub(super) struct Control {
     watch: Watch,
 }
 
-/// What the control task alone uses.
-pub(super) struct Own {
+/// What the director has on its host.
+pub(super) struct Outside {
     pub device: OwnDevice,
     pub host: DirectorHost,
+    /// For the configuration at the start.
+    pub notrack: Notrack,
+    pub losses: LossWatch,
     pub watch: Watch,
 }
 
@@ -119,17 +126,21 @@ impl Control {
         running: Running,
         latest: Arc<ArcSwap<Cluster>>,
         shared: Arc<Shared>,
-        own: Own,
+        outside: Outside,
     ) -> Control {
-        let Own { device, host, watch } = own;
+        let Outside { device, host, notrack, losses, watch } = outside;
         Control {
             file,
             base,
             running,
             generation: shared::FIRST_GENERATION,
-            host_changes: Arc::new(AtomicUsize::new(host.changes().entries().len())),
+            host_changes: Arc::new(AtomicUsize::new(
+                host.changes().entries().len() + usize::from(notrack.is_in_force()),
+            )),
             device,
             host,
+            notrack,
+            losses,
             ticks: 0,
             latest,
             shared,
@@ -143,6 +154,11 @@ impl Control {
     /// The number of changes on the host, kept up to date.
     pub(super) fn host_changes(&self) -> Arc<AtomicUsize> {
         self.host_changes.clone()
+    }
+
+    /// What the kernel has dropped, kept up to date.
+    pub(super) fn losses(&self) -> Arc<Losses> {
+        self.losses.losses()
     }
 
     /// The snapshot that the workers use.
@@ -164,11 +180,13 @@ impl Control {
             Input::PathsMoved => self.follow_paths().await,
             Input::Tend => self.tend().await,
         }
-        self.host_changes.store(self.host.changes().entries().len(), Ordering::Relaxed);
+        let changes = self.host.changes().entries().len() + usize::from(self.notrack.is_in_force());
+        self.host_changes.store(changes, Ordering::Relaxed);
     }
 
     /// Undoes the changes on the host.
-    pub(super) async fn stop(self) {
+    pub(super) async fn stop(mut self) {
+        self.notrack.stop();
         self.host.stop().await;
     }
 
@@ -205,9 +223,13 @@ impl Control {
         if notice == Notice::Paths {
             return self.shared.paths_moved.notify_one();
         }
+        if notice == Notice::Tick {
+            self.notrack.audit();
+            self.losses.look().await;
+        }
         let mut found = self.check_host(notice).await;
         if self.watch.has_news(Source::Host, &found) {
-            // Whoever changes something often changes more in the next moment.
+            // A program that changes something often changes more in the next moment.
             tokio::time::sleep(SECOND_LOOK).await;
             found = self.check_host(notice).await;
         }
@@ -309,6 +331,9 @@ impl Control {
     /// Hands the workers a new snapshot.
     fn install(&mut self, cluster: Cluster) {
         let cluster = Arc::new(cluster);
+        if !Arc::ptr_eq(self.latest.load().config(), cluster.config()) {
+            self.notrack.set(untracked::ports(cluster.config()));
+        }
         self.shared.follow(&cluster);
         self.grace.follow(&cluster, self.shared.clock.now());
         self.retired.push(self.latest.swap(cluster));

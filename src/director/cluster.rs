@@ -17,6 +17,8 @@ use std::sync::atomic::AtomicU64;
 
 use foldhash::quality::FixedState;
 
+use config::{FTP_DATA_PORT, FTP_PORT, UNPRIVILEGED_PORT_MIN};
+
 use super::real_server::{Live, RealServer, Slot, SlotSet};
 use super::roster::Roster;
 use super::scheduler::Scheduler;
@@ -27,12 +29,6 @@ pub use config::{
     ClusterConfig, EffectiveConfig, EffectiveWeights, HostView, Matcher, NoService, OnRemoved, Persistence,
     Ports, UnknownTcp, VirtualServiceConfig,
 };
-
-/// FTP's control port: a persistent service on it also serves the client's passive data connections
-/// (ip_vs_service_find()).
-const FTP_PORT: u16 = 21;
-const FTP_DATA_PORT: u16 = 20;
-const UNPRIVILEGED_PORT_MIN: u16 = 1024;
 
 /// The three values by which a virtual service is looked up.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,14 +77,6 @@ pub struct VirtualService {
 /// A virtual service with one of its port ranges.
 type Ranged = (Ports, Arc<VirtualService>);
 
-/// A virtual service that was removed: what it is recognised by when it returns, and the slot that it then gets back.
-#[derive(Clone)]
-struct Left {
-    /// Without its real servers.
-    config: VirtualServiceConfig,
-    slot: u16,
-}
-
 /// A snapshot: every packet reads it, none changes it.
 pub struct Cluster {
     config: Arc<ClusterConfig>,
@@ -112,7 +100,7 @@ pub struct Cluster {
     /// Later snapshots have higher ones.
     number: u64,
     /// The removed services to whose real servers connections still point.
-    left: Vec<Left>,
+    left: Vec<build::Left>,
 }
 
 impl Cluster {

@@ -2,7 +2,7 @@
 
 use crate::config::key::keys;
 use crate::config::kinds::{
-    GROUP, HashKey, InterfaceName, Listen, Number, Optional, OuterSourceKind, SocketPathKind, Words,
+    Flag, GROUP, HashKey, InterfaceName, Listen, Number, Optional, OuterSourceKind, SocketPathKind, Words,
 };
 use crate::config::types::{
     AnnounceSetting, CONNECTIONS_MAX_DEFAULT, CaptureSetting, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR,
@@ -28,7 +28,7 @@ const CONNECTIONS_PER_CLIENT: Number<u32> = Number::new(1..=CONNECTIONS_MAX);
 
 keys! {
     HOST_KEYS of DirectorPlan {
-        interface, tun, queues, metrics, control, control_group, api, capture, announce, outer_source,
+        interface, tun, queues, metrics, control, control_group, api, capture, announce, notrack, outer_source,
         connections_max, connections_per_client_max, hash_key
     } aside { cluster, defaults };
 
@@ -50,6 +50,8 @@ keys! {
     file capture "capture" [] in capture [], CAPTURE, |_, _| CaptureSetting::Auto, Restart;
     /// When this host answers ARP for a VIP and announces it.
     file announce "announce" [] in announce [], ANNOUNCE, |_, _| AnnounceSetting::Always, Restart;
+    /// Whether connection tracking is kept away from the clients' packets.
+    file notrack "notrack" [] in notrack [], Flag, |_, _| true, Restart;
     /// Source address of the outer packets.
     file outer_source "outer_source" [] in outer_source [], OuterSourceKind, |_, _| None, Restart;
     /// Maximum number of entries in the connection table.

@@ -105,6 +105,7 @@ fn blank() -> DirectorPlan {
         api: None,
         capture: CaptureSetting::Auto,
         announce: AnnounceSetting::Always,
+        notrack: true,
         outer_source: None,
         connections_max: 0,
         connections_per_client_max: 0,

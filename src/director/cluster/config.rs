@@ -12,6 +12,12 @@ use crate::director::scheduler;
 use crate::encapsulation::Ttl;
 use crate::packet::Protocol;
 
+/// FTP's control port: a persistent service on it also serves the client's passive data connections
+/// (ip_vs_service_find()).
+pub(super) const FTP_PORT: u16 = 21;
+pub(super) const FTP_DATA_PORT: u16 = 20;
+pub(super) const UNPRIVILEGED_PORT_MIN: u16 = 1024;
+
 /// What the director does with a TCP segment that is not a SYN and belongs to no connection.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum UnknownTcp {
@@ -139,6 +145,15 @@ pub struct Matcher {
     pub vip: IpAddr,
     /// One port, a range, or all ports.
     pub ports: Ports,
+}
+
+impl Matcher {
+    /// The ports that a persistent service on FTP's control port also serves: the client's data connections.
+    pub fn data_ports(&self) -> Option<[Ports; 2]> {
+        let is_ftp = self.protocol == Protocol::Tcp && self.ports == Ports::one(FTP_PORT);
+        let unprivileged = Ports { first: UNPRIVILEGED_PORT_MIN, last: u16::MAX };
+        is_ftp.then_some([Ports::one(FTP_DATA_PORT), unprivileged])
+    }
 }
 
 /// A range of ports, both ends included.
