@@ -7,6 +7,8 @@ mod device;
 mod director_daemon;
 mod host_view;
 mod logging;
+mod losses;
+mod lost;
 mod own_metrics;
 mod path_errors;
 mod random;

@@ -11,6 +11,7 @@ pub mod finding;
 pub mod firewall;
 pub mod leftovers;
 pub mod realserver_items;
+pub mod reported;
 pub mod samples;
 
 pub use facts::{Director, Host, Realserver};

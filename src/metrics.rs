@@ -8,6 +8,7 @@ pub mod counters;
 pub mod estimator;
 pub mod exposition;
 pub mod ledger;
+pub mod losses;
 pub mod names;
 pub mod recent;
 pub mod sightings;

@@ -1,4 +1,4 @@
-//! A table that is cleared and filled again: connections of what was removed wait for it, and go on when it is back.
+//! A table that is cleared and filled again: connections of what was removed wait for it, and continue when it is back.
 
 use std::net::Ipv4Addr;
 use std::time::Duration;
@@ -253,7 +253,7 @@ fn a_flow_that_a_flood_left_without_an_entry_waits_too() {
 }
 
 #[test]
-fn nobody_waits_for_a_real_server_that_a_drain_has_removed() {
+fn no_connection_waits_for_a_real_server_that_a_drain_has_removed() {
     let mut world = world(&[web("rr", &[1, 1])]);
     let weights = [(rip(1).into(), None)].into();
     let weights: EffectiveWeights = [("web".to_owned(), weights)].into();

@@ -23,6 +23,8 @@ mod lifecycle;
 mod local_server;
 #[path = "namespaces/local_vip.rs"]
 mod local_vip;
+#[path = "namespaces/losses.rs"]
+mod losses;
 #[path = "namespaces/mtu.rs"]
 mod mtu;
 #[path = "namespaces/passed.rs"]
@@ -104,6 +106,8 @@ const TESTS: &[(&str, Test)] = &[
     ("a_second_director_on_the_same_device_is_refused", lifecycle::second_director),
     ("a_second_director_for_the_same_vip_does_no_harm", lifecycle::second_director_with_its_own_device),
     ("a_syn_ack_from_the_vip_leaves_room_for_the_outer_header", mtu::announced),
+    ("packets_for_which_the_device_has_no_room_are_counted", losses::of_device),
+    ("packets_for_which_the_socket_has_no_room_are_counted", losses::of_socket),
     ("an_upload_needs_no_icmp", mtu::icmp_eaten),
     ("an_upload_through_a_path_that_only_the_operator_knows_needs_no_icmp", mtu::narrow_path),
     ("an_upload_over_the_real_servers_own_narrow_link_needs_no_icmp", mtu::narrow_link),

@@ -1,19 +1,20 @@
 //! `lvs-tund doctor`: what is wrong with this host, and what to type. Changes nothing.
 
 use std::net::{IpAddr, Ipv4Addr};
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 
 use super::Format;
 use super::remote::ControlArguments;
 use super::{Failure, print, read};
-use crate::config::plan::{DirectorPlan, RealserverPlan};
+use crate::config::plan::{CONTROL_REALSERVER, DirectorPlan, RealserverPlan};
 use crate::config::{Source, plan};
 use crate::control::Client;
-use crate::control::model::{Status, VirtualServices};
-use crate::doctor::facts::{Running, Weights};
+use crate::control::model::{RealserverStatus, Status, Trouble, VirtualServices};
+use crate::doctor::facts::{Reported, Running, Weights};
 use crate::doctor::finding::counted;
 use crate::doctor::{Report, director_items, realserver_items};
 use crate::survey::{self, Question};
+use crate::trouble::TroubleKind;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct DoctorArguments {
@@ -112,7 +113,9 @@ fn examine_realserver(arguments: &RealserverArguments) -> Result<Report, Failure
     let plan: RealserverPlan = plan.map_err(|error| Failure::Refused(error.to_string()))?;
     let file = arguments.config.as_ref().map_or_else(|| "FILE".to_owned(), |path| path.display().to_string());
     let facts = runtime()?.block_on(survey::realserver(plan, file, arguments.command()));
-    let facts = facts.map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut facts = facts.map_err(|error| Failure::Failed(error.to_string()))?;
+    // Another daemon may have the default socket if this host's does not run.
+    facts.host.reported = facts.host.metrics.is_some().then(|| reported_by_realserver(&facts.plan)).flatten();
     Ok(Report::of("realserver", realserver_items::ITEMS, &facts))
 }
 
@@ -128,13 +131,34 @@ fn examine_director(arguments: &DirectorArguments) -> Result<Report, Failure> {
     let plan = plan::director(&source, arguments.interface.as_deref());
     let mut question = from_file(plan.map_err(|error| Failure::Refused(error.to_string()))?, name);
     question.via = arguments.via;
+    let mut troubles = None;
     match answer {
-        Ok((status, services)) => from_director(&mut question, &status, &services),
+        Ok((status, services)) => {
+            from_director(&mut question, &status, &services);
+            troubles = Some(reported(&status.troubles));
+        }
         Err(why) => question.running = Err(why),
     }
     let facts = runtime()?.block_on(survey::director(question));
-    let facts = facts.map_err(|error| Failure::Failed(error.to_string()))?;
+    let mut facts = facts.map_err(|error| Failure::Failed(error.to_string()))?;
+    facts.host.reported = troubles;
     Ok(Report::of("director", director_items::ITEMS, &facts))
+}
+
+/// What a running real server with this configuration reports; `None` if none answers.
+fn reported_by_realserver(plan: &RealserverPlan) -> Option<Vec<Reported>> {
+    let path = plan.control.as_deref().unwrap_or(Path::new(CONTROL_REALSERVER));
+    let status: RealserverStatus = Client::new(Some(path)).ok()?.get("/api/v1/status").ok()?;
+    Some(reported(&status.troubles))
+}
+
+/// Those of the kinds that this program has; a daemon of another version may have others.
+fn reported(troubles: &[Trouble]) -> Vec<Reported> {
+    let of = |trouble: &Trouble| {
+        let kind = TroubleKind::ALL.iter().find(|kind| kind.label() == trouble.kind)?;
+        Some(Reported { kind: *kind, message: trouble.message.clone() })
+    };
+    troubles.iter().filter_map(of).collect()
 }
 
 /// The status that a running director reports, or why there is none.

@@ -24,7 +24,7 @@ pub use change::{
     RealServerSpec, Reload, ServiceRef, TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
 };
 pub use health::{
-    BoundVip, Dropped, Heard, RealserverStatus, Refused, Role, ServedPort, TransmitErrors, Trouble,
+    BoundVip, Dropped, Heard, Loss, RealserverStatus, Refused, Role, ServedPort, TransmitErrors, Trouble,
 };
 
 /// The body of every answer without a success status.
@@ -69,6 +69,8 @@ pub struct Status {
     pub troubles: Vec<Trouble>,
     /// Packets dropped, by reason, the latest first.
     pub dropped: Vec<Dropped>,
+    /// Packets that the kernel dropped around the daemon, the latest first.
+    pub losses: Vec<Loss>,
     /// The defaults for virtual services, including those added later.
     pub timeouts: Timeouts,
     /// Totals of all virtual services.

@@ -25,6 +25,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 
 use super::device::{DeviceState, OwnDevice};
+use super::losses::LossWatch;
 use super::troubles::{SECOND_LOOK, Watch};
 use super::{host_view, untracked};
 use crate::config::diff::Difference;
@@ -37,11 +38,12 @@ use crate::control::{Code, ControlError};
 use crate::director::cluster::grace::Grace;
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
 use crate::host::{DirectorHost, HostError, Notice, Notrack};
+use crate::metrics::losses::Losses;
 use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 use crate::trouble::{Found, Source};
 
-pub(super) use shared::Shared;
+pub(super) use shared::{Known, Shared};
 
 /// Ticks of the host (2 s each) between two queries of routes without a change notification.
 const TICKS_PER_LOOK: u32 = 15;
@@ -81,6 +83,7 @@ pub(super) struct Control {
     device: OwnDevice,
     host: DirectorHost,
     notrack: Notrack,
+    losses: LossWatch,
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
     /// Ticks of the host since the start.
@@ -96,12 +99,13 @@ pub(super) struct Control {
     watch: Watch,
 }
 
-/// What the control task alone uses.
-pub(super) struct Own {
+/// What the director has on its host.
+pub(super) struct Outside {
     pub device: OwnDevice,
     pub host: DirectorHost,
     /// For the configuration at the start.
     pub notrack: Notrack,
+    pub losses: LossWatch,
     pub watch: Watch,
 }
 
@@ -122,9 +126,9 @@ impl Control {
         running: Running,
         latest: Arc<ArcSwap<Cluster>>,
         shared: Arc<Shared>,
-        own: Own,
+        outside: Outside,
     ) -> Control {
-        let Own { device, host, notrack, watch } = own;
+        let Outside { device, host, notrack, losses, watch } = outside;
         Control {
             file,
             base,
@@ -136,6 +140,7 @@ impl Control {
             device,
             host,
             notrack,
+            losses,
             ticks: 0,
             latest,
             shared,
@@ -149,6 +154,11 @@ impl Control {
     /// The number of changes on the host, kept up to date.
     pub(super) fn host_changes(&self) -> Arc<AtomicUsize> {
         self.host_changes.clone()
+    }
+
+    /// What the kernel has dropped, kept up to date.
+    pub(super) fn losses(&self) -> Arc<Losses> {
+        self.losses.losses()
     }
 
     /// The snapshot that the workers use.
@@ -215,10 +225,11 @@ impl Control {
         }
         if notice == Notice::Tick {
             self.notrack.audit();
+            self.losses.look().await;
         }
         let mut found = self.check_host(notice).await;
         if self.watch.has_news(Source::Host, &found) {
-            // Whoever changes something often changes more in the next moment.
+            // A program that changes something often changes more in the next moment.
             tokio::time::sleep(SECOND_LOOK).await;
             found = self.check_host(notice).await;
         }

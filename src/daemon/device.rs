@@ -1,5 +1,5 @@
 //! The daemon's own TUN device while it runs: set up again, renamed back or created again when another program has set
-//! it down, renamed or deleted it. Its queues keep their descriptors, so the workers just go on.
+//! it down, renamed or deleted it. Its queues keep their descriptors, so the workers just continue.
 
 use std::collections::VecDeque;
 use std::time::Duration;

@@ -11,8 +11,10 @@ use tokio::sync::mpsc;
 use self::control_loop::{ChangeSources, ControlLoop};
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
-use super::control::{ConfigFile, Control, Own, Shared};
+use super::control::{ConfigFile, Control, Known, Outside, Shared};
 use super::device::OwnDevice;
+use super::losses::LossWatch;
+use super::lost::Lost;
 use super::troubles::Watch;
 use super::{Options, host_view, logging, runtime, signals, untracked};
 use crate::config::plan::DirectorPlan;
@@ -44,7 +46,9 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let clock = Clock::start();
     let mtu = start::device_mtu(&plan).await?;
     let listeners = Listeners::open(&plan).await?;
-    let (tun, sockets) = Sockets::open(&plan, mtu)?;
+    let (tun, mut sockets) = Sockets::open(&plan, mtu)?;
+    let mut losses = LossWatch::new(&plan.tun, Some(&plan.interface), std::mem::take(&mut sockets.losses));
+    losses.look().await;
     let host = DirectorHost::start(start::host_options(&plan, options)).await?;
     let running = start::initial_configuration(&plan);
     let plane = match start_workers(&plan, &running, &host, clock, sockets).await {
@@ -72,11 +76,11 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let (tables, counters, first) = (plane.tables.clone(), plane.counters.clone(), plane.cluster.load_full());
     watch.report(Source::Host, host.troubles());
     let health = watch.health();
-    let shared =
-        Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first, health.clone()));
+    let known = Known { health: health.clone(), lost: Lost::new(losses.losses(), clock) };
+    let shared = Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first, known));
     let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone(), shared.paths_moved.clone());
-    let own = Own { device: OwnDevice::new(tun), host, notrack, watch };
-    let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), own);
+    let outside = Outside { device: OwnDevice::new(tun), host, notrack, losses, watch };
+    let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     control.look().await;
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), health);

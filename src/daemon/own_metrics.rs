@@ -1,10 +1,17 @@
 //! The metrics of the daemon's own process.
 
+use std::sync::Arc;
+
 use crate::metrics::exposition;
+use crate::metrics::losses::Losses;
 
 /// What the exposition shows of the process.
-pub(super) fn of_process(role: &'static str, host_changes: usize) -> exposition::Process {
-    exposition::Process { role, host_changes, publish_own: publish }
+pub(super) fn of_process(
+    role: &'static str,
+    host_changes: usize,
+    losses: &Arc<Losses>,
+) -> exposition::Process {
+    exposition::Process { role, host_changes, losses: losses.clone(), publish_own: publish }
 }
 
 /// Publishes the standard `process_*` metrics to the recorder in scope.

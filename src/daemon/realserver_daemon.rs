@@ -16,6 +16,8 @@ use self::handler::{RealserverHandler, Seen};
 use self::report::{Bound, Report};
 use super::clock::{self, Clock};
 use super::device::{DeviceState, OwnDevice};
+use super::losses::LossWatch;
+use super::lost::Lost;
 use super::troubles::{self, LOOK_PERIOD, SECOND_LOOK, Watch};
 use super::worker::Workers;
 use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
@@ -29,6 +31,7 @@ use crate::host::change::Change;
 use crate::host::{Mss, Netlink, Notice, RealServerHost, RealServerHostOptions, own_addresses};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
+use crate::metrics::losses::Losses;
 use crate::packet::MTU_DEFAULT;
 use crate::realserver::guard::Guard;
 use crate::realserver::{Decapsulator, mss};
@@ -55,8 +58,11 @@ async fn serve(mut plan: RealserverPlan, options: Options) -> Result<(), Failure
     let listeners = RealserverListeners::open(&plan).await?;
     let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
     let receiver = Receivers::new(carriers).map_err(|error| no_raw_socket(&error))?;
+    let meters = receiver.loss_meters().map_err(|error| no_raw_socket(&error))?;
+    let mut losses = LossWatch::new(&plan.tun, None, meters);
     let mtu = mtu_towards_directors(&plan).await;
     let (tun, mut queues) = Tun::create(&plan.tun, mtu, 1)?;
+    losses.look().await;
     tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
     let host_options = RealServerHostOptions {
         tun: plan.tun.clone(),
@@ -90,12 +96,13 @@ async fn serve(mut plan: RealserverPlan, options: Options) -> Result<(), Failure
     watch.report(Source::Host, host.troubles());
     settings.take(&host);
     options.print_commands(host.changes().commands());
-    let render = renderer(&plan, counters.clone(), settings.clone());
+    let render = renderer(&plan, counters.clone(), settings.clone(), losses.losses());
     let health = watch.health();
-    let report = Report { plan: plan.clone(), clock, counters, seen, settings, health: health.clone() };
+    let lost = Lost::new(losses.losses(), clock);
+    let report = Report { plan: plan.clone(), clock, counters, seen, settings, health: health.clone(), lost };
     let report = Arc::new(report);
     let device = OwnDevice::new(tun);
-    let mut watched = Watched { device, host, workers, report: report.clone(), watch };
+    let mut watched = Watched { device, host, workers, report: report.clone(), watch, losses };
     watched.look().await;
     let monitoring = http::monitoring(render, health);
     let _control_path = listeners.serve(monitoring, Arc::new(move || report.status()));
@@ -126,10 +133,14 @@ struct Watched {
     workers: Workers,
     report: Arc<Report>,
     watch: Watch,
+    losses: LossWatch,
 }
 
 impl Watched {
     async fn on_notice(&mut self, notice: Notice) {
+        if notice == Notice::Tick {
+            self.losses.look().await;
+        }
         let mut found = self.check_host(notice).await;
         if self.watch.has_news(Source::Host, &found) {
             tokio::time::sleep(SECOND_LOOK).await;
@@ -255,10 +266,12 @@ fn renderer(
     plan: &RealserverPlan,
     counters: Arc<RealserverCounters>,
     settings: Arc<Settings>,
+    losses: Arc<Losses>,
 ) -> http::Render {
     let guard = plan.guard.clone();
     Arc::new(move || {
-        let process = own_metrics::of_process("realserver", settings.changes.load(Ordering::Relaxed));
+        let process =
+            own_metrics::of_process("realserver", settings.changes.load(Ordering::Relaxed), &losses);
         exposition::realserver(process, &counters, &guard, settings.mss())
     })
 }

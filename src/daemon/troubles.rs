@@ -130,8 +130,10 @@ impl Subject<'_> {
             TroubleKind::InterfaceMissing
             | TroubleKind::InterfaceDown
             | TroubleKind::DeviceMissing
-            | TroubleKind::DeviceDown
-            | TroubleKind::PacketsLost => Subject { device: subject, ..Subject::default() },
+            | TroubleKind::DeviceDown => Subject { device: subject, ..Subject::default() },
+            TroubleKind::PacketsLost => {
+                Subject { device: found.subject.split(' ').next(), ..Subject::default() }
+            }
             _ => Subject::default(),
         }
     }
@@ -151,6 +153,8 @@ mod tests {
         let found = of(TroubleKind::ApplicationDown, "tcp 172.25.3.100:80");
         assert_eq!(Subject::of(&found).vip, Some("172.25.3.100"));
         let found = of(TroubleKind::DeviceDown, "lvsd0");
+        assert_eq!(Subject::of(&found).device, Some("lvsd0"));
+        let found = of(TroubleKind::PacketsLost, "lvsd0 transmit");
         assert_eq!(Subject::of(&found).device, Some("lvsd0"));
         let found = of(TroubleKind::NothingServed, "cluster");
         assert_eq!(Subject::of(&found), Subject::default());

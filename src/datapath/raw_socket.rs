@@ -17,7 +17,7 @@ use socket2::{Domain, Protocol, Socket, Type};
 use super::{BATCH, Exit, Outgoing, Transmit};
 use crate::packet::Frame;
 
-pub use receiver::{Receiver, Receivers};
+pub use receiver::{LossMeter, Receiver, Receivers};
 
 /// Enough for bursts: a packet that does not fit is lost.
 const BUFFER_BYTES: libc::c_int = 16 << 20;

@@ -135,8 +135,8 @@ impl Tun {
         }
     }
 
-    /// Creates the device again after it was deleted, not yet up. The descriptors of its queues stay the same: those
-    /// who wait on them go on.
+    /// Creates the device again after it was deleted, not yet up. The descriptors of its queues stay the same: a
+    /// worker that waits on them continues.
     ///
     /// # Errors
     /// [`TunError::Exists`] if another link has its name now, otherwise the error of the system call.
@@ -188,7 +188,7 @@ fn lock(name: &str) -> Result<UnixListener, TunError> {
     })
 }
 
-/// What every queue asks for.
+/// The flags of every queue.
 const FLAGS: libc::c_int = libc::IFF_TUN | libc::IFF_NO_PI | libc::IFF_VNET_HDR | libc::IFF_MULTI_QUEUE;
 
 /// The kernel's answer on a queue whose device was deleted (tun_chr_read_iter(), __tun_chr_ioctl()).

@@ -77,14 +77,6 @@ pub struct VirtualService {
 /// A virtual service with one of its port ranges.
 type Ranged = (Ports, Arc<VirtualService>);
 
-/// A virtual service that was removed: what it is recognised by when it returns, and the slot that it then gets back.
-#[derive(Clone)]
-struct Left {
-    /// Without its real servers.
-    config: VirtualServiceConfig,
-    slot: u16,
-}
-
 /// A snapshot: every packet reads it, none changes it.
 pub struct Cluster {
     config: Arc<ClusterConfig>,
@@ -110,7 +102,7 @@ pub struct Cluster {
     /// Later snapshots have higher ones.
     number: u64,
     /// The removed services to whose real servers connections still point.
-    left: Vec<Left>,
+    left: Vec<build::Left>,
 }
 
 impl Cluster {

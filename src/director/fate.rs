@@ -241,7 +241,7 @@ mod tests {
             assert!(given_up(&cluster) == SlotSet::default());
             assert_eq!(flood_waits(&cluster, slot), fate == "wait");
             let cluster = after(&before, &[]);
-            assert_eq!(of_states(&cluster, slot)[0], ["wait"; 2], "its service does not say any more");
+            assert_eq!(of_states(&cluster, slot)[0], ["wait"; 2], "the setting went with its service");
         }
     }
 

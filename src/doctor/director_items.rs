@@ -21,11 +21,12 @@ mod weights;
 
 use super::facts::Director;
 use super::finding::Item;
-use super::leftovers;
+use super::{leftovers, reported};
 
 /// In the order of a packet's way.
 pub const ITEMS: &[Item<Director>] = &[
     Item { name: "daemon", examine: daemon::examine },
+    Item { name: "reported", examine: |facts| reported::examine(&facts.host) },
     Item { name: "interface", examine: interface::examine },
     Item { name: "device", examine: device::examine },
     Item { name: "arp", examine: arp::examine },

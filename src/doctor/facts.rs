@@ -6,6 +6,7 @@ use super::firewall::Firewall;
 use super::samples::Samples;
 use crate::config::plan::{AnnounceSetting, DirectorPlan, RealserverPlan};
 use crate::packet::Protocol;
+use crate::trouble::TroubleKind;
 
 /// Sysctls of `net/ipv4/conf/NAME`; `None` if it cannot be read.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
@@ -52,6 +53,17 @@ pub struct Host {
     pub ipvs: Vec<Ipv4Addr>,
     /// The daemon's metrics; `None` if it does not answer.
     pub metrics: Option<Samples>,
+    /// What the daemon reports to be wrong; `None` if its control socket does not answer.
+    pub reported: Option<Vec<Reported>>,
+}
+
+/// A trouble that the daemon reports.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Reported {
+    /// Its kind.
+    pub kind: TroubleKind,
+    /// What is wrong, and after "; " what to do about it.
+    pub message: String,
 }
 
 impl Host {

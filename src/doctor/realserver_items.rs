@@ -14,11 +14,12 @@ mod vip;
 
 use super::facts::Realserver;
 use super::finding::Item;
-use super::leftovers;
+use super::{leftovers, reported};
 
 /// In the order of a packet's way.
 pub const ITEMS: &[Item<Realserver>] = &[
     Item { name: "daemon", examine: daemon::examine },
+    Item { name: "reported", examine: |facts| reported::examine(&facts.host) },
     Item { name: "ipip", examine: |facts| leftovers::ipip(&facts.host) },
     Item { name: "tunnel", examine: tunnel::examine },
     Item { name: "directors", examine: peers::examine },

@@ -19,7 +19,7 @@ use super::netlink::{Route, Task, address_of, interface_of, route_of};
 /// ANNOUNCE_INTERVAL of RFC 5227 §1.1: repeated announcements are sent with the ticks.
 pub const TICK: Duration = Duration::from_secs(2);
 
-/// A reason to check the host. Of several, the greatest includes the others.
+/// A reason to check the host; a greater one includes the smaller ones.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, PartialOrd, Ord)]
 pub enum Notice {
     /// [`TICK`] has passed without an event; settings that the kernel does not announce are due for a check.

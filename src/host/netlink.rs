@@ -4,6 +4,7 @@
 //! dumps (NETLINK_GET_STRICT_CHK, Linux 4.20), so a router's full table is not copied here.
 
 mod look;
+mod loss;
 mod message;
 pub mod rule;
 mod table;

@@ -105,9 +105,9 @@ pub(super) enum Step {
     Load { register: u32, from: Header, offset: u32, length: u32 },
     /// Loads the protocol number behind the IP header.
     LoadProtocol { register: u32 },
-    /// Goes on if the register compares so with these bytes.
+    /// Continues if the register compares so with these bytes.
     Compare { register: u32, with: Comparison, value: Vec<u8> },
-    /// Goes on if the registers from this one on are an element of the set.
+    /// Continues if the registers from this one on are an element of the set.
     Find { register: u32, set: &'static str },
     /// Connection tracking ignores the packet.
     Untrack,

@@ -2,14 +2,14 @@
 //! regard every packet of a TCP client after the first as `invalid`, which most stateful firewalls drop.
 //!
 //! ```text
-//! table ip lvs_tund_lvsd0 {
+//! table ip lvs-tund-lvsd0 {
 //!     set services { type ipv4_addr . inet_proto . inet_service }
 //!     chain prerouting { type filter hook prerouting priority raw; … @services notrack }
 //!     chain output     { type filter hook output priority raw;     … @services notrack }
 //! }
 //! ```
 //! Only packets of virtual services are exempt, and ICMP errors about them: the rest of a VIP that is an address of the
-//! host stays tracked. Fragments have been put together before (NF_IP_PRI_CONNTRACK_DEFRAG). The table belongs to the
+//! host stays tracked. Fragments have been reassembled before (NF_IP_PRI_CONNTRACK_DEFRAG). The table belongs to the
 //! daemon's socket and disappears with it; another program cannot change or flush it.
 
 use std::collections::BTreeSet;
@@ -61,7 +61,7 @@ pub struct UntrackedPorts {
 /// What the daemon does about connection tracking.
 #[derive(Debug, Clone, Copy, PartialEq, Eq)]
 pub enum NotrackMode {
-    /// The configuration says no.
+    /// Turned off in the configuration.
     Off,
     /// Exempts the clients' packets.
     Make,
@@ -81,10 +81,11 @@ pub struct Notrack {
 }
 
 impl Notrack {
-    /// Nothing is exempt yet. `tun` makes the table's name unique.
+    /// Nothing is exempt yet. `tun` makes the table's name unique; what the program
+    /// nft does not take in a name becomes `_`.
     pub fn new(tun: &str, mode: NotrackMode) -> Notrack {
-        let is_word = |c: char| if c.is_ascii_alphanumeric() { c } else { '_' };
-        let table = format!("lvs_tund_{}", tun.chars().map(is_word).collect::<String>());
+        let is_word = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
+        let table = format!("lvs-tund-{}", tun.chars().map(is_word).collect::<String>());
         Notrack { table, mode, wanted: BTreeSet::new(), socket: None, has_complained: false }
     }
 
@@ -123,7 +124,7 @@ impl Notrack {
         }
     }
 
-    /// Whether the exemption is in force.
+    /// Whether the exemption is active.
     pub fn is_in_force(&self) -> bool {
         self.socket.is_some()
     }
@@ -224,7 +225,7 @@ impl Notrack {
     }
 }
 
-/// A kernel before 5.12 knows no owner of a table.
+/// A kernel before 5.12 has no owners of tables.
 fn is_unknown(error: &io::Error) -> bool {
     [Errno::EINVAL, Errno::EOPNOTSUPP].iter().any(|errno| error.raw_os_error() == Some(*errno as i32))
 }
@@ -317,26 +318,26 @@ mod tests {
 
     #[test]
     fn the_same_can_be_done_by_hand() {
-        let mut notrack = Notrack::new("lvs-d.0", NotrackMode::Print);
+        let mut notrack = Notrack::new("lvs-d.0+", NotrackMode::Print);
         assert!(notrack.commands().is_empty());
         notrack.set([ports(80, 80), ports(8000, 8099)]);
         assert_eq!(
             notrack.commands(),
             [
-                "nft add table ip lvs_tund_lvs_d_0",
-                "nft 'add chain ip lvs_tund_lvs_d_0 prerouting { type filter hook prerouting priority raw; }'",
-                "nft 'add chain ip lvs_tund_lvs_d_0 output { type filter hook output priority raw; }'",
-                "nft add rule ip lvs_tund_lvs_d_0 prerouting ip daddr 10.0.0.9 tcp dport 80 notrack",
-                "nft add rule ip lvs_tund_lvs_d_0 output ip saddr 10.0.0.9 tcp sport 80 notrack",
-                "nft add rule ip lvs_tund_lvs_d_0 prerouting ip daddr 10.0.0.9 tcp dport 8000-8099 notrack",
-                "nft add rule ip lvs_tund_lvs_d_0 output ip saddr 10.0.0.9 tcp sport 8000-8099 notrack",
+                "nft add table ip lvs-tund-lvs-d.0_",
+                "nft 'add chain ip lvs-tund-lvs-d.0_ prerouting { type filter hook prerouting priority raw; }'",
+                "nft 'add chain ip lvs-tund-lvs-d.0_ output { type filter hook output priority raw; }'",
+                "nft add rule ip lvs-tund-lvs-d.0_ prerouting ip daddr 10.0.0.9 tcp dport 80 notrack",
+                "nft add rule ip lvs-tund-lvs-d.0_ output ip saddr 10.0.0.9 tcp sport 80 notrack",
+                "nft add rule ip lvs-tund-lvs-d.0_ prerouting ip daddr 10.0.0.9 tcp dport 8000-8099 notrack",
+                "nft add rule ip lvs-tund-lvs-d.0_ output ip saddr 10.0.0.9 tcp sport 8000-8099 notrack",
             ]
         );
         assert!(!notrack.is_in_force());
     }
 
     #[test]
-    fn the_configuration_and_the_command_line_both_may_say_no() {
+    fn the_configuration_and_the_command_line_can_both_turn_it_off() {
         assert_eq!(Notrack::mode(HostChanges::Make, true), NotrackMode::Make);
         assert_eq!(Notrack::mode(HostChanges::Print, true), NotrackMode::Print);
         assert_eq!(Notrack::mode(HostChanges::Make, false), NotrackMode::Off);

@@ -9,6 +9,7 @@ use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::counters::{DirectorCounters, PathCounters, RealserverCounters};
 use super::ledger::Ledger;
+use super::losses::Losses;
 use super::names::{self, Kind, NAMES};
 use super::totals::Totals;
 use crate::director::cluster::{Cluster, VirtualService};
@@ -24,12 +25,14 @@ use crate::time::Moment;
 pub const CONTENT_TYPE: &str = "text/plain; version=0.0.4; charset=utf-8";
 
 /// What both daemons report about themselves.
-#[derive(Clone, Copy, Debug)]
+#[derive(Clone, Debug)]
 pub struct Process {
     /// `director` or `realserver`: a label of `lvs_tund_build_info`.
     pub role: &'static str,
     /// Changes to the host that exit undoes.
     pub host_changes: usize,
+    /// What the kernel has dropped around the daemon.
+    pub losses: Arc<Losses>,
     /// Publishes the metrics of the process (`process_*`) to the recorder in scope.
     pub publish_own: fn(),
 }
@@ -188,7 +191,8 @@ fn render(prefix: &str, process: Process, publish: impl FnOnce()) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || {
-        let is_common = |name: &str| matches!(name, names::BUILD_INFO | names::HOST_CHANGES);
+        let is_common =
+            |name: &str| matches!(name, names::BUILD_INFO | names::HOST_CHANGES | names::KERNEL_DROPPED);
         for entry in NAMES.iter().filter(|entry| is_common(entry.name) || entry.name.starts_with(prefix)) {
             match entry.kind {
                 Kind::Counter => describe_counter!(entry.name, entry.help),
@@ -197,6 +201,9 @@ fn render(prefix: &str, process: Process, publish: impl FnOnce()) -> String {
         }
         gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "role" => process.role).set(1.0);
         gauge!(names::HOST_CHANGES).set(process.host_changes as f64);
+        for (device, cause, packets) in process.losses.read() {
+            counter!(names::KERNEL_DROPPED, "device" => device, "cause" => cause.label()).absolute(packets);
+        }
         (process.publish_own)();
         publish();
     });

@@ -53,6 +53,9 @@ names! {
     HOST_CHANGES = Gauge "lvs_tund_host_changes" []:
         "Applied changes to the host's addresses, routes, rules and settings; undone on exit.";
 
+    KERNEL_DROPPED = Counter "lvs_tund_kernel_dropped_total" ["device", "cause"]:
+        "Packets that the kernel dropped on the daemon's device and sockets, and on the interface, since the daemon started.";
+
     RECEIVED_PACKETS = Counter "lvs_tund_director_packets_received_total" []:
         "Packets read from the TUN device; each is transmitted, replied to, passed, held or dropped.";
     RECEIVED_BYTES = Counter "lvs_tund_director_received_bytes_total" [] Bytes:

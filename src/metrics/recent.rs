@@ -6,9 +6,9 @@ use crate::time::Moment;
 
 /// One counter as a listing shows it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub struct Grown {
+pub struct Grown<L> {
     /// The label of the counter.
-    pub label: &'static str,
+    pub label: L,
     /// Its count.
     pub count: u64,
     /// When its latest growth was noticed.
@@ -16,25 +16,31 @@ pub struct Grown {
 }
 
 /// The counters that have grown, as seen by looking at them again and again.
-#[derive(Debug, Default)]
-pub struct Recent {
-    seen: BTreeMap<&'static str, Grown>,
+#[derive(Debug)]
+pub struct Recent<L> {
+    seen: BTreeMap<L, Grown<L>>,
 }
 
-impl Recent {
+impl<L> Default for Recent<L> {
+    fn default() -> Recent<L> {
+        Recent { seen: BTreeMap::new() }
+    }
+}
+
+impl<L: Clone + Ord> Recent<L> {
     /// Looks at the counters; call it every few seconds, and before [`Recent::list`].
-    pub fn look(&mut self, counts: impl IntoIterator<Item = (&'static str, u64)>, now: Moment) {
+    pub fn look(&mut self, counts: impl IntoIterator<Item = (L, u64)>, now: Moment) {
         for (label, count) in counts {
-            let known = self.seen.get(label).map_or(0, |grown| grown.count);
+            let known = self.seen.get(&label).map_or(0, |grown| grown.count);
             if count > known {
-                self.seen.insert(label, Grown { label, count, at: now });
+                self.seen.insert(label.clone(), Grown { label, count, at: now });
             }
         }
     }
 
     /// Those that have ever grown, the latest first; of two that grew at once the larger one.
-    pub fn list(&self) -> Vec<Grown> {
-        let mut list: Vec<Grown> = self.seen.values().copied().collect();
+    pub fn list(&self) -> Vec<Grown<L>> {
+        let mut list: Vec<Grown<L>> = self.seen.values().cloned().collect();
         list.sort_by_key(|grown| std::cmp::Reverse((grown.at, grown.count)));
         list
     }
@@ -49,7 +55,7 @@ mod tests {
         let mut recent = Recent::default();
         recent.look([("a", 1), ("b", 0), ("c", 9)], Moment::from_secs(1));
         recent.look([("a", 1), ("b", 2), ("c", 9)], Moment::from_secs(2));
-        let listed = |recent: &Recent| {
+        let listed = |recent: &Recent<&'static str>| {
             recent
                 .list()
                 .iter()

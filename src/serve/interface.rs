@@ -13,6 +13,7 @@ use crate::director::cluster::Cluster;
 use crate::director::tables::Tables;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
+use crate::metrics::losses::LossCause;
 use crate::metrics::recent::Grown;
 use crate::time::Moment;
 
@@ -38,7 +39,10 @@ pub trait RunningDirector: Send + Sync {
     fn ledger(&self) -> MutexGuard<'_, Ledger>;
 
     /// The reasons for which packets were dropped, the latest first.
-    fn drops(&self) -> Vec<Grown>;
+    fn drops(&self) -> Vec<Grown<&'static str>>;
+
+    /// What the kernel has dropped around the daemon, the latest first: the device, and the place in it.
+    fn losses(&self) -> Vec<Grown<(String, LossCause)>>;
 
     /// What is wrong at present.
     fn health(&self) -> &Health;

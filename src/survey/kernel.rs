@@ -28,6 +28,7 @@ pub(super) async fn host(netlink: &Netlink, metrics: SocketAddr) -> Result<Host,
         has_ipip: std::path::Path::new("/sys/module/ipip").exists(),
         ipvs: std::fs::read_to_string("/proc/net/ip_vs").map(|text| ipvs(&text)).unwrap_or_default(),
         metrics: super::metrics::of(metrics),
+        reported: None,
     })
 }
 

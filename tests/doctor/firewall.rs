@@ -62,7 +62,7 @@ pub fn stateful() -> Outcome {
     // Reloading a firewall begins with this.
     shell(&lab.director, "nft flush ruleset");
     shell(&lab.director, &format!("nft 'table inet filter {{ {chains} }}'"));
-    poll_until("the table", || rules_of(&lab.director).contains("table ip lvs_tund_lvsd0").then_some(()));
+    poll_until("the table", || rules_of(&lab.director).contains("table ip lvs-tund-lvsd0").then_some(()));
     assert_eq!(kept.get("/")?.text(), server);
     assert!(request(&lab)?.starts_with("server"));
     shell(&lab.director, "nft delete table inet filter");

@@ -17,7 +17,7 @@ use crate::host_state::{add_bridge, assert_same, delete_address, delete_link, re
 /// Within which traffic flows again.
 const CURE: Duration = Duration::from_secs(2);
 
-/// What is done to a device, and what the log says about it.
+/// What is done to a device, and the line in the log.
 type Deed = (fn(&Host, &str), &'static str);
 
 const DEEDS: [Deed; 3] = [
@@ -26,7 +26,7 @@ const DEEDS: [Deed; 3] = [
     (delete_link, "was deleted by another program; created it again"),
 ];
 
-/// A connection that is open meanwhile goes on within [`CURE`], and new ones are served.
+/// A connection that is open meanwhile continues within [`CURE`], and new ones are served.
 fn assert_served(lab: &Lab, kept: &mut lab::http::Connection, server: &str, what: &str) -> Outcome {
     let since = Instant::now();
     assert_eq!(kept.get("/").map_err(|error| format!("{what}: {error}"))?.text(), server, "{what}");
@@ -80,7 +80,7 @@ pub fn of_real_server() -> Outcome {
     Ok(())
 }
 
-/// While another device has its name the state is degraded, with the remedy in words; and it says when that is over.
+/// While another device has its name the state is degraded, with the remedy in words, and a line when that is over.
 pub fn taken() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;
@@ -122,7 +122,7 @@ pub fn interface_replaced() -> Outcome {
     stop(&mut director)
 }
 
-/// Nothing but the name has changed: the kernel keeps settings and neighbours, and the rest is made anew.
+/// Nothing but the name has changed: the kernel keeps settings and neighbours, and the rest is made again.
 pub fn interface_renamed() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;

@@ -68,7 +68,7 @@ fn assert_they_live(lab: &Lab, disturbance: &Disturbance) -> Outcome {
             assert!(ended.is_ok(), "{}: {ended:?}", disturbance.name);
         }
     });
-    assert!(dropped(lab, "connection_waits") > waited, "{}: nobody waited", disturbance.name);
+    assert!(dropped(lab, "connection_waits") > waited, "{}: no packet waited", disturbance.name);
     assert_conserved(lab)
 }
 

@@ -138,6 +138,7 @@ pub const ROWS: &[Row] = &[
     restart("api", r#""127.0.0.1:2""#),
     restart("capture", r#""rule""#),
     restart("announce", r#""never""#),
+    restart("notrack", "false"),
     restart("outer_source", r#""198.51.100.1""#),
     restart("connections_max", "5000"),
     restart("connections_per_client_max", "999"),

@@ -68,7 +68,7 @@ impl World {
         self.cluster.store(Arc::new(next));
     }
 
-    /// Gives up what is awaited no longer than until this moment, as the control task does.
+    /// Ends the wait for what is awaited no longer than until this moment, as the control task does.
     pub fn end_grace(&mut self, now: Moment) {
         if let Some(over) = self.grace.over(now) {
             let next = self.cluster.load().end_grace(&over);

@@ -13,6 +13,7 @@ pub(super) fn render(status: &RealserverStatus) -> String {
     for trouble in &status.troubles {
         _ = writeln!(text, "{}", troubles::line(trouble));
     }
+    text.extend(troubles::losses(&status.losses).map(|line| line + "\n"));
     text.push('\n');
     for vip in &status.vips {
         vip_lines(&mut text, vip);
@@ -57,7 +58,7 @@ mod tests {
     fn status(more: serde_json::Value) -> RealserverStatus {
         let mut status = serde_json::json!({
             "role": "realserver", "version": "0.1.0", "uptime": 130, "tun": "lvsr0", "mss": 1440, "ready": true,
-            "troubles": [], "vips": [], "directors": ["172.25.3.1", "10.0.0.0/24"], "heard": [], "refused": []
+            "troubles": [], "vips": [], "directors": ["172.25.3.1", "10.0.0.0/24"], "heard": [], "losses": [], "refused": []
         });
         status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(status).unwrap()

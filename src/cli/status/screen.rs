@@ -83,8 +83,9 @@ impl Screen {
             let colour = if trouble.stops_packets { RED } else { YELLOW };
             _ = writeln!(text, "{}", self.paint(colour, &troubles::line(trouble)));
         }
-        if let Some(dropped) = troubles::dropped(&status.dropped) {
-            _ = writeln!(text, "{dropped}");
+        let counts = [troubles::dropped(&status.dropped), troubles::losses(&status.losses)];
+        for line in counts.into_iter().flatten() {
+            _ = writeln!(text, "{line}");
         }
         text
     }
@@ -308,7 +309,7 @@ mod tests {
 
     fn status() -> Status {
         model(serde_json::json!({
-            "role": "director", "ready": true, "troubles": [], "dropped": [],
+            "role": "director", "ready": true, "troubles": [], "dropped": [], "losses": [],
             "version": "0.1.0", "generation": 7, "uptime": 3_720, "interface": "eth0", "tun": "lvsd0",
             "config_file": null, "virtual_services": 2, "real_servers": 4, "draining": 1, "connections": 60,
             "connections_max": 1_048_576, "templates": 4, "timeouts": {"tcp": 900, "tcp_fin": 120, "udp": 300},

@@ -2,7 +2,7 @@
 
 use std::time::Duration;
 
-use crate::control::model::{Dropped, TransmitErrors, Trouble};
+use crate::control::model::{Dropped, Loss, TransmitErrors, Trouble};
 
 /// Reasons that fit a line.
 const REASONS_MAX: usize = 6;
@@ -22,6 +22,13 @@ pub(super) fn dropped(dropped: &[Dropped]) -> Option<String> {
         reasons.push(format!("and {} more reasons", dropped.len() - REASONS_MAX));
     }
     (!reasons.is_empty()).then(|| format!("dropped: {}", reasons.join(", ")))
+}
+
+/// "lost by the kernel: 12 on lvsd0, transmit (3s ago)"; nothing if none was.
+pub(super) fn losses(losses: &[Loss]) -> Option<String> {
+    let of = |it: &Loss| format!("{} on {}, {} ({} ago)", it.packets, it.device, it.cause, duration(it.age));
+    let places: Vec<String> = losses.iter().map(of).collect();
+    (!places.is_empty()).then(|| format!("lost by the kernel: {}", places.join("; ")))
 }
 
 /// "12 packets not sent (no_buffer)"; nothing if all were.
@@ -55,6 +62,15 @@ mod tests {
         assert!(dropped(&many).is_some_and(|line| line.ends_with("4 r5 (5s ago), and 2 more reasons")));
         let six: Vec<Dropped> = (0..6).map(drop).collect();
         assert!(dropped(&six).is_some_and(|line| line.ends_with("4 r5 (5s ago)")));
+    }
+
+    #[test]
+    fn losses_name_device_and_cause() {
+        let loss =
+            |device: &str, packets| Loss { device: device.into(), cause: "transmit".into(), packets, age: 3 };
+        assert_eq!(losses(&[]), None);
+        let expected = "lost by the kernel: 7 on lvsd0, transmit (3s ago); 1 on eth0, transmit (3s ago)";
+        assert_eq!(losses(&[loss("lvsd0", 7), loss("eth0", 1)]).as_deref(), Some(expected));
     }
 
     #[test]

@@ -58,6 +58,19 @@ pub struct Dropped {
     pub age: u64,
 }
 
+/// Packets that the kernel dropped around the daemon.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
+pub struct Loss {
+    /// The device, or `raw_socket`.
+    pub device: String,
+    /// As in the metrics.
+    pub cause: String,
+    /// Since the start.
+    pub packets: u64,
+    /// Seconds since the latest one, to about two seconds.
+    pub age: u64,
+}
+
 /// Packets that the kernel refused to send for one cause.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
 pub struct TransmitErrors {
@@ -90,6 +103,8 @@ pub struct RealserverStatus {
     pub directors: Vec<String>,
     /// The directors whose packets were delivered, the latest first; at most 64.
     pub heard: Vec<Heard>,
+    /// Packets that the kernel dropped around the daemon, the latest first.
+    pub losses: Vec<Loss>,
     /// What was refused and from whom, the latest first; at most 64.
     pub refused: Vec<Refused>,
 }

@@ -10,11 +10,13 @@ use crate::control::model::Event;
 use crate::control::operation::Zeroed;
 use crate::control::state::AdminStates;
 use crate::daemon::clock::{self, Clock};
+use crate::daemon::lost::Lost;
 use crate::director::cluster::{Cluster, VirtualService};
 use crate::director::tables::Tables;
 use crate::director::verdict::DropReason;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
+use crate::metrics::losses::LossCause;
 use crate::metrics::recent::{Grown, Recent};
 use crate::serve::{Health, Published, RunningDirector};
 use crate::time::Moment;
@@ -36,12 +38,19 @@ pub(crate) struct Shared {
     pub workers: Vec<Arc<DirectorCounters>>,
     /// What is wrong with the host's settings, and whatever else keeps packets from flowing.
     pub health: Arc<Health>,
+    pub lost: Lost,
     /// Notified when a route or an address of the host has changed.
     pub paths_moved: Arc<Notify>,
     published: ArcSwap<Published>,
     ledger: Mutex<Ledger>,
-    drops: Mutex<Recent>,
+    drops: Mutex<Recent<&'static str>>,
     events: broadcast::Sender<Arc<Event>>,
+}
+
+/// What others find out.
+pub(crate) struct Known {
+    pub health: Arc<Health>,
+    pub lost: Lost,
 }
 
 impl Shared {
@@ -52,8 +61,9 @@ impl Shared {
         tables: Arc<Tables>,
         workers: Vec<Arc<DirectorCounters>>,
         cluster: Arc<Cluster>,
-        health: Arc<Health>,
+        known: Known,
     ) -> Shared {
+        let Known { health, lost } = known;
         let mut ledger = Ledger::default();
         ledger.follow(&cluster, &workers);
         let published = Published {
@@ -70,6 +80,7 @@ impl Shared {
             tables,
             workers,
             health,
+            lost,
             paths_moved: Arc::default(),
             published: ArcSwap::from_pointee(published),
             ledger: Mutex::new(ledger),
@@ -114,7 +125,7 @@ impl Shared {
         drop(self.look_at_drops());
     }
 
-    fn look_at_drops(&self) -> MutexGuard<'_, Recent> {
+    fn look_at_drops(&self) -> MutexGuard<'_, Recent<&'static str>> {
         let dropped = |reason: &DropReason| {
             let counts = self.workers.iter().map(|worker| worker.dropped[*reason as usize].get());
             (reason.label(), counts.sum())
@@ -151,7 +162,11 @@ impl RunningDirector for Shared {
         self.ledger.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
-    fn drops(&self) -> Vec<Grown> {
+    fn losses(&self) -> Vec<Grown<(String, LossCause)>> {
+        self.lost.list()
+    }
+
+    fn drops(&self) -> Vec<Grown<&'static str>> {
         self.look_at_drops().list()
     }
 

@@ -21,7 +21,7 @@ impl Control {
         self.tend_grace();
     }
 
-    /// Gives up the real servers that have not come back.
+    /// Ends the wait for real servers that have not come back.
     fn tend_grace(&mut self) {
         if let Some(over) = self.grace.over(self.shared.clock.now()) {
             let next = self.latest.load().end_grace(&over);

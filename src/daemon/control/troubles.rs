@@ -9,6 +9,7 @@ impl Control {
     pub(crate) async fn look(&mut self) {
         let now = self.shared.clock.now();
         self.watch.report(Source::Cluster, troubles::of_cluster(&self.latest.load(), now));
+        self.watch.report(Source::Traffic, self.shared.lost.troubles());
         self.watch.conclude();
     }
 

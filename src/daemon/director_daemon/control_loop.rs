@@ -114,8 +114,9 @@ impl ControlLoop {
     pub(super) fn renderer(&self) -> http::Render {
         let (shared, host_changes) = (self.shared.clone(), self.control.host_changes());
         let (cluster, paths) = (self.control.latest(), self.path_counters.clone());
+        let losses = self.control.losses();
         Arc::new(move || {
-            let process = own_metrics::of_process("director", host_changes.load(Ordering::Relaxed));
+            let process = own_metrics::of_process("director", host_changes.load(Ordering::Relaxed), &losses);
             let Shared { workers, tables, clock, .. } = &*shared;
             let (ledger, now) = (shared.ledger_mutex(), clock.now());
             exposition::director(process, workers, ledger, &paths, &cluster.load(), tables, now)

@@ -15,7 +15,7 @@ use crate::daemon::path_errors::PathErrorsHandler;
 use crate::daemon::worker::Workers;
 use crate::daemon::{Options, host_view, no_raw_socket, random};
 use crate::datapath::both::Both;
-use crate::datapath::raw_socket::{Receiver, Sender};
+use crate::datapath::raw_socket::{LossMeter, Receiver, Sender};
 use crate::datapath::tun::{Queue, Tun};
 use crate::director::Director;
 use crate::director::cluster::Cluster;
@@ -35,6 +35,8 @@ pub(super) struct Sockets {
     /// One for each queue, and one for the receiver of ICMP errors.
     senders: Vec<Sender>,
     icmp_receiver: Receiver,
+    /// Of the receiver.
+    pub losses: Vec<LossMeter>,
 }
 
 impl Sockets {
@@ -45,9 +47,10 @@ impl Sockets {
         let senders = senders.map_err(|error| no_raw_socket(&error))?;
         let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
         let icmp_receiver = Receiver::icmp_errors_about(carriers).map_err(|error| no_raw_socket(&error))?;
+        let losses = vec![icmp_receiver.loss_meter().map_err(|error| no_raw_socket(&error))?];
         let (tun, captures) = Tun::create(&plan.tun, mtu, queues)?;
         tun.up().map_err(|error| Failure::Failed(format!("cannot bring up {}: {error}", tun.name())))?;
-        Ok((tun, Sockets { captures, senders, icmp_receiver }))
+        Ok((tun, Sockets { captures, senders, icmp_receiver, losses }))
     }
 }
 
@@ -118,7 +121,7 @@ impl DataPlane {
         clock: Clock,
         sockets: Sockets,
     ) -> Result<DataPlane, Failure> {
-        let Sockets { captures, mut senders, icmp_receiver } = sockets;
+        let Sockets { captures, mut senders, icmp_receiver, .. } = sockets;
         let cluster = Arc::new(ArcSwap::from_pointee(cluster));
         let tables = Tables::new(plan.connections_max, random::draw());
         let tables = Arc::new(tables.with_connections_per_client_max(plan.connections_per_client_max));

@@ -5,13 +5,16 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Duration;
 
+use super::Lost;
 use super::Settings;
 use super::clock::Clock;
 use super::handler::Seen;
 use crate::config::plan::RealserverPlan;
-use crate::control::model::{BoundVip, Heard, RealserverStatus, Refused, Role, ServedPort};
+use crate::control::model::{BoundVip, Heard, Loss, RealserverStatus, Refused, Role, ServedPort};
 use crate::doctor::facts::Socket;
 use crate::metrics::counters::RealserverCounters;
+use crate::metrics::losses::LossCause;
+use crate::metrics::recent::Grown;
 use crate::metrics::sightings::Sighting;
 use crate::packet::Protocol;
 use crate::realserver::verdict::DropReason;
@@ -34,6 +37,7 @@ pub(super) struct Report {
     pub seen: Arc<Seen>,
     pub settings: Arc<Settings>,
     pub health: Arc<Health>,
+    pub lost: Lost,
 }
 
 /// A port of a VIP for which packets came, or that the configuration names.
@@ -65,6 +69,7 @@ impl Report {
             vips: self.vips(&survey::waiting(), now),
             directors: self.plan.guard.directors.iter().map(shown).collect(),
             heard: self.seen.directors.list().iter().map(heard).collect(),
+            losses: self.lost.list().iter().map(|grown| loss(grown, now)).collect(),
             refused: self.seen.refused.list().iter().map(refused).collect(),
         }
     }
@@ -112,7 +117,8 @@ impl Report {
         let is_present = |it: &Sighting| now.since(it.last) < PRESENT_FOR;
         let recent = |list: Vec<Sighting>| list.into_iter().filter(is_present).collect::<Vec<_>>();
         let refused = recent(self.seen.refused.list());
-        let mut found = refusals(&self.plan, refused.iter().map(|it| Seen::refusal(it.key)));
+        let mut found = self.lost.troubles();
+        found.extend(refusals(&self.plan, refused.iter().map(|it| Seen::refusal(it.key))));
         let ports = recent(self.seen.ports.list());
         if !ports.is_empty() {
             let ports = ports.iter().map(|it| Seen::port(it.key));
@@ -120,6 +126,12 @@ impl Report {
         }
         found
     }
+}
+
+fn loss(grown: &Grown<(String, LossCause)>, now: Moment) -> Loss {
+    let (device, cause) = &grown.label;
+    let (cause, age) = (cause.label().to_owned(), now.since(grown.at).as_secs());
+    Loss { device: device.clone(), cause, packets: grown.count, age }
 }
 
 fn shown(directors: &ipnet::IpNet) -> String {
@@ -232,6 +244,7 @@ mod tests {
             seen: Arc::default(),
             settings: Arc::default(),
             health: Arc::new(Health::new(move || clock.now())),
+            lost: Lost::new(Arc::default(), clock),
         }
     }
 

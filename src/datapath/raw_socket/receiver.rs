@@ -10,7 +10,7 @@ use nix::sys::epoll::{Epoll, EpollCreateFlags, EpollEvent, EpollFlags};
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::super::{BATCH, Capture};
-use super::{filter, message_count, nothing_or, raw, widen};
+use super::{filter, message_count, nothing_or, raw, socket_length, widen};
 use crate::packet::{Carrier, Frame, Offload};
 
 /// Receives whole IP packets of one kind that are addressed to this host.
@@ -68,6 +68,48 @@ impl Receiver {
             vectors: vec![vector; BATCH].into(),
             messages: vec![message; BATCH].into(),
         })
+    }
+}
+
+/// Reads what one receiver has lost, while a worker receives.
+pub struct LossMeter(OwnedFd);
+
+impl LossMeter {
+    /// Packets that found the receive buffer full since the socket was opened; 0 before Linux 4.12.
+    pub fn read(&self) -> u64 {
+        // linux/sock_diag.h: SK_MEMINFO_DROPS.
+        const DROPS: usize = 8;
+        let mut values = [0u32; DROPS + 1];
+        let mut length = socket_length::<[u32; DROPS + 1]>();
+        // SAFETY: pointer and length describe `values`, which outlives the call; the kernel writes at most `length` bytes.
+        let read = unsafe {
+            libc::getsockopt(
+                self.0.as_raw_fd(),
+                libc::SOL_SOCKET,
+                libc::SO_MEMINFO,
+                values.as_mut_ptr().cast(),
+                &raw mut length,
+            )
+        };
+        if read < 0 { 0 } else { values[DROPS].into() }
+    }
+}
+
+impl Receiver {
+    /// # Errors
+    /// dup(2) fails.
+    pub fn loss_meter(&self) -> io::Result<LossMeter> {
+        Ok(LossMeter(self.socket.try_clone()?))
+    }
+}
+
+impl Receivers {
+    /// One for each receiver.
+    ///
+    /// # Errors
+    /// dup(2) fails.
+    pub fn loss_meters(&self) -> io::Result<Vec<LossMeter>> {
+        self.receivers.iter().map(Receiver::loss_meter).collect()
     }
 }
 

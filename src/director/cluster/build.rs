@@ -1,14 +1,19 @@
 //! Builds the next snapshot: unchanged parts keep their slots and live counts.
 
+mod left;
+
 use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{
-    Cluster, EffectiveConfig, EffectiveWeights, HostView, Left, Path, Ports, Ranged, RealServer,
-    RealServerConfig, ServiceKey, VIRTUAL_SERVICES_MAX, VirtualService, VirtualServiceConfig, bits, identity,
+    Cluster, EffectiveConfig, EffectiveWeights, HostView, Path, Ports, Ranged, RealServer, RealServerConfig,
+    ServiceKey, VIRTUAL_SERVICES_MAX, VirtualService, VirtualServiceConfig, bits, identity,
 };
+use left::Leaving;
+pub(super) use left::Left;
+
 use crate::director::path::SoftState;
 use crate::director::real_server::{Presence, Slot, SlotSet};
 use crate::director::roster;
@@ -27,7 +32,7 @@ pub(super) fn succeed(old: &Cluster, in_force: EffectiveConfig, host: HostView, 
     let mut cluster = Cluster { host, own, vips, local_vips, roster: old.roster.clone(), ..Cluster::empty() };
     cluster.by_key.reserve(config.virtual_services.len());
     let predecessors = identity::predecessors(&old.config.virtual_services, &config.virtual_services);
-    builder.find_returning(&config.virtual_services, &predecessors);
+    builder.leaving.find_returning(&config.virtual_services, &predecessors);
     for (service, predecessor) in config.virtual_services.iter().zip(predecessors) {
         let predecessor = predecessor.map(|index| &old.in_order[index]);
         let service = builder.virtual_service(service, predecessor, &cluster.host);
@@ -76,12 +81,8 @@ struct Builder<'a, 'w> {
     soft: HashMap<Ipv4Addr, Arc<SoftState>>,
     /// Real servers that were removed earlier and that are awaited, or to which connections still point.
     removed: HashMap<(u16, Ipv4Addr), &'a Arc<RealServer>>,
-    /// The removed services that still have such real servers.
-    left: Vec<Left>,
-    reserved: HashSet<u16>,
-    /// The slots that removed services get back, by the name that they have in the configuration.
-    returning: HashMap<&'w str, u16>,
-    /// Real servers that a drain has removed: nobody expects them back.
+    leaving: Leaving<'w>,
+    /// Real servers that a drain has removed: they are not expected back.
     drained: HashSet<Slot>,
 }
 
@@ -98,8 +99,6 @@ impl<'a, 'w> Builder<'a, 'w> {
         let removed: HashMap<_, _> =
             removed.map(|server| ((server.virtual_service, server.rip), server)).collect();
         let pointed_to: HashSet<u16> = removed.keys().map(|(service, _)| *service).collect();
-        let left: Vec<Left> =
-            old.left.iter().filter(|left| pointed_to.contains(&left.slot)).cloned().collect();
         Builder {
             old,
             weights,
@@ -109,29 +108,9 @@ impl<'a, 'w> Builder<'a, 'w> {
             service_from: 0,
             soft: old.by_rip.iter().map(|(rip, server)| (*rip, server.soft.clone())).collect(),
             removed,
-            reserved: left.iter().map(|left| left.slot).collect(),
-            left,
-            returning: HashMap::new(),
+            leaving: Leaving::new(&old.left, &pointed_to),
             drained: HashSet::new(),
         }
-    }
-
-    /// Which of the removed services return: [`identity`] decides, as for those that were not removed.
-    fn find_returning(&mut self, services: &'w [VirtualServiceConfig], predecessors: &[Option<usize>]) {
-        if self.left.is_empty() {
-            return;
-        }
-        let (left, slots): (Vec<_>, Vec<_>) =
-            std::mem::take(&mut self.left).into_iter().map(|left| (left.config, left.slot)).unzip();
-        let new = services.iter().zip(predecessors).filter(|(_, predecessor)| predecessor.is_none());
-        let new: Vec<VirtualServiceConfig> = new.map(|(service, _)| identity_of(service)).collect();
-        let found = identity::predecessors(&left, &new);
-        let name = |new: &VirtualServiceConfig| services.iter().find(|service| service.name == new.name);
-        for (new, index) in new.iter().zip(&found) {
-            self.returning.extend(index.and_then(|index| Some((name(new)?.name.as_str(), slots[index]))));
-        }
-        let stays = (0..left.len()).filter(|index| !found.contains(&Some(*index)));
-        self.left = stays.map(|index| Left { config: left[index].clone(), slot: slots[index] }).collect();
     }
 
     /// Every old real server to which connections or templates point stays in its slot as "not present",
@@ -159,18 +138,14 @@ impl<'a, 'w> Builder<'a, 'w> {
         }
     }
 
-    /// The removed services to whose real servers connections may still point. If such a service returns, it gets
-    /// its slot and its real servers back; no other service gets them.
+    /// The removed services that may return, after this snapshot.
     fn left(&mut self) -> Vec<Left> {
+        let removed = self.real_servers.iter().flatten().filter(|server| !server.is_present());
+        let pointed_to = removed.map(|server| server.virtual_service).collect();
         let is_gone =
             |service: &&Arc<VirtualService>| self.virtual_services[usize::from(service.slot)].is_none();
         let gone = self.old.virtual_services().filter(is_gone);
-        self.left
-            .extend(gone.map(|service| Left { config: identity_of(&service.config), slot: service.slot }));
-        let removed = self.real_servers.iter().flatten().filter(|server| !server.is_present());
-        let pointed_to: HashSet<u16> = removed.map(|server| server.virtual_service).collect();
-        self.left.retain(|left| pointed_to.contains(&left.slot));
-        std::mem::take(&mut self.left)
+        self.leaving.left(gone.map(|service| (&service.config, service.slot)), &pointed_to)
     }
 
     fn virtual_service(
@@ -263,13 +238,13 @@ impl<'a, 'w> Builder<'a, 'w> {
     /// which nothing points. A configuration never has more services than there are slots.
     fn free_service_slot(&mut self, config: &VirtualServiceConfig) -> u16 {
         let is_free = |slot: &u16| self.virtual_services.get(usize::from(*slot)).is_none_or(Option::is_none);
-        if let Some(slot) = self.returning.get(config.name.as_str()).copied().filter(is_free) {
+        if let Some(slot) = self.leaving.slot_of(config).filter(is_free) {
             return slot;
         }
         loop {
             let slot =
                 free_slot(&mut self.virtual_services, &self.old.virtual_services, &mut self.service_from);
-            if !self.reserved.contains(&slot) {
+            if !self.leaving.is_reserved(slot) {
                 return slot;
             }
         }
@@ -280,11 +255,6 @@ impl<'a, 'w> Builder<'a, 'w> {
         let soft = self.soft.entry(rip).or_insert_with(|| Arc::new(SoftState::new(first as u16)));
         soft.clone()
     }
-}
-
-/// What [`identity`] reads of a virtual service.
-fn identity_of(service: &VirtualServiceConfig) -> VirtualServiceConfig {
-    VirtualServiceConfig { real_servers: Vec::new(), ..service.clone() }
 }
 
 /// The real server of a virtual service with this RIP.

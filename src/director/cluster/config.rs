@@ -158,7 +158,7 @@ pub struct Matcher {
 }
 
 impl Matcher {
-    /// The ports that a persistent service on FTP's control port serves as well, for the client's data connections.
+    /// The ports that a persistent service on FTP's control port also serves: the client's data connections.
     pub fn data_ports(&self) -> Option<[Ports; 2]> {
         let is_ftp = self.protocol == Protocol::Tcp && self.ports == Ports::one(FTP_PORT);
         let unprivileged = Ports { first: UNPRIVILEGED_PORT_MIN, last: u16::MAX };

@@ -1,7 +1,6 @@
 //! How long a removed real server is expected back: until then its connections wait.
 //!
-//! `ipvsadm -C` and a later `ipvsadm -R`, or `-d` and `-a`, take a moment in which the configuration does not say what
-//! is to become of the connections.
+//! `ipvsadm -C` and a later `ipvsadm -R`, or `-d` and `-a`, take a moment, in which the connections have no real server.
 
 use std::collections::HashMap;
 use std::time::Duration;
@@ -31,7 +30,7 @@ impl Grace {
         self.0.is_empty()
     }
 
-    /// What is no longer awaited, for [`Cluster::end_grace`]; `None` if there is nothing.
+    /// The real servers that are no longer awaited, for [`Cluster::end_grace`]; `None` if there is nothing.
     pub fn over(&self, now: Moment) -> Option<SlotSet> {
         let due = self.0.iter().filter(|(_, deadline)| **deadline <= now).map(|(slot, _)| *slot);
         let due: Vec<Slot> = due.collect();

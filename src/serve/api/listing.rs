@@ -6,7 +6,7 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::control::model::{
-    AfterDrain, AllStatistics, Draining, Dropped, Rates, RealServer, Role, ServerStatistics,
+    AfterDrain, AllStatistics, Draining, Dropped, Loss, Rates, RealServer, Role, ServerStatistics,
     ServiceStatistics, Statistics, Status, TransmitErrors, Trouble, VirtualService,
 };
 use crate::control::state::{AdminState, effective_weight};
@@ -14,6 +14,7 @@ use crate::director::cluster::{self, RealServerConfig};
 use crate::director::real_server::{self, Live};
 use crate::director::server_errors::{Cause, ServerErrors};
 use crate::metrics::ledger::Reading;
+use crate::metrics::losses::LossCause;
 use crate::metrics::recent::Grown;
 use crate::metrics::totals::Totals;
 use crate::packet::MTU_DEFAULT;
@@ -155,7 +156,13 @@ pub(super) fn status(published: &Published, director: &dyn RunningDirector) -> S
     let services = published.cluster.in_order();
     let connections = &director.tables().connections;
     let (health, now) = (director.health().list(), director.now());
-    let dropped = |grown: &Grown| Dropped {
+    let loss = |grown: &Grown<(String, LossCause)>| Loss {
+        device: grown.label.0.clone(),
+        cause: grown.label.1.label().to_owned(),
+        packets: grown.count,
+        age: now.since(grown.at).as_secs(),
+    };
+    let dropped = |grown: &Grown<&'static str>| Dropped {
         reason: grown.label.to_owned(),
         packets: grown.count,
         age: now.since(grown.at).as_secs(),
@@ -177,6 +184,7 @@ pub(super) fn status(published: &Published, director: &dyn RunningDirector) -> S
         ready: director.health().is_ready(),
         troubles: health.iter().map(Trouble::from).collect(),
         dropped: director.drops().iter().map(dropped).collect(),
+        losses: director.losses().iter().map(loss).collect(),
         timeouts: (&published.defaults.timeouts).into(),
         statistics: statistics(sum),
         rates: rates(sum_rates),
