@@ -5,6 +5,7 @@ mod clock;
 mod control;
 mod director_daemon;
 mod host_view;
+mod journal_place;
 mod logging;
 mod own_metrics;
 mod path_errors;

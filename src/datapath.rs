@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod memory;
+pub mod namespace;
 pub mod pcap;
 pub mod raw_socket;
 pub mod tun;

@@ -8,7 +8,11 @@
 //!
 //! Whatever can be attached to the TUN device is, so that it disappears with a killed daemon. The rest
 //! (rules, copied routes, proxy neighbours) carries [`PROTOCOL`], so that the next start finds it and adopts
-//! or removes it. Sysctls keep their values when a daemon is killed.
+//! or removes it. Sysctls keep their values when a daemon is killed; the [`journal`] tells the next start what they were
+//! before, and completes what the protocol number cannot tell.
+//!
+//! Another program's later change to the same setting wins: an undo looks at what is there now, and a repair replaces
+//! what was found, which is then what the end puts back.
 
 mod addresses;
 mod announce;
@@ -18,6 +22,7 @@ mod changes;
 pub mod director_changes;
 mod error;
 pub mod follow;
+mod journal;
 pub mod mirror;
 pub mod mss;
 pub mod netlink;
@@ -30,6 +35,7 @@ pub use changes::{Changes, HostChanges};
 pub use director_changes::{Announce, CaptureMode, DirectorHost, DirectorHostOptions};
 pub use error::HostError;
 pub use follow::Notice;
+pub use journal::JournalPlace;
 pub use mss::Mss;
 pub use netlink::Netlink;
 pub use realserver_changes::{RealServerHost, RealServerHostOptions};

@@ -38,6 +38,7 @@ fn options() -> DirectorHostOptions {
         capture: CaptureMode::Auto,
         announce: Announce::Always,
         changes: HostChanges::Make,
+        journal: None,
     }
 }
 

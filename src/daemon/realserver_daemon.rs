@@ -7,7 +7,7 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use super::clock::Clock;
 use super::worker::{Fate, Handler, Workers};
-use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
+use super::{Options, journal_place, logging, no_raw_socket, own_metrics, runtime, signals};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
 use crate::datapath::raw_socket::Receivers;
@@ -54,6 +54,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         vips: plan.guard.vips.clone(),
         mss: mss_of(&plan),
         changes: options.host_changes(),
+        journal: journal_place::of("realserver", &plan.tun),
     };
     let mut host = RealServerHost::start(host_options).await?;
     let counters = Arc::new(RealserverCounters::default());

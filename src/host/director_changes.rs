@@ -23,6 +23,7 @@ use super::change::{Device, capture_rule};
 use super::changes::{Changes, HostChanges};
 use super::error::HostError;
 use super::follow::{Event, Follower, Notice, TICK};
+use super::journal::JournalPlace;
 use super::netlink::Netlink;
 use super::netlink::rule;
 use super::refusal::{OuterSource, check_route};
@@ -45,6 +46,8 @@ pub struct DirectorHostOptions {
     pub announce: Announce,
     /// Whether the settings are made or only printed.
     pub changes: HostChanges,
+    /// Where the journal of changes is; `None`: no journal.
+    pub journal: Option<JournalPlace>,
 }
 
 /// One VIP and its present state.
@@ -89,7 +92,7 @@ impl DirectorHost {
         };
         // Subscribed before the first query, so that no change is missed in between.
         let follower = Follower::open()?;
-        let changes = Changes::new(netlink.clone(), options.changes);
+        let changes = Changes::new(netlink.clone(), options.changes, options.journal.as_ref());
         let wanted = options.vips.clone();
         let mut host = DirectorHost {
             options,
@@ -112,6 +115,7 @@ impl DirectorHost {
             host.changes.undo_made().await;
             return Err(error);
         }
+        host.changes.undo_inherited().await;
         host.sweep_leftovers().await;
         for (vip, state) in &host.vips {
             tracing::info!("host: VIP {vip} is captured by {}", state.capture);
@@ -369,10 +373,8 @@ impl DirectorHost {
         let rules = self.netlink.rules().await?;
         let leftover =
             capture_rule::find(&rules, &interface.name).filter(|found| rule::protocol(found) == PROTOCOL);
-        if let Some(rule) = leftover.filter(|_| !is_wanted)
-            && self.netlink.routes_in(CAPTURE_TABLE).await?.is_empty()
-        {
-            self.netlink.delete_rule(rule.clone()).await?;
+        if leftover.is_some_and(|_| !is_wanted) && self.netlink.routes_in(CAPTURE_TABLE).await?.is_empty() {
+            capture_rule::carry_out(&self.netlink, capture_rule::removal(&rules, &interface.name)).await?;
             tracing::info!("host: removed the capture rule of {} left by a killed daemon", interface.name);
         }
         Ok(())

@@ -19,6 +19,7 @@ use super::change::{Change, Device};
 use super::changes::{Changes, HostChanges};
 use super::error::HostError;
 use super::follow::{Event, Follower, Notice, TICK};
+use super::journal::JournalPlace;
 use super::mss::{Mss, MssTable};
 use super::netlink::Netlink;
 
@@ -33,6 +34,8 @@ pub struct RealServerHostOptions {
     pub mss: Mss,
     /// Whether the settings are made or only printed.
     pub changes: HostChanges,
+    /// Where the journal of changes is; `None`: no journal.
+    pub journal: Option<JournalPlace>,
 }
 
 /// The host of a running real server. Dropping it without [`RealServerHost::stop`] leaves the sysctls
@@ -61,7 +64,7 @@ impl RealServerHost {
             (tun, _) => Device::from(&tun?),
         };
         let follower = Follower::open()?;
-        let changes = Changes::new(netlink.clone(), options.changes);
+        let changes = Changes::new(netlink.clone(), options.changes, options.journal.as_ref());
         let vips = options.vips.iter().map(|vip| ipv4_of(*vip)).collect::<Result<_, _>>()?;
         let mss = MssTable::open(&netlink, options.mss, &vips, options.changes).await?;
         let mut host = RealServerHost {
@@ -78,6 +81,7 @@ impl RealServerHost {
             host.changes.undo_all().await;
             return Err(error);
         }
+        host.changes.undo_inherited().await;
         Ok(host)
     }
 

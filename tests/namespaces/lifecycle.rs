@@ -12,7 +12,7 @@ use crate::fixture::{
     Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin, dropped,
     poll_until, replied, same_subnet, start_real_servers, stop, web, web_address,
 };
-use crate::host_state::{State, add_address, assert_same, delete_link, proxies, state, sysctls, ways};
+use crate::host_state::{add_address, assert_same, delete_link, proxies, state, sysctls, ways};
 
 pub fn real_server_killed() -> Outcome {
     let lab = same_subnet(2).build()?;
@@ -164,22 +164,8 @@ pub fn director_killed() -> Outcome {
     stop(&mut director)?;
     assert_same(&before.0, &ways(&lab.director), "routes, rules and addresses");
     assert_same(&before.1, &proxies(&lab.director), "proxy neighbours");
-    // src/host.rs: sysctls a killed daemon leaves behind keep their values
-    assert_eq!(changed(&before.2, &sysctls(&lab.director)), CHANGED_BY_A_DIRECTOR);
+    assert_same(&before.2, &sysctls(&lab.director), "settings");
     Ok(())
-}
-
-/// Settings a director changes; `all/rp_filter`, `ip_forward` and similar ones are not among them.
-const CHANGED_BY_A_DIRECTOR: [&str; 5] = [
-    "/proc/sys/net/ipv4/conf/all/send_redirects = 0",
-    "/proc/sys/net/ipv4/conf/eth0/forwarding = 1",
-    "/proc/sys/net/ipv4/conf/eth0/rp_filter = 2",
-    "/proc/sys/net/ipv4/conf/eth0/send_redirects = 0",
-    "/proc/sys/net/ipv4/neigh/eth0/proxy_delay = 0",
-];
-
-fn changed(before: &State, after: &State) -> Vec<String> {
-    after.difference(before).cloned().collect()
 }
 
 pub fn director_with_local_vip_killed() -> Outcome {

@@ -13,7 +13,7 @@ use crate::control::state::{AdminStates, FileNames};
 use crate::daemon::clock::Clock;
 use crate::daemon::path_errors::PathErrorsHandler;
 use crate::daemon::worker::Workers;
-use crate::daemon::{Options, host_view, no_raw_socket, random};
+use crate::daemon::{Options, host_view, journal_place, no_raw_socket, random};
 use crate::datapath::raw_socket::{Receiver, Sender};
 use crate::datapath::tun::{Queue, Tun};
 use crate::director::Director;
@@ -77,6 +77,7 @@ pub(super) fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHos
             AnnounceSetting::Never => host::Announce::Never,
         },
         changes: options.host_changes(),
+        journal: journal_place::of("director", &plan.tun),
     }
 }
 
