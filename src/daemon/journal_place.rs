@@ -13,7 +13,7 @@ const DIRECTORY: &str = "/run/lvs-tund";
 /// systemd.exec(5): the directories made for RuntimeDirectory=, separated by colons.
 const DIRECTORIES_OF_THE_SERVICE: &str = "RUNTIME_DIRECTORY";
 
-/// The journal of the daemon of this role with this device; `None` if the network namespace cannot be told from others.
+/// The journal of the daemon of this role with this device; `None` if the network namespace cannot be identified.
 pub(super) fn of(role: &str, tun: &str) -> Option<JournalPlace> {
     let network = namespace::network_cookie().or_else(|_| network_inode());
     let network = network.inspect_err(|error| tracing::warn!("host: no journal of changes: {error}")).ok()?;

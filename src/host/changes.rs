@@ -37,7 +37,7 @@ pub struct Entry {
     is_adopted: bool,
     /// Whether the host was as the change requires when last checked.
     pub is_in_force: bool,
-    /// What the end puts back.
+    /// The value that the end restores.
     replaced: Option<Replaced>,
     /// As the journal has it.
     record: Option<Record>,
@@ -73,7 +73,7 @@ pub struct Changes {
 }
 
 impl Changes {
-    /// An empty ledger, which has touched nothing yet. With a journal it knows what killed daemons have left.
+    /// An empty ledger, which has touched nothing yet. A journal adds the changes of killed daemons.
     pub fn new(netlink: Netlink, mode: HostChanges, journal: Option<&JournalPlace>) -> Changes {
         let journal = Journal::open(journal.filter(|_| mode == HostChanges::Make));
         Changes { netlink, mode, entries: Vec::new(), journal }
@@ -141,7 +141,7 @@ impl Changes {
     }
 
     /// Undoes what was made here and leaves what was adopted: a start that fails may have found the settings
-    /// of a running daemon, not of a killed one. What the journal has is of a killed one.
+    /// of a running daemon, not of a killed one. The changes in the journal are those of a killed one.
     pub async fn undo_made(&mut self) {
         for entry in self.entries.extract_if(.., |entry| entry.is_adopted) {
             if let Some(record) = &entry.record {
@@ -280,7 +280,7 @@ impl Changes {
         entry.repairs += 1;
         entry.repaired_at = Some(Instant::now());
         let pause = entry.pause().as_secs();
-        // What another program has set meanwhile is what the end puts back.
+        // The end restores the value that another program has set meanwhile.
         let found = entry.change.replaced().unwrap_or(entry.replaced);
         if let Some(record) = entry.change.record(found) {
             self.journal.made(record.clone());
@@ -337,7 +337,7 @@ impl Changes {
             },
             Ok(Undone::Left(why)) => tracing::info!("host: left {change}: {why}"),
             Err(error) if error.is_gone() => tracing::info!("host: {change} was gone already"),
-            // Still in the journal, for the next start.
+            // It stays in the journal until the next start.
             Err(error) => return tracing::warn!("host: could not remove {change}: {error}"),
         }
         self.forget(&entry);

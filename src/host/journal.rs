@@ -1,4 +1,4 @@
-//! The journal of changes: a file under /run that tells the next start what a killed daemon had changed.
+//! The journal of changes: a file under /run with the changes of a daemon that may be killed.
 //!
 //! ```text
 //! {"journal":1,"namespace":"5f0c…/4026531840"}                                    whose it is
@@ -7,7 +7,7 @@
 //! ```
 //! A line is written before its change is made, so a kill loses no change; a line that is cut short belongs to a
 //! change that was never made. A daemon holds a lock on its file: a file without a lock is that of a killed daemon,
-//! and the next daemon of the same network namespace takes it over, whatever device it has. A stopped daemon removes
+//! and the next daemon of the same network namespace adopts it, whatever device it has. A stopped daemon removes
 //! its file.
 //!
 //! Without a journal (/run cannot be written, the file is not readable) the daemon works, with a warning.
@@ -61,12 +61,12 @@ pub(super) struct Journal {
     file: Option<JournalFile>,
     /// Made and not undone, in the order of the file.
     records: Vec<Record>,
-    /// Those of killed daemons that nobody has asked for yet.
+    /// Those of killed daemons that no change of this daemon has matched yet.
     inherited: Vec<Record>,
 }
 
 impl Journal {
-    /// Takes over what killed daemons of this namespace have left, and begins a file of its own. Problems are logged.
+    /// Adopts the records of killed daemons of this namespace, and begins a file of its own. Problems are logged.
     pub(super) fn open(place: Option<&JournalPlace>) -> Journal {
         let Some(place) = place else { return Journal::default() };
         let (file, inherited) = file::begin(place);
@@ -79,7 +79,7 @@ impl Journal {
         Some(self.inherited.remove(place))
     }
 
-    /// What killed daemons have recorded and nobody has taken, newest first.
+    /// The rest of the killed daemons' records, newest first.
     pub(super) fn take_rest(&mut self) -> Vec<Record> {
         let mut rest = std::mem::take(&mut self.inherited);
         rest.reverse();

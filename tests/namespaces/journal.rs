@@ -79,7 +79,7 @@ pub fn killed_while_starting() -> Outcome {
         until_without(&lab.director, "lvsd0");
         until_without(server, "lvsr0");
     }
-    // Neither is its VIP local any more when the next one starts, so that it wants no rule.
+    // Neither is its VIP local any more when the next one starts, so that it needs no rule.
     delete_address(&lab.director, lab.vip);
     let mut cluster = Cluster::start(&lab)?;
     stop(&mut cluster.director)?;
@@ -116,7 +116,7 @@ pub fn set_after_a_kill() -> Outcome {
     Ok(())
 }
 
-/// By whoever does it: Docker writes `ip_forward`. While it runs, and after it was killed.
+/// Docker writes `ip_forward`. While it runs, and after it was killed.
 pub fn routing_turned_on() -> Outcome {
     let lab = same_subnet(1).build()?;
     for is_killed in [false, true] {
@@ -176,7 +176,7 @@ pub fn another_device() -> Outcome {
     Ok(())
 }
 
-/// A file that nobody can read, and a directory where none can be written.
+/// A damaged file, and a directory where none can be written.
 pub fn unusable() -> Outcome {
     let lab = same_subnet(1).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;

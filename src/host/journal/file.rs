@@ -1,4 +1,4 @@
-//! The files of journals: found, locked, taken over, appended to.
+//! The files of journals: found, locked, adopted, appended to.
 
 use std::fs::{self, File, OpenOptions};
 use std::io::{self, Read, Write};
@@ -16,7 +16,7 @@ const EXTENSION: &str = "changes";
 /// Of a journal of many thousand VIPs; a larger file is not one.
 const BYTES_MAX: u64 = 64 << 20;
 
-/// Lines of undone changes that a file may contain before it is written anew.
+/// Lines of undone changes that a file may contain before it is written again.
 const STALE_MAX: usize = 4096;
 
 pub(super) const CONSEQUENCE: &str =
@@ -156,7 +156,7 @@ fn write(path: &Path, namespace: &str, records: &[Record]) -> io::Result<Journal
     let mut file =
         OpenOptions::new().append(true).create_new(true).mode(0o600).custom_flags(flags).open(&new)?;
     let written = file.write_all(text::whole(namespace, records).as_bytes());
-    // Locked under its temporary name: whoever finds it under the other finds it in use.
+    // Locked under its temporary name: under its final name it is never without a lock.
     let placed =
         written.and_then(|()| file.try_lock().map_err(io::Error::from)).and_then(|()| fs::rename(&new, path));
     if let Err(error) = placed {

@@ -89,7 +89,7 @@ fn the_next_start_inherits_from_a_killed_daemon_and_not_from_a_running_one() {
     assert_eq!(
         after.take_rest(),
         [rule(), sysctl("rp_filter", 2, 1)],
-        "what nobody has undone stays, newest first"
+        "what has not been undone stays, newest first"
     );
     assert_eq!(beside.take_rest(), []);
 }
@@ -147,7 +147,7 @@ fn an_outdated_journal_is_removed_and_that_of_another_namespace_is_left() {
 }
 
 #[test]
-fn a_file_that_is_not_a_journal_is_replaced_and_one_that_others_may_write_is_not_believed() {
+fn a_file_that_is_not_a_journal_is_replaced_and_one_that_others_may_write_is_not_read() {
     let directory = tempfile::tempdir().unwrap();
     let path = directory.path().join("director-lvsd0.changes");
     fs::write(&path, b"\xff\xfe\0 no journal").unwrap();
