@@ -1,6 +1,7 @@
 //! The loops: workers, timers, signals, the clock. The only room that connects the others; it does not look
 //! into packets.
 
+mod check_host;
 mod clock;
 mod control;
 mod director_daemon;
@@ -21,6 +22,7 @@ use crate::datapath::tun::TunError;
 use crate::failure::Failure;
 use crate::host::{Changes, HostChanges, HostError};
 
+pub use check_host::{check_director, check_realserver};
 pub use control::{ConfigFile, ReadPlan};
 pub use director_daemon::run as run_director;
 pub use logging::LogFormat;

@@ -24,6 +24,7 @@ mod journal;
 pub mod mirror;
 pub mod mss;
 pub mod netlink;
+pub mod preflight;
 pub mod realserver_changes;
 mod refusal;
 

@@ -35,6 +35,7 @@ fn options() -> DirectorHostOptions {
         interface: "eth0".into(),
         tun: "lvsd0".into(),
         vips: vec![VIP.into()],
+        outer_source: None,
         capture: CaptureMode::Auto,
         announce: Announce::Always,
         changes: HostChanges::Make,

@@ -12,7 +12,8 @@ pub(super) fn vips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
     config.virtual_services.iter().flat_map(VirtualServiceConfig::vips).collect()
 }
 
-fn rips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
+/// The addresses of the real servers of a configuration.
+pub(super) fn rips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
     config.virtual_services.iter().flat_map(|s| &s.real_servers).map(|server| server.rip).collect()
 }
 

@@ -7,14 +7,14 @@ use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use super::clock::Clock;
 use super::worker::{Fate, Handler, Workers};
-use super::{Options, journal_place, logging, no_raw_socket, own_metrics, runtime, signals};
+use super::{Options, check_host, journal_place, logging, no_raw_socket, own_metrics, runtime, signals};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
 use crate::datapath::raw_socket::Receivers;
 use crate::datapath::tun::Tun;
 use crate::encapsulation::{self, ENCAPSULATIONS};
 use crate::failure::Failure;
-use crate::host::{Mss, Netlink, RealServerHost, RealServerHostOptions, own_addresses};
+use crate::host::{Mss, Netlink, RealServerHost, RealServerHostOptions};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
 use crate::packet::{Frame, MTU_DEFAULT};
@@ -36,13 +36,8 @@ pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
 
 async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let mut end = Box::pin(signals::end_or_hangup()?);
-    let own_addresses: Vec<IpAddr> =
-        own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
-    let director = plan.guard.directors.iter().map(|prefix| prefix.addr());
-    if let Some(address) = director.into_iter().find(|address| own_addresses.contains(address)) {
-        let why = "a host cannot be the director and its own real server; use the other host's address";
-        return Err(Failure::Refused(format!("director {address} is an address of this host: {why}")));
-    }
+    let own_addresses = check_host::own_addresses_without_vips(&plan);
+    check_host::own_director(&plan, &own_addresses)?;
     let listener = http::listen(plan.metrics, "metrics", http::METRICS_REMEDY).await?;
     let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
     let receiver = Receivers::new(carriers).map_err(|error| no_raw_socket(&error))?;

@@ -70,13 +70,15 @@ pub struct Changes {
     mode: HostChanges,
     entries: Vec<Entry>,
     journal: Journal,
+    /// Of the journal, until it is opened with the first change.
+    place: Option<JournalPlace>,
 }
 
 impl Changes {
     /// An empty ledger, which has touched nothing yet. A journal adds the changes of killed daemons.
     pub fn new(netlink: Netlink, mode: HostChanges, journal: Option<&JournalPlace>) -> Changes {
-        let journal = Journal::open(journal.filter(|_| mode == HostChanges::Make));
-        Changes { netlink, mode, entries: Vec::new(), journal }
+        let place = journal.filter(|_| mode == HostChanges::Make).cloned();
+        Changes { netlink, mode, entries: Vec::new(), journal: Journal::default(), place }
     }
 
     /// Brings the host to `wanted`: first makes the missing changes, in the order given, then undoes those that
@@ -85,6 +87,9 @@ impl Changes {
     ///
     /// Stops at the first change that fails; earlier ones stay on the host and in the ledger.
     pub async fn settle(&mut self, wanted: &[Change]) -> Result<(), HostError> {
+        if let Some(place) = self.place.take() {
+            self.journal = Journal::open(&place);
+        }
         // Thousands of VIPs need twice as many changes, so each is looked up by hash.
         let made: HashSet<&Change> = self.entries.iter().map(|entry| &entry.change).collect();
         let missing: Vec<&Change> = wanted.iter().filter(|change| !made.contains(change)).collect();

@@ -24,8 +24,7 @@ use super::changes::{Changes, HostChanges};
 use super::error::HostError;
 use super::follow::{Event, Follower, Notice, TICK};
 use super::journal::JournalPlace;
-use super::netlink::Netlink;
-use super::netlink::rule;
+use super::netlink::{Netlink, rule};
 use super::refusal::{OuterSource, check_route};
 use super::{CAPTURE_TABLE, PROTOCOL};
 
@@ -40,6 +39,8 @@ pub struct DirectorHostOptions {
     pub tun: String,
     /// Those of the configuration at the start; an IPv6 one is refused.
     pub vips: Vec<IpAddr>,
+    /// The configuration key `outer_source`.
+    pub outer_source: Option<Ipv4Addr>,
     /// The configuration key `capture`.
     pub capture: CaptureMode,
     /// The configuration key `announce`.
@@ -80,10 +81,18 @@ pub struct DirectorHost {
 }
 
 impl DirectorHost {
-    /// Prepares the host and follows it from then on. If anything fails, all changes are undone.
-    ///
-    /// Needs a tokio runtime with timers, CAP_NET_ADMIN, and CAP_NET_RAW for announcements.
+    /// [`DirectorHost::open`], [`DirectorHost::prepare`] and [`DirectorHost::announce`].
     pub async fn start(options: DirectorHostOptions) -> Result<DirectorHost, HostError> {
+        let mut host = DirectorHost::open(options).await?;
+        host.prepare().await?;
+        host.announce().await;
+        Ok(host)
+    }
+
+    /// Looks at the host and follows it from then on; changes nothing.
+    ///
+    /// Needs a tokio runtime with timers.
+    pub async fn open(options: DirectorHostOptions) -> Result<DirectorHost, HostError> {
         let netlink = Netlink::open()?;
         let interface = Device::from(&netlink.interface(&options.interface).await?);
         let tun = match (netlink.interface(&options.tun).await, options.changes) {
@@ -111,17 +120,30 @@ impl DirectorHost {
             let state = host.look_at(vip).await?;
             host.vips.insert(vip, state);
         }
-        if let Err(error) = host.settle().await {
-            host.changes.undo_made().await;
+        Ok(host)
+    }
+
+    /// Prepares the host: packets for the VIPs reach the device from then on. If anything fails, all changes are undone.
+    ///
+    /// Needs CAP_NET_ADMIN.
+    pub async fn prepare(&mut self) -> Result<(), HostError> {
+        if let Err(error) = self.settle().await {
+            self.changes.undo_made().await;
             return Err(error);
         }
-        host.changes.undo_inherited().await;
-        host.sweep_leftovers().await;
-        for (vip, state) in &host.vips {
+        self.changes.undo_inherited().await;
+        self.sweep_leftovers().await;
+        for (vip, state) in &self.vips {
             tracing::info!("host: VIP {vip} is captured by {}", state.capture);
         }
-        host.send_announcements(Notice::Changed).await;
-        Ok(host)
+        Ok(())
+    }
+
+    /// Announces the VIPs for the first time. The last step of a start, because the neighbours remember it for minutes.
+    ///
+    /// Needs CAP_NET_RAW.
+    pub async fn announce(&mut self) {
+        self.send_announcements(Notice::Changed).await;
     }
 
     /// Waits for a reason to check the host. Cancel-safe: made for `tokio::select!`, with
@@ -204,7 +226,7 @@ impl DirectorHost {
     /// servers whose packets would come back here: a VIP, an address of this host, or a route through the capture.
     pub async fn outer_source(&self, rip: IpAddr) -> Result<OuterSource, HostError> {
         let vips: Vec<IpAddr> = self.vips.keys().map(|vip| IpAddr::V4(*vip)).collect();
-        check_route(&self.netlink.route_to(rip).await?, &vips, &self.tun.name)
+        check_route(&self.netlink.route_to(rip).await?, &vips, &self.tun.name, self.options.outer_source)
     }
 
     /// As [`DirectorHost::outer_source`], for many real servers. One without a route is omitted, and logged
@@ -241,7 +263,7 @@ impl DirectorHost {
         &self.changes
     }
 
-    /// Undoes everything, newest first.
+    /// Undoes everything, newest first; nothing if [`DirectorHost::prepare`] has not been called.
     pub async fn stop(mut self) {
         self.changes.undo_all().await;
     }
@@ -381,7 +403,7 @@ impl DirectorHost {
     }
 }
 
-fn ipv4_of(vip: IpAddr) -> Result<Ipv4Addr, HostError> {
+pub(super) fn ipv4_of(vip: IpAddr) -> Result<Ipv4Addr, HostError> {
     match vip {
         IpAddr::V4(vip) => Ok(vip),
         IpAddr::V6(_) => Err(HostError::Refused(format!(

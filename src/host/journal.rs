@@ -55,7 +55,7 @@ impl Record {
     }
 }
 
-/// The journal of a running daemon.
+/// The journal of a running daemon. The default one writes no file.
 #[derive(Debug, Default)]
 pub(super) struct Journal {
     file: Option<JournalFile>,
@@ -67,8 +67,7 @@ pub(super) struct Journal {
 
 impl Journal {
     /// Adopts the records of killed daemons of this namespace, and begins a file of its own. Problems are logged.
-    pub(super) fn open(place: Option<&JournalPlace>) -> Journal {
-        let Some(place) = place else { return Journal::default() };
+    pub(super) fn open(place: &JournalPlace) -> Journal {
         let (file, inherited) = file::begin(place);
         Journal { file, records: inherited.clone(), inherited }
     }

@@ -1,6 +1,6 @@
 //! Finds real servers that cannot work on this host, before packets to them are lost. Pure.
 
-use std::net::IpAddr;
+use std::net::{IpAddr, Ipv4Addr};
 
 use super::error::HostError;
 use super::netlink::RouteTo;
@@ -17,11 +17,16 @@ pub struct OuterSource {
 }
 
 /// Checks the route to a real server. `vips` are those captured here, `tun` is the name of the daemon's own
-/// device.
+/// device, `outer_source` is the configured one.
 ///
 /// Refuses a RIP that is a VIP or an address of this host, and a route through the director's own capture; in
 /// each case the packet would come back here.
-pub(super) fn check_route(route: &RouteTo, vips: &[IpAddr], tun: &str) -> Result<OuterSource, HostError> {
+pub(super) fn check_route(
+    route: &RouteTo,
+    vips: &[IpAddr],
+    tun: &str,
+    outer_source: Option<Ipv4Addr>,
+) -> Result<OuterSource, HostError> {
     let rip = route.destination;
     let device = &route.interface.name;
     let refused = |why: String| Err(HostError::Refused(why));
@@ -45,7 +50,7 @@ pub(super) fn check_route(route: &RouteTo, vips: &[IpAddr], tun: &str) -> Result
             "the route to real server {rip} goes through {gateway}, which is a VIP captured here; choose another gateway"
         ));
     }
-    match route.source {
+    match outer_source.map(IpAddr::V4).or(route.source) {
         Some(address) if vips.contains(&address) => refused(format!(
             "packets to real server {rip} would leave with the VIP {address} as their source; set outer_source or add another address to {device}"
         )),
@@ -54,6 +59,18 @@ pub(super) fn check_route(route: &RouteTo, vips: &[IpAddr], tun: &str) -> Result
             "the kernel has no source address for real server {rip}; set outer_source or add an address to {device}"
         )),
     }
+}
+
+/// Checks a configured source address of outer packets, given the addresses of this host: answers to another address,
+/// such as ICMP errors, would not come back here.
+pub(super) fn check_outer_source(source: Ipv4Addr, own_addresses: &[IpAddr]) -> Result<(), HostError> {
+    let source = IpAddr::V4(source);
+    if !own_addresses.contains(&source) {
+        return Err(HostError::Refused(format!(
+            "outer_source {source} is not an address of this host (`ip address`): use one that is, or leave the key out"
+        )));
+    }
+    Ok(())
 }
 
 #[cfg(test)]
@@ -74,7 +91,29 @@ mod tests {
     }
 
     fn judge(route: &RouteTo) -> Result<OuterSource, String> {
-        check_route(route, &["172.25.3.100".parse().unwrap()], "lvsd0").map_err(|error| error.to_string())
+        judge_with(route, None)
+    }
+
+    fn judge_with(route: &RouteTo, outer_source: Option<Ipv4Addr>) -> Result<OuterSource, String> {
+        let vips = ["172.25.3.100".parse().unwrap()];
+        check_route(route, &vips, "lvsd0", outer_source).map_err(|error| error.to_string())
+    }
+
+    #[test]
+    fn a_configured_source_replaces_the_one_of_the_route() {
+        let configured = Some(Ipv4Addr::new(172, 25, 3, 9));
+        for source in [None, "172.25.3.100".parse().ok(), "172.25.3.1".parse().ok()] {
+            let found = judge_with(&RouteTo { source, ..route() }, configured).unwrap();
+            assert_eq!(found.address, IpAddr::from([172, 25, 3, 9]));
+        }
+    }
+
+    #[test]
+    fn a_configured_source_is_an_address_of_the_host() {
+        let (own, other) = (Ipv4Addr::new(172, 25, 3, 1), Ipv4Addr::new(172, 25, 3, 2));
+        let check = |source| check_outer_source(source, &[own.into()]).map_err(|error| error.to_string());
+        assert_eq!(check(own), Ok(()));
+        assert!(check(other).unwrap_err().contains("outer_source 172.25.3.2 is not an address of this host"));
     }
 
     #[test]

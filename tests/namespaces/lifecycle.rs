@@ -267,10 +267,10 @@ pub fn second_director_with_its_own_device() -> Outcome {
     let file = lab.director.write_file("second.toml", &own_device)?;
     let arguments = ["director", "--config", file.to_str().expect("UTF-8"), "--metrics", "127.0.0.1:9790"];
     let mut second = lab.director.spawn_daemon(&arguments)?;
-    assert_eq!(second.wait(PATIENCE)?.code(), Some(1), "{}", second.log());
+    assert_eq!(second.wait(PATIENCE)?.code(), Some(2), "{}", second.log());
     let log = second.log();
     let last = log.lines().last().unwrap_or_default();
-    let expected = "lvs-tund: cannot add route 172.25.3.100/32 to table 254: File exists; ";
+    let expected = "lvs-tund: VIP 172.25.3.100 has a route already (172.25.3.100/32 dev lvsd0), ";
     assert!(last.starts_with(expected), "{log}");
     assert_same(&before, &state(&lab.director), "the first director's host");
     assert_round_robin(&ask_times(&lab, 4)?, 2);

@@ -61,11 +61,12 @@ pub(super) async fn device_mtu(plan: &DirectorPlan) -> Result<u16, Failure> {
     Ok(interface.mtu.min(65_535) as u16)
 }
 
-pub(super) fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
+pub(in crate::daemon) fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
     DirectorHostOptions {
         interface: plan.interface.clone(),
         tun: plan.tun.clone(),
         vips: host_view::vips(&plan.cluster).into_iter().collect(),
+        outer_source: plan.outer_source,
         capture: match plan.capture {
             CaptureSetting::Auto => host::CaptureMode::Auto,
             CaptureSetting::Route => host::CaptureMode::Route,

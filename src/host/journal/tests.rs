@@ -20,7 +20,7 @@ fn place(directory: &Path, name: &str) -> JournalPlace {
 }
 
 fn open(directory: &Path) -> Journal {
-    Journal::open(Some(&place(directory, "director-lvsd0")))
+    Journal::open(&place(directory, "director-lvsd0"))
 }
 
 fn files(directory: &Path) -> Vec<String> {
@@ -75,7 +75,7 @@ fn the_next_start_inherits_from_a_killed_daemon_and_not_from_a_running_one() {
     let mut first = open(directory.path());
     first.made(sysctl("rp_filter", 2, 1));
     first.made(rule());
-    let mut beside = Journal::open(Some(&place(directory.path(), "realserver-lvsr0")));
+    let mut beside = Journal::open(&place(directory.path(), "realserver-lvsr0"));
     assert_eq!(beside.take_rest(), [], "the first runs");
     beside.made(sysctl("arp_ignore", 1, 0));
     drop(first);
@@ -98,7 +98,7 @@ fn the_next_start_inherits_from_a_killed_daemon_and_not_from_a_running_one() {
 fn a_journal_is_inherited_by_a_daemon_with_another_device() {
     let directory = tempfile::tempdir().unwrap();
     open(directory.path()).made(rule());
-    let mut other = Journal::open(Some(&place(directory.path(), "director-lvsd1")));
+    let mut other = Journal::open(&place(directory.path(), "director-lvsd1"));
     assert_eq!(other.take_rest(), [rule()]);
     assert_eq!(files(directory.path()), ["director-lvsd1.changes"]);
     assert_eq!(open(directory.path()).take_rest(), [], "and not twice");
