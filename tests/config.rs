@@ -52,7 +52,7 @@ fn shown(section: &str) -> BTreeSet<&str> {
 #[test]
 fn the_examples_are_valid_and_mean_what_their_comments_state() {
     let plan = director(DIRECTOR).unwrap();
-    assert_eq!(plan.interface, "eth0");
+    assert_eq!(plan.interfaces, ["eth0"]);
     let [web] = &plan.cluster.virtual_services[..] else { panic!("one virtual service: {plan:?}") };
     let [matcher] = web.matchers[..] else { panic!("one matcher: {web:?}") };
     let shown = (matcher.protocol, matcher.vip.to_string(), matcher.ports.to_string());
@@ -390,7 +390,10 @@ fn what_the_command_line_adds_is_checked_alike() {
     assert!(read(&[], &["0.0.0.0/0"], true).is_ok());
     let empty = Source { name: "command line", text: "" };
     let given = plan::director(&empty, Some("eth0")).unwrap();
-    assert_eq!((given.interface.as_str(), given.cluster.virtual_services.len()), ("eth0", 0));
+    assert_eq!(
+        (given.interfaces.as_slice(), given.cluster.virtual_services.len()),
+        (&["eth0".to_owned()][..], 0)
+    );
     assert_eq!(
         plan::director(&empty, Some("eth0/1")).unwrap_err().to_string(),
         "command line: --interface = \"eth0/1\": expected the name of an interface: 1 to 15 characters without blanks, \

@@ -32,7 +32,7 @@ const FAR_CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 
 fn options() -> DirectorHostOptions {
     DirectorHostOptions {
-        interface: "eth0".into(),
+        interfaces: vec!["eth0".into()],
         tun: "lvsd0".into(),
         vips: vec![VIP.into()],
         outer_source: None,
@@ -445,7 +445,7 @@ fn the_kernel_chooses_the_outer_source_and_routes_that_lead_back_are_refused() {
 fn a_missing_interface_is_named() {
     in_namespace(async || {
         let _bed = Bed::new().await;
-        let missing = DirectorHostOptions { interface: "eth7".into(), ..options() };
+        let missing = DirectorHostOptions { interfaces: vec!["eth7".into()], ..options() };
         let message = DirectorHost::start(missing).await.err().expect("an error").to_string();
         assert_eq!(message, "interface eth7 does not exist; `ip link` lists those that do");
     });

@@ -11,6 +11,8 @@ mod fixture;
 mod forwarding;
 #[path = "namespaces/host_state.rs"]
 mod host_state;
+#[path = "namespaces/interfaces.rs"]
+mod interfaces;
 #[path = "namespaces/ipvsadm.rs"]
 mod ipvsadm;
 #[path = "namespaces/journal.rs"]
@@ -84,6 +86,8 @@ const TESTS: &[(&str, Test)] = &[
     ("a_value_set_while_a_director_runs_is_what_its_stop_puts_back", journal::set_while_running),
     ("a_director_with_another_device_undoes_what_a_killed_one_left", journal::another_device),
     ("without_a_usable_journal_the_daemons_work_and_warn", journal::unusable),
+    ("clients_on_two_interfaces_of_the_director_are_served", interfaces::two),
+    ("a_vip_at_a_virtual_ethernet_address_is_captured_there_and_only_answered_there", interfaces::vmac),
     ("a_stopped_real_server_leaves_its_host_as_it_was", lifecycle::real_server_stopped),
     ("a_second_director_on_the_same_device_is_refused", lifecycle::second_director),
     ("a_second_director_for_the_same_vip_does_no_harm", lifecycle::second_director_with_its_own_device),

@@ -60,7 +60,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let (services, queues) = (plan.cluster.virtual_services.len(), plane.counters.len());
     let ready = format!(
         "director: ready on {} with {}, {} of {}, metrics on {}",
-        plan.interface,
+        plan.interfaces.join(" and "),
         counted(services, "virtual service"),
         counted(queues, "queue"),
         tun.name(),

@@ -85,8 +85,10 @@ pub enum Arrival {
 /// One VIP of a director.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vip {
-    /// Each address once, even with several virtual services.
+    /// Each address once for each interface, even with several virtual services.
     pub address: Ipv4Addr,
+    /// Where its packets are expected: one of the configuration, or the device that has it as an address.
+    pub interface: String,
     /// `None`: there was nothing to look up from.
     pub arrival: Option<Arrival>,
     /// An address of this host.

@@ -81,7 +81,8 @@ impl Change {
             Record::Proxy { address, device, index } => {
                 (ProxyNeighbour { address, device: Device { name: device, index } }.into(), None)
             }
-            Record::CaptureRule { interface } => (CaptureRule { interface }.into(), None),
+            // The device of a killed daemon, and its routes with it, no longer exist.
+            Record::CaptureRule { interface } => (CaptureRule { interface, tun: 0 }.into(), None),
         }
     }
 }
@@ -299,7 +300,7 @@ mod tests {
                 "ip route add 172.25.3.100/32 dev lvsd0 scope link table 7690",
             ),
             (
-                CaptureRule { interface: "eth0".into() }.into(),
+                CaptureRule { interface: "eth0".into(), tun: 7 }.into(),
                 "ip rule add pref 0 iif eth0 lookup 7690 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
             ),
             (

@@ -13,9 +13,10 @@
 //! there must filter. The kernel also turns its LRO off and does not turn it on again (dev_disable_lro()).
 //! `send_redirects` is the only setting for `all` that is ever written.
 
+mod incoming;
 mod settings;
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::announce::{self, ANNOUNCEMENTS};
@@ -28,13 +29,14 @@ use super::netlink::{Netlink, rule};
 use super::refusal::{OuterSource, check_route};
 use super::{CAPTURE_TABLE, PROTOCOL};
 
+use incoming::Incoming;
 pub use settings::{Announce, Capture, CaptureMode};
 
 /// What a director needs to know about its host.
 #[derive(Debug, Clone)]
 pub struct DirectorHostOptions {
-    /// The interface on which packets for the VIPs arrive.
-    pub interface: String,
+    /// The interfaces on which packets for the VIPs arrive.
+    pub interfaces: Vec<String>,
     /// The TUN device; it exists and is up.
     pub tun: String,
     /// Those of the configuration at the start; an IPv6 one is refused.
@@ -70,12 +72,13 @@ pub struct DirectorHost {
     netlink: Netlink,
     changes: Changes,
     follower: Follower,
-    interface: Device,
+    incoming: Incoming,
     tun: Device,
     vips: BTreeMap<Ipv4Addr, VipState>,
-    /// Whether both devices were up when last checked.
-    is_up: bool,
-    is_interface_missing: bool,
+    /// Names of the devices that were up when last checked, the TUN device included.
+    up: BTreeSet<String>,
+    /// The interfaces of the configuration that did not exist when last checked.
+    missing: BTreeSet<String>,
     /// The last reported problem, so that a lasting one is logged only once.
     complaint: Option<String>,
 }
@@ -94,7 +97,10 @@ impl DirectorHost {
     /// Needs a tokio runtime with timers.
     pub async fn open(options: DirectorHostOptions) -> Result<DirectorHost, HostError> {
         let netlink = Netlink::open()?;
-        let interface = Device::from(&netlink.interface(&options.interface).await?);
+        let mut incoming = Incoming::default();
+        for name in &options.interfaces {
+            incoming.listed.push(Device::from(&netlink.interface(name).await?));
+        }
         let tun = match (netlink.interface(&options.tun).await, options.changes) {
             (Err(HostError::NoInterface(name)), HostChanges::Print) => Device { name, index: 0 },
             (tun, _) => Device::from(&tun?),
@@ -108,11 +114,11 @@ impl DirectorHost {
             netlink,
             changes,
             follower,
-            interface,
+            up: incoming.listed.iter().chain([&tun]).map(|device| device.name.clone()).collect(),
+            incoming,
             tun,
             vips: BTreeMap::new(),
-            is_up: true,
-            is_interface_missing: false,
+            missing: BTreeSet::new(),
             complaint: None,
         };
         for vip in wanted {
@@ -120,6 +126,7 @@ impl DirectorHost {
             let state = host.look_at(vip).await?;
             host.vips.insert(vip, state);
         }
+        host.find_holders().await?;
         Ok(host)
     }
 
@@ -149,12 +156,14 @@ impl DirectorHost {
     /// Waits for a reason to check the host. Cancel-safe: made for `tokio::select!`, with
     /// [`DirectorHost::on_notice`] in the arm's body.
     pub async fn wait(&mut self) -> Notice {
-        let DirectorHost { follower, vips, interface, tun, .. } = self;
+        let DirectorHost { follower, vips, incoming, tun, options, .. } = self;
         let is_vip = |address: &IpAddr| matches!(address, IpAddr::V4(address) if vips.contains_key(address));
         follower
             .wait(|event| match event {
                 Event::Address(address) => is_vip(address),
-                Event::Link(name) => *name == interface.name || *name == tun.name,
+                Event::Link(name) => {
+                    *name == tun.name || options.interfaces.contains(name) || incoming.has(name)
+                }
                 Event::RouteGone(route) => {
                     route.protocol == PROTOCOL || vips.contains_key(&route.destination)
                 }
@@ -197,8 +206,10 @@ impl DirectorHost {
             return Ok(());
         }
         self.vips.extend(added.iter().copied());
+        self.find_holders().await?;
         if let Err(error) = self.settle().await {
             added.iter().for_each(|(vip, _)| _ = self.vips.remove(vip));
+            self.find_holders().await?;
             // Undoes the part that succeeded.
             self.settle().await?;
             return Err(error);
@@ -219,7 +230,11 @@ impl DirectorHost {
                 is_any = true;
             }
         }
-        if is_any { self.settle().await } else { Ok(()) }
+        if !is_any {
+            return Ok(());
+        }
+        self.find_holders().await?;
+        self.settle().await
     }
 
     /// The source address, device and path MTU that the kernel would use for a real server; refuses real
@@ -290,38 +305,66 @@ impl DirectorHost {
             }
             self.vips.insert(vip, state);
         }
+        self.find_holders().await?;
         self.settle().await?;
         self.changes.audit().await;
         self.send_announcements(notice).await;
         Ok(())
     }
 
-    /// Detects devices that were recreated or came up again. False while the interface does not exist.
+    /// Detects devices that were recreated or came up again. False while none of the interfaces exists.
     async fn follow_devices(&mut self) -> Result<bool, HostError> {
-        let interface = match self.netlink.interface(&self.options.interface).await {
-            Ok(interface) => interface,
-            Err(error @ HostError::NoInterface(_)) => {
-                if !std::mem::replace(&mut self.is_interface_missing, true) {
-                    tracing::warn!("host: {error}; waiting until it appears");
+        let (mut listed, mut up) = (Vec::new(), BTreeSet::new());
+        for name in &self.options.interfaces {
+            match self.netlink.interface(name).await {
+                Ok(interface) => {
+                    listed.push(Device::from(&interface));
+                    up.extend(interface.is_up.then(|| name.clone()));
+                    self.missing.remove(name);
                 }
-                return Ok(false);
+                Err(error @ HostError::NoInterface(_)) => {
+                    if self.missing.insert(name.clone()) {
+                        tracing::warn!("host: {error}; waiting until it appears");
+                    }
+                }
+                Err(error) => return Err(error),
             }
-            Err(error) => return Err(error),
-        };
+        }
+        if listed.is_empty() {
+            return Ok(false);
+        }
         let is_tun_up = self.netlink.interface(&self.tun.name).await.is_ok_and(|tun| tun.is_up);
-        let is_new = self.interface.index != interface.index;
-        let was_up = std::mem::replace(&mut self.is_up, interface.is_up && is_tun_up);
-        self.interface = Device::from(&interface);
-        self.is_interface_missing = false;
-        if is_new || (!was_up && self.is_up) {
+        up.extend(is_tun_up.then(|| self.tun.name.clone()));
+        let is_new = listed.iter().any(|device| !self.incoming.listed.contains(device));
+        let is_raised = !up.is_subset(&self.up);
+        self.incoming.listed = listed;
+        self.up = up;
+        if is_new || is_raised {
             // When a device goes down, the kernel removes its proxy neighbours and routes; the neighbours
             // themselves may have changed.
             self.changes.forget_repairs();
-            for state in self.vips.values_mut().filter(|state| state.is_answered) {
+            self.announce_again();
+        }
+        Ok(true)
+    }
+
+    fn announce_again(&mut self) {
+        for state in self.vips.values_mut().filter(|state| state.is_answered) {
+            state.announcements = ANNOUNCEMENTS;
+        }
+    }
+
+    /// Looks for the devices that have a VIP as an address. A VIP that moves from one to another is announced again.
+    async fn find_holders(&mut self) -> Result<(), HostError> {
+        let local = self.vips.iter().filter(|(_, state)| state.is_local).map(|(vip, _)| *vip);
+        let before = self.incoming.holders.clone();
+        self.incoming.find_holders(&self.netlink, local).await?;
+        for (vip, state) in self.vips.iter_mut().filter(|(_, state)| state.is_answered) {
+            if before.get(vip) != self.incoming.holders.get(vip) {
                 state.announcements = ANNOUNCEMENTS;
             }
         }
-        Ok(true)
+        Ok(())
     }
 
     async fn look_at(&self, vip: Ipv4Addr) -> Result<VipState, HostError> {
@@ -338,34 +381,39 @@ impl DirectorHost {
     }
 
     async fn settle(&mut self) -> Result<(), HostError> {
-        let wanted = settings::wanted(&self.interface, &self.tun, &self.vips);
+        let wanted = settings::wanted(&self.incoming, &self.tun, &self.vips);
         self.changes.settle(&wanted).await
     }
 
     /// The first announcement of a VIP is sent at once, the others with the ticks.
     async fn send_announcements(&mut self, notice: Notice) {
-        if self.options.changes == HostChanges::Print || !self.is_up {
+        let is_any_up = self.incoming.listed.iter().any(|device| self.up.contains(&device.name));
+        if self.options.changes == HostChanges::Print || !is_any_up || !self.up.contains(&self.tun.name) {
             return;
         }
         let is_due = |state: &VipState| match notice {
             Notice::Tick => state.announcements > 0,
             Notice::Changed => state.announcements == ANNOUNCEMENTS,
         };
-        let mut due = Vec::new();
+        let mut due: BTreeMap<String, Vec<Ipv4Addr>> = BTreeMap::new();
         for (vip, state) in self.vips.iter_mut().filter(|(_, state)| is_due(state)) {
             state.announcements -= 1;
-            due.push(*vip);
+            for device in self.incoming.answering(*vip) {
+                due.entry(device.name.clone()).or_default().push(*vip);
+            }
         }
-        if due.is_empty() {
-            return;
-        }
-        let interface = self.interface.name.clone();
-        let announced = tokio::task::spawn_blocking(move || match announce::announce(&interface, &due) {
-            Ok(()) => tracing::debug!("host: announced {due:?} on {interface}"),
-            Err(error) => tracing::warn!("host: {error}"),
-        });
-        if let Err(error) = announced.await {
-            tracing::error!("host: cannot announce VIPs: {error}");
+        due.retain(|name, _| self.up.contains(name) || !self.options.interfaces.contains(name));
+        let send = |(interface, vips): (String, Vec<Ipv4Addr>)| {
+            tokio::task::spawn_blocking(move || match announce::announce(&interface, &vips) {
+                Ok(()) => tracing::debug!("host: announced {vips:?} on {interface}"),
+                Err(error) => tracing::warn!("host: {error}"),
+            })
+        };
+        let announced: Vec<_> = due.into_iter().map(send).collect();
+        for announcement in announced {
+            if let Err(error) = announcement.await {
+                tracing::error!("host: cannot announce VIPs: {error}");
+            }
         }
     }
 
@@ -380,10 +428,10 @@ impl DirectorHost {
     }
 
     async fn sweep(&mut self) -> Result<(), HostError> {
-        let interface = &self.interface;
+        let devices = self.incoming.devices();
         for proxy in self.netlink.proxies().await? {
             let is_leftover = proxy.protocol == PROTOCOL
-                && proxy.index == interface.index
+                && devices.iter().any(|device| device.index == proxy.index)
                 && !self.vips.contains_key(&proxy.address);
             // Another director on the same interface has a route for it, or the VIP as an address.
             if is_leftover && !self.netlink.is_captured_or_local(proxy.address).await? {
@@ -391,13 +439,17 @@ impl DirectorHost {
                 tracing::info!("host: removed proxy neighbour {} left by a killed daemon", proxy.address);
             }
         }
-        let is_wanted = self.vips.values().any(|state| state.capture == Capture::Rule);
-        let rules = self.netlink.rules().await?;
-        let leftover =
-            capture_rule::find(&rules, &interface.name).filter(|found| rule::protocol(found) == PROTOCOL);
-        if leftover.is_some_and(|_| !is_wanted) && self.netlink.routes_in(CAPTURE_TABLE).await?.is_empty() {
-            capture_rule::carry_out(&self.netlink, capture_rule::removal(&rules, &interface.name)).await?;
-            tracing::info!("host: removed the capture rule of {} left by a killed daemon", interface.name);
+        if self.vips.values().any(|state| state.capture == Capture::Rule)
+            || !self.netlink.routes_in(CAPTURE_TABLE).await?.is_empty()
+        {
+            return Ok(());
+        }
+        for Device { name, .. } in devices {
+            let rules = self.netlink.rules().await?;
+            if capture_rule::find(&rules, name).is_some_and(|found| rule::protocol(found) == PROTOCOL) {
+                capture_rule::carry_out(&self.netlink, capture_rule::removal(&rules, name)).await?;
+                tracing::info!("host: removed the capture rule of {name} left by a killed daemon");
+            }
         }
         Ok(())
     }

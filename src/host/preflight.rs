@@ -24,9 +24,11 @@ pub async fn director(
 ) -> Result<Vec<HostError>, HostError> {
     let netlink = Netlink::open()?;
     let mut errors = Vec::new();
-    match netlink.interface(&options.interface).await {
-        Err(error @ HostError::NoInterface(_)) => errors.push(error),
-        found => drop(found?),
+    for name in &options.interfaces {
+        match netlink.interface(name).await {
+            Err(error @ HostError::NoInterface(_)) => errors.push(error),
+            found => drop(found?),
+        }
     }
     let vips = options.vips.iter().filter_map(|vip| ipv4_of(*vip).map_err(|error| errors.push(error)).ok());
     let vips: Vec<Ipv4Addr> = vips.collect();
@@ -65,7 +67,8 @@ async fn captures(
         let is_local = netlink.is_local(*vip).await?;
         match options.capture.of(is_local, options.announce) {
             Capture::Rule => {
-                errors.extend(capture_rule::plan(&rules, &options.interface).err());
+                let plans = options.interfaces.iter().map(|name| capture_rule::plan(&rules, name));
+                errors.extend(plans.filter_map(Result::err));
                 if taken
                     .iter()
                     .any(|route| (route.destination, route.prefix_len) == (*vip, 32) && route.index != own)

@@ -39,25 +39,21 @@ pub async fn director(question: Question) -> Result<Director, HostError> {
     let Question { plan, file, running, servers, vips, weights, via } = question;
     let host = kernel::host(&netlink, plan.metrics).await?;
     let interfaces = netlink.interfaces().await?;
-    let interface = interfaces.iter().find(|interface| interface.name == plan.interface);
-    let index = interface.map(|interface| interface.index);
-    let proxies = netlink.proxies().await?;
+    let (proxies, with_arp) = (netlink.proxies().await?, netlink.arp_interfaces().await?);
+    let expected = |vip| arrives_on(&host, &plan, &with_arp, vip).into_iter().map(move |name| (vip, name));
     let mut found = Vec::new();
-    for address in vips {
-        let arrival = match (index, neighbour(&host, &plan.interface, address)) {
+    for (address, name) in vips.into_iter().flat_map(expected) {
+        let interface = interfaces.iter().find(|interface| interface.name == name);
+        let index = interface.map(|interface| interface.index);
+        let arrival = match (index, neighbour(&host, &name, address)) {
             (Some(index), Some(source)) => {
                 Some(arrival(netlink.fate(address, source, index).await?, &interfaces))
             }
             _ => None,
         };
         let is_proxied = proxies.iter().any(|proxy| proxy.address == address && Some(proxy.index) == index);
-        found.push(Vip {
-            address,
-            arrival,
-            is_local: host.owner(address).is_some(),
-            is_proxied,
-            answers: None,
-        });
+        let is_local = host.owner(address).is_some();
+        found.push(Vip { address, interface: name, arrival, is_local, is_proxied, answers: None });
     }
     let mut reached = Vec::new();
     for (name, rip, path_mtu) in servers {
@@ -77,6 +73,18 @@ pub async fn director(question: Question) -> Result<Director, HostError> {
         }
     }
     Ok(facts)
+}
+
+/// The interfaces on which packets for the VIP are expected: those that have it as an address, if one of them is not in the
+/// configuration, and otherwise those of the configuration.
+fn arrives_on(host: &Host, plan: &DirectorPlan, with_arp: &[Interface], vip: Ipv4Addr) -> Vec<String> {
+    let has_it = |name: &&String| {
+        host.interface(name).is_some_and(|interface| interface.addresses.iter().any(|(own, _)| *own == vip))
+    };
+    let holders: Vec<String> =
+        with_arp.iter().map(|interface| &interface.name).filter(has_it).cloned().collect();
+    let is_elsewhere = holders.iter().any(|name| !plan.interfaces.contains(name));
+    if is_elsewhere { holders } else { plan.interfaces.clone() }
 }
 
 fn arrival(fate: Fate, interfaces: &[Interface]) -> Arrival {
@@ -126,8 +134,9 @@ async fn way_to(netlink: &Netlink, rip: Ipv4Addr) -> Result<Way, String> {
 /// ARP requests for the VIPs and the next hops, and pings, all at the same time.
 fn ask(facts: &mut Director) {
     let mut asked: HashMap<String, Vec<Ipv4Addr>> = HashMap::new();
-    let vips = facts.vips.iter().map(|vip| vip.address);
-    asked.insert(facts.plan.interface.clone(), vips.collect());
+    for vip in &facts.vips {
+        asked.entry(vip.interface.clone()).or_default().push(vip.address);
+    }
     let mut paths = Vec::new();
     for server in &facts.servers {
         let Some(way) =
@@ -166,7 +175,7 @@ type Answers = HashMap<String, Option<HashMap<Ipv4Addr, Vec<[u8; 6]>>>>;
 fn note(facts: &mut Director, answers: &Answers, echoes: &HashMap<Ipv4Addr, Echo>) {
     let of = |interface: &str, address: Ipv4Addr| answers.get(interface)?.as_ref()?.get(&address).cloned();
     for vip in &mut facts.vips {
-        vip.answers = of(&facts.plan.interface, vip.address);
+        vip.answers = of(&vip.interface, vip.address);
     }
     for server in &mut facts.servers {
         let Ok(way) = &mut server.way else { continue };

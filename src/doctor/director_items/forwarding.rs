@@ -5,10 +5,11 @@ use crate::doctor::finding::Finding;
 
 /// Nothing before a director runs: it sets the value.
 pub(super) fn examine(facts: &Director) -> Vec<Finding> {
-    let name = &facts.plan.interface;
-    let Some(interface) = facts.host.interface(name).filter(|_| facts.has_device()) else {
-        return Vec::new();
-    };
+    facts.plan.interfaces.iter().filter_map(|name| of(facts, name)).collect()
+}
+
+fn of(facts: &Director, name: &str) -> Option<Finding> {
+    let interface = facts.host.interface(name).filter(|_| facts.has_device())?;
     let remedy = format!("sysctl -w net.ipv4.conf.{name}.forwarding=1");
     let finding = match interface.settings.forwarding {
         None => Finding::warning(
@@ -21,7 +22,7 @@ pub(super) fn examine(facts: &Director) -> Vec<Finding> {
         }
         Some(_) => Finding::ok(format!("{name} forwards")),
     };
-    vec![finding]
+    Some(finding)
 }
 
 #[cfg(test)]

@@ -35,6 +35,8 @@ const TABLE_LOCAL: u32 = 255;
 pub struct CaptureRule {
     /// The name of the client-side interface; the kernel compares names, so the rule survives a new index.
     pub interface: String,
+    /// The index of the TUN device that the routes of this daemon lead to.
+    pub tun: u32,
 }
 
 impl ChangeKind for CaptureRule {
@@ -56,9 +58,8 @@ impl ChangeKind for CaptureRule {
         carry_out(netlink, plan(&netlink.rules().await?, &self.interface)?).await
     }
 
-    /// Routes of this daemon have left the table already; those that remain are another's.
     async fn undo(&self, netlink: &Netlink, _: &Observed, _: Option<Replaced>) -> Result<Undone, HostError> {
-        if !netlink.routes_in(CAPTURE_TABLE).await?.is_empty() {
+        if netlink.routes_in(CAPTURE_TABLE).await?.iter().any(|route| route.index != self.tun) {
             return Ok(Undone::Left(format!("table {CAPTURE_TABLE} contains routes of another daemon")));
         }
         let rules = netlink.rules().await?;

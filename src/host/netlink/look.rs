@@ -6,7 +6,7 @@ use futures_util::TryStreamExt;
 use nix::errno::Errno;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressMessage;
-use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::link::{LinkFlags, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteFlags, RouteType};
 
 use super::message::{address_of, interface_of, route_question};
@@ -31,6 +31,21 @@ impl Netlink {
         request.message_mut().header.interface_family = AddressFamily::Unspec;
         let links: Vec<LinkMessage> = collected("list interfaces", request.execute()).await?;
         Ok(links.iter().map(interface_of).collect())
+    }
+
+    /// The links on which neighbours are found by ARP.
+    pub async fn arp_interfaces(&self) -> Result<Vec<Interface>, HostError> {
+        let mut request = self.handle.link().get();
+        request.message_mut().header.interface_family = AddressFamily::Unspec;
+        let links: Vec<LinkMessage> = collected("list interfaces", request.execute()).await?;
+        let has_arp =
+            |link: &&LinkMessage| !link.header.flags.intersects(LinkFlags::Noarp | LinkFlags::Loopback);
+        Ok(links
+            .iter()
+            .filter(has_arp)
+            .map(interface_of)
+            .filter(|interface| interface.mac.is_some())
+            .collect())
     }
 
     /// The IPv4 addresses of all interfaces: index, address, prefix length.
