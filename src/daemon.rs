@@ -14,6 +14,7 @@ mod random;
 mod realserver_daemon;
 mod runtime;
 mod signals;
+mod strays;
 mod worker;
 
 use std::io::{self, Write};

@@ -27,6 +27,8 @@ pub mod netlink;
 pub mod preflight;
 pub mod realserver_changes;
 mod refusal;
+mod strays;
+mod tunnel_handler;
 
 pub use addresses::own_addresses;
 pub use change::{Change, Device};
@@ -39,6 +41,8 @@ pub use mss::Mss;
 pub use netlink::Netlink;
 pub use realserver_changes::{RealServerHost, RealServerHostOptions};
 pub use refusal::OuterSource;
+pub use strays::Stray;
+pub use tunnel_handler::TunnelHandler;
 
 /// The routing protocol number on every route, rule and proxy neighbour made here (`ip route show proto 76`):
 /// `L`, outside the numbers that /etc/iproute2/rt_protos assigns.

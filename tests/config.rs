@@ -66,6 +66,27 @@ fn the_examples_are_valid_and_mean_what_their_comments_state() {
 }
 
 #[test]
+fn an_interface_is_one_name_or_a_list_of_names() {
+    let read = |value: &str| director(&format!("interface = {value}\n")).map(|plan| plan.interfaces);
+    assert_eq!(read("\"eth0\"").unwrap(), ["eth0"]);
+    assert_eq!(read("[\"eth1\", \"eth0\"]").unwrap(), ["eth1", "eth0"]);
+    let cases = [
+        ("[]", "interface = []: name at least one"),
+        ("7", "interface = 7: expected text in quotes, or a list of such texts"),
+        ("[\"eth0\", \"eth0\"]", "is listed twice; remove one"),
+        ("[\"eth0\", \"lo\"]", "interface = \"lo\": clients' packets do not arrive on the loopback"),
+        ("[\"eth0\", 7]", "expected text in quotes"),
+        ("[\"eth0\", \"lvsd0\"]", "tun and interface are both \"lvsd0\""),
+    ];
+    for (value, expected) in cases {
+        let message = read(value).unwrap_err().to_string();
+        assert!(message.contains(expected), "{value}: {message}");
+    }
+    let empty = Source { name: "command line", text: "interface = \"eth9\"" };
+    assert_eq!(plan::director(&empty, Some("eth0,eth1,eth0")).unwrap().interfaces, ["eth0", "eth1"]);
+}
+
+#[test]
 fn the_examples_name_every_key_in_its_place() {
     let (top, rest) = DIRECTOR.split_once("\n[[virtual_service]]\n").unwrap();
     let (service, rest) = rest.split_once("\n[[virtual_service.real_server]]\n").unwrap();

@@ -250,9 +250,9 @@ fn without_host_changes_nothing_is_changed_and_the_commands_are_returned() {
         assert_eq!(
             host.changes().commands(),
             [
+                "sysctl -w net.ipv4.conf.all.send_redirects=0",
                 "sysctl -w net.ipv4.conf.eth0.rp_filter=2",
                 "sysctl -w net.ipv4.conf.eth0.send_redirects=0",
-                "sysctl -w net.ipv4.conf.all.send_redirects=0",
                 "sysctl -w net.ipv4.neigh.eth0.proxy_delay=0",
                 "sysctl -w net.ipv4.conf.eth0.forwarding=1",
                 "ip neigh add proxy 172.25.3.100 dev eth0",

@@ -1,7 +1,9 @@
 //! Programs that others wrote, against the real binary in the lab: nginx on the real servers, curl and wrk on the
 //! client, promtool on the metrics, `sh` on the commands a daemon prints, ping and traceroute to the VIP, nft for
-//! connection tracking. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
+//! connection tracking and DNAT. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
 
+#[path = "interop/container.rs"]
+mod container;
 #[path = "namespaces/fixture.rs"]
 mod fixture;
 #[path = "interop/programs.rs"]
@@ -33,6 +35,7 @@ const TESTS: &[(&str, Test)] = &[
     ("curl_uploads_ten_megabytes_through_a_router", || upload(routed(2))),
     ("fragments_arrive_whole_as_they_come", || pieces(false)),
     ("fragments_arrive_whole_where_the_kernel_puts_them_together", || pieces(true)),
+    ("a_real_server_whose_application_is_in_a_container_serves", container::published_port),
     ("traceroute_ends_at_the_vip", traceroute),
     ("promtool_finds_nothing_wrong_with_the_metrics", metrics),
     ("the_printed_commands_are_all_that_is_needed", || printed_commands(false)),

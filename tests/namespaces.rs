@@ -87,6 +87,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_director_with_another_device_undoes_what_a_killed_one_left", journal::another_device),
     ("without_a_usable_journal_the_daemons_work_and_warn", journal::unusable),
     ("clients_on_two_interfaces_of_the_director_are_served", interfaces::two),
+    ("packets_for_a_vip_on_an_interface_that_is_not_captured_are_named", interfaces::elsewhere),
     ("a_vip_at_a_virtual_ethernet_address_is_captured_there_and_only_answered_there", interfaces::vmac),
     ("a_stopped_real_server_leaves_its_host_as_it_was", lifecycle::real_server_stopped),
     ("a_second_director_on_the_same_device_is_refused", lifecycle::second_director),

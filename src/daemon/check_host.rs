@@ -11,7 +11,7 @@ use crate::failure::Failure;
 use crate::host::{own_addresses, preflight};
 use crate::serve::http;
 
-/// Every reason why this director could not start here. What a running daemon with the same device holds is no reason.
+/// Every reason why this director could not start here, except those that a running daemon with the same device causes.
 ///
 /// # Errors
 /// The kernel does not answer.

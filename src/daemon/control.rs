@@ -22,7 +22,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
-use super::host_view;
+use super::{host_view, strays};
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
 use crate::config::{ConfigError, Source};
@@ -73,6 +73,7 @@ pub(super) struct Control {
     host: DirectorHost,
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
+    strays: strays::Reported,
     /// Ticks of the host since the start.
     ticks: u32,
     latest: Arc<ArcSwap<Cluster>>,
@@ -107,6 +108,7 @@ impl Control {
             base,
             running,
             generation: shared::FIRST_GENERATION,
+            strays: strays::Reported::default(),
             host_changes: Arc::new(AtomicUsize::new(host.changes().entries().len())),
             host,
             ticks: 0,
@@ -179,6 +181,7 @@ impl Control {
 
     async fn follow_host(&mut self, notice: Notice) {
         self.host.on_notice(notice).await;
+        self.strays.report(&mut self.host, &self.latest.load_full()).await;
         self.ticks = self.ticks.wrapping_add(1);
         if notice == Notice::Changed || self.ticks.is_multiple_of(TICKS_PER_LOOK) {
             self.follow_paths().await;

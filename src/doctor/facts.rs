@@ -46,8 +46,8 @@ pub struct Host {
     pub all: Settings,
     /// IPv4 rules of nftables and iptables.
     pub firewall: Firewall,
-    /// The module `ipip` is loaded.
-    pub has_ipip: bool,
+    /// The kernel handles IP protocol 4 itself: what that means in words, and the command that ends it.
+    pub tunnel_handler: Option<(String, String)>,
     /// VIPs of the kernel's own IPVS.
     pub ipvs: Vec<Ipv4Addr>,
     /// The daemon's metrics; `None` if it does not answer.

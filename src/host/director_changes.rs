@@ -13,21 +13,24 @@
 //! there must filter. The kernel also turns its LRO off and does not turn it on again (dev_disable_lro()).
 //! `send_redirects` is the only setting for `all` that is ever written.
 
+mod announcing;
 mod incoming;
+mod leftovers;
 mod settings;
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::announce::{self, ANNOUNCEMENTS};
-use super::change::{Device, capture_rule};
+use super::PROTOCOL;
+use super::announce::ANNOUNCEMENTS;
+use super::change::Device;
 use super::changes::{Changes, HostChanges};
 use super::error::HostError;
 use super::follow::{Event, Follower, Notice, TICK};
 use super::journal::JournalPlace;
-use super::netlink::{Netlink, rule};
+use super::netlink::{Fate, Netlink};
 use super::refusal::{OuterSource, check_route};
-use super::{CAPTURE_TABLE, PROTOCOL};
+use super::strays::{Stray, Strays};
 
 use incoming::Incoming;
 pub use settings::{Announce, Capture, CaptureMode};
@@ -79,6 +82,7 @@ pub struct DirectorHost {
     up: BTreeSet<String>,
     /// The interfaces of the configuration that did not exist when last checked.
     missing: BTreeSet<String>,
+    strays: Strays,
     /// The last reported problem, so that a lasting one is logged only once.
     complaint: Option<String>,
 }
@@ -119,6 +123,7 @@ impl DirectorHost {
             tun,
             vips: BTreeMap::new(),
             missing: BTreeSet::new(),
+            strays: Strays::default(),
             complaint: None,
         };
         for vip in wanted {
@@ -140,6 +145,9 @@ impl DirectorHost {
         }
         self.changes.undo_inherited().await;
         self.sweep_leftovers().await;
+        if let Err(error) = self.look_for_strays().await {
+            tracing::debug!("host: {error}");
+        }
         for (vip, state) in &self.vips {
             tracing::info!("host: VIP {vip} is captured by {}", state.capture);
         }
@@ -268,6 +276,23 @@ impl DirectorHost {
         Ok(found)
     }
 
+    /// Packets for the VIPs that have arrived on interfaces other than those of the configuration, some of many.
+    pub fn take_strays(&mut self) -> Vec<Stray> {
+        self.strays.read()
+    }
+
+    /// Whether the kernel sends a client's packet for the VIP to the device if it arrives on this interface.
+    pub async fn is_captured(&self, interface: &str, client: Ipv4Addr, vip: Ipv4Addr) -> bool {
+        let Ok(found) = self.netlink.interface(interface).await else { return true };
+        let fate = self.netlink.fate(vip, client, found.index).await;
+        fate.is_ok_and(|fate| fate == Fate::Forwarded(self.tun.index))
+    }
+
+    /// The interfaces of the configuration.
+    pub fn interfaces(&self) -> &[String] {
+        &self.options.interfaces
+    }
+
     /// The VIPs and their states.
     pub fn vips(&self) -> &BTreeMap<Ipv4Addr, VipState> {
         &self.vips
@@ -309,7 +334,7 @@ impl DirectorHost {
         self.settle().await?;
         self.changes.audit().await;
         self.send_announcements(notice).await;
-        Ok(())
+        self.look_for_strays().await
     }
 
     /// Detects devices that were recreated or came up again. False while none of the interfaces exists.
@@ -348,10 +373,12 @@ impl DirectorHost {
         Ok(true)
     }
 
-    fn announce_again(&mut self) {
-        for state in self.vips.values_mut().filter(|state| state.is_answered) {
-            state.announcements = ANNOUNCEMENTS;
-        }
+    async fn look_for_strays(&mut self) -> Result<(), HostError> {
+        let with_arp = self.netlink.arp_interfaces().await?;
+        let others = with_arp.into_iter().filter(|found| found.is_up && !self.incoming.has(&found.name));
+        let others: Vec<String> = others.map(|interface| interface.name).collect();
+        self.strays.follow(&others, self.vips.keys().copied());
+        Ok(())
     }
 
     /// Looks for the devices that have a VIP as an address. A VIP that moves from one to another is announced again.
@@ -383,75 +410,6 @@ impl DirectorHost {
     async fn settle(&mut self) -> Result<(), HostError> {
         let wanted = settings::wanted(&self.incoming, &self.tun, &self.vips);
         self.changes.settle(&wanted).await
-    }
-
-    /// The first announcement of a VIP is sent at once, the others with the ticks.
-    async fn send_announcements(&mut self, notice: Notice) {
-        let is_any_up = self.incoming.listed.iter().any(|device| self.up.contains(&device.name));
-        if self.options.changes == HostChanges::Print || !is_any_up || !self.up.contains(&self.tun.name) {
-            return;
-        }
-        let is_due = |state: &VipState| match notice {
-            Notice::Tick => state.announcements > 0,
-            Notice::Changed => state.announcements == ANNOUNCEMENTS,
-        };
-        let mut due: BTreeMap<String, Vec<Ipv4Addr>> = BTreeMap::new();
-        for (vip, state) in self.vips.iter_mut().filter(|(_, state)| is_due(state)) {
-            state.announcements -= 1;
-            for device in self.incoming.answering(*vip) {
-                due.entry(device.name.clone()).or_default().push(*vip);
-            }
-        }
-        due.retain(|name, _| self.up.contains(name) || !self.options.interfaces.contains(name));
-        let send = |(interface, vips): (String, Vec<Ipv4Addr>)| {
-            tokio::task::spawn_blocking(move || match announce::announce(&interface, &vips) {
-                Ok(()) => tracing::debug!("host: announced {vips:?} on {interface}"),
-                Err(error) => tracing::warn!("host: {error}"),
-            })
-        };
-        let announced: Vec<_> = due.into_iter().map(send).collect();
-        for announcement in announced {
-            if let Err(error) = announcement.await {
-                tracing::error!("host: cannot announce VIPs: {error}");
-            }
-        }
-    }
-
-    /// Removes what a killed predecessor left for VIPs that are no longer served.
-    async fn sweep_leftovers(&mut self) {
-        if self.options.changes == HostChanges::Print {
-            return;
-        }
-        if let Err(error) = self.sweep().await {
-            tracing::warn!("host: cannot clean up after a killed daemon: {error}");
-        }
-    }
-
-    async fn sweep(&mut self) -> Result<(), HostError> {
-        let devices = self.incoming.devices();
-        for proxy in self.netlink.proxies().await? {
-            let is_leftover = proxy.protocol == PROTOCOL
-                && devices.iter().any(|device| device.index == proxy.index)
-                && !self.vips.contains_key(&proxy.address);
-            // Another director on the same interface has a route for it, or the VIP as an address.
-            if is_leftover && !self.netlink.is_captured_or_local(proxy.address).await? {
-                self.netlink.delete_proxy(proxy.address, proxy.index).await?;
-                tracing::info!("host: removed proxy neighbour {} left by a killed daemon", proxy.address);
-            }
-        }
-        if self.vips.values().any(|state| state.capture == Capture::Rule)
-            || !self.netlink.routes_in(CAPTURE_TABLE).await?.is_empty()
-        {
-            return Ok(());
-        }
-        for Device { name, .. } in devices {
-            let rules = self.netlink.rules().await?;
-            if capture_rule::find(&rules, name).is_some_and(|found| rule::protocol(found) == PROTOCOL) {
-                capture_rule::carry_out(&self.netlink, capture_rule::removal(&rules, name)).await?;
-                tracing::info!("host: removed the capture rule of {name} left by a killed daemon");
-            }
-        }
-        Ok(())
     }
 }
 

@@ -7,6 +7,10 @@
 //!
 //! [`super::mss`] sets the MSS announced to the VIPs' clients.
 //!
+//! `forwarding` of the device is the host's: with it, DNAT leads the VIP's packets on to a container (Docker, Podman), as it
+//! does from `tunl0`. A stranger's packet is not forwarded (CVE-2020-10136), because the daemon delivers packets for the VIPs
+//! only, and those are addresses of this host.
+//!
 //! The TUN device needs the VIP as its address: loose rp_filter drops every packet that it checks on a device
 //! without an address (__fib_validate_source(), label last_resort). `accept_local` is not needed.
 
@@ -22,6 +26,7 @@ use super::follow::{Event, Follower, Notice, TICK};
 use super::journal::JournalPlace;
 use super::mss::{Mss, MssTable};
 use super::netlink::Netlink;
+use super::tunnel_handler::TunnelHandler;
 
 /// What a real server needs to know about its host.
 #[derive(Debug, Clone)]
@@ -47,6 +52,7 @@ pub struct RealServerHost {
     tun: Device,
     vips: BTreeSet<Ipv4Addr>,
     mss: MssTable,
+    tunnel_handler: Option<TunnelHandler>,
     /// The changes of the last successful settlement.
     settled: Vec<Change>,
     /// The last reported problem, so that a lasting one is logged only once.
@@ -74,6 +80,7 @@ impl RealServerHost {
             tun,
             vips,
             mss,
+            tunnel_handler: None,
             settled: Vec::new(),
             complaint: None,
         };
@@ -82,6 +89,7 @@ impl RealServerHost {
             return Err(error);
         }
         host.changes.undo_inherited().await;
+        host.look_for_tunnel_handler().await;
         Ok(host)
     }
 
@@ -120,11 +128,17 @@ impl RealServerHost {
         }
         self.complaint = complaint;
         self.changes.audit().await;
+        self.look_for_tunnel_handler().await;
     }
 
     /// The MSS announced to the VIPs' clients, in bytes; 0 for the host's own.
     pub fn mss(&self) -> u16 {
         self.mss.announced()
+    }
+
+    /// What in the kernel handles encapsulated packets, too; see [`TunnelHandler`].
+    pub fn tunnel_handler(&self) -> Option<&TunnelHandler> {
+        self.tunnel_handler.as_ref()
     }
 
     /// The ledger: entries for a metric, commands for `--no-host-changes`.
@@ -140,6 +154,20 @@ impl RealServerHost {
             tracing::warn!("host: {error}");
         }
         self.changes.undo_all().await;
+    }
+
+    async fn look_for_tunnel_handler(&mut self) {
+        let Ok(found) = TunnelHandler::find(&self.netlink).await else { return };
+        if found == self.tunnel_handler {
+            return;
+        }
+        match &found {
+            Some(handler) => {
+                tracing::warn!("host: {}; to end this, run: {}", handler.words(), handler.remedy())
+            }
+            None => tracing::info!("host: the kernel leaves IP protocol 4 to this daemon again"),
+        }
+        self.tunnel_handler = found;
     }
 
     async fn settle(&mut self) -> Result<(), HostError> {
@@ -161,8 +189,6 @@ fn wanted(tun: &Device, vips: &BTreeSet<Ipv4Addr>) -> Vec<Change> {
         Sysctl::of_interface("all", "arp_ignore", Wanted::AtLeast(1)),
         Sysctl::of_interface("all", "arp_announce", Wanted::AtLeast(2)),
         Sysctl::of_interface(&tun.name, "rp_filter", Wanted::NotStrict),
-        // A decapsulated packet ends here and must never be forwarded (CVE-2020-10136).
-        Sysctl::of_interface(&tun.name, "forwarding", Wanted::Exactly(0)),
     ];
     let addresses = vips.iter().map(|vip| Change::from(VipAddress { address: *vip, device: tun.clone() }));
     sysctls.into_iter().map(Change::Sysctl).chain(addresses).collect()
@@ -192,7 +218,6 @@ mod tests {
                 "sysctl -w net.ipv4.conf.all.arp_ignore=1",
                 "sysctl -w net.ipv4.conf.all.arp_announce=2",
                 "sysctl -w net.ipv4.conf.lvsr0.rp_filter=2",
-                "sysctl -w net.ipv4.conf.lvsr0.forwarding=0",
                 "ip address add 10.0.0.9/32 dev lvsr0",
             ]
         );

@@ -1,18 +1,18 @@
 //! Clients on several interfaces of the director, and a VIP on a device that is not the configured one.
 
-use std::net::Ipv4Addr;
+use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
 use lvs_tund::lab::{self, Host, Lab};
 
 use crate::fixture::{
-    Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin, poll_until, same_subnet,
-    start_real_servers, stop, web,
+    Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin, poll_until,
+    same_subnet, start_real_servers, stop, web,
 };
 use crate::host_state::{
-    add_address, add_macvlan, add_route_by, add_route_dev, assert_same, connect, delete_address, mac_of,
-    neighbour, proxies, state,
+    add_address, add_macvlan, add_neighbour, add_route_by, add_route_dev, assert_same, connect,
+    delete_address, mac_of, neighbour, proxies, state,
 };
 
 const NEAR: Ipv4Addr = Ipv4Addr::new(172, 25, 9, 1);
@@ -52,6 +52,46 @@ pub fn two() -> Outcome {
         stop(&mut director)?;
         assert_same(&before, &state(&lab.director), "the director's host");
     }
+    Ok(())
+}
+
+/// Only a virtual service's packets are missed, and each interface is named once.
+pub fn elsewhere() -> Outcome {
+    let lab = with_second_interface()?;
+    let (_web, _real_servers) = start_real_servers(&lab)?;
+    for is_local in [false, true] {
+        if is_local {
+            add_address(&lab.director, "lo", lab.vip);
+        }
+        let mut director = lab::start_director(&lab, &web(&lab, ""))?;
+        // The VIP has no neighbour entry there, as behind a router.
+        add_neighbour(&lab.clients[1], "eth1", lab.vip, &mac_of(&lab.director, "eth1"));
+        // Its first look at the host is two seconds after the start.
+        poll_until("a warning", || {
+            let client = &lab.clients[1];
+            for port in [80, 22] {
+                let address = (lab.vip, port).into();
+                let _ = client.run(|| TcpStream::connect_timeout(&address, Duration::from_millis(100)));
+            }
+            director.log().contains("arrive on eth1").then_some(())
+        });
+        director.wait_for_log("set interface = [\"eth0\", \"eth1\"]", PATIENCE)?;
+        let log = director.log();
+        assert_eq!(log.matches("(from 172.25.9.2), where they are not captured").count(), 1, "{log}");
+        assert_round_robin(&ask_times(&lab, 4)?, 2);
+        stop(&mut director)?;
+    }
+    // Where the host forwards from there anyway, a route captures them.
+    delete_address(&lab.director, lab.vip);
+    lab.director.namespace.write_sysctl("net/ipv4/ip_forward", "1")?;
+    lab.director.namespace.write_sysctl("net/ipv4/conf/eth1/rp_filter", "0")?;
+    let mut director = lab::start_director(&lab, &web(&lab, ""))?;
+    for _ in 0..5 {
+        assert_round_robin(&ask_from(&lab.clients[1], &lab, 2)?, 2);
+        thread::sleep(Duration::from_millis(500));
+    }
+    stop(&mut director)?;
+    assert!(!director.log().contains("not captured"), "{}", director.log());
     Ok(())
 }
 

@@ -74,7 +74,7 @@ pub fn configuration() -> Outcome {
     Ok(())
 }
 
-/// What only the host knows: the start refuses it before it changes or announces anything, and `check --host` finds it.
+/// A contradiction with the host: the start refuses it before it changes or announces anything, and `check --host` finds it.
 pub fn host() -> Outcome {
     let lab = same_subnet(1).build()?;
     // a way to the real server that leads through the VIP, hence back into the director

@@ -31,6 +31,19 @@ mod tests {
     use crate::doctor::bed;
 
     #[test]
+    fn each_interface_is_examined() {
+        let mut facts = bed::director("");
+        facts.plan.interfaces.push("eth1".into());
+        let mut eth1 = bed::interface("eth1", &[]);
+        eth1.settings.forwarding = Some(0);
+        facts.host.interfaces.push(eth1);
+        facts.host.interfaces[0].settings.forwarding = Some(1);
+        let remedy = "sysctl -w net.ipv4.conf.eth1.forwarding=1";
+        let silent = Finding::error("eth1 does not forward: no packet for a VIP reaches lvsd0", remedy);
+        assert_eq!(examine(&facts), [Finding::ok("eth0 forwards"), silent]);
+    }
+
+    #[test]
     fn an_interface_that_does_not_forward_is_an_error() {
         let remedy = "sysctl -w net.ipv4.conf.eth0.forwarding=1";
         let rows = [
