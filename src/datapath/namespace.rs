@@ -17,7 +17,7 @@ pub fn network_cookie() -> io::Result<u64> {
     // A socket belongs to the namespace of the thread that opens it.
     let socket = Socket::new(Domain::IPV4, Type::DGRAM, None)?;
     let mut cookie = 0u64;
-    let mut length = size_of_val(&cookie) as libc::socklen_t;
+    let mut length: libc::socklen_t = 8;
     // SAFETY: `cookie` is writable for `length` bytes during the call, and any bytes are a valid u64.
     let result = unsafe {
         libc::getsockopt(

@@ -27,7 +27,7 @@ const PACKETS_MAX: usize = 16;
 const BUFFER: usize = 64 << 10;
 
 /// Every packet that no device has merged from several.
-const SNAPSHOT: usize = 2048;
+const SNAPSHOT: u32 = 2048;
 
 /// linux/if_ether.h.
 const ETH_P_IP: u16 = 0x0800;
@@ -74,7 +74,7 @@ impl Strays {
     pub(super) fn read(&mut self) -> Vec<Stray> {
         let mut found = Vec::new();
         for (name, tap) in &self.taps {
-            let mut buffer = [0; SNAPSHOT];
+            let mut buffer = [0; SNAPSHOT as usize];
             for _ in 0..PACKETS_MAX {
                 let Ok(length) = (&mut &*tap).read(&mut buffer) else { break };
                 found.push(Stray { interface: name.clone(), packet: buffer[..length].to_vec() });
@@ -108,7 +108,7 @@ fn program(vips: &[Ipv4Addr]) -> Vec<SockFilter> {
     const PACKET_TYPE: u32 = 0xffff_f004;
     /// In the IP header, where the filter of a SOCK_DGRAM socket begins.
     const DESTINATION: u32 = 16;
-    let answer = |bytes: usize| SockFilter::new(RETURN, 0, 0, bytes as u32);
+    let answer = |bytes: u32| SockFilter::new(RETURN, 0, 0, bytes);
     let mut program = vec![
         SockFilter::new(LOAD_WORD, 0, 0, PACKET_TYPE),
         SockFilter::new(JUMP_IF_EQUAL, 1, 0, 0),
