@@ -57,7 +57,7 @@ pub fn killed() -> Outcome {
     stop(&mut cluster.real_servers[0])?;
     assert_same(&before.0, &state(&lab.director), "the director's host");
     assert_same(&before.1, &state(server), "the real server's host");
-    assert_eq!(journals(&lab), [PathBuf::new(); 0], "a journal without a daemon");
+    assert!(journals(&lab).is_empty(), "a journal without a daemon");
     Ok(())
 }
 
