@@ -110,6 +110,8 @@ pub fn vmac() -> Outcome {
         poll_until("an answer", || ask(&lab).ok());
         let mut kept = lab.client().connect((lab.vip, 80))?;
         let server = kept.get("/")?.text();
+        let announces = lab.director.namespace.read_sysctl("net.ipv4.conf.eth0.arp_announce")?;
+        assert_eq!(announces, "2", "a request for a client may name the VIP");
         // Before the capture followed, the host's own reset may have named the VIP at the other Ethernet address.
         let is_there = || (neighbour(lab.client(), lab.vip) == Some(MAC.to_vec())).then_some(());
         poll_until("the VIP at the virtual Ethernet address", is_there);

@@ -38,6 +38,12 @@ impl Incoming {
         self.holders.get(&vip).unwrap_or(&self.listed)
     }
 
+    /// The devices of the configuration on which some VIP is not to be seen, because another device has it.
+    pub(super) fn silent(&self) -> impl Iterator<Item = &Device> {
+        let is_elsewhere = |device: &&Device| self.holders.values().any(|holders| !holders.contains(device));
+        self.listed.iter().filter(is_elsewhere)
+    }
+
     pub(super) fn has(&self, name: &str) -> bool {
         self.devices().iter().any(|device| device.name == name)
     }
@@ -118,13 +124,14 @@ mod tests {
         assert_eq!(names, ["eth0", "eth1", "vrrp.51"]);
         assert_eq!(incoming.answering(VIP), [device("vrrp.51", 4)]);
         assert_eq!(incoming.answering(OTHER), [device("eth0", 2), device("eth1", 3)], "lo receives nothing");
+        assert_eq!(incoming.silent().count(), 2);
         assert!(incoming.has("vrrp.51") && incoming.has("eth1") && !incoming.has("lo"));
     }
 
     #[test]
     fn a_vip_on_listed_interfaces_changes_nothing() {
         let incoming = incoming(&[(2, VIP, 32), (3, VIP, 32)]);
-        assert_eq!(incoming.holders, BTreeMap::new());
+        assert_eq!((incoming.holders.len(), incoming.silent().count()), (0, 0));
     }
 
     #[test]
@@ -132,5 +139,6 @@ mod tests {
         let incoming = incoming(&[(4, VIP, 32), (4, VIP, 24), (2, VIP, 32)]);
         assert_eq!(incoming.answering(VIP), [device("vrrp.51", 4), device("eth0", 2)]);
         assert_eq!(incoming.devices().len(), 3);
+        assert_eq!(incoming.silent().collect::<Vec<_>>(), [&device("eth1", 3)]);
     }
 }

@@ -93,6 +93,11 @@ pub(super) fn wanted(incoming: &Incoming, tun: &Device, vips: &BTreeMap<Ipv4Addr
     // interfaces have their own default of 1, so `all` does not change anything for them.
     let mut wanted = vec![Sysctl::of_interface("all", "send_redirects", Wanted::Exactly(0)).into()];
     wanted.extend(devices.iter().flat_map(|device| of_device(&device.name)));
+    for device in incoming.silent() {
+        // With 0, an ARP request for a client that gets a reply from the VIP names the VIP as its sender (arp_solicit()), and
+        // the client then has this device's Ethernet address for it.
+        wanted.push(Sysctl::of_interface(&device.name, "arp_announce", Wanted::AtLeast(2)).into());
+    }
     for (vip, _) in vips.iter().filter(|(_, state)| state.is_answered) {
         let answering = incoming.answering(*vip).iter().cloned();
         wanted.extend(answering.map(|device| ProxyNeighbour { address: *vip, device }.into()));
