@@ -1,11 +1,13 @@
 //! The loops: workers, timers, signals, the clock. The only room that connects the others; it does not look
 //! into packets.
 
+mod check_host;
 mod clock;
 mod control;
 mod device;
 mod director_daemon;
 mod host_view;
+mod journal_place;
 mod logging;
 mod losses;
 mod lost;
@@ -15,6 +17,7 @@ mod random;
 mod realserver_daemon;
 mod runtime;
 mod signals;
+mod strays;
 mod troubles;
 mod untracked;
 mod worker;
@@ -25,6 +28,7 @@ use crate::datapath::tun::TunError;
 use crate::failure::Failure;
 use crate::host::{HostChanges, HostError};
 
+pub use check_host::{check_director, check_realserver};
 pub use control::{ConfigFile, ReadPlan};
 pub use director_daemon::run as run_director;
 pub use logging::LogFormat;

@@ -7,6 +7,7 @@
 
 pub mod both;
 pub mod memory;
+pub mod namespace;
 pub mod pcap;
 pub mod raw_socket;
 pub mod tun;

@@ -8,7 +8,9 @@
 //!
 //! Whatever can be attached to the TUN device is, so that it disappears with a killed daemon. The rest
 //! (rules, copied routes, proxy neighbours) carries [`PROTOCOL`], so that the next start finds it and adopts
-//! or removes it. Sysctls keep their values when a daemon is killed.
+//! or removes it. Sysctls keep their values when a daemon is killed; the [`journal`] keeps the values that they had before.
+//!
+//! Another program's later change to the same setting wins: an undo looks at what is there now, and the end restores the value that the last repair found.
 
 mod addresses;
 mod announce;
@@ -18,14 +20,19 @@ mod changes;
 pub mod director_changes;
 mod error;
 pub mod follow;
+mod journal;
 pub mod mirror;
 pub mod mss;
 mod needed;
 pub mod netlink;
 mod nftables;
 pub mod notrack;
+pub mod preflight;
+mod reach;
 pub mod realserver_changes;
 mod refusal;
+mod strays;
+mod tunnel_handler;
 mod vips_elsewhere;
 
 pub use addresses::own_addresses;
@@ -34,11 +41,14 @@ pub use changes::{Changes, HostChanges};
 pub use director_changes::{Announce, CaptureMode, DirectorHost, DirectorHostOptions};
 pub use error::HostError;
 pub use follow::Notice;
+pub use journal::JournalPlace;
 pub use mss::Mss;
 pub use netlink::Netlink;
 pub use notrack::{Notrack, UntrackedPorts};
 pub use realserver_changes::{RealServerHost, RealServerHostOptions};
 pub use refusal::{OuterSource, Reach};
+pub use strays::Stray;
+pub use tunnel_handler::TunnelHandler;
 pub use vips_elsewhere::{Elsewhere, vips_elsewhere};
 
 /// The routing protocol number on every route, rule and proxy neighbour made here (`ip route show proto 76`):

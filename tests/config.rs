@@ -52,7 +52,7 @@ fn shown(section: &str) -> BTreeSet<&str> {
 #[test]
 fn the_examples_are_valid_and_mean_what_their_comments_state() {
     let plan = director(DIRECTOR).unwrap();
-    assert_eq!(plan.interface, "eth0");
+    assert_eq!(plan.interfaces, ["eth0"]);
     let [web] = &plan.cluster.virtual_services[..] else { panic!("one virtual service: {plan:?}") };
     let [matcher] = web.matchers[..] else { panic!("one matcher: {web:?}") };
     let shown = (matcher.protocol, matcher.vip.to_string(), matcher.ports.to_string());
@@ -63,6 +63,27 @@ fn the_examples_are_valid_and_mean_what_their_comments_state() {
     let plan = realserver(REALSERVER).unwrap();
     assert_eq!(plan.guard.vips, ["172.25.3.100".parse::<std::net::IpAddr>().unwrap()]);
     assert_eq!(plan.guard.directors, ["172.25.3.1/32".parse().unwrap()]);
+}
+
+#[test]
+fn an_interface_is_one_name_or_a_list_of_names() {
+    let read = |value: &str| director(&format!("interface = {value}\n")).map(|plan| plan.interfaces);
+    assert_eq!(read("\"eth0\"").unwrap(), ["eth0"]);
+    assert_eq!(read("[\"eth1\", \"eth0\"]").unwrap(), ["eth1", "eth0"]);
+    let cases = [
+        ("[]", "interface = []: name at least one"),
+        ("7", "interface = 7: expected text in quotes, or a list of such texts"),
+        ("[\"eth0\", \"eth0\"]", "is listed twice; remove one"),
+        ("[\"eth0\", \"lo\"]", "interface = \"lo\": clients' packets do not arrive on the loopback"),
+        ("[\"eth0\", 7]", "expected text in quotes"),
+        ("[\"eth0\", \"lvsd0\"]", "tun and interface are both \"lvsd0\""),
+    ];
+    for (value, expected) in cases {
+        let message = read(value).unwrap_err().to_string();
+        assert!(message.contains(expected), "{value}: {message}");
+    }
+    let empty = Source { name: "command line", text: "interface = \"eth9\"" };
+    assert_eq!(plan::director(&empty, Some("eth0,eth1,eth0")).unwrap().interfaces, ["eth0", "eth1"]);
 }
 
 #[test]
@@ -401,7 +422,10 @@ fn what_the_command_line_adds_is_checked_alike() {
     assert!(read(&[], &["0.0.0.0/0"], true).is_ok());
     let empty = Source { name: "command line", text: "" };
     let given = plan::director(&empty, Some("eth0")).unwrap();
-    assert_eq!((given.interface.as_str(), given.cluster.virtual_services.len()), ("eth0", 0));
+    assert_eq!(
+        (given.interfaces.as_slice(), given.cluster.virtual_services.len()),
+        (&["eth0".to_owned()][..], 0)
+    );
     assert_eq!(
         plan::director(&empty, Some("eth0/1")).unwrap_err().to_string(),
         "command line: --interface = \"eth0/1\": expected the name of an interface: 1 to 15 characters without blanks, \

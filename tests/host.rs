@@ -34,12 +34,14 @@ const FAR_CLIENT: Ipv4Addr = Ipv4Addr::new(192, 0, 2, 7);
 
 fn options() -> DirectorHostOptions {
     DirectorHostOptions {
-        interface: "eth0".into(),
+        interfaces: vec!["eth0".into()],
         tun: "lvsd0".into(),
         vips: vec![VIP.into()],
+        outer_source: None,
         capture: CaptureMode::Auto,
         announce: Announce::Always,
         changes: HostChanges::Make,
+        journal: None,
     }
 }
 
@@ -260,9 +262,9 @@ fn without_host_changes_nothing_is_changed_and_the_commands_are_returned() {
         assert_eq!(
             host.changes().commands(),
             [
+                "sysctl -w net.ipv4.conf.all.send_redirects=0",
                 "sysctl -w net.ipv4.conf.eth0.rp_filter=2",
                 "sysctl -w net.ipv4.conf.eth0.send_redirects=0",
-                "sysctl -w net.ipv4.conf.all.send_redirects=0",
                 "sysctl -w net.ipv4.neigh.eth0.proxy_delay=0",
                 "sysctl -w net.ipv4.conf.eth0.forwarding=1",
                 "sysctl -w net.ipv4.conf.lvsd0.rp_filter=2",
@@ -461,7 +463,7 @@ fn the_kernel_chooses_the_outer_source_and_routes_that_lead_back_are_refused() {
 fn a_missing_interface_is_named() {
     in_namespace(async || {
         let _bed = Bed::new().await;
-        let missing = DirectorHostOptions { interface: "eth7".into(), ..options() };
+        let missing = DirectorHostOptions { interfaces: vec!["eth7".into()], ..options() };
         let message = DirectorHost::start(missing).await.err().expect("an error").to_string();
         assert_eq!(message, "interface eth7 does not exist; `ip link` lists those that do");
     });

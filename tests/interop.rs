@@ -1,7 +1,9 @@
 //! Programs that others wrote, against the real binary in the lab: nginx on the real servers, curl and wrk on the
 //! client, promtool on the metrics, `sh` on the commands a daemon prints, keepalived on two directors, ping and traceroute to the VIP, nft for
-//! connection tracking. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
+//! connection tracking and DNAT. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
 
+#[path = "interop/container.rs"]
+mod container;
 #[path = "interop/failover.rs"]
 mod failover;
 #[path = "namespaces/fixture.rs"]
@@ -37,6 +39,7 @@ const TESTS: &[(&str, Test)] = &[
     ("curl_uploads_ten_megabytes_through_a_router", || upload(routed(2))),
     ("fragments_arrive_whole_as_they_come", || pieces(false)),
     ("fragments_arrive_whole_where_the_kernel_puts_them_together", || pieces(true)),
+    ("a_real_server_whose_application_is_in_a_container_serves", container::published_port),
     ("traceroute_ends_at_the_vip", traceroute),
     ("promtool_finds_nothing_wrong_with_the_metrics", metrics),
     ("keepalived_moves_the_vip_when_packets_no_longer_flow", failover::failover),

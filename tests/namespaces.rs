@@ -15,8 +15,12 @@ mod forwarding;
 mod health;
 #[path = "namespaces/host_state.rs"]
 mod host_state;
+#[path = "namespaces/interfaces.rs"]
+mod interfaces;
 #[path = "namespaces/ipvsadm.rs"]
 mod ipvsadm;
+#[path = "namespaces/journal.rs"]
+mod journal;
 #[path = "namespaces/lifecycle.rs"]
 mod lifecycle;
 #[path = "namespaces/local_server.rs"]
@@ -102,6 +106,16 @@ const TESTS: &[(&str, Test)] = &[
     ("a_directors_interface_that_is_renamed_is_followed", devices::interface_renamed),
     ("outer_packets_have_the_directors_new_address_within_a_second", devices::renumbered),
     ("a_director_outlives_its_interface_going_down", lifecycle::interface_down_and_up),
+    ("a_kill_a_start_and_a_stop_leave_the_host_as_before_the_first_start", journal::killed),
+    ("a_kill_at_any_moment_of_a_start_is_undone_by_the_next", journal::killed_while_starting),
+    ("what_an_operator_sets_after_a_kill_stays", journal::set_after_a_kill),
+    ("routing_that_is_turned_on_while_a_daemon_runs_survives_its_stop", journal::routing_turned_on),
+    ("a_value_set_while_a_director_runs_is_what_its_stop_puts_back", journal::set_while_running),
+    ("a_director_with_another_device_undoes_what_a_killed_one_left", journal::another_device),
+    ("without_a_usable_journal_the_daemons_work_and_warn", journal::unusable),
+    ("clients_on_two_interfaces_of_the_director_are_served", interfaces::two),
+    ("packets_for_a_vip_on_an_interface_that_is_not_captured_are_named", interfaces::elsewhere),
+    ("a_vip_at_a_virtual_ethernet_address_is_captured_there_and_only_answered_there", interfaces::vmac),
     ("a_stopped_real_server_leaves_its_host_as_it_was", lifecycle::real_server_stopped),
     ("a_second_director_on_the_same_device_is_refused", lifecycle::second_director),
     ("a_second_director_for_the_same_vip_does_no_harm", lifecycle::second_director_with_its_own_device),

@@ -10,11 +10,15 @@ use crate::config::key::no_other_place;
 use crate::config::toml::Block;
 use crate::config::write::counted;
 use crate::config::{ConfigError, Source, advice, plan};
+use crate::daemon;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
     /// A director's or a real server's configuration; its keys show which
     file: PathBuf,
+    /// Check also whether this host suits it: addresses, routes, interface, ports; changes nothing
+    #[arg(long)]
+    host: bool,
     /// Output for people or for programs
     #[arg(long, value_enum, default_value_t)]
     format: Format,
@@ -48,7 +52,11 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     let name = arguments.file.display().to_string();
     let text = read(&arguments.file)?;
     let source = Source { name: &name, text: &text };
-    let checked = if is_realserver(&source) { realserver(&source) } else { director(&source) };
+    let checked = if is_realserver(&source) {
+        realserver(&source, arguments.host)
+    } else {
+        director(&source, arguments.host)
+    };
     let checked = checked.map_err(in_file_order);
     if arguments.format == Format::Json {
         return print_json(&name, checked, is_realserver(&source));
@@ -95,8 +103,11 @@ fn print_json(name: &str, checked: Checked, is_realserver: bool) -> Result<(), F
     outcome
 }
 
-fn director(source: &Source) -> Checked {
+fn director(source: &Source, with_host: bool) -> Checked {
     let plan = plan::check_director(source, None)?;
+    if with_host {
+        suits(source, daemon::check_director(&plan))?;
+    }
     let services = &plan.cluster.virtual_services;
     let mut vips: Vec<_> = services.iter().flat_map(|service| service.vips()).collect();
     vips.sort_unstable();
@@ -110,10 +121,22 @@ fn director(source: &Source) -> Checked {
     })
 }
 
-fn realserver(source: &Source) -> Checked {
+fn realserver(source: &Source, with_host: bool) -> Checked {
     let plan = plan::check_realserver(source, &[], &[], false)?;
+    if with_host {
+        suits(source, daemon::check_realserver(&plan))?;
+    }
     let warnings = advice::realserver(&plan);
     Ok(CheckReport { vips: plan.guard.vips.len(), warnings, ..CheckReport::valid(source.name, "realserver") })
+}
+
+/// The contradictions to the host, as errors about the file as a whole.
+fn suits(source: &Source, found: Result<Vec<String>, Failure>) -> Result<(), Vec<ConfigError>> {
+    let messages = found.unwrap_or_else(|failure| vec![failure.to_string()]);
+    let error =
+        |message| ConfigError { file: source.name.to_owned(), line: None, message, is_missing_key: false };
+    let errors: Vec<ConfigError> = messages.into_iter().map(error).collect();
+    if errors.is_empty() { Ok(()) } else { Err(errors) }
 }
 
 impl CheckReport {

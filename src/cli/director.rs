@@ -13,7 +13,7 @@ pub(super) struct DirectorArguments {
     /// Configuration file; `config/director.toml` explains every key
     #[arg(long, value_name = "FILE")]
     config: Option<PathBuf>,
-    /// Interface that receives the clients' packets for the VIPs [default: the file's]
+    /// Interface that receives the clients' packets for the VIPs; several are separated by commas [default: the file's]
     #[arg(long, value_name = "IF")]
     interface: Option<String>,
     /// Where to serve Prometheus metrics [default: the file's, otherwise 127.0.0.1:9690]

@@ -200,7 +200,7 @@ fn from_file(plan: DirectorPlan, file: String) -> Question {
 /// A running director may have been changed since it read its file.
 fn from_director(question: &mut Question, status: &Status, services: &VirtualServices) {
     question.running = Ok(Running { version: status.version.clone(), generation: status.generation });
-    question.plan.interface.clone_from(&status.interface);
+    question.plan.interfaces.clone_from(&status.interfaces);
     question.plan.tun.clone_from(&status.tun);
     (question.servers, question.vips, question.weights) = (Vec::new(), Vec::new(), Vec::new());
     for service in &services.virtual_services {

@@ -386,3 +386,35 @@ impl<W: Word> SimpleKind for List<W> {
         Some(format!("[{}]", items.join(", ")))
     }
 }
+
+/// One word, or a list of words with at least one.
+pub struct OneOrList<W>(pub List<W>);
+
+impl<W: Word> SimpleKind for OneOrList<W> {
+    type Value = Vec<W::Value>;
+
+    fn read(&self, key: &str, block: &Block, value: &TomlValue) -> Result<Vec<W::Value>, ConfigError> {
+        if block.text(value).is_ok() {
+            return Ok(vec![SimpleKind::read(&self.0.of, key, block, value)?]);
+        }
+        match block.list(value) {
+            Ok([]) => Err(block.error(value.span(), format!("{key} = []: name at least one"))),
+            Ok(_) => SimpleKind::read(&self.0, key, block, value),
+            Err(_) => {
+                let shown = block.shown(value);
+                Err(block.error(
+                    value.span(),
+                    format!("{key} = {shown}: expected text in quotes, or a list of such texts"),
+                ))
+            }
+        }
+    }
+
+    fn text(&self, value: &Vec<W::Value>) -> Option<String> {
+        match value.as_slice() {
+            [] => None,
+            [one] => SimpleKind::text(&self.0.of, one),
+            _ => SimpleKind::text(&self.0, value),
+        }
+    }
+}

@@ -59,8 +59,8 @@ pub enum MssSetting {
 /// A director's configuration.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct DirectorPlan {
-    /// The interface that receives the clients' packets for the VIPs.
-    pub interface: String,
+    /// The interfaces that receive the clients' packets for the VIPs; at least one, none twice.
+    pub interfaces: Vec<String>,
     /// The name of the TUN device.
     pub tun: String,
     /// `None`: one per processor, up to the number that is useful.

@@ -45,8 +45,8 @@ pub struct Status {
     pub generation: u64,
     /// Seconds since the start.
     pub uptime: u64,
-    /// The interface that receives the clients' packets.
-    pub interface: String,
+    /// The interfaces that receive the clients' packets.
+    pub interfaces: Vec<String>,
     /// The name of the TUN device.
     pub tun: String,
     /// The file the director was started with.

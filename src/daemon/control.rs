@@ -27,7 +27,7 @@ use arc_swap::ArcSwap;
 use super::device::{DeviceState, OwnDevice};
 use super::losses::LossWatch;
 use super::troubles::{SECOND_LOOK, Watch};
-use super::{host_view, untracked};
+use super::{host_view, strays, untracked};
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
 use crate::config::{self, ConfigError};
@@ -86,6 +86,7 @@ pub(super) struct Control {
     losses: LossWatch,
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
+    strays: strays::Reported,
     /// Ticks of the host since the start.
     ticks: u32,
     latest: Arc<ArcSwap<Cluster>>,
@@ -134,6 +135,7 @@ impl Control {
             base,
             running,
             generation: shared::FIRST_GENERATION,
+            strays: strays::Reported::default(),
             host_changes: Arc::new(AtomicUsize::new(
                 host.changes().entries().len() + usize::from(notrack.is_in_force()),
             )),
@@ -234,6 +236,7 @@ impl Control {
             found = self.check_host(notice).await;
         }
         self.watch.report(Source::Host, found);
+        self.strays.report(&mut self.host, &self.latest.load_full()).await;
         self.look().await;
         self.ticks = self.ticks.wrapping_add(1);
         if notice == Notice::Changed || self.has_moved_vip() || self.ticks.is_multiple_of(TICKS_PER_LOOK) {

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use tokio::sync::mpsc;
 
 use self::control_loop::{ChangeSources, ControlLoop};
+pub(super) use self::start::host_options;
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
 use super::control::{ConfigFile, Control, Known, Outside, Shared};
@@ -22,7 +23,7 @@ use crate::config::write::counted;
 use crate::control::operation::Running;
 use crate::director::cluster::Cluster;
 use crate::failure::Failure;
-use crate::host::DirectorHost;
+use crate::host::{DirectorHost, preflight};
 use crate::serve::api::Api;
 use crate::serve::{Listeners, http};
 use crate::trouble::Source;
@@ -44,27 +45,30 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let mut end = Box::pin(signals::end()?);
     let hangup = signals::hangup()?;
     let clock = Clock::start();
+    let host_options = host_options(&plan, options);
+    if let Some(refusal) =
+        preflight::director(&host_options, &host_view::rips(&plan.cluster)).await?.into_iter().next()
+    {
+        return Err(refusal.into());
+    }
     let mtu = start::device_mtu(&plan).await?;
     let listeners = Listeners::open(&plan).await?;
     let (tun, mut sockets) = Sockets::open(&plan, mtu)?;
-    let mut losses = LossWatch::new(&plan.tun, Some(&plan.interface), std::mem::take(&mut sockets.losses));
+    let mut losses = LossWatch::new(&plan.tun, &plan.interfaces, std::mem::take(&mut sockets.losses));
     losses.look().await;
-    let host = DirectorHost::start(start::host_options(&plan, options)).await?;
+    let mut host = DirectorHost::open(host_options).await?;
     let running = start::initial_configuration(&plan);
-    let plane = match start_workers(&plan, &running, &host, clock, sockets).await {
-        Ok(plane) => plane,
-        Err(failure) => {
-            host.stop().await;
-            return Err(failure);
-        }
-    };
+    let plane = start_workers(&plan, &running, &host, clock, sockets).await?;
+    // Only the kernel can refuse from here on; each VIP is captured when a worker already waits for its packets.
+    host.prepare().await?;
     let notrack = untracked::exemption(&plan, options);
+    host.announce().await;
     options.print_commands(host.changes().commands());
     options.print_commands(notrack.commands());
     let (services, queues) = (plan.cluster.virtual_services.len(), plane.counters.len());
     let ready = format!(
         "director: ready on {} with {}, {} of {}, metrics on {}",
-        plan.interface,
+        plan.interfaces.join(" and "),
         counted(services, "virtual service"),
         counted(queues, "queue"),
         tun.name(),

@@ -13,9 +13,10 @@ pub(super) fn vips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
 }
 
 /// The RIPs, each with the VIPs that it serves.
-type Rips = BTreeMap<IpAddr, BTreeSet<IpAddr>>;
+pub(super) type Rips = BTreeMap<IpAddr, BTreeSet<IpAddr>>;
 
-fn rips(config: &ClusterConfig) -> Rips {
+/// The real servers of a configuration.
+pub(super) fn rips(config: &ClusterConfig) -> Rips {
     let mut rips = Rips::new();
     for service in &config.virtual_services {
         for server in &service.real_servers {

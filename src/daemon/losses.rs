@@ -14,17 +14,17 @@ pub(super) struct LossWatch {
     /// The TUN device, which the daemon made.
     tun: String,
     /// Where packets leave; its counters are older than the daemon.
-    interface: Option<String>,
+    interfaces: Vec<String>,
     meters: Vec<LossMeter>,
     netlink: Option<Netlink>,
     losses: Arc<Losses>,
 }
 
 impl LossWatch {
-    pub(super) fn new(tun: &str, interface: Option<&str>, meters: Vec<LossMeter>) -> LossWatch {
+    pub(super) fn new(tun: &str, interfaces: &[String], meters: Vec<LossMeter>) -> LossWatch {
         LossWatch {
             tun: tun.to_owned(),
-            interface: interface.map(str::to_owned),
+            interfaces: interfaces.to_vec(),
             meters,
             netlink: None,
             losses: Arc::default(),
@@ -51,11 +51,11 @@ impl LossWatch {
                 see(&self.tun, LossCause::Receive, lost.receive, false);
                 see(&self.tun, LossCause::Qdisc, lost.qdisc, false);
             }
-            if let Some(interface) = &self.interface
-                && let Ok(lost) = netlink.losses(interface).await
-            {
-                see(interface, LossCause::Transmit, lost.transmit, true);
-                see(interface, LossCause::Qdisc, lost.qdisc, true);
+            for interface in &self.interfaces {
+                if let Ok(lost) = netlink.losses(interface).await {
+                    see(interface, LossCause::Transmit, lost.transmit, true);
+                    see(interface, LossCause::Qdisc, lost.qdisc, true);
+                }
             }
         }
         if !self.meters.is_empty() {

@@ -9,7 +9,6 @@ use std::net::IpAddr;
 use std::sync::atomic::{AtomicU16, AtomicUsize, Ordering};
 use std::sync::{Arc, PoisonError};
 
-use ipnet::IpNet;
 use tokio::time::{MissedTickBehavior, interval};
 
 use self::handler::{RealserverHandler, Seen};
@@ -20,7 +19,7 @@ use super::losses::LossWatch;
 use super::lost::Lost;
 use super::troubles::{self, LOOK_PERIOD, SECOND_LOOK, Watch};
 use super::worker::Workers;
-use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
+use super::{Options, check_host, journal_place, logging, no_raw_socket, own_metrics, runtime, signals};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
 use crate::datapath::raw_socket::Receivers;
@@ -28,7 +27,7 @@ use crate::datapath::tun::Tun;
 use crate::encapsulation::{self, ENCAPSULATIONS};
 use crate::failure::Failure;
 use crate::host::change::Change;
-use crate::host::{Mss, Netlink, Notice, RealServerHost, RealServerHostOptions, own_addresses};
+use crate::host::{Mss, Netlink, Notice, RealServerHost, RealServerHostOptions};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
 use crate::metrics::losses::Losses;
@@ -51,15 +50,14 @@ pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
 async fn serve(mut plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let mut end = Box::pin(signals::end_or_hangup()?);
     let clock = Clock::start();
-    let own_addresses: Vec<IpAddr> =
-        own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
-    leave_out_this_host(&mut plan, &own_addresses)?;
+    let own_addresses = check_host::own_addresses_without_vips(&plan);
+    check_host::leave_out_this_host(&mut plan, &own_addresses)?;
     places::check(&plan).await?;
     let listeners = RealserverListeners::open(&plan).await?;
     let carriers = ENCAPSULATIONS.iter().map(|row| row.carrier);
     let receiver = Receivers::new(carriers).map_err(|error| no_raw_socket(&error))?;
     let meters = receiver.loss_meters().map_err(|error| no_raw_socket(&error))?;
-    let mut losses = LossWatch::new(&plan.tun, None, meters);
+    let mut losses = LossWatch::new(&plan.tun, &[], meters);
     let mtu = mtu_towards_directors(&plan).await;
     let (tun, mut queues) = Tun::create(&plan.tun, mtu, 1)?;
     losses.look().await;
@@ -69,6 +67,7 @@ async fn serve(mut plan: RealserverPlan, options: Options) -> Result<(), Failure
         vips: plan.guard.vips.clone(),
         mss: mss_of(&plan),
         changes: options.host_changes(),
+        journal: journal_place::of("realserver", &plan.tun),
     };
     let host = RealServerHost::start(host_options).await?;
     let (counters, seen) = (Arc::new(RealserverCounters::default()), Arc::new(Seen::default()));
@@ -169,23 +168,6 @@ impl Watched {
         watch.report(Source::Traffic, self.report.troubles());
         watch.conclude();
     }
-}
-
-/// Two hosts that are both director and real server may have the same file. A director hands packets to its own host
-/// without a tunnel, so no tunnel packet has one of this host's addresses as its source.
-fn leave_out_this_host(plan: &mut RealserverPlan, own_addresses: &[IpAddr]) -> Result<(), Failure> {
-    let directors = &mut plan.guard.directors;
-    let is_own =
-        |prefix: &IpNet| *prefix == IpNet::from(prefix.addr()) && own_addresses.contains(&prefix.addr());
-    let Some(own) = directors.iter().find(|prefix| is_own(prefix)).map(IpNet::addr) else { return Ok(()) };
-    directors.retain(|prefix| !is_own(prefix));
-    if directors.is_empty() {
-        let why = "the director on this host needs no companion here to serve as its own real server; \
-                   use the other directors' addresses";
-        return Err(Failure::Refused(format!("director {own} is an address of this host: {why}")));
-    }
-    tracing::info!("realserver: director {own} is this host, which hands its packets up without a tunnel");
-    Ok(())
 }
 
 /// Runs until a signal arrives or the worker fails.

@@ -14,7 +14,7 @@ use std::io;
 use std::mem;
 use std::os::fd::{AsFd, AsRawFd, BorrowedFd, FromRawFd, IntoRawFd, OwnedFd};
 use std::os::linux::net::SocketAddrExt;
-use std::os::unix::net::{SocketAddr, UnixListener};
+use std::os::unix::net::{SocketAddr, UnixListener, UnixStream};
 use std::path::Path;
 
 use tun_rs::{DeviceBuilder, SyncDevice, VIRTIO_NET_HDR_LEN, VirtioNetHdr};
@@ -83,14 +83,9 @@ impl Tun {
     /// [`TunError`] names the cause and the remedy.
     pub fn create(name: &str, mtu: u16, queues: usize) -> Result<(Tun, Vec<Queue>), TunError> {
         let other = |cause: io::Error| TunError::Other { name: name.to_owned(), cause };
-        // tun-rs would create the node itself, but that is for the operator to decide.
-        if !Path::new(DRIVER).exists() {
-            return Err(TunError::NoDriver);
-        }
+        check_driver()?;
         let lock = lock(name)?;
-        if nix::net::if_::if_nametoindex(name).is_ok() {
-            return Err(TunError::Exists(name.to_owned()));
-        }
+        check_free(name)?;
         let device = DeviceBuilder::new()
             .name(name)
             .mtu(mtu)
@@ -176,6 +171,31 @@ fn lengthen_queue(device: &SyncDevice) -> io::Result<()> {
     match device.set_tx_queue_len(QUEUE_PACKETS) {
         Err(cause) if cause.kind() != io::ErrorKind::PermissionDenied => Err(cause),
         _ => Ok(()),
+    }
+}
+
+/// Whether a process of this network namespace has the device.
+pub fn is_in_use(name: &str) -> bool {
+    lock_address(name).is_ok_and(|address| UnixStream::connect_addr(&address).is_ok())
+}
+
+/// Whether the device could be created, as far as that can be known without trying.
+///
+/// # Errors
+/// As [`Tun::create`].
+pub fn check(name: &str) -> Result<(), TunError> {
+    check_driver().and_then(|()| check_free(name))
+}
+
+fn check_driver() -> Result<(), TunError> {
+    // tun-rs would create the node itself, but that is for the operator to decide.
+    if Path::new(DRIVER).exists() { Ok(()) } else { Err(TunError::NoDriver) }
+}
+
+fn check_free(name: &str) -> Result<(), TunError> {
+    match nix::net::if_::if_nametoindex(name) {
+        Ok(_) => Err(TunError::Exists(name.to_owned())),
+        Err(_) => Ok(()),
     }
 }
 

@@ -71,6 +71,7 @@ pub(super) fn director(keys: &str) -> Director {
         running: Ok(Running { version: "0.1.0".into(), generation: 3 }),
         vips: vec![Vip {
             address: VIP,
+            interface: "eth0".into(),
             arrival: Some(Arrival::Device("lvsd0".into())),
             is_local: false,
             is_on_link: false,

@@ -47,8 +47,8 @@ pub struct Host {
     pub all: Settings,
     /// IPv4 rules of nftables and iptables.
     pub firewall: Firewall,
-    /// The module `ipip` is loaded.
-    pub has_ipip: bool,
+    /// The kernel handles IP protocol 4 itself: what that means in words, and the command that ends it.
+    pub tunnel_handler: Option<(String, String)>,
     /// VIPs of the kernel's own IPVS.
     pub ipvs: Vec<Ipv4Addr>,
     /// The daemon's metrics; `None` if it does not answer.
@@ -97,8 +97,10 @@ pub enum Arrival {
 /// One VIP of a director.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Vip {
-    /// Each address once, even with several virtual services.
+    /// Each address once for each interface, even with several virtual services.
     pub address: Ipv4Addr,
+    /// Where its packets are expected: one of the configuration, or the device that has it as an address.
+    pub interface: String,
     /// `None`: there was nothing to look up from.
     pub arrival: Option<Arrival>,
     /// An address of this host.

@@ -22,9 +22,10 @@ use mss_rule::MssRule;
 pub use observed::Observed;
 use proxy::ProxyNeighbour;
 use route::VipRoute;
-use sysctl::Sysctl;
+use sysctl::{Sysctl, Wanted};
 
 use super::error::HostError;
+use super::journal::Record;
 use super::mirror::Copied;
 use super::netlink::{Interface, Netlink};
 use super::{CAPTURE_TABLE, PROTOCOL};
@@ -63,6 +64,31 @@ impl Presence {
     }
 }
 
+/// What a change replaces.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct Replaced {
+    /// Of the setting itself.
+    pub value: i64,
+    /// The setting of the whole host that overwrites this one when it changes (`conf/all/forwarding`).
+    pub all: Option<i64>,
+}
+
+impl Change {
+    /// The change that a killed daemon recorded, and what it replaced.
+    pub(super) fn of_record(record: &Record) -> (Change, Option<Replaced>) {
+        match record.clone() {
+            Record::Sysctl { key, value, previous, all } => {
+                (Sysctl::new(key, Wanted::Exactly(value)).into(), Some(Replaced { value: previous, all }))
+            }
+            Record::Proxy { address, device, index } => {
+                (ProxyNeighbour { address, device: Device { name: device, index } }.into(), None)
+            }
+            // The device of a killed daemon, and its routes with it, no longer exist.
+            Record::CaptureRule { interface } => (CaptureRule { interface, tun: 0 }.into(), None),
+        }
+    }
+}
+
 /// The result of an undo.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub enum Undone {
@@ -88,8 +114,19 @@ pub(super) trait ChangeKind: Sized {
     /// Whether the change is in place.
     fn presence(&self, observed: &Observed) -> Result<Presence, HostError>;
 
-    /// Makes the change. A value that it replaces is returned, for [`ChangeKind::undo`].
-    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError>;
+    /// The value that the change replaces, for [`ChangeKind::undo`].
+    fn replaced(&self) -> Result<Option<Replaced>, HostError> {
+        Ok(None)
+    }
+
+    /// What the next start has to know if this daemon is killed; `None` for what disappears with the TUN device, and
+    /// for what is found by [`PROTOCOL`] alone.
+    fn record(&self, _replaced: Option<Replaced>) -> Option<Record> {
+        None
+    }
+
+    /// Makes the change.
+    async fn apply(&self, netlink: &Netlink) -> Result<(), HostError>;
 
     /// Undoes the change. `now` is the host as it was just before: what another program has made of the
     /// change in the meantime is left alone.
@@ -97,7 +134,7 @@ pub(super) trait ChangeKind: Sized {
         &self,
         netlink: &Netlink,
         now: &Observed,
-        previous: Option<i64>,
+        replaced: Option<Replaced>,
     ) -> Result<Undone, HostError>;
 
     /// The change in a log line.
@@ -156,7 +193,19 @@ macro_rules! kinds {
                 }
             }
 
-            pub(super) async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
+            pub(super) fn replaced(&self) -> Result<Option<Replaced>, HostError> {
+                match self {
+                    $(Change::$name(change) => change.replaced(),)*
+                }
+            }
+
+            pub(super) fn record(&self, replaced: Option<Replaced>) -> Option<Record> {
+                match self {
+                    $(Change::$name(change) => change.record(replaced),)*
+                }
+            }
+
+            pub(super) async fn apply(&self, netlink: &Netlink) -> Result<(), HostError> {
                 match self {
                     $(Change::$name(change) => change.apply(netlink).await,)*
                 }
@@ -166,10 +215,10 @@ macro_rules! kinds {
                 &self,
                 netlink: &Netlink,
                 now: &Observed,
-                previous: Option<i64>,
+                replaced: Option<Replaced>,
             ) -> Result<Undone, HostError> {
                 match self {
-                    $(Change::$name(change) => change.undo(netlink, now, previous).await,)*
+                    $(Change::$name(change) => change.undo(netlink, now, replaced).await,)*
                 }
             }
 
@@ -242,7 +291,6 @@ mod tests {
     use std::net::Ipv4Addr;
 
     use super::super::netlink::TABLE_MAIN;
-    use super::sysctl::Wanted;
     use super::*;
 
     #[test]
@@ -272,7 +320,7 @@ mod tests {
                 "ip route add 172.25.3.100/32 dev lvsd0 scope link table 7690",
             ),
             (
-                CaptureRule { interface: "eth0".into() }.into(),
+                CaptureRule { interface: "eth0".into(), tun: 7 }.into(),
                 "ip rule add pref 0 iif eth0 lookup 7690 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
             ),
             (

@@ -5,8 +5,9 @@ use std::time::Duration;
 
 use tokio::time::Instant;
 
-use super::change::{Change, Device, Observed, Presence, Undone};
+use super::change::{Change, Device, Observed, Presence, Replaced, Undone};
 use super::error::HostError;
+use super::journal::{Journal, JournalPlace, Record};
 use super::netlink::Netlink;
 use crate::trouble::{Found, TroubleKind};
 
@@ -40,8 +41,10 @@ pub struct Entry {
     is_adopted: bool,
     /// Whether the host was as the change requires when last checked.
     pub is_in_force: bool,
-    /// A sysctl's previous value.
-    previous: Option<i64>,
+    /// The value that the end restores.
+    replaced: Option<Replaced>,
+    /// As the journal has it.
+    record: Option<Record>,
     /// Why the last attempt to make it again failed.
     failure: Option<String>,
     repairs: u32,
@@ -49,6 +52,20 @@ pub struct Entry {
 }
 
 impl Entry {
+    fn of(change: &Change) -> Entry {
+        Entry {
+            change: change.clone(),
+            is_ours: false,
+            is_adopted: false,
+            is_in_force: true,
+            replaced: None,
+            record: None,
+            failure: None,
+            repairs: 0,
+            repaired_at: None,
+        }
+    }
+
     fn trouble(&self, mode: HostChanges) -> Found {
         let change = &self.change;
         let text = match (mode, &self.failure) {
@@ -76,12 +93,16 @@ pub struct Changes {
     netlink: Netlink,
     mode: HostChanges,
     entries: Vec<Entry>,
+    journal: Journal,
+    /// Of the journal, until it is opened with the first change.
+    place: Option<JournalPlace>,
 }
 
 impl Changes {
-    /// An empty ledger, which has touched nothing yet.
-    pub fn new(netlink: Netlink, mode: HostChanges) -> Changes {
-        Changes { netlink, mode, entries: Vec::new() }
+    /// An empty ledger, which has touched nothing yet. A journal adds the changes of killed daemons.
+    pub fn new(netlink: Netlink, mode: HostChanges, journal: Option<&JournalPlace>) -> Changes {
+        let place = journal.filter(|_| mode == HostChanges::Make).cloned();
+        Changes { netlink, mode, entries: Vec::new(), journal: Journal::default(), place }
     }
 
     /// Brings the host to `wanted`: first makes the missing changes, in the order given, then undoes those that
@@ -90,6 +111,9 @@ impl Changes {
     ///
     /// Stops at the first change that fails; earlier ones stay on the host and in the ledger.
     pub async fn settle(&mut self, wanted: &[Change]) -> Result<(), HostError> {
+        if let Some(place) = self.place.take() {
+            self.journal = Journal::open(&place);
+        }
         // Thousands of VIPs need twice as many changes, so each is looked up by hash.
         let made: HashSet<&Change> = self.entries.iter().map(|entry| &entry.change).collect();
         let missing: Vec<&Change> = wanted.iter().filter(|change| !made.contains(change)).collect();
@@ -160,15 +184,40 @@ impl Changes {
     }
 
     /// Undoes what was made here and leaves what was adopted: a start that fails may have found the settings
-    /// of a running daemon, not of a killed one.
+    /// of a running daemon, not of a killed one. The changes in the journal are those of a killed one.
     pub async fn undo_made(&mut self) {
-        self.entries.retain(|entry| !entry.is_adopted);
+        for entry in self.entries.extract_if(.., |entry| entry.is_adopted) {
+            if let Some(record) = &entry.record {
+                self.journal.undone(record);
+            }
+        }
         self.undo_all().await;
     }
 
     /// Undoes everything that was made here, newest first. Changes that cannot be undone are logged and left.
     pub async fn undo_all(&mut self) {
         self.undo_where(|_| true).await;
+        self.undo_inherited().await;
+        self.journal.end();
+    }
+
+    /// Undoes what the journals of killed daemons contain and this daemon does not need.
+    pub async fn undo_inherited(&mut self) {
+        let left: Vec<(Change, Option<Replaced>, Record)> = self
+            .journal
+            .take_rest()
+            .into_iter()
+            .map(|record| {
+                let (change, replaced) = Change::of_record(&record);
+                (change, replaced, record)
+            })
+            .collect();
+        let now = self.look_at(&left.iter().map(|(change, ..)| change).collect::<Vec<_>>()).await;
+        for (change, replaced, record) in left {
+            tracing::info!("host: {change} was left by a killed daemon");
+            let entry = Entry { is_ours: true, replaced, record: Some(record), ..Entry::of(&change) };
+            self.undo(entry, &now).await;
+        }
     }
 
     /// Every change the daemon depends on, in the order in which they were made.
@@ -182,48 +231,88 @@ impl Changes {
     }
 
     async fn make(&mut self, change: &Change, observed: &Observed) -> Result<(), HostError> {
-        let mut entry = Entry {
-            change: change.clone(),
-            is_ours: false,
-            is_adopted: false,
-            is_in_force: true,
-            previous: None,
-            failure: None,
-            repairs: 0,
-            repaired_at: None,
-        };
+        let mut entry = Entry::of(change);
         // Settings of an absent device cannot be read either; with `Print` the commands are still needed.
         let presence = match (change.presence(observed), self.mode) {
             (Err(_), HostChanges::Print) => Presence::Absent,
             (presence, _) => presence?,
         };
-        match (presence, self.mode) {
-            (Presence::Foreign, _) => tracing::info!("host: {change} exists already"),
-            (Presence::Ours, mode) => {
-                tracing::info!("host: adopted {change}");
-                entry.is_ours = mode == HostChanges::Make;
-                entry.is_adopted = true;
+        if self.mode == HostChanges::Print {
+            if presence == Presence::Foreign {
+                tracing::info!("host: {change} exists already");
             }
-            (Presence::Absent, HostChanges::Print) => entry.is_in_force = false,
-            (Presence::Absent, HostChanges::Make) => {
+            entry.is_in_force = presence != Presence::Absent;
+            entry.is_adopted = presence == Presence::Ours;
+            self.entries.push(entry);
+            return Ok(());
+        }
+        let found = change.replaced()?;
+        let inherited = self.inherited(change, found, presence);
+        entry.replaced = inherited.as_ref().map_or(found, |record| Change::of_record(record).1);
+        entry.record = change.record(entry.replaced);
+        match presence {
+            Presence::Foreign if inherited.is_none() => {
+                tracing::info!("host: {change} exists already");
+                entry.record = None;
+            }
+            Presence::Foreign | Presence::Ours => {
+                tracing::info!("host: adopted {change}");
                 entry.is_ours = true;
-                entry.previous = match change.apply(&self.netlink).await {
-                    Err(error @ HostError::Netlink { .. }) if change.is_optional() => {
-                        tracing::warn!("host: {change} is missing: {error}");
-                        entry.is_in_force = false;
-                        self.entries.push(entry);
-                        return Ok(());
-                    }
-                    applied => applied?,
-                };
-                match entry.previous {
-                    Some(value) => tracing::info!("host: set {change} (was {value})"),
-                    None => tracing::info!("host: added {change}"),
-                }
+                entry.is_adopted = inherited.is_none();
+                self.write_down(&entry);
+            }
+            Presence::Absent => {
+                entry.is_ours = true;
+                self.apply(&mut entry).await?;
             }
         }
         self.entries.push(entry);
         Ok(())
+    }
+
+    async fn apply(&mut self, entry: &mut Entry) -> Result<(), HostError> {
+        let Entry { change, replaced, .. } = &*entry;
+        self.write_down(entry);
+        match change.apply(&self.netlink).await {
+            Ok(()) => match replaced {
+                Some(replaced) => tracing::info!("host: set {change} (was {})", replaced.value),
+                None => tracing::info!("host: added {change}"),
+            },
+            Err(error @ HostError::Netlink { .. }) if change.is_optional() => {
+                tracing::warn!("host: {change} is missing: {error}");
+                entry.is_in_force = false;
+            }
+            Err(error) => {
+                self.forget(entry);
+                return Err(error);
+            }
+        }
+        Ok(())
+    }
+
+    /// What a killed daemon has recorded about this change; `None` if none has, or if another program has changed it since.
+    fn inherited(&mut self, change: &Change, found: Option<Replaced>, presence: Presence) -> Option<Record> {
+        let record = self.journal.take_inherited(&change.record(found)?)?;
+        let is_as_left = match &record {
+            Record::Sysctl { value, .. } => found.is_some_and(|found| found.value == *value),
+            Record::Proxy { .. } | Record::CaptureRule { .. } => presence == Presence::Ours,
+        };
+        if !is_as_left {
+            self.journal.undone(&record);
+        }
+        is_as_left.then_some(record)
+    }
+
+    fn write_down(&mut self, entry: &Entry) {
+        if let Some(record) = &entry.record {
+            self.journal.made(record.clone());
+        }
+    }
+
+    fn forget(&mut self, entry: &Entry) {
+        if let Some(record) = &entry.record {
+            self.journal.undone(record);
+        }
     }
 
     async fn repair(&mut self, index: usize) {
@@ -234,18 +323,20 @@ impl Changes {
         entry.repairs += 1;
         entry.repaired_at = Some(Instant::now());
         let pause = entry.pause().as_secs();
+        // The end restores the value that another program has set meanwhile.
+        let found = entry.change.replaced().unwrap_or(entry.replaced);
+        if let Some(record) = entry.change.record(found) {
+            self.journal.made(record.clone());
+            entry.record = Some(record);
+        }
         match entry.change.apply(&self.netlink).await {
-            Ok(found) => {
-                // Undo restores the value from before the daemon started, not one that was set in the
-                // meantime.
-                if !entry.is_ours {
-                    entry.previous = found;
-                }
+            Ok(()) => {
+                entry.replaced = found;
                 (entry.is_ours, entry.is_in_force, entry.failure) = (true, true, None);
                 tracing::warn!(
                     "host: {} was undone by the kernel or another program{}; restored (next attempt no sooner than {pause} s)",
                     entry.change,
-                    found.map(|value| format!(" (found {value})")).unwrap_or_default()
+                    found.map(|found| format!(" (found {})", found.value)).unwrap_or_default()
                 );
             }
             // Logged once for as long as it lasts: see `Changes::troubles`.
@@ -257,13 +348,7 @@ impl Changes {
     async fn undo_where(&mut self, is_unwanted: impl Fn(&Change) -> bool) {
         let unwanted = self.entries.iter().filter(|entry| entry.is_ours && is_unwanted(&entry.change));
         let unwanted: Vec<&Change> = unwanted.map(|entry| &entry.change).collect();
-        let now = match Observed::query(&self.netlink, &unwanted).await {
-            Ok(now) => now,
-            Err(error) => {
-                tracing::warn!("host: cannot check the host's settings: {error}");
-                Observed::default()
-            }
-        };
+        let now = self.look_at(&unwanted).await;
         for index in (0..self.entries.len()).rev() {
             if is_unwanted(&self.entries[index].change) {
                 let entry = self.entries.remove(index);
@@ -275,16 +360,28 @@ impl Changes {
         }
     }
 
-    async fn undo(&self, entry: Entry, now: &Observed) {
-        let Entry { change, previous, .. } = entry;
-        match change.undo(&self.netlink, now, previous).await {
-            Ok(Undone::Removed) => match previous {
-                Some(value) => tracing::info!("host: reset {change} to {value}"),
+    async fn look_at(&self, changes: &[&Change]) -> Observed {
+        match Observed::query(&self.netlink, changes).await {
+            Ok(now) => now,
+            Err(error) => {
+                tracing::warn!("host: cannot check the host's settings: {error}");
+                Observed::default()
+            }
+        }
+    }
+
+    async fn undo(&mut self, entry: Entry, now: &Observed) {
+        let Entry { change, replaced, .. } = &entry;
+        match change.undo(&self.netlink, now, *replaced).await {
+            Ok(Undone::Removed) => match replaced {
+                Some(replaced) => tracing::info!("host: reset {change} to {}", replaced.value),
                 None => tracing::info!("host: removed {change}"),
             },
             Ok(Undone::Left(why)) => tracing::info!("host: left {change}: {why}"),
             Err(error) if error.is_gone() => tracing::info!("host: {change} was gone already"),
-            Err(error) => tracing::warn!("host: could not remove {change}: {error}"),
+            // It stays in the journal until the next start.
+            Err(error) => return tracing::warn!("host: could not remove {change}: {error}"),
         }
+        self.forget(&entry);
     }
 }

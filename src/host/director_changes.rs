@@ -14,55 +14,52 @@
 //! there must filter. The kernel also turns its LRO off and does not turn it on again (dev_disable_lro()).
 //! `send_redirects` is the only setting for `all` that is ever written.
 
+mod announcing;
+mod devices;
+mod incoming;
+mod leftovers;
 mod settings;
+mod vip_state;
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::announce::{self, ANNOUNCEMENTS};
-use super::change::{Device, capture_rule};
+use super::PROTOCOL;
+use super::announce::ANNOUNCEMENTS;
+use super::change::Device;
 use super::changes::{Changes, HostChanges};
 use super::error::HostError;
-use super::follow::{Event, Follower, Notice, TICK};
-use super::netlink::rule;
-use super::netlink::{Interface, Netlink};
-use super::refusal::{Here, Reach, check_route};
-use super::{CAPTURE_TABLE, PROTOCOL};
-use crate::trouble::{Found, TroubleKind};
+use super::follow::{Event, Follower, Notice};
+use super::journal::JournalPlace;
+use super::netlink::{Fate, Interface, Netlink};
+use super::reach::reach;
+use super::refusal::Reach;
+use super::strays::{Stray, Strays};
+use crate::trouble::Found;
 
+use incoming::Incoming;
 pub use settings::{Announce, Capture, CaptureMode};
+pub use vip_state::VipState;
 
 /// What a director needs to know about its host.
 #[derive(Debug, Clone)]
 pub struct DirectorHostOptions {
-    /// The interface on which packets for the VIPs arrive.
-    pub interface: String,
+    /// The interfaces on which packets for the VIPs arrive.
+    pub interfaces: Vec<String>,
     /// The TUN device; it exists and is up.
     pub tun: String,
     /// Those of the configuration at the start; an IPv6 one is refused.
     pub vips: Vec<IpAddr>,
+    /// The configuration key `outer_source`.
+    pub outer_source: Option<Ipv4Addr>,
     /// The configuration key `capture`.
     pub capture: CaptureMode,
     /// The configuration key `announce`.
     pub announce: Announce,
     /// Whether the settings are made or only printed.
     pub changes: HostChanges,
-}
-
-/// One VIP and its present state.
-#[derive(Debug, Clone, Copy, PartialEq, Eq)]
-pub struct VipState {
-    /// Whether the host accepts packets for the VIP, which is one of its addresses on whichever device.
-    pub is_local: bool,
-    /// Whether the VIP is at this host for its neighbours: an address of `interface` or of another device that uses
-    /// ARP, as on the master of a VRRP pair. One on `lo`, or on the TUN device of a real server's daemon, only serves.
-    pub is_on_link: bool,
-    /// May change while the director runs, when the VIP becomes a local address.
-    pub capture: Capture,
-    /// Whether the host answers ARP for it.
-    pub is_answered: bool,
-    /// The number of gratuitous ARPs still to send.
-    announcements: u8,
+    /// Where the journal of changes is; `None`: no journal.
+    pub journal: Option<JournalPlace>,
 }
 
 /// The host of a running director. Dropping it without [`DirectorHost::stop`] leaves the changes in place.
@@ -71,43 +68,60 @@ pub struct DirectorHost {
     netlink: Netlink,
     changes: Changes,
     follower: Follower,
-    interface: Device,
+    incoming: Incoming,
     tun: Device,
     vips: BTreeMap<Ipv4Addr, VipState>,
-    /// Whether both devices were up when last checked.
-    is_up: bool,
-    is_interface_up: bool,
-    is_interface_missing: bool,
+    /// Names of the devices that were up when last checked, the TUN device included.
+    up: BTreeSet<String>,
+    /// The interfaces of the configuration that did not exist when last checked.
+    missing: BTreeSet<String>,
+    /// The device that had each name of the configuration last.
+    named: BTreeMap<String, Device>,
+    strays: Strays,
     /// The last reported problem, so that a lasting one is logged only once.
     complaint: Option<String>,
 }
 
 impl DirectorHost {
-    /// Prepares the host and follows it from then on. If anything fails, all changes are undone.
-    ///
-    /// Needs a tokio runtime with timers, CAP_NET_ADMIN, and CAP_NET_RAW for announcements.
+    /// [`DirectorHost::open`], [`DirectorHost::prepare`] and [`DirectorHost::announce`].
     pub async fn start(options: DirectorHostOptions) -> Result<DirectorHost, HostError> {
+        let mut host = DirectorHost::open(options).await?;
+        host.prepare().await?;
+        host.announce().await;
+        Ok(host)
+    }
+
+    /// Looks at the host and follows it from then on; changes nothing.
+    ///
+    /// Needs a tokio runtime with timers.
+    pub async fn open(options: DirectorHostOptions) -> Result<DirectorHost, HostError> {
         let netlink = Netlink::open()?;
-        let interface = Device::from(&netlink.interface(&options.interface).await?);
+        let (mut incoming, mut named) = (Incoming::default(), BTreeMap::new());
+        for name in &options.interfaces {
+            let device = Device::from(&netlink.interface(name).await?);
+            named.insert(name.clone(), device.clone());
+            incoming.listed.push(device);
+        }
         let tun = match (netlink.interface(&options.tun).await, options.changes) {
             (Err(HostError::NoInterface(name)), HostChanges::Print) => Device { name, index: 0 },
             (tun, _) => Device::from(&tun?),
         };
         // Subscribed before the first query, so that no change is missed in between.
         let follower = Follower::open()?;
-        let changes = Changes::new(netlink.clone(), options.changes);
+        let changes = Changes::new(netlink.clone(), options.changes, options.journal.as_ref());
         let wanted = options.vips.clone();
         let mut host = DirectorHost {
             options,
             netlink,
             changes,
             follower,
-            interface,
+            up: incoming.listed.iter().chain([&tun]).map(|device| device.name.clone()).collect(),
+            incoming,
             tun,
             vips: BTreeMap::new(),
-            is_up: true,
-            is_interface_up: true,
-            is_interface_missing: false,
+            missing: BTreeSet::new(),
+            named,
+            strays: Strays::default(),
             complaint: None,
         };
         let on_link = host.on_link().await?;
@@ -116,22 +130,40 @@ impl DirectorHost {
             let state = host.look_at(vip, &on_link).await?;
             host.vips.insert(vip, state);
         }
-        if let Err(error) = host.settle().await {
-            host.changes.undo_made().await;
+        host.find_holders().await?;
+        Ok(host)
+    }
+
+    /// Prepares the host: packets for the VIPs reach the device from then on. If anything fails, all changes are undone.
+    ///
+    /// Needs CAP_NET_ADMIN.
+    pub async fn prepare(&mut self) -> Result<(), HostError> {
+        if let Err(error) = self.settle().await {
+            self.changes.undo_made().await;
             return Err(error);
         }
-        host.sweep_leftovers().await;
-        for (vip, state) in &host.vips {
+        self.changes.undo_inherited().await;
+        self.sweep_leftovers().await;
+        if let Err(error) = self.look_for_strays().await {
+            tracing::debug!("host: {error}");
+        }
+        for (vip, state) in &self.vips {
             tracing::info!("host: VIP {vip} is captured by {}", state.capture);
         }
-        host.send_announcements(Notice::Changed).await;
-        Ok(host)
+        Ok(())
+    }
+
+    /// Announces the VIPs for the first time. The last step of a start, because the neighbours remember it for minutes.
+    ///
+    /// Needs CAP_NET_RAW.
+    pub async fn announce(&mut self) {
+        self.send_announcements(Notice::Changed).await;
     }
 
     /// Waits for a reason to check the host. Cancel-safe: made for `tokio::select!`, with
     /// [`DirectorHost::on_notice`] in the arm's body.
     pub async fn wait(&mut self) -> Notice {
-        let DirectorHost { options, follower, vips, interface, tun, .. } = self;
+        let DirectorHost { follower, vips, incoming, tun, options, .. } = self;
         follower
             .wait(|event| {
                 let is_concerned = match event {
@@ -139,7 +171,9 @@ impl DirectorHost {
                     Event::Address(address) => address.is_ipv4(),
                     Event::Link(link) => {
                         let is_own = |device: &Device| link.index == device.index || link.name == device.name;
-                        is_own(interface) || is_own(tun) || link.name == options.interface
+                        is_own(tun)
+                            || incoming.devices().into_iter().any(is_own)
+                            || options.interfaces.contains(&link.name)
                     }
                     Event::RouteGone(route) => {
                         route.protocol == PROTOCOL || vips.contains_key(&route.destination)
@@ -182,8 +216,10 @@ impl DirectorHost {
             return Ok(());
         }
         self.vips.extend(added.iter().copied());
+        self.find_holders().await?;
         if let Err(error) = self.settle().await {
             added.iter().for_each(|(vip, _)| _ = self.vips.remove(vip));
+            self.find_holders().await?;
             // Undoes the part that succeeded.
             self.settle().await?;
             return Err(error);
@@ -204,7 +240,11 @@ impl DirectorHost {
                 is_any = true;
             }
         }
-        if is_any { self.settle().await } else { Ok(()) }
+        if !is_any {
+            return Ok(());
+        }
+        self.find_holders().await?;
+        self.settle().await
     }
 
     /// How packets reach a real server that serves these VIPs, by the kernel's routes: this host, or the source address,
@@ -216,17 +256,8 @@ impl DirectorHost {
         served: &BTreeSet<IpAddr>,
         outer_source: Option<Ipv4Addr>,
     ) -> Result<Reach, HostError> {
-        let mut vips: BTreeSet<IpAddr> = served.clone();
-        vips.extend(self.vips.keys().map(|vip| IpAddr::V4(*vip)));
-        let vips = Vec::from_iter(vips);
-        let route = self.netlink.route_to(rip).await?;
-        let of_device = match route.source.is_some_and(|source| vips.contains(&source)) {
-            true => self.netlink.addresses(route.interface.index).await?,
-            false => Vec::new(),
-        };
-        let of_device: Vec<IpAddr> = of_device.into_iter().map(|(address, _)| address).collect();
-        let here = Here { vips: &vips, served, tun: &self.tun.name, outer_source, of_device: &of_device };
-        check_route(&route, &here)
+        let vips = self.vips.keys().map(|vip| IpAddr::V4(*vip));
+        reach(&self.netlink, rip, served, vips, &self.tun.name, outer_source).await
     }
 
     /// As [`DirectorHost::reach`], for many real servers with the VIPs that each serves. One without a route is omitted.
@@ -257,23 +288,10 @@ impl DirectorHost {
 
     /// What is wrong as of the last notice.
     pub fn troubles(&self) -> Vec<Found> {
-        let name = &self.options.interface;
-        let of_interface = |kind, text: String| Found { kind, subject: name.clone(), text };
-        let mut found = Vec::new();
-        if self.is_interface_missing {
-            let text = format!("interface {name} does not exist; waiting until it appears");
-            found.push(of_interface(TroubleKind::InterfaceMissing, text));
-        } else if !self.is_interface_up {
-            let text = format!("interface {} is down, or its link has no carrier", self.interface.name);
-            found.push(of_interface(TroubleKind::InterfaceDown, text));
-        }
-        found.extend(self.complaint.as_ref().map(|complaint| Found {
-            kind: TroubleKind::HostUnknown,
-            subject: String::new(),
-            text: format!("{complaint}; trying again every {} s", TICK.as_secs()),
-        }));
+        let mut found = self.device_troubles();
+        found.extend(devices::complaint(self.complaint.as_deref()));
         if found.is_empty() {
-            // What the kernel removes together with the interface comes back with it.
+            // What the kernel removes together with an interface comes back with it.
             found.extend(self.changes.troubles());
         }
         found
@@ -298,6 +316,23 @@ impl DirectorHost {
         Ok(local)
     }
 
+    /// Packets for the VIPs that have arrived on interfaces other than those of the configuration, some of many.
+    pub fn take_strays(&mut self) -> Vec<Stray> {
+        self.strays.read()
+    }
+
+    /// Whether the kernel sends a client's packet for the VIP to the device if it arrives on this interface.
+    pub async fn is_captured(&self, interface: &str, client: Ipv4Addr, vip: Ipv4Addr) -> bool {
+        let Ok(found) = self.netlink.interface(interface).await else { return true };
+        let fate = self.netlink.fate(vip, client, found.index).await;
+        fate.is_ok_and(|fate| fate == Fate::Forwarded(self.tun.index))
+    }
+
+    /// The interfaces of the configuration.
+    pub fn interfaces(&self) -> &[String] {
+        &self.options.interfaces
+    }
+
     /// The VIPs and their states.
     pub fn vips(&self) -> &BTreeMap<Ipv4Addr, VipState> {
         &self.vips
@@ -308,7 +343,7 @@ impl DirectorHost {
         &self.changes
     }
 
-    /// Undoes everything, newest first.
+    /// Undoes everything, newest first; nothing if [`DirectorHost::prepare`] has not been called.
     pub async fn stop(mut self) {
         self.changes.undo_all().await;
     }
@@ -333,161 +368,50 @@ impl DirectorHost {
             }
             if before.is_answered != state.is_answered {
                 let news = if state.is_answered { "answers" } else { "no longer answers" };
-                tracing::info!("host: {} {news} ARP for VIP {vip}", self.interface.name);
+                tracing::info!("host: this host {news} ARP for VIP {vip}");
             }
             if before.capture != state.capture {
                 tracing::info!("host: VIP {vip} is now captured by {}", state.capture);
             }
             self.vips.insert(vip, state);
         }
+        self.find_holders().await?;
         self.settle().await?;
         self.changes.audit().await;
         self.send_announcements(notice).await;
+        self.look_for_strays().await
+    }
+
+    async fn look_for_strays(&mut self) -> Result<(), HostError> {
+        let links = self.netlink.interfaces().await?;
+        let is_other = |found: &Interface| found.uses_arp && found.is_up && !self.incoming.has(&found.name);
+        let others = links.into_iter().filter(is_other);
+        let others: Vec<String> = others.map(|interface| interface.name).collect();
+        self.strays.follow(&others, self.vips.keys().copied());
         Ok(())
     }
 
-    /// Detects devices that were recreated or came up again. False while the interface does not exist.
-    async fn follow_devices(&mut self) -> Result<bool, HostError> {
-        let tun = self.netlink.interface(&self.tun.name).await.ok();
-        let is_tun_new = tun.as_ref().is_some_and(|tun| tun.index != self.tun.index);
-        self.tun = tun.as_ref().map_or_else(|| self.tun.clone(), Device::from);
-        let Some(interface) = self.find_interface().await? else {
-            self.is_interface_missing = true;
-            return Ok(false);
-        };
-        let is_new = is_tun_new || self.interface.index != interface.index;
-        let is_tun_up = tun.is_some_and(|tun| tun.is_up);
-        let was_up = std::mem::replace(&mut self.is_up, interface.is_up && is_tun_up);
-        (self.is_interface_missing, self.is_interface_up) = (false, interface.is_up);
-        self.interface = Device::from(&interface);
-        if is_new || (!was_up && self.is_up) {
-            // When a device goes down, the kernel removes its proxy neighbours and routes; the neighbours
-            // themselves may have changed.
-            self.changes.forget_repairs();
-            let is_silent = self.options.announce == Announce::Never;
-            for state in self.vips.values_mut().filter(|state| state.is_answered && !is_silent) {
+    /// Looks for the devices that have a VIP as an address. A VIP that moves from one to another is announced again.
+    async fn find_holders(&mut self) -> Result<(), HostError> {
+        let local = self.vips.iter().filter(|(_, state)| state.is_local).map(|(vip, _)| *vip);
+        let before = self.incoming.holders.clone();
+        self.incoming.find_holders(&self.netlink, local).await?;
+        let is_announcing = self.options.announce != Announce::Never;
+        for (vip, state) in self.vips.iter_mut().filter(|(_, state)| state.is_answered && is_announcing) {
+            if before.get(vip) != self.incoming.holders.get(vip) {
                 state.announcements = ANNOUNCEMENTS;
             }
         }
-        Ok(true)
-    }
-
-    /// The interface with the configured name, otherwise the one that had it and was renamed.
-    async fn find_interface(&mut self) -> Result<Option<Interface>, HostError> {
-        let found = match self.netlink.interface(&self.options.interface).await {
-            Err(HostError::NoInterface(_)) if self.interface.index > 0 => {
-                self.netlink.interface_of_index(self.interface.index).await
-            }
-            found => found,
-        };
-        let found = match found {
-            Err(error) if error.is_gone() => return Ok(None),
-            found => found?,
-        };
-        if found.index == self.interface.index && found.name != self.interface.name {
-            let (before, name) = (&self.interface.name, &found.name);
-            tracing::warn!(
-                "host: interface {before} has been renamed {name}; using it under this name. It is \"{}\" in the configuration",
-                self.options.interface
-            );
-            self.changes.rename_interface(before, &Device::from(&found));
-        }
-        Ok(Some(found))
-    }
-
-    /// The addresses by which neighbours find this host.
-    async fn on_link(&self) -> Result<HashSet<Ipv4Addr>, HostError> {
-        let links = self.netlink.interfaces().await?;
-        let counts = |link: &&Interface| link.uses_arp || link.index == self.interface.index;
-        let indices: HashSet<u32> = links.iter().filter(counts).map(|link| link.index).collect();
-        let addresses = self.netlink.all_addresses().await?;
-        Ok(addresses.iter().filter(|found| indices.contains(&found.0)).map(|found| found.1).collect())
-    }
-
-    async fn look_at(&self, vip: Ipv4Addr, on_link: &HashSet<Ipv4Addr>) -> Result<VipState, HostError> {
-        let is_on_link = on_link.contains(&vip);
-        let is_local = self.netlink.is_local(vip).await?;
-        let capture = self.options.capture.of(is_local, self.options.announce);
-        if is_local && capture == Capture::Route && !self.vips.get(&vip).is_some_and(|state| state.is_local) {
-            tracing::warn!(
-                "host: VIP {vip} is a local address, which a route cannot capture; set capture = \"auto\""
-            );
-        }
-        let is_answered = self.options.announce.is_answered(is_on_link);
-        let is_announced = is_answered && self.options.announce != Announce::Never;
-        let announcements = if is_announced { ANNOUNCEMENTS } else { 0 };
-        Ok(VipState { is_local, is_on_link, capture, is_answered, announcements })
+        Ok(())
     }
 
     async fn settle(&mut self) -> Result<(), HostError> {
-        let wanted = settings::wanted(&self.interface, &self.tun, &self.vips);
+        let wanted = settings::wanted(&self.incoming, &self.tun, &self.vips);
         self.changes.settle(&wanted).await
-    }
-
-    /// The first announcement of a VIP is sent at once, the others with the ticks.
-    async fn send_announcements(&mut self, notice: Notice) {
-        if self.options.changes == HostChanges::Print || !self.is_up {
-            return;
-        }
-        let is_due = |state: &VipState| match notice {
-            Notice::Tick => state.announcements > 0,
-            Notice::Changed | Notice::Paths => state.announcements == ANNOUNCEMENTS,
-        };
-        let mut due = Vec::new();
-        for (vip, state) in self.vips.iter_mut().filter(|(_, state)| is_due(state)) {
-            state.announcements -= 1;
-            due.push(*vip);
-        }
-        if due.is_empty() {
-            return;
-        }
-        let interface = self.interface.name.clone();
-        let announced = tokio::task::spawn_blocking(move || match announce::announce(&interface, &due) {
-            Ok(()) => tracing::debug!("host: announced {due:?} on {interface}"),
-            Err(error) => tracing::warn!("host: {error}"),
-        });
-        if let Err(error) = announced.await {
-            tracing::error!("host: cannot announce VIPs: {error}");
-        }
-    }
-
-    /// Removes what a killed predecessor left for VIPs that are no longer served.
-    async fn sweep_leftovers(&mut self) {
-        if self.options.changes == HostChanges::Print {
-            return;
-        }
-        if let Err(error) = self.sweep().await {
-            tracing::warn!("host: cannot clean up after a killed daemon: {error}");
-        }
-    }
-
-    async fn sweep(&mut self) -> Result<(), HostError> {
-        let interface = &self.interface;
-        for proxy in self.netlink.proxies().await? {
-            let is_leftover = proxy.protocol == PROTOCOL
-                && proxy.index == interface.index
-                && !self.vips.contains_key(&proxy.address);
-            // Another director on the same interface has a route for it, or the VIP as an address.
-            if is_leftover && !self.netlink.is_captured_or_local(proxy.address).await? {
-                self.netlink.delete_proxy(proxy.address, proxy.index).await?;
-                tracing::info!("host: removed proxy neighbour {} left by a killed daemon", proxy.address);
-            }
-        }
-        let is_wanted = self.vips.values().any(|state| state.capture != Capture::Route);
-        let rules = self.netlink.rules().await?;
-        let leftover =
-            capture_rule::find(&rules, &interface.name).filter(|found| rule::protocol(found) == PROTOCOL);
-        if let Some(rule) = leftover.filter(|_| !is_wanted)
-            && self.netlink.routes_in(CAPTURE_TABLE).await?.is_empty()
-        {
-            self.netlink.delete_rule(rule.clone()).await?;
-            tracing::info!("host: removed the capture rule of {} left by a killed daemon", interface.name);
-        }
-        Ok(())
     }
 }
 
-fn ipv4_of(vip: IpAddr) -> Result<Ipv4Addr, HostError> {
+pub(super) fn ipv4_of(vip: IpAddr) -> Result<Ipv4Addr, HostError> {
     match vip {
         IpAddr::V4(vip) => Ok(vip),
         IpAddr::V6(_) => Err(HostError::Refused(format!(

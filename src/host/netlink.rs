@@ -299,6 +299,24 @@ impl Netlink {
         }
     }
 
+    /// The device of a route for this address alone in table main, such as another program's route for a VIP; an empty
+    /// name if the route has none. A route with a metric does not count, because one without is used first.
+    pub async fn own_route(&self, address: Ipv4Addr) -> Result<Option<String>, HostError> {
+        let found = match self.lookup(address.into(), RouteFlags::FibMatch).await {
+            Ok(found) => found,
+            Err(HostError::Netlink { .. }) => return Ok(None),
+            Err(error) => return Err(error),
+        };
+        let (_, prefix_len, tos, priority) = route_key(&found);
+        let Some(route) = route_of(&found).filter(|route| route.table == TABLE_MAIN) else { return Ok(None) };
+        if (prefix_len, tos, priority) != (32, 0, 0) {
+            return Ok(None);
+        }
+        Ok(Some(
+            self.interface_if_any(route.index).await?.map(|interface| interface.name).unwrap_or_default(),
+        ))
+    }
+
     async fn lookup(&self, destination: IpAddr, flags: RouteFlags) -> Result<RouteMessage, HostError> {
         let what = || format!("find a route to {destination}");
         let mut question = route_question();

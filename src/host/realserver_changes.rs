@@ -7,6 +7,10 @@
 //!
 //! [`super::mss`] sets the MSS announced to the VIPs' clients.
 //!
+//! `forwarding` of the device is the host's: with it, DNAT leads the VIP's packets on to a container (Docker, Podman), as it
+//! does from `tunl0`. A stranger's packet is not forwarded (CVE-2020-10136), because the daemon delivers packets for the VIPs
+//! only, and those are addresses of this host.
+//!
 //! The TUN device needs the VIP as its address: loose rp_filter drops every packet that it checks on a device
 //! without an address (__fib_validate_source(), label last_resort). `accept_local` is not needed.
 
@@ -19,8 +23,10 @@ use super::change::{Change, Device};
 use super::changes::{Changes, HostChanges};
 use super::error::HostError;
 use super::follow::{Event, Follower, Notice, TICK};
+use super::journal::JournalPlace;
 use super::mss::{Mss, MssTable};
 use super::netlink::Netlink;
+use super::tunnel_handler::TunnelHandler;
 use crate::trouble::{Found, TroubleKind};
 
 /// What a real server needs to know about its host.
@@ -34,6 +40,8 @@ pub struct RealServerHostOptions {
     pub mss: Mss,
     /// Whether the settings are made or only printed.
     pub changes: HostChanges,
+    /// Where the journal of changes is; `None`: no journal.
+    pub journal: Option<JournalPlace>,
 }
 
 /// The host of a running real server. Dropping it without [`RealServerHost::stop`] leaves the sysctls
@@ -47,6 +55,7 @@ pub struct RealServerHost {
     is_up: bool,
     vips: BTreeSet<Ipv4Addr>,
     mss: MssTable,
+    tunnel_handler: Option<TunnelHandler>,
     /// The changes of the last successful settlement.
     settled: Vec<Change>,
     /// The last reported problem, so that a lasting one is logged only once.
@@ -64,7 +73,7 @@ impl RealServerHost {
             (tun, _) => Device::from(&tun?),
         };
         let follower = Follower::open()?;
-        let changes = Changes::new(netlink.clone(), options.changes);
+        let changes = Changes::new(netlink.clone(), options.changes, options.journal.as_ref());
         let vips = options.vips.iter().map(|vip| ipv4_of(*vip)).collect::<Result<_, _>>()?;
         let mss = MssTable::open(&netlink, options.mss, &vips, options.changes).await?;
         let mut host = RealServerHost {
@@ -75,6 +84,7 @@ impl RealServerHost {
             is_up: true,
             vips,
             mss,
+            tunnel_handler: None,
             settled: Vec::new(),
             complaint: None,
         };
@@ -82,6 +92,8 @@ impl RealServerHost {
             host.changes.undo_all().await;
             return Err(error);
         }
+        host.changes.undo_inherited().await;
+        host.look_for_tunnel_handler().await;
         Ok(host)
     }
 
@@ -130,6 +142,7 @@ impl RealServerHost {
         }
         self.complaint = self.settle().await.err().map(|error| error.to_string());
         self.changes.audit().await;
+        self.look_for_tunnel_handler().await;
     }
 
     /// As [`super::DirectorHost::on_device_restored`].
@@ -157,6 +170,11 @@ impl RealServerHost {
         &self.netlink
     }
 
+    /// What in the kernel handles encapsulated packets, too; see [`TunnelHandler`].
+    pub fn tunnel_handler(&self) -> Option<&TunnelHandler> {
+        self.tunnel_handler.as_ref()
+    }
+
     /// The ledger: entries for a metric, commands for `--no-host-changes`.
     pub fn changes(&self) -> &Changes {
         &self.changes
@@ -170,6 +188,20 @@ impl RealServerHost {
             tracing::warn!("host: {error}");
         }
         self.changes.undo_all().await;
+    }
+
+    async fn look_for_tunnel_handler(&mut self) {
+        let Ok(found) = TunnelHandler::find(&self.netlink).await else { return };
+        if found == self.tunnel_handler {
+            return;
+        }
+        match &found {
+            Some(handler) => {
+                tracing::warn!("host: {}; to end this, run: {}", handler.words(), handler.remedy())
+            }
+            None => tracing::info!("host: the kernel leaves IP protocol 4 to this daemon again"),
+        }
+        self.tunnel_handler = found;
     }
 
     async fn settle(&mut self) -> Result<(), HostError> {
@@ -191,8 +223,6 @@ fn wanted(tun: &Device, vips: &BTreeSet<Ipv4Addr>) -> Vec<Change> {
         Sysctl::of_interface("all", "arp_ignore", Wanted::AtLeast(1)),
         Sysctl::of_interface("all", "arp_announce", Wanted::AtLeast(2)),
         Sysctl::of_interface(&tun.name, "rp_filter", Wanted::NotStrict),
-        // A decapsulated packet ends here and must never be forwarded (CVE-2020-10136).
-        Sysctl::of_interface(&tun.name, "forwarding", Wanted::Exactly(0)),
     ];
     let addresses = vips.iter().map(|vip| Change::from(VipAddress { address: *vip, device: tun.clone() }));
     sysctls.into_iter().map(Change::Sysctl).chain(addresses).collect()
@@ -222,7 +252,6 @@ mod tests {
                 "sysctl -w net.ipv4.conf.all.arp_ignore=1",
                 "sysctl -w net.ipv4.conf.all.arp_announce=2",
                 "sysctl -w net.ipv4.conf.lvsr0.rp_filter=2",
-                "sysctl -w net.ipv4.conf.lvsr0.forwarding=0",
                 "ip address add 10.0.0.9/32 dev lvsr0",
             ]
         );

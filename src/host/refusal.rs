@@ -90,6 +90,18 @@ fn source(route: &RouteTo, here: &Here) -> Option<IpAddr> {
     here.outer_source.map(IpAddr::V4).or(chosen).or_else(other).or(route.source)
 }
 
+/// Checks a configured source address of outer packets, given the addresses of this host: answers to another address,
+/// such as ICMP errors, would not come back here.
+pub(super) fn check_outer_source(source: Ipv4Addr, own_addresses: &[IpAddr]) -> Result<(), HostError> {
+    let source = IpAddr::V4(source);
+    if !own_addresses.contains(&source) {
+        return Err(HostError::Refused(format!(
+            "outer_source {source} is not an address of this host (`ip address`): use one that is, or leave the key out"
+        )));
+    }
+    Ok(())
+}
+
 #[cfg(test)]
 mod tests {
     use super::super::netlink::Interface;
@@ -131,6 +143,14 @@ mod tests {
 
     fn from(source: &str) -> Result<Reach, String> {
         Ok(Reach::Remote(OuterSource { address: address(source), interface: "eth0".into(), path_mtu: 1400 }))
+    }
+
+    #[test]
+    fn a_configured_source_is_an_address_of_the_host() {
+        let (own, other) = (Ipv4Addr::new(172, 25, 3, 1), Ipv4Addr::new(172, 25, 3, 2));
+        let check = |source| check_outer_source(source, &[own.into()]).map_err(|error| error.to_string());
+        assert_eq!(check(own), Ok(()));
+        assert!(check(other).unwrap_err().contains("outer_source 172.25.3.2 is not an address of this host"));
     }
 
     #[test]

@@ -49,6 +49,8 @@ impl Daemon {
             .args(arguments)
             .env("LVS_TUND_EXIT_WITH_PARENT", "1")
             .env("NO_COLOR", "1")
+            // The journals of its daemons end with the lab.
+            .env("RUNTIME_DIRECTORY", log.parent().unwrap_or(Path::new("/run")))
             .stdin(Stdio::null())
             .stdout(output)
             .stderr(errors)

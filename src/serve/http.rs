@@ -72,6 +72,9 @@ impl Known for TcpStream {
 /// The advice to an operator if the address of the metrics is in use.
 pub(crate) const METRICS_REMEDY: &str = "free it, or choose another with --metrics ADDRESS:PORT";
 
+/// The same for the read-only API.
+pub(crate) const API_REMEDY: &str = "free it, or choose another";
+
 /// Binds the address before anything on the host is changed.
 pub(crate) async fn listen(address: SocketAddr, what: &str, remedy: &str) -> Result<TcpListener, Failure> {
     TcpListener::bind(address)
@@ -140,15 +143,19 @@ pub(crate) fn listen_unix_if_possible(
 }
 
 fn give_to_group(path: &Path, name: &str) -> Result<(), Failure> {
+    nix::unistd::chown(path, None, Some(group(name)?.gid))
+        .map_err(|error| Failure::Failed(format!("control socket for group \"{name}\": {error}")))
+}
+
+/// The group that may use the control socket; refuses one that this host does not have.
+pub(crate) fn group(name: &str) -> Result<Group, Failure> {
     let group = Group::from_name(name).map_err(io::Error::from);
     let group = group.map_err(|error| Failure::Failed(format!("control_group \"{name}\": {error}")))?;
-    let group = group.ok_or_else(|| {
+    group.ok_or_else(|| {
         Failure::Refused(format!(
             "control_group = \"{name}\": this host has no such group; create it with `groupadd {name}`"
         ))
-    })?;
-    nix::unistd::chown(path, None, Some(group.gid))
-        .map_err(|error| Failure::Failed(format!("control socket for group \"{name}\": {error}")))
+    })
 }
 
 /// `/metrics`, `/healthz`, `/readyz`: for a monitoring system.

@@ -24,7 +24,7 @@ impl Listeners {
     pub async fn open(plan: &DirectorPlan) -> Result<Listeners, Failure> {
         let metrics = http::listen(plan.metrics, "metrics", http::METRICS_REMEDY).await?;
         let api = match plan.api {
-            Some(address) => Some(http::listen(address, "the API", "free it, or choose another").await?),
+            Some(address) => Some(http::listen(address, "the API", http::API_REMEDY).await?),
             None => None,
         };
         let group = plan.control_group.as_deref();

@@ -39,12 +39,14 @@ pub async fn director(question: Question) -> Result<Director, HostError> {
     let Question { plan, file, running, servers, vips, weights, via } = question;
     let host = kernel::host(&netlink, plan.metrics).await?;
     let interfaces = netlink.interfaces().await?;
-    let interface = interfaces.iter().find(|interface| interface.name == plan.interface);
-    let index = interface.map(|interface| interface.index);
+    let with_arp: Vec<Interface> = interfaces.iter().filter(|link| link.uses_arp).cloned().collect();
     let proxies = netlink.proxies().await?;
+    let expected = |vip| arrives_on(&host, &plan, &with_arp, vip).into_iter().map(move |name| (vip, name));
     let mut found = Vec::new();
-    for address in vips {
-        let arrival = match (index, neighbour(&host, &plan.interface, address)) {
+    for (address, name) in vips.into_iter().flat_map(expected) {
+        let interface = interfaces.iter().find(|interface| interface.name == name);
+        let index = interface.map(|interface| interface.index);
+        let arrival = match (index, neighbour(&host, &name, address)) {
             (Some(index), Some(source)) => {
                 Some(arrival(netlink.fate(address, source, index).await?, &interfaces))
             }
@@ -53,9 +55,10 @@ pub async fn director(question: Question) -> Result<Director, HostError> {
         let is_proxied = proxies.iter().any(|proxy| proxy.address == address && Some(proxy.index) == index);
         found.push(Vip {
             address,
+            is_on_link: is_on_link(&host, &interfaces, &plan.interfaces, address),
+            interface: name,
             arrival,
             is_local: host.owner(address).is_some(),
-            is_on_link: is_on_link(&host, &interfaces, &plan.interface, address),
             is_proxied,
             answers: None,
         });
@@ -81,12 +84,24 @@ pub async fn director(question: Question) -> Result<Director, HostError> {
 }
 
 /// As `VipState::is_on_link` of the director.
-fn is_on_link(host: &Host, interfaces: &[Interface], interface: &str, vip: Ipv4Addr) -> bool {
+fn is_on_link(host: &Host, interfaces: &[Interface], listed: &[String], vip: Ipv4Addr) -> bool {
     let uses_arp = |name: &str| interfaces.iter().any(|found| found.name == name && found.uses_arp);
     host.interfaces.iter().any(|found| {
         let has_vip = found.addresses.iter().any(|(own, _)| *own == vip);
-        has_vip && (found.name == interface || uses_arp(&found.name))
+        has_vip && (listed.contains(&found.name) || uses_arp(&found.name))
     })
+}
+
+/// The interfaces on which packets for the VIP are expected: those that have it as an address, if one of them is not in the
+/// configuration, and otherwise those of the configuration.
+fn arrives_on(host: &Host, plan: &DirectorPlan, with_arp: &[Interface], vip: Ipv4Addr) -> Vec<String> {
+    let has_it = |name: &&String| {
+        host.interface(name).is_some_and(|interface| interface.addresses.iter().any(|(own, _)| *own == vip))
+    };
+    let holders: Vec<String> =
+        with_arp.iter().map(|interface| &interface.name).filter(has_it).cloned().collect();
+    let is_elsewhere = holders.iter().any(|name| !plan.interfaces.contains(name));
+    if is_elsewhere { holders } else { plan.interfaces.clone() }
 }
 
 fn arrival(fate: Fate, interfaces: &[Interface]) -> Arrival {
@@ -136,8 +151,9 @@ async fn way_to(netlink: &Netlink, rip: Ipv4Addr) -> Result<Way, String> {
 /// ARP requests for the VIPs and the next hops, and pings, all at the same time.
 fn ask(facts: &mut Director) {
     let mut asked: HashMap<String, Vec<Ipv4Addr>> = HashMap::new();
-    let vips = facts.vips.iter().map(|vip| vip.address);
-    asked.insert(facts.plan.interface.clone(), vips.collect());
+    for vip in &facts.vips {
+        asked.entry(vip.interface.clone()).or_default().push(vip.address);
+    }
     let mut paths = Vec::new();
     for server in &facts.servers {
         let Some(way) =
@@ -176,7 +192,7 @@ type Answers = HashMap<String, Option<HashMap<Ipv4Addr, Vec<[u8; 6]>>>>;
 fn note(facts: &mut Director, answers: &Answers, echoes: &HashMap<Ipv4Addr, Echo>) {
     let of = |interface: &str, address: Ipv4Addr| answers.get(interface)?.as_ref()?.get(&address).cloned();
     for vip in &mut facts.vips {
-        vip.answers = of(&facts.plan.interface, vip.address);
+        vip.answers = of(&vip.interface, vip.address);
     }
     for server in &mut facts.servers {
         let Ok(way) = &mut server.way else { continue };

@@ -5,7 +5,7 @@ use std::net::{Ipv4Addr, SocketAddr};
 use super::firewall;
 use crate::doctor::facts::{Host, Interface, Settings};
 use crate::host::change::sysctl;
-use crate::host::{HostError, Netlink};
+use crate::host::{HostError, Netlink, TunnelHandler};
 
 pub(super) async fn host(netlink: &Netlink, metrics: SocketAddr) -> Result<Host, HostError> {
     let addresses = netlink.all_addresses().await?;
@@ -25,7 +25,9 @@ pub(super) async fn host(netlink: &Netlink, metrics: SocketAddr) -> Result<Host,
         interfaces: netlink.interfaces().await?.iter().map(of).collect(),
         all: settings("all"),
         firewall: firewall::rules(),
-        has_ipip: std::path::Path::new("/sys/module/ipip").exists(),
+        tunnel_handler: TunnelHandler::find(netlink)
+            .await?
+            .map(|handler| (handler.words(), handler.remedy())),
         ipvs: std::fs::read_to_string("/proc/net/ip_vs").map(|text| ipvs(&text)).unwrap_or_default(),
         metrics: super::metrics::of(metrics),
         reported: None,

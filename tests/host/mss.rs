@@ -20,7 +20,13 @@ pub const COPY: u32 = 7691;
 pub const GATEWAY: Ipv4Addr = Ipv4Addr::new(172, 25, 3, 253);
 
 pub fn options(tun: &str, vip: Ipv4Addr, mss: Mss) -> RealServerHostOptions {
-    RealServerHostOptions { tun: tun.into(), vips: vec![vip.into()], mss, changes: HostChanges::Make }
+    RealServerHostOptions {
+        tun: tun.into(),
+        vips: vec![vip.into()],
+        mss,
+        changes: HostChanges::Make,
+        journal: None,
+    }
 }
 
 /// As the daemon has it: less 20 for the outer header, 40 for the inner ones.

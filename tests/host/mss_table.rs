@@ -54,7 +54,7 @@ fn a_route_of_a_settlement_that_failed_does_not_stay_behind() {
             let copied = copies(&[default_by(CLIENT)], COPY, mss, false, &Interfaces::new()).remove(0);
             Change::from(copied)
         };
-        let mut changes = Changes::new(Netlink::open().unwrap(), HostChanges::Make);
+        let mut changes = Changes::new(Netlink::open().unwrap(), HostChanges::Make, None);
         changes.settle(&[copy_with(1400)]).await.unwrap();
         let device = Device { name: "gone0".into(), index: 9_999 };
         let impossible = VipAddress { address: VIP, device }.into();

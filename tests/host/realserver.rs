@@ -30,6 +30,7 @@ fn a_real_server_accepts_decapsulated_packets_despite_a_strict_rp_filter() {
             vips: vec![VIP.into()],
             mss: Mss::Off,
             changes: HostChanges::Make,
+            journal: None,
         };
         let mut host = RealServerHost::start(options).await.unwrap();
         let socket = UdpSocket::bind((VIP, 9)).unwrap();
@@ -78,6 +79,7 @@ fn a_setting_changed_by_another_program_is_left_alone() {
             vips: vec![VIP.into()],
             mss: Mss::Off,
             changes: HostChanges::Make,
+            journal: None,
         };
         let host = RealServerHost::start(options).await.unwrap();
         let settings =

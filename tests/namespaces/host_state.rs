@@ -4,15 +4,19 @@ use std::collections::BTreeSet;
 use std::fs;
 use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
+use std::os::fd::AsRawFd;
 use std::path::Path;
 
 use futures_util::TryStreamExt;
 use lvs_tund::lab::Host;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressAttribute;
-use rtnetlink::packet_route::link::LinkAttribute;
+use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, MacVlanMode};
+use rtnetlink::packet_route::neighbour::{NeighbourAddress, NeighbourAttribute, NeighbourMessage};
 use rtnetlink::packet_route::route::{RouteFlags, RouteMessage};
-use rtnetlink::{Handle, IpVersion, LinkBridge, LinkUnspec, RouteMessageBuilder};
+use rtnetlink::{
+    Handle, IpVersion, LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
+};
 
 /// Lines, one per setting; compare them to see whether anything has changed.
 pub type State = BTreeSet<String>;
@@ -171,7 +175,7 @@ pub fn add_bridge(host: &Host, name: &str) {
     });
 }
 
-type LinkBuilder = rtnetlink::LinkMessageBuilder<LinkUnspec>;
+type LinkBuilder = LinkMessageBuilder<LinkUnspec>;
 
 fn change_link(host: &Host, interface: &str, change: impl FnOnce(LinkBuilder) -> LinkBuilder + Send) {
     netlink(host, |handle| async move {
@@ -186,6 +190,54 @@ pub fn delete_link(host: &Host, interface: &str) {
         let index = index_of(&handle, interface).await;
         handle.link().del(index).execute().await.expect("a deletion");
     });
+}
+
+/// A cable between two hosts: the name, the address and its /24 of each end.
+pub fn connect(here: &Host, near: (&str, Ipv4Addr), there: &Host, far: (&str, Ipv4Addr)) {
+    let file = fs::File::open(there.namespace.path()).expect("the other host's namespace");
+    netlink(here, |handle| async move {
+        let peer = LinkUnspec::new_with_name(far.0).setns_by_fd(file.as_raw_fd()).build();
+        let veth = LinkMessageBuilder::<LinkVeth>::new_with_info_kind(InfoKind::Veth)
+            .name(near.0.to_owned())
+            .up()
+            .set_info_data(InfoData::Veth(InfoVeth::Peer(peer)));
+        handle.link().add(veth.build()).execute().await.expect("a cable");
+        let index = index_of(&handle, near.0).await;
+        handle.address().add(index, near.1.into(), 24).execute().await.expect("an address");
+    });
+    netlink(there, |handle| async move {
+        handle
+            .link()
+            .set(LinkUnspec::new_with_name(far.0).up().build())
+            .execute()
+            .await
+            .expect("the far end");
+        let index = index_of(&handle, far.0).await;
+        handle.address().add(index, far.1.into(), 24).execute().await.expect("an address");
+    });
+}
+
+/// A macvlan device as `use_vmac` of keepalived makes it, up.
+pub fn add_macvlan(host: &Host, below: &str, name: &str, mac: [u8; 6]) {
+    netlink(host, |handle| async move {
+        let index = index_of(&handle, below).await;
+        let link = LinkMacVlan::new(name, index, MacVlanMode::Private).address(mac.to_vec()).up().build();
+        handle.link().add(link).execute().await.expect("a macvlan device");
+    });
+}
+
+/// The Ethernet address that a host has learned for a neighbour.
+pub fn neighbour(host: &Host, address: Ipv4Addr) -> Option<Vec<u8>> {
+    netlink(host, |handle| async move {
+        let found: Vec<_> = handle.neighbours().get().execute().try_collect().await.expect("neighbours");
+        let is_it = |neighbour: &&NeighbourMessage| {
+            neighbour.attributes.contains(&NeighbourAttribute::Destination(NeighbourAddress::Inet(address)))
+        };
+        found.iter().find(is_it)?.attributes.iter().find_map(|attribute| match attribute {
+            NeighbourAttribute::LinkLayerAddress(mac) => Some(mac.clone()),
+            _ => None,
+        })
+    })
 }
 
 async fn index_of(handle: &Handle, name: &str) -> u32 {

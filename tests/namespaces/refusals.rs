@@ -2,17 +2,18 @@
 
 use std::ffi::OsString;
 use std::fs;
-use std::io;
+use std::io::{self, Read};
 use std::net::{Ipv4Addr, TcpListener};
 use std::os::unix::process::CommandExt;
 use std::process::{Command, ExitCode};
 
-use lvs_tund::lab::Host;
+use lvs_tund::lab::{self, Host, Lab};
 use nix::mount::{MsFlags, mount};
 use nix::sched::{CloneFlags, unshare};
 use nix::unistd::{getegid, geteuid};
+use socket2::{Domain, Socket, Type};
 
-use crate::fixture::{Outcome, PATIENCE, same_subnet, web};
+use crate::fixture::{Outcome, PATIENCE, same_subnet, start_real_servers, web};
 use crate::host_state::{add_route_by, assert_same, state};
 
 /// Usage, configuration, or a host that contradicts it.
@@ -73,45 +74,97 @@ pub fn configuration() -> Outcome {
     Ok(())
 }
 
+/// A contradiction with the host: the start refuses it before it changes or announces anything, and `check --host` finds it.
 pub fn host() -> Outcome {
     let lab = same_subnet(1).build()?;
     // a way to the real server that leads through the VIP, hence back into the director
     add_route_by(&lab.director, Ipv4Addr::new(192, 0, 2, 0), 24, lab.vip);
+    add_route_by(&lab.director, Ipv4Addr::new(172, 25, 3, 177), 32, lab.client().address);
     let before = state(&lab.director);
-    for (vip, rip, expected) in [
+    let arp = lab.client().run(|| {
+        const ETH_P_ARP: u16 = 0x0806;
+        Socket::new(Domain::PACKET, Type::RAW, Some(i32::from(ETH_P_ARP.to_be()).into()))
+    })?;
+    arp.set_nonblocking(true)?;
+    let of = |rip: &str, vip: &str, head: &str| {
+        web(&lab, head)
+            .replace("172.25.3.2\"", &format!("{rip}\""))
+            .replace("172.25.3.100\"", &format!("{vip}\""))
+    };
+    let cases = [
         (
-            lab.director.address,
-            lab.real_servers[0].address,
-            [
-                "would leave with the VIP 172.25.3.1 as their source",
-                "set outer_source or add another address",
-            ],
+            of("172.25.3.2", "172.25.3.1", ""),
+            "would leave with the VIP 172.25.3.1 as their source",
+            "set outer_source or add another address",
         ),
         (
-            lab.vip,
-            Ipv4Addr::new(192, 0, 2, 2),
-            [
-                "the route to real server 192.0.2.2 goes through 172.25.3.100, which is a VIP",
-                "choose another gateway",
-            ],
+            of("192.0.2.2", "172.25.3.100", ""),
+            "the route to real server 192.0.2.2 goes through 172.25.3.100, which is a VIP",
+            "choose another gateway",
         ),
-    ] {
+        (
+            of("172.25.3.2", "172.25.3.100", "outer_source = \"172.25.3.99\""),
+            "outer_source 172.25.3.99 is not an address of this host",
+            "leave the key out",
+        ),
+        (
+            of("172.25.3.2", "172.25.3.177", ""),
+            "VIP 172.25.3.177 has a route already (172.25.3.177/32 dev eth0)",
+            "`ip route del 172.25.3.177/32`",
+        ),
+    ];
+    for (text, found, remedy) in cases {
         let socket = lab.directory().join("control.sock");
-        let head = format!("control = \"{}\"", socket.display());
-        let text = web(&lab, &head).replace("172.25.3.2\"", &format!("{rip}\""));
-        let text = text.replace("172.25.3.100", &vip.to_string());
-        let file = lab.director.write_file("director.toml", &text)?;
-        let arguments = ["director", "--config", file.to_str().expect("UTF-8")];
-        assert_ends(&lab.director, &arguments, REFUSED, &expected)?;
-        assert!(!socket.exists(), "the control socket stays behind");
-        assert_same(&before, &state(&lab.director), "the director's host");
+        let file = lab
+            .director
+            .write_file("director.toml", &format!("control = \"{}\"\n{text}", socket.display()))?;
+        let file = file.to_str().expect("UTF-8");
+        for arguments in [["director", "--config", file], ["check", "--host", file]] {
+            assert_ends(&lab.director, &arguments, REFUSED, &[found, remedy])?;
+            assert!(!socket.exists(), "the control socket stays behind");
+            assert_same(&before, &state(&lab.director), "the director's host");
+        }
+        let mut daemon = lab.director.spawn_daemon(&["director", "--config", file])?;
+        daemon.wait(PATIENCE)?;
+        assert!(!daemon.log().contains("host: "), "a change before the refusal: {}", daemon.log());
     }
+    let mut frame = [0; 128];
+    while let Ok(length) = (&arp).read(&mut frame) {
+        let sender = Ipv4Addr::new(frame[28], frame[29], frame[30], frame[31]);
+        assert!(length >= 42 && sender != lab.vip, "a refused director announces the VIP");
+    }
+    all_at_once(&lab)?;
     let host = &lab.real_servers[0];
     let before = state(host);
     let arguments = ["realserver", "--vip", "172.25.3.100", "--director", "172.25.3.2"];
     let expected = ["director 172.25.3.2 is an address of this host", "use the other directors' addresses"];
     assert_ends(host, &arguments, REFUSED, &expected)?;
+    let file =
+        host.write_file("realserver.toml", "vips = [\"172.25.3.100\"]\ndirectors = [\"172.25.3.2\"]\n")?;
+    assert_ends(host, &["check", "--host", file.to_str().expect("UTF-8")], REFUSED, &expected)?;
     assert_same(&before, &state(host), "the real server's host");
+    Ok(())
+}
+
+/// Every contradiction is listed, one line each; none while the director runs.
+fn all_at_once(lab: &Lab) -> Outcome {
+    let head =
+        "control_group = \"no-such-group\"\nouter_source = \"172.25.3.99\"\nmetrics = \"192.0.2.1:9690\"";
+    let text = web(lab, head).replace("eth0", "eth7").replace("172.25.3.2\"", "172.25.3.1\"");
+    let file = lab.director.write_file("director.toml", &text)?;
+    let mut check = lab.director.spawn_daemon(&["check", "--host", file.to_str().expect("UTF-8")])?;
+    let (status, log) = (check.wait(PATIENCE)?, check.log());
+    assert_eq!((status.code(), log.lines().count()), (Some(REFUSED), 5), "{log}");
+    for expected in
+        ["eth7 does not exist", "outer_source", "172.25.3.1 is an address", "192.0.2.1:9690", "groupadd"]
+    {
+        assert!(log.contains(expected), "{expected} is not in\n{log}");
+    }
+    let (_web, _real_servers) = start_real_servers(lab)?;
+    let _director = lab::start_director(lab, &web(lab, ""))?;
+    let file = lab.director.write_file("director.toml", &web(lab, ""))?;
+    let mut check = lab.director.spawn_daemon(&["check", "--host", file.to_str().expect("UTF-8")])?;
+    assert!(check.wait(PATIENCE)?.success(), "{}", check.log());
     Ok(())
 }
 

@@ -59,12 +59,13 @@ struct ScreenRow {
 
 impl Screen {
     fn head(&self, status: &Status) -> String {
-        let Status { version, interface, tun, generation, connections, connections_max, templates, .. } =
+        let Status { version, interfaces, tun, generation, connections, connections_max, templates, .. } =
             status;
         let up = humantime::format_duration(Duration::from_secs(status.uptime));
         let title = self.paint(BOLD, &format!("lvs-tund {version}"));
         let rates = &status.rates;
-        let mut text = format!("{title}, up {up}, on {interface} by {tun}, generation {generation}\n");
+        let interfaces = interfaces.join(" and ");
+        let mut text = format!("{title}, up {up}, on {interfaces} by {tun}, generation {generation}\n");
         _ = write!(
             text,
             "{connections} of {connections_max} connections, {} new/s, {} packets/s, {} bits/s",
@@ -310,7 +311,7 @@ mod tests {
     fn status() -> Status {
         model(serde_json::json!({
             "role": "director", "ready": true, "troubles": [], "dropped": [], "losses": [],
-            "version": "0.1.0", "generation": 7, "uptime": 3_720, "interface": "eth0", "tun": "lvsd0",
+            "version": "0.1.0", "generation": 7, "uptime": 3_720, "interfaces": ["eth0"], "tun": "lvsd0",
             "config_file": null, "virtual_services": 2, "real_servers": 4, "draining": 1, "connections": 60,
             "connections_max": 1_048_576, "templates": 4, "timeouts": {"tcp": 900, "tcp_fin": 120, "udp": 300},
             "statistics": {"connections": 0, "packets": 0, "bytes": 0},

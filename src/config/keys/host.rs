@@ -2,12 +2,15 @@
 
 use crate::config::key::keys;
 use crate::config::kinds::{
-    Flag, GROUP, HashKey, InterfaceName, Listen, Number, Optional, OuterSourceKind, SocketPathKind, Words,
+    Flag, GROUP, HashKey, InterfaceName, List, Listen, Number, OneOrList, Optional, OuterSourceKind,
+    SocketPathKind, Words,
 };
 use crate::config::types::{
     AnnounceSetting, CONNECTIONS_MAX_DEFAULT, CaptureSetting, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR,
 };
 
+/// One name or a list of names.
+const INTERFACES: OneOrList<InterfaceName> = OneOrList(List { of: InterfaceName, is_unique: true });
 const CAPTURE: Words<CaptureSetting> = Words::new(&[
     ("auto", CaptureSetting::Auto),
     ("route", CaptureSetting::Route),
@@ -28,12 +31,12 @@ const CONNECTIONS_PER_CLIENT: Number<u32> = Number::new(1..=CONNECTIONS_MAX);
 
 keys! {
     HOST_KEYS of DirectorPlan {
-        interface, tun, queues, metrics, control, control_group, api, capture, announce, notrack, outer_source,
+        interfaces, tun, queues, metrics, control, control_group, api, capture, announce, notrack, outer_source,
         connections_max, connections_per_client_max, hash_key
     } aside { cluster, defaults };
 
-    /// The interface that receives the clients' packets for the VIPs.
-    file interface "interface" [] in interface [], InterfaceName, |_, _| String::new(), Restart;
+    /// The interface that receives the clients' packets for the VIPs, or a list of several.
+    file interface "interface" [] in interfaces [], INTERFACES, |_, _| Vec::new(), Restart;
     /// Name of the TUN device.
     file tun "tun" [] in tun [], InterfaceName, |_, _| TUN_DIRECTOR.to_owned(), Restart;
     /// Queues of the TUN device, each served by one thread.

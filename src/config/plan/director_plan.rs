@@ -24,7 +24,8 @@ const SERVICE_HEADER: &str = "[[virtual_service]]";
 const TOP: &str = "the top of the file, before the first [[ ]]";
 const SERVER_HEADER: &str = "[[virtual_service.real_server]]";
 
-/// Reads a director's configuration. `interface` (from the command line) takes precedence over the file's.
+/// Reads a director's configuration. `interface` (from the command line; several are separated by commas)
+/// takes precedence over the file's.
 ///
 /// # Errors
 /// The first error, with its line.
@@ -48,9 +49,13 @@ pub fn check_director(source: &Source, interface: Option<&str>) -> Result<Direct
         Err(found) => errors.extend(found),
     }
     errors.extend(read_part(HOST_KEYS, &mut plan, &nothing, &block));
-    if let Some(given) = interface {
+    if interface.is_some() {
+        plan.interfaces.clear();
+    }
+    for given in interface.iter().flat_map(|given| given.split(',')) {
         match InterfaceName.parse("--interface", given) {
-            Ok(interface) => plan.interface = interface,
+            Ok(interface) if plan.interfaces.contains(&interface) => {}
+            Ok(interface) => plan.interfaces.push(interface),
             Err(message) => errors.push(Source { name: "command line", text: "" }.error_whole(message)),
         }
     }
@@ -96,7 +101,7 @@ fn place_of_server_key(key: &str) -> Option<&'static str> {
 /// A plan before any key is read; the rows set every field.
 fn blank() -> DirectorPlan {
     DirectorPlan {
-        interface: String::new(),
+        interfaces: Vec::new(),
         tun: String::new(),
         queues: None,
         metrics: METRICS_DIRECTOR,
@@ -131,12 +136,12 @@ fn read_part<C>(
 
 /// Checks that involve several keys.
 fn check(plan: &DirectorPlan, source: &Source, block: &Block) -> Result<(), ConfigError> {
-    if plan.interface.is_empty() {
+    if plan.interfaces.is_empty() {
         let message = "the key `interface` is missing: the interface that receives the clients' packets for the VIPs, such as \
                        interface = \"eth0\"";
         return Err(source.error_whole(message));
     }
-    if plan.tun == plan.interface {
+    if plan.interfaces.contains(&plan.tun) {
         let message =
             format!("tun and interface are both \"{}\"; give tun a name that no other device has", plan.tun);
         let place = ["tun", "interface"].into_iter().find(|key| block.get(key).is_some());

@@ -13,7 +13,7 @@ use crate::control::state::{AdminStates, FileNames};
 use crate::daemon::clock::Clock;
 use crate::daemon::path_errors::PathErrorsHandler;
 use crate::daemon::worker::Workers;
-use crate::daemon::{Options, host_view, no_raw_socket, random};
+use crate::daemon::{Options, host_view, journal_place, no_raw_socket, random};
 use crate::datapath::both::Both;
 use crate::datapath::raw_socket::{LossMeter, Receiver, Sender};
 use crate::datapath::tun::{Queue, Tun};
@@ -40,7 +40,7 @@ pub(super) struct Sockets {
 }
 
 impl Sockets {
-    /// Opens the sockets, creates the device and brings it up; `mtu` is that of the client-side interface.
+    /// Opens the sockets, creates the device and brings it up; `mtu` is the largest of the client-side interfaces.
     pub(super) fn open(plan: &DirectorPlan, mtu: u16) -> Result<(Tun, Sockets), Failure> {
         let queues = plan.queues.unwrap_or_else(default_queues);
         let senders = (0..=queues).map(|_| Sender::new()).collect::<io::Result<Vec<_>>>();
@@ -58,18 +58,21 @@ fn default_queues() -> usize {
     std::thread::available_parallelism().map_or(1, |cores| cores.get().min(QUEUES_DEFAULT_MAX))
 }
 
-/// The MTU of the device: equal to the client-side interface's, so that the device accepts everything that
-/// the interface receives.
+/// The MTU of the device: the largest of the client-side interfaces', so that the device accepts everything that they receive.
 pub(super) async fn device_mtu(plan: &DirectorPlan) -> Result<u16, Failure> {
-    let interface = Netlink::open()?.interface(&plan.interface).await?;
-    Ok(interface.mtu.min(65_535) as u16)
+    let (netlink, mut mtu) = (Netlink::open()?, 0);
+    for name in &plan.interfaces {
+        mtu = netlink.interface(name).await?.mtu.max(mtu);
+    }
+    Ok(mtu.min(65_535) as u16)
 }
 
-pub(super) fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
+pub(in crate::daemon) fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHostOptions {
     DirectorHostOptions {
-        interface: plan.interface.clone(),
+        interfaces: plan.interfaces.clone(),
         tun: plan.tun.clone(),
         vips: host_view::vips(&plan.cluster).into_iter().collect(),
+        outer_source: plan.outer_source,
         capture: match plan.capture {
             CaptureSetting::Auto => host::CaptureMode::Auto,
             CaptureSetting::Route => host::CaptureMode::Route,
@@ -81,6 +84,7 @@ pub(super) fn host_options(plan: &DirectorPlan, options: Options) -> DirectorHos
             AnnounceSetting::Never => host::Announce::Never,
         },
         changes: options.host_changes(),
+        journal: journal_place::of("director", &plan.tun),
     }
 }
 

@@ -5,9 +5,8 @@ use crate::doctor::finding::Finding;
 
 /// Nothing before a director runs.
 pub(super) fn examine(facts: &Director) -> Vec<Finding> {
-    let name = &facts.plan.interface;
     let of = |vip: &Vip| {
-        let address = vip.address;
+        let (address, name) = (vip.address, &vip.interface);
         // Without the capture, the kernel answers for its own addresses itself.
         let is_answered = vip.is_proxied || vip.is_local && vip.arrival == Some(Arrival::Local);
         match (facts.is_announced(vip), is_answered) {

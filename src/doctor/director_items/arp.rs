@@ -8,14 +8,12 @@ use crate::doctor::finding::Finding;
 
 /// Nothing without the interface: the item `interface` reports that.
 pub(super) fn examine(facts: &Director) -> Vec<Finding> {
-    if facts.host.interface(&facts.plan.interface).is_none() {
-        return Vec::new();
-    }
-    facts.vips.iter().map(|vip| of(facts, vip)).collect()
+    let there = facts.vips.iter().filter(|vip| facts.host.interface(&vip.interface).is_some());
+    there.map(|vip| of(facts, vip)).collect()
 }
 
 fn of(facts: &Director, vip: &Vip) -> Finding {
-    let (address, name) = (vip.address, &facts.plan.interface);
+    let (address, name) = (vip.address, &vip.interface);
     let Some(answers) = &vip.answers else {
         return Finding::warning(
             format!(

@@ -12,7 +12,7 @@ pub(super) fn examine(facts: &Director) -> Vec<Finding> {
 }
 
 fn of(facts: &Director, vip: &Vip) -> Option<Finding> {
-    let (address, tun, name) = (vip.address, &facts.plan.tun, &facts.plan.interface);
+    let (address, tun, name) = (vip.address, &facts.plan.tun, &vip.interface);
     let settings = facts.host.interface(name).map(|interface| interface.settings).unwrap_or_default();
     let whose = format!("packets for {address} that arrive on {name}");
     let remedy = format!("ip rule; ip route get {address}   # another rule or route comes first: remove it");

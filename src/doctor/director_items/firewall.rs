@@ -10,10 +10,14 @@ use crate::doctor::firewall::{Probe, State, Verdict};
 
 /// One finding for all virtual services, or one for each of those that are not accepted.
 pub(super) fn examine(facts: &Director) -> Vec<Finding> {
-    let gate = gate(facts);
+    facts.plan.interfaces.iter().flat_map(|name| from(facts, name)).collect()
+}
+
+fn from(facts: &Director, name: &str) -> Vec<Finding> {
+    let gate = gate_from(facts, name);
     let mut findings: Vec<Finding> = Vec::new();
     for matcher in matchers(facts) {
-        let Some(probe) = probe(facts, matcher, State::New) else { continue };
+        let Some(probe) = probe_from(facts, name, matcher, State::New) else { continue };
         let verdict = facts.host.firewall.verdict(FORWARDED, &probe);
         let finding = gate.finding(&verdict);
         if verdict != Verdict::Accepted && !findings.contains(&finding) {
@@ -28,8 +32,8 @@ pub(super) fn examine(facts: &Director) -> Vec<Finding> {
 
 /// The packets of all virtual services. A rule at the hook `prerouting` cannot name the output interface, so that the
 /// input interface is all that is named.
-pub(super) fn gate(facts: &Director) -> Gate {
-    let (name, tun) = (&facts.plan.interface, &facts.plan.tun);
+fn gate_from(facts: &Director, name: &str) -> Gate {
+    let tun = &facts.plan.tun;
     Gate {
         packets: format!("packets from {name} to {tun}"),
         nft: format!("iifname \"{name}\" oifname \"{tun}\""),
@@ -41,11 +45,24 @@ pub(super) fn matchers(facts: &Director) -> impl Iterator<Item = &Matcher> {
     facts.plan.cluster.virtual_services.iter().flat_map(|service| &service.matchers)
 }
 
-/// A client's packet.
+/// The gate of the first interface.
+pub(super) fn gate(facts: &Director) -> Gate {
+    gate_from(facts, first_interface(facts))
+}
+
+/// A client's packet that arrives on the first interface.
 pub(super) fn probe(facts: &Director, matcher: &Matcher, state: State) -> Option<Probe> {
+    probe_from(facts, first_interface(facts), matcher, state)
+}
+
+fn first_interface(facts: &Director) -> &str {
+    facts.plan.interfaces.first().map_or("", String::as_str)
+}
+
+fn probe_from(facts: &Director, name: &str, matcher: &Matcher, state: State) -> Option<Probe> {
     let IpAddr::V4(destination) = matcher.vip else { return None };
     Some(Probe {
-        input: Some(facts.plan.interface.clone()),
+        input: Some(name.to_owned()),
         output: Some(facts.plan.tun.clone()),
         source: None,
         destination,

@@ -4,8 +4,11 @@ use crate::doctor::facts::Director;
 use crate::doctor::finding::Finding;
 
 pub(super) fn examine(facts: &Director) -> Vec<Finding> {
-    let name = &facts.plan.interface;
-    let finding = match facts.host.interface(name) {
+    facts.plan.interfaces.iter().map(|name| of(facts, name)).collect()
+}
+
+fn of(facts: &Director, name: &str) -> Finding {
+    match facts.host.interface(name) {
         None => Finding::error(
             format!("interface {name} does not exist"),
             format!("ip -brief link   # then set interface in {}", facts.file),
@@ -14,8 +17,7 @@ pub(super) fn examine(facts: &Director) -> Vec<Finding> {
             Finding::error(format!("{name} is down, or has no carrier"), format!("ip link set {name} up"))
         }
         Some(interface) => Finding::ok(format!("{name} is up, its MTU is {}", interface.mtu)),
-    };
-    vec![finding]
+    }
 }
 
 #[cfg(test)]

@@ -6,10 +6,11 @@ use crate::doctor::finding::Finding;
 /// The greater of `all` and the interface's own value counts (ip-sysctl.rst). Nothing before a director runs: it sets the
 /// value.
 pub(super) fn examine(facts: &Director) -> Vec<Finding> {
-    let name = &facts.plan.interface;
-    let Some(interface) = facts.host.interface(name).filter(|_| facts.has_device()) else {
-        return Vec::new();
-    };
+    facts.plan.interfaces.iter().filter_map(|name| of(facts, name)).collect()
+}
+
+fn of(facts: &Director, name: &str) -> Option<Finding> {
+    let interface = facts.host.interface(name).filter(|_| facts.has_device())?;
     let remedy = format!("sysctl -w net.ipv4.conf.{name}.rp_filter=2");
     let finding = match interface.settings.rp_filter.max(facts.host.all.rp_filter) {
         None => {
@@ -23,7 +24,7 @@ pub(super) fn examine(facts: &Director) -> Vec<Finding> {
         ),
         Some(value) => Finding::ok(format!("rp_filter of {name} is {value}")),
     };
-    vec![finding]
+    Some(finding)
 }
 
 #[cfg(test)]

@@ -28,6 +28,14 @@ fn expected(facts: &Realserver, vip: Ipv4Addr, protocol: Protocol, port: u16) ->
     let is_it = |socket: &&Socket| socket.protocol == protocol && socket.port == port && is_reachable(socket);
     match facts.sockets.iter().find(is_it).and_then(|socket| socket.address) {
         Some(address) => elsewhere(address, vip, protocol, port),
+        None if facts.host.all.forwarding == Some(1) => Finding::warning(
+            format!(
+                "no program of this host listens on {vip}, {} port {port}: clients are refused, unless DNAT routes them to a \
+                 container",
+                protocol.name()
+            ),
+            "nft list ruleset   # a rule with dnat for this port? Then see docs/mtu.md",
+        ),
         None => Finding::error(
             format!("no program listens on {vip}, {} port {port}: clients are refused", protocol.name()),
             format!("ss -l{}n   # then start the application on {vip} or on all addresses", letter(protocol)),

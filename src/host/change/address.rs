@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rtnetlink::packet_route::address::AddressScope;
 
-use super::{ChangeKind, Device, Observed, Presence, Undone};
+use super::{ChangeKind, Device, Observed, Presence, Replaced, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::Netlink;
 
@@ -28,12 +28,11 @@ impl ChangeKind for VipAddress {
         Ok(if is_there { Presence::Foreign } else { Presence::Absent })
     }
 
-    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
-        netlink.add_address(self.address, 32, self.device.index, AddressScope::Universe).await?;
-        Ok(None)
+    async fn apply(&self, netlink: &Netlink) -> Result<(), HostError> {
+        netlink.add_address(self.address, 32, self.device.index, AddressScope::Universe).await
     }
 
-    async fn undo(&self, netlink: &Netlink, _: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
+    async fn undo(&self, netlink: &Netlink, _: &Observed, _: Option<Replaced>) -> Result<Undone, HostError> {
         netlink.delete_address(self.address, 32, self.device.index).await?;
         Ok(Undone::Removed)
     }

@@ -21,8 +21,9 @@
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
-use super::{CAPTURE_TABLE, ChangeKind, Observed, PROTOCOL, Presence, Undone};
+use super::{CAPTURE_TABLE, ChangeKind, Observed, PROTOCOL, Presence, Replaced, Undone};
 use crate::host::error::HostError;
+use crate::host::journal::Record;
 use crate::host::netlink::Netlink;
 use crate::host::netlink::rule::{preference, protocol, table};
 
@@ -34,6 +35,8 @@ const TABLE_LOCAL: u32 = 255;
 pub struct CaptureRule {
     /// The name of the client-side interface; the kernel compares names, so the rule survives a new index.
     pub interface: String,
+    /// The index of the TUN device that the routes of this daemon lead to.
+    pub tun: u32,
 }
 
 impl ChangeKind for CaptureRule {
@@ -47,26 +50,23 @@ impl ChangeKind for CaptureRule {
         Ok(found.map_or(Presence::Absent, |rule| Presence::by_protocol(protocol(rule))))
     }
 
-    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
-        for step in plan(&netlink.rules().await?, &self.interface)? {
-            match step {
-                Step::Add(rule) => netlink.add_rule(rule).await?,
-                Step::Delete(rule) => netlink.delete_rule(rule).await?,
-            }
-        }
-        Ok(None)
+    fn record(&self, _: Option<Replaced>) -> Option<Record> {
+        Some(Record::CaptureRule { interface: self.interface.clone() })
     }
 
-    /// Routes of this daemon have left the table already; those that remain are another's.
-    async fn undo(&self, netlink: &Netlink, _: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
-        if !netlink.routes_in(CAPTURE_TABLE).await?.is_empty() {
+    async fn apply(&self, netlink: &Netlink) -> Result<(), HostError> {
+        carry_out(netlink, plan(&netlink.rules().await?, &self.interface)?).await
+    }
+
+    async fn undo(&self, netlink: &Netlink, _: &Observed, _: Option<Replaced>) -> Result<Undone, HostError> {
+        if netlink.routes_in(CAPTURE_TABLE).await?.iter().any(|route| route.index != self.tun) {
             return Ok(Undone::Left(format!("table {CAPTURE_TABLE} contains routes of another daemon")));
         }
-        match find(&netlink.rules().await?, &self.interface) {
-            Some(rule) if protocol(rule) != PROTOCOL => return Ok(Undone::taken_over()),
-            Some(rule) => netlink.delete_rule(rule.clone()).await?,
-            None => {}
+        let rules = netlink.rules().await?;
+        if find(&rules, &self.interface).is_some_and(|rule| protocol(rule) != PROTOCOL) {
+            return Ok(Undone::taken_over());
         }
+        carry_out(netlink, removal(&rules, &self.interface)).await?;
         Ok(Undone::Removed)
     }
 
@@ -90,6 +90,17 @@ pub enum Step {
     Add(RuleMessage),
     /// Deletes the first rule that matches this one.
     Delete(RuleMessage),
+}
+
+/// Sends the requests, one after the other.
+pub async fn carry_out(netlink: &Netlink, steps: Vec<Step>) -> Result<(), HostError> {
+    for step in steps {
+        match step {
+            Step::Add(rule) => netlink.add_rule(rule).await?,
+            Step::Delete(rule) => netlink.delete_rule(rule).await?,
+        }
+    }
+    Ok(())
 }
 
 /// The capture rule for packets that arrive on `interface`.
@@ -163,7 +174,20 @@ pub fn plan(rules: &[RuleMessage], interface: &str) -> Result<Vec<Step>, HostErr
     Ok(steps)
 }
 
-/// The preference of the capture rule for `interface` in `rules`, needed to delete it.
+/// The requests that remove the capture rule for `interface`, and the second rule for `local` that a daemon leaves if it is
+/// killed while it places the first.
+pub fn removal(rules: &[RuleMessage], interface: &str) -> Vec<Step> {
+    let Some(ours) = rules.iter().position(|rule| is_capture_rule(rule, interface)) else {
+        return Vec::new();
+    };
+    let is_copy = |rule: &&RuleMessage| is_plain_local(rule) && preference(rule) == preference(&rules[ours]);
+    let is_ahead = rules[..ours].iter().any(|rule| is_copy(&rule));
+    let copy = rules[ours..].iter().find(is_copy).filter(|_| is_ahead);
+    let unneeded = std::iter::once(&rules[ours]).chain(copy);
+    unneeded.map(|rule| Step::Delete(with_preference(rule))).collect()
+}
+
+/// The capture rule for `interface` in `rules`.
 pub fn find<'a>(rules: &'a [RuleMessage], interface: &str) -> Option<&'a RuleMessage> {
     rules.iter().find(|rule| is_capture_rule(rule, interface))
 }
@@ -254,7 +278,21 @@ mod tests {
         for left in [half, most] {
             let done = carried_out(left.clone(), plan(&left, "eth0").unwrap());
             assert_eq!(done, [capture_rule("eth0", 0), to_table(0, 255), to_table(32766, 254)]);
+            let removed = carried_out(left.clone(), removal(&left, "eth0"));
+            assert_eq!(removed, [to_table(0, 255), to_table(32766, 254)]);
         }
+    }
+
+    #[test]
+    fn a_removal_leaves_the_rules_of_others_and_the_one_for_local() {
+        let rules =
+            vec![capture_rule("eth1", 0), capture_rule("eth0", 0), to_table(0, 255), to_table(32766, 254)];
+        let left = carried_out(rules.clone(), removal(&rules, "eth0"));
+        assert_eq!(left, [capture_rule("eth1", 0), to_table(0, 255), to_table(32766, 254)]);
+        assert_eq!(removal(&left, "eth0"), []);
+        let apart = vec![to_table(0, 255), capture_rule("eth0", 99), to_table(100, 255)];
+        let left = carried_out(apart.clone(), removal(&apart, "eth0"));
+        assert_eq!(left, [to_table(0, 255), to_table(100, 255)], "two that the operator has");
     }
 
     #[test]

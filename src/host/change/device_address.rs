@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use rtnetlink::packet_route::address::AddressScope;
 
-use super::{ChangeKind, Device, Observed, Presence, Undone};
+use super::{ChangeKind, Device, Observed, Presence, Replaced, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::Netlink;
 
@@ -32,13 +32,12 @@ impl ChangeKind for DeviceAddress {
         Ok(if is_there { Presence::Foreign } else { Presence::Absent })
     }
 
-    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
-        netlink.add_address(DUMMY, 32, self.device.index, AddressScope::Host).await?;
-        Ok(None)
+    async fn apply(&self, netlink: &Netlink) -> Result<(), HostError> {
+        netlink.add_address(DUMMY, 32, self.device.index, AddressScope::Host).await
     }
 
     /// The kernel removes the device's routes with its last address (fib_disable_ip()), so this must come after them.
-    async fn undo(&self, netlink: &Netlink, _: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
+    async fn undo(&self, netlink: &Netlink, _: &Observed, _: Option<Replaced>) -> Result<Undone, HostError> {
         netlink.delete_address(DUMMY, 32, self.device.index).await?;
         Ok(Undone::Removed)
     }

@@ -1,6 +1,6 @@
 //! A route of table main, with the MSS announced to a real server's clients, in a table of its own.
 
-use super::{ChangeKind, Observed, Presence, Undone};
+use super::{ChangeKind, Observed, Presence, Replaced, Undone};
 use crate::host::error::HostError;
 use crate::host::mirror::Copied;
 use crate::host::netlink::Netlink;
@@ -16,16 +16,16 @@ impl ChangeKind for Copied {
     }
 
     /// A route that the kernel does not accept a second time becomes a `throw` route, and counts as missing.
-    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
+    async fn apply(&self, netlink: &Netlink) -> Result<(), HostError> {
         let made = netlink.replace_route(self.message()).await;
         if let Err(HostError::Netlink { .. }) = made {
             netlink.replace_route(self.throw()).await?;
         }
-        made.map(|()| None)
+        made
     }
 
     /// The key alone is not enough: the kernel matches priority 0 with any priority (fib_nh_match()).
-    async fn undo(&self, netlink: &Netlink, _: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
+    async fn undo(&self, netlink: &Netlink, _: &Observed, _: Option<Replaced>) -> Result<Undone, HostError> {
         match netlink.delete_route_like(self.message()).await {
             Err(error) if error.is_gone() => netlink.delete_route_like(self.throw()).await?,
             deleted => deleted?,

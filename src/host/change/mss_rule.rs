@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
-use super::{ChangeKind, Observed, PROTOCOL, Presence, Undone};
+use super::{ChangeKind, Observed, PROTOCOL, Presence, Replaced, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::{Netlink, rule};
 
@@ -60,12 +60,16 @@ impl ChangeKind for MssRule {
         Ok(found.map_or(Presence::Absent, |found| Presence::by_protocol(rule::protocol(found))))
     }
 
-    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
-        netlink.add_rule(self.message()).await?;
-        Ok(None)
+    async fn apply(&self, netlink: &Netlink) -> Result<(), HostError> {
+        netlink.add_rule(self.message()).await
     }
 
-    async fn undo(&self, netlink: &Netlink, now: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
+    async fn undo(
+        &self,
+        netlink: &Netlink,
+        now: &Observed,
+        _: Option<Replaced>,
+    ) -> Result<Undone, HostError> {
         let mut found = now.rules().iter().filter(|rule| self.is(rule)).peekable();
         // The kernel deletes a rule whatever its protocol number (rule_find()).
         if found.peek().is_some() && found.all(|rule| rule::protocol(rule) != PROTOCOL) {

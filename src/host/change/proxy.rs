@@ -2,8 +2,9 @@
 
 use std::net::Ipv4Addr;
 
-use super::{ChangeKind, Device, Observed, Presence, Undone};
+use super::{ChangeKind, Device, Observed, Presence, Replaced, Undone};
 use crate::host::error::HostError;
+use crate::host::journal::Record;
 use crate::host::netlink::Netlink;
 
 /// What `ip neigh add proxy` makes, with the number of this program's protocol.
@@ -26,13 +27,22 @@ impl ChangeKind for ProxyNeighbour {
         Ok(found.map_or(Presence::Absent, |proxy| Presence::by_protocol(proxy.protocol)))
     }
 
-    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
-        netlink.add_proxy(self.address, self.device.index).await?;
-        Ok(None)
+    fn record(&self, _: Option<Replaced>) -> Option<Record> {
+        let Device { name, index } = self.device.clone();
+        Some(Record::Proxy { address: self.address, device: name, index })
+    }
+
+    async fn apply(&self, netlink: &Netlink) -> Result<(), HostError> {
+        netlink.add_proxy(self.address, self.device.index).await
     }
 
     /// The kernel deletes a proxy neighbour regardless of who added it (pneigh_delete()).
-    async fn undo(&self, netlink: &Netlink, now: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
+    async fn undo(
+        &self,
+        netlink: &Netlink,
+        now: &Observed,
+        _: Option<Replaced>,
+    ) -> Result<Undone, HostError> {
         if self.presence(now)? == Presence::Foreign {
             return Ok(Undone::taken_over());
         }

@@ -2,7 +2,7 @@
 
 use std::net::Ipv4Addr;
 
-use super::{ChangeKind, Device, Observed, Presence, Undone};
+use super::{ChangeKind, Device, Observed, Presence, Replaced, Undone};
 use crate::host::error::HostError;
 use crate::host::netlink::{Netlink, TABLE_MAIN};
 
@@ -35,12 +35,16 @@ impl ChangeKind for VipRoute {
         Ok(found.map_or(Presence::Absent, |route| Presence::by_protocol(route.protocol)))
     }
 
-    async fn apply(&self, netlink: &Netlink) -> Result<Option<i64>, HostError> {
-        netlink.add_route(self.destination, self.table, self.device.index).await?;
-        Ok(None)
+    async fn apply(&self, netlink: &Netlink) -> Result<(), HostError> {
+        netlink.add_route(self.destination, self.table, self.device.index).await
     }
 
-    async fn undo(&self, netlink: &Netlink, now: &Observed, _: Option<i64>) -> Result<Undone, HostError> {
+    async fn undo(
+        &self,
+        netlink: &Netlink,
+        now: &Observed,
+        _: Option<Replaced>,
+    ) -> Result<Undone, HostError> {
         if self.presence(now)? == Presence::Foreign {
             return Ok(Undone::taken_over());
         }

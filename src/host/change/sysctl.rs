@@ -8,8 +8,9 @@ use std::path::PathBuf;
 
 use nix::errno::Errno;
 
-use super::{ChangeKind, Device, Observed, Presence, Undone};
+use super::{ChangeKind, Device, Observed, Presence, Replaced, Undone};
 use crate::host::error::HostError;
+use crate::host::journal::Record;
 use crate::host::netlink::Netlink;
 
 /// The required value of a setting.
@@ -62,13 +63,6 @@ impl Sysctl {
         })
     }
 
-    /// Writes the value; returns the one it replaced.
-    pub fn set(&self) -> Result<i64, HostError> {
-        let previous = read(&self.key)?;
-        write(&self.key, self.value())?;
-        Ok(previous)
-    }
-
     /// The name as `sysctl` writes it: separated by dots; a dot inside an interface name becomes a slash.
     pub fn name(&self) -> String {
         self.key
@@ -91,18 +85,30 @@ impl ChangeKind for Sysctl {
         Ok(if self.is_satisfied()? { Presence::Foreign } else { Presence::Absent })
     }
 
-    async fn apply(&self, _: &Netlink) -> Result<Option<i64>, HostError> {
-        self.set().map(Some)
+    fn replaced(&self) -> Result<Option<Replaced>, HostError> {
+        let all = overwriting_key(&self.key).map(|all| read(&all)).transpose()?;
+        Ok(Some(Replaced { value: read(&self.key)?, all }))
     }
 
-    /// Another program's value stays.
-    async fn undo(&self, _: &Netlink, _: &Observed, previous: Option<i64>) -> Result<Undone, HostError> {
-        let found = read(&self.key)?;
-        let Some(previous) = previous else { return Ok(Undone::Removed) };
-        if found != self.value() {
-            return Ok(Undone::Left(format!("its value is now {found}, set by another program")));
+    fn record(&self, replaced: Option<Replaced>) -> Option<Record> {
+        let Replaced { value: previous, all } = replaced?;
+        Some(Record::Sysctl { key: self.key.clone(), value: self.value(), previous, all })
+    }
+
+    async fn apply(&self, _: &Netlink) -> Result<(), HostError> {
+        write(&self.key, self.value())
+    }
+
+    /// Another program's value stays, also one that it has set for every interface.
+    async fn undo(&self, _: &Netlink, _: &Observed, replaced: Option<Replaced>) -> Result<Undone, HostError> {
+        let (Some(replaced), Some(found)) = (replaced, self.replaced()?) else { return Ok(Undone::Removed) };
+        if found.value != self.value() {
+            return Ok(Undone::Left(format!("its value is now {}, set by another program", found.value)));
         }
-        write(&self.key, previous)?;
+        if replaced.all != found.all && found.all == Some(found.value) {
+            return Ok(Undone::Left("another program has set it for every interface meanwhile".to_owned()));
+        }
+        write(&self.key, replaced.value)?;
         Ok(Undone::Removed)
     }
 
@@ -140,6 +146,13 @@ pub fn read(key: &str) -> Result<i64, HostError> {
 /// Writes a numeric setting.
 pub fn write(key: &str, value: i64) -> Result<(), HostError> {
     fs::write(path(key), value.to_string()).map_err(|error| failure("write", key, &error))
+}
+
+/// The setting that overwrites `key` whenever it changes: `net/ipv4/conf/all/forwarding`, which is `ip_forward`, sets the
+/// forwarding of every interface (inet_forward_change()). No other setting for `all` does so.
+fn overwriting_key(key: &str) -> Option<String> {
+    let all = all_key(key);
+    (key.starts_with("net/ipv4/conf/") && key.ends_with("/forwarding") && all != key).then_some(all)
 }
 
 fn all_key(key: &str) -> String {

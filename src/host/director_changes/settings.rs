@@ -5,6 +5,7 @@ use std::fmt;
 use std::net::Ipv4Addr;
 
 use super::VipState;
+use super::incoming::Incoming;
 use crate::host::CAPTURE_TABLE;
 use crate::host::change::capture_rule::CaptureRule;
 use crate::host::change::device_address::DeviceAddress;
@@ -102,25 +103,19 @@ impl fmt::Display for Capture {
 ///
 /// A proxy entry comes before the capture that makes it necessary, and a rule before the routes of its table:
 /// so each VIP is switched with a single route.
-pub(super) fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr, VipState>) -> Vec<Change> {
-    let name = &interface.name;
-    let mut wanted: Vec<Change> = [
-        // Strict filtering would drop clients whose return route uses another interface, and the real
-        // servers' answers to this host's own connections, because their source is routed to the TUN device.
-        Sysctl::of_interface(name, "rp_filter", Wanted::NotStrict),
-        // ip-sysctl.rst: redirects are sent "if at least one of conf/{all,interface}/send_redirects is set".
-        // The other interfaces have their own default of 1, so `all` does not change anything for them.
-        Sysctl::of_interface(name, "send_redirects", Wanted::Exactly(0)),
-        Sysctl::of_interface("all", "send_redirects", Wanted::Exactly(0)),
-        // The kernel delays proxied answers to broadcast requests by a random time of up to proxy_delay
-        // (default 0.8 s; arp_process(), pneigh_enqueue()).
-        Sysctl::new(format!("net/ipv4/neigh/{name}/proxy_delay"), Wanted::Exactly(0)),
-        Sysctl::of_interface(name, "forwarding", Wanted::Exactly(1)),
-        // What belongs to the host comes back through the device, from sources that are routed elsewhere.
-        Sysctl::of_interface(&tun.name, "rp_filter", Wanted::NotStrict),
-    ]
-    .map(Change::Sysctl)
-    .into();
+pub(super) fn wanted(incoming: &Incoming, tun: &Device, vips: &BTreeMap<Ipv4Addr, VipState>) -> Vec<Change> {
+    let devices = incoming.devices();
+    // ip-sysctl.rst: redirects are sent "if at least one of conf/{all,interface}/send_redirects is set". The other
+    // interfaces have their own default of 1, so `all` does not change anything for them.
+    let mut wanted = vec![Sysctl::of_interface("all", "send_redirects", Wanted::Exactly(0)).into()];
+    wanted.extend(devices.iter().flat_map(|device| of_device(&device.name)));
+    for device in incoming.silent() {
+        // With 0, an ARP request for a client that gets a reply from the VIP names the VIP as its sender (arp_solicit()), and
+        // the client then has this device's Ethernet address for it.
+        wanted.push(Sysctl::of_interface(&device.name, "arp_announce", Wanted::AtLeast(2)).into());
+    }
+    // What belongs to the host comes back through the device, from sources that are routed elsewhere.
+    wanted.push(Sysctl::of_interface(&tun.name, "rp_filter", Wanted::NotStrict).into());
     let has_rule = vips.values().any(|state| state.capture != Capture::Route);
     if has_rule && vips.values().any(|state| state.is_local) {
         // A packet that early demultiplexing assigns to a socket of the host is not forwarded (ip_forward(), `skb->sk`),
@@ -129,10 +124,12 @@ pub(super) fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr,
     }
     wanted.push(DeviceAddress { device: tun.clone() }.into());
     for (vip, _) in vips.iter().filter(|(_, state)| state.is_answered) {
-        wanted.push(ProxyNeighbour { address: *vip, device: interface.clone() }.into());
+        let answering = incoming.answering(*vip).iter().cloned();
+        wanted.extend(answering.map(|device| ProxyNeighbour { address: *vip, device }.into()));
     }
     if has_rule {
-        wanted.push(CaptureRule { interface: name.clone() }.into());
+        let rule = |name: &str| CaptureRule { interface: name.to_owned(), tun: tun.index };
+        wanted.extend(devices.iter().map(|device| rule(&device.name).into()));
     }
     for (vip, state) in vips {
         for table in state.capture.tables() {
@@ -140,6 +137,21 @@ pub(super) fn wanted(interface: &Device, tun: &Device, vips: &BTreeMap<Ipv4Addr,
         }
     }
     wanted
+}
+
+/// The settings of a device on which clients' packets arrive.
+fn of_device(name: &str) -> [Change; 4] {
+    [
+        // Strict filtering would drop clients whose return route uses another interface, and the real
+        // servers' answers to this host's own connections, because their source is routed to the TUN device.
+        Sysctl::of_interface(name, "rp_filter", Wanted::NotStrict),
+        Sysctl::of_interface(name, "send_redirects", Wanted::Exactly(0)),
+        // The kernel delays proxied answers to broadcast requests by a random time of up to proxy_delay
+        // (default 0.8 s; arp_process(), pneigh_enqueue()).
+        Sysctl::new(format!("net/ipv4/neigh/{name}/proxy_delay"), Wanted::Exactly(0)),
+        Sysctl::of_interface(name, "forwarding", Wanted::Exactly(1)),
+    ]
+    .map(Change::Sysctl)
 }
 
 #[cfg(test)]
@@ -178,8 +190,9 @@ mod tests {
             announcements: 0,
         };
         let vips = BTreeMap::from([(Ipv4Addr::new(10, 0, 0, 9), state)]);
+        let incoming = Incoming { listed: vec![device("eth0", 2)], ..Incoming::default() };
         let wanted: Vec<String> =
-            wanted(&device("eth0", 2), &device("lvsd0", 3), &vips).iter().map(Change::command).collect();
+            wanted(&incoming, &device("lvsd0", 3), &vips).iter().map(Change::command).collect();
         assert!(wanted.iter().all(|command| !command.contains("ip_forward")));
         let last: Vec<&str> = wanted.iter().rev().take(3).rev().map(String::as_str).collect();
         assert!(last[0].starts_with("ip neigh add proxy 10.0.0.9 dev eth0"));

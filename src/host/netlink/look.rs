@@ -1,12 +1,13 @@
 //! Queries of a survey, which looks at the whole host.
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use futures_util::TryStreamExt;
 use nix::errno::Errno;
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressMessage;
-use rtnetlink::packet_route::link::LinkMessage;
+use rtnetlink::packet_route::link::{InfoKind, LinkAttribute, LinkFlags, LinkInfo, LinkMessage};
 use rtnetlink::packet_route::route::{RouteAttribute, RouteFlags, RouteType};
 
 use super::message::{address_of, interface_of, route_question};
@@ -31,6 +32,21 @@ impl Netlink {
         request.message_mut().header.interface_family = AddressFamily::Unspec;
         let links: Vec<LinkMessage> = collected("list interfaces", request.execute()).await?;
         Ok(links.iter().map(interface_of).collect())
+    }
+
+    /// The names of the devices of the kind `ipip` that are up.
+    pub(in crate::host) async fn ipip_devices_up(&self) -> Result<BTreeSet<String>, HostError> {
+        let mut request = self.handle.link().get();
+        request.message_mut().header.interface_family = AddressFamily::Unspec;
+        let links: Vec<LinkMessage> = collected("list interfaces", request.execute()).await?;
+        let is_kind = |info: &LinkInfo| matches!(info, LinkInfo::Kind(InfoKind::IpIp));
+        let is_ipip = |link: &&LinkMessage| {
+            link.attributes
+                .iter()
+                .any(|a| matches!(a, LinkAttribute::LinkInfo(infos) if infos.iter().any(is_kind)))
+        };
+        let up = links.iter().filter(|link| link.header.flags.contains(LinkFlags::Up)).filter(is_ipip);
+        Ok(up.map(|link| interface_of(link).name).collect())
     }
 
     /// The IPv4 addresses of all interfaces: index, address, prefix length.

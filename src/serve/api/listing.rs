@@ -172,7 +172,7 @@ pub(super) fn status(published: &Published, director: &dyn RunningDirector) -> S
         version: env!("CARGO_PKG_VERSION").to_owned(),
         generation: published.generation,
         uptime: director.now().since(Moment::ZERO).as_secs(),
-        interface: director.plan().interface.clone(),
+        interfaces: director.plan().interfaces.clone(),
         tun: director.plan().tun.clone(),
         config_file: director.config_file().map(str::to_owned),
         virtual_services: services.len(),
