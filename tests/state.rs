@@ -332,13 +332,15 @@ fn a_reset_and_a_scan_on_a_flooded_flow_begin_nothing() {
 }
 
 #[test]
-fn a_flooded_flow_leaves_a_removed_server_at_once() {
+fn a_flooded_flow_waits_for_a_removed_server_and_then_leaves_it() {
     let mut world = World::of(vec![web("rr", &[1, 1])]);
     world.change(|config| config.new_connections_per_second_max = Some(1));
     assert_eq!(world.connect(client(0), 1), 1, "holds the server's slot while it is removed");
     assert_eq!([1, 2, 3].map(|n| world.connect(client(n), 1)), [2, 1, 2]);
     world.change(|config| drop(config.virtual_services[0].real_servers.remove(0)));
     assert_eq!(world.ack(client(1), 1), Ok(2));
+    assert_eq!(reason_of(&world.tcp(client(2), 1, ACK)), Some(DropReason::ConnectionWaits));
+    world.end_every_grace();
     assert_eq!(reason_of(&world.tcp(client(2), 1, ACK)), Some(DropReason::NoConnection));
     assert_eq!(route_of(&world.tcp(client(2), 1, SYN)), (Ok(2), Tracking::Flood));
     assert_eq!(world.ack(client(2), 1), Ok(2), "and is remembered there");

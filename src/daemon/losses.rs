@@ -1,4 +1,4 @@
-//! Looks at what the kernel drops on the way to the daemon and from it, with every tick of the host.
+//! Reads what the kernel drops before and behind the daemon, with every tick of the host.
 
 use std::sync::Arc;
 
@@ -36,7 +36,7 @@ impl LossWatch {
         self.losses.clone()
     }
 
-    /// A device that is missing, or an answer that fails, is left out until the next look.
+    /// A device that is missing, or an answer that fails, is omitted until the next look.
     pub(super) async fn look(&mut self) {
         let mut found = Vec::new();
         if self.netlink.is_none() {

@@ -81,8 +81,8 @@ pub struct Notrack {
 }
 
 impl Notrack {
-    /// Nothing is exempt yet. `tun` makes the table's name unique; what the program
-    /// nft does not take in a name becomes `_`.
+    /// Nothing is exempt yet. `tun` makes the table's name unique; a character
+    /// that the program nft rejects becomes `_`.
     pub fn new(tun: &str, mode: NotrackMode) -> Notrack {
         let is_word = |c: char| if c.is_ascii_alphanumeric() || "-_.".contains(c) { c } else { '_' };
         let table = format!("lvs-tund-{}", tun.chars().map(is_word).collect::<String>());

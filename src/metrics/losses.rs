@@ -66,7 +66,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_total_goes_on_when_the_device_begins_again_and_never_decreases() {
+    fn a_total_continues_when_the_device_begins_again_and_never_decreases() {
         for (is_older, expected) in [(false, [5, 7, 7, 8, 10]), (true, [0, 2, 2, 3, 5])] {
             let losses = Losses::default();
             let totals = [5, 7, 7, 1, 3].map(|count| {

@@ -115,6 +115,7 @@ control_group = "adm"
 api = "127.0.0.1:9998"
 capture = "rule"
 announce = "never"
+notrack = false
 outer_source = "172.25.3.9"
 connections_max = 1000
 connections_per_client_max = 100

@@ -22,8 +22,8 @@ use crate::encapsulation;
 use crate::packet::MTU_DEFAULT;
 
 /// The snapshot after `old`. [`identity`] decides which virtual services and real servers continue. Unchanged
-/// services are shared with `old`, so a change of one service among thousands costs one comparison for each. Of the
-/// real servers that are not configured, those in `over` are no longer expected back.
+/// services are shared with `old`, so a change of one service among thousands costs one comparison for each. The
+/// real servers in `over` are no longer expected back.
 pub(super) fn succeed(old: &Cluster, in_force: EffectiveConfig, host: HostView, over: &SlotSet) -> Cluster {
     let EffectiveConfig { config, weights } = in_force;
     let mut builder = Builder::new(old, &weights, config.virtual_services.len());

@@ -187,6 +187,7 @@ impl Account {
             _ => 60_000 * u64::from(argument - 127),
         };
         self.world.now = self.world.now.after(Duration::from_millis(millis));
+        self.world.end_grace(self.world.now);
         self.drain();
     }
 
@@ -209,6 +210,7 @@ impl Account {
     fn finish(mut self) {
         self.sweep();
         self.world.now = self.world.now.after(Duration::from_secs(86_400));
+        self.world.end_every_grace();
         self.drain();
         assert!(!self.world.director.is_waiting());
         assert_eq!((self.received, self.held), (self.decided, 0));
