@@ -4,7 +4,7 @@ use super::facts::{Host, Reported};
 use super::finding::Finding;
 use crate::trouble::TroubleKind;
 
-/// The way to look if the daemon gives no remedy.
+/// The command if the daemon gives no remedy.
 const REMEDY: &str = "lvs-tund status";
 
 /// Everything else is seen from outside the daemon, and has an item of its own.
@@ -69,7 +69,7 @@ mod tests {
     fn a_daemon_that_reports_nothing_is_fine_and_one_that_does_not_answer_no_error() {
         let fine = [Finding::ok("the daemon reports nothing else")];
         assert_eq!(found(Some(&[])), fine);
-        assert_eq!(found(Some(&[(TroubleKind::ApplicationDown, "nobody listens")])), fine);
+        assert_eq!(found(Some(&[(TroubleKind::ApplicationDown, "no program listens")])), fine);
         let silent = [Finding::ok("the daemon was not queried: its control socket does not answer")];
         assert_eq!(found(None), silent);
     }
