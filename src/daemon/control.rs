@@ -11,6 +11,7 @@
 //! at once, as with scripts that clear everything before they set it up again.
 
 mod reload;
+mod reread;
 pub(super) mod shared;
 mod tend;
 
@@ -35,6 +36,7 @@ use crate::host::{DirectorHost, HostError, Notice};
 use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 
+pub(super) use reread::{Reread, with_text};
 pub(super) use shared::Shared;
 
 /// Ticks of the host (2 s each) between two queries of routes without a change notification.
@@ -43,7 +45,7 @@ const TICKS_PER_LOOK: u32 = 15;
 /// Where the configuration came from, and how to turn its text into a plan; the command line takes
 /// precedence.
 pub struct ConfigFile {
-    /// What a reload reads; `None` refuses it.
+    /// What a reload reads, beside the control task; `None` refuses it.
     pub path: Option<PathBuf>,
     /// Called on a blocking thread for each reload and each replaced configuration.
     pub read: ReadPlan,
@@ -55,6 +57,8 @@ pub type ReadPlan = Arc<dyn Fn(&Source) -> Result<DirectorPlan, ConfigError> + S
 /// What the control task handles next.
 pub(super) enum Input {
     Request(Request),
+    /// A request for a reload, with the file as it was read meanwhile.
+    Reload(Request, Reread),
     /// The host has changed, or is to be checked.
     Host(Notice),
     /// A packet did not fit its path; the kernel may know a smaller MTU now.
@@ -135,7 +139,8 @@ impl Control {
     /// Does what the input requests. Failures are answered or logged. Not cancel-safe.
     pub(super) async fn handle(&mut self, input: Input) {
         match input {
-            Input::Request(request) => self.answer(request).await,
+            Input::Request(request) => self.answer(request, None).await,
+            Input::Reload(request, text) => self.answer(request, Some(text)).await,
             Input::Host(notice) => self.follow_host(notice).await,
             Input::PathNarrowed => self.follow_paths().await,
             Input::Tend => self.tend().await,
@@ -149,12 +154,12 @@ impl Control {
     }
 
     /// Handles a request and answers it; the client may have disconnected meanwhile.
-    async fn answer(&mut self, request: Request) {
+    async fn answer(&mut self, request: Request, text: Option<Reread>) {
         let Request { demand, by, answer } = request;
         let outcome = match demand {
             Demand::Change(change) => self.change(change, by).await,
             Demand::Configure(configuration) => self.configure(configuration, by).await,
-            Demand::Reload(reload) => self.reload(reload, by).await,
+            Demand::Reload(reload) => self.reload(reload, by, text.unwrap_or(Reread::NoFile)).await,
         };
         let _ = answer.send(outcome);
     }

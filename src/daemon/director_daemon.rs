@@ -33,7 +33,7 @@ const REQUESTS_MAX: usize = 64;
 /// was before.
 pub fn run(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
     logging::start(options.log_format);
-    runtime::build()?.block_on(run_until_ended(plan, file, options))
+    runtime::run(run_until_ended(plan, file, options))
 }
 
 async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
@@ -52,7 +52,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
             return Err(failure);
         }
     };
-    options.print_commands(host.changes());
+    options.print_commands(host.changes()).await;
     let (services, queues) = (plan.cluster.virtual_services.len(), plane.counters.len());
     let ready = format!(
         "director: ready on {} with {}, {} of {}, metrics on {}",
@@ -63,7 +63,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
         plan.metrics
     );
     let (requests, demands) = mpsc::channel(REQUESTS_MAX);
-    let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone());
+    let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone(), file.path.clone());
     let config_file = file.path.as_ref().map(|path| path.display().to_string());
     let (tables, counters, first) = (plane.tables.clone(), plane.counters.clone(), plane.cluster.load_full());
     let shared = Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first));

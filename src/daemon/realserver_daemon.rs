@@ -31,7 +31,7 @@ use crate::time::Moment;
 /// was before.
 pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     logging::start(options.log_format);
-    runtime::build()?.block_on(serve(plan, options))
+    runtime::run(serve(plan, options))
 }
 
 async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
@@ -78,7 +78,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     };
     let settings = Arc::new(Settings::default());
     settings.take(&host);
-    options.print_commands(host.changes());
+    options.print_commands(host.changes()).await;
     let render = renderer(&plan, counters, settings.clone());
     tokio::spawn(http::serve(listener, http::monitoring(render, Arc::new(AtomicBool::new(true)))));
     tracing::info!(

@@ -1,9 +1,12 @@
 //! The runtime of a daemon: for everything except packets.
 
+use std::future::Future;
+
 use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
 
+use super::logging;
 use crate::failure::Failure;
 
 /// Set by the lab for its child processes: they end when the lab ends, in whatever way.
@@ -12,8 +15,17 @@ const EXIT_WITH_PARENT: &str = "LVS_TUND_EXIT_WITH_PARENT";
 /// Threads of tokio: control traffic only.
 const CONTROL_THREADS: usize = 2;
 
+/// Runs a daemon to its end. Whatever still waits then, such as the reading of a file that never ends, is abandoned.
+pub(super) fn run(daemon: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    let runtime = build()?;
+    let outcome = runtime.block_on(daemon);
+    runtime.shutdown_background();
+    logging::finish();
+    outcome
+}
+
 /// A runtime for a daemon.
-pub(super) fn build() -> Result<Runtime, Failure> {
+fn build() -> Result<Runtime, Failure> {
     if std::env::var_os(EXIT_WITH_PARENT).is_some() {
         prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| {
             Failure::Failed(format!("cannot arrange to end with the parent process: {error}"))

@@ -30,6 +30,8 @@ pub struct Process {
     pub role: &'static str,
     /// Changes to the host that exit undoes.
     pub host_changes: usize,
+    /// Log lines that could not be written.
+    pub log_lines_lost: u64,
     /// Publishes the metrics of the process (`process_*`) to the recorder in scope.
     pub publish_own: fn(),
 }
@@ -173,7 +175,8 @@ fn render(prefix: &str, process: Process, publish: impl FnOnce()) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || {
-        let is_common = |name: &str| matches!(name, names::BUILD_INFO | names::HOST_CHANGES);
+        let is_common =
+            |name: &str| matches!(name, names::BUILD_INFO | names::HOST_CHANGES | names::LOG_LINES_LOST);
         for entry in NAMES.iter().filter(|entry| is_common(entry.name) || entry.name.starts_with(prefix)) {
             match entry.kind {
                 Kind::Counter => describe_counter!(entry.name, entry.help),
@@ -182,6 +185,7 @@ fn render(prefix: &str, process: Process, publish: impl FnOnce()) -> String {
         }
         gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "role" => process.role).set(1.0);
         gauge!(names::HOST_CHANGES).set(process.host_changes as f64);
+        counter!(names::LOG_LINES_LOST).absolute(process.log_lines_lost);
         (process.publish_own)();
         publish();
     });
