@@ -9,4 +9,5 @@ pub mod estimator;
 pub mod exposition;
 pub mod ledger;
 pub mod names;
+pub mod series;
 pub mod totals;

@@ -71,6 +71,8 @@ pub struct DirectorPlan {
     pub control_group: Option<String>,
     /// Where the API is served read-only over TCP; `None`: nowhere.
     pub api: Option<SocketAddr>,
+    /// Names, besides the host's own, under which clients reach `metrics` and `api`.
+    pub http_names: Vec<String>,
     /// How packets for a VIP reach the TUN device.
     pub capture: CaptureSetting,
     /// When the host answers ARP for a VIP.
@@ -118,6 +120,8 @@ pub struct RealserverPlan {
     pub tun: String,
     /// Where metrics and probes are served.
     pub metrics: SocketAddr,
+    /// Names, besides the host's own, under which clients reach `metrics`.
+    pub http_names: Vec<String>,
     /// The MSS announced to clients.
     pub mss: MssSetting,
     /// The packets that are accepted.

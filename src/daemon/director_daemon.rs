@@ -70,7 +70,8 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), host);
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), Arc::new(AtomicBool::new(true)));
-    let _control_path = listeners.serve(monitoring, Api::new(shared, requests, true));
+    let http_names = shared.plan.http_names.clone();
+    let _control_path = listeners.serve(monitoring, Api::new(shared, requests, true), &http_names);
     tracing::info!("{ready}");
     let outcome = control_loop.run(&mut end).await;
     if let Ok(signal) = &outcome {

@@ -80,7 +80,9 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     settings.take(&host);
     options.print_commands(host.changes()).await;
     let render = renderer(&plan, counters, settings.clone());
-    tokio::spawn(http::serve(listener, http::monitoring(render, Arc::new(AtomicBool::new(true)))));
+    let monitoring = http::monitoring(render, Arc::new(AtomicBool::new(true)));
+    let names = http::HttpNames::new(&plan.http_names);
+    tokio::spawn(http::serve(listener, http::with_names(monitoring, names)));
     tracing::info!(
         "realserver: ready for {} from {} on {}, metrics on {}",
         counted(plan.guard.vips.len(), "VIP"),

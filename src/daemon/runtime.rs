@@ -8,6 +8,7 @@ use tokio::runtime::Runtime;
 
 use super::logging;
 use crate::failure::Failure;
+use crate::serve::http;
 
 /// Set by the lab for its child processes: they end when the lab ends, in whatever way.
 const EXIT_WITH_PARENT: &str = "LVS_TUND_EXIT_WITH_PARENT";
@@ -17,6 +18,7 @@ const CONTROL_THREADS: usize = 2;
 
 /// Runs a daemon to its end. Whatever still waits then, such as the reading of a file that never ends, is abandoned.
 pub(super) fn run(daemon: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
+    http::raise_limit();
     let runtime = build()?;
     let outcome = runtime.block_on(daemon);
     runtime.shutdown_background();

@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use ipnet::IpNet;
 
 use crate::config::key::keys;
-use crate::config::kinds::{Address, InterfaceName, List, Listen, NumberOr, Word, escaped};
+use crate::config::kinds::{Address, HOST_NAMES, InterfaceName, List, Listen, NumberOr, Word, escaped};
 use crate::config::types::{METRICS_REALSERVER, MssSetting, RealserverPlan, TUN_REALSERVER};
 use crate::packet::Protocol;
 use crate::realserver::guard::{GuardConfig, Service};
@@ -27,7 +27,7 @@ const PREFIXES: List<Prefix> = List { of: Prefix, is_unique: true };
 const SERVICES: List<TransportPort> = List { of: TransportPort, is_unique: false };
 
 keys! {
-    REALSERVER_KEYS of RealserverPlan { tun, metrics, mss, guard };
+    REALSERVER_KEYS of RealserverPlan { tun, metrics, http_names, mss, guard };
 
     /// The VIPs that this host serves.
     file vips "vips" [] in guard [.vips], ADDRESSES, |_, _| Vec::new(), Restart;
@@ -43,6 +43,8 @@ keys! {
     file tun "tun" [] in tun [], InterfaceName, |_, _| TUN_REALSERVER.to_owned(), Restart;
     /// Address and port that serve metrics and probes.
     file metrics "metrics" [] in metrics [], Listen, |_, _| METRICS_REALSERVER, Restart;
+    /// Names, besides this host's own, under which clients reach `metrics`.
+    file http_names "http_names" [] in http_names [], HOST_NAMES, |_, _| Vec::new(), Restart;
 }
 
 // Every field of the guard has a row.

@@ -103,6 +103,7 @@ fn blank() -> DirectorPlan {
         control: None,
         control_group: None,
         api: None,
+        http_names: Vec::new(),
         capture: CaptureSetting::Auto,
         announce: AnnounceSetting::Always,
         outer_source: None,

@@ -67,7 +67,13 @@ pub fn realserver_keys() -> Vec<&'static str> {
 fn blank() -> RealserverPlan {
     let guard =
         GuardConfig { vips: Vec::new(), directors: Vec::new(), rips: Vec::new(), services: Vec::new() };
-    RealserverPlan { tun: String::new(), metrics: METRICS_REALSERVER, mss: MssSetting::Auto, guard }
+    RealserverPlan {
+        tun: String::new(),
+        metrics: METRICS_REALSERVER,
+        http_names: Vec::new(),
+        mss: MssSetting::Auto,
+        guard,
+    }
 }
 
 /// Adds the values of the command line that are not in the file.

@@ -1,6 +1,8 @@
 //! A log line shows what it says: a name from a packet, a file or a request cannot move the cursor, begin another line
 //! or turn the text around.
 
+use crate::config::kinds::is_misleading;
+
 /// The line with every control character and every character that changes the direction of text as `\uXXXX`, which is
 /// an escape in JSON too. The newline at its end stays, and so do escape characters if the line has colours.
 pub(super) fn escaped(line: &[u8], has_colours: bool) -> Vec<u8> {
@@ -22,14 +24,6 @@ pub(super) fn escaped(line: &[u8], has_colours: bool) -> Vec<u8> {
     }
     shown.push_str(end);
     shown.into_bytes()
-}
-
-/// Control characters, line and paragraph separators, and the characters of UAX #9 that change the direction of text.
-fn is_misleading(c: char) -> bool {
-    let is_separator = matches!(c, '\u{2028}' | '\u{2029}');
-    let is_direction =
-        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
-    c.is_control() || is_separator || is_direction
 }
 
 #[cfg(test)]
