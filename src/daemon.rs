@@ -52,7 +52,7 @@ impl Options {
         match tokio::time::timeout(PRINT_MAX, printed).await {
             Ok(Ok(Ok(()))) => {}
             Ok(Ok(Err(error))) => tracing::warn!("cannot print the commands that this host needs: {error}"),
-            _ => tracing::warn!("cannot print the commands that this host needs: nobody reads them"),
+            _ => tracing::warn!("cannot print the commands that this host needs: no program reads them"),
         }
     }
 

@@ -30,7 +30,7 @@ pub(super) fn print(text: &str) -> Result<Stdout, Failure> {
 /// The first failure of [`print_on`].
 static FAILURE: OnceLock<String> = OnceLock::new();
 
-/// Writes to standard output and goes on in any case, for a command that has more to do than to print; it fails at its
+/// Writes to standard output and continues in any case, for a command that has more to do than to print; it fails at its
 /// end, with [`printed_all`].
 pub(super) fn print_on(text: &str) {
     if let Err(failure) = print(text) {

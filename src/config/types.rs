@@ -71,7 +71,7 @@ pub struct DirectorPlan {
     pub control_group: Option<String>,
     /// Where the API is served read-only over TCP; `None`: nowhere.
     pub api: Option<SocketAddr>,
-    /// Names, besides the host's own, under which clients reach `metrics` and `api`.
+    /// Names, in addition to the host's own, under which clients reach `metrics` and `api`.
     pub http_names: Vec<String>,
     /// How packets for a VIP reach the TUN device.
     pub capture: CaptureSetting,
@@ -120,7 +120,7 @@ pub struct RealserverPlan {
     pub tun: String,
     /// Where metrics and probes are served.
     pub metrics: SocketAddr,
-    /// Names, besides the host's own, under which clients reach `metrics`.
+    /// Names, in addition to the host's own, under which clients reach `metrics`.
     pub http_names: Vec<String>,
     /// The MSS announced to clients.
     pub mss: MssSetting,

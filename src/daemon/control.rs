@@ -45,7 +45,7 @@ const TICKS_PER_LOOK: u32 = 15;
 /// Where the configuration came from, and how to turn its text into a plan; the command line takes
 /// precedence.
 pub struct ConfigFile {
-    /// What a reload reads, beside the control task; `None` refuses it.
+    /// What a reload reads; `None` refuses it.
     pub path: Option<PathBuf>,
     /// Called on a blocking thread for each reload and each replaced configuration.
     pub read: ReadPlan,

@@ -16,7 +16,7 @@ const EXIT_WITH_PARENT: &str = "LVS_TUND_EXIT_WITH_PARENT";
 /// Threads of tokio: control traffic only.
 const CONTROL_THREADS: usize = 2;
 
-/// Runs a daemon to its end. Whatever still waits then, such as the reading of a file that never ends, is abandoned.
+/// Runs a daemon to its end. A thread that still waits then, such as for a file that never ends, is abandoned.
 pub(super) fn run(daemon: impl Future<Output = Result<(), Failure>>) -> Result<(), Failure> {
     http::raise_limit();
     let runtime = build()?;

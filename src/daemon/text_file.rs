@@ -24,9 +24,9 @@ pub enum ReadError {
     /// The error of the kernel.
     #[error("cannot read: {0}")]
     Io(#[from] io::Error),
-    /// A directory, a disk or a socket.
-    #[error("cannot read: it is a {0}, not a file")]
-    Kind(&'static str),
+    /// A block device.
+    #[error("cannot read: it is a disk, not a file")]
+    Disk,
     /// Longer than any configuration.
     #[error("cannot read: longer than {} MiB", SIZE_MAX >> 20)]
     TooLong,
@@ -66,8 +66,8 @@ fn read_bytes(path: &Path, deadline: Instant) -> Result<Vec<u8>, ReadError> {
     let mut file = OpenOptions::new().read(true).custom_flags(O_NONBLOCK).open(path)?;
     let found = file.metadata()?;
     let kind = found.file_type();
-    if kind.is_dir() || kind.is_block_device() {
-        return Err(ReadError::Kind(if kind.is_dir() { "directory" } else { "disk" }));
+    if kind.is_block_device() {
+        return Err(ReadError::Disk);
     }
     if found.len() > SIZE_MAX {
         return Err(ReadError::TooLong);
@@ -113,9 +113,9 @@ mod tests {
     }
 
     #[test]
-    fn what_is_no_file_is_refused_with_its_kind_or_its_size() {
+    fn something_that_is_not_a_file_is_refused_with_its_kind_or_its_size() {
         let directory = tempfile::tempdir().unwrap();
-        assert_eq!(refusal(directory.path().to_str().unwrap()), "cannot read: it is a directory, not a file");
+        assert_eq!(refusal(directory.path().to_str().unwrap()), "cannot read: Is a directory (os error 21)");
         assert_eq!(refusal("/dev/zero"), "cannot read: longer than 64 MiB");
         let long = directory.path().join("long");
         std::fs::File::create(&long).unwrap().set_len(SIZE_MAX + 1).unwrap();
@@ -143,7 +143,7 @@ mod tests {
         assert_eq!(read_text(&path).unwrap(), "a = 1\nb = 2\n");
         writer.join().unwrap();
         let soon = || Instant::now() + Duration::from_millis(50);
-        assert!(matches!(read_bytes(&path, soon()), Err(ReadError::TooSlow)), "nobody writes");
+        assert!(matches!(read_bytes(&path, soon()), Err(ReadError::TooSlow)), "no writer");
         let held = OpenOptions::new().read(true).write(true).open(&path).unwrap();
         assert!(matches!(read_bytes(&path, soon()), Err(ReadError::TooSlow)), "the writer is silent");
         drop(held);

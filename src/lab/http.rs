@@ -201,7 +201,7 @@ mod tests {
     }
 
     #[test]
-    fn a_chunked_body_is_put_together() {
+    fn a_chunked_body_is_reassembled() {
         let read = |text: &str| {
             let mut body = Vec::new();
             read_chunks(&mut text.as_bytes(), &mut body).map(|()| String::from_utf8(body).unwrap())

@@ -1,4 +1,4 @@
-//! The series of virtual services and real servers as Prometheus text, made in pieces: with 32,000 virtual services the
+//! The series of virtual services and real servers as Prometheus text, made one piece at a time: with 32,000 virtual services the
 //! text is longer than the memory that a scrape may use.
 //!
 //! [`Series::take`] copies the numbers once, so that all pieces show the same moment, and a piece can be made as often
@@ -326,7 +326,7 @@ mod tests {
     }
 
     #[test]
-    fn a_long_text_comes_in_pieces_of_lines_and_no_family_is_split() {
+    fn a_long_text_is_cut_between_lines_and_no_family_is_split() {
         let cluster = cluster(500, 3);
         let pieces = pieces(&series(&cluster));
         assert!(pieces.len() > 10, "{} pieces", pieces.len());

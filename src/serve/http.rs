@@ -58,7 +58,7 @@ const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: applicat
 /// For taking [`BUSY`].
 const BUSY_DEADLINE: Duration = Duration::from_secs(1);
 
-/// Clients that are being told so at once; others are disconnected.
+/// Clients that are given this answer at once; others are disconnected.
 const BUSY_MAX: usize = 8;
 
 /// After a connection that could not be accepted.

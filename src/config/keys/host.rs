@@ -47,7 +47,7 @@ keys! {
     file control_group "control_group" [] in control_group [], Optional(GROUP), |_, _| None, Restart;
     /// Address and port that serve the read-only part of the API.
     file api "api" [] in api [], Optional(Listen), |_, _| None, Restart;
-    /// Names, besides this host's own, under which clients reach `metrics` and `api`.
+    /// Names, in addition to this host's own, under which clients reach `metrics` and `api`.
     file http_names "http_names" [] in http_names [], HOST_NAMES, |_, _| Vec::new(), Restart;
     /// How packets for a VIP reach the TUN device.
     file capture "capture" [] in capture [], CAPTURE, |_, _| CaptureSetting::Auto, Restart;

@@ -43,7 +43,7 @@ keys! {
     file tun "tun" [] in tun [], InterfaceName, |_, _| TUN_REALSERVER.to_owned(), Restart;
     /// Address and port that serve metrics and probes.
     file metrics "metrics" [] in metrics [], Listen, |_, _| METRICS_REALSERVER, Restart;
-    /// Names, besides this host's own, under which clients reach `metrics`.
+    /// Names, in addition to this host's own, under which clients reach `metrics`.
     file http_names "http_names" [] in http_names [], HOST_NAMES, |_, _| Vec::new(), Restart;
 }
 

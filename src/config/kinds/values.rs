@@ -174,7 +174,7 @@ pub const GROUP: Text = Text {
 pub const LABEL: Text = Text {
     length_max: 128,
     is_allowed: |c| !is_misleading(c),
-    expected: "1 to 128 bytes without control characters and characters that change the direction of text",
+    expected: "1 to 128 bytes without control characters",
 };
 
 /// The name of a host, as the header `Host` has it (RFC 1035 §2.3.4).

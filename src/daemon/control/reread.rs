@@ -1,5 +1,5 @@
-//! Reads the configuration file for a reload beside the control task, so that a file that does not end delays nothing
-//! but its own reload.
+//! Reads the configuration file for a reload while the control task continues, so that a file that does not end delays
+//! only its own reload.
 
 use std::path::PathBuf;
 

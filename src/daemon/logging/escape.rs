@@ -1,5 +1,5 @@
-//! A log line shows what it says: a name from a packet, a file or a request cannot move the cursor, begin another line
-//! or turn the text around.
+//! Escapes a log line, so that a name from a packet, a file or a request cannot move the cursor, begin another line or
+//! change the direction of the text.
 
 use crate::config::kinds::is_misleading;
 

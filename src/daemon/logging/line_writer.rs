@@ -1,12 +1,12 @@
-//! Takes log lines from any thread and writes them from a thread of its own, so that whoever logs never waits for the
-//! reader of standard error and never fails with it.
+//! Takes log lines from any thread and writes them from a thread of its own, so that a thread that logs never waits for
+//! the reader of standard error and never fails with it.
 //!
 //! ```text
 //! any thread ─▶ queue of at most QUEUE_BYTES ─▶ one thread ─▶ standard error
 //!                └ full: the line is lost         └ error: the line is lost
 //! ```
 //!
-//! Lost lines are counted, and the next line that can be written is followed by one that says how many.
+//! Lost lines are counted, and the next line that can be written is followed by one that reports how many.
 
 use std::collections::VecDeque;
 use std::io::{self, Write};
@@ -19,8 +19,8 @@ use super::escape::escaped;
 /// Lines waiting for a reader that has stalled: some thousand.
 const QUEUE_BYTES: usize = 1 << 20;
 
-/// The pause after standard error has reported that it cannot take more, which only happens if somebody made it
-/// non-blocking.
+/// The pause after standard error has reported that it cannot take more, which only happens if another program
+/// made it non-blocking.
 const RETRY: Duration = Duration::from_millis(20);
 
 /// The lines that wait, and the counts.
@@ -174,7 +174,7 @@ mod tests {
 
     const PATIENCE: Duration = Duration::from_secs(5);
 
-    /// An output that does what it is told.
+    /// An output with a script.
     #[derive(Clone, Default)]
     struct Output {
         written: Arc<Mutex<Vec<u8>>>,
@@ -221,7 +221,7 @@ mod tests {
     }
 
     #[test]
-    fn a_line_that_cannot_be_written_is_counted_and_said_once_it_can() {
+    fn a_line_that_cannot_be_written_is_counted_and_reported_later() {
         use io::ErrorKind::{BrokenPipe, StorageFull};
         let (mut writer, output, reports) = started(&[Some(BrokenPipe), Some(StorageFull)]);
         write(&mut writer, &["one\n", "two\n"]);
@@ -250,7 +250,7 @@ mod tests {
     }
 
     #[test]
-    fn a_stalled_reader_blocks_nobody_and_costs_bounded_memory() {
+    fn a_stalled_reader_blocks_no_thread_and_costs_bounded_memory() {
         let (mut writer, output, reports) = started(&[]);
         let stalled = output.stalled.lock().unwrap();
         let line = format!("{}\n", "x".repeat(1023));

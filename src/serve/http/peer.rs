@@ -42,7 +42,7 @@ impl Known for TcpStream {
         Peer(self.peer_addr().map_or_else(|_| "unknown".to_owned(), |address| address.to_string()))
     }
 
-    /// All users of this host have the same address, so that they are told apart by the owner of the other socket.
+    /// All users of this host have the same address, so the owner of the other socket distinguishes them.
     fn key(&self) -> PeerKey {
         let (Ok(peer), Ok(own)) = (self.peer_addr(), self.local_addr()) else { return PeerKey::Unknown };
         let is_local = peer.ip().is_loopback() || peer.ip() == own.ip();

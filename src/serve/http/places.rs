@@ -4,7 +4,7 @@
 //! connection ─▶ idle ─▶ probe │ scrape │ query │ bulk │ write │ events ─▶ idle …
 //! ```
 //!
-//! Nobody is refused while somebody else wastes a place. When all places are taken, the connection that has been idle
+//! No client is refused while another one wastes a place. When all places are taken, the connection that has been idle
 //! for longest makes room; when all places for one kind of request are, the slowest of them does. One peer cannot take
 //! all of either.
 
@@ -108,7 +108,7 @@ impl Seat {
         state.moved_at = now;
     }
 
-    /// Waits until the place is taken away. Cancel-safe.
+    /// Waits until the place is given to another connection. Cancel-safe.
     pub(super) async fn ended(&self) {
         self.ended.notified().await;
     }
@@ -177,12 +177,12 @@ impl Places {
         self.lock().retain(|other| !Arc::ptr_eq(other, seat));
     }
 
-    /// Takes away one place, whoever has it, when the process cannot open another file.
+    /// Ends one connection of any peer, when the process cannot open another file.
     pub(super) fn make_room(&self, now: Instant) {
         end_one(&mut self.lock(), |_| true, now);
     }
 
-    /// Begins a request; false if all places for such requests are taken and nobody is slow.
+    /// Begins a request; false if all places for such requests are taken and none of them is slow.
     pub(super) fn begin(&self, seat: &Arc<Seat>, doing: Use, now: Instant) -> bool {
         let mut seats = self.lock();
         let max = (doing.share() * self.max).div_ceil(CONNECTIONS_MAX);
@@ -312,7 +312,7 @@ mod tests {
         scrapes[5].on_moved(7, begun);
         scrapes.iter().skip(6).for_each(|scrape| scrape.on_moved(50, begun));
         scrapes.iter().take(5).for_each(|scrape| scrape.on_moved(60, begun));
-        assert!(!places.begin(&newcomer, Use::Scrape, after(begun, 999)), "nobody is slow yet");
+        assert!(!places.begin(&newcomer, Use::Scrape, after(begun, 999)), "none is slow yet");
         assert!(
             places.begin(&newcomer, Use::Query, after(begun, 999)),
             "other requests have their own places"

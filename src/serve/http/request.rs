@@ -1,4 +1,4 @@
-//! What every request passes before its handler: its place by what it asks for, and the check of its `Host`.
+//! What every request passes before its handler: its place, which depends on the path, and the check of its `Host`.
 
 use std::pin::Pin;
 use std::sync::Arc;

@@ -6,7 +6,7 @@
 //! ```
 //!
 //! A reader holds at most one piece of a long text, whatever its pace. A rendering that is being read serves those who
-//! ask meanwhile, for a second. What nobody waits for any more is not rendered.
+//! ask meanwhile, for a second. A rendering without a client that waits is not made.
 
 use std::collections::VecDeque;
 use std::io;
@@ -38,7 +38,7 @@ const SHARED_FOR: Duration = Duration::from_secs(1);
 /// nice(2): less than half a packet thread's share of a core that both want.
 const NICE: i32 = 5;
 
-/// The end that asks; a clone asks the same thread.
+/// The end for the requests; a clone uses the same thread.
 #[derive(Clone)]
 pub(super) struct Scrapes {
     jobs: Sender<Job>,
@@ -56,7 +56,7 @@ enum Begun {
 }
 
 impl Scrapes {
-    /// Starts the thread. It ends with the last clone, and nobody waits for it.
+    /// Starts the thread. It ends with the last clone, and no thread waits for it.
     pub(super) fn start(render: Render) -> Scrapes {
         let (jobs, requested) = channel();
         // Without a thread every request is answered with an error.
@@ -68,7 +68,7 @@ impl Scrapes {
 
     pub(super) async fn response(self) -> Response {
         let (answer, begun) = oneshot::channel();
-        // An error means that the thread has ended; then nobody answers either.
+        // An error means that the thread has ended; then there is no answer either.
         let _ = self.jobs.send(Job::Begin(answer));
         let body = match begun.await {
             Ok(Begun::Whole(text)) => Body::from(text),
@@ -148,7 +148,7 @@ struct Rendering {
     begun: Instant,
     exposition: Exposition,
     made: Mutex<Made>,
-    /// A reader has all of it: who asks from then on expects newer numbers.
+    /// A reader has all of it: later requests expect newer numbers.
     is_over: AtomicBool,
 }
 
@@ -328,7 +328,7 @@ mod tests {
     }
 
     #[tokio::test]
-    async fn nobody_waits_for_a_rendering_that_fails_or_that_nobody_wants() {
+    async fn a_rendering_that_fails_or_has_no_client_delays_no_other() {
         let count = Arc::new(AtomicUsize::new(0));
         let counted = count.clone();
         let render: Render = Arc::new(move || {

@@ -1,5 +1,5 @@
-//! A stream that ends when its peer stops receiving: every write must make progress within a deadline. What it sends and
-//! receives shows how slow its peer is.
+//! A stream that ends when its peer stops receiving: every write must make progress within a deadline. The
+//! bytes that it sends and receives show how slow its peer is.
 
 use std::io;
 use std::pin::Pin;
