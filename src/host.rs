@@ -24,7 +24,7 @@ pub mod netlink;
 pub mod realserver_changes;
 mod refusal;
 
-pub use addresses::own_addresses;
+pub use addresses::{broadcast_addresses, own_addresses};
 pub use change::{Change, Device};
 pub use changes::{Changes, HostChanges};
 pub use director_changes::{Announce, CaptureMode, DirectorHost, DirectorHostOptions};

@@ -13,7 +13,7 @@ use self::control_loop::{ChangeSources, ControlLoop};
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
 use super::control::{ConfigFile, Control, Shared};
-use super::{Options, host_view, logging, runtime, signals};
+use super::{Options, host_view, logging, privileges, runtime, signals};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
 use crate::control::operation::Running;
@@ -32,6 +32,7 @@ const REQUESTS_MAX: usize = 64;
 /// `Refused` if the configuration contradicts the host, `Failed` for everything else; the host is then as it
 /// was before.
 pub fn run(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
+    privileges::gain_none();
     logging::start(options.log_format);
     runtime::run(run_until_ended(plan, file, options))
 }
@@ -44,6 +45,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let listeners = Listeners::open(&plan).await?;
     let (tun, sockets) = Sockets::open(&plan, mtu)?;
     let host = DirectorHost::start(start::host_options(&plan, options)).await?;
+    privileges::reduce();
     let running = start::initial_configuration(&plan);
     let plane = match start_workers(&plan, &running, &host, clock, sockets).await {
         Ok(plane) => plane,

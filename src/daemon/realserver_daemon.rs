@@ -6,15 +6,16 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU16, AtomicUsize, Ordering};
 
 use super::clock::Clock;
+use super::own_addresses::OwnAddressesFollower;
 use super::worker::{Fate, Handler, Workers};
-use super::{Options, logging, no_raw_socket, own_metrics, runtime, signals};
+use super::{Options, logging, no_raw_socket, own_metrics, privileges, runtime, signals};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
 use crate::datapath::raw_socket::Receivers;
 use crate::datapath::tun::Tun;
 use crate::encapsulation::{self, ENCAPSULATIONS};
 use crate::failure::Failure;
-use crate::host::{Mss, Netlink, RealServerHost, RealServerHostOptions, own_addresses};
+use crate::host::{Mss, Netlink, RealServerHost, RealServerHostOptions};
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::exposition;
 use crate::packet::{Frame, MTU_DEFAULT};
@@ -30,16 +31,16 @@ use crate::time::Moment;
 /// `Refused` if the configuration contradicts the host, `Failed` for everything else; the host is then as it
 /// was before.
 pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
+    privileges::gain_none();
     logging::start(options.log_format);
     runtime::run(serve(plan, options))
 }
 
 async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let mut end = Box::pin(signals::end_or_hangup()?);
-    let own_addresses: Vec<IpAddr> =
-        own_addresses().into_iter().filter(|address| !plan.guard.vips.contains(address)).collect();
+    let own = OwnAddressesFollower::new(&plan.guard.vips);
     let director = plan.guard.directors.iter().map(|prefix| prefix.addr());
-    if let Some(address) = director.into_iter().find(|address| own_addresses.contains(address)) {
+    if let Some(address) = director.into_iter().find(|address| own.has(*address)) {
         let why = "a host cannot be the director and its own real server; use the other host's address";
         return Err(Failure::Refused(format!("director {address} is an address of this host: {why}")));
     }
@@ -56,8 +57,9 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         changes: options.host_changes(),
     };
     let mut host = RealServerHost::start(host_options).await?;
+    privileges::reduce();
     let counters = Arc::new(RealserverCounters::default());
-    let guard = Guard::new(plan.guard.clone(), own_addresses);
+    let guard = Guard::following(plan.guard.clone(), own.latest());
     let handler = RealserverHandler {
         decapsulator: Decapsulator::new(guard, ENCAPSULATIONS, mtu),
         counters: counters.clone(),
@@ -90,7 +92,7 @@ async fn serve(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
         tun.name(),
         plan.metrics
     );
-    let outcome = follow(&mut host, &mut failures, &settings, &mut end).await;
+    let outcome = follow(&mut host, &mut failures, &settings, &own, &mut end).await;
     drop(workers);
     host.stop().await;
     outcome
@@ -101,6 +103,7 @@ async fn follow(
     host: &mut RealServerHost,
     failures: &mut tokio::sync::mpsc::UnboundedReceiver<String>,
     settings: &Settings,
+    own: &OwnAddressesFollower,
     end: &mut (impl Future<Output = &'static str> + Unpin),
 ) -> Result<(), Failure> {
     let outcome = loop {
@@ -110,6 +113,7 @@ async fn follow(
                 break Err(Failure::Failed(format!("realserver: cannot receive: {}", failure.unwrap_or_default())));
             }
             notice = host.wait() => {
+                own.refresh();
                 if let Err(signal) = signals::unless_ended(end, host.on_notice(notice)).await {
                     break Ok(signal);
                 }

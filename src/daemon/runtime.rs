@@ -6,7 +6,7 @@ use nix::sys::prctl;
 use nix::sys::signal::Signal;
 use tokio::runtime::Runtime;
 
-use super::logging;
+use super::{logging, privileges};
 use crate::failure::Failure;
 use crate::serve::http;
 
@@ -36,6 +36,7 @@ fn build() -> Result<Runtime, Failure> {
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)
         .thread_name("lvs-tund-control")
+        .on_thread_start(privileges::reduce)
         .enable_all()
         .build()
         .map_err(|error| Failure::Failed(format!("cannot start threads: {error}")))

@@ -15,6 +15,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::escape::escaped;
+use crate::daemon::privileges;
 
 /// Lines waiting for a reader that has stalled: some thousand.
 const QUEUE_BYTES: usize = 1 << 20;
@@ -80,9 +81,10 @@ impl LineWriter {
         let writer = LineWriter { queue: Arc::default(), has_colours };
         let queue = writer.queue.clone();
         // The thread is never joined: a stalled reader would keep the daemon from ending.
-        let started = std::thread::Builder::new()
-            .name("lvs-tund-log".to_owned())
-            .spawn(move || write_all_lines(&queue, output, report));
+        let started = std::thread::Builder::new().name("lvs-tund-log".to_owned()).spawn(move || {
+            privileges::reduce();
+            write_all_lines(&queue, output, report);
+        });
         drop(started);
         writer
     }

@@ -188,7 +188,9 @@ impl Places {
         let max = (doing.share() * self.max).div_ceil(CONNECTIONS_MAX);
         let is_same = |other: &Arc<Seat>| other.is(doing);
         let is_own = |other: &Arc<Seat>| is_same(other) && other.peer == seat.peer;
-        let room = if seats.iter().filter(|other| is_own(other)).count() >= most_of(max) {
+        // The readers of events are one operator's programs, and wait for nothing but events.
+        let is_limited = doing != Use::Events;
+        let room = if is_limited && seats.iter().filter(|other| is_own(other)).count() >= most_of(max) {
             end_slowest(&mut seats, is_own, now)
         } else if seats.iter().filter(|other| is_same(other)).count() >= max {
             end_slowest(&mut seats, is_same, now)

@@ -49,7 +49,8 @@ pub(super) async fn seat(Extension(seated): Extension<Seated>, request: Request,
     let doing = use_of(request.method(), request.uri().path());
     let until = Instant::now() + WAIT_MAX;
     while !seated.places.begin(&seated.seat, doing, Instant::now()) {
-        if Instant::now() >= until {
+        // The place of an event's reader is not free soon.
+        if doing == Use::Events || Instant::now() >= until {
             let message = "too many such requests are being answered; try again later";
             return refusal(StatusCode::SERVICE_UNAVAILABLE, Code::Busy, message.to_owned());
         }
