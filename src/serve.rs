@@ -4,10 +4,12 @@
 //! never wait for it, and writers queue for its control task.
 
 pub(crate) mod api;
+mod control_server;
 pub(crate) mod http;
 mod interface;
 mod listeners;
 
 pub use api::document as openapi;
+pub use control_server::ControlServer;
 pub use interface::{Demand, Published, Request, RunningDirector};
 pub use listeners::Listeners;

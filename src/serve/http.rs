@@ -175,11 +175,7 @@ impl Listen for UnixListener {
 
 /// Serves until the runtime ends.
 pub(crate) async fn serve<L: Listen>(listener: L, router: Router) {
-    let server = Server {
-        places: Arc::new(Places::new(files::connections_max())),
-        router: router.layer(from_fn(request::seat)),
-        busy: Arc::new(Semaphore::new(BUSY_MAX)),
-    };
+    let server = Server::new(router);
     let mut ticks = tokio::time::interval(Duration::from_secs(1));
     ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
@@ -193,14 +189,24 @@ pub(crate) async fn serve<L: Listen>(listener: L, router: Router) {
     }
 }
 
-struct Server {
+/// What the connections of one listening socket share.
+pub(crate) struct Server {
     places: Arc<Places>,
     router: Router,
     busy: Arc<Semaphore>,
 }
 
 impl Server {
-    fn open<S>(&self, mut stream: S)
+    pub(crate) fn new(router: Router) -> Server {
+        Server {
+            places: Arc::new(Places::new(files::connections_max())),
+            router: router.layer(from_fn(request::seat)),
+            busy: Arc::new(Semaphore::new(BUSY_MAX)),
+        }
+    }
+
+    /// Serves a connection, in a task of its own.
+    pub(crate) fn open<S>(&self, mut stream: S)
     where
         S: Known + AsyncRead + AsyncWrite + Unpin + Send + 'static,
     {
