@@ -25,6 +25,8 @@ mod mtu;
 mod path;
 #[path = "namespaces/refusals.rs"]
 mod refusals;
+#[path = "namespaces/surroundings.rs"]
+mod surroundings;
 
 use std::process::ExitCode;
 
@@ -111,6 +113,8 @@ const TESTS: &[(&str, Test)] = &[
     ("a_request_with_the_name_of_another_host_is_refused", attacks::another_hosts_name),
     ("a_running_daemon_has_the_capabilities_that_it_uses_and_no_others", attacks::capabilities),
     ("outer_packets_for_everyone_are_refused", attacks::outer_destinations),
+    ("broken_surroundings_end_a_daemon_in_order_or_do_not_matter", surroundings::broken),
+    ("a_director_outlives_the_directory_of_its_control_socket", surroundings::control_directory_gone),
     ("an_impossible_configuration_is_refused", refusals::configuration),
     ("a_conflict_with_the_host_is_refused_and_rolled_back", refusals::host),
     ("a_missing_interface_or_a_taken_port_is_reported", refusals::missing),
