@@ -114,6 +114,11 @@ const TESTS: &[(&str, Test)] = &[
     ("a_running_daemon_has_the_capabilities_that_it_uses_and_no_others", attacks::capabilities),
     ("outer_packets_for_everyone_are_refused", attacks::outer_destinations),
     ("broken_surroundings_end_a_daemon_in_order_or_do_not_matter", surroundings::broken),
+    (
+        "every_command_ends_quietly_with_its_reader_and_fails_on_a_full_disk",
+        surroundings::outputs_of_commands,
+    ),
+    ("save_replaces_files_and_writes_to_everything_else", surroundings::saved_to_anything),
     ("a_director_outlives_the_directory_of_its_control_socket", surroundings::control_directory_gone),
     ("an_impossible_configuration_is_refused", refusals::configuration),
     ("a_conflict_with_the_host_is_refused_and_rolled_back", refusals::host),

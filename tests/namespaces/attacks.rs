@@ -101,17 +101,20 @@ pub fn broken_log() -> Outcome {
     Ok(())
 }
 
-/// So many services that their metrics are longer than what is sent as a whole.
+const SERVICES: usize = 400;
+
+/// So many services, with names so long, that their metrics are longer than a text that is sent as a whole.
 fn many_services(lab: &Lab) -> String {
+    let name = "x".repeat(110);
     let service = |index: usize| {
         let (vip, rip) = (lab.vip, lab.real_servers[0].address);
         format!(
-            "[[virtual_service]]\nname = \"web-{index}\"\nprotocol = \"tcp\"\nvip = \"{vip}\"\nport = {}\n\
+            "[[virtual_service]]\nname = \"web-{index}-{name}\"\nprotocol = \"tcp\"\nvip = \"{vip}\"\nport = {}\n\
              [[virtual_service.real_server]]\nname = \"server2\"\nrip = \"{rip}\"\n",
             index + 80
         )
     };
-    configuration(lab, &head(lab), &(0..1_000).map(service).collect::<Vec<_>>())
+    configuration(lab, &head(lab), &(0..SERVICES).map(service).collect::<Vec<_>>())
 }
 
 fn resident_mebibytes(daemon: &Daemon) -> u64 {
@@ -129,6 +132,8 @@ pub fn clients_that_want_all_places() -> Outcome {
     let connect = || lab.director.run(|| TcpStream::connect(METRICS).expect("a connection"));
     let idle: Vec<TcpStream> = (0..300).map(|_| connect()).collect();
     assert!(is_ready(&lab.director), "with {} idle clients", idle.len());
+    let text = lab.director.get(METRICS, "/metrics")?.body;
+    assert!(text.len() > 1 << 20, "{} bytes", text.len());
     let before = resident_mebibytes(&director);
     let slow = |_| {
         let mut stream = connect();
@@ -148,7 +153,7 @@ pub fn clients_that_want_all_places() -> Outcome {
         stream
     };
     let half: Vec<UnixStream> = (0..300).map(half).collect();
-    assert_eq!(client(&lab).status().expect("the status").virtual_services, 1_000);
+    assert_eq!(client(&lab).status().expect("the status").virtual_services, SERVICES);
     assert!(is_ready(&lab.director), "with {} half bodies", half.len());
     set_weight(&lab, 3);
     assert_eq!(ask(&lab)?, "server2");

@@ -52,7 +52,7 @@ fn no_journal() -> io::Result<()> {
 }
 
 fn closed() -> Stdio {
-    std::io::pipe().map_or_else(|_| Stdio::null(), |(_, writer)| writer.into())
+    io::pipe().map_or_else(|_| Stdio::null(), |(_, writer)| writer.into())
 }
 
 fn full() -> Stdio {
@@ -179,4 +179,91 @@ pub fn control_directory_gone() -> Outcome {
 fn director_in(lab: &Lab, directory: &Path) -> Result<lvs_tund::lab::Daemon, lvs_tund::lab::LabError> {
     let head = format!("control = \"{}\"\n", directory.join("director.sock").display());
     lvs_tund::lab::start_director(lab, &web(lab, &head))
+}
+
+/// Runs a command against the lab's director; returns its exit code, and what it writes to standard error.
+fn command(lab: &Lab, arguments: &[&str], output: Stdio) -> io::Result<(Option<i32>, String)> {
+    let output = Command::new(env!("CARGO_BIN_EXE_lvs-tund"))
+        .args(arguments)
+        .env("LVS_TUND_CONTROL", Cluster::control_path(lab))
+        .stdin(Stdio::null())
+        .stdout(output)
+        .stderr(Stdio::piped())
+        .spawn()?
+        .wait_with_output()?;
+    Ok((output.status.code(), String::from_utf8_lossy(&output.stderr).into_owned()))
+}
+
+/// Every command that prints ends quietly with its reader, and fails on a full disk.
+pub fn outputs_of_commands() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    let _director = director_in(&lab, lab.directory())?;
+    let head = format!("control = \"{}\"\n", Cluster::control_path(&lab).display());
+    let file = lab.director.write_file("again.toml", &web(&lab, &head))?;
+    let file = file.to_str().expect("a path");
+    let director =
+        &["explain", "director", "--config", file, "--packet", "45000014000000004001000001020304"][..];
+    let commands = [
+        &["--help"][..],
+        &["--version"],
+        &["check", file],
+        &["check", "--format", "json", file],
+        director,
+        &["status"],
+        &["status", "--format", "json"],
+        &["connections"],
+        &["save"],
+        &["save", "-"],
+        &["save", "/dev/stdout"],
+        &["diff", file],
+        &["weight", "server2", "3", "--dry-run"],
+        &["ipvsadm", "-Ln"],
+        &["ipvsadm", "-Lcn"],
+        &["ipvsadm", "-S", "-n"],
+        &["ipvsadm", "-h"],
+    ];
+    for arguments in commands {
+        let (code, errors) = command(&lab, arguments, closed())?;
+        // ipvsadm cannot express names.
+        let errors = errors.lines().find(|line| !line.starts_with("lvs-tund: omitted, because ipvsadm"));
+        assert_eq!((code, errors), (Some(0), None), "{arguments:?} without a reader");
+        let (code, errors) = command(&lab, arguments, full())?;
+        assert!(code.is_some_and(|code| code != 0), "{arguments:?} on a full disk: {code:?} {errors}");
+        assert!(errors.contains("cannot write to standard output: No space left"), "{arguments:?}: {errors}");
+        assert_eq!(errors.lines().count(), 1, "{arguments:?}: {errors}");
+    }
+    Ok(())
+}
+
+/// A device stays a device, a link stays a link, and a file keeps its mode.
+pub fn saved_to_anything() -> Outcome {
+    use std::os::unix::fs::{FileTypeExt, PermissionsExt, symlink};
+    let lab = same_subnet(1).build()?;
+    let _director = director_in(&lab, lab.directory())?;
+    let saved = |target: &str| command(&lab, &["save", target], Stdio::null()).expect("a command");
+    assert_eq!(saved("/dev/null"), (Some(0), String::new()));
+    assert!(std::fs::metadata("/dev/null")?.file_type().is_char_device());
+    let (code, errors) = saved("/dev/full");
+    assert!(code == Some(1) && errors.contains("/dev/full: cannot be written: No space left"), "{errors}");
+    let directory = lab.directory().join("saved");
+    std::fs::create_dir(&directory)?;
+    let (file, link) = (directory.join("director.toml"), directory.join("link.toml"));
+    symlink("director.toml", &link)?;
+    assert_eq!(saved(link.to_str().expect("a path")), (Some(0), String::new()));
+    assert!(std::fs::symlink_metadata(&link)?.is_symlink() && std::fs::symlink_metadata(&file)?.is_file());
+    std::fs::set_permissions(&file, std::fs::Permissions::from_mode(0o644))?;
+    assert_eq!(saved(file.to_str().expect("a path")), (Some(0), String::new()));
+    assert_eq!(file.metadata()?.permissions().mode() & 0o777, 0o644);
+    assert!(std::fs::read_to_string(&file)?.contains("[[virtual_service]]"));
+    let fifo = directory.join("fifo");
+    nix::unistd::mkfifo(&fifo, nix::sys::stat::Mode::S_IRWXU)?;
+    let reader = std::thread::spawn({
+        let fifo = fifo.clone();
+        move || std::fs::read_to_string(fifo)
+    });
+    assert_eq!(saved(fifo.to_str().expect("a path")), (Some(0), String::new()));
+    assert!(reader.join().expect("a reader")?.contains("[[virtual_service]]"));
+    assert!(std::fs::metadata(&fifo)?.file_type().is_fifo());
+    assert_eq!(std::fs::read_dir(&directory)?.count(), 3, "nothing is left behind");
+    Ok(())
 }

@@ -112,7 +112,7 @@ impl HttpNames {
         let address = host.trim_start_matches('[').trim_end_matches(']');
         address.parse::<std::net::IpAddr>().is_ok()
             || host == "localhost"
-            || self.0.iter().any(|name| *name == host)
+            || self.0.contains(&host)
     }
 }
 
