@@ -41,6 +41,9 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// No more errors of one file are looked for once there are so many: each needs a walk through the file.
+const ERRORS_MAX: usize = 100;
+
 /// The text of one file; turns byte ranges into line numbers.
 pub struct Source<'a> {
     /// The name of the file, as given.

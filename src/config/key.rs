@@ -288,7 +288,7 @@ pub fn read<C>(
 ) -> Vec<ConfigError> {
     let mut errors = block.unknown_keys(&[names(keys), others.to_vec()].concat(), place_of);
     // A misspelt key is not also reported as missing.
-    let missing = block.error(block.span(), "").line.filter(|_| !errors.is_empty());
+    let missing = if errors.is_empty() { None } else { block.error(block.span(), "").line };
     keys.iter().for_each(|key| key.set_default(config, defaults));
     let mut absent = Vec::new();
     for key in keys {

@@ -10,7 +10,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities, set_no_new_p
 const KEPT: CapabilitySet =
     CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_RAW).union(CapabilitySet::DAC_READ_SEARCH);
 
-/// Gives up setuid and file capabilities of programs for the process; call it before it has other threads.
+/// Discards setuid and file capabilities of programs for the process; call it before it has other threads.
 pub(super) fn gain_none() {
     // Fails only before Linux 3.5.
     let _ = set_no_new_privs(true);

@@ -237,14 +237,14 @@ pub fn another_hosts_name() -> Outcome {
     Ok(())
 }
 
-/// Every thread has the capabilities for packets and settings of the network, and no way to others.
+/// Every thread has the capabilities for packets and settings of the network, and cannot gain others.
 pub fn capabilities() -> Outcome {
     /// CAP_DAC_READ_SEARCH, CAP_NET_ADMIN and CAP_NET_RAW of linux/capability.h.
     const KEPT: u64 = 1 << 2 | 1 << 12 | 1 << 13;
     let lab = same_subnet(1).build()?;
     let cluster = Cluster::start(&lab)?;
     for daemon in [&cluster.director, &cluster.real_servers[0]] {
-        // A thread of the blocking pool and one that renders metrics.
+        // Starts a thread for work that blocks.
         client(&lab).configuration().expect("the configuration");
         let tasks = std::fs::read_dir(format!("/proc/{}/task", daemon.id()))?;
         let mut threads = 0;

@@ -482,7 +482,7 @@ pub fn many_vips() -> Outcome {
     Ok(())
 }
 
-/// Those who listen to events take no place of others, and a listener without a place gets a refusal at once.
+/// Those who listen to events take no place of others, and one of them without a place gets a refusal at once.
 pub fn busy() -> Outcome {
     let lab = same_subnet(1).build()?;
     let _director = lab::start_director(&lab, &web(&lab, &head(&lab)))?;

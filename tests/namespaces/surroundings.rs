@@ -1,4 +1,4 @@
-//! Daemons where something around them is missing, full or read-only: they work, or end with one line that says why and a
+//! Daemons where something around them is missing, full or read-only: they work, or end with a last line that reports why and a
 //! host as it was.
 
 use std::fs::OpenOptions;

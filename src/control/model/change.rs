@@ -31,7 +31,7 @@ pub struct Change {
 /// Enough for 32,000 services with six real servers each, one by one.
 const OPERATIONS_MAX: usize = 250_000;
 
-/// An operation in memory is up to thirty times as long as its JSON, so that the length of a body does not limit it.
+/// An operation in memory may take thirty times the length of its JSON, so that the length of a body does not limit it.
 fn operations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Operation>, D::Error> {
     struct Operations;
 

@@ -110,9 +110,7 @@ impl HttpNames {
     fn contains(&self, host: &str) -> bool {
         let host = host.trim_end_matches('.').to_lowercase();
         let address = host.trim_start_matches('[').trim_end_matches(']');
-        address.parse::<std::net::IpAddr>().is_ok()
-            || host == "localhost"
-            || self.0.contains(&host)
+        address.parse::<std::net::IpAddr>().is_ok() || host == "localhost" || self.0.contains(&host)
     }
 }
 

@@ -1,5 +1,5 @@
-//! Requests by bytes and pauses: a zero byte ends a part, and the next one comes later. Whatever a client sends, it gets
-//! answers of HTTP or none, the connection ends with it, and the next client is served.
+//! Requests by bytes and pauses: a zero byte ends a part, and the next one comes later. A client gets
+//! answers of HTTP or none for any bytes, the connection ends with it, and the next client is served.
 
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::Duration;
