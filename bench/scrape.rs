@@ -1,7 +1,13 @@
 //! What `/metrics` costs a director: `cargo bench --bench scrape`. For two sizes of the configuration it prints the length
 //! of the text, the time of a scrape, and the director's memory after scrapes and with 250 readers that read nothing.
 //!
-//! RESULTS
+//! On two cores shared with other work (load 12):
+//!
+//! ```text
+//! services  real servers   text     shortest     middle    longest   memory before, after, with 250 readers
+//!     1000         10000   12 MB       22.9ms     26.2ms     44.4ms   29 34 38 MB
+//!    32000         32000   54 MB        183ms      489ms      909ms   122 128 – MB
+//! ```
 
 use std::io::{Read, Write};
 use std::net::{Ipv4Addr, SocketAddrV4, TcpStream};

@@ -5,7 +5,7 @@
 //!                  └ long: pieces, each made when its reader has taken the one before
 //! ```
 //!
-//! A reader holds at most one piece of a long text, whatever its pace. A rendering that is being read serves those who
+//! The numbers of a few renderings are kept at most: a reader of an older one is too slow. A reader holds at most one piece of a long text, whatever its pace. A rendering that is being read serves those who
 //! ask meanwhile, for a second. A rendering without a client that waits is not made.
 
 use std::collections::VecDeque;
@@ -13,7 +13,7 @@ use std::io;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, Sender, channel};
-use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::sync::{Arc, Mutex, MutexGuard, PoisonError, Weak};
 use std::time::{Duration, Instant};
 
 use axum::body::{Body, Bytes};
@@ -34,6 +34,9 @@ const KEPT: usize = 1 << 20;
 
 /// How long a rendering serves those who ask while it is read.
 const SHARED_FOR: Duration = Duration::from_secs(1);
+
+/// Renderings of long texts whose numbers are kept, some megabytes each with 32,000 virtual services.
+const RENDERINGS_MAX: usize = 4;
 
 /// nice(2): less than half a packet thread's share of a core that both want.
 const NICE: i32 = 5;
@@ -62,7 +65,7 @@ impl Scrapes {
         // Without a thread every request is answered with an error.
         let _ = std::thread::Builder::new()
             .name("lvs-tund-scrape".to_owned())
-            .spawn(move || Renderer { render, latest: Weak::new() }.run(&requested));
+            .spawn(move || Renderer { render, renderings: VecDeque::new() }.run(&requested));
         Scrapes { jobs }
     }
 
@@ -93,7 +96,8 @@ impl Scrapes {
 /// The thread.
 struct Renderer {
     render: Render,
-    latest: Weak<Rendering>,
+    /// Of long texts; the newest last.
+    renderings: VecDeque<Weak<Rendering>>,
 }
 
 impl Renderer {
@@ -114,8 +118,8 @@ impl Renderer {
             match job {
                 Job::Begin(answer) if !answer.is_closed() => beginners.push(answer),
                 Job::Piece(rendering, index, answer) if !answer.is_closed() => {
-                    // The reader may leave at any time.
-                    let _ = answer.send(rendering.piece(index));
+                    // Without an answer the reader's connection ends. The reader may leave at any time.
+                    let _ = rendering.piece(index).map(|piece| answer.send(piece));
                 }
                 Job::Begin(_) | Job::Piece(..) => {}
             }
@@ -130,7 +134,8 @@ impl Renderer {
     }
 
     fn begin(&mut self) -> Begun {
-        if let Some(rendering) = self.latest.upgrade().filter(|latest| latest.is_shared()) {
+        let latest = self.renderings.back().and_then(Weak::upgrade);
+        if let Some(rendering) = latest.filter(|latest| latest.is_shared()) {
             return Begun::Long(rendering);
         }
         let rendering = Rendering::new((self.render)());
@@ -138,7 +143,12 @@ impl Renderer {
             return Begun::Whole(text);
         }
         let rendering = Arc::new(rendering);
-        self.latest = Arc::downgrade(&rendering);
+        self.renderings.retain(|rendering| rendering.strong_count() > 0);
+        self.renderings.push_back(Arc::downgrade(&rendering));
+        if self.renderings.len() > RENDERINGS_MAX {
+            let oldest = self.renderings.pop_front().and_then(|oldest| oldest.upgrade());
+            oldest.into_iter().for_each(|oldest| oldest.end());
+        }
         Begun::Long(rendering)
     }
 }
@@ -146,14 +156,17 @@ impl Renderer {
 /// One moment's numbers as text.
 struct Rendering {
     begun: Instant,
-    exposition: Exposition,
     made: Mutex<Made>,
     /// A reader has all of it: later requests expect newer numbers.
     is_over: AtomicBool,
 }
 
-#[derive(Default)]
+/// A rendering that was ended for newer ones.
+#[derive(Debug, PartialEq, Eq)]
+struct Ended;
+
 struct Made {
+    exposition: Result<Exposition, Ended>,
     /// Where each piece of the series begins, as far as it is known.
     places: Vec<Option<Place>>,
     /// The pieces made last.
@@ -163,13 +176,21 @@ struct Made {
 
 impl Rendering {
     fn new(exposition: Exposition) -> Rendering {
-        let made = Made { places: vec![Some(Place::default())], ..Made::default() };
-        Rendering {
-            begun: Instant::now(),
-            exposition,
-            made: Mutex::new(made),
-            is_over: AtomicBool::new(false),
-        }
+        let places = vec![Some(Place::default())];
+        let made = Made { exposition: Ok(exposition), places, recent: VecDeque::new(), bytes: 0 };
+        Rendering { begun: Instant::now(), made: Mutex::new(made), is_over: AtomicBool::new(false) }
+    }
+
+    /// Frees the numbers; its readers get no more.
+    fn end(&self) {
+        let mut made = self.lock();
+        made.exposition = Err(Ended);
+        made.recent.clear();
+        made.bytes = 0;
+    }
+
+    fn lock(&self) -> MutexGuard<'_, Made> {
+        self.made.lock().unwrap_or_else(PoisonError::into_inner)
     }
 
     fn is_shared(&self) -> bool {
@@ -180,7 +201,7 @@ impl Rendering {
     fn whole(&self) -> Option<Bytes> {
         let mut text = Vec::new();
         for index in 0.. {
-            let Some(piece) = self.piece(index) else { break };
+            let Ok(Some(piece)) = self.piece(index) else { break };
             text.extend_from_slice(&piece);
             if text.len() > KEPT {
                 return None;
@@ -190,27 +211,28 @@ impl Rendering {
     }
 
     /// A piece; `None` behind the last one. The first is the head, the others are the series.
-    fn piece(&self, index: usize) -> Option<Bytes> {
-        let mut made = self.made.lock().unwrap_or_else(PoisonError::into_inner);
+    fn piece(&self, index: usize) -> Result<Option<Bytes>, Ended> {
+        let mut made = self.lock();
         if let Some((_, piece)) = made.recent.iter().find(|(recent, _)| *recent == index) {
-            return Some(piece.clone());
+            return Ok(Some(piece.clone()));
         }
+        let Made { exposition: Ok(exposition), places, .. } = &mut *made else { return Err(Ended) };
         let piece: Bytes = match index.checked_sub(1) {
-            None => self.exposition.head.clone().into(),
+            None => exposition.head.clone().into(),
             Some(of_series) => {
-                let Some(place) = made.places.get(of_series).copied().flatten() else {
+                let Some(place) = places.get(of_series).copied().flatten() else {
                     self.is_over.store(true, Ordering::Relaxed);
-                    return None;
+                    return Ok(None);
                 };
-                let (text, next) = self.exposition.series.piece(place);
-                if made.places.len() == of_series + 1 {
-                    made.places.push(next);
+                let (text, next) = exposition.series.piece(place);
+                if places.len() == of_series + 1 {
+                    places.push(next);
                 }
                 text.into()
             }
         };
         made.keep(index, piece.clone());
-        Some(piece)
+        Ok(Some(piece))
     }
 }
 
@@ -316,8 +338,10 @@ mod tests {
         }) else {
             panic!("short")
         };
-        let pieces =
-            (0..).map_while(|index| rendering.piece(index)).map(|piece| piece.len()).collect::<Vec<_>>();
+        let pieces = (0..)
+            .map_while(|index| rendering.piece(index).unwrap())
+            .map(|piece| piece.len())
+            .collect::<Vec<_>>();
         assert!(pieces.iter().sum::<usize>() > 4 * KEPT && pieces.iter().all(|length| *length < 66 << 10));
         let made = rendering.made.lock().unwrap();
         assert!(
@@ -325,6 +349,27 @@ mod tests {
                 && made.recent.iter().map(|(_, piece)| piece.len()).sum::<usize>() == made.bytes
         );
         assert!(!rendering.is_shared());
+    }
+
+    #[test]
+    fn the_numbers_of_four_renderings_are_kept_and_a_reader_of_an_older_one_is_ended() {
+        let head = "x".repeat(KEPT + 1);
+        let render = move || Exposition { head: head.clone(), series: Series::default() };
+        let mut renderer = Renderer { render: Arc::new(render), renderings: VecDeque::new() };
+        let mut begin = || match renderer.begin() {
+            Begun::Long(rendering) => {
+                rendering.is_over.store(true, Ordering::Relaxed);
+                rendering
+            }
+            Begun::Whole(_) => panic!("short"),
+        };
+        let held: Vec<_> = (0..RENDERINGS_MAX).map(|_| begin()).collect();
+        assert!(held.iter().all(|rendering| rendering.piece(0).is_ok()));
+        drop(begin());
+        let is_ended: Vec<bool> = held.iter().map(|rendering| rendering.piece(0) == Err(Ended)).collect();
+        assert_eq!(is_ended, [true, false, false, false]);
+        drop(begin());
+        assert!(held[1].piece(0).is_ok(), "one without a reader makes room first");
     }
 
     #[tokio::test]
