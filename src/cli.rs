@@ -9,6 +9,7 @@ mod doctor;
 mod drain;
 mod explain;
 mod ipvsadm;
+mod output;
 mod realserver;
 mod reload;
 mod remote;
@@ -19,14 +20,18 @@ mod undrain;
 mod weight;
 
 use std::ffi::OsString;
-use std::io::Write;
-use std::ops::ControlFlow;
 use std::path::Path;
 use std::process::ExitCode;
+use std::time::Duration;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
+use self::output::{Pages, Stdout, note, note_within, print, printed_all};
+use crate::daemon::ReadError;
 pub use crate::failure::Failure;
+
+/// How long a daemon that has failed waits for the reader of its message.
+const LAST_WORDS: Duration = Duration::from_secs(1);
 
 /// LVS/TUN load balancing in user space: the director and the real server in one program.
 #[derive(Debug, Parser)]
@@ -124,10 +129,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
     let arguments = match Arguments::try_parse_from(arguments) {
         Ok(arguments) => arguments,
         Err(error) => {
-            // clap exits 2 for usage errors and 0 for help and version; a closed standard output is not an
-            // error.
-            let _ = error.print();
-            return ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2));
+            return show_help(&error);
         }
     };
     let outcome = match &arguments.command {
@@ -149,13 +151,23 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
             return ipvsadm::run(ipvsadm::ProgramName::Ipvsadm, &arguments.words);
         }
     };
-    match outcome {
-        Ok(()) => ExitCode::SUCCESS,
-        Err(failure) => {
-            // `eprintln!` would panic if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "lvs-tund: {failure}");
-            ExitCode::from(failure.exit_code())
+    let Err(failure) = outcome.and_then(|()| printed_all()) else { return ExitCode::SUCCESS };
+    let message = format!("lvs-tund: {failure}");
+    match arguments.command {
+        Subcommands::Director(_) | Subcommands::Realserver(_) => note_within(message, LAST_WORDS),
+        _ => note(&message),
+    }
+    ExitCode::from(failure.exit_code())
+}
+
+/// clap exits 2 for usage errors and 0 for help and version, which go to standard output.
+fn show_help(error: &clap::Error) -> ExitCode {
+    match error.print() {
+        Err(failure) if !error.use_stderr() && failure.kind() != std::io::ErrorKind::BrokenPipe => {
+            note(&format!("lvs-tund: cannot write to standard output: {failure}"));
+            ExitCode::FAILURE
         }
+        _ => ExitCode::from(u8::try_from(error.exit_code()).unwrap_or(2)),
     }
 }
 
@@ -169,66 +181,13 @@ fn words_for_ipvsadm(arguments: &[OsString]) -> Option<(ipvsadm::ProgramName, &[
     (word == "ipvsadm").then_some((ipvsadm::ProgramName::Ipvsadm, words))
 }
 
-/// Whether anything still reads standard output.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Stdout {
-    Open,
-    /// No, as behind `| head`: not a failure, but no reason to continue.
-    Closed,
-}
-
-/// Writes to standard output.
-fn print(text: &str) -> Result<Stdout, Failure> {
-    let mut output = std::io::stdout().lock();
-    match output.write_all(text.as_bytes()).and_then(|()| output.flush()) {
-        Ok(()) => Ok(Stdout::Open),
-        Err(error) if error.kind() == std::io::ErrorKind::BrokenPipe => Ok(Stdout::Closed),
-        Err(error) => Err(Failure::Failed(format!("cannot write to standard output: {error}"))),
-    }
-}
-
-/// Any number of rows, printed in chunks of some thousand.
-#[derive(Default)]
-struct Pages {
-    text: String,
-    outcome: Option<Failure>,
-}
-
-impl Pages {
-    /// As much as a pipe accepts at once (pipe(7)).
-    const SIZE: usize = 64 << 10;
-
-    /// Breaks when nothing reads the output any more.
-    fn push(&mut self, row: &str) -> ControlFlow<()> {
-        self.text.push_str(row);
-        if self.text.len() < Pages::SIZE { ControlFlow::Continue(()) } else { self.flush() }
-    }
-
-    fn flush(&mut self) -> ControlFlow<()> {
-        match print(&std::mem::take(&mut self.text)) {
-            Ok(Stdout::Open) => return ControlFlow::Continue(()),
-            Ok(Stdout::Closed) => {}
-            Err(failure) => self.outcome = Some(failure),
-        }
-        ControlFlow::Break(())
-    }
-
-    /// Prints the rest.
-    fn end(mut self) -> Result<(), Failure> {
-        if self.outcome.is_none() {
-            _ = self.flush();
-        }
-        self.outcome.map_or(Ok(()), Err)
-    }
-}
-
 /// Reads a text file.
 fn read(path: &Path) -> Result<String, Failure> {
-    let bytes = std::fs::read(path)
-        .map_err(|error| Failure::Refused(format!("{}: cannot read: {error}", path.display())))?;
-    String::from_utf8(bytes).map_err(|error| {
-        let line =
-            error.as_bytes()[..error.utf8_error().valid_up_to()].iter().filter(|b| **b == b'\n').count() + 1;
-        Failure::Refused(format!("{}:{line}: not UTF-8 text", path.display()))
+    crate::daemon::read_text(path).map_err(|error| {
+        let path = path.display();
+        Failure::Refused(match error {
+            ReadError::NotText { line } => format!("{path}:{line}: {error}"),
+            _ => format!("{path}: {error}"),
+        })
     })
 }

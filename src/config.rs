@@ -43,6 +43,9 @@ impl fmt::Display for ConfigError {
 
 impl std::error::Error for ConfigError {}
 
+/// No more errors of one file are looked for once there are so many: each needs a walk through the file.
+const ERRORS_MAX: usize = 100;
+
 /// The text of one file; turns byte ranges into line numbers.
 pub struct Source<'a> {
     /// The name of the file, as given.
@@ -75,9 +78,17 @@ impl Source<'_> {
     }
 }
 
-/// A message is one line without control characters, whatever the file contains.
+/// A message is one line that hides nothing, whatever the file contains.
 fn one_line(message: String) -> String {
-    message.chars().map(|c| if c.is_control() { ' ' } else { c }).collect()
+    let mut line = String::with_capacity(message.len());
+    for c in message.chars() {
+        match c {
+            c if c.is_control() => line.push(' '),
+            c if kinds::is_misleading(c) => line.extend(c.escape_unicode()),
+            c => line.push(c),
+        }
+    }
+    line
 }
 
 /// The beginning of a text from a file: a long line must not make a long message.

@@ -11,18 +11,22 @@ mod journal_place;
 mod logging;
 mod losses;
 mod lost;
+mod own_addresses;
 mod own_metrics;
 mod path_errors;
+mod privileges;
 mod random;
 mod realserver_daemon;
 mod runtime;
 mod signals;
 mod strays;
+mod text_file;
 mod troubles;
 mod untracked;
 mod worker;
 
 use std::io::{self, Write};
+use std::time::Duration;
 
 use crate::datapath::tun::TunError;
 use crate::failure::Failure;
@@ -33,6 +37,10 @@ pub use control::{ConfigFile, ReadPlan};
 pub use director_daemon::run as run_director;
 pub use logging::LogFormat;
 pub use realserver_daemon::run as run_realserver;
+pub use text_file::{ReadError, read_text};
+
+/// How long a daemon waits for the reader of its standard output.
+const PRINT_MAX: Duration = Duration::from_secs(1);
 
 /// Command-line options that are not part of the plan.
 #[derive(Clone, Copy, Debug)]
@@ -45,12 +53,17 @@ pub struct Options {
 
 impl Options {
     /// Prints the commands that the host needs, if the daemon does not change it.
-    fn print_commands(self, commands: Vec<String>) {
-        if !self.changes_host {
-            for command in commands {
-                // `println!` would panic if the reader has closed the pipe.
-                let _ = writeln!(io::stdout(), "{command}");
-            }
+    async fn print_commands(self, commands: Vec<String>) {
+        if self.changes_host || commands.is_empty() {
+            return;
+        }
+        let text: String = commands.iter().map(|command| format!("{command}\n")).collect();
+        // `println!` would panic if the reader has closed the pipe, and wait if it has stalled.
+        let printed = tokio::task::spawn_blocking(move || io::stdout().write_all(text.as_bytes()));
+        match tokio::time::timeout(PRINT_MAX, printed).await {
+            Ok(Ok(Ok(()))) => {}
+            Ok(Ok(Err(error))) => tracing::warn!("cannot print the commands that this host needs: {error}"),
+            _ => tracing::warn!("cannot print the commands that this host needs: no program reads them"),
         }
     }
 

@@ -35,7 +35,7 @@ mod strays;
 mod tunnel_handler;
 mod vips_elsewhere;
 
-pub use addresses::own_addresses;
+pub use addresses::{broadcast_addresses, own_addresses};
 pub use change::{Change, Device};
 pub use changes::{Changes, HostChanges};
 pub use director_changes::{Announce, CaptureMode, DirectorHost, DirectorHostOptions};

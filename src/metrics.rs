@@ -11,5 +11,6 @@ pub mod ledger;
 pub mod losses;
 pub mod names;
 pub mod recent;
+pub mod series;
 pub mod sightings;
 pub mod totals;

@@ -4,6 +4,7 @@
 //! never wait for it, and writers queue for its control task.
 
 pub(crate) mod api;
+mod control_server;
 pub(crate) mod http;
 mod interface;
 mod listeners;
@@ -11,6 +12,7 @@ mod readiness;
 mod realserver;
 
 pub use api::document as openapi;
+pub use control_server::ControlServer;
 pub use interface::{Demand, Published, Request, RunningDirector};
 pub use listeners::Listeners;
 pub use readiness::Health;

@@ -3,6 +3,8 @@
 
 #[path = "namespaces/answers.rs"]
 mod answers;
+#[path = "namespaces/attacks.rs"]
+mod attacks;
 #[path = "namespaces/control.rs"]
 mod control;
 #[path = "namespaces/devices.rs"]
@@ -39,6 +41,8 @@ mod path;
 mod refusals;
 #[path = "namespaces/returning.rs"]
 mod returning;
+#[path = "namespaces/surroundings.rs"]
+mod surroundings;
 
 use std::process::ExitCode;
 
@@ -140,7 +144,7 @@ const TESTS: &[(&str, Test)] = &[
     ("json_log_lines_are_objects", control::log_for_programs),
     ("a_listing_is_consistent_while_others_write", ipvsadm::lists_while_others_write),
     ("announcing_a_thousand_vips_delays_no_request", control::many_vips),
-    ("a_client_above_the_connection_limit_is_refused_with_an_error", control::busy),
+    ("silent_clients_and_listeners_take_no_place_of_others", control::busy),
     ("a_cleared_table_refuses_at_once_and_lets_the_vip_go_later", ipvsadm::cleared_elsewhere),
     ("a_cleared_table_refuses_at_once_where_the_vip_is_local", ipvsadm::cleared),
     ("a_restore_is_one_step_and_no_list_shows_half_of_it", ipvsadm::restore),
@@ -156,6 +160,20 @@ const TESTS: &[(&str, Test)] = &[
     ("packets_that_the_kernel_refuses_are_counted_with_their_real_server", health::no_route),
     ("the_status_of_a_real_server_shows_directors_strangers_and_applications", health::real_server_status),
     ("a_vip_that_is_the_hosts_own_is_refused_and_one_on_the_interface_warned_of", health::vip_elsewhere),
+    ("a_log_that_cannot_be_written_stops_nothing", attacks::broken_log),
+    ("neither_idle_nor_slow_clients_take_the_places_of_others", attacks::clients_that_want_all_places),
+    ("a_process_without_files_left_takes_one_from_an_idle_client", attacks::few_files),
+    ("a_configuration_without_an_end_delays_its_own_reload_only", attacks::endless_configuration),
+    ("a_request_with_the_name_of_another_host_is_refused", attacks::another_hosts_name),
+    ("a_running_daemon_has_the_capabilities_that_it_uses_and_no_others", attacks::capabilities),
+    ("outer_packets_for_everyone_are_refused", attacks::outer_destinations),
+    ("broken_surroundings_end_a_daemon_in_order_or_do_not_matter", surroundings::broken),
+    (
+        "every_command_ends_quietly_with_its_reader_and_fails_on_a_full_disk",
+        surroundings::outputs_of_commands,
+    ),
+    ("save_replaces_files_and_writes_to_everything_else", surroundings::saved_to_anything),
+    ("a_director_outlives_the_directory_of_its_control_socket", surroundings::control_directory_gone),
     ("an_impossible_configuration_is_refused", refusals::configuration),
     ("a_conflict_with_the_host_is_refused_and_rolled_back", refusals::host),
     ("a_missing_interface_or_a_taken_port_is_reported", refusals::missing),

@@ -2,14 +2,16 @@
 //! every drop reason has a row.
 
 use std::collections::BTreeSet;
-use std::net::Ipv4Addr;
+use std::net::{IpAddr, Ipv4Addr};
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use lvs_tund::encapsulation::{Decapsulated, ENCAPSULATIONS, Row, ipip};
 use lvs_tund::packet::frame::{PartialChecksum, SegmentKind, Segments};
 use lvs_tund::packet::ipv4::Ipv4;
 use lvs_tund::packet::{Carrier, Frame, Malformed, Protocol};
 use lvs_tund::realserver::Decapsulator;
-use lvs_tund::realserver::guard::{Guard, GuardConfig, Service};
+use lvs_tund::realserver::guard::{Guard, GuardConfig, OwnAddresses, Service};
 use lvs_tund::realserver::verdict::{DropReason, Verdict};
 
 mod support;
@@ -119,10 +121,15 @@ fn address_pairs() -> Vec<Pair> {
     let good = tcp(ACK, b"data");
     let to = |vip: [u8; 4]| w(&tcp_between(CLIENT, 40000, vip.into(), 80, ACK, b""));
     let by = |director: [u8; 4]| ip(director.into(), SERVER2, 4, &good);
+    let to_outer = |destination: [u8; 4]| ip(DIRECTOR, destination.into(), 4, &good);
     let piece = |whole: &[u8]| w(&as_fragment(&whole[20..], 0x0010));
     let (vip, client) = (VIP.octets(), CLIENT.octets());
     vec![
         ("R02 from no director", by(DIRECTOR.octets()), by(client), "unknown_peer"),
+        ("outer destination broadcast", w(&good), to_outer([255, 255, 255, 255]), "outer_not_own"),
+        ("outer destination multicast", w(&good), to_outer([224, 0, 0, 1]), "outer_not_own"),
+        ("outer destination of another host", w(&good), to_outer(SERVER3.octets()), "outer_not_own"),
+        ("outer destination the VIP", w(&good), to_outer(vip), "outer_not_own"),
         ("R02 from outside a director's prefix", by([10, 9, 255, 255]), by([10, 10, 0, 0]), "unknown_peer"),
         ("R03 inner destination no VIP", to(vip), to([172, 25, 3, 101]), "inner_not_vip"),
         ("R04 inner destination our own address", to(vip), to(SERVER2.octets()), "inner_not_vip"),
@@ -248,6 +255,36 @@ fn only_our_own_outer_destination_if_one_is_configured() {
         ("an inner source that is ours", from(other), from(own), "inner_martian"),
     ];
     assert_pairs(&decapsulator, pairs);
+}
+
+#[test]
+fn an_address_is_accepted_while_the_host_has_it_and_never_a_broadcast_address() {
+    let own = |unicast: &[Ipv4Addr]| OwnAddresses {
+        unicast: Some(unicast.iter().map(|address| IpAddr::V4(*address)).collect()),
+        broadcast: [[172, 25, 3, 255].into()].into(),
+    };
+    let current = Arc::new(ArcSwap::from_pointee(own(&[SERVER2])));
+    let guarded = |rips: Vec<IpAddr>| {
+        let guard = Guard::following(GuardConfig { rips, ..guard_config() }, current.clone());
+        Decapsulator::new(guard, ENCAPSULATIONS, MTU)
+    };
+    let inner = tcp(ACK, b"");
+    let fate =
+        |decapsulator: &Decapsulator, to: [u8; 4]| fate_of(decapsulator, &ip(DIRECTOR, to.into(), 4, &inner));
+    let (any, named) = (guarded(Vec::new()), guarded(vec![SERVER3.into(), [172, 25, 3, 255].into()]));
+    let (delivered, refused) = (Deliver(inner.to_vec()), Drop("outer_not_own"));
+    assert_eq!(fate(&any, SERVER3.octets()), refused);
+    assert_eq!(fate(&named, SERVER3.octets()), delivered, "routed to this host, and named by its operator");
+    current.store(Arc::new(own(&[SERVER3])));
+    assert_eq!(fate(&any, SERVER3.octets()), delivered);
+    assert_eq!(fate(&any, SERVER2.octets()), refused);
+    for decapsulator in [&any, &named] {
+        assert_eq!(fate(decapsulator, [172, 25, 3, 255]), refused);
+    }
+    let by = |client: [u8; 4]| fate_of(&guarded(vec![SERVER2.into()]), &from(client));
+    assert_eq!(by([172, 25, 3, 255]), Drop("inner_martian"));
+    assert_eq!(by(SERVER3.octets()), Drop("inner_martian"));
+    assert!(matches!(by([172, 25, 3, 254]), Deliver(_)));
 }
 
 /// `packet` with a transport checksum that was only begun: the folded sum of the pseudo-header.

@@ -1,11 +1,10 @@
 //! `lvs-tund check`: whether a configuration is valid, and what in it is rarely intended. Changes nothing.
 
-use std::io::Write;
 use std::path::PathBuf;
 
 use serde::Serialize;
 
-use super::{Failure, Format, read};
+use super::{Failure, Format, note, print, read};
 use crate::config::key::no_other_place;
 use crate::config::toml::Block;
 use crate::config::write::counted;
@@ -63,11 +62,9 @@ pub(super) fn run(arguments: &CheckArguments) -> Result<(), Failure> {
     }
     let report = checked.map_err(|errors| refuse(&errors))?;
     for warning in &report.warnings {
-        let _ = writeln!(std::io::stderr(), "{name}: warning: {warning}");
+        note(&format!("{name}: warning: {warning}"));
     }
-    // `println!` would panic if standard output is closed; the exit code has the result anyway.
-    let _ = writeln!(std::io::stdout(), "{}", report.text());
-    Ok(())
+    print(&format!("{}\n", report.text())).map(drop)
 }
 
 /// Errors about the file as a whole come last.
@@ -81,7 +78,7 @@ fn refuse(errors: &[ConfigError]) -> Failure {
     let (last, others) =
         errors.split_last().map_or((String::new(), errors), |(e, rest)| (e.to_string(), rest));
     for error in others {
-        let _ = writeln!(std::io::stderr(), "lvs-tund: {error}");
+        note(&format!("lvs-tund: {error}"));
     }
     Failure::Refused(last)
 }
@@ -99,8 +96,8 @@ fn print_json(name: &str, checked: Checked, is_realserver: bool) -> Result<(), F
             (CheckReport { valid: false, error: found.first().cloned(), errors: found, ..valid }, outcome)
         }
     };
-    let _ = writeln!(std::io::stdout(), "{}", serde_json::to_string(&report).unwrap_or_default());
-    outcome
+    let printed = print(&format!("{}\n", serde_json::to_string(&report).unwrap_or_default()));
+    outcome.and(printed.map(drop))
 }
 
 fn director(source: &Source, with_host: bool) -> Checked {

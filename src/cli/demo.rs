@@ -10,7 +10,7 @@ use std::net::SocketAddr;
 
 use clap::Args;
 
-use super::{Failure, Format};
+use super::{Failure, Format, note};
 use crate::lab::{self, Cluster, Filter, Host, Interrupt, Lab, LabError, REAL_SERVERS_MAX, Scrape, Topology};
 use report::{DemoAnswer, DemoReport};
 use text::TextOutput;
@@ -142,7 +142,7 @@ fn hold(lab: &Lab, text: Option<&TextOutput>, interrupt: &Interrupt) {
     let commands = text::commands_to_try(lab);
     match text {
         Some(_) => text::print_line(commands),
-        None => eprint!("{commands}"),
+        None => note(commands.trim_end()),
     }
     interrupt.wait();
 }
@@ -156,13 +156,13 @@ fn fail_if_raised(interrupt: &Interrupt) -> Result<(), Failure> {
 
 fn failed(error: LabError) -> Failure {
     if let Some(log) = error.log().filter(|log| !log.is_empty()) {
-        eprintln!("{log}");
+        note(log);
     }
     Failure::Failed(error.to_string())
 }
 
 fn print_logs(cluster: &Cluster) {
     for daemon in std::iter::once(&cluster.director).chain(&cluster.real_servers) {
-        eprintln!("{}:\n{}", daemon.name(), daemon.log_tail());
+        note(&format!("{}:\n{}", daemon.name(), daemon.log_tail()));
     }
 }

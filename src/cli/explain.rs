@@ -6,14 +6,14 @@ mod director_packet;
 mod realserver_packet;
 
 use std::fs::File;
-use std::io::{self, BufReader, BufWriter, Write};
+use std::io::{self, BufReader, BufWriter};
 use std::net::Ipv4Addr;
 use std::path::{Path, PathBuf};
 
 use clap::{Args, Subcommand};
 use serde::Serialize;
 
-use super::{Failure, Format, read};
+use super::{Failure, Format, Stdout, print, read};
 use crate::config::Source;
 use crate::datapath::pcap::{Reader, Writer};
 use crate::time::Moment;
@@ -104,7 +104,7 @@ fn with_source<T>(path: &Path, make: impl FnOnce(&Source) -> Result<T, Failure>)
 }
 
 fn answer(question: &Question, mut role: impl Explain) -> Result<(), Failure> {
-    let mut output = io::stdout().lock();
+    let mut reader = Stdout::Open;
     let mut writer = question.write.as_deref().map(create).transpose()?;
     let mut packets = Packets::open(question)?;
     for index in 0.. {
@@ -120,13 +120,15 @@ fn answer(question: &Question, mut role: impl Explain) -> Result<(), Failure> {
             Format::Json => serde_json::to_string(&explanation).unwrap_or_default(),
             Format::Text => explanation.text(&packet),
         };
-        // The reader may have read enough, as `head` does.
-        if writeln!(output, "{text}").is_err() {
+        if reader == Stdout::Open {
+            reader = print(&format!("{text}\n"))?;
+        }
+        if reader == Stdout::Closed && writer.is_none() {
             return Ok(());
         }
     }
     if let Some(late) = role.late().filter(|_| question.format == Format::Text) {
-        let _ = write!(output, "{late}");
+        print(&late)?;
     }
     match writer {
         Some((path, writer)) => writer.finish().map_err(|error| cannot_write(&path, &error)),

@@ -4,10 +4,10 @@
 mod host_names;
 
 use std::ffi::{OsStr, OsString};
-use std::io::{Read, Write};
+use std::io::Read;
 use std::process::ExitCode;
 
-use super::{Pages, Stdout, print};
+use super::{Pages, Stdout, note, print};
 use crate::control::client::VARIABLE;
 use crate::control::ipvsadm::command::{Command, ListKind, ListTerms};
 use crate::control::ipvsadm::names::{Names, Numeric};
@@ -53,8 +53,7 @@ pub(super) fn run(name: ProgramName, words: &[OsString]) -> ExitCode {
     match outcome {
         Ok(()) => ExitCode::SUCCESS,
         Err(refusal) => {
-            // `eprintln!` would panic if standard error is closed.
-            let _ = writeln!(std::io::stderr(), "{}", refusal.text);
+            note(&refusal.text);
             ExitCode::from(refusal.exit)
         }
     }
@@ -136,20 +135,27 @@ fn save_to_output(names: &dyn Names) -> Result<(), IpvsadmError> {
     if !saved.left_out.is_empty() {
         let left_out = saved.left_out.join("; ");
         // A note, not an answer: the exit code stays 0.
-        let _ = writeln!(
-            std::io::stderr(),
+        note(&format!(
             "lvs-tund: omitted, because ipvsadm cannot express it: {left_out}; `lvs-tund save` keeps everything"
-        );
+        ));
     }
     Ok(())
 }
+
+/// Longer than any table.
+const INPUT_MAX: u64 = 64 << 20;
 
 /// `replaces`: removes everything that exists first.
 fn restore_from_input(names: &HostNames, replaces: bool) -> Result<(), IpvsadmError> {
     let mut text = String::new();
     std::io::stdin()
+        .take(INPUT_MAX + 1)
         .read_to_string(&mut text)
         .map_err(|error| IpvsadmError::usage(format!("lvs-tund: cannot read standard input: {error}")))?;
+    if text.len() as u64 > INPUT_MAX {
+        let message = format!("lvs-tund: standard input is longer than {} MiB", INPUT_MAX >> 20);
+        return Err(IpvsadmError::usage(message));
+    }
     let mut lines = restore::parse(&text, names)?;
     if replaces {
         lines.insert(0, Line { number: 0, verb: Verb::Flush, operation: Operation::Flush {}, note: None });
@@ -181,9 +187,9 @@ fn change(client: &Client, lines: Vec<Line>, is_restore: bool) -> Result<(), Ipv
         }
     };
     client.change(&Change::from(operations)).map_err(refused)?;
-    for note in notes {
+    for line in notes {
         // A note, not an answer: the exit code stays 0.
-        let _ = writeln!(std::io::stderr(), "{note}");
+        note(&line);
     }
     Ok(())
 }

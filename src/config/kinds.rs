@@ -14,8 +14,8 @@ use crate::encapsulation::Ttl;
 use crate::packet::Protocol;
 
 pub use values::{
-    Address, GROUP, HashKey, InterfaceName, LABEL, Listen, OuterSourceKind, RipAddress, SocketPathKind,
-    Timeout,
+    Address, GROUP, HOST_NAMES, HashKey, InterfaceName, LABEL, Listen, OuterSourceKind, RipAddress,
+    SocketPathKind, Timeout, is_misleading,
 };
 
 /// The names of the transport protocols.

@@ -7,7 +7,7 @@ use toml::Spanned;
 use toml::de::{DeTable, DeValue};
 
 use super::suggest::nearest;
-use super::{ConfigError, Source, clipped};
+use super::{ConfigError, ERRORS_MAX, Source, clipped};
 
 /// A value with its position in the text.
 pub type TomlValue<'a> = Spanned<DeValue<'a>>;
@@ -106,7 +106,7 @@ impl<'a> Block<'a> {
             };
             self.shape(span, &message)
         };
-        unknown.into_iter().map(error).collect()
+        unknown.into_iter().take(ERRORS_MAX).map(error).collect()
     }
 
     /// An error about a value.

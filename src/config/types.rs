@@ -73,6 +73,8 @@ pub struct DirectorPlan {
     pub control_group: Option<String>,
     /// Where the API is served read-only over TCP; `None`: nowhere.
     pub api: Option<SocketAddr>,
+    /// Names, in addition to the host's own, under which clients reach `metrics` and `api`.
+    pub http_names: Vec<String>,
     /// How packets for a VIP reach the TUN device.
     pub capture: CaptureSetting,
     /// When the host answers ARP for a VIP.
@@ -126,6 +128,8 @@ pub struct RealserverPlan {
     pub control: Option<PathBuf>,
     /// Group that may use the socket, in addition to its owner; `None`: the daemon's group.
     pub control_group: Option<String>,
+    /// Names, in addition to the host's own, under which clients reach `metrics`.
+    pub http_names: Vec<String>,
     /// The MSS announced to clients.
     pub mss: MssSetting,
     /// The packets that are accepted.

@@ -12,6 +12,7 @@
 //! they set it up again.
 
 mod reload;
+mod reread;
 pub(super) mod shared;
 mod tend;
 mod troubles;
@@ -43,6 +44,7 @@ use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 use crate::trouble::{Found, Source};
 
+pub(super) use reread::{Reread, with_text};
 pub(super) use shared::{Known, Shared};
 
 /// Ticks of the host (2 s each) between two queries of routes without a change notification.
@@ -63,6 +65,8 @@ pub type ReadPlan = Arc<dyn Fn(&config::Source) -> Result<DirectorPlan, ConfigEr
 /// What the control task handles next.
 pub(super) enum Input {
     Request(Request),
+    /// A request for a reload, with the file as it was read meanwhile.
+    Reload(Request, Reread),
     /// The host has changed, or is to be checked.
     Host(Notice),
     /// The paths to the real servers may be others: a packet did not fit its path, or a route or an address has changed.
@@ -176,7 +180,8 @@ impl Control {
     /// Does what the input requests. Failures are answered or logged. Not cancel-safe.
     pub(super) async fn handle(&mut self, input: Input) {
         match input {
-            Input::Request(request) => self.answer(request).await,
+            Input::Request(request) => self.answer(request, None).await,
+            Input::Reload(request, text) => self.answer(request, Some(text)).await,
             Input::Host(notice) => self.follow_host(notice).await,
             Input::Look => self.look().await,
             Input::PathsMoved => self.follow_paths().await,
@@ -193,12 +198,12 @@ impl Control {
     }
 
     /// Handles a request and answers it; the client may have disconnected meanwhile.
-    async fn answer(&mut self, request: Request) {
+    async fn answer(&mut self, request: Request, text: Option<Reread>) {
         let Request { demand, by, answer } = request;
         let outcome = match demand {
             Demand::Change(change) => self.change(change, by).await,
             Demand::Configure(configuration) => self.configure(configuration, by).await,
-            Demand::Reload(reload) => self.reload(reload, by).await,
+            Demand::Reload(reload) => self.reload(reload, by, text.unwrap_or(Reread::NoFile)).await,
         };
         let _ = answer.send(outcome);
     }

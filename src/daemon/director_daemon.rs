@@ -17,7 +17,7 @@ use super::device::OwnDevice;
 use super::losses::LossWatch;
 use super::lost::Lost;
 use super::troubles::Watch;
-use super::{Options, host_view, logging, runtime, signals, untracked};
+use super::{Options, host_view, logging, privileges, runtime, signals, untracked};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
 use crate::control::operation::Running;
@@ -37,8 +37,9 @@ const REQUESTS_MAX: usize = 64;
 /// `Refused` if the configuration contradicts the host, `Failed` for everything else; the host is then as it
 /// was before.
 pub fn run(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
+    privileges::gain_none();
     logging::start(options.log_format);
-    runtime::build()?.block_on(run_until_ended(plan, file, options))
+    runtime::run(run_until_ended(plan, file, options))
 }
 
 async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
@@ -58,13 +59,15 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     losses.look().await;
     let mut host = DirectorHost::open(host_options).await?;
     let running = start::initial_configuration(&plan);
+    // The workers inherit what is left.
+    privileges::reduce();
     let plane = start_workers(&plan, &running, &host, clock, sockets).await?;
     // Only the kernel can refuse from here on; each VIP is captured when a worker already waits for its packets.
     host.prepare().await?;
     let notrack = untracked::exemption(&plan, options);
     host.announce().await;
-    options.print_commands(host.changes().commands());
-    options.print_commands(notrack.commands());
+    options.print_commands(host.changes().commands()).await;
+    options.print_commands(notrack.commands()).await;
     let (services, queues) = (plan.cluster.virtual_services.len(), plane.counters.len());
     let ready = format!(
         "director: ready on {} with {}, {} of {}, metrics on {}",
@@ -82,13 +85,20 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let health = watch.health();
     let known = Known { health: health.clone(), lost: Lost::new(losses.losses(), clock) };
     let shared = Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first, known));
-    let sources = ChangeSources::new(demands, hangup, plane.narrowed.clone(), shared.paths_moved.clone());
+    let sources = ChangeSources::new(
+        demands,
+        hangup,
+        plane.narrowed.clone(),
+        shared.paths_moved.clone(),
+        file.path.clone(),
+    );
     let outside = Outside { device: OwnDevice::new(tun), host, notrack, losses, watch };
     let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     control.look().await;
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), health);
-    let _control_path = listeners.serve(monitoring, Api::new(shared, requests, true));
+    let http_names = shared.plan.http_names.clone();
+    let _control_path = listeners.serve(monitoring, Api::new(shared, requests, true), &http_names);
     tracing::info!(kind = "ready", "{ready}");
     let outcome = control_loop.run(&mut end).await;
     if let Ok(signal) = &outcome {

@@ -5,7 +5,7 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::random;
 use crate::director::cluster::{ClusterConfig, HostView, Path, VirtualServiceConfig};
-use crate::host::{DirectorHost, HostError, Reach, own_addresses};
+use crate::host::{DirectorHost, HostError, Reach, broadcast_addresses, own_addresses};
 
 /// The VIPs of a configuration.
 pub(super) fn vips(config: &ClusterConfig) -> BTreeSet<IpAddr> {
@@ -108,11 +108,13 @@ fn report_stranded(config: &ClusterConfig, view: &HostView, before: Option<&Host
     }
 }
 
-/// The host's addresses that are not captured.
+/// The host's addresses that are not captured, and the broadcast addresses of its networks: no client can have any of
+/// them.
 fn addresses_without(config: &ClusterConfig, lingering_vips: &HashSet<IpAddr>) -> HashSet<IpAddr> {
     let captured = vips(config);
     own_addresses()
         .into_iter()
+        .chain(broadcast_addresses())
         .filter(|address| !captured.contains(address) && !lingering_vips.contains(address))
         .collect()
 }

@@ -1,11 +1,19 @@
-//! Log lines: one per state change, to standard error; none per packet.
+//! Log lines: one per state change, to standard error; none per packet. A line may be lost, and nothing else happens
+//! if standard error is closed, full or stalled.
+
+mod escape;
+mod line_writer;
 
 use std::io::{IsTerminal, stderr};
+use std::sync::OnceLock;
+use std::time::Duration;
 
 use nix::sys::stat::fstat;
 use tracing_subscriber::EnvFilter;
 use tracing_subscriber::fmt::FormatFields;
 use tracing_subscriber::fmt::format::debug_fn;
+
+use line_writer::LineWriter;
 
 /// The fields that a line of text shows in addition to its message. The message of a line names everything else, so only
 /// JSON has the other fields.
@@ -21,6 +29,23 @@ pub enum LogFormat {
     Json,
 }
 
+/// How long a daemon that ends waits for the reader of its last lines.
+const LAST_LINES: Duration = Duration::from_millis(250);
+
+static WRITER: OnceLock<LineWriter> = OnceLock::new();
+
+/// Log lines that could not be written since the start.
+pub(super) fn lost() -> u64 {
+    WRITER.get().map_or(0, LineWriter::lost)
+}
+
+/// Gives the reader of standard error a moment to take the last lines.
+pub(super) fn finish() {
+    if let Some(writer) = WRITER.get() {
+        writer.flush_within(LAST_LINES);
+    }
+}
+
 /// Starts logging. `LVS_TUND_LOG` filters (default `info`); colours are used only on a terminal and without
 /// `NO_COLOR`; lines have no timestamps if they go to the journal, which has its own. A second call in the same process
 /// has no effect.
@@ -28,7 +53,14 @@ pub(super) fn start(format: LogFormat) {
     let filter = EnvFilter::try_from_env("LVS_TUND_LOG").unwrap_or_else(|_| EnvFilter::new("info"));
     let has_colours =
         stderr().is_terminal() && std::env::var_os("NO_COLOR").is_none_or(|value| value.is_empty());
-    let lines = tracing_subscriber::fmt().with_env_filter(filter).with_target(false).with_writer(stderr);
+    let has_colours = has_colours && format == LogFormat::Text && !is_journal();
+    let writer = WRITER.get_or_init(|| LineWriter::start(stderr(), has_colours, say_lost));
+    let lines = tracing_subscriber::fmt()
+        .with_env_filter(filter)
+        .with_target(false)
+        // It would use `eprintln!`, which panics if standard error is closed.
+        .log_internal_errors(false)
+        .with_writer(|| writer.clone());
     // Fails only if a subscriber exists already, which then stays.
     let _ = match format {
         LogFormat::Text if is_journal() => {
@@ -37,6 +69,11 @@ pub(super) fn start(format: LogFormat) {
         LogFormat::Text => lines.fmt_fields(text_fields()).with_ansi(has_colours).try_init(),
         LogFormat::Json => lines.json().flatten_event(true).try_init(),
     };
+    std::panic::set_hook(Box::new(|panic| tracing::error!("{panic}")));
+}
+
+fn say_lost(lost: u64, cause: &str) {
+    tracing::warn!("log: {lost} lines have been lost since the start; last cause: {cause}");
 }
 
 /// Whether standard error is the journal's stream. systemd.exec(5): JOURNAL_STREAM holds its device and inode.

@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 
+use super::logging;
 use crate::metrics::exposition;
 use crate::metrics::losses::Losses;
 
@@ -11,7 +12,8 @@ pub(super) fn of_process(
     host_changes: usize,
     losses: &Arc<Losses>,
 ) -> exposition::Process {
-    exposition::Process { role, host_changes, losses: losses.clone(), publish_own: publish }
+    let log_lines_lost = logging::lost();
+    exposition::Process { role, host_changes, losses: losses.clone(), log_lines_lost, publish_own: publish }
 }
 
 /// Publishes the standard `process_*` metrics to the recorder in scope.

@@ -17,9 +17,12 @@ use super::clock::{self, Clock};
 use super::device::{DeviceState, OwnDevice};
 use super::losses::LossWatch;
 use super::lost::Lost;
+use super::own_addresses::OwnAddressesFollower;
 use super::troubles::{self, LOOK_PERIOD, SECOND_LOOK, Watch};
 use super::worker::Workers;
-use super::{Options, check_host, journal_place, logging, no_raw_socket, own_metrics, runtime, signals};
+use super::{
+    Options, check_host, journal_place, logging, no_raw_socket, own_metrics, privileges, runtime, signals,
+};
 use crate::config::plan::{self, RealserverPlan};
 use crate::config::write::counted;
 use crate::datapath::raw_socket::Receivers;
@@ -43,13 +46,15 @@ use crate::trouble::{Found, Source};
 /// `Refused` if the configuration contradicts the host, `Failed` for everything else; the host is then as it
 /// was before.
 pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
+    privileges::gain_none();
     logging::start(options.log_format);
-    runtime::build()?.block_on(serve(plan, options))
+    runtime::run(serve(plan, options))
 }
 
 async fn serve(mut plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     let mut end = Box::pin(signals::end_or_hangup()?);
     let clock = Clock::start();
+    let own = OwnAddressesFollower::new(&plan.guard.vips);
     let own_addresses = check_host::own_addresses_without_vips(&plan);
     check_host::leave_out_this_host(&mut plan, &own_addresses)?;
     places::check(&plan).await?;
@@ -70,8 +75,9 @@ async fn serve(mut plan: RealserverPlan, options: Options) -> Result<(), Failure
         journal: journal_place::of("realserver", &plan.tun),
     };
     let host = RealServerHost::start(host_options).await?;
+    privileges::reduce();
     let (counters, seen) = (Arc::new(RealserverCounters::default()), Arc::new(Seen::default()));
-    let guard = Guard::new(plan.guard.clone(), own_addresses);
+    let guard = Guard::following(plan.guard.clone(), own.latest());
     let handler = RealserverHandler {
         decapsulator: Decapsulator::new(guard, ENCAPSULATIONS, mtu),
         counters: counters.clone(),
@@ -94,17 +100,17 @@ async fn serve(mut plan: RealserverPlan, options: Options) -> Result<(), Failure
     let (watch, settings) = (Watch::new("realserver", clock), Arc::new(Settings::default()));
     watch.report(Source::Host, host.troubles());
     settings.take(&host);
-    options.print_commands(host.changes().commands());
+    options.print_commands(host.changes().commands()).await;
     let render = renderer(&plan, counters.clone(), settings.clone(), losses.losses());
     let health = watch.health();
     let lost = Lost::new(losses.losses(), clock);
     let report = Report { plan: plan.clone(), clock, counters, seen, settings, health: health.clone(), lost };
     let report = Arc::new(report);
     let device = OwnDevice::new(tun);
-    let mut watched = Watched { device, host, workers, report: report.clone(), watch, losses };
+    let mut watched = Watched { device, host, workers, report: report.clone(), watch, losses, own };
     watched.look().await;
     let monitoring = http::monitoring(render, health);
-    let _control_path = listeners.serve(monitoring, Arc::new(move || report.status()));
+    let _control_path = listeners.serve(monitoring, Arc::new(move || report.status()), &plan.http_names);
     log_ready(&plan);
     let outcome = follow(&mut watched, &mut failures, &mut end).await;
     let Watched { host, workers, .. } = watched;
@@ -133,6 +139,7 @@ struct Watched {
     report: Arc<Report>,
     watch: Watch,
     losses: LossWatch,
+    own: OwnAddressesFollower,
 }
 
 impl Watched {
@@ -185,6 +192,7 @@ async fn follow(
                 break Err(Failure::Failed(format!("realserver: cannot receive: {}", failure.unwrap_or_default())));
             }
             notice = watched.host.wait() => {
+                watched.own.refresh();
                 if let Err(signal) = signals::unless_ended(end, watched.on_notice(notice)).await {
                     break Ok(signal);
                 }

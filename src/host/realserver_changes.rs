@@ -100,11 +100,12 @@ impl RealServerHost {
     /// Waits for a reason to check the host. Cancel-safe: made for `tokio::select!`, with
     /// [`RealServerHost::on_notice`] in the arm's body.
     pub async fn wait(&mut self) -> Notice {
-        let RealServerHost { follower, vips, tun, mss, .. } = self;
+        let RealServerHost { follower, tun, mss, .. } = self;
         follower
             .wait(|event| {
                 let is_concerned = match event {
-                    Event::Address(IpAddr::V4(address)) => vips.contains(address),
+                    // The VIPs must stay, and packets for other addresses are accepted only while the host has them.
+                    Event::Address(_) => true,
                     Event::Link(link) if link.index == tun.index || link.name == tun.name => true,
                     Event::Lost => true,
                     event => mss.is_concerned(event),

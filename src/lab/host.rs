@@ -4,6 +4,7 @@ use std::ffi::OsStr;
 use std::io;
 use std::net::{Ipv4Addr, SocketAddr, SocketAddrV4};
 use std::path::PathBuf;
+use std::process::Stdio;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
@@ -113,9 +114,24 @@ impl Host {
     /// # Errors
     /// The program cannot be started.
     pub fn spawn_daemon<A: AsRef<OsStr>>(&self, arguments: &[A]) -> Result<Daemon, LabError> {
+        Daemon::spawn(self, &self.program, arguments, self.next_log(), None)
+    }
+
+    /// As [`spawn_daemon`](Self::spawn_daemon), with another standard error than its log.
+    ///
+    /// # Errors
+    /// The program cannot be started.
+    pub fn spawn_daemon_with_errors_to<A: AsRef<OsStr>>(
+        &self,
+        arguments: &[A],
+        errors: Stdio,
+    ) -> Result<Daemon, LabError> {
+        Daemon::spawn(self, &self.program, arguments, self.next_log(), Some(errors))
+    }
+
+    fn next_log(&self) -> PathBuf {
         let number = self.programs_started.fetch_add(1, Ordering::Relaxed);
-        let log = self.directory.path().join(format!("{}-{number}.log", self.name));
-        Daemon::spawn(self, &self.program, arguments, log)
+        self.directory.path().join(format!("{}-{number}.log", self.name))
     }
 
     /// Reads `http://127.0.0.1:port/metrics` on this host.

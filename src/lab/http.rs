@@ -1,6 +1,6 @@
 //! The part of HTTP/1.1 that a test and a demo need: a server that answers with its name, and a client.
 //!
-//! Neither supports TLS, chunked bodies or redirects; both limit what they read. They work in the namespace
+//! Neither supports TLS or redirects, and the server no chunked bodies; both limit what they read. They work in the namespace
 //! of the thread that calls them.
 
 use std::io::{self, BufRead, BufReader, Read, Write};
@@ -87,6 +87,7 @@ impl Connection {
         let status = status.ok_or_else(|| invalid("the status line is not HTTP"))?;
         let mut body = Vec::new();
         match head.content_length {
+            _ if head.is_chunked => read_chunks(&mut self.stream, &mut body)?,
             Some(length) if length > BODY_MAX => return Err(invalid("the body is too long")),
             Some(length) => {
                 self.stream.by_ref().take(length).read_to_end(&mut body)?;
@@ -112,12 +113,34 @@ struct Head {
     first: String,
     content_length: Option<u64>,
     closes: bool,
+    is_chunked: bool,
+}
+
+/// RFC 9112 §7.1, without extensions and trailers.
+fn read_chunks(stream: &mut impl BufRead, body: &mut Vec<u8>) -> io::Result<()> {
+    loop {
+        let mut line = String::new();
+        stream.take(HEAD_MAX).read_line(&mut line)?;
+        let length = u64::from_str_radix(line.trim_end(), 16).ok();
+        let length = length.filter(|length| *length <= BODY_MAX - body.len() as u64);
+        let length = length.ok_or_else(|| invalid("the length of a chunk is not valid"))?;
+        let before = body.len() as u64;
+        stream.take(length).read_to_end(body)?;
+        let mut end = [0; 2];
+        stream.read_exact(&mut end)?;
+        if body.len() as u64 - before < length || end != *b"\r\n" {
+            return Err(invalid("a chunk is cut off"));
+        }
+        if length == 0 {
+            return Ok(());
+        }
+    }
 }
 
 /// Reads up to the empty line; `None` if the peer closed the connection before the first byte.
 fn read_head(stream: &mut impl BufRead) -> io::Result<Option<Head>> {
     let mut stream = stream.take(HEAD_MAX);
-    let mut head = Head { first: String::new(), content_length: None, closes: false };
+    let mut head = Head { first: String::new(), content_length: None, closes: false, is_chunked: false };
     if stream.read_line(&mut head.first)? == 0 {
         return Ok(None);
     }
@@ -138,7 +161,7 @@ fn read_head(stream: &mut impl BufRead) -> io::Result<Option<Head>> {
                 head.content_length = Some(length);
             }
             "connection" => head.closes = value.trim().eq_ignore_ascii_case("close"),
-            "transfer-encoding" => return Err(invalid("chunked bodies are not supported")),
+            "transfer-encoding" => head.is_chunked = value.trim().eq_ignore_ascii_case("chunked"),
             _ => (),
         }
     }
@@ -170,11 +193,22 @@ mod tests {
         assert!(head("").unwrap().is_none());
         assert!(head("GET / HTTP/1.1\r\n").is_err(), "cut off");
         assert!(head("GET / HTTP/1.1\r\nnonsense\r\n\r\n").is_err(), "no colon");
-        assert!(head("GET / HTTP/1.1\r\ntransfer-encoding: chunked\r\n\r\n").is_err(), "chunked");
         let long = format!(
             "GET / HTTP/1.1\r\n{}\r\n\r\n",
             "a: b\r\n".repeat(usize::try_from(HEAD_MAX).unwrap() / 6 + 1)
         );
         assert!(head(&long).is_err(), "too long");
+    }
+
+    #[test]
+    fn a_chunked_body_is_reassembled() {
+        let read = |text: &str| {
+            let mut body = Vec::new();
+            read_chunks(&mut text.as_bytes(), &mut body).map(|()| String::from_utf8(body).unwrap())
+        };
+        assert_eq!(read("3\r\nabc\r\nA\r\n0123456789\r\n0\r\n\r\n").unwrap(), "abc0123456789");
+        for text in ["3\r\nab", "3\r\nabcd\r\n0\r\n\r\n", "x\r\n", "ffffffffffffffff\r\n", ""] {
+            assert!(read(text).is_err(), "{text:?}");
+        }
     }
 }

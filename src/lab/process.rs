@@ -40,10 +40,14 @@ impl Daemon {
         program: &Path,
         arguments: &[A],
         log: PathBuf,
+        errors: Option<Stdio>,
     ) -> Result<Self, LabError> {
         let what = || format!("cannot start {} in {}", program.display(), host.name);
         let output = File::options().create(true).append(true).open(&log).attempt(what)?;
-        let errors = output.try_clone().attempt(what)?;
+        let errors = match errors {
+            Some(errors) => errors,
+            None => output.try_clone().attempt(what)?.into(),
+        };
         let mut command = Command::new(program);
         command
             .args(arguments)

@@ -1,8 +1,7 @@
 //! Counters as Prometheus text. Each rendering starts from an empty registry: a removed real server leaves no
 //! stale series, and no handle can outlive its series.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::sync::{Arc, Mutex};
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
@@ -11,10 +10,8 @@ use super::counters::{DirectorCounters, PathCounters, RealserverCounters};
 use super::ledger::Ledger;
 use super::losses::Losses;
 use super::names::{self, Kind, NAMES};
-use super::totals::Totals;
-use crate::director::cluster::{Cluster, VirtualService};
-use crate::director::path_errors::{Kind as PathErrorKind, Outcome};
-use crate::director::real_server::RealServer;
+use super::series::{Series, Unassigned};
+use crate::director::cluster::Cluster;
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, ReplyKind};
 use crate::realserver::guard::GuardConfig;
@@ -33,8 +30,18 @@ pub struct Process {
     pub host_changes: usize,
     /// What the kernel has dropped around the daemon.
     pub losses: Arc<Losses>,
+    /// Log lines that could not be written.
+    pub log_lines_lost: u64,
     /// Publishes the metrics of the process (`process_*`) to the recorder in scope.
     pub publish_own: fn(),
+}
+
+/// A daemon's metrics at one moment: a text of some thousand bytes, and the series that grow with the configuration.
+pub struct Exposition {
+    /// Everything but the series.
+    pub head: String,
+    /// Of virtual services and real servers; a real server's daemon has none.
+    pub series: Series,
 }
 
 /// A director's metrics.
@@ -46,8 +53,8 @@ pub fn director(
     cluster: &Cluster,
     tables: &Tables,
     now: Moment,
-) -> String {
-    render("lvs_tund_director_", process, || {
+) -> Exposition {
+    let head = render("lvs_tund_director_", process, || {
         let sum =
             |read: &dyn Fn(&DirectorCounters) -> u64| workers.iter().map(|worker| read(worker)).sum::<u64>();
         counter!(names::RECEIVED_PACKETS).absolute(sum(&|w| w.received.packets.get()));
@@ -65,19 +72,7 @@ pub fn director(
             let count = sum(&|w| w.dropped[*reason as usize].get());
             counter!(names::DROPPED_PACKETS, "reason" => reason.label()).absolute(count);
         }
-        for (cause, count) in workers.iter().flat_map(|worker| worker.errors.read()) {
-            counter!(names::TRANSMIT_ERRORS, &of_no_server(&[("cause", cause.label())])).increment(count);
-        }
         counter!(names::PATH_ERRORS_TOLD).absolute(sum(&|w| w.told.get()));
-        for kind in PathErrorKind::ALL {
-            for outcome in Outcome::ALL {
-                let labels = of_no_server(&[("kind", kind.label()), ("outcome", outcome.label())]);
-                counter!(names::PATH_ERRORS, &labels).absolute(paths.read(*kind, *outcome));
-            }
-        }
-        for (cause, count) in paths.errors.read() {
-            counter!(names::TRANSMIT_ERRORS, &of_no_server(&[("cause", cause.label())])).increment(count);
-        }
         let table = &tables.connections;
         gauge!(names::TEMPLATES).set(tables.templates.len() as f64);
         gauge!(names::CONNECTIONS).set(table.len() as f64);
@@ -85,88 +80,19 @@ pub fn director(
         gauge!(names::CONNECTIONS_MAX).set(table.connections_max() as f64);
         counter!(names::CONNECTIONS_CREATED).absolute(table.created());
         counter!(names::CONNECTIONS_REMOVED).absolute(table.removed());
-        for service in cluster.virtual_services() {
-            virtual_service(service, workers, ledger, now);
-        }
-    })
-}
-
-/// The labels of what belongs to no real server: Prometheus regards an empty label as absent.
-fn of_no_server<'a>(more: &[(&'static str, &'a str)]) -> Vec<(&'static str, &'a str)> {
-    [("virtual_service", ""), ("real_server", "")].iter().chain(more).copied().collect()
-}
-
-fn virtual_service(
-    service: &VirtualService,
-    workers: &[Arc<DirectorCounters>],
-    ledger: &Mutex<Ledger>,
-    now: Moment,
-) {
-    let name = || service.config.name.clone();
-    let config = &service.config;
-    for matcher in &config.matchers {
-        gauge!(names::SERVICE_INFO,
-            "virtual_service" => name(), "protocol" => matcher.protocol.name(), "vip" => matcher.vip.to_string(),
-            "port" => matcher.ports.to_string(), "scheduler" => config.scheduler.name)
-        .set(1.0);
-    }
-    if let Some(fingerprint) = service.scheduler.fingerprint() {
-        // 48 bits, which the floating-point value of a sample represents exactly.
-        gauge!(names::SERVICE_FINGERPRINT, "virtual_service" => name()).set((fingerprint >> 16) as f64);
-    }
-    let (Totals { connections, packets, bytes }, servers) = totals(service, workers, ledger);
-    counter!(names::SERVICE_CONNECTIONS, "virtual_service" => name()).absolute(connections);
-    counter!(names::SERVICE_PACKETS, "virtual_service" => name()).absolute(packets);
-    counter!(names::SERVICE_BYTES, "virtual_service" => name()).absolute(bytes);
-    for (server, total) in service.real_servers.iter().zip(servers) {
-        real_server(&config.name, server, total, now);
-    }
-}
-
-/// The counts of a service and its real servers since they were given their slots.
-fn totals(
-    service: &VirtualService,
-    workers: &[Arc<DirectorCounters>],
-    ledger: &Mutex<Ledger>,
-) -> (Totals, Vec<Totals>) {
-    let mut ledger = ledger.lock().unwrap_or_else(PoisonError::into_inner);
-    let servers = service.real_servers.iter().map(|server| ledger.server(server, workers).total).collect();
-    (ledger.service(service, workers).total, servers)
-}
-
-fn real_server(service: &str, server: &RealServer, total: Totals, now: Moment) {
-    let labels = || [("virtual_service", service.to_owned()), ("real_server", server.config.name.clone())];
-    let with = |key, value: String| labels().into_iter().chain([(key, value)]).collect::<Vec<_>>();
-    gauge!(names::SERVER_INFO, &with("rip", server.rip.to_string())).set(1.0);
-    gauge!(names::SERVER_WEIGHT, &labels()).set(f64::from(server.weight()));
-    gauge!(names::SERVER_MTU, &labels()).set(f64::from(server.path_mtu(now)));
-    gauge!(names::SERVER_SUSPECT, &labels()).set(f64::from(u8::from(server.soft.is_suspect(now))));
-    let live = &server.live;
-    counter!(names::SERVER_CONNECTIONS, &labels()).absolute(total.connections);
-    gauge!(names::SERVER_TEMPLATES, &labels()).set(f64::from(live.persistent()));
-    let is_overloaded = live.is_overloaded.load(Ordering::Relaxed);
-    gauge!(names::SERVER_OVERLOADED, &labels()).set(f64::from(u8::from(is_overloaded)));
-    for (state, count) in [("active", live.active()), ("inactive", live.inactive())] {
-        let count = f64::from(count);
-        gauge!(names::SERVER_CONNECTIONS_NOW, &with("state", state.to_owned())).set(count);
-    }
-    if let Some(errors) = live.errors_so_far() {
-        for (cause, count) in errors.transmit() {
-            counter!(names::TRANSMIT_ERRORS, &with("cause", cause.label().to_owned())).absolute(count);
-        }
-        for (kind, outcome, count) in errors.path() {
-            let mut labels = with("kind", kind.label().to_owned());
-            labels.push(("outcome", outcome.label().to_owned()));
-            counter!(names::PATH_ERRORS, &labels).absolute(count);
-        }
-    }
-    counter!(names::SERVER_PACKETS, &labels()).absolute(total.packets);
-    counter!(names::SERVER_BYTES, &labels()).absolute(total.bytes);
+    });
+    let unassigned = Unassigned::take(workers, paths);
+    Exposition { head, series: Series::take(cluster, workers, ledger, unassigned, now) }
 }
 
 /// A real server's metrics.
-pub fn realserver(process: Process, counters: &RealserverCounters, guard: &GuardConfig, mss: u16) -> String {
-    render("lvs_tund_realserver_", process, || {
+pub fn realserver(
+    process: Process,
+    counters: &RealserverCounters,
+    guard: &GuardConfig,
+    mss: u16,
+) -> Exposition {
+    let head = render("lvs_tund_realserver_", process, || {
         gauge!(names::MSS).set(f64::from(mss));
         counter!(names::ENCAPSULATED_PACKETS).absolute(counters.received.packets.get());
         counter!(names::ENCAPSULATED_BYTES).absolute(counters.received.bytes.get());
@@ -183,7 +109,8 @@ pub fn realserver(process: Process, counters: &RealserverCounters, guard: &Guard
             counter!(names::DELIVERED_PACKETS, "vip" => vip.to_string()).absolute(packets);
             counter!(names::DELIVERED_BYTES, "vip" => vip.to_string()).absolute(bytes);
         }
-    })
+    });
+    Exposition { head, series: Series::default() }
 }
 
 /// Renders what `publish` records, limited to families whose names begin with `prefix` and common ones.
@@ -191,8 +118,12 @@ fn render(prefix: &str, process: Process, publish: impl FnOnce()) -> String {
     let recorder = PrometheusBuilder::new().build_recorder();
     let handle = recorder.handle();
     metrics::with_local_recorder(&recorder, || {
-        let is_common =
-            |name: &str| matches!(name, names::BUILD_INFO | names::HOST_CHANGES | names::KERNEL_DROPPED);
+        let is_common = |name: &str| {
+            matches!(
+                name,
+                names::BUILD_INFO | names::HOST_CHANGES | names::KERNEL_DROPPED | names::LOG_LINES_LOST
+            )
+        };
         for entry in NAMES.iter().filter(|entry| is_common(entry.name) || entry.name.starts_with(prefix)) {
             match entry.kind {
                 Kind::Counter => describe_counter!(entry.name, entry.help),
@@ -204,6 +135,7 @@ fn render(prefix: &str, process: Process, publish: impl FnOnce()) -> String {
         for (device, cause, packets) in process.losses.read() {
             counter!(names::KERNEL_DROPPED, "device" => device, "cause" => cause.label()).absolute(packets);
         }
+        counter!(names::LOG_LINES_LOST).absolute(process.log_lines_lost);
         (process.publish_own)();
         publish();
     });

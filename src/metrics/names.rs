@@ -52,6 +52,8 @@ names! {
         "Always 1; the labels describe the running program.";
     HOST_CHANGES = Gauge "lvs_tund_host_changes" []:
         "Applied changes to the host's addresses, routes, rules and settings; undone on exit.";
+    LOG_LINES_LOST = Counter "lvs_tund_log_lines_lost_total" []:
+        "Log lines that could not be written because standard error was closed, full or stalled.";
 
     KERNEL_DROPPED = Counter "lvs_tund_kernel_dropped_total" ["device", "cause"]:
         "Packets that the kernel dropped on the daemon's device and sockets, and on the interface, since the daemon started.";

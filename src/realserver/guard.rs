@@ -4,8 +4,11 @@
 //!
 //! An outer source can be forged: the check needs a network that filters, or IPsec or WireGuard below it.
 
+use std::collections::HashSet;
 use std::net::IpAddr;
+use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use ipnet::IpNet;
 
 use super::verdict::DropReason;
@@ -36,17 +39,39 @@ pub struct GuardConfig {
     pub services: Vec<Service>,
 }
 
+/// The addresses of this host and of its networks, without the VIPs.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OwnAddresses {
+    /// Of its interfaces; `None` if unknown.
+    pub unicast: Option<HashSet<IpAddr>>,
+    /// Those that every host of a connected network receives.
+    pub broadcast: HashSet<IpAddr>,
+}
+
+impl OwnAddresses {
+    fn has(&self, address: IpAddr) -> bool {
+        self.unicast.as_ref().is_some_and(|unicast| unicast.contains(&address))
+    }
+}
+
 /// The configuration and the host's own addresses. The outer header is checked before the inner one.
 #[derive(Clone, Debug)]
 pub struct Guard {
     config: GuardConfig,
-    own_addresses: Vec<IpAddr>,
+    own: Arc<ArcSwap<OwnAddresses>>,
 }
 
 impl Guard {
-    /// `own_addresses`: those of this host without the VIPs; empty if unknown.
+    /// `own_addresses`: those of this host without the VIPs, which do not change; empty if unknown.
     pub fn new(config: GuardConfig, own_addresses: Vec<IpAddr>) -> Guard {
-        Guard { config, own_addresses }
+        let unicast = (!own_addresses.is_empty()).then(|| own_addresses.into_iter().collect());
+        let own = OwnAddresses { unicast, broadcast: HashSet::new() };
+        Guard::following(config, Arc::new(ArcSwap::from_pointee(own)))
+    }
+
+    /// `own` may change at any time.
+    pub fn following(config: GuardConfig, own: Arc<ArcSwap<OwnAddresses>>) -> Guard {
+        Guard { config, own }
     }
 
     /// As given to [`Guard::new`].
@@ -58,11 +83,24 @@ impl Guard {
     ///
     /// # Errors
     /// `UnknownPeer` for an outer source that is not a director, or an outer destination that is not
-    /// accepted.
+    /// accepted; `OuterNotOwn` for one that is not a unicast address of this host.
     pub(super) fn admit_outer(&self, outer: &Ip) -> Result<(), DropReason> {
         let (source, destination) = (outer.source(), outer.destination());
-        let is_ours = self.config.rips.is_empty() || self.config.rips.contains(&destination);
-        if is_ours && self.is_director(source) { Ok(()) } else { Err(DropReason::UnknownPeer) }
+        let is_accepted = self.config.rips.is_empty() || self.config.rips.contains(&destination);
+        if !is_accepted || !self.is_director(source) {
+            return Err(DropReason::UnknownPeer);
+        }
+        if self.is_own_unicast(destination) { Ok(()) } else { Err(DropReason::OuterNotOwn) }
+    }
+
+    /// The kernel also hands over packets for everyone, and for addresses that an operator has routed to this host;
+    /// the latter are accepted if `rips` names them.
+    fn is_own_unicast(&self, destination: IpAddr) -> bool {
+        let own = self.own.load();
+        if address::is_martian(destination) || own.broadcast.contains(&destination) {
+            return false;
+        }
+        own.unicast.is_none() || own.has(destination) || self.config.rips.contains(&destination)
     }
 
     /// Checks the inner packet: VIP, port, source, nested tunnel, source route and TTL. Returns the index of the
@@ -131,13 +169,15 @@ impl Guard {
     }
 
     /// Whether no client can have this source: a VIP, an own address, a director's (a loop between tunnel
-    /// ends), or an address that is not a single host's. A prefix of directors may contain
+    /// ends), or an address that is not a single host's, such as the broadcast address of a connected network. A prefix of directors may contain
     /// clients too: only the sender of this packet is certainly a director.
     fn is_martian(&self, source: IpAddr, peer: IpAddr) -> bool {
+        let own = self.own.load();
         address::is_martian(source)
+            || own.broadcast.contains(&source)
+            || own.has(source)
             || self.config.vips.contains(&source)
             || self.config.rips.contains(&source)
-            || self.own_addresses.contains(&source)
             || source == peer
             || self.config.directors.contains(&IpNet::from(source))
     }

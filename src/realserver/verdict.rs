@@ -44,6 +44,8 @@ labels! {
         InnerNotVip = "inner_not_vip",
         /// The inner packet is encapsulated once more.
         NestedTunnel = "nested_tunnel",
+        /// The outer destination is not a unicast address of this host: broadcast, multicast, or one that has left it.
+        OuterNotOwn = "outer_not_own",
         /// The kernel refused to accept the packet from the TUN device.
         SendError = "send_error",
         /// The inner header carries a loose or strict source route (RFC 7126).

@@ -2,6 +2,7 @@
 //!
 //! Readers look at what the control task has published and never wait for it; writers queue for the task.
 
+mod body;
 mod connections;
 mod document;
 mod events;
@@ -38,6 +39,8 @@ pub struct Api {
     pub requests: mpsc::Sender<Request>,
     /// Limits the clients that read events.
     pub listeners: Arc<Semaphore>,
+    /// One place for a request with a long body.
+    pub long_bodies: Arc<Semaphore>,
     /// Whether the client may see the hash key.
     pub has_secrets: bool,
 }
@@ -50,7 +53,7 @@ impl Api {
         has_secrets: bool,
     ) -> Api {
         let listeners = Arc::new(Semaphore::new(events::LISTENERS_MAX));
-        Api { director, requests, listeners, has_secrets }
+        Api { director, requests, listeners, long_bodies: Arc::new(Semaphore::new(1)), has_secrets }
     }
 }
 

@@ -1,73 +1,70 @@
-//! HTTP servers that no client can block: a limit of connections, and deadlines for clients that send or
-//! receive nothing. `/metrics`, `/healthz` and `/readyz` are served here, the API by [`super::api`].
+//! HTTP servers that no client can block: every kind of request has its own places ([`places`]), and there are deadlines
+//! for clients that send or receive nothing. `/metrics`, `/healthz` and `/readyz` are served here, the API by
+//! [`super::api`].
 
+mod files;
+mod peer;
+mod places;
+mod request;
+mod scrape;
 mod stall;
 
+use std::future::Future;
 use std::io;
 use std::net::SocketAddr;
 use std::os::unix::fs::{FileTypeExt, PermissionsExt};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use axum::http::{StatusCode, header};
-use axum::response::IntoResponse;
+use axum::middleware::from_fn;
 use axum::routing::get;
-use axum::serve::Listener;
 use axum::{Extension, Router};
 use hyper::server::conn::http1;
 use hyper_util::rt::{TokioIo, TokioTimer};
 use hyper_util::service::TowerToHyperService;
+use nix::libc::{EMFILE, ENFILE};
 use nix::unistd::Group;
-use tokio::io::AsyncWriteExt;
+use tokio::io::{AsyncRead, AsyncWrite, AsyncWriteExt};
 use tokio::net::{TcpListener, TcpStream, UnixListener, UnixStream};
 use tokio::sync::Semaphore;
+use tokio::time::MissedTickBehavior;
 
 use super::readiness::{self, Health};
 use crate::failure::Failure;
-use crate::metrics::exposition::CONTENT_TYPE;
+use peer::Known;
+use places::Places;
+use request::Seated;
+use scrape::Scrapes;
 use stall::Stalling;
 
-/// Connections per listening socket; further clients get status 503.
-const CONNECTIONS_MAX: usize = 256;
+pub(crate) use files::raise_limit;
+pub(crate) use peer::Peer;
+pub(crate) use request::HttpNames;
+pub(crate) use scrape::Render;
 
 /// For a request's header, from the moment the connection is ready for one.
 const HEADER_DEADLINE: Duration = Duration::from_secs(10);
 
-/// The answer to clients above the limit. The body has the form of the API's errors.
+/// A connection is not used for further requests when it is older.
+const CONNECTION_AGE_MAX: Duration = Duration::from_secs(600);
+
+/// The answer to clients without a place. The body has the form of the API's errors.
 const BUSY: &[u8] = b"HTTP/1.1 503 Service Unavailable\r\ncontent-type: application/json\r\nconnection: close\r\n\
     content-length: 100\r\n\r\n\
     {\"error\":{\"code\":\"busy\",\"message\":\"too many clients are connected; close some, or try again later\"}}";
 
+/// For taking [`BUSY`].
+const BUSY_DEADLINE: Duration = Duration::from_secs(1);
+
+/// Clients that are given this answer at once; others are disconnected.
+const BUSY_MAX: usize = 8;
+
+/// After a connection that could not be accepted.
+const ACCEPT_PAUSE: Duration = Duration::from_millis(10);
+
 /// For a peer that does not receive its answer.
 const WRITE_DEADLINE: Duration = Duration::from_secs(30);
-
-/// Renders the metrics at the time of the request.
-pub(crate) type Render = Arc<dyn Fn() -> String + Send + Sync>;
-
-/// The peer of a connection.
-#[derive(Clone, Debug)]
-pub(crate) struct Peer(pub String);
-
-/// A connection with the address of its peer.
-pub(crate) trait Known {
-    /// Uid and pid for a Unix socket (SO_PEERCRED), address and port for TCP; ends up in the log.
-    fn peer(&self) -> Peer;
-}
-
-impl Known for UnixStream {
-    fn peer(&self) -> Peer {
-        let Ok(credentials) = self.peer_cred() else { return Peer("unknown".to_owned()) };
-        let pid = credentials.pid().map(|pid| format!(", pid {pid}")).unwrap_or_default();
-        Peer(format!("uid {}{pid}", credentials.uid()))
-    }
-}
-
-impl Known for TcpStream {
-    fn peer(&self) -> Peer {
-        Peer(self.peer_addr().map_or_else(|_| "unknown".to_owned(), |address| address.to_string()))
-    }
-}
 
 /// The advice to an operator if the address of the metrics is in use.
 pub(crate) const METRICS_REMEDY: &str = "free it, or choose another with --metrics ADDRESS:PORT";
@@ -160,15 +157,8 @@ pub(crate) fn group(name: &str) -> Result<Group, Failure> {
 
 /// `/metrics`, `/healthz`, `/readyz`: for a monitoring system.
 pub(crate) fn monitoring(render: Render, health: Arc<Health>) -> Router {
-    let metrics = move || {
-        let render = render.clone();
-        async move {
-            match tokio::task::spawn_blocking(move || render()).await {
-                Ok(text) => ([(header::CONTENT_TYPE, CONTENT_TYPE)], text).into_response(),
-                Err(_) => StatusCode::INTERNAL_SERVER_ERROR.into_response(),
-            }
-        }
-    };
+    let scrapes = Scrapes::start(render);
+    let metrics = move || scrapes.clone().response();
     Router::new()
         .route("/healthz", get(readiness::healthz))
         .route("/readyz", get(readiness::readyz))
@@ -176,29 +166,113 @@ pub(crate) fn monitoring(render: Render, health: Arc<Health>) -> Router {
         .route("/metrics", get(metrics))
 }
 
+/// For a socket that a browser can reach: see [`HttpNames`].
+pub(crate) fn with_names(router: Router, names: HttpNames) -> Router {
+    router.layer(from_fn(request::check_host)).layer(Extension(names))
+}
+
+/// A listening socket.
+pub(crate) trait Listen: Send + 'static {
+    /// What it accepts.
+    type Stream: Known + AsyncRead + AsyncWrite + Unpin + Send + 'static;
+
+    /// The next connection. Cancel-safe.
+    fn accept(&self) -> impl Future<Output = io::Result<Self::Stream>> + Send;
+}
+
+impl Listen for TcpListener {
+    type Stream = TcpStream;
+
+    async fn accept(&self) -> io::Result<TcpStream> {
+        TcpListener::accept(self).await.map(|(stream, _)| stream)
+    }
+}
+
+impl Listen for UnixListener {
+    type Stream = UnixStream;
+
+    async fn accept(&self) -> io::Result<UnixStream> {
+        UnixListener::accept(self).await.map(|(stream, _)| stream)
+    }
+}
+
 /// Serves until the runtime ends.
-pub(crate) async fn serve<L>(mut listener: L, router: Router)
-where
-    L: Listener,
-    L::Io: Known,
-{
-    let places = Arc::new(Semaphore::new(CONNECTIONS_MAX));
+pub(crate) async fn serve<L: Listen>(listener: L, router: Router) {
+    let server = Server::new(router);
+    let mut ticks = tokio::time::interval(Duration::from_secs(1));
+    ticks.set_missed_tick_behavior(MissedTickBehavior::Skip);
     loop {
-        let (mut stream, _) = listener.accept().await;
-        let Ok(place) = places.clone().try_acquire_owned() else {
-            // This little fits the socket's buffer; otherwise the client is not reading.
-            tokio::spawn(async move { tokio::time::timeout(HEADER_DEADLINE, stream.write_all(BUSY)).await });
-            continue;
+        tokio::select! {
+            accepted = listener.accept() => match accepted {
+                Ok(stream) => server.open(stream),
+                Err(error) => server.on_accept_error(&error).await,
+            },
+            _ = ticks.tick() => server.places.end_overdue(Instant::now()),
+        }
+    }
+}
+
+/// What the connections of one listening socket share.
+pub(crate) struct Server {
+    places: Arc<Places>,
+    router: Router,
+    busy: Arc<Semaphore>,
+}
+
+impl Server {
+    pub(crate) fn new(router: Router) -> Server {
+        Server {
+            places: Arc::new(Places::new(files::connections_max())),
+            router: router.layer(from_fn(request::seat)),
+            busy: Arc::new(Semaphore::new(BUSY_MAX)),
+        }
+    }
+
+    /// Serves a connection, in a task of its own.
+    pub(crate) fn open<S>(&self, mut stream: S)
+    where
+        S: Known + AsyncRead + AsyncWrite + Unpin + Send + 'static,
+    {
+        let Some(seat) = self.places.admit(stream.key(), Instant::now()) else {
+            let Ok(place) = self.busy.clone().try_acquire_owned() else { return };
+            tokio::spawn(async move {
+                // This little fits the socket's buffer; otherwise the client is not reading.
+                let _ = tokio::time::timeout(BUSY_DEADLINE, stream.write_all(BUSY)).await;
+                drop(place);
+            });
+            return;
         };
-        let service = TowerToHyperService::new(router.clone().layer(Extension(stream.peer())));
+        let places = self.places.clone();
+        let seated = Seated { places: places.clone(), seat: seat.clone() };
+        let router = self.router.clone().layer(Extension(seated)).layer(Extension(stream.peer()));
         tokio::spawn(async move {
-            let stream = TokioIo::new(Stalling::new(stream, WRITE_DEADLINE));
-            let mut connection = http1::Builder::new();
-            connection.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
+            let stream = TokioIo::new(Stalling::new(stream, WRITE_DEADLINE, seat.clone()));
+            let mut builder = http1::Builder::new();
+            builder.timer(TokioTimer::new()).header_read_timeout(HEADER_DEADLINE);
+            let connection = builder.serve_connection(stream, TowerToHyperService::new(router));
+            tokio::pin!(connection);
             // A peer that disconnects or sends garbage is not the daemon's problem.
-            let _ = connection.serve_connection(stream, service).await;
-            drop(place);
+            tokio::select! {
+                _ = &mut connection => {}
+                () = seat.ended() => {}
+                () = tokio::time::sleep(CONNECTION_AGE_MAX) => {
+                    connection.as_mut().graceful_shutdown();
+                    tokio::select! {
+                        _ = &mut connection => {}
+                        () = seat.ended() => {}
+                    }
+                }
+            }
+            places.leave(&seat);
         });
+    }
+
+    /// accept(2): most errors concern one connection only. When the process has no file left, an idle client's is used.
+    async fn on_accept_error(&self, error: &io::Error) {
+        if matches!(error.raw_os_error(), Some(EMFILE | ENFILE)) {
+            self.places.make_room(Instant::now());
+        }
+        tokio::time::sleep(ACCEPT_PAUSE).await;
     }
 }
 

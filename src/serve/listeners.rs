@@ -36,18 +36,14 @@ impl Listeners {
     }
 
     /// Serves from now on; the control socket's path lasts as long as the returned value.
-    pub fn serve(self, monitoring: Router, api: Api) -> Option<http::SocketPath> {
+    pub fn serve(self, monitoring: Router, api: Api, http_names: &[String]) -> Option<http::SocketPath> {
+        let names = http::HttpNames::new(http_names);
         if let Some(listener) = self.api {
-            tokio::spawn(http::serve(
-                listener,
-                monitoring.clone().merge(api::reading(Api::new(
-                    api.director.clone(),
-                    api.requests.clone(),
-                    false,
-                ))),
-            ));
+            let reading = api::reading(Api::new(api.director.clone(), api.requests.clone(), false));
+            let router = http::with_names(monitoring.clone().merge(reading), names.clone());
+            tokio::spawn(http::serve(listener, router));
         }
-        tokio::spawn(http::serve(self.metrics, monitoring.clone()));
+        tokio::spawn(http::serve(self.metrics, http::with_names(monitoring.clone(), names)));
         let (listener, path) = self.control?;
         tokio::spawn(http::serve(listener, monitoring.merge(api::everything(api))));
         Some(path)

@@ -36,8 +36,14 @@ impl RealserverListeners {
     }
 
     /// Serves from now on; the control socket's path lasts as long as the returned value.
-    pub(crate) fn serve(self, monitoring: Router, report: Report) -> Option<http::SocketPath> {
-        tokio::spawn(http::serve(self.metrics, monitoring.clone()));
+    pub(crate) fn serve(
+        self,
+        monitoring: Router,
+        report: Report,
+        http_names: &[String],
+    ) -> Option<http::SocketPath> {
+        let names = http::HttpNames::new(http_names);
+        tokio::spawn(http::serve(self.metrics, http::with_names(monitoring.clone(), names)));
         let (listener, path) = self.control?;
         tokio::spawn(http::serve(listener, monitoring.merge(status(report))));
         Some(path)

@@ -13,7 +13,7 @@ const LENGTH_MAX: u64 = 64 << 20;
 /// `None` if no daemon answers there.
 pub(super) fn of(address: SocketAddr) -> Option<Samples> {
     let text = get(reachable(address)).ok()?;
-    text.starts_with("HTTP/1.1 200").then(|| Samples::parse(&text))
+    text.split(' ').nth(1).is_some_and(|status| status == "200").then(|| Samples::parse(&text))
 }
 
 /// Where a program that listens on all addresses is reached.
@@ -30,7 +30,7 @@ fn get(address: SocketAddr) -> std::io::Result<String> {
     let mut stream = TcpStream::connect_timeout(&address, PATIENCE)?;
     stream.set_read_timeout(Some(PATIENCE))?;
     stream.set_write_timeout(Some(PATIENCE))?;
-    write!(stream, "GET /metrics HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\r\n")?;
+    write!(stream, "GET /metrics HTTP/1.0\r\nHost: {address}\r\n\r\n")?;
     let mut text = String::new();
     stream.take(LENGTH_MAX).read_to_string(&mut text)?;
     Ok(text)

@@ -117,6 +117,7 @@ metrics = "127.0.0.1:9999"
 control = "/run/other.sock"
 control_group = "adm"
 api = "127.0.0.1:9998"
+http_names = ["director1.example.com"]
 capture = "rule"
 announce = "never"
 notrack = false

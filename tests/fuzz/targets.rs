@@ -5,12 +5,16 @@
 
 #[path = "targets/classify.rs"]
 mod classify;
+#[path = "targets/config.rs"]
+mod config;
 #[path = "targets/decapsulate.rs"]
 mod decapsulate;
 #[path = "targets/director.rs"]
 mod director;
 #[path = "targets/fragments.rs"]
 mod fragments;
+#[path = "targets/http.rs"]
+mod http;
 #[path = "targets/icmp.rs"]
 mod icmp;
 #[path = "input.rs"]
@@ -30,9 +34,11 @@ pub struct Target {
 
 pub const TARGETS: &[Target] = &[
     Target { name: "classify", run: classify::run },
+    Target { name: "config", run: config::run },
     Target { name: "decapsulate", run: decapsulate::run },
     Target { name: "director", run: director::run },
     Target { name: "fragments", run: fragments::run },
+    Target { name: "http", run: http::run },
     Target { name: "icmp", run: icmp::run },
     Target { name: "ipvsadm", run: ipvsadm::run },
     Target { name: "path_errors", run: path_errors::run },

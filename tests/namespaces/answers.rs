@@ -230,7 +230,7 @@ pub fn ipv4(source: Ipv4Addr, destination: Ipv4Addr, protocol: u8, payload: &[u8
     packet
 }
 
-fn segment(
+pub fn segment(
     from: Ipv4Addr,
     to: Ipv4Addr,
     source: u16,

@@ -136,6 +136,7 @@ pub const ROWS: &[Row] = &[
     restart("control", r#""/run/other.sock""#),
     restart("control_group", r#""adm""#),
     restart("api", r#""127.0.0.1:2""#),
+    restart("http_names", r#"["director1.example.com"]"#),
     restart("capture", r#""rule""#),
     restart("announce", r#""never""#),
     restart("notrack", "false"),

@@ -1,7 +1,8 @@
 //! The demo's output for people.
 
-use std::io::{IsTerminal, Write, stdout};
+use std::io::{IsTerminal, stdout};
 
+use super::super::output::print_on;
 use super::report::{DemoAnswer, DemoReport, own_samples, series_name};
 use crate::lab::{Cluster, Host, HostRole, Lab, Scrape, TopologyKind};
 
@@ -165,7 +166,7 @@ fn purpose(lab: &Lab, host: &Host) -> String {
 
 /// Prints one line. If nothing reads it (`lvs-tund demo | head`), the demo still continues to its end.
 pub(super) fn print_line(line: impl AsRef<str>) {
-    let _ = writeln!(stdout(), "{}", line.as_ref().trim_end_matches(' '));
+    print_on(&format!("{}\n", line.as_ref().trim_end_matches(' ')));
 }
 
 fn print_counters(metrics: &Scrape) {

@@ -2,8 +2,8 @@
 
 use crate::config::key::keys;
 use crate::config::kinds::{
-    Flag, GROUP, HashKey, InterfaceName, List, Listen, Number, OneOrList, Optional, OuterSourceKind,
-    SocketPathKind, Words,
+    Flag, GROUP, HOST_NAMES, HashKey, InterfaceName, List, Listen, Number, OneOrList, Optional,
+    OuterSourceKind, SocketPathKind, Words,
 };
 use crate::config::types::{
     AnnounceSetting, CONNECTIONS_MAX_DEFAULT, CaptureSetting, DirectorPlan, METRICS_DIRECTOR, TUN_DIRECTOR,
@@ -31,7 +31,7 @@ const CONNECTIONS_PER_CLIENT: Number<u32> = Number::new(1..=CONNECTIONS_MAX);
 
 keys! {
     HOST_KEYS of DirectorPlan {
-        interfaces, tun, queues, metrics, control, control_group, api, capture, announce, notrack, outer_source,
+        interfaces, tun, queues, metrics, control, control_group, api, http_names, capture, announce, notrack, outer_source,
         connections_max, connections_per_client_max, hash_key
     } aside { cluster, defaults };
 
@@ -49,6 +49,8 @@ keys! {
     file control_group "control_group" [] in control_group [], Optional(GROUP), |_, _| None, Restart;
     /// Address and port that serve the read-only part of the API.
     file api "api" [] in api [], Optional(Listen), |_, _| None, Restart;
+    /// Names, in addition to this host's own, under which clients reach `metrics` and `api`.
+    file http_names "http_names" [] in http_names [], HOST_NAMES, |_, _| Vec::new(), Restart;
     /// How packets for a VIP reach the TUN device.
     file capture "capture" [] in capture [], CAPTURE, |_, _| CaptureSetting::Auto, Restart;
     /// When this host answers ARP for a VIP and announces it.

@@ -6,7 +6,8 @@ use ipnet::IpNet;
 
 use crate::config::key::keys;
 use crate::config::kinds::{
-    Address, GROUP, InterfaceName, List, Listen, NumberOr, Optional, SocketPathKind, Word, escaped,
+    Address, GROUP, HOST_NAMES, InterfaceName, List, Listen, NumberOr, Optional, SocketPathKind, Word,
+    escaped,
 };
 use crate::config::types::{METRICS_REALSERVER, MssSetting, RealserverPlan, TUN_REALSERVER};
 use crate::packet::Protocol;
@@ -29,7 +30,7 @@ const PREFIXES: List<Prefix> = List { of: Prefix, is_unique: true };
 const SERVICES: List<TransportPort> = List { of: TransportPort, is_unique: false };
 
 keys! {
-    REALSERVER_KEYS of RealserverPlan { tun, metrics, control, control_group, mss, guard };
+    REALSERVER_KEYS of RealserverPlan { tun, metrics, http_names, control, control_group, mss, guard };
 
     /// The VIPs that this host serves.
     file vips "vips" [] in guard [.vips], ADDRESSES, |_, _| Vec::new(), Restart;
@@ -45,6 +46,8 @@ keys! {
     file tun "tun" [] in tun [], InterfaceName, |_, _| TUN_REALSERVER.to_owned(), Restart;
     /// Address and port that serve metrics and probes.
     file metrics "metrics" [] in metrics [], Listen, |_, _| METRICS_REALSERVER, Restart;
+    /// Names, in addition to this host's own, under which clients reach `metrics`.
+    file http_names "http_names" [] in http_names [], HOST_NAMES, |_, _| Vec::new(), Restart;
     /// Unix socket used to query a running real server.
     file control "control" [] in control [], Optional(SocketPathKind), |_, _| None, Restart;
     /// Group whose members may use the socket.

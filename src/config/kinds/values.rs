@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr, SocketAddr};
 use std::path::PathBuf;
 use std::time::Duration;
 
-use super::{Bounds, SimpleJsonKind, Word, escaped};
+use super::{Bounds, List, SimpleJsonKind, Word, escaped};
 use crate::config::json::Seconds;
 
 /// An IPv4 address that a host can have; IPv6 is rejected with the reason.
@@ -210,9 +210,28 @@ pub const GROUP: Text = Text {
 /// A label for metrics and logs.
 pub const LABEL: Text = Text {
     length_max: 128,
-    is_allowed: |c| !c.is_control(),
+    is_allowed: |c| !is_misleading(c),
     expected: "1 to 128 bytes without control characters",
 };
+
+/// The name of a host, as the header `Host` has it (RFC 1035 §2.3.4).
+const HOST_NAME: Text = Text {
+    length_max: 253,
+    is_allowed: |c| c.is_ascii_alphanumeric() || "_.-".contains(c),
+    expected: "the name of a host without a port, such as \"director1.example.com\"",
+};
+
+/// Names of hosts.
+pub const HOST_NAMES: List<Text> = List { of: HOST_NAME, is_unique: true };
+
+/// Whether a text with this character may look like another: control characters, separators of lines, and the characters of
+/// UAX #9 that change the direction of text.
+pub fn is_misleading(c: char) -> bool {
+    let is_separator = matches!(c, '\u{2028}' | '\u{2029}');
+    let is_direction =
+        matches!(c, '\u{61c}' | '\u{200e}' | '\u{200f}' | '\u{202a}'..='\u{202e}' | '\u{2066}'..='\u{2069}');
+    c.is_control() || is_separator || is_direction
+}
 
 impl Word for Text {
     type Value = String;

@@ -10,7 +10,7 @@ use super::super::keys::real_server::{self, REAL_SERVER_KEYS, RealServerSpec};
 use super::super::keys::service::{self, SERVICE_KEYS, VirtualServiceSpec};
 use super::super::kinds::{InterfaceName, Word};
 use super::super::toml::Block;
-use super::super::{ConfigError, Source};
+use super::super::{ConfigError, ERRORS_MAX, Source};
 use super::{
     AnnounceSetting, CaptureSetting, DirectorPlan, METRICS_DIRECTOR, ServiceDefaults, first, unless_wrong,
 };
@@ -108,6 +108,7 @@ fn blank() -> DirectorPlan {
         control: None,
         control_group: None,
         api: None,
+        http_names: Vec::new(),
         capture: CaptureSetting::Auto,
         announce: AnnounceSetting::Always,
         notrack: true,
@@ -174,6 +175,9 @@ fn services(
         let (service, found) = read_service(block, defaults);
         services.push(service);
         errors.extend(found);
+        if errors.len() >= ERRORS_MAX {
+            break;
+        }
     }
     if errors.is_empty()
         && let Err(found) = consistency::check(&services)
@@ -213,6 +217,9 @@ fn read_service(block: &Block, defaults: &ServiceDefaults) -> (VirtualServiceCon
                 let (server, found) = read_server(&block, defaults);
                 service.real_servers.push(server);
                 errors.extend(found);
+                if errors.len() >= ERRORS_MAX {
+                    break;
+                }
             }
         }
         Err(error) => errors.push(error),

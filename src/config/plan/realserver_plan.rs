@@ -72,6 +72,7 @@ fn blank() -> RealserverPlan {
         metrics: METRICS_REALSERVER,
         control: None,
         control_group: None,
+        http_names: Vec::new(),
         mss: MssSetting::Auto,
         guard,
     }

@@ -2,7 +2,8 @@
 
 use std::fmt;
 
-use serde::{Deserialize, Serialize};
+use serde::de::{Error, SeqAccess, Visitor};
+use serde::{Deserialize, Deserializer, Serialize};
 use utoipa::ToSchema;
 
 pub use crate::config::diff::Difference;
@@ -16,7 +17,8 @@ use crate::config::json::{Matcher, Seconds};
 #[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(deny_unknown_fields)]
 pub struct Change {
-    /// Applied in this order.
+    /// Applied in this order; at most 250,000.
+    #[serde(deserialize_with = "operations")]
     pub operations: Vec<Operation>,
     /// Reject the change unless the director is at this generation.
     #[serde(default, skip_serializing_if = "Option::is_none")]
@@ -24,6 +26,35 @@ pub struct Change {
     /// Report what would change, and change nothing.
     #[serde(default)]
     pub dry_run: bool,
+}
+
+/// Enough for 32,000 services with six real servers each, one by one.
+const OPERATIONS_MAX: usize = 250_000;
+
+/// An operation in memory may take thirty times the length of its JSON, so that the length of a body does not limit it.
+fn operations<'de, D: Deserializer<'de>>(deserializer: D) -> Result<Vec<Operation>, D::Error> {
+    struct Operations;
+
+    impl<'de> Visitor<'de> for Operations {
+        type Value = Vec<Operation>;
+
+        fn expecting(&self, f: &mut fmt::Formatter) -> fmt::Result {
+            write!(f, "at most {OPERATIONS_MAX} operations")
+        }
+
+        fn visit_seq<A: SeqAccess<'de>>(self, mut sequence: A) -> Result<Vec<Operation>, A::Error> {
+            let mut operations = Vec::new();
+            while let Some(operation) = sequence.next_element()? {
+                if operations.len() == OPERATIONS_MAX {
+                    return Err(A::Error::invalid_length(OPERATIONS_MAX + 1, &self));
+                }
+                operations.push(operation);
+            }
+            Ok(operations)
+        }
+    }
+
+    deserializer.deserialize_seq(Operations)
 }
 
 impl From<Vec<Operation>> for Change {
@@ -209,4 +240,20 @@ pub enum EventKind {
     Drained,
     /// This reader was too slow and has missed events; this is the last line.
     Lagged,
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_change_has_a_limited_number_of_operations() {
+        let change = |count: usize| {
+            let operations = vec!["{\"operation\":\"flush\"}"; count].join(",");
+            serde_json::from_str::<Change>(&format!("{{\"operations\":[{operations}]}}"))
+        };
+        assert_eq!(change(OPERATIONS_MAX).unwrap().operations.len(), OPERATIONS_MAX);
+        let error = change(OPERATIONS_MAX + 1).unwrap_err().to_string();
+        assert!(error.starts_with("invalid length 250001, expected at most 250000 operations"), "{error}");
+    }
 }

@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use super::{Control, Next};
+use super::{Control, Next, Reread};
 use crate::config::diff;
 use crate::config::plan::DirectorPlan;
 use crate::config::{Source, consistency};
@@ -41,8 +41,13 @@ impl Control {
     }
 
     /// Applies the current file. A file that cannot be applied changes nothing, and the reason is logged.
-    pub(super) async fn reload(&mut self, reload: Reload, by: String) -> Result<Changed, ControlError> {
-        let outcome = self.reload_unlogged(&reload, &by).await;
+    pub(super) async fn reload(
+        &mut self,
+        reload: Reload,
+        by: String,
+        text: Reread,
+    ) -> Result<Changed, ControlError> {
+        let outcome = self.reload_unlogged(&reload, &by, text).await;
         if let (Err(error), false) = (&outcome, reload.dry_run) {
             tracing::warn!(
                 by,
@@ -63,15 +68,22 @@ impl Control {
         outcome
     }
 
-    async fn reload_unlogged(&mut self, reload: &Reload, by: &str) -> Result<Changed, ControlError> {
+    async fn reload_unlogged(
+        &mut self,
+        reload: &Reload,
+        by: &str,
+        text: Reread,
+    ) -> Result<Changed, ControlError> {
         self.check_generation(reload.if_generation)?;
-        let Some(path) = self.file.path.clone() else {
-            let message = "the director was started without --config, so there is no file to reload";
-            return Err(ControlError::new(Code::NoFile, message));
+        let (name, text) = match text {
+            Reread::NoFile => {
+                let message = "the director was started without --config, so there is no file to reload";
+                return Err(ControlError::new(Code::NoFile, message));
+            }
+            Reread::File { name, text } => (name, text),
         };
-        let name = path.display().to_string();
-        let text = tokio::fs::read_to_string(&path).await.map_err(|error| {
-            ControlError::new(Code::BadConfiguration, format!("{name}: cannot read: {error}"))
+        let text = text.map_err(|error| {
+            ControlError::new(Code::BadConfiguration, format!("{name}: {error}; nothing was changed"))
         })?;
         let plan = self.read(name, text).await?;
         self.check_restart(&plan)?;

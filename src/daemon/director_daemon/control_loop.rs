@@ -1,6 +1,7 @@
 //! The control loop: waits for whatever happens next and hands it to the control task. A further source of
 //! changes is one more line in [`ChangeSources::new`].
 
+use std::path::PathBuf;
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
 use std::time::Duration;
@@ -13,7 +14,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 
 use super::start::DataPlane;
 use crate::control::model::Reload;
-use crate::daemon::control::{Control, Input, Shared};
+use crate::daemon::control::{Control, Input, Shared, with_text};
 use crate::daemon::troubles::{self, LOOK_PERIOD};
 use crate::daemon::worker::Workers;
 use crate::daemon::{own_metrics, signals};
@@ -39,16 +40,17 @@ pub(super) struct ChangeSources(SelectAll<BoxStream<'static, Input>>);
 
 impl ChangeSources {
     /// `requests` come from the API, `hangup` is SIGHUP, `narrowed` is notified when a packet did not fit its path, and
-    /// `moved` when a route or an address of the host has changed.
+    /// `moved` when a route or an address of the host has changed. `file` is what a reload reads.
     pub(super) fn new(
         requests: mpsc::Receiver<Request>,
         hangup: Signal,
         narrowed: Arc<Notify>,
         moved: Arc<Notify>,
+        file: Option<PathBuf>,
     ) -> ChangeSources {
-        let paths = [of_narrowed_paths(narrowed), of_moved_paths(moved)];
-        let sources = [of_requests(requests), of_hangups(hangup)].into_iter().chain(paths);
-        ChangeSources(sources.collect())
+        let changes = stream::select(of_requests(requests), of_hangups(hangup));
+        let sources = [with_text(changes, file).boxed(), of_narrowed_paths(narrowed), of_moved_paths(moved)];
+        ChangeSources(sources.into_iter().collect())
     }
 }
 
@@ -228,10 +230,10 @@ mod tests {
     async fn a_request_of_the_api_and_a_hangup_reach_the_control_task() {
         let (requests, demands) = mpsc::channel(1);
         let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
-        let mut sources = ChangeSources::new(demands, hangup, Arc::default(), Arc::default());
+        let mut sources = ChangeSources::new(demands, hangup, Arc::default(), Arc::default(), None);
         requests.try_send(Request::unanswered(Demand::Reload(Reload::default()), "uid 0")).ok().unwrap();
         let by = |input: Option<Input>| match input {
-            Some(Input::Request(request)) => request.by,
+            Some(Input::Reload(request, _)) => request.by,
             _ => panic!("another input"),
         };
         assert_eq!(by(sources.0.next().await), "uid 0");

@@ -307,7 +307,7 @@ pub fn masked(address: IpAddr, prefix: u8) -> IpAddr {
 /// What only the host can determine; everything may be missing, as in `explain`.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct HostView {
-    /// The director's own addresses, without the VIPs.
+    /// The director's own addresses, without the VIPs, and the broadcast addresses of its networks.
     pub own_addresses: HashSet<IpAddr>,
     /// By RIP; a real server without one gets the default MTU and a source that the kernel chooses.
     pub paths: HashMap<IpAddr, Path>,
