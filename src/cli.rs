@@ -26,7 +26,7 @@ use std::process::ExitCode;
 
 use clap::{Parser, Subcommand, ValueEnum};
 
-pub use crate::failure::Failure;
+pub(crate) use crate::failure::Failure;
 
 /// LVS/TUN load balancing in user space: the director and the real server in one program.
 #[derive(Debug, Parser)]
@@ -98,7 +98,7 @@ struct IpvsadmArguments {
 
 /// The format of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
+pub(crate) enum Format {
     /// For people.
     #[default]
     Text,

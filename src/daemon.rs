@@ -20,14 +20,14 @@ use crate::datapath::tun::TunError;
 use crate::failure::Failure;
 use crate::host::{Changes, HostChanges, HostError};
 
-pub use control::{ConfigFile, ReadPlan};
-pub use director_daemon::run as run_director;
-pub use logging::LogFormat;
-pub use realserver_daemon::run as run_realserver;
+pub(crate) use control::ConfigFile;
+pub(crate) use director_daemon::run as run_director;
+pub(crate) use logging::LogFormat;
+pub(crate) use realserver_daemon::run as run_realserver;
 
 /// Command-line options that are not part of the plan.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// False: leave the host alone and print the commands that would be needed.
     pub changes_host: bool,
     /// The option `--log-format`.

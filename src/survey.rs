@@ -12,5 +12,5 @@ mod realserver_facts;
 mod sockets;
 mod via;
 
-pub use director_facts::{Question, director};
-pub use realserver_facts::realserver;
+pub(crate) use director_facts::{Question, director};
+pub(crate) use realserver_facts::realserver;

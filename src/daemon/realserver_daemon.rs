@@ -29,7 +29,7 @@ use crate::time::Moment;
 /// # Errors
 /// `Refused` if the configuration contradicts the host, `Failed` for everything else; the host is then as it
 /// was before.
-pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
+pub(crate) fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     logging::start(options.log_format);
     runtime::build()?.block_on(serve(plan, options))
 }
