@@ -11,9 +11,7 @@ pub fn ipip(host: &Host) -> Vec<Finding> {
     let remedy = "modprobe -r ipip";
     let finding = match host.interface(DEVICE) {
         Some(device) if device.is_up => Finding::error(
-            format!(
-                "{DEVICE} is up: the kernel unwraps each encapsulated packet, too, so that it arrives twice"
-            ),
+            format!("{DEVICE} is up: the kernel also unwraps each encapsulated packet, so it arrives twice"),
             remedy,
         ),
         Some(_) => handled(DEVICE, remedy),
@@ -45,8 +43,7 @@ mod tests {
         let found = "is loaded: the kernel answers encapsulated packets with ICMP errors, which reset new connections";
         assert_eq!(ipip(&host), [Finding::error(format!("the module ipip {found}"), "modprobe -r ipip")]);
         host.interfaces.push(bed::interface("tunl0", &[]));
-        let found_up =
-            "tunl0 is up: the kernel unwraps each encapsulated packet, too, so that it arrives twice";
+        let found_up = "tunl0 is up: the kernel also unwraps each encapsulated packet, so it arrives twice";
         assert_eq!(ipip(&host), [Finding::error(found_up, "modprobe -r ipip")]);
         host.interfaces[0].is_up = false;
         assert_eq!(ipip(&host), [Finding::error(format!("tunl0 {found}"), "modprobe -r ipip")]);

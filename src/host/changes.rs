@@ -160,7 +160,7 @@ impl Changes {
             (presence, _) => presence?,
         };
         match (presence, self.mode) {
-            (Presence::Foreign, _) => tracing::info!("host: {change} exists already"),
+            (Presence::Foreign, _) => tracing::info!("host: {change} already exists"),
             (Presence::Ours, mode) => {
                 tracing::info!("host: adopted {change}");
                 entry.is_ours = mode == HostChanges::Make;
@@ -246,7 +246,7 @@ impl Changes {
                 None => tracing::info!("host: removed {change}"),
             },
             Ok(Undone::Left(why)) => tracing::info!("host: left {change}: {why}"),
-            Err(error) if error.is_gone() => tracing::info!("host: {change} was gone already"),
+            Err(error) if error.is_gone() => tracing::info!("host: {change} was already gone"),
             Err(error) => tracing::warn!("host: could not remove {change}: {error}"),
         }
     }
