@@ -28,7 +28,7 @@ use clap::{Parser, Subcommand, ValueEnum};
 
 use self::output::{Pages, Stdout, note, note_within, print, printed_all};
 use crate::daemon::ReadError;
-pub use crate::failure::Failure;
+pub(crate) use crate::failure::Failure;
 
 /// How long a daemon that has failed waits for the reader of its message.
 const LAST_WORDS: Duration = Duration::from_secs(1);
@@ -49,7 +49,7 @@ enum Subcommands {
     /// Unwrap packets from the directors and deliver them to this host
     #[command(after_help = "Example:\n  lvs-tund realserver --vip 172.25.3.100 --director 172.25.3.1")]
     Realserver(realserver::RealserverArguments),
-    /// Build a small network on this machine, balance requests in it, and take it down again
+    /// Build a small network on this machine, send requests through it, and take it down again
     #[command(after_help = "Example:\n  lvs-tund demo --real-servers 3 --routed")]
     Demo(demo::DemoArguments),
     /// Show what would happen to a packet, why, and which packets would be sent
@@ -60,7 +60,7 @@ enum Subcommands {
     /// Check whether a configuration file is valid, and report every error with its line
     #[command(after_help = "Example:\n  lvs-tund check director.toml")]
     Check(check::CheckArguments),
-    /// Look at this host, and report what is wrong with it and what to type
+    /// Check this host, and report what is wrong and the commands that fix it
     #[command(after_help = "Example:\n  lvs-tund doctor director --config director.toml")]
     Doctor(doctor::DoctorArguments),
     /// Show a running director: virtual services, real servers, connections, rates
@@ -103,8 +103,8 @@ struct IpvsadmArguments {
 
 /// The format of the output.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq, ValueEnum)]
-pub enum Format {
-    /// For people.
+pub(crate) enum Format {
+    /// Human-readable text.
     #[default]
     Text,
     /// JSON with stable keys, for programs.

@@ -32,19 +32,19 @@ use crate::datapath::tun::TunError;
 use crate::failure::Failure;
 use crate::host::{HostChanges, HostError};
 
-pub use check_host::{check_director, check_realserver};
-pub use control::{ConfigFile, ReadPlan};
-pub use director_daemon::run as run_director;
-pub use logging::LogFormat;
-pub use realserver_daemon::run as run_realserver;
-pub use text_file::{ReadError, read_text};
+pub(crate) use check_host::{check_director, check_realserver};
+pub(crate) use control::ConfigFile;
+pub(crate) use director_daemon::run as run_director;
+pub(crate) use logging::LogFormat;
+pub(crate) use realserver_daemon::run as run_realserver;
+pub(crate) use text_file::{ReadError, read_text};
 
 /// How long a daemon waits for the reader of its standard output.
 const PRINT_MAX: Duration = Duration::from_secs(1);
 
 /// Command-line options that are not part of the plan.
 #[derive(Clone, Copy, Debug)]
-pub struct Options {
+pub(crate) struct Options {
     /// False: leave the host alone and print the commands that would be needed.
     pub changes_host: bool,
     /// The option `--log-format`.

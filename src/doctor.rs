@@ -1,4 +1,4 @@
-//! What is wrong with a host, from facts that [`crate::survey`] collected: each item judges one thing and reports what
+//! What is wrong with a host, from facts that the room `survey` collected: each item judges one thing and reports what
 //! was found and what to type. Pure.
 //!
 //! An item is one file and one row of its role's table: [`director_items::ITEMS`] and [`realserver_items::ITEMS`].

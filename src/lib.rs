@@ -1,25 +1,38 @@
 #![doc = include_str!("ARCHITECTURE.md")]
+//!
+//! # Public surface
+//!
+//! | path | is |
+//! |---|---|
+//! | [`run`] | the whole program: parses a command line and runs the command |
+//!
+//! Only this keeps its meaning from one version to the next. The rooms below are public for the tests, benchmarks and
+//! fuzz targets of this package, and for the links of the map; any version may change what they contain.
+
 #![warn(missing_docs, unreachable_pub, clippy::cast_possible_truncation)]
 #![cfg_attr(not(test), warn(clippy::unwrap_used))]
 
-pub mod cli;
+pub use cli::run;
+
+mod cli;
+mod daemon;
+mod failure;
+mod label;
+mod survey;
+
 pub mod config;
 pub mod control;
-pub mod daemon;
 pub mod datapath;
 pub mod director;
 pub mod doctor;
 pub mod encapsulation;
-pub mod failure;
 pub mod host;
 pub mod lab;
-pub(crate) mod label;
 pub mod metrics;
 pub mod packet;
 pub mod realserver;
 pub mod serve;
 #[doc = include_str!("../docs/standards.md")]
 pub mod standards {}
-pub mod survey;
 pub mod time;
 pub mod trouble;

@@ -3,5 +3,5 @@
 use std::process::ExitCode;
 
 fn main() -> ExitCode {
-    lvs_tund::cli::run(std::env::args_os())
+    lvs_tund::run(std::env::args_os())
 }

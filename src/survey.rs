@@ -12,6 +12,6 @@ mod realserver_facts;
 mod sockets;
 mod via;
 
-pub use director_facts::{Question, director};
-pub use realserver_facts::realserver;
-pub use sockets::waiting;
+pub(crate) use director_facts::{Question, director};
+pub(crate) use realserver_facts::realserver;
+pub(crate) use sockets::waiting;

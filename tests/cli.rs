@@ -188,7 +188,7 @@ fn check_reports_what_a_valid_file_is_for() {
     let (director, realserver) = (repository("config/director.toml"), repository("config/realserver.toml"));
     let expected = format!("{director}: valid for a director with 1 virtual service, 2 real servers\n");
     assert_eq!(run(&["check", &director]), (0, expected, String::new()));
-    let expected = format!("{realserver}: valid for a real server of 1 VIP\n");
+    let expected = format!("{realserver}: valid for a real server with 1 VIP\n");
     assert_eq!(run(&["check", &realserver]), (0, expected, String::new()));
 }
 

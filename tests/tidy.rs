@@ -254,6 +254,32 @@ fn every_room_is_known_and_imports_point_one_way() {
     }
 }
 
+/// The public surface is `run`; a room is public for the tests of the package or the links of the map.
+#[test]
+fn the_binary_uses_one_function_and_no_room_is_public_without_need() {
+    let read = |path: &str| fs::read_to_string(path).expect("a readable file");
+    let is_word = |c: char| c.is_alphanumeric() || c == '_';
+    let used = |text: &str| {
+        let paths = text.split("lvs_tund::").skip(1);
+        paths.map(|path| path.split(|c| !is_word(c)).next().unwrap_or("").to_owned()).collect::<BTreeSet<_>>()
+    };
+    assert_eq!(used(&read("src/main.rs")), BTreeSet::from(["run".to_owned()]));
+    let library = read("src/lib.rs");
+    assert!(library.contains("| [`run`] |"), "the table of the public surface");
+    let map = read("src/ARCHITECTURE.md");
+    let users = files_under("tests", "rs").into_iter().chain(files_under("bench", "rs"));
+    let needed: BTreeSet<String> = users.flat_map(|file| used(&file.text)).collect();
+    for room in library.lines().filter_map(|line| line.strip_prefix("pub mod ")) {
+        let room = room.split(|c| !is_word(c)).next().unwrap_or("");
+        let is_page = library.contains(&format!("pub mod {room} {{}}"));
+        let is_linked = map.contains(&format!("[`{room}::")) || map.contains(&format!("[`mod@{room}::"));
+        assert!(
+            is_page || is_linked || needed.contains(room),
+            "`{room}` is public, but nothing needs it to be"
+        );
+    }
+}
+
 /// Groups of modules that import each other, none of which can be read without the rest. The list only shrinks.
 const CIRCLES: &[&[&str]] = &[];
 

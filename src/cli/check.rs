@@ -13,12 +13,12 @@ use crate::daemon;
 
 #[derive(Debug, clap::Args)]
 pub(super) struct CheckArguments {
-    /// A director's or a real server's configuration; its keys show which
+    /// Configuration of a director or of a real server, recognized by its keys
     file: PathBuf,
-    /// Check also whether this host suits it: addresses, routes, interface, ports; changes nothing
+    /// Also check whether this host suits it: addresses, routes, interface, ports. Changes nothing
     #[arg(long)]
     host: bool,
-    /// Output for people or for programs
+    /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -155,7 +155,7 @@ impl CheckReport {
         let (name, vips) = (&self.file, counted(self.vips, "VIP"));
         let services = counted(self.virtual_services, "virtual service");
         match self.role {
-            "realserver" => format!("{name}: valid for a real server of {vips}"),
+            "realserver" => format!("{name}: valid for a real server with {vips}"),
             _ => format!(
                 "{name}: valid for a director with {services}, {}",
                 counted(self.real_servers, "real server")

@@ -21,7 +21,7 @@ pub(super) struct ConnectionsArguments {
     /// Only connections of this client, or of all clients with this prefix
     #[arg(long, value_name = "ADDRESS|PREFIX")]
     client: Option<String>,
-    /// Output for people, or for programs: one JSON object per line
+    /// Format of the output; JSON is one object per line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     #[command(flatten)]

@@ -34,7 +34,7 @@ pub(super) struct DemoArguments {
     /// Keep everything running until Ctrl-C, and print commands to try and how to enter each namespace
     #[arg(long)]
     pub hold: bool,
-    /// Output for people or for programs
+    /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     pub format: Format,
 }

@@ -12,7 +12,7 @@ use crate::control::{ClientError, Code, ControlError};
 pub(super) struct DiffArguments {
     /// A director's configuration file
     file: PathBuf,
-    /// Output for people or for programs
+    /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
     #[command(flatten)]

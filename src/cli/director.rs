@@ -16,7 +16,7 @@ pub(super) struct DirectorArguments {
     /// Interface that receives the clients' packets for the VIPs; several are separated by commas [default: the file's]
     #[arg(long, value_name = "IF")]
     interface: Option<String>,
-    /// Where to serve Prometheus metrics [default: the file's, otherwise 127.0.0.1:9690]
+    /// Address and port that serve Prometheus metrics [default: the file's, otherwise 127.0.0.1:9690]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
     /// Unix socket of the control API, for operators on this host [default: the file's, otherwise
@@ -26,7 +26,7 @@ pub(super) struct DirectorArguments {
     /// Change nothing on this host except the TUN device; print the commands that would be needed
     #[arg(long)]
     no_host_changes: bool,
-    /// Log lines for people or for programs
+    /// Format of the log
     #[arg(long, value_enum, default_value_t)]
     log_format: Format,
 }

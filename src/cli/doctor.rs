@@ -24,9 +24,9 @@ pub(super) struct DoctorArguments {
 
 #[derive(Debug, clap::Subcommand)]
 enum Role {
-    /// Look at the host of a director, whether it runs or not
+    /// Check the host of a director, whether it is running or not
     Director(DirectorArguments),
-    /// Look at the host of a real server, whether its daemon runs or not
+    /// Check the host of a real server, whether its daemon is running or not
     Realserver(RealserverArguments),
 }
 
@@ -44,7 +44,7 @@ struct DirectorArguments {
     via: Option<u16>,
     #[command(flatten)]
     control: ControlArguments,
-    /// Output for people or for programs
+    /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }
@@ -61,7 +61,7 @@ struct RealserverArguments {
     /// A director, in addition to the file's; may be given several times
     #[arg(long = "director", value_name = "ADDR|PREFIX")]
     directors: Vec<String>,
-    /// Output for people or for programs
+    /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }

@@ -46,7 +46,7 @@ struct Question {
     /// Write the packets that would be sent to a capture file
     #[arg(long, value_name = "OUT")]
     write: Option<PathBuf>,
-    /// Output for people or for programs
+    /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }

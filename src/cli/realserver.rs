@@ -18,7 +18,7 @@ pub(super) struct RealserverArguments {
     /// A director that may send encapsulated packets, in addition to the file's; may be given several times
     #[arg(long = "director", value_name = "ADDR|PREFIX")]
     directors: Vec<String>,
-    /// Where to serve Prometheus metrics [default: the file's, otherwise 127.0.0.1:9691]
+    /// Address and port that serve Prometheus metrics [default: the file's, otherwise 127.0.0.1:9691]
     #[arg(long, value_name = "ADDR:PORT")]
     metrics: Option<SocketAddr>,
     /// Unix socket for `lvs-tund status` on this host [default: the file's, otherwise
@@ -31,7 +31,7 @@ pub(super) struct RealserverArguments {
     /// Accept a director prefix shorter than /8: anyone in it can then inject packets
     #[arg(long)]
     insecure: bool,
-    /// Log lines for people or for programs
+    /// Format of the log
     #[arg(long, value_enum, default_value_t)]
     log_format: Format,
 }

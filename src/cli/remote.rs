@@ -55,7 +55,7 @@ pub(super) struct ChangeArguments {
     /// Show what would change, and change nothing
     #[arg(long)]
     dry_run: bool,
-    /// Output for people or for programs
+    /// Format of the output
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }

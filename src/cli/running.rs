@@ -14,7 +14,7 @@ pub(super) fn refuse_second(device: &str) -> Result<(), Failure> {
     let Ok(holder) = held else { return Ok(()) };
     let pid = getsockopt(&holder, PeerCredentials).map_or(0, |credentials| credentials.pid());
     Err(Failure::Failed(format!(
-        "a {} runs here already ({}), with the device {device}; stop it first, or give this one another `tun`, `metrics` \
+        "a {} is already running here ({}), with the device {device}; stop it first, or give this one a different `tun`, `metrics` \
          and `control`",
         role(pid),
         [Some(format!("pid {pid}")), age(pid)].into_iter().flatten().collect::<Vec<_>>().join(", ")
@@ -68,7 +68,7 @@ mod tests {
         assert!(refuse_second(&device).is_ok());
         let lock = UnixListener::bind_addr(&tun::lock_address(&device).unwrap()).unwrap();
         let message = refuse_second(&device).unwrap_err().to_string();
-        let expected = format!("a daemon runs here already (pid {}, for ", std::process::id());
+        let expected = format!("a daemon is already running here (pid {}, for ", std::process::id());
         assert!(message.starts_with(&expected) && message.contains(&device), "{message}");
         drop(lock);
         assert!(refuse_second(&device).is_ok());

@@ -24,7 +24,7 @@ pub(super) struct StatusArguments {
     /// Repeat every SECONDS, until Ctrl-C
     #[arg(long, value_name = "SECONDS", num_args = 0..=1, default_missing_value = "2", value_parser = pause())]
     watch: Option<u64>,
-    /// Output for people, or for programs: one JSON object per line
+    /// Format of the output; JSON is one object per line
     #[arg(long, value_enum, default_value_t)]
     format: Format,
 }

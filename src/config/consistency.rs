@@ -137,7 +137,7 @@ fn clash(matcher: &Matcher, other: &Matcher) -> Option<String> {
     let (protocol, vip) = (matcher.protocol.name(), matcher.vip);
     let (a, b): (Ports, Ports) = (matcher.ports, other.ports);
     if a == b {
-        return Some(format!("virtual service {protocol} {vip}:{a} exists already; merge the two"));
+        return Some(format!("virtual service {protocol} {vip}:{a} already exists; merge the two"));
     }
     let is_apart = a.last < b.first || b.last < a.first;
     let is_inside = a.first >= b.first && a.last <= b.last || b.first >= a.first && b.last <= a.last;

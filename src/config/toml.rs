@@ -253,7 +253,7 @@ fn line_at(text: &str, position: usize) -> &str {
 fn plain_words(message: &str, line: &str) -> String {
     let first = message.lines().next().and_then(|first| first.split(", expected ").next());
     let plain = match first.unwrap_or_default() {
-        "duplicate key" => "this key exists already; keep one of the two",
+        "duplicate key" => "this key already exists; keep one of the two",
         "invalid basic string" => "the closing quote is missing, or a \\ does not begin an escape",
         "unclosed array" => "the list's closing ] is missing",
         "unclosed array table" | "unclosed table" => "the header's closing bracket is missing",

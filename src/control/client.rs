@@ -49,7 +49,7 @@ pub enum ClientError {
         path: String,
     },
     /// The connection broke, or the answer is not valid.
-    #[error("the director at {path} gave no valid answer: {message}")]
+    #[error("the director at {path} sent an invalid answer: {message}")]
     NoAnswer {
         /// The socket.
         path: String,

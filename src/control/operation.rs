@@ -156,7 +156,7 @@ impl Draft {
         for matcher in &config.matchers {
             if self.position_of(matcher).is_some() {
                 let service = ServiceRef::Matcher((*matcher).into());
-                return exists(format!("virtual service {service} exists already; edit it instead"));
+                return exists(format!("virtual service {service} already exists; edit it instead"));
             }
         }
         if self.position_named(&config.name).is_some() {
@@ -177,7 +177,7 @@ impl Draft {
             return Err(ControlError::new(Code::ServiceExists, message));
         }
         if let Some(taken) = next.matchers.iter().find(|matcher| is_other(self.position_of(matcher))) {
-            let message = format!("virtual service {} exists already", ServiceRef::Matcher((*taken).into()));
+            let message = format!("virtual service {} already exists", ServiceRef::Matcher((*taken).into()));
             return Err(ControlError::new(Code::ServiceExists, message));
         }
         if next.name != before.name {
@@ -229,7 +229,7 @@ impl Draft {
         }
         let exists = |message| Err(ControlError::new(Code::RealServerExists, message));
         if others.iter().any(|other| other.rip == server.rip) {
-            return exists(format!("real server {} is in virtual service {service} already", server.rip));
+            return exists(format!("real server {} is already in virtual service {service}", server.rip));
         }
         if let Some(other) = others.iter().find(|other| other.name == server.name) {
             return exists(format!("the name {:?} is taken by real server {}", server.name, other.rip));

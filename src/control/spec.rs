@@ -67,7 +67,7 @@ pub(super) fn edited_timeouts(before: Timeouts, edit: &TimeoutsSpec) -> Result<T
 fn known_scheduler(name: &str) -> Result<&'static scheduler::Row, ControlError> {
     scheduler::find(name).ok_or_else(|| {
         let known: Vec<&str> = scheduler::SCHEDULERS.iter().map(|row| row.name).collect();
-        let message = format!("scheduler {name:?} is not known; expected one of {}", known.join(", "));
+        let message = format!("scheduler {name:?} is unknown; expected one of {}", known.join(", "));
         ControlError::new(Code::NoSuchScheduler, message)
     })
 }

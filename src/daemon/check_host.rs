@@ -17,7 +17,7 @@ use crate::serve::http;
 ///
 /// # Errors
 /// The kernel does not answer.
-pub fn check_director(plan: &DirectorPlan) -> Result<Vec<String>, Failure> {
+pub(crate) fn check_director(plan: &DirectorPlan) -> Result<Vec<String>, Failure> {
     let options = Options { changes_host: true, log_format: LogFormat::default() };
     runtime::build()?.block_on(async {
         let found =
@@ -41,7 +41,7 @@ pub fn check_director(plan: &DirectorPlan) -> Result<Vec<String>, Failure> {
 ///
 /// # Errors
 /// As there.
-pub fn check_realserver(plan: &RealserverPlan) -> Result<Vec<String>, Failure> {
+pub(crate) fn check_realserver(plan: &RealserverPlan) -> Result<Vec<String>, Failure> {
     runtime::build()?.block_on(async {
         let own_addresses = own_addresses_without_vips(plan);
         let mut errors: Vec<String> =

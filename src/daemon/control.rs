@@ -52,7 +52,7 @@ const TICKS_PER_LOOK: u32 = 15;
 
 /// Where the configuration came from, and how to turn its text into a plan; the command line takes
 /// precedence.
-pub struct ConfigFile {
+pub(crate) struct ConfigFile {
     /// What a reload reads; `None` refuses it.
     pub path: Option<PathBuf>,
     /// Called on a blocking thread for each reload and each replaced configuration.
@@ -60,7 +60,7 @@ pub struct ConfigFile {
 }
 
 /// Turns a text into a plan, with the options of the command line applied.
-pub type ReadPlan = Arc<dyn Fn(&config::Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
+pub(crate) type ReadPlan = Arc<dyn Fn(&config::Source) -> Result<DirectorPlan, ConfigError> + Send + Sync>;
 
 /// What the control task handles next.
 pub(super) enum Input {

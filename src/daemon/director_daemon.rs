@@ -36,7 +36,7 @@ const REQUESTS_MAX: usize = 64;
 /// # Errors
 /// `Refused` if the configuration contradicts the host, `Failed` for everything else; the host is then as it
 /// was before.
-pub fn run(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
+pub(crate) fn run(plan: DirectorPlan, file: ConfigFile, options: Options) -> Result<(), Failure> {
     privileges::gain_none();
     logging::start(options.log_format);
     runtime::run(run_until_ended(plan, file, options))

@@ -21,7 +21,7 @@ const TEXT_FIELDS: [&str; 2] = ["by", "generation"];
 
 /// The format of log lines.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub enum LogFormat {
+pub(crate) enum LogFormat {
     /// `LEVEL message`, for people and for the journal.
     #[default]
     Text,

@@ -45,7 +45,7 @@ use crate::trouble::{Found, Source};
 /// # Errors
 /// `Refused` if the configuration contradicts the host, `Failed` for everything else; the host is then as it
 /// was before.
-pub fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
+pub(crate) fn run(plan: RealserverPlan, options: Options) -> Result<(), Failure> {
     privileges::gain_none();
     logging::start(options.log_format);
     runtime::run(serve(plan, options))

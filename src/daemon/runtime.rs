@@ -29,9 +29,8 @@ pub(super) fn run(daemon: impl Future<Output = Result<(), Failure>>) -> Result<(
 /// A runtime for a daemon, and for a check of its host.
 pub(super) fn build() -> Result<Runtime, Failure> {
     if std::env::var_os(EXIT_WITH_PARENT).is_some() {
-        prctl::set_pdeathsig(Signal::SIGKILL).map_err(|error| {
-            Failure::Failed(format!("cannot arrange to end with the parent process: {error}"))
-        })?;
+        prctl::set_pdeathsig(Signal::SIGKILL)
+            .map_err(|error| Failure::Failed(format!("cannot set the parent-death signal: {error}")))?;
     }
     tokio::runtime::Builder::new_multi_thread()
         .worker_threads(CONTROL_THREADS)

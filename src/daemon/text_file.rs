@@ -20,7 +20,7 @@ pub(super) const READ_MAX: Duration = Duration::from_secs(5);
 
 /// Why a file was not read.
 #[derive(Debug, thiserror::Error)]
-pub enum ReadError {
+pub(crate) enum ReadError {
     /// The error of the kernel.
     #[error("cannot read: {0}")]
     Io(#[from] io::Error),
@@ -46,7 +46,7 @@ pub enum ReadError {
 ///
 /// # Errors
 /// See [`ReadError`].
-pub fn read_text(path: &Path) -> Result<String, ReadError> {
+pub(crate) fn read_text(path: &Path) -> Result<String, ReadError> {
     let (answer, answered) = mpsc::channel();
     let (path, deadline) = (path.to_owned(), Instant::now() + READ_MAX);
     std::thread::Builder::new()

@@ -57,7 +57,7 @@ pub enum TunError {
     Locked(String),
     /// A link with this name that no lvs-tund has locked.
     #[error(
-        "interface {0} exists already; remove it (`ip link delete {0}`) or choose another name with `tun`"
+        "interface {0} already exists; remove it (`ip link delete {0}`) or choose another name with `tun`"
     )]
     Exists(String),
     /// ENOENT, or no device node.

@@ -239,7 +239,7 @@ impl Changes {
         };
         if self.mode == HostChanges::Print {
             if presence == Presence::Foreign {
-                tracing::info!("host: {change} exists already");
+                tracing::info!("host: {change} already exists");
             }
             entry.is_in_force = presence != Presence::Absent;
             entry.is_adopted = presence == Presence::Ours;
@@ -252,7 +252,7 @@ impl Changes {
         entry.record = change.record(entry.replaced);
         match presence {
             Presence::Foreign if inherited.is_none() => {
-                tracing::info!("host: {change} exists already");
+                tracing::info!("host: {change} already exists");
                 entry.record = None;
             }
             Presence::Foreign | Presence::Ours => {
@@ -378,7 +378,7 @@ impl Changes {
                 None => tracing::info!("host: removed {change}"),
             },
             Ok(Undone::Left(why)) => tracing::info!("host: left {change}: {why}"),
-            Err(error) if error.is_gone() => tracing::info!("host: {change} was gone already"),
+            Err(error) if error.is_gone() => tracing::info!("host: {change} was already gone"),
             // It stays in the journal until the next start.
             Err(error) => return tracing::warn!("host: could not remove {change}: {error}"),
         }

@@ -164,7 +164,7 @@ impl Notrack {
         match socket.apply(batch) {
             Ok(()) => tracing::info!("host: removed nftables table ip {}", self.table),
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
-                tracing::info!("host: nftables table ip {} was gone already", self.table);
+                tracing::info!("host: nftables table ip {} was already gone", self.table);
             }
             Err(error) => tracing::warn!("host: could not remove nftables table ip {}: {error}", self.table),
         }

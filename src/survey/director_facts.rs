@@ -13,7 +13,7 @@ use nix::errno::Errno;
 
 /// What is known before the survey.
 #[derive(Clone, Debug)]
-pub struct Question {
+pub(crate) struct Question {
     /// The configuration file; the interface and the device are those of the running director, if one answers.
     pub plan: DirectorPlan,
     /// How the configuration file is called on the command line.
@@ -34,7 +34,7 @@ pub struct Question {
 ///
 /// # Errors
 /// The kernel does not answer.
-pub async fn director(question: Question) -> Result<Director, HostError> {
+pub(crate) async fn director(question: Question) -> Result<Director, HostError> {
     let netlink = Netlink::open()?;
     let Question { plan, file, running, servers, vips, weights, via } = question;
     let host = kernel::host(&netlink, plan.metrics).await?;

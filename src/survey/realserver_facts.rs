@@ -19,7 +19,7 @@ const LISTEN: Duration = Duration::from_millis(1_500);
 ///
 /// # Errors
 /// The kernel does not answer.
-pub async fn realserver(
+pub(crate) async fn realserver(
     plan: RealserverPlan,
     file: String,
     command: String,

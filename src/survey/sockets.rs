@@ -48,7 +48,7 @@ struct Table {
 }
 
 /// All of this network namespace, as far as they serve IPv4.
-pub fn waiting() -> Vec<Socket> {
+pub(crate) fn waiting() -> Vec<Socket> {
     let mut found = Vec::new();
     for (table, protocol, state) in TABLES {
         found.extend(dump(table.family, protocol, state).unwrap_or_else(|_| listed(&table, protocol, state)));

@@ -226,7 +226,7 @@ pub fn second_director() -> Outcome {
     let file = lab.director.write_file("second.toml", &web(&lab, ""))?;
     let socket = lab.directory().join("second.sock");
     let (file, control) = (file.to_str().expect("UTF-8"), socket.to_str().expect("UTF-8"));
-    let message = format!("lvs-tund: a director runs here already (pid {}, for ", first.id());
+    let message = format!("lvs-tund: a director is already running here (pid {}, for ", first.id());
     for more in [&[][..], &["--metrics", "127.0.0.1:9790", "--control", control]] {
         let arguments = [&["director", "--config", file][..], more].concat();
         let mut second = lab.director.spawn_daemon(&arguments)?;

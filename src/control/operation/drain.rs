@@ -28,7 +28,7 @@ impl Draft {
         if is_any {
             return Ok(());
         }
-        let message = format!("a drain has removed real server {name} already; `undrain` brings it back");
+        let message = format!("a drain has already removed real server {name}; `undrain` brings it back");
         Err(ControlError::new(Code::NoSuchRealServer, message))
     }
 

@@ -49,6 +49,7 @@ pub(super) enum Key {
 }
 
 impl Key {
+    #[inline]
     pub(super) fn of(flow: &Flow) -> Key {
         let Flow { protocol, client_port, vip_port, .. } = *flow;
         match (flow.client, flow.vip) {

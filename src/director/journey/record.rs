@@ -4,6 +4,7 @@
 //! packets that follow go the same way.
 
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use super::super::Director;
 use super::super::classify::Packet;
@@ -72,9 +73,11 @@ impl Director {
         if !chosen.may_begin {
             return Ok(chosen.named().with(Tracking::None));
         }
+        let persistence = service.config.persistence.as_ref();
         // It adds no entry, so the flood rule neither counts nor limits it.
         if service.config.is_one_packet && packet.flow.protocol == protocol::UDP {
-            let named = self.link(at, service, &chosen, false).unwrap_or(chosen.named());
+            let linked = persistence.and_then(|it| self.link(at, service, &chosen, it.timeout, false));
+            let named = linked.unwrap_or(chosen.named());
             count_new(service, named.real_server);
             return Ok(named.with(Tracking::None));
         }
@@ -113,7 +116,8 @@ impl Director {
         if self.tables.connections.is_full() {
             return full();
         }
-        let linked = self.link(at, service, &chosen, true);
+        let persistence = service.config.persistence.as_ref();
+        let linked = persistence.and_then(|it| self.link(at, service, &chosen, it.timeout, true));
         let key = chosen.template.map(|(key, _)| key).filter(|_| linked.is_some());
         let part = Part { templates: &self.tables.templates, key, now: at.now };
         let named = linked.unwrap_or(chosen.named());
@@ -139,7 +143,7 @@ impl Director {
         }
     }
 
-    /// Adds or renews the client's template, if the service is persistent, and returns the real server to which it
+    /// Adds or renews the client's template at a persistent service, and returns the real server to which it
     /// points: another worker may have chosen one for the same client at the same time. `None` also if there are
     /// too many templates.
     fn link<'a>(
@@ -147,10 +151,10 @@ impl Director {
         at: At<'a>,
         service: &VirtualService,
         chosen: &Chosen<'a>,
+        timeout: Duration,
         has_entry: bool,
     ) -> Option<Named<'a>> {
         let (key, mut instead_of) = chosen.template?;
-        let timeout = service.config.persistence?.timeout;
         let (templates, counts) = (&self.tables.templates, self.tables.counts(at.cluster));
         let mut named = chosen.named();
         loop {

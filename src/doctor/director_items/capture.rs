@@ -40,7 +40,7 @@ fn of(facts: &Director, vip: &Vip) -> Option<Finding> {
         Arrival::Filtered if settings.rp_filter.max(facts.host.all.rp_filter) == Some(1) => return None,
         Arrival::NotForwarded if settings.forwarding == Some(0) => return None,
         Arrival::Filtered => {
-            Finding::error(format!("{whose} are dropped: the kernel distrusts their source"), remedy)
+            Finding::error(format!("{whose} are dropped: the kernel rejects their source address"), remedy)
         }
         Arrival::NotForwarded => {
             Finding::error(format!("{whose} are dropped: there is no route for them"), remedy)
@@ -74,7 +74,7 @@ mod tests {
             ),
             (
                 Arrival::Filtered,
-                Finding::error(format!("{whose} dropped: the kernel distrusts their source"), remedy),
+                Finding::error(format!("{whose} dropped: the kernel rejects their source address"), remedy),
             ),
             (
                 Arrival::NotForwarded,

@@ -12,7 +12,7 @@ pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let Some(metrics) = &facts.host.metrics else { return Vec::new() };
     let suspects = metrics.by(SUSPECT, "real_server");
     if suspects.is_empty() {
-        return vec![Finding::ok("no real server has refused encapsulated packets within half a minute")];
+        return vec![Finding::ok("no real server has refused encapsulated packets in the last half minute")];
     }
     let vip = facts.vips.first().map(|vip| vip.address.to_string()).unwrap_or_else(|| "VIP".to_owned());
     let finding = |(name, _): (String, u64)| {
@@ -42,7 +42,7 @@ mod tests {
         other.name = "server3".into();
         other.way.as_mut().unwrap().source = Some(bed::RIP);
         facts.servers.insert(0, other);
-        let fine = "no real server has refused encapsulated packets within half a minute";
+        let fine = "no real server has refused encapsulated packets in the last half minute";
         assert_eq!(examine(&facts), [Finding::ok(fine)]);
         let text =
             "lvs_tund_director_real_server_suspect{virtual_service=\"web\",real_server=\"server2\"} 1\n";

@@ -6,7 +6,7 @@ use crate::doctor::finding::Finding;
 pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     let finding = match &facts.running {
         Ok(running) => Finding::ok(format!(
-            "a director of version {} runs, generation {}",
+            "director version {} is running, generation {}",
             running.version, running.generation
         )),
         Err(why) if facts.has_device() => Finding::warning(
@@ -26,7 +26,7 @@ mod tests {
     #[test]
     fn a_director_that_does_not_run_is_an_error_and_one_that_does_not_answer_a_warning() {
         let mut facts = bed::director("");
-        assert_eq!(examine(&facts), [Finding::ok("a director of version 0.1.0 runs, generation 3")]);
+        assert_eq!(examine(&facts), [Finding::ok("director version 0.1.0 is running, generation 3")]);
         facts.running = Err("no director is running at /run/x: why".into());
         assert_eq!(
             examine(&facts),

@@ -10,7 +10,7 @@ pub(super) fn examine(facts: &Director) -> Vec<Finding> {
         None if facts.running.is_err() => return Vec::new(),
         None => Finding::error(
             format!("{tun} does not exist although a director runs"),
-            format!("lvs-tund director --config {}   # after stopping the one that runs", facts.file),
+            format!("lvs-tund director --config {}   # after stopping the running one", facts.file),
         ),
         Some(device) if !device.is_up => {
             Finding::error(format!("{tun} is down"), format!("ip link set {tun} up"))
@@ -36,7 +36,7 @@ mod tests {
             examine(&facts),
             [Finding::error(
                 "lvsd0 does not exist although a director runs",
-                "lvs-tund director --config director.toml   # after stopping the one that runs"
+                "lvs-tund director --config director.toml   # after stopping the running one"
             )]
         );
         facts.running = Err("why".into());

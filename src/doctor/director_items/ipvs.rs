@@ -7,7 +7,7 @@ pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     match facts.vips.iter().find(|vip| facts.host.ipvs.contains(&vip.address)) {
         Some(vip) => vec![Finding::warning(
             format!(
-                "the kernel's IPVS also has a virtual service for {}: it takes the packets whenever lvs-tund does not run",
+                "the kernel's IPVS also has a virtual service for {}: it takes the packets whenever lvs-tund is not running",
                 vip.address
             ),
             "ipvsadm -C   # ipvsadm of the kernel; then: modprobe -r ip_vs",
@@ -30,8 +30,8 @@ mod tests {
         assert_eq!(
             examine(&facts),
             [Finding::warning(
-                "the kernel's IPVS also has a virtual service for 172.25.3.100: it takes the packets whenever lvs-tund \
-                 does not run",
+                "the kernel's IPVS also has a virtual service for 172.25.3.100: it takes the packets whenever lvs-tund is not \
+                 running",
                 "ipvsadm -C   # ipvsadm of the kernel; then: modprobe -r ip_vs"
             )]
         );

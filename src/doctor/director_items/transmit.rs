@@ -15,7 +15,7 @@ pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     }
     let finding = |(cause, count): (String, u64)| {
         Finding::warning(
-            format!("since its start, the director could not send {} ({cause})", counted(count, "packet")),
+            format!("since it started, the director could not send {} ({cause})", counted(count, "packet")),
             format!("curl -s http://{}/metrics | grep transmit_errors", facts.plan.metrics),
         )
     };
@@ -37,7 +37,7 @@ mod tests {
         assert_eq!(
             examine(&facts),
             [Finding::warning(
-                "since its start, the director could not send 3 packets (EPERM)",
+                "since it started, the director could not send 3 packets (EPERM)",
                 "curl -s http://127.0.0.1:9690/metrics | grep transmit_errors"
             )]
         );

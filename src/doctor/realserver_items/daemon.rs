@@ -9,10 +9,10 @@ pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
         (Some(_), _) => Finding::ok(format!("the daemon answers on {metrics}")),
         (None, true) => Finding::warning(
             format!("{tun} exists, but no daemon serves metrics on {metrics}"),
-            format!("lvs-tund check {}   # metrics must be the address of the daemon that runs", facts.file),
+            format!("lvs-tund check {}   # metrics must be the running daemon's address", facts.file),
         ),
         (None, false) => Finding::error(
-            "no real server daemon runs: this host drops encapsulated packets",
+            "no real server daemon is running: this host drops encapsulated packets",
             facts.command.clone(),
         ),
     };
@@ -33,14 +33,14 @@ mod tests {
             examine(&facts),
             [Finding::warning(
                 "lvsr0 exists, but no daemon serves metrics on 127.0.0.1:9691",
-                "lvs-tund check realserver.toml   # metrics must be the address of the daemon that runs"
+                "lvs-tund check realserver.toml   # metrics must be the running daemon's address"
             )]
         );
         facts.host.interfaces.truncate(1);
         assert_eq!(
             examine(&facts),
             [Finding::error(
-                "no real server daemon runs: this host drops encapsulated packets",
+                "no real server daemon is running: this host drops encapsulated packets",
                 "lvs-tund realserver --config realserver.toml"
             )]
         );

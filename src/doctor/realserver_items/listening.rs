@@ -62,7 +62,7 @@ fn elsewhere(address: Ipv4Addr, vip: Ipv4Addr, protocol: Protocol, port: u16) ->
             protocol.name()
         ),
         format!(
-            "ss -l{}np sport = {port}   # then let it listen on {vip} or on all addresses",
+            "ss -l{}np sport = {port}   # then make it listen on {vip} or on all addresses",
             letter(protocol)
         ),
     )
@@ -151,7 +151,7 @@ mod tests {
     fn an_application_on_the_rip_only_is_named() {
         let only = Finding::error(
             "the program on tcp port 80 listens on 172.25.3.2 only: clients of 172.25.3.100 are refused",
-            "ss -ltnp sport = 80   # then let it listen on 172.25.3.100 or on all addresses",
+            "ss -ltnp sport = 80   # then make it listen on 172.25.3.100 or on all addresses",
         );
         let socket = (Protocol::Tcp, Some(RIP), 80);
         assert_eq!(found(KEYS, &[socket]), std::slice::from_ref(&only));

@@ -28,7 +28,9 @@ pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     if dropped > 0 {
         let packets = counted(dropped, "encapsulated packet");
         return vec![Finding::warning(
-            format!("since its start, the daemon dropped {packets} from hosts that are not in directors"),
+            format!(
+                "since it started, the daemon has dropped {packets} from hosts that are not in directors"
+            ),
             format!("tcpdump -ni any ip proto 4   # then add the director to directors in {}", facts.file),
         )];
     }
@@ -58,7 +60,7 @@ mod tests {
         assert_eq!(
             examine(&facts),
             [Finding::warning(
-                "since its start, the daemon dropped 1 encapsulated packet from hosts that are not in directors",
+                "since it started, the daemon has dropped 1 encapsulated packet from hosts that are not in directors",
                 "tcpdump -ni any ip proto 4   # then add the director to directors in realserver.toml"
             )]
         );

@@ -20,7 +20,7 @@ pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
         let packets = counted(dropped, "packet");
         (dropped > 0).then(|| {
             Finding::warning(
-                format!("since its start, the daemon dropped {packets} {what} ({reason})"),
+                format!("since it started, the daemon has dropped {packets} {what} ({reason})"),
                 format!("lvs-tund check {}   # then correct {key}", facts.file),
             )
         })
@@ -52,7 +52,7 @@ mod tests {
             assert_eq!(
                 examine(&facts),
                 [Finding::warning(
-                    format!("since its start, the daemon dropped 1 packet {words}"),
+                    format!("since it started, the daemon has dropped 1 packet {words}"),
                     format!("lvs-tund check realserver.toml   # then correct {key}")
                 )]
             );

@@ -21,7 +21,7 @@ fn of(facts: &Realserver, vip: Ipv4Addr) -> Vec<Finding> {
             bound = bound.or(Some(name));
         } else {
             findings.push(Finding::error(
-                format!("VIP {vip} is an address of {name}: this host answers ARP for it and takes it from the director"),
+                format!("VIP {vip} is an address of {name}: this host answers ARP for it, so clients bypass the director"),
                 format!("ip address delete {vip}/{length} dev {name}"),
             ));
         }
@@ -60,7 +60,7 @@ mod tests {
         assert_eq!(
             examine(&facts)[0],
             Finding::error(
-                "VIP 172.25.3.100 is an address of eth0: this host answers ARP for it and takes it from the director",
+                "VIP 172.25.3.100 is an address of eth0: this host answers ARP for it, so clients bypass the director",
                 "ip address delete 172.25.3.100/24 dev eth0"
             )
         );

@@ -155,7 +155,7 @@ pub fn plan(rules: &[RuleMessage], interface: &str) -> Result<Vec<Step>, HostErr
     let behind = rules[first_local..].iter().take_while(|rule| preference(rule) == local_preference);
     if let Some(stranger) = behind.clone().find(|r| !is_plain_local(r) && table(r) != CAPTURE_TABLE) {
         return Err(HostError::Refused(format!(
-            "the rule to table {} at preference {local_preference} comes after the rule for `local`, and \
+            "the rule for table {} at preference {local_preference} comes after the rule for `local`, and \
              capturing a local VIP would move it to the front: give it another preference (`ip rule`)",
             table(stranger)
         )));

@@ -64,7 +64,7 @@ impl Netlink {
     /// How the kernel would route a packet from `source` to `destination` that arrives on the interface with this index
     /// (`ip route get DESTINATION from SOURCE iif INTERFACE`).
     pub async fn fate(&self, destination: Ipv4Addr, source: Ipv4Addr, index: u32) -> Result<Fate, HostError> {
-        let what = format!("look up the way of a packet to {destination}");
+        let what = format!("look up the route of a packet to {destination}");
         let mut question = route_question();
         question.header.flags = RouteFlags::LookupTable;
         (question.header.destination_prefix_length, question.header.source_prefix_length) = (32, 32);

@@ -25,7 +25,10 @@ use crate::control::{Code, ControlError};
 )]
 pub(super) async fn events(State(api): State<Api>) -> Result<Response, Refusal> {
     let place = api.listeners.clone().try_acquire_owned().map_err(|_| {
-        ControlError::new(Code::Busy, format!("{LISTENERS_MAX} clients already read events; disconnect one"))
+        ControlError::new(
+            Code::Busy,
+            format!("{LISTENERS_MAX} clients are already reading events; disconnect one"),
+        )
     })?;
     let (director, generation) = (api.director.clone(), api.director.published().generation);
     let reader = EventReader {
