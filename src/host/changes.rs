@@ -134,7 +134,12 @@ impl Changes {
         let changes: Vec<&Change> = self.entries.iter().map(|entry| &entry.change).collect();
         let observed = match Observed::query(&self.netlink, &changes).await {
             Ok(observed) => observed,
-            Err(error) => return tracing::warn!("host: cannot check the host's settings: {error}"),
+            Err(error) => {
+                return tracing::warn!(
+                    kind = "host_unknown",
+                    "host: cannot check the host's settings: {error}"
+                );
+            }
         };
         for index in 0..self.entries.len() {
             let presence = self.entries[index].change.presence(&observed).unwrap_or(Presence::Absent);
@@ -149,7 +154,12 @@ impl Changes {
             }
             match self.mode {
                 HostChanges::Print if was_in_force => {
-                    tracing::warn!("host: {} is missing; run: {}", entry.change, entry.change.command());
+                    tracing::warn!(
+                        kind = "change_missing",
+                        "host: {} is missing; run: {}",
+                        entry.change,
+                        entry.change.command()
+                    );
                 }
                 HostChanges::Print => {}
                 HostChanges::Make => self.repair(index).await,
@@ -256,7 +266,7 @@ impl Changes {
                 entry.record = None;
             }
             Presence::Foreign | Presence::Ours => {
-                tracing::info!("host: adopted {change}");
+                tracing::info!(kind = "change_adopted", change = %change, "host: adopted {change}");
                 entry.is_ours = true;
                 entry.is_adopted = inherited.is_none();
                 self.write_down(&entry);
@@ -275,11 +285,13 @@ impl Changes {
         self.write_down(entry);
         match change.apply(&self.netlink).await {
             Ok(()) => match replaced {
-                Some(replaced) => tracing::info!("host: set {change} (was {})", replaced.value),
-                None => tracing::info!("host: added {change}"),
+                Some(replaced) => {
+                    tracing::info!(kind = "change_made", change = %change, "host: set {change} (was {})", replaced.value)
+                }
+                None => tracing::info!(kind = "change_made", change = %change, "host: added {change}"),
             },
             Err(error @ HostError::Netlink { .. }) if change.is_optional() => {
-                tracing::warn!("host: {change} is missing: {error}");
+                tracing::warn!(kind = "change_missing", change = %change, "host: {change} is missing: {error}");
                 entry.is_in_force = false;
             }
             Err(error) => {
@@ -334,6 +346,7 @@ impl Changes {
                 entry.replaced = found;
                 (entry.is_ours, entry.is_in_force, entry.failure) = (true, true, None);
                 tracing::warn!(
+                    kind = "change_repaired",
                     "host: {} was undone by the kernel or another program{}; restored (next attempt no sooner than {pause} s)",
                     entry.change,
                     found.map(|found| format!(" (found {})", found.value)).unwrap_or_default()
@@ -364,7 +377,7 @@ impl Changes {
         match Observed::query(&self.netlink, changes).await {
             Ok(now) => now,
             Err(error) => {
-                tracing::warn!("host: cannot check the host's settings: {error}");
+                tracing::warn!(kind = "host_unknown", "host: cannot check the host's settings: {error}");
                 Observed::default()
             }
         }
@@ -374,13 +387,19 @@ impl Changes {
         let Entry { change, replaced, .. } = &entry;
         match change.undo(&self.netlink, now, *replaced).await {
             Ok(Undone::Removed) => match replaced {
-                Some(replaced) => tracing::info!("host: reset {change} to {}", replaced.value),
-                None => tracing::info!("host: removed {change}"),
+                Some(replaced) => {
+                    tracing::info!(kind = "change_undone", change = %change, "host: reset {change} to {}", replaced.value)
+                }
+                None => tracing::info!(kind = "change_undone", change = %change, "host: removed {change}"),
             },
-            Ok(Undone::Left(why)) => tracing::info!("host: left {change}: {why}"),
+            Ok(Undone::Left(why)) => {
+                tracing::info!(kind = "change_left", change = %change, "host: left {change}: {why}")
+            }
             Err(error) if error.is_gone() => tracing::info!("host: {change} was already gone"),
             // It stays in the journal until the next start.
-            Err(error) => return tracing::warn!("host: could not remove {change}: {error}"),
+            Err(error) => {
+                return tracing::warn!(kind = "undo_failed", change = %change, "host: could not remove {change}: {error}");
+            }
         }
         self.forget(&entry);
     }

@@ -145,10 +145,10 @@ impl DirectorHost {
         self.changes.undo_inherited().await;
         self.sweep_leftovers().await;
         if let Err(error) = self.look_for_strays().await {
-            tracing::debug!("host: {error}");
+            tracing::debug!(kind = "host_error", "host: {error}");
         }
         for (vip, state) in &self.vips {
-            tracing::info!("host: VIP {vip} is captured by {}", state.capture);
+            tracing::info!(kind = "captured", vip = %vip, "host: VIP {vip} is captured by {}", state.capture);
         }
         Ok(())
     }
@@ -225,7 +225,7 @@ impl DirectorHost {
             return Err(error);
         }
         for (vip, state) in added {
-            tracing::info!("host: VIP {vip} is captured by {}", state.capture);
+            tracing::info!(kind = "captured", vip = %vip, "host: VIP {vip} is captured by {}", state.capture);
         }
         self.send_announcements(Notice::Changed).await;
         Ok(())
@@ -236,7 +236,7 @@ impl DirectorHost {
         let mut is_any = false;
         for vip in vips {
             if self.vips.remove(&ipv4_of(*vip)?).is_some() {
-                tracing::info!("host: VIP {vip} is no longer captured");
+                tracing::info!(kind = "released", vip = %vip, "host: VIP {vip} is no longer captured");
                 is_any = true;
             }
         }
@@ -364,14 +364,14 @@ impl DirectorHost {
             }
             if before.is_local != state.is_local {
                 let news = if state.is_local { "is now" } else { "is no longer" };
-                tracing::info!("host: VIP {vip} {news} a local address");
+                tracing::info!(kind = "local_address", vip = %vip, "host: VIP {vip} {news} a local address");
             }
             if before.is_answered != state.is_answered {
                 let news = if state.is_answered { "answers" } else { "no longer answers" };
                 tracing::info!("host: this host {news} ARP for VIP {vip}");
             }
             if before.capture != state.capture {
-                tracing::info!("host: VIP {vip} is now captured by {}", state.capture);
+                tracing::info!(kind = "captured", vip = %vip, "host: VIP {vip} is now captured by {}", state.capture);
             }
             self.vips.insert(vip, state);
         }

@@ -182,6 +182,7 @@ async fn sweep(
                 if mode == HostChanges::Make {
                     netlink.delete_rule(rule).await?;
                     tracing::info!(
+                        kind = "leftover_removed",
                         "host: removed the rule from {vip} to table {table} left by a killed daemon"
                     );
                 }
@@ -212,6 +213,10 @@ async fn clear(netlink: &Netlink, table: u32, routes: &[RouteMessage]) -> Result
             _ => {}
         }
     }
-    tracing::info!("host: removed {} routes of table {table} left by a killed daemon", routes.len());
+    tracing::info!(
+        kind = "leftover_removed",
+        "host: removed {} routes of table {table} left by a killed daemon",
+        routes.len()
+    );
     Ok(())
 }

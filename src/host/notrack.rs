@@ -162,7 +162,9 @@ impl Notrack {
         let mut batch = Batch::new(&self.table);
         batch.delete_table();
         match socket.apply(batch) {
-            Ok(()) => tracing::info!("host: removed nftables table ip {}", self.table),
+            Ok(()) => {
+                tracing::info!(kind = "leftover_removed", "host: removed nftables table ip {}", self.table)
+            }
             Err(error) if error.raw_os_error() == Some(Errno::ENOENT as i32) => {
                 tracing::info!("host: nftables table ip {} was already gone", self.table);
             }

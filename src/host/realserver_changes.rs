@@ -121,7 +121,7 @@ impl RealServerHost {
         if self.follower.is_deaf() {
             match Follower::open() {
                 Ok(follower) => self.follower = follower,
-                Err(error) => tracing::warn!("host: {error}"),
+                Err(error) => tracing::warn!(kind = "host_error", "host: {error}"),
             }
         }
         match self.netlink.interface(&self.tun.name).await {
@@ -186,7 +186,7 @@ impl RealServerHost {
         // Removes rules before the routes of their table, even if some routes are newer.
         self.settled.retain(|change| !matches!(change, Change::MssRule(_)));
         if let Err(error) = self.changes.settle(&self.settled).await {
-            tracing::warn!("host: {error}");
+            tracing::warn!(kind = "host_error", "host: {error}");
         }
         self.changes.undo_all().await;
     }

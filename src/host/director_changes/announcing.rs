@@ -37,14 +37,18 @@ impl DirectorHost {
         due.retain(|name, _| self.up.contains(name) || !is_listed(name));
         let send = |(interface, vips): (String, Vec<Ipv4Addr>)| {
             tokio::task::spawn_blocking(move || match announce::announce(&interface, &vips) {
-                Ok(()) => tracing::debug!("host: announced {vips:?} on {interface}"),
-                Err(error) => tracing::warn!("host: {error}"),
+                Ok(()) => tracing::debug!(
+                    kind = "announced",
+                    device = interface,
+                    "host: announced {vips:?} on {interface}"
+                ),
+                Err(error) => tracing::warn!(kind = "host_error", "host: {error}"),
             })
         };
         let announced: Vec<_> = due.into_iter().map(send).collect();
         for announcement in announced {
             if let Err(error) = announcement.await {
-                tracing::error!("host: cannot announce VIPs: {error}");
+                tracing::error!(kind = "announce_failed", "host: cannot announce VIPs: {error}");
             }
         }
     }

@@ -64,7 +64,7 @@ impl Incoming {
         };
         for (vip, devices) in found.iter().filter(|(vip, devices)| self.holders.get(vip) != Some(devices)) {
             let names: Vec<&str> = devices.iter().map(|device| device.name.as_str()).collect();
-            tracing::info!(
+            tracing::info!(kind = "vip", vip = %vip,
                 "host: VIP {vip} is an address of {}: it is captured and answered there",
                 names.join(" and ")
             );

@@ -14,7 +14,7 @@ impl DirectorHost {
             return;
         }
         if let Err(error) = self.sweep().await {
-            tracing::warn!("host: cannot clean up after a killed daemon: {error}");
+            tracing::warn!(kind = "cleanup_failed", "host: cannot clean up after a killed daemon: {error}");
         }
     }
 
@@ -27,7 +27,11 @@ impl DirectorHost {
             // Another director on the same interface has a route for it, or the VIP as an address.
             if is_leftover && !self.netlink.is_captured_or_local(proxy.address).await? {
                 self.netlink.delete_proxy(proxy.address, proxy.index).await?;
-                tracing::info!("host: removed proxy neighbour {} left by a killed daemon", proxy.address);
+                tracing::info!(
+                    kind = "leftover_removed",
+                    "host: removed proxy neighbour {} left by a killed daemon",
+                    proxy.address
+                );
             }
         }
         if self.vips.values().any(|state| state.capture != Capture::Route)
@@ -39,7 +43,10 @@ impl DirectorHost {
             let rules = self.netlink.rules().await?;
             if capture_rule::find(&rules, name).is_some_and(|found| rule::protocol(found) == PROTOCOL) {
                 capture_rule::carry_out(&self.netlink, capture_rule::removal(&rules, name)).await?;
-                tracing::info!("host: removed the capture rule of {name} left by a killed daemon");
+                tracing::info!(
+                    kind = "leftover_removed",
+                    "host: removed the capture rule of {name} left by a killed daemon"
+                );
             }
         }
         Ok(())

@@ -44,7 +44,7 @@ impl DirectorHost {
         let is_local = self.netlink.is_local(vip).await?;
         let capture = self.options.capture.of(is_local, self.options.announce);
         if is_local && capture == Capture::Route && !self.vips.get(&vip).is_some_and(|state| state.is_local) {
-            tracing::warn!(
+            tracing::warn!(kind = "vip", vip = %vip,
                 "host: VIP {vip} is a local address, which a route cannot capture; set capture = \"auto\""
             );
         }
