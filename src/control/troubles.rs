@@ -12,9 +12,10 @@ use crate::director::server_errors::Cause;
 use crate::time::Moment;
 use crate::trouble::{Found, TroubleKind};
 
-/// Everything that is wrong with the services, and then with each real server, once for all its services.
-pub fn of_cluster(cluster: &Cluster, now: Moment) -> Vec<Found> {
-    let mut found = of_services(cluster);
+/// Everything that is wrong with the services, and then with each real server, once for all its services. With
+/// `awaits_vips` another program brings the VIPs to this host (`announce = "local"`): without them it is a backup.
+pub fn of_cluster(cluster: &Cluster, awaits_vips: bool, now: Moment) -> Vec<Found> {
+    let mut found = of_services(cluster, awaits_vips);
     let mut paths: BTreeMap<Ipv4Addr, Path> = BTreeMap::new();
     for server in cluster.in_order().iter().flat_map(|service| &service.real_servers) {
         let path = paths.entry(server.rip).or_insert_with(|| Path { server, causes: Vec::new() });
@@ -31,17 +32,23 @@ pub fn of_cluster(cluster: &Cluster, now: Moment) -> Vec<Found> {
 
 /// Whether packets can leave for it.
 fn has_route(cluster: &Cluster, server: &RealServer) -> bool {
-    cluster.host().paths.contains_key(&server.config.rip)
+    server.is_local || cluster.host().paths.contains_key(&server.config.rip)
 }
 
-fn is_usable(cluster: &Cluster, server: &RealServer) -> bool {
-    server.weight() > 0 && has_route(cluster, server)
+fn is_usable(cluster: &Cluster, awaits_vips: bool, server: &RealServer) -> bool {
+    (server.weight() > 0 && has_route(cluster, server)) || (awaits_vips && lacks_vip(server))
 }
 
-fn of_services(cluster: &Cluster) -> Vec<Found> {
+/// Whether it is on this host, and has no weight for want of the VIP.
+fn lacks_vip(server: &RealServer) -> bool {
+    server.is_local && server.weight() == 0 && server.config.weight > 0
+}
+
+fn of_services(cluster: &Cluster, awaits_vips: bool) -> Vec<Found> {
     let services = cluster.in_order();
-    let is_served =
-        |service: &VirtualService| service.real_servers.iter().any(|server| is_usable(cluster, server));
+    let is_served = |service: &VirtualService| {
+        service.real_servers.iter().any(|server| is_usable(cluster, awaits_vips, server))
+    };
     let unserved: Vec<_> = services.iter().filter(|service| !is_served(service)).collect();
     if unserved.len() == services.len() {
         return vec![nothing_served(cluster)];
@@ -72,10 +79,17 @@ fn nothing_served(cluster: &Cluster) -> Found {
 
 /// The reason that none of these is usable, and the remedy.
 fn why_unserved<'a>(servers: impl Iterator<Item = &'a Arc<RealServer>>) -> String {
-    let (mut is_any, mut with_weight) = (false, None);
+    let (mut is_any, mut with_weight, mut without_vip) = (false, None, None);
     for server in servers {
         is_any = true;
+        without_vip = without_vip.or_else(|| Some(server).filter(|server| lacks_vip(server)));
         with_weight = with_weight.or_else(|| Some(server).filter(|server| server.weight() > 0));
+    }
+    if let (None, Some(server)) = (with_weight, without_vip) {
+        let rip = server.rip;
+        return format!(
+            "{rip} is this host, which does not have the VIP; type: ip address add VIP/32 dev lo"
+        );
     }
     match (is_any, with_weight) {
         (false, _) => "it has none; add one: lvs-tund ipvsadm -a -t VIP:PORT -r RIP -i".to_owned(),
@@ -174,22 +188,21 @@ mod tests {
     use crate::director::cluster::{
         ClusterConfig, EffectiveConfig, HostView, Path as Way, RealServerConfig, VirtualServiceConfig,
     };
+    use crate::director::scheduler::rr;
     use crate::packet::Protocol;
 
     const NOW: Moment = Moment::from_secs(100);
 
     fn cluster(services: &[&[u32]], routes: &[u8]) -> Cluster {
+        cluster_at(services, routes, HostView::default())
+    }
+
+    fn cluster_at(services: &[&[u32]], routes: &[u8], host: HostView) -> Cluster {
         let service = |(index, weights): (usize, &&[u32])| {
             let port = 80 + u16::try_from(index).unwrap();
             let vip = IpAddr::from([172, 25, 3, 100]);
             let name = format!("s{index}");
-            let mut config = VirtualServiceConfig::new(
-                &name,
-                Protocol::Tcp,
-                vip,
-                port,
-                &crate::director::scheduler::rr::ROW,
-            );
+            let mut config = VirtualServiceConfig::new(&name, Protocol::Tcp, vip, port, &rr::ROW);
             config.real_servers = (2..)
                 .zip(*weights)
                 .map(|(last, weight)| RealServerConfig::new(IpAddr::from([172, 25, 3, last]), *weight))
@@ -203,15 +216,15 @@ mod tests {
         let way = Way { source: [172, 25, 3, 1].into(), mtu: 1500 };
         let paths: HashMap<IpAddr, Way> =
             routes.iter().map(|last| (IpAddr::from([172, 25, 3, *last]), way)).collect();
-        Cluster::new(EffectiveConfig::from(config), HostView { paths, ..HostView::default() })
+        Cluster::new(EffectiveConfig::from(config), HostView { paths, ..host })
     }
 
     fn kinds(cluster: &Cluster) -> Vec<(TroubleKind, String)> {
-        of_cluster(cluster, NOW).into_iter().map(|found| (found.kind, found.subject)).collect()
+        of_cluster(cluster, false, NOW).into_iter().map(|found| (found.kind, found.subject)).collect()
     }
 
     fn texts(cluster: &Cluster) -> Vec<String> {
-        of_cluster(cluster, NOW).into_iter().map(|found| found.text).collect()
+        of_cluster(cluster, false, NOW).into_iter().map(|found| found.text).collect()
     }
 
     #[test]
@@ -222,6 +235,24 @@ mod tests {
         assert_eq!(kinds(&cluster(&[&[1], &[]], &[2])), [unserved("s1")]);
         let no_route = (TroubleKind::NoRoute, "172.25.3.3".to_owned());
         assert_eq!(kinds(&cluster(&[&[1], &[0, 1]], &[2])), [unserved("s1"), no_route]);
+    }
+
+    #[test]
+    fn a_real_server_on_this_host_needs_no_route_but_the_vip() {
+        let (vip, rip) = (IpAddr::from([172, 25, 3, 100]), IpAddr::from([172, 25, 3, 2]));
+        let host = |vips: &[IpAddr]| HostView {
+            local_rips: [rip].into(),
+            local_vips: vips.iter().copied().collect(),
+            ..HostView::default()
+        };
+        assert_eq!(kinds(&cluster_at(&[&[1]], &[], host(&[vip]))), []);
+        let nothing = (TroubleKind::NothingServed, "cluster".to_owned());
+        let backup = cluster_at(&[&[1]], &[], host(&[]));
+        assert_eq!(kinds(&backup), [nothing]);
+        assert!(texts(&backup)[0].contains("172.25.3.2 is this host, which does not have the VIP"));
+        assert_eq!(of_cluster(&backup, true, NOW), [], "another program brings the VIP");
+        let quiesced = cluster_at(&[&[0]], &[], host(&[]));
+        assert_eq!(of_cluster(&quiesced, true, NOW).len(), 1);
     }
 
     #[test]
@@ -257,7 +288,7 @@ mod tests {
         for server in cluster.real_servers().filter(|server| server.rip.octets()[3] == 3) {
             server.live.errors().count_transmit(Cause::NotPermitted, NOW);
         }
-        let found = of_cluster(&cluster, NOW);
+        let found = of_cluster(&cluster, false, NOW);
         assert!(found.iter().all(|found| found.subject == "172.25.3.3"));
         let words: Vec<&str> = found.iter().map(Found::words).collect();
         let expected = [
@@ -267,7 +298,7 @@ mod tests {
             "the kernel refuses packets to real server 172.25.3.3: the packet filter of this host drops them",
         ];
         assert_eq!(words, expected);
-        let later = |seconds| of_cluster(&cluster, NOW.after(Duration::from_secs(seconds))).len();
+        let later = |seconds| of_cluster(&cluster, false, NOW.after(Duration::from_secs(seconds))).len();
         assert_eq!((later(9), later(10), later(30), later(600)), (4, 3, 1, 0));
     }
 

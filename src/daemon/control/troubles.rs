@@ -1,6 +1,7 @@
 //! Looks for what is wrong with the host and with the cluster.
 
 use super::Control;
+use crate::config::types::AnnounceSetting;
 use crate::control::troubles;
 use crate::trouble::{Found, Source};
 
@@ -8,7 +9,8 @@ impl Control {
     /// Looks at everything but the workers and the host's settings, and logs what is new.
     pub(crate) async fn look(&mut self) {
         let now = self.shared.clock.now();
-        self.watch.report(Source::Cluster, troubles::of_cluster(&self.latest.load(), now));
+        let awaits_vips = self.base.announce == AnnounceSetting::Local;
+        self.watch.report(Source::Cluster, troubles::of_cluster(&self.latest.load(), awaits_vips, now));
         self.watch.report(Source::Traffic, self.shared.lost.troubles());
         self.watch.conclude();
     }
