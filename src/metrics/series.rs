@@ -367,7 +367,9 @@ mod tests {
     fn series(cluster: &Cluster) -> Series {
         let ledger = Mutex::new(Ledger::default());
         ledger.lock().unwrap().follow(cluster, &[]);
-        Series::take(cluster, &[], &ledger, Unassigned::default(), Moment::ZERO)
+        let transmit = BTreeMap::from([("no_buffer", 3)]);
+        let unassigned = Unassigned { transmit, path: vec![(PathErrorKind::TooBig, Outcome::Noted, 2)] };
+        Series::take(cluster, &[], &ledger, unassigned, Moment::ZERO)
     }
 
     fn pieces(series: &Series) -> Vec<String> {
@@ -386,9 +388,14 @@ mod tests {
         let cluster = cluster(1, 2);
         let (service, server) = (cluster.virtual_services().next().unwrap(), cluster.real_servers().next());
         service.connections_total.store(7, Ordering::Relaxed);
-        server.unwrap().live.is_overloaded.store(true, Ordering::Relaxed);
+        let live = &server.unwrap().live;
+        live.is_overloaded.store(true, Ordering::Relaxed);
+        live.errors().count_path(PathErrorKind::TooBig, Outcome::Relayed);
         let text = pieces(&series(&cluster)).concat();
         let rows = [
+            "transmit_errors_total{virtual_service=\"\",real_server=\"\",cause=\"no_buffer\"} 3",
+            "path_errors_total{virtual_service=\"\",real_server=\"\",kind=\"too_big\",outcome=\"noted\"} 2",
+            "path_errors_total{virtual_service=\"web-0\",real_server=\"10.0.0.0\",kind=\"too_big\",outcome=\"relayed\"} 1",
             "virtual_service_info{virtual_service=\"web-0\",protocol=\"tcp\",vip=\"172.25.3.100\",port=\"1\",scheduler=\"rr\"} 1",
             "virtual_service_connections_total{virtual_service=\"web-0\"} 7",
             "real_server_info{virtual_service=\"web-0\",real_server=\"10.0.0.0\",rip=\"10.0.0.0\"} 1",
@@ -423,12 +430,12 @@ mod tests {
         let text = pieces.concat();
         let samples = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
         let samples: Vec<&str> = samples.collect();
-        assert_eq!(samples.len(), 500 * 4 + 1500 * 11);
+        assert_eq!(samples.len(), 2 + 500 * 4 + 1500 * 11);
         let mut seen: Vec<&str> = samples.iter().filter_map(|line| line.split('{').next()).collect();
         seen.dedup();
         assert_eq!(seen.len(), FAMILIES.len() - 1, "{seen:?}");
         assert_eq!(text.matches("# HELP").count(), seen.len());
-        assert!(self::pieces(&series(&self::cluster(0, 0))).concat().is_empty());
+        assert!(self::pieces(&Series::default()).concat().is_empty());
     }
 
     #[test]

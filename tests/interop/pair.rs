@@ -69,7 +69,7 @@ impl<'a> Member<'a> {
     fn answers_arp(&self) -> bool {
         let log = self.director.as_ref().map(Daemon::log).unwrap_or_default();
         let count = |news: &str| log.matches(news).count();
-        count("eth0 answers ARP for VIP") > count("eth0 no longer answers ARP for VIP")
+        count("this host answers ARP for VIP") > count("this host no longer answers ARP for VIP")
     }
 }
 

@@ -93,7 +93,7 @@ pub fn taken() -> Outcome {
     delete_link(&lab.director, "lvsd0");
     rename_link(&lab.director, "spare0", "lvsd0");
     director.signal(Signal::SIGCONT)?;
-    let why = "TUN device lvsd0 was deleted and cannot be created again: interface lvsd0 exists already";
+    let why = "TUN device lvsd0 was deleted and cannot be created again: interface lvsd0 already exists";
     director.wait_for_log(&format!("director: degraded: {why}"), PATIENCE)?;
     delete_link(&lab.director, "lvsd0");
     assert_served(&lab, &mut kept, &server, "free again")?;
@@ -132,6 +132,7 @@ pub fn interface_renamed() -> Outcome {
     let server = kept.get("/")?.text();
     for (from, to) in [("eth0", "wan0"), ("wan0", "eth0")] {
         rename_link(&lab.director, from, to);
+        director.wait_for_log(&format!("interface {from} has been renamed {to}"), PATIENCE)?;
         assert_served(&lab, &mut kept, &server, to)?;
     }
     assert_eq!(

@@ -167,7 +167,7 @@ pub fn another_device() -> Outcome {
     until_without(&lab.director, "lvsd7");
     let mut director = lab::start_director(&lab, &web(&lab, ""))?;
     assert!(
-        director.log().contains("rule iif eth0 lookup 7690 ahead of local was left by a killed daemon"),
+        director.log().contains("proxy neighbour 172.25.3.177 dev eth0 was left by a killed daemon"),
         "{}",
         director.log()
     );

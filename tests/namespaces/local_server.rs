@@ -119,7 +119,7 @@ pub fn companion_of_a_backup() -> Outcome {
     assert_silent();
     assert!(!director.log().contains("answers ARP"), "{}", director.log());
     add_address(&lab.director, "eth0", lab.vip);
-    director.wait_for_log("host: eth0 answers ARP for VIP 172.25.3.100", PATIENCE)?;
+    director.wait_for_log("host: this host answers ARP for VIP 172.25.3.100", PATIENCE)?;
     assert_eq!(poll_until("the master's answer", || ask(&lab).ok()), "server2");
     stop(&mut companion)?;
     assert_eq!(ask(&lab)?, "server2");

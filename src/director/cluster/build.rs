@@ -1,18 +1,19 @@
 //! Builds the next snapshot: unchanged parts keep their slots and live counts.
 
 mod left;
+mod ranges;
 
-use std::cmp::Reverse;
 use std::collections::{HashMap, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{
-    Cluster, EffectiveConfig, EffectiveWeights, HostView, Path, Ports, Ranged, RealServer, RealServerConfig,
-    ServiceKey, VIRTUAL_SERVICES_MAX, VirtualService, VirtualServiceConfig, bits, identity,
+    Cluster, EffectiveConfig, EffectiveWeights, HostView, Path, RealServer, RealServerConfig, ServiceKey,
+    VIRTUAL_SERVICES_MAX, VirtualService, VirtualServiceConfig, bits, identity,
 };
 use left::Leaving;
 pub(super) use left::Left;
+use ranges::flattened;
 
 use crate::director::path::SoftState;
 use crate::director::real_server::{Presence, Slot, SlotSet};
@@ -278,39 +279,6 @@ fn has_its_paths(service: &VirtualService, host: &HostView, before: &HostView) -
 /// address of the host. Its weight is 0 then.
 fn is_stranded(service: &VirtualServiceConfig, server: &RealServerConfig, host: &HostView) -> bool {
     host.local_rips.contains(&server.rip) && !service.vips().all(|vip| host.local_vips.contains(&vip))
-}
-
-/// Splits ranges that are disjoint or nested so that they no longer overlap: each piece belongs to the
-/// narrowest range that contains it. In ascending order.
-fn flattened(mut ranges: Vec<Ranged>) -> Vec<Ranged> {
-    ranges.sort_by_key(|(ports, _)| (ports.first, Reverse(ports.last)));
-    let mut pieces = Vec::new();
-    let mut open: Vec<Ranged> = Vec::new();
-    // Ports below this one are assigned.
-    let mut given = 0u32;
-    let mut give = |until: u32, given: &mut u32, service: &Arc<VirtualService>| {
-        if *given < until
-            && let (Ok(first), Ok(last)) = (u16::try_from(*given), u16::try_from(until - 1))
-        {
-            pieces.push((Ports { first, last }, service.clone()));
-            *given = until;
-        }
-    };
-    for range in ranges {
-        let first = u32::from(range.0.first);
-        while let Some((ports, service)) = open.pop_if(|(ports, _)| u32::from(ports.last) < first) {
-            give(u32::from(ports.last) + 1, &mut given, &service);
-        }
-        if let Some((_, service)) = open.last() {
-            give(first, &mut given, service);
-        }
-        given = given.max(first);
-        open.push(range);
-    }
-    while let Some((ports, service)) = open.pop() {
-        give(u32::from(ports.last) + 1, &mut given, &service);
-    }
-    pieces
 }
 
 /// The configured or known path to a real server.
