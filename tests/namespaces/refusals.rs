@@ -150,13 +150,13 @@ pub fn host() -> Outcome {
 fn all_at_once(lab: &Lab) -> Outcome {
     let head =
         "control_group = \"no-such-group\"\nouter_source = \"172.25.3.99\"\nmetrics = \"192.0.2.1:9690\"";
-    let text = web(lab, head).replace("eth0", "eth7").replace("172.25.3.2\"", "172.25.3.100\"");
+    let text = web(lab, head).replace("eth0", "eth7").replace("172.25.3.2\"", "192.0.2.2\"");
     let file = lab.director.write_file("director.toml", &text)?;
     let mut check = lab.director.spawn_daemon(&["check", "--host", file.to_str().expect("UTF-8")])?;
     let (status, log) = (check.wait(PATIENCE)?, check.log());
     assert_eq!((status.code(), log.lines().count()), (Some(REFUSED), 5), "{log}");
     for expected in
-        ["eth7 does not exist", "outer_source", "real server 172.25.3.100", "192.0.2.1:9690", "groupadd"]
+        ["eth7 does not exist", "outer_source", "real server 192.0.2.2", "192.0.2.1:9690", "groupadd"]
     {
         assert!(log.contains(expected), "{expected} is not in\n{log}");
     }
