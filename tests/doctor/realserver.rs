@@ -91,7 +91,7 @@ pub fn not_running() -> Outcome {
     let lab = same_subnet(1).build()?;
     let _web = lab.real_servers[0].serve_http(80)?;
     let found = realserver(&lab, &lab.real_servers[0], "");
-    found.are(&[("daemon", "no real server daemon runs")]);
+    found.are(&[("daemon", "no real server daemon is running")]);
     assert!(
         found.remedy("daemon").starts_with("lvs-tund realserver --config /"),
         "{}",
