@@ -84,7 +84,7 @@ mod tests {
     use super::super::change::record::Record;
     use super::super::table::hasher;
     use super::super::{Event, Inserted, NewConnection, Table, Timeouts};
-    use super::Shares;
+    use super::{Ordering, Shares};
     use crate::director::real_server::{Slot, SlotSet};
     use crate::packet::Flow;
     use crate::time::Moment;
@@ -182,6 +182,14 @@ mod tests {
     fn the_counts_of_a_large_table_take_256_kibibytes() {
         let parts = |connections_max| Shares::new(connections_max, hasher(7)).counts.len();
         assert_eq!([0, 1024, 1 << 14, 1 << 20, 1 << 30].map(parts), [64, 64, 1024, 1 << 16, 1 << 16]);
+    }
+
+    #[test]
+    fn clients_spread_over_every_count() {
+        let shares = Shares::new(1024, hasher(7));
+        assert!((0..64 * 64).all(|client| shares.claim(std::net::Ipv4Addr::from_bits(client).into(), 0)));
+        let counts: Vec<u32> = shares.counts.iter().map(|count| count.load(Ordering::Relaxed)).collect();
+        assert!(counts.iter().all(|count| (16..=256).contains(count)), "{counts:?}");
     }
 
     #[test]

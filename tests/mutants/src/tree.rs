@@ -82,9 +82,8 @@ impl Tree {
         }
         write(&self.root.join("src/mutant.rs"), SWITCH)?;
         let lib = read(&self.repository.join("src/lib.rs"))?;
-        let (head, items) = lib.split_at(lib.find("\npub mod ").ok_or("src/lib.rs has no `pub mod`")? + 1);
         let quiet = "#![allow(warnings, arithmetic_overflow, unconditional_panic)]\n";
-        write(&self.root.join("src/lib.rs"), &format!("{head}{quiet}pub mod mutant;\n{items}"))?;
+        write(&self.root.join("src/lib.rs"), &format!("{quiet}{lib}\npub mod mutant;\n"))?;
         Ok(mutants)
     }
 
