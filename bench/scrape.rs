@@ -1,12 +1,12 @@
 //! What `/metrics` costs a director: `cargo bench --bench scrape`. For two sizes of the configuration it prints the length
 //! of the text, the time of a scrape, and the director's memory after scrapes and with 250 readers that read nothing.
 //!
-//! On two cores shared with other work (load 12):
+//! On two cores shared with other work:
 //!
 //! ```text
 //! services  real servers   text     shortest     middle    longest   memory before, after, with 250 readers
-//!     1000         10000   12 MB       22.9ms     26.2ms     44.4ms   29 34 38 MB
-//!    32000         32000   54 MB        183ms      489ms      909ms   122 128 – MB
+//!     1000         10000   12 MB       19.6ms     22.0ms     24.8ms   29 33 44 MB
+//!    32000         32000   53 MB       97.9ms    107.4ms    114.3ms   120 127 139 MB
 //! ```
 
 use std::io::{Read, Write};
