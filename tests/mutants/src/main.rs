@@ -24,7 +24,8 @@ Without FILE: all files of tests/mutants/files.toml.
 
   --save            keep the scores in tests/mutants/scores.toml
   --sample SECONDS  try only changes of files that have changed since their score was kept (of all files if
-                    none has), for at most this long; fails if what is missed does not fit the kept score
+                    none has), for at most this long after the build; fails if what is missed does not fit the
+                    kept score
   --list            print the changes and try none
 ";
 /// A test that takes longer than this is skipped.
@@ -97,7 +98,7 @@ fn start(arguments: &Arguments) -> Result<bool, String> {
 
     let tried: Vec<&Mutant> = mutants.iter().filter(|mutant| !lists.is_equivalent(&mutant.key())).collect();
     let tried = if arguments.sample.is_some() { shuffled(tried) } else { tried };
-    let until = arguments.sample.map(|sample| begun + sample);
+    let until = arguments.sample.map(|sample| Instant::now() + sample);
     let outcomes = run::judge(&tried, &reach, &binaries, &tree.root, until)?;
     let results: Vec<(&Mutant, Outcome)> =
         tried.iter().zip(outcomes).filter_map(|(mutant, outcome)| Some((*mutant, outcome?))).collect();
