@@ -15,7 +15,7 @@ use crate::trouble::{Found, TroubleKind};
 /// Several advertisements of VRRP, which sends one in a second.
 const SETTLED: Duration = Duration::from_secs(4);
 
-/// How long a claim counts as present: every owner is asked for three times meanwhile.
+/// How long a claim counts as present: each VIP is probed three times meanwhile.
 const PRESENT_FOR: Duration = Duration::from_secs(60);
 
 /// Hosts remembered for each VIP; forged messages may have any number of addresses.
@@ -81,6 +81,10 @@ impl Claimed {
                 vip.note(claim, now);
             }
         }
+    }
+
+    /// The VIPs that have another owner; counts what has proved to be a claim.
+    pub(super) fn troubles(&mut self, now: Moment) -> Vec<Found> {
         for (vip, answered) in &mut self.vips {
             answered.owners.retain(|owner| now.since(owner.last) < PRESENT_FOR);
             for owner in answered.owners.iter_mut().filter(|owner| owner.is_settled(now)) {
@@ -90,10 +94,6 @@ impl Claimed {
                 }
             }
         }
-    }
-
-    /// The VIPs that have another owner.
-    pub(super) fn troubles(&self, now: Moment) -> Vec<Found> {
         let mut found: Vec<Found> =
             self.vips.iter().filter_map(|(vip, answered)| trouble(*vip, &answered.owners, now)).collect();
         found.sort_by(|a, b| a.subject.cmp(&b.subject));
@@ -227,7 +227,7 @@ mod tests {
         claimed.look([VIP].into_iter(), Vec::new(), at(0));
         claimed.look([VIP].into_iter(), (0..200).map(|mac| claim(VIP, mac)).collect(), at(10));
         claimed.look([VIP].into_iter(), Vec::new(), at(20));
-        assert_eq!(claimed.totals().read(), BTreeMap::from([(VIP, 200)]));
         assert_eq!(claimed.troubles(at(20))[0].text.matches(" on eth0").count(), OWNERS_MAX);
+        assert_eq!(claimed.totals().read(), BTreeMap::from([(VIP, 200)]));
     }
 }

@@ -25,9 +25,9 @@ pub(super) fn announce(interface: &str, vips: &[Ipv4Addr]) -> Result<(), HostErr
     send(interface, vips, "announce VIPs", |vip| vip)
 }
 
-/// Asks all neighbours who has each VIP, with the ARP probe of RFC 5227 §2.1.1. As [`announce`] otherwise.
+/// Sends one ARP probe for each VIP, which its owners answer (RFC 5227 §2.1.1). As [`announce`] otherwise.
 pub(super) fn probe(interface: &str, vips: &[Ipv4Addr]) -> Result<(), HostError> {
-    send(interface, vips, "ask for VIPs", |_| Ipv4Addr::UNSPECIFIED)
+    send(interface, vips, "probe VIPs", |_| Ipv4Addr::UNSPECIFIED)
 }
 
 fn send(

@@ -1,7 +1,7 @@
 //! ARP messages of other hosts that have a VIP as their sender: a second owner of the VIP.
 //!
-//! Every request and reply makes its receivers believe in its sender (RFC 826), a gratuitous one is made for that (RFC
-//! 5227 §3). A probe has 0.0.0.0 as its sender and claims nothing (RFC 5227 §2.1.1).
+//! Receivers of any request or reply update their caches with its sender (RFC 826); a gratuitous one has no other purpose
+//! (RFC 5227 §3). A probe has 0.0.0.0 as its sender and claims nothing (RFC 5227 §2.1.1).
 
 use std::collections::HashSet;
 use std::fmt;
@@ -31,7 +31,7 @@ impl fmt::Display for Mac {
     }
 }
 
-/// One message that says that a VIP is at another host.
+/// One message by which a VIP is at another host.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Claim {
     /// The VIP.
@@ -42,7 +42,7 @@ pub struct Claim {
     pub device: String,
 }
 
-/// The sockets, and what is no other host's.
+/// The sockets, and the Ethernet addresses of this host.
 #[derive(Debug)]
 pub(super) struct Claims {
     taps: Taps,

@@ -9,10 +9,10 @@ use crate::host::changes::HostChanges;
 use crate::host::claims::Claim;
 use crate::host::netlink::Interface;
 
-/// Each VIP is asked for with one tick of so many: every 20 s.
+/// Each VIP is probed with one tick of so many: every 20 s.
 const PROBE_TICKS: usize = 10;
 
-/// The first VIP is asked for with this tick, some seconds after a start.
+/// The first VIP is probed with this tick, some seconds after a start.
 const FIRST_PROBE: usize = 3;
 
 impl DirectorHost {
@@ -33,8 +33,8 @@ impl DirectorHost {
         self.vips.iter().filter(|(_, state)| state.is_answered).map(|(vip, _)| *vip)
     }
 
-    /// Asks who else has a VIP, some VIPs with each call: a host that only answers clients is not heard otherwise. An ARP
-    /// probe changes nothing in any cache. Call it with each tick.
+    /// Probes for other owners, of some VIPs with each call: a host that only answers clients sends nothing to this one
+    /// otherwise. An ARP probe changes nothing in any cache. Call it with each tick.
     pub fn probe_vips(&mut self) {
         if self.options.changes == HostChanges::Print {
             return;
