@@ -2,6 +2,7 @@
 //! into packets.
 
 mod check_host;
+mod claims;
 mod clock;
 mod control;
 mod device;

@@ -58,6 +58,8 @@ labels! {
         PacketsRefused = "packets_refused",
         /// A VIP of a real server is an address of another device of its host.
         VipElsewhere = "vip_elsewhere",
+        /// Another host announces a VIP for which the director's host answers ARP.
+        VipClaimed = "vip_claimed",
     }
 }
 

@@ -41,6 +41,8 @@ mod path;
 mod refusals;
 #[path = "namespaces/returning.rs"]
 mod returning;
+#[path = "namespaces/second_owner.rs"]
+mod second_owner;
 #[path = "namespaces/surroundings.rs"]
 mod surroundings;
 
@@ -160,6 +162,7 @@ const TESTS: &[(&str, Test)] = &[
     ("packets_that_the_kernel_refuses_are_counted_with_their_real_server", health::no_route),
     ("the_status_of_a_real_server_shows_directors_strangers_and_applications", health::real_server_status),
     ("a_vip_that_is_the_hosts_own_is_refused_and_one_on_the_interface_warned_of", health::vip_elsewhere),
+    ("another_host_with_the_vip_is_named_and_counted", second_owner::named),
     ("a_log_that_cannot_be_written_stops_nothing", attacks::broken_log),
     ("neither_idle_nor_slow_clients_take_the_places_of_others", attacks::clients_that_want_all_places),
     ("a_process_without_files_left_takes_one_from_an_idle_client", attacks::few_files),

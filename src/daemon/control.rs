@@ -28,7 +28,7 @@ use arc_swap::ArcSwap;
 use super::device::{DeviceState, OwnDevice};
 use super::losses::LossWatch;
 use super::troubles::{SECOND_LOOK, Watch};
-use super::{host_view, strays, untracked};
+use super::{claims, host_view, strays, untracked};
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
 use crate::config::{self, ConfigError};
@@ -91,6 +91,7 @@ pub(super) struct Control {
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
     strays: strays::Reported,
+    claimed: claims::Claimed,
     /// Ticks of the host since the start.
     ticks: u32,
     latest: Arc<ArcSwap<Cluster>>,
@@ -140,6 +141,7 @@ impl Control {
             running,
             generation: shared::FIRST_GENERATION,
             strays: strays::Reported::default(),
+            claimed: claims::Claimed::default(),
             host_changes: Arc::new(AtomicUsize::new(
                 host.changes().entries().len() + usize::from(notrack.is_in_force()),
             )),
@@ -165,6 +167,11 @@ impl Control {
     /// What the kernel has dropped, kept up to date.
     pub(super) fn losses(&self) -> Arc<Losses> {
         self.losses.losses()
+    }
+
+    /// The messages of other hosts that have a VIP, kept up to date.
+    pub(super) fn claims(&self) -> Arc<claims::Totals> {
+        self.claimed.totals()
     }
 
     /// The snapshot that the workers use.
@@ -233,6 +240,7 @@ impl Control {
         if notice == Notice::Tick {
             self.notrack.audit();
             self.losses.look().await;
+            self.host.probe_vips();
         }
         let mut found = self.check_host(notice).await;
         if self.watch.has_news(Source::Host, &found) {
@@ -242,6 +250,8 @@ impl Control {
         }
         self.watch.report(Source::Host, found);
         self.strays.report(&mut self.host, &self.latest.load_full()).await;
+        let claims = self.host.take_claims();
+        self.claimed.look(self.host.answered_vips(), claims, self.shared.clock.now());
         self.look().await;
         self.ticks = self.ticks.wrapping_add(1);
         if notice == Notice::Changed || self.has_moved_vip() || self.ticks.is_multiple_of(TICKS_PER_LOOK) {

@@ -1,5 +1,6 @@
 //! The metrics of the daemon's own process.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use super::logging;
@@ -13,7 +14,9 @@ pub(super) fn of_process(
     losses: &Arc<Losses>,
 ) -> exposition::Process {
     let log_lines_lost = logging::lost();
-    exposition::Process { role, host_changes, losses: losses.clone(), log_lines_lost, publish_own: publish }
+    let vip_claims = BTreeMap::new();
+    let losses = losses.clone();
+    exposition::Process { role, host_changes, losses, log_lines_lost, vip_claims, publish_own: publish }
 }
 
 /// Publishes the standard `process_*` metrics to the recorder in scope.

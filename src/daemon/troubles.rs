@@ -122,7 +122,9 @@ impl Subject<'_> {
         match found.kind {
             kind if kind.is_about_real_server() => Subject { real_server: subject, ..Subject::default() },
             TroubleKind::ServiceUnserved => Subject { virtual_service: subject, ..Subject::default() },
-            TroubleKind::VipElsewhere => Subject { vip: subject, ..Subject::default() },
+            TroubleKind::VipElsewhere | TroubleKind::VipClaimed => {
+                Subject { vip: subject, ..Subject::default() }
+            }
             TroubleKind::ApplicationDown => {
                 let vip = found.subject.split([' ', ':']).nth(1);
                 Subject { vip, ..Subject::default() }
@@ -152,6 +154,8 @@ mod tests {
         assert_eq!(Subject::of(&found).virtual_service, Some("web"));
         let found = of(TroubleKind::ApplicationDown, "tcp 172.25.3.100:80");
         assert_eq!(Subject::of(&found).vip, Some("172.25.3.100"));
+        let found = of(TroubleKind::VipClaimed, "172.25.3.101");
+        assert_eq!(Subject::of(&found).vip, Some("172.25.3.101"));
         let found = of(TroubleKind::DeviceDown, "lvsd0");
         assert_eq!(Subject::of(&found).device, Some("lvsd0"));
         let found = of(TroubleKind::PacketsLost, "lvsd0 transmit");

@@ -22,13 +22,27 @@ pub(super) const ANNOUNCEMENTS: u8 = 2;
 /// Blocks for some milliseconds, because closing a packet socket waits for readers in the kernel. Needs
 /// CAP_NET_RAW. Refuses interfaces without an Ethernet address.
 pub(super) fn announce(interface: &str, vips: &[Ipv4Addr]) -> Result<(), HostError> {
-    let failed = |error: io::Error| HostError::from_io(format!("announce VIPs on {interface}"), &error);
+    send(interface, vips, "announce VIPs", |vip| vip)
+}
+
+/// Sends one ARP probe for each VIP, which its owners answer (RFC 5227 §2.1.1). As [`announce`] otherwise.
+pub(super) fn probe(interface: &str, vips: &[Ipv4Addr]) -> Result<(), HostError> {
+    send(interface, vips, "probe VIPs", |_| Ipv4Addr::UNSPECIFIED)
+}
+
+fn send(
+    interface: &str,
+    vips: &[Ipv4Addr],
+    what: &str,
+    sender: impl Fn(Ipv4Addr) -> Ipv4Addr,
+) -> Result<(), HostError> {
+    let failed = |error: io::Error| HostError::from_io(format!("{what} on {interface}"), &error);
     let (link, mac) = arp::link_address(interface)?;
     let mac = mac.ok_or_else(|| HostError::NoHardwareAddress(interface.to_owned()))?;
     // Protocol 0: a packet socket that only sends and receives nothing (packet(7)).
     let socket = Socket::new(Domain::PACKET, Type::RAW, None).map_err(failed)?;
     for vip in vips {
-        let frame = arp::request(mac, *vip, *vip);
+        let frame = arp::request(mac, sender(*vip), *vip);
         sendto(socket.as_raw_fd(), &frame, &link, MsgFlags::empty()).map_err(|errno| failed(errno.into()))?;
     }
     Ok(())

@@ -15,6 +15,7 @@
 //! `send_redirects` is the only setting for `all` that is ever written.
 
 mod announcing;
+mod claiming;
 mod devices;
 mod incoming;
 mod leftovers;
@@ -28,6 +29,7 @@ use super::PROTOCOL;
 use super::announce::ANNOUNCEMENTS;
 use super::change::Device;
 use super::changes::{Changes, HostChanges};
+use super::claims::Claims;
 use super::error::HostError;
 use super::follow::{Event, Follower, Notice};
 use super::journal::JournalPlace;
@@ -78,6 +80,7 @@ pub struct DirectorHost {
     /// The device that had each name of the configuration last.
     named: BTreeMap<String, Device>,
     strays: Strays,
+    claims: Claims,
     /// The last reported problem, so that a lasting one is logged only once.
     complaint: Option<String>,
 }
@@ -122,6 +125,7 @@ impl DirectorHost {
             missing: BTreeSet::new(),
             named,
             strays: Strays::default(),
+            claims: Claims::default(),
             complaint: None,
         };
         let on_link = host.on_link().await?;
@@ -385,9 +389,9 @@ impl DirectorHost {
     async fn look_for_strays(&mut self) -> Result<(), HostError> {
         let links = self.netlink.interfaces().await?;
         let is_other = |found: &Interface| found.uses_arp && found.is_up && !self.incoming.has(&found.name);
-        let others = links.into_iter().filter(is_other);
-        let others: Vec<String> = others.map(|interface| interface.name).collect();
+        let others: Vec<Device> = links.iter().filter(|link| is_other(link)).map(Device::from).collect();
         self.strays.follow(&others, self.vips.keys().copied());
+        self.listen_for_claims(&links);
         Ok(())
     }
 

@@ -1,6 +1,8 @@
 //! Counters as Prometheus text. Each rendering starts from an empty registry: a removed real server leaves no
 //! stale series, and no handle can outlive its series.
 
+use std::collections::BTreeMap;
+use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
 use metrics::{counter, describe_counter, describe_gauge, gauge};
@@ -32,6 +34,8 @@ pub struct Process {
     pub losses: Arc<Losses>,
     /// Log lines that could not be written.
     pub log_lines_lost: u64,
+    /// ARP messages of other hosts that have a VIP as their sender; a real server's daemon has none.
+    pub vip_claims: BTreeMap<Ipv4Addr, u64>,
     /// Publishes the metrics of the process (`process_*`) to the recorder in scope.
     pub publish_own: fn(),
 }
@@ -54,6 +58,7 @@ pub fn director(
     tables: &Tables,
     now: Moment,
 ) -> Exposition {
+    let vip_claims = process.vip_claims.clone();
     let head = render("lvs_tund_director_", process, || {
         let sum =
             |read: &dyn Fn(&DirectorCounters) -> u64| workers.iter().map(|worker| read(worker)).sum::<u64>();
@@ -73,6 +78,9 @@ pub fn director(
             counter!(names::DROPPED_PACKETS, "reason" => reason.label()).absolute(count);
         }
         counter!(names::PATH_ERRORS_TOLD).absolute(sum(&|w| w.told.get()));
+        for (vip, count) in &vip_claims {
+            counter!(names::VIP_CLAIMS, "vip" => vip.to_string()).absolute(*count);
+        }
         let table = &tables.connections;
         gauge!(names::TEMPLATES).set(tables.templates.len() as f64);
         gauge!(names::CONNECTIONS).set(table.len() as f64);

@@ -82,6 +82,8 @@ names! {
         "ICMP errors about the director's own outer packets, by kind and outcome.";
     PATH_ERRORS_TOLD = Counter "lvs_tund_director_path_errors_told_total" []:
         "Errors from the path that were sent to clients late, because the original error quoted too little of the packet.";
+    VIP_CLAIMS = Counter "lvs_tund_director_vip_claims_total" ["vip"]:
+        "ARP messages of other hosts that had a VIP as their sender while this host answered for it.";
     CONNECTIONS = Gauge "lvs_tund_director_connections" []:
         "Entries in the connection table.";
     CONNECTIONS_UNCONFIRMED = Gauge "lvs_tund_director_connections_unconfirmed" []:

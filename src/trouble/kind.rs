@@ -26,7 +26,8 @@ impl TroubleKind {
             | TroubleKind::ApplicationDown
             | TroubleKind::UnknownPeer
             | TroubleKind::PacketsRefused
-            | TroubleKind::VipElsewhere => false,
+            | TroubleKind::VipElsewhere
+            | TroubleKind::VipClaimed => false,
         }
     }
 

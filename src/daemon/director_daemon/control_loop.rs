@@ -116,9 +116,11 @@ impl ControlLoop {
     pub(super) fn renderer(&self) -> http::Render {
         let (shared, host_changes) = (self.shared.clone(), self.control.host_changes());
         let (cluster, paths) = (self.control.latest(), self.path_counters.clone());
-        let losses = self.control.losses();
+        let (losses, claims) = (self.control.losses(), self.control.claims());
         Arc::new(move || {
-            let process = own_metrics::of_process("director", host_changes.load(Ordering::Relaxed), &losses);
+            let changes = host_changes.load(Ordering::Relaxed);
+            let mut process = own_metrics::of_process("director", changes, &losses);
+            process.vip_claims = claims.read();
             let Shared { workers, tables, clock, .. } = &*shared;
             let (ledger, now) = (shared.ledger_mutex(), clock.now());
             exposition::director(process, workers, ledger, &paths, &cluster.load(), tables, now)
