@@ -9,7 +9,7 @@
 //!
 //! `forwarding` of the device is the host's: with it, DNAT leads the VIP's packets on to a container (Docker, Podman), as it
 //! does from `tunl0`. A stranger's packet is not forwarded (CVE-2020-10136), because the daemon delivers packets for the VIPs
-//! only, and those are addresses of this host.
+//! only, and those are addresses of this host; while one is not, because another program has deleted it, [`LoopRule`] ends them.
 //!
 //! The TUN device needs the VIP as its address: loose rp_filter drops every packet that it checks on a device
 //! without an address (__fib_validate_source(), label last_resort). `accept_local` is not needed.
@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::change::address::VipAddress;
+use super::change::loop_rule::LoopRule;
 use super::change::sysctl::{Sysctl, Wanted};
 use super::change::{Change, Device};
 use super::changes::{Changes, HostChanges};
@@ -218,15 +219,16 @@ impl RealServerHost {
 }
 
 /// Everything a real server needs on its host, in the order in which to make it: ARP is silenced before the
-/// address is added.
+/// address is added, and the rule is there for as long as the address.
 fn wanted(tun: &Device, vips: &BTreeSet<Ipv4Addr>) -> Vec<Change> {
     let sysctls = [
         Sysctl::of_interface("all", "arp_ignore", Wanted::AtLeast(1)),
         Sysctl::of_interface("all", "arp_announce", Wanted::AtLeast(2)),
         Sysctl::of_interface(&tun.name, "rp_filter", Wanted::NotStrict),
     ];
+    let rules = vips.iter().map(|vip| Change::from(LoopRule { vip: *vip, device: tun.name.clone() }));
     let addresses = vips.iter().map(|vip| Change::from(VipAddress { address: *vip, device: tun.clone() }));
-    sysctls.into_iter().map(Change::Sysctl).chain(addresses).collect()
+    sysctls.into_iter().map(Change::Sysctl).chain(rules).chain(addresses).collect()
 }
 
 fn ipv4_of(vip: IpAddr) -> Result<Ipv4Addr, HostError> {
@@ -253,6 +255,7 @@ mod tests {
                 "sysctl -w net.ipv4.conf.all.arp_ignore=1",
                 "sysctl -w net.ipv4.conf.all.arp_announce=2",
                 "sysctl -w net.ipv4.conf.lvsr0.rp_filter=2",
+                "ip rule add pref 1 iif lvsr0 to 10.0.0.9 blackhole",
                 "ip address add 10.0.0.9/32 dev lvsr0",
             ]
         );
