@@ -58,6 +58,10 @@ labels! {
         PacketsRefused = "packets_refused",
         /// A VIP of a real server is an address of another device of its host.
         VipElsewhere = "vip_elsewhere",
+        /// Packets for a virtual service arrive on an interface where nothing captures them.
+        StrayPackets = "stray_packets",
+        /// The kernel of a real server's host handles encapsulated packets, too.
+        TunnelHandler = "tunnel_handler",
     }
 }
 

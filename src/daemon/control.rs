@@ -40,6 +40,7 @@ use crate::director::cluster::grace::Grace;
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
 use crate::host::{DirectorHost, HostError, Notice, Notrack};
 use crate::metrics::losses::Losses;
+use crate::metrics::strays::StrayPackets;
 use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 use crate::trouble::{Found, Source};
@@ -90,7 +91,7 @@ pub(super) struct Control {
     losses: LossWatch,
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
-    strays: strays::Reported,
+    strays: strays::StrayWatch,
     /// Ticks of the host since the start.
     ticks: u32,
     latest: Arc<ArcSwap<Cluster>>,
@@ -139,7 +140,7 @@ impl Control {
             base,
             running,
             generation: shared::FIRST_GENERATION,
-            strays: strays::Reported::default(),
+            strays: strays::StrayWatch::default(),
             host_changes: Arc::new(AtomicUsize::new(
                 host.changes().entries().len() + usize::from(notrack.is_in_force()),
             )),
@@ -165,6 +166,11 @@ impl Control {
     /// What the kernel has dropped, kept up to date.
     pub(super) fn losses(&self) -> Arc<Losses> {
         self.losses.losses()
+    }
+
+    /// What has arrived where nothing captures it, kept up to date.
+    pub(super) fn strays(&self) -> Arc<StrayPackets> {
+        self.strays.counts()
     }
 
     /// The snapshot that the workers use.
@@ -241,7 +247,7 @@ impl Control {
             found = self.check_host(notice).await;
         }
         self.watch.report(Source::Host, found);
-        self.strays.report(&mut self.host, &self.latest.load_full()).await;
+        self.strays.look(&mut self.host, &self.latest.load_full(), self.shared.clock.now()).await;
         self.look().await;
         self.ticks = self.ticks.wrapping_add(1);
         if notice == Notice::Changed || self.has_moved_vip() || self.ticks.is_multiple_of(TICKS_PER_LOOK) {

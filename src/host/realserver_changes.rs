@@ -159,7 +159,8 @@ impl RealServerHost {
             subject: String::new(),
             text: format!("{complaint}; trying again every {} s", TICK.as_secs()),
         });
-        complaint.into_iter().chain(self.changes.troubles()).collect()
+        let handler = self.tunnel_handler.as_ref().map(TunnelHandler::trouble);
+        complaint.into_iter().chain(self.changes.troubles()).chain(handler).collect()
     }
 
     /// The MSS announced to the VIPs' clients, in bytes; 0 for the host's own.
@@ -170,11 +171,6 @@ impl RealServerHost {
     /// The connection to the kernel, for further queries.
     pub fn netlink(&self) -> &Netlink {
         &self.netlink
-    }
-
-    /// What in the kernel handles encapsulated packets, too; see [`TunnelHandler`].
-    pub fn tunnel_handler(&self) -> Option<&TunnelHandler> {
-        self.tunnel_handler.as_ref()
     }
 
     /// The ledger: entries for a metric, commands for `--no-host-changes`.
@@ -193,17 +189,9 @@ impl RealServerHost {
     }
 
     async fn look_for_tunnel_handler(&mut self) {
-        let Ok(found) = TunnelHandler::find(&self.netlink).await else { return };
-        if found == self.tunnel_handler {
-            return;
+        if let Ok(found) = TunnelHandler::find(&self.netlink).await {
+            self.tunnel_handler = found;
         }
-        match &found {
-            Some(handler) => {
-                tracing::warn!("host: {}; to end this, run: {}", handler.words(), handler.remedy())
-            }
-            None => tracing::info!("host: the kernel leaves IP protocol 4 to this daemon again"),
-        }
-        self.tunnel_handler = found;
     }
 
     async fn settle(&mut self) -> Result<(), HostError> {

@@ -20,8 +20,8 @@ const INTERFACES_MAX: usize = 16;
 /// A filter has at most 4096 instructions (BPF_MAXINSNS of linux/bpf_common.h), two for each VIP.
 const VIPS_MAX: usize = 2000;
 
-/// Packets read of each interface with each tick.
-const PACKETS_MAX: usize = 16;
+/// Packets read of each interface with each tick: more than the buffer holds, so that none is old.
+const PACKETS_MAX: usize = 512;
 
 /// Bytes; the kernel drops what does not fit.
 const BUFFER: usize = 64 << 10;

@@ -26,7 +26,9 @@ impl TroubleKind {
             | TroubleKind::ApplicationDown
             | TroubleKind::UnknownPeer
             | TroubleKind::PacketsRefused
-            | TroubleKind::VipElsewhere => false,
+            | TroubleKind::VipElsewhere
+            | TroubleKind::StrayPackets
+            | TroubleKind::TunnelHandler => false,
         }
     }
 

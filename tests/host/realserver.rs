@@ -112,7 +112,7 @@ fn a_packet_for_a_deleted_vip_is_not_sent_back_although_the_host_forwards() {
         let mut host = RealServerHost::start(options).await.unwrap();
         bed.delete_address(VIP).await;
         let arp = bed.client.hear_arp();
-        tun.send(&inner_packet("for a VIP that is gone")).unwrap();
+        tun.send(&inner_packet("for a deleted VIP")).unwrap();
         // What is for others is forwarded, a container for instance.
         let other = Ipv4Addr::new(172, 25, 3, 77);
         let mut packet = Vec::new();
@@ -127,7 +127,7 @@ fn a_packet_for_a_deleted_vip_is_not_sent_back_although_the_host_forwards() {
         // Without the rule it would be.
         let rules = bed.rules().await;
         bed.handle.rule().del(rules[1].clone()).execute().await.unwrap();
-        tun.send(&inner_packet("for a VIP that is gone")).unwrap();
+        tun.send(&inner_packet("for a deleted VIP")).unwrap();
         next_arp(&arp, |arp| arp.operation == ARP_REQUEST && arp.target == VIP);
         host.on_notice(Notice::Changed).await;
         assert_eq!(bed.rules().await, rules);

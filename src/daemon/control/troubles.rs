@@ -11,7 +11,9 @@ impl Control {
         let now = self.shared.clock.now();
         let awaits_vips = self.base.announce == AnnounceSetting::Local;
         self.watch.report(Source::Cluster, troubles::of_cluster(&self.latest.load(), awaits_vips, now));
-        self.watch.report(Source::Traffic, self.shared.lost.troubles());
+        let mut traffic = self.shared.lost.troubles();
+        traffic.extend(self.strays.troubles(self.host.interfaces(), now));
+        self.watch.report(Source::Traffic, traffic);
         self.watch.conclude();
     }
 

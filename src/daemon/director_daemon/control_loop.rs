@@ -116,12 +116,13 @@ impl ControlLoop {
     pub(super) fn renderer(&self) -> http::Render {
         let (shared, host_changes) = (self.shared.clone(), self.control.host_changes());
         let (cluster, paths) = (self.control.latest(), self.path_counters.clone());
-        let losses = self.control.losses();
+        let (losses, strays) = (self.control.losses(), self.control.strays());
         Arc::new(move || {
             let process = own_metrics::of_process("director", host_changes.load(Ordering::Relaxed), &losses);
             let Shared { workers, tables, clock, .. } = &*shared;
             let (ledger, now) = (shared.ledger_mutex(), clock.now());
-            exposition::director(process, workers, ledger, &paths, &cluster.load(), tables, now)
+            let counts = exposition::Counts { workers, ledger, paths: &paths, strays: &strays };
+            exposition::director(process, &counts, &cluster.load(), tables, now)
         })
     }
 

@@ -202,7 +202,7 @@ fn with_preference(rule: &RuleMessage) -> RuleMessage {
     rule
 }
 
-/// The rule with which every packet is looked up in `local`.
+/// The rule that looks up every packet in `local`.
 pub fn is_plain_local(rule: &RuleMessage) -> bool {
     let selects = |a: &RuleAttribute| {
         matches!(

@@ -65,7 +65,7 @@ impl LoopRule {
         found.filter(|place| *place >= local).map(|place| &rules[place])
     }
 
-    /// The preference right after that of `local`, which stands first unless the operator has moved it (VRF).
+    /// The preference right after that of `local`, which comes first unless the operator has moved it (VRF).
     fn preference(rules: &[RuleMessage]) -> u32 {
         let local = rules.iter().find(|rule| is_plain_local(rule));
         local.map_or(MSS_PREFERENCE, |local| rule::preference(local).saturating_add(1))
@@ -95,7 +95,7 @@ impl ChangeKind for LoopRule {
 
     async fn apply(&self, netlink: &Netlink) -> Result<(), HostError> {
         let rules = netlink.rules().await?;
-        // One that stands before `local` ends every packet.
+        // One that comes before `local` ends every packet.
         self.delete_ours(netlink, &rules).await?;
         netlink.add_rule(self.message(LoopRule::preference(&rules))).await
     }
