@@ -13,4 +13,5 @@ pub mod names;
 pub mod recent;
 pub mod series;
 pub mod sightings;
+pub mod strays;
 pub mod totals;

@@ -60,6 +60,10 @@ labels! {
         VipElsewhere = "vip_elsewhere",
         /// Another host announces a VIP for which the director's host answers ARP.
         VipClaimed = "vip_claimed",
+        /// Packets for a virtual service arrive on an interface where nothing captures them.
+        StrayPackets = "stray_packets",
+        /// The kernel of a real server's host handles encapsulated packets, too.
+        TunnelHandler = "tunnel_handler",
     }
 }
 

@@ -54,6 +54,7 @@ const WITH_NFT: &[(&str, Test)] = &[
     ("a_stateful_firewall_on_the_director_lets_the_clients_packets_pass", firewall::stateful),
     ("the_rules_of_a_killed_director_disappear_with_it", firewall::exemption_of_a_killed_director),
     ("connection_tracking_that_drops_is_named_with_its_cure", firewall::conntrack),
+    ("an_input_that_drops_what_comes_back_to_the_host_is_named_with_its_cure", firewall::passed),
     ("an_output_that_drops_protocol_4_is_named_with_its_cure", firewall::output),
     ("a_real_server_that_drops_protocol_4_is_named_with_its_cure", firewall::input_protocol_4),
     ("a_packet_through_the_tunnel_that_is_filtered_does_not_arrive", via::filtered),

@@ -40,6 +40,7 @@ use crate::director::cluster::grace::Grace;
 use crate::director::cluster::{Cluster, ClusterConfig, VirtualServiceConfig};
 use crate::host::{DirectorHost, HostError, Notice, Notrack};
 use crate::metrics::losses::Losses;
+use crate::metrics::strays::StrayPackets;
 use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 use crate::trouble::{Found, Source};
@@ -90,7 +91,7 @@ pub(super) struct Control {
     losses: LossWatch,
     /// The number of changes on the host, which the metrics show.
     host_changes: Arc<AtomicUsize>,
-    strays: strays::Reported,
+    strays: strays::StrayWatch,
     claimed: claims::Claimed,
     /// Ticks of the host since the start.
     ticks: u32,
@@ -140,7 +141,7 @@ impl Control {
             base,
             running,
             generation: shared::FIRST_GENERATION,
-            strays: strays::Reported::default(),
+            strays: strays::StrayWatch::default(),
             claimed: claims::Claimed::default(),
             host_changes: Arc::new(AtomicUsize::new(
                 host.changes().entries().len() + usize::from(notrack.is_in_force()),
@@ -172,6 +173,11 @@ impl Control {
     /// The messages of other hosts that have a VIP, kept up to date.
     pub(super) fn claims(&self) -> Arc<claims::Totals> {
         self.claimed.totals()
+    }
+
+    /// What has arrived where nothing captures it, kept up to date.
+    pub(super) fn strays(&self) -> Arc<StrayPackets> {
+        self.strays.counts()
     }
 
     /// The snapshot that the workers use.
@@ -249,9 +255,10 @@ impl Control {
             found = self.check_host(notice).await;
         }
         self.watch.report(Source::Host, found);
-        self.strays.report(&mut self.host, &self.latest.load_full()).await;
+        let now = self.shared.clock.now();
+        self.strays.look(&mut self.host, &self.latest.load_full(), now).await;
         let claims = self.host.take_claims();
-        self.claimed.look(self.host.answered_vips(), claims, self.shared.clock.now());
+        self.claimed.look(self.host.answered_vips(), claims, now);
         self.look().await;
         self.ticks = self.ticks.wrapping_add(1);
         if notice == Notice::Changed || self.has_moved_vip() || self.ticks.is_multiple_of(TICKS_PER_LOOK) {

@@ -136,6 +136,10 @@ impl Subject<'_> {
             TroubleKind::PacketsLost => {
                 Subject { device: found.subject.split(' ').next(), ..Subject::default() }
             }
+            TroubleKind::StrayPackets => {
+                let mut words = found.subject.split(' ');
+                Subject { device: words.next(), vip: words.next(), ..Subject::default() }
+            }
             _ => Subject::default(),
         }
     }
@@ -160,6 +164,9 @@ mod tests {
         assert_eq!(Subject::of(&found).device, Some("lvsd0"));
         let found = of(TroubleKind::PacketsLost, "lvsd0 transmit");
         assert_eq!(Subject::of(&found).device, Some("lvsd0"));
+        let found = of(TroubleKind::StrayPackets, "eth1 172.25.3.100");
+        let subject = Subject::of(&found);
+        assert_eq!((subject.device, subject.vip), (Some("eth1"), Some("172.25.3.100")));
         let found = of(TroubleKind::NothingServed, "cluster");
         assert_eq!(Subject::of(&found), Subject::default());
     }

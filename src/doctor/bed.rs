@@ -87,6 +87,7 @@ pub(super) fn director(keys: &str) -> Director {
             via: None,
         }],
         weights: vec![Weights { service: "web".into(), servers: vec![("server2".into(), 1)] }],
+        sockets: Vec::new(),
     }
 }
 

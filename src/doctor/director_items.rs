@@ -12,6 +12,7 @@ mod forwarding;
 mod interface;
 mod ipvs;
 mod mtu;
+mod passed;
 mod route;
 mod rp_filter;
 mod transmit;
@@ -34,7 +35,7 @@ pub const ITEMS: &[Item<Director>] = &[
     Item { name: "rp_filter", examine: rp_filter::examine },
     Item { name: "forwarding", examine: forwarding::examine },
     Item { name: "capture", examine: capture::examine },
-    Item { name: "firewall", examine: firewall::examine },
+    Item { name: "firewall", examine: |facts| passed::add_to(firewall::examine(facts), facts) },
     Item { name: "conntrack", examine: conntrack::examine },
     Item { name: "ipvs", examine: ipvs::examine },
     Item { name: "ipip", examine: |facts| leftovers::ipip(&facts.host) },

@@ -230,6 +230,8 @@ pub struct Director {
     pub servers: Vec<Server>,
     /// One for each virtual service, from the running director.
     pub weights: Vec<Weights>,
+    /// Of the host's own programs.
+    pub sockets: Vec<Socket>,
 }
 
 impl Director {

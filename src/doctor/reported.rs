@@ -8,13 +8,14 @@ use crate::trouble::TroubleKind;
 const REMEDY: &str = "lvs-tund status";
 
 /// Everything else is seen from outside the daemon, and has an item of its own.
-const KINDS: [TroubleKind; 6] = [
+const KINDS: [TroubleKind; 7] = [
     TroubleKind::HostUnknown,
     TroubleKind::WorkersStopped,
     TroubleKind::ControlStuck,
     TroubleKind::Unreachable,
     TroubleKind::PathMtuLowered,
     TroubleKind::PacketsLost,
+    TroubleKind::StrayPackets,
 ];
 
 /// One finding for each trouble: an error if it stops all packets.

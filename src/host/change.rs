@@ -6,6 +6,7 @@
 pub mod address;
 pub mod capture_rule;
 pub mod device_address;
+pub mod loop_rule;
 pub mod mss_route;
 pub mod mss_rule;
 pub mod observed;
@@ -18,6 +19,7 @@ use std::fmt;
 use address::VipAddress;
 use capture_rule::CaptureRule;
 use device_address::DeviceAddress;
+use loop_rule::LoopRule;
 use mss_rule::MssRule;
 pub use observed::Observed;
 use proxy::ProxyNeighbour;
@@ -85,6 +87,7 @@ impl Change {
             }
             // The device of a killed daemon, and its routes with it, no longer exist.
             Record::CaptureRule { interface } => (CaptureRule { interface, tun: 0 }.into(), None),
+            Record::LoopRule { vip, device } => (LoopRule { vip, device }.into(), None),
         }
     }
 }
@@ -269,6 +272,9 @@ kinds! {
     device_address:
         /// Lets packets come back to the host through a director's TUN device.
         DeviceAddress(DeviceAddress),
+    loop_rule:
+        /// Drops what a real server's TUN device delivers for a VIP that the host does not have.
+        LoopRule(LoopRule),
     mss_route:
         /// One route of the table with a real server's MSS.
         MssRoute(Copied),
@@ -298,7 +304,7 @@ mod tests {
         let vip = Ipv4Addr::new(172, 25, 3, 100);
         let tun = Device { name: "lvsd0".into(), index: 7 };
         let eth0 = Device { name: "eth0".into(), index: 2 };
-        let cases: [(Change, &str); 8] = [
+        let cases: [(Change, &str); 9] = [
             (
                 Sysctl::of_interface("eth0", "forwarding", Wanted::Exactly(1)).into(),
                 "sysctl -w net.ipv4.conf.eth0.forwarding=1",
@@ -322,6 +328,10 @@ mod tests {
             (
                 CaptureRule { interface: "eth0".into(), tun: 7 }.into(),
                 "ip rule add pref 0 iif eth0 lookup 7690 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
+            ),
+            (
+                LoopRule { vip, device: "lvsr0".into() }.into(),
+                "ip rule add pref 1 iif lvsr0 to 172.25.3.100 blackhole",
             ),
             (
                 MssRule { vip, table: 7691 }.into(),

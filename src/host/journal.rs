@@ -43,6 +43,8 @@ pub(super) enum Record {
     Proxy { address: Ipv4Addr, device: String, index: u32 },
     /// The rule for packets that arrive on the interface.
     CaptureRule { interface: String },
+    /// The rule for packets from the device to the VIP.
+    LoopRule { vip: Ipv4Addr, device: String },
 }
 
 impl Record {

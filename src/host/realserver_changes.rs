@@ -9,7 +9,7 @@
 //!
 //! `forwarding` of the device is the host's: with it, DNAT leads the VIP's packets on to a container (Docker, Podman), as it
 //! does from `tunl0`. A stranger's packet is not forwarded (CVE-2020-10136), because the daemon delivers packets for the VIPs
-//! only, and those are addresses of this host.
+//! only, and those are addresses of this host; while one is not, because another program has deleted it, [`LoopRule`] ends them.
 //!
 //! The TUN device needs the VIP as its address: loose rp_filter drops every packet that it checks on a device
 //! without an address (__fib_validate_source(), label last_resort). `accept_local` is not needed.
@@ -18,6 +18,7 @@ use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use super::change::address::VipAddress;
+use super::change::loop_rule::LoopRule;
 use super::change::sysctl::{Sysctl, Wanted};
 use super::change::{Change, Device};
 use super::changes::{Changes, HostChanges};
@@ -158,7 +159,8 @@ impl RealServerHost {
             subject: String::new(),
             text: format!("{complaint}; trying again every {} s", TICK.as_secs()),
         });
-        complaint.into_iter().chain(self.changes.troubles()).collect()
+        let handler = self.tunnel_handler.as_ref().map(TunnelHandler::trouble);
+        complaint.into_iter().chain(self.changes.troubles()).chain(handler).collect()
     }
 
     /// The MSS announced to the VIPs' clients, in bytes; 0 for the host's own.
@@ -169,11 +171,6 @@ impl RealServerHost {
     /// The connection to the kernel, for further queries.
     pub fn netlink(&self) -> &Netlink {
         &self.netlink
-    }
-
-    /// What in the kernel handles encapsulated packets, too; see [`TunnelHandler`].
-    pub fn tunnel_handler(&self) -> Option<&TunnelHandler> {
-        self.tunnel_handler.as_ref()
     }
 
     /// The ledger: entries for a metric, commands for `--no-host-changes`.
@@ -192,17 +189,9 @@ impl RealServerHost {
     }
 
     async fn look_for_tunnel_handler(&mut self) {
-        let Ok(found) = TunnelHandler::find(&self.netlink).await else { return };
-        if found == self.tunnel_handler {
-            return;
+        if let Ok(found) = TunnelHandler::find(&self.netlink).await {
+            self.tunnel_handler = found;
         }
-        match &found {
-            Some(handler) => {
-                tracing::warn!("host: {}; to end this, run: {}", handler.words(), handler.remedy())
-            }
-            None => tracing::info!("host: the kernel leaves IP protocol 4 to this daemon again"),
-        }
-        self.tunnel_handler = found;
     }
 
     async fn settle(&mut self) -> Result<(), HostError> {
@@ -218,15 +207,16 @@ impl RealServerHost {
 }
 
 /// Everything a real server needs on its host, in the order in which to make it: ARP is silenced before the
-/// address is added.
+/// address is added, and the rule is there for as long as the address.
 fn wanted(tun: &Device, vips: &BTreeSet<Ipv4Addr>) -> Vec<Change> {
     let sysctls = [
         Sysctl::of_interface("all", "arp_ignore", Wanted::AtLeast(1)),
         Sysctl::of_interface("all", "arp_announce", Wanted::AtLeast(2)),
         Sysctl::of_interface(&tun.name, "rp_filter", Wanted::NotStrict),
     ];
+    let rules = vips.iter().map(|vip| Change::from(LoopRule { vip: *vip, device: tun.name.clone() }));
     let addresses = vips.iter().map(|vip| Change::from(VipAddress { address: *vip, device: tun.clone() }));
-    sysctls.into_iter().map(Change::Sysctl).chain(addresses).collect()
+    sysctls.into_iter().map(Change::Sysctl).chain(rules).chain(addresses).collect()
 }
 
 fn ipv4_of(vip: IpAddr) -> Result<Ipv4Addr, HostError> {
@@ -253,6 +243,7 @@ mod tests {
                 "sysctl -w net.ipv4.conf.all.arp_ignore=1",
                 "sysctl -w net.ipv4.conf.all.arp_announce=2",
                 "sysctl -w net.ipv4.conf.lvsr0.rp_filter=2",
+                "ip rule add pref 1 iif lvsr0 to 10.0.0.9 blackhole",
                 "ip address add 10.0.0.9/32 dev lvsr0",
             ]
         );

@@ -7,8 +7,8 @@ use std::net::Ipv4Addr;
 use super::change::Device;
 use super::tap::{Kept, Taps};
 
-/// Packets read of each interface with each tick.
-const PACKETS_MAX: usize = 16;
+/// Packets read of each interface with each tick: more than the buffer holds, so that none is old.
+const PACKETS_MAX: usize = 512;
 
 /// IPv4 to this host's Ethernet address, by its destination.
 const KEPT: Kept = Kept { protocol: 0x0800, packet_type_max: 0, offset: 16 };

@@ -12,6 +12,7 @@ use std::path::Path;
 
 use super::error::HostError;
 use super::netlink::Netlink;
+use crate::trouble::{Found, TroubleKind};
 
 /// Where the kernel lists its modules, with the modules that use each one.
 const MODULES: &str = "/sys/module";
@@ -52,6 +53,15 @@ impl TunnelHandler {
                     list(&self.devices)
                 )
             }
+        }
+    }
+
+    /// The same as a trouble; what ends it is the remedy.
+    pub fn trouble(&self) -> Found {
+        Found {
+            kind: TroubleKind::TunnelHandler,
+            subject: "IP protocol 4".to_owned(),
+            text: format!("{}; to end this, run: {}", self.words(), self.remedy()),
         }
     }
 
@@ -133,6 +143,10 @@ mod tests {
             up.words().starts_with("the module ipip is loaded, and tunl0 is up: the kernel unwraps each")
         );
         assert_eq!(up.remedy(), "modprobe -r ipip");
+        let trouble = up.trouble();
+        assert!(
+            trouble.words() == up.words() && trouble.text.ends_with("; to end this, run: modprobe -r ipip")
+        );
         let builtin = of(&[], &["tunl0"]);
         assert!(builtin.words().starts_with("the kernel handles IP protocol 4 itself, and tunl0 is up"));
         assert!(builtin.remedy().starts_with("ip link set tunl0 down; iptables -I OUTPUT "));

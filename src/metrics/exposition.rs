@@ -13,6 +13,7 @@ use super::ledger::Ledger;
 use super::losses::Losses;
 use super::names::{self, Kind, NAMES};
 use super::series::{Series, Unassigned};
+use super::strays::StrayPackets;
 use crate::director::cluster::Cluster;
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, ReplyKind};
@@ -48,17 +49,29 @@ pub struct Exposition {
     pub series: Series,
 }
 
+/// Who counts in a director.
+#[derive(Clone, Copy)]
+pub struct Counts<'a> {
+    /// Of the packets on the TUN device.
+    pub workers: &'a [Arc<DirectorCounters>],
+    /// Which virtual service owns which of the workers' counters.
+    pub ledger: &'a Mutex<Ledger>,
+    /// Of errors about outer packets.
+    pub paths: &'a PathCounters,
+    /// Of packets that never reach the TUN device.
+    pub strays: &'a StrayPackets,
+}
+
 /// A director's metrics.
 pub fn director(
     process: Process,
-    workers: &[Arc<DirectorCounters>],
-    ledger: &Mutex<Ledger>,
-    paths: &PathCounters,
+    counts: &Counts<'_>,
     cluster: &Cluster,
     tables: &Tables,
     now: Moment,
 ) -> Exposition {
     let vip_claims = process.vip_claims.clone();
+    let Counts { workers, ledger, paths, strays } = *counts;
     let head = render("lvs_tund_director_", process, || {
         let sum =
             |read: &dyn Fn(&DirectorCounters) -> u64| workers.iter().map(|worker| read(worker)).sum::<u64>();
@@ -76,6 +89,9 @@ pub fn director(
         for reason in DropReason::ALL {
             let count = sum(&|w| w.dropped[*reason as usize].get());
             counter!(names::DROPPED_PACKETS, "reason" => reason.label()).absolute(count);
+        }
+        for (interface, packets) in strays.read() {
+            counter!(names::STRAY_PACKETS, "interface" => interface).absolute(packets);
         }
         counter!(names::PATH_ERRORS_TOLD).absolute(sum(&|w| w.told.get()));
         for (vip, count) in &vip_claims {

@@ -76,6 +76,8 @@ names! {
         "Packets held until another one arrives.";
     DROPPED_PACKETS = Counter "lvs_tund_director_packets_dropped_total" ["reason"]:
         "Packets dropped by the director, by reason.";
+    STRAY_PACKETS = Counter "lvs_tund_director_packets_stray_total" ["interface"]:
+        "Packets for virtual services seen on interfaces where nothing captures them; of many packets at once only some are seen.";
     TRANSMIT_ERRORS = Counter "lvs_tund_director_transmit_errors_total" ["virtual_service", "real_server", "cause"]:
         "Packets that the kernel refused to send, by cause; one read from the TUN device also counts as dropped with reason send_error.";
     PATH_ERRORS = Counter "lvs_tund_director_path_errors_total" ["virtual_service", "real_server", "kind", "outcome"]:

@@ -4,7 +4,7 @@ use std::collections::HashMap;
 use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 
-use super::{arp, echo, kernel, via};
+use super::{arp, echo, kernel, sockets, via};
 use crate::config::plan::DirectorPlan;
 use crate::doctor::facts::{Arrival, Director, Echo, Host, Running, Server, Vip, Way, Weights};
 use crate::host::netlink::{Fate, Interface};
@@ -68,7 +68,8 @@ pub(crate) async fn director(question: Question) -> Result<Director, HostError> 
         let way = way_to(&netlink, rip).await;
         reached.push(Server { name, rip, way, path_mtu, mac: None, via: None });
     }
-    let mut facts = Director { host, plan, file, running, vips: found, servers: reached, weights };
+    let sockets = sockets::waiting();
+    let mut facts = Director { host, plan, file, running, vips: found, servers: reached, weights, sockets };
     ask(&mut facts);
     if let Some(port) = via {
         via::through_the_tunnel(&mut facts, port);

@@ -27,7 +27,9 @@ impl TroubleKind {
             | TroubleKind::UnknownPeer
             | TroubleKind::PacketsRefused
             | TroubleKind::VipElsewhere
-            | TroubleKind::VipClaimed => false,
+            | TroubleKind::VipClaimed
+            | TroubleKind::StrayPackets
+            | TroubleKind::TunnelHandler => false,
         }
     }
 

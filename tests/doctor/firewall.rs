@@ -108,6 +108,25 @@ pub fn conntrack() -> Outcome {
     cures(&lab, &lab.director, rules, expected, || director(&lab))
 }
 
+/// The director's own address is a VIP: ssh, as an example, arrives on its device.
+pub fn passed() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    lab.director.add_address(lab.vip, 32)?;
+    let _running = Running::start(&lab)?;
+    let _ssh = lab.director.serve_http(22)?;
+    let login = || lab.client().get((lab.vip, 22), "/");
+    assert_eq!(login()?.status, 200);
+    director(&lab).are(&[]);
+    let rules = "nft 'table inet filter { chain input { type filter hook input priority 0; policy drop; iif lo accept; \
+                 ct state established,related accept; icmp type echo-request accept; \
+                 iifname \"eth0\" tcp dport 22 accept; }; }'";
+    let expected =
+        ("firewall", "(its policy) drops packets for 172.25.3.100, tcp port 22, that lvsd0 hands back");
+    cures(&lab, &lab.director, rules, expected, || director(&lab))?;
+    assert_eq!(login()?.status, 200, "with its remedy");
+    Ok(())
+}
+
 pub fn output() -> Outcome {
     let lab = same_subnet(1).build()?;
     let _running = Running::start(&lab)?;

@@ -17,6 +17,7 @@ use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 use nix::sched::{CloneFlags, unshare};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{RouteFlags, RouteMessage};
+use rtnetlink::packet_route::rule::RuleMessage;
 use rtnetlink::{IpVersion, LinkUnspec, LinkVeth};
 use socket2::{Domain, Protocol, Socket, Type};
 use tun_rs::{DeviceBuilder, SyncDevice};
@@ -201,11 +202,15 @@ impl Bed {
         self.handle.address().del(message).execute().await.unwrap();
     }
 
+    /// The policy rules in the kernel's order.
+    pub async fn rules(&self) -> Vec<RuleMessage> {
+        self.handle.rule().get(IpVersion::V4).execute().try_collect().await.unwrap()
+    }
+
     /// Rules, routes of all tables, proxy neighbours and sysctls of IPv4, comparable line by line.
     pub async fn snapshot(&self) -> BTreeMap<String, String> {
         let mut lines = BTreeMap::new();
-        let rules: Vec<_> = self.handle.rule().get(IpVersion::V4).execute().try_collect().await.unwrap();
-        for (place, rule) in rules.iter().enumerate() {
+        for (place, rule) in self.rules().await.iter().enumerate() {
             lines.insert(format!("rule {place}"), format!("{rule:?}"));
         }
         let mut question = RouteMessage::default();

@@ -3,6 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, UdpSocket};
 
 use lvs_tund::host::{HostChanges, Mss, Notice, RealServerHost, RealServerHostOptions};
+use rtnetlink::packet_route::rule::RuleAction;
 
 use crate::bed::{Bed, CLIENT, PATIENCE, VIP, in_namespace, next_arp, read_sysctl, tun, write_sysctl};
 use crate::{ARP_REPLY, ARP_REQUEST, FAR_CLIENT};
@@ -89,5 +90,62 @@ fn a_setting_changed_by_another_program_is_left_alone() {
         host.stop().await;
         assert_eq!(read_sysctl("net/ipv4/conf/all/arp_ignore"), 2);
         assert_eq!(read_sysctl("net/ipv4/conf/all/arp_announce"), 0);
+    });
+}
+
+#[test]
+fn a_packet_for_a_deleted_vip_is_not_sent_back_although_the_host_forwards() {
+    in_namespace(async || {
+        let bed = Bed::new().await;
+        // Every other obstacle is out of the way: routing would send the packet back.
+        write_sysctl("net/ipv4/conf/all/rp_filter", 0);
+        write_sysctl("net/ipv4/conf/default/rp_filter", 0);
+        write_sysctl("net/ipv4/conf/default/forwarding", 1);
+        let tun = tun("lvsr0");
+        let options = RealServerHostOptions {
+            tun: "lvsr0".into(),
+            vips: vec![VIP.into()],
+            mss: Mss::Off,
+            changes: HostChanges::Make,
+            journal: None,
+        };
+        let mut host = RealServerHost::start(options).await.unwrap();
+        bed.delete_address(VIP).await;
+        let arp = bed.client.hear_arp();
+        tun.send(&inner_packet("for a deleted VIP")).unwrap();
+        // What is for others is forwarded, a container for instance.
+        let other = Ipv4Addr::new(172, 25, 3, 77);
+        let mut packet = Vec::new();
+        let builder = etherparse::PacketBuilder::ipv4(FAR_CLIENT.octets(), other.octets(), 64).udp(40_000, 9);
+        builder.write(&mut packet, b"after DNAT").unwrap();
+        tun.send(&packet).unwrap();
+        next_arp(&arp, |arp| {
+            assert!(arp.target != VIP, "the packet is sent back: {arp:?}");
+            arp.operation == ARP_REQUEST && arp.target == other
+        });
+
+        // Without the rule it would be.
+        let rules = bed.rules().await;
+        bed.handle.rule().del(rules[1].clone()).execute().await.unwrap();
+        tun.send(&inner_packet("for a deleted VIP")).unwrap();
+        next_arp(&arp, |arp| arp.operation == ARP_REQUEST && arp.target == VIP);
+        host.on_notice(Notice::Changed).await;
+        assert_eq!(bed.rules().await, rules);
+
+        // An operator moves the rule for `local`, and the rule follows it.
+        let moved = bed.handle.rule().add().v4().priority(1000).table_id(255);
+        moved.action(RuleAction::ToTable).execute().await.unwrap();
+        bed.handle.rule().del(rules[0].clone()).execute().await.unwrap();
+        host.on_device_restored();
+        host.on_notice(Notice::Changed).await;
+        let socket = UdpSocket::bind((VIP, 9)).unwrap();
+        socket.set_read_timeout(Some(PATIENCE)).unwrap();
+        tun.send(&inner_packet("delivered again")).unwrap();
+        let mut text = [0; 64];
+        let (length, _) = socket.recv_from(&mut text).unwrap();
+        assert_eq!(&text[..length], b"delivered again");
+        drop(socket);
+        host.stop().await;
+        assert_eq!(bed.rules().await.len(), rules.len() - 1, "of the daemon nothing is left");
     });
 }

@@ -303,6 +303,7 @@ pub fn no_host_changes() -> Outcome {
     assert_unchanged_but_for(&real_server, host, "lvsr0");
     for command in [
         "sysctl -w net.ipv4.conf.all.arp_ignore=1\n",
+        "ip rule add pref 1 iif lvsr0 to 172.25.3.100 blackhole\n",
         "ip address add 172.25.3.100/32 dev lvsr0\n",
         "ip route add 172.25.3.0/24 src 172.25.3.2 dev eth0 scope link table 7691 advmss 1440\n",
         "ip rule add pref 32765 from 172.25.3.100 iif lo lookup 7691\n",

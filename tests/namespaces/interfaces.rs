@@ -4,11 +4,12 @@ use std::net::{Ipv4Addr, TcpStream};
 use std::thread;
 use std::time::Duration;
 
-use lvs_tund::lab::{self, Host, Lab};
+use lvs_tund::control::Client;
+use lvs_tund::lab::{self, Cluster, Host, Lab};
 
 use crate::fixture::{
-    Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin, poll_until,
-    same_subnet, start_real_servers, stop, web,
+    Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_nothing_lost, assert_round_robin,
+    director_count, poll_until, same_subnet, start_real_servers, stop, web,
 };
 use crate::host_state::{
     add_address, add_macvlan, add_neighbour, add_route_by, add_route_dev, assert_same, connect,
@@ -63,7 +64,8 @@ pub fn elsewhere() -> Outcome {
         if is_local {
             add_address(&lab.director, "lo", lab.vip);
         }
-        let mut director = lab::start_director(&lab, &web(&lab, ""))?;
+        let control = format!("control = \"{}\"", Cluster::control_path(&lab).display());
+        let mut director = lab::start_director(&lab, &web(&lab, &control))?;
         // The VIP has no neighbour entry there, as behind a router.
         add_neighbour(&lab.clients[1], "eth1", lab.vip, &mac_of(&lab.director, "eth1"));
         // Its first look at the host is two seconds after the start.
@@ -78,6 +80,7 @@ pub fn elsewhere() -> Outcome {
         director.wait_for_log("set interface = [\"eth0\", \"eth1\"]", PATIENCE)?;
         let log = director.log();
         assert_eq!(log.matches("(from 172.25.9.2), where they are not captured").count(), 1, "{log}");
+        assert_is_reported(&lab)?;
         assert_round_robin(&ask_times(&lab, 4)?, 2);
         stop(&mut director)?;
     }
@@ -92,6 +95,16 @@ pub fn elsewhere() -> Outcome {
     }
     stop(&mut director)?;
     assert!(!director.log().contains("not captured"), "{}", director.log());
+    Ok(())
+}
+
+/// By a counter, by `status`, and not as a reason to be replaced: the clients of the other interface are served.
+fn assert_is_reported(lab: &Lab) -> Outcome {
+    assert!(director_count(lab, "packets_stray_total", &[("interface", "eth1")]) > 0);
+    let status = Client::new(Some(&Cluster::control_path(lab)))?.status()?;
+    let found: Vec<_> = status.troubles.iter().map(|it| (it.kind.as_str(), it.subject.as_str())).collect();
+    assert_eq!(found, [("stray_packets", "eth1 172.25.3.100")]);
+    assert!(status.ready, "{status:?}");
     Ok(())
 }
 

@@ -25,6 +25,7 @@ fn probe_of(handled: &Handled) -> Vec<u8> {
     let (probe, to) = handled.probe.clone().expect("a probe");
     assert_eq!((handled.outcome, to), (Outcome::Unconfirmed, SERVER2.into()));
     assert!(handled.answer.is_none() && handled.event.is_none());
+    assert!(handled.real_server.is_some(), "it is counted for the real server");
     probe
 }
 
@@ -52,6 +53,7 @@ fn a_probe_is_a_ping_of_the_vip_through_the_tunnel_as_large_as_the_quoted_packet
         let (outer, inner) = Ipv4Header::from_slice(&probe).unwrap();
         assert_eq!(outer.header_checksum, outer.calc_header_checksum());
         assert_eq!((outer.protocol, outer.dont_fragment), (IpNumber::IPV4, true));
+        assert_eq!((outer.time_to_live, probe[28]), (64, 64));
         assert_eq!((outer.source, outer.destination), (DIRECTOR.octets(), SERVER2.octets()));
         let (inner, ping) = Ipv4Header::from_slice(inner).unwrap();
         assert_eq!((inner.source, inner.destination), (DIRECTOR.octets(), VIP.octets()));
@@ -85,6 +87,23 @@ fn a_report_about_the_probe_is_accepted_and_nothing_like_it() {
         let handled = about_probe(&|probe| probe[byte] ^= 1);
         assert_eq!(handled, (Outcome::Unconfirmed, None, 1500), "byte {byte}");
     }
+}
+
+#[test]
+fn a_report_of_what_the_link_takes_lowers_nothing() {
+    let mut world = world();
+    let report = too_big(1400, outer_of(&big())).bytes();
+    let mut probe = probe_of(&world.report(&report, NOW));
+    // A router that quotes a longer packet than was sent.
+    probe[2..4].copy_from_slice(&9000u16.to_be_bytes());
+    let message = changed(&report_about(&probe, &report).unwrap(), |bytes| {
+        bytes[26..28].copy_from_slice(&1500u16.to_be_bytes());
+    });
+    let handled = world.report(&resummed(&message), NOW);
+    assert_eq!(
+        (handled.outcome, handled.event, world.path_mtu(SERVER2, NOW)),
+        (Outcome::Ignored, None, 1500)
+    );
 }
 
 #[test]

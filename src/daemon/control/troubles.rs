@@ -11,9 +11,10 @@ impl Control {
         let now = self.shared.clock.now();
         let awaits_vips = self.base.announce == AnnounceSetting::Local;
         self.watch.report(Source::Cluster, troubles::of_cluster(&self.latest.load(), awaits_vips, now));
-        let mut of_traffic = self.shared.lost.troubles();
-        of_traffic.extend(self.claimed.troubles(now));
-        self.watch.report(Source::Traffic, of_traffic);
+        let mut traffic = self.shared.lost.troubles();
+        traffic.extend(self.claimed.troubles(now));
+        traffic.extend(self.strays.troubles(self.host.interfaces(), now));
+        self.watch.report(Source::Traffic, traffic);
         self.watch.conclude();
     }
 

@@ -116,14 +116,16 @@ impl ControlLoop {
     pub(super) fn renderer(&self) -> http::Render {
         let (shared, host_changes) = (self.shared.clone(), self.control.host_changes());
         let (cluster, paths) = (self.control.latest(), self.path_counters.clone());
-        let (losses, claims) = (self.control.losses(), self.control.claims());
+        let losses = self.control.losses();
+        let (claims, strays) = (self.control.claims(), self.control.strays());
         Arc::new(move || {
             let changes = host_changes.load(Ordering::Relaxed);
             let mut process = own_metrics::of_process("director", changes, &losses);
             process.vip_claims = claims.read();
             let Shared { workers, tables, clock, .. } = &*shared;
             let (ledger, now) = (shared.ledger_mutex(), clock.now());
-            exposition::director(process, workers, ledger, &paths, &cluster.load(), tables, now)
+            let counts = exposition::Counts { workers, ledger, paths: &paths, strays: &strays };
+            exposition::director(process, &counts, &cluster.load(), tables, now)
         })
     }
 

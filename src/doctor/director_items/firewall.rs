@@ -8,7 +8,7 @@ use crate::doctor::finding::Finding;
 use crate::doctor::firewall::gate::{FORWARDED, Gate};
 use crate::doctor::firewall::{Probe, State, Verdict};
 
-/// One finding for all virtual services, or one for each of those that are not accepted.
+/// One finding for each interface, or one for each virtual service that is not accepted there.
 pub(super) fn examine(facts: &Director) -> Vec<Finding> {
     facts.plan.interfaces.iter().flat_map(|name| from(facts, name)).collect()
 }
@@ -32,7 +32,7 @@ fn from(facts: &Director, name: &str) -> Vec<Finding> {
 
 /// The packets of all virtual services. A rule at the hook `prerouting` cannot name the output interface, so that the
 /// input interface is all that is named.
-fn gate_from(facts: &Director, name: &str) -> Gate {
+pub(super) fn gate_from(facts: &Director, name: &str) -> Gate {
     let tun = &facts.plan.tun;
     Gate {
         packets: format!("packets from {name} to {tun}"),
@@ -45,21 +45,8 @@ pub(super) fn matchers(facts: &Director) -> impl Iterator<Item = &Matcher> {
     facts.plan.cluster.virtual_services.iter().flat_map(|service| &service.matchers)
 }
 
-/// The gate of the first interface.
-pub(super) fn gate(facts: &Director) -> Gate {
-    gate_from(facts, first_interface(facts))
-}
-
-/// A client's packet that arrives on the first interface.
-pub(super) fn probe(facts: &Director, matcher: &Matcher, state: State) -> Option<Probe> {
-    probe_from(facts, first_interface(facts), matcher, state)
-}
-
-fn first_interface(facts: &Director) -> &str {
-    facts.plan.interfaces.first().map_or("", String::as_str)
-}
-
-fn probe_from(facts: &Director, name: &str, matcher: &Matcher, state: State) -> Option<Probe> {
+/// A client's packet that arrives on this interface.
+pub(super) fn probe_from(facts: &Director, name: &str, matcher: &Matcher, state: State) -> Option<Probe> {
     let IpAddr::V4(destination) = matcher.vip else { return None };
     Some(Probe {
         input: Some(name.to_owned()),

@@ -298,6 +298,14 @@ mod tests {
             (compare("==", payload("udp", "dport"), json!(80)), false),
             (compare("!=", payload("udp", "dport"), json!(80)), false),
             (compare("==", payload("icmp", "type"), json!("echo-request")), false),
+            (
+                compare(
+                    "==",
+                    payload("icmp", "type"),
+                    json!({"set": ["destination-unreachable", "echo-request"]}),
+                ),
+                false,
+            ),
             (compare("==", payload("icmpv6", "type"), json!("echo-request")), false),
             (compare("in", state.clone(), json!(["established", "new"])), true),
             (compare("in", state.clone(), json!("invalid")), false),

@@ -27,9 +27,22 @@ pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
             format!("the routing rule that announces the MSS of {vip} is missing: uploads may hang"),
             format!("ip rule show from {vip}   # another program removed it; the daemon adds it again"),
         ),
-        None => Finding::ok(format!("an MSS of {mss} bytes is announced for the VIPs")),
+        None => Finding::ok(announced(facts, mss)),
     };
     vec![finding]
+}
+
+/// What DNAT leads to a container has an MSS that the container announces.
+fn announced(facts: &Realserver, mss: u64) -> String {
+    let tun = &facts.plan.tun;
+    let forwards = facts.host.interface(tun).is_some_and(|tun| tun.settings.forwarding == Some(1));
+    match forwards {
+        false => format!("an MSS of {mss} bytes is announced for the VIPs"),
+        true => format!(
+            "an MSS of {mss} bytes is announced for the VIPs; {tun} forwards, and a container to which DNAT leads their \
+             packets announces its own: docs/mtu.md has the rule that lowers it"
+        ),
+    }
 }
 
 #[cfg(test)]
@@ -41,6 +54,14 @@ mod tests {
     #[test]
     fn an_mss_that_is_not_announced_is_named() {
         let mut facts = bed::realserver("");
+        assert_eq!(
+            examine(&facts),
+            [Finding::ok(
+                "an MSS of 1440 bytes is announced for the VIPs; lvsr0 forwards, and a container to which DNAT leads their \
+                 packets announces its own: docs/mtu.md has the rule that lowers it"
+            )]
+        );
+        facts.host.interfaces[1].settings.forwarding = Some(0);
         assert_eq!(examine(&facts), [Finding::ok("an MSS of 1440 bytes is announced for the VIPs")]);
         facts.mss_rules.clear();
         assert_eq!(

@@ -202,7 +202,8 @@ fn with_preference(rule: &RuleMessage) -> RuleMessage {
     rule
 }
 
-fn is_plain_local(rule: &RuleMessage) -> bool {
+/// The rule that looks up every packet in `local`.
+pub fn is_plain_local(rule: &RuleMessage) -> bool {
     let selects = |a: &RuleAttribute| {
         matches!(
             a,
