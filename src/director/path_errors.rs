@@ -16,7 +16,7 @@
 //! | port unreachable (3/3), source route failed (3/5), quench, redirect, parameter problem | nothing | |
 //!
 //! If too little is quoted to identify the sender, the sender of the next packet gets the error. A report that the path
-//! is narrower than known is confirmed by a [`probe`] before it changes anything.
+//! is narrower than known is confirmed by a probe before it changes anything.
 
 mod probe;
 
