@@ -8,9 +8,11 @@
 //!
 //! Whatever can be attached to the TUN device is, so that it disappears with a killed daemon. The rest
 //! (rules, copied routes, proxy neighbours) carries [`PROTOCOL`], so that the next start finds it and adopts
-//! or removes it. Sysctls keep their values when a daemon is killed; the journal (`host/journal.rs`) keeps the values that they had before.
+//! or removes it. Sysctls keep their values when a daemon is killed; the journal (`host/journal.rs`) keeps the values
+//! that they had before.
 //!
-//! Another program's later change to the same setting wins: an undo looks at what is there now, and the end restores the value that the last repair found.
+//! Another program's later change to the same setting wins: an undo looks at what is there now, and the end restores
+//! the value that the last repair found.
 
 mod addresses;
 mod announce;
