@@ -74,6 +74,7 @@ impl RealServerHost {
             (tun, _) => Device::from(&tun?),
         };
         let follower = Follower::open()?;
+        let changes_mode = options.changes;
         let changes = Changes::new(netlink.clone(), options.changes, options.journal.as_ref());
         let vips = options.vips.iter().map(|vip| ipv4_of(*vip)).collect::<Result<_, _>>()?;
         let mss = MssTable::open(&netlink, options.mss, &vips, options.changes).await?;
@@ -94,8 +95,19 @@ impl RealServerHost {
             return Err(error);
         }
         host.changes.undo_inherited().await;
+        if let Err(error) = host.sweep_leftovers(changes_mode).await {
+            tracing::warn!(kind = "cleanup_failed", "host: cannot clean up after a killed daemon: {error}");
+        }
         host.look_for_tunnel_handler().await;
         Ok(host)
+    }
+
+    /// Removes what a killed daemon has left and no journal has.
+    async fn sweep_leftovers(&self, mode: HostChanges) -> Result<(), HostError> {
+        match mode {
+            HostChanges::Make => LoopRule::sweep(&self.netlink, &self.tun.name, &self.vips).await,
+            HostChanges::Print => Ok(()),
+        }
     }
 
     /// Waits for a reason to check the host. Cancel-safe: made for `tokio::select!`, with

@@ -4,10 +4,11 @@ use std::net::Ipv4Addr;
 
 use futures_util::TryStreamExt;
 use lvs_tund::host::{HostChanges, Mss, Netlink, Notice, RealServerHost, RealServerHostOptions};
+use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::route::{
     RouteAddress, RouteAttribute, RouteFlags, RouteMessage, RouteMetric, RouteNextHop, RouteType,
 };
-use rtnetlink::packet_route::{AddressFamily, rule::RuleMessage};
+use rtnetlink::packet_route::rule::{RuleAction, RuleMessage};
 use rtnetlink::{IpVersion, RouteMessageBuilder};
 
 use crate::FAR_CLIENT;
@@ -105,8 +106,12 @@ async fn until_way(bed: &Bed, host: &mut RealServerHost, to: Ipv4Addr, expected:
     }
 }
 
+/// Those that choose a table; the one that ends packets for a VIP that is gone chooses none.
 pub async fn rules(bed: &Bed) -> Vec<RuleMessage> {
-    bed.handle.rule().get(IpVersion::V4).execute().try_collect().await.unwrap()
+    let mut rules: Vec<RuleMessage> =
+        bed.handle.rule().get(IpVersion::V4).execute().try_collect().await.unwrap();
+    rules.retain(|rule| rule.header.action == RuleAction::ToTable);
+    rules
 }
 
 pub async fn copied(table: u32) -> Vec<RouteMessage> {

@@ -10,6 +10,7 @@
 //! what DNAT has led to a container before (nf_nat_ipv4_pre_routing()). The kernel drops such a packet without an ICMP
 //! error (ip_error(), EINVAL).
 
+use std::collections::BTreeSet;
 use std::net::{IpAddr, Ipv4Addr};
 
 use rtnetlink::packet_route::AddressFamily;
@@ -71,12 +72,36 @@ impl LoopRule {
         local.map_or(MSS_PREFERENCE, |local| rule::preference(local).saturating_add(1))
     }
 
+    /// Removes those that a killed daemon with this device has left for other VIPs.
+    pub(in crate::host) async fn sweep(
+        netlink: &Netlink,
+        device: &str,
+        vips: &BTreeSet<Ipv4Addr>,
+    ) -> Result<(), HostError> {
+        for rule in netlink.rules().await? {
+            let Some(vip) = destination(&rule).filter(|vip| !vips.contains(vip)) else { continue };
+            let left = LoopRule { vip, device: device.to_owned() };
+            if left.is_ours(&rule) {
+                netlink.delete_rule(left.message(rule::preference(&rule))).await?;
+                tracing::info!(kind = "leftover_removed", vip = %vip, "host: removed {} left by a killed daemon", left.describe());
+            }
+        }
+        Ok(())
+    }
+
     async fn delete_ours(&self, netlink: &Netlink, rules: &[RuleMessage]) -> Result<(), HostError> {
         for rule in rules.iter().filter(|rule| self.is_ours(rule)) {
             netlink.delete_rule(self.message(rule::preference(rule))).await?;
         }
         Ok(())
     }
+}
+
+fn destination(rule: &RuleMessage) -> Option<Ipv4Addr> {
+    rule.attributes.iter().find_map(|attribute| match attribute {
+        RuleAttribute::Destination(IpAddr::V4(destination)) => Some(*destination),
+        _ => None,
+    })
 }
 
 impl ChangeKind for LoopRule {
