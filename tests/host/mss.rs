@@ -106,7 +106,7 @@ async fn until_way(bed: &Bed, host: &mut RealServerHost, to: Ipv4Addr, expected:
     }
 }
 
-/// Those that choose a table; the one that ends packets for a VIP that is gone chooses none.
+/// Those that choose a table; the one that ends packets for a deleted VIP chooses none.
 pub async fn rules(bed: &Bed) -> Vec<RuleMessage> {
     let mut rules: Vec<RuleMessage> =
         bed.handle.rule().get(IpVersion::V4).execute().try_collect().await.unwrap();

@@ -6,6 +6,8 @@ use std::future::Future;
 use std::net::{IpAddr, Ipv4Addr};
 use std::os::fd::AsRawFd;
 use std::path::Path;
+use std::thread;
+use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
 use lvs_tund::lab::Host;
@@ -17,6 +19,8 @@ use rtnetlink::packet_route::route::{RouteFlags, RouteMessage};
 use rtnetlink::{
     Handle, IpVersion, LinkBridge, LinkMacVlan, LinkMessageBuilder, LinkUnspec, LinkVeth, RouteMessageBuilder,
 };
+
+use crate::fixture::PATIENCE;
 
 /// Lines, one per setting; compare them to see whether anything has changed.
 pub type State = BTreeSet<String>;
@@ -240,7 +244,15 @@ pub fn neighbour(host: &Host, address: Ipv4Addr) -> Option<Vec<u8>> {
     })
 }
 
+/// Waits for an interface that a daemon is about to make again.
 async fn index_of(handle: &Handle, name: &str) -> u32 {
-    let mut found = handle.link().get().match_name(name).execute();
-    found.try_next().await.expect("links").expect("the interface").header.index
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let mut found = handle.link().get().match_name(name).execute();
+        match found.try_next().await {
+            Ok(Some(link)) => return link.header.index,
+            missing => assert!(Instant::now() < deadline, "{name}: {missing:?}"),
+        }
+        thread::sleep(Duration::from_millis(10));
+    }
 }
