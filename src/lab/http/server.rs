@@ -8,13 +8,16 @@ use std::os::unix::net::UnixStream;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use nix::errno::Errno;
 use nix::poll::{PollFd, PollFlags, PollTimeout, poll};
 
 use super::{BODY_MAX, read_head};
 use crate::lab::{Attempt, LabError, Namespace};
+
+/// How long a server waits for its port.
+const BIND_MAX: Duration = Duration::from_secs(1);
 
 /// How long a connection may be idle.
 const PATIENCE: Duration = Duration::from_secs(60);
@@ -42,7 +45,7 @@ impl Server {
     /// The address cannot be bound.
     pub fn start(namespace: &Namespace, address: SocketAddr, name: &str) -> Result<Self, LabError> {
         let what = || format!("cannot serve HTTP on {address} in {}", namespace.name());
-        let listener = namespace.run(|| TcpListener::bind(address)).attempt(what)?;
+        let listener = namespace.run(|| bind(address)).attempt(what)?;
         listener.set_nonblocking(true).attempt(what)?;
         let (stop, stopped) = UnixStream::pair().attempt(what)?;
         let shared = Arc::new(ServerState { name: name.into(), requests: 0.into(), open: Mutex::default() });
@@ -67,6 +70,19 @@ impl Drop for Server {
         let _ = self.stop.shutdown(Shutdown::Both);
         if let Some(accepting) = self.accepting.take() {
             let _ = accepting.join();
+        }
+    }
+}
+
+/// A child of another thread has the socket of a server that has just ended until it calls exec(2).
+fn bind(address: SocketAddr) -> io::Result<TcpListener> {
+    let deadline = Instant::now() + BIND_MAX;
+    loop {
+        match TcpListener::bind(address) {
+            Err(error) if error.kind() == io::ErrorKind::AddrInUse && Instant::now() < deadline => {
+                thread::sleep(Duration::from_millis(10));
+            }
+            bound => return bound,
         }
     }
 }
