@@ -3,8 +3,8 @@
 
 use crate::config::kinds::is_misleading;
 
-/// The line with every control character and every character that changes the direction of text as `\uXXXX`, which is
-/// an escape in JSON too. The newline at its end stays, and so do escape characters if the line has colours.
+/// The line with every control character and every character that changes the direction of text as an escape such as
+/// `\u001b`, which JSON reads too. The newline at its end stays, and so do escape characters if the line has colours.
 pub(super) fn escaped(line: &[u8], has_colours: bool) -> Vec<u8> {
     let text = String::from_utf8_lossy(line);
     let (text, end) = match text.strip_suffix('\n') {
