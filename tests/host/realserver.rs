@@ -18,6 +18,16 @@ fn inner_packet(text: &str) -> Vec<u8> {
     packet
 }
 
+fn options() -> RealServerHostOptions {
+    RealServerHostOptions {
+        tun: "lvsr0".into(),
+        vips: vec![VIP.into()],
+        mss: Mss::Off,
+        changes: HostChanges::Make,
+        journal: None,
+    }
+}
+
 #[test]
 fn a_real_server_accepts_decapsulated_packets_despite_a_strict_rp_filter() {
     in_namespace(async || {
@@ -26,14 +36,7 @@ fn a_real_server_accepts_decapsulated_packets_despite_a_strict_rp_filter() {
         bed.handle.route().add(default_route).execute().await.unwrap();
         let tun = tun("lvsr0");
         let before = bed.snapshot().await;
-        let options = RealServerHostOptions {
-            tun: "lvsr0".into(),
-            vips: vec![VIP.into()],
-            mss: Mss::Off,
-            changes: HostChanges::Make,
-            journal: None,
-        };
-        let mut host = RealServerHost::start(options).await.unwrap();
+        let mut host = RealServerHost::start(options()).await.unwrap();
         let socket = UdpSocket::bind((VIP, 9)).unwrap();
         socket.set_read_timeout(Some(PATIENCE)).unwrap();
         tun.send(&inner_packet("decapsulated")).unwrap();
@@ -75,14 +78,7 @@ fn a_setting_changed_by_another_program_is_left_alone() {
     in_namespace(async || {
         let _bed = Bed::new().await;
         let _tun = tun("lvsr0");
-        let options = RealServerHostOptions {
-            tun: "lvsr0".into(),
-            vips: vec![VIP.into()],
-            mss: Mss::Off,
-            changes: HostChanges::Make,
-            journal: None,
-        };
-        let host = RealServerHost::start(options).await.unwrap();
+        let host = RealServerHost::start(options()).await.unwrap();
         let settings =
             ["arp_ignore", "arp_announce"].map(|key| read_sysctl(&format!("net/ipv4/conf/all/{key}")));
         assert_eq!(settings, [1, 2]);
@@ -102,14 +98,7 @@ fn a_packet_for_a_deleted_vip_is_not_sent_back_although_the_host_forwards() {
         write_sysctl("net/ipv4/conf/default/rp_filter", 0);
         write_sysctl("net/ipv4/conf/default/forwarding", 1);
         let tun = tun("lvsr0");
-        let options = RealServerHostOptions {
-            tun: "lvsr0".into(),
-            vips: vec![VIP.into()],
-            mss: Mss::Off,
-            changes: HostChanges::Make,
-            journal: None,
-        };
-        let mut host = RealServerHost::start(options).await.unwrap();
+        let mut host = RealServerHost::start(options()).await.unwrap();
         bed.delete_address(VIP).await;
         let arp = bed.client.hear_arp();
         tun.send(&inner_packet("for a deleted VIP")).unwrap();
