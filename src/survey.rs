@@ -5,11 +5,11 @@ mod arp;
 mod director_facts;
 mod echo;
 mod firewall;
-mod heard;
 mod kernel;
 mod metrics;
 mod realserver_facts;
 mod sockets;
+mod sources;
 mod via;
 
 pub(crate) use director_facts::{Question, director};

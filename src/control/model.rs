@@ -24,7 +24,8 @@ pub use change::{
     RealServerSpec, Reload, ServiceRef, TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
 };
 pub use health::{
-    BoundVip, Dropped, Heard, Loss, RealserverStatus, Refused, Role, ServedPort, TransmitErrors, Trouble,
+    BoundVip, DirectorSeen, Dropped, Loss, RealserverStatus, Refused, Role, ServedPort, TransmitErrors,
+    Trouble,
 };
 
 /// The body of every answer without a success status.

@@ -27,13 +27,13 @@ impl Handler for PathErrorsHandler {
     const SEND_ERROR: () = ();
 
     fn handle(&mut self, frame: &mut Frame, now: Moment) -> ((), Option<Exit>) {
-        let heard = self.errors.handle_packet(frame.packet(), now);
-        self.counters.count(&heard);
-        if let Some(event) = heard.event {
+        let handled = self.errors.handle_packet(frame.packet(), now);
+        self.counters.count(&handled);
+        if let Some(event) = handled.event {
             // The receiver has been dropped only if the daemon is shutting down.
             let _ = self.events.send(event);
         }
-        let Some((packet, to)) = heard.answer.or(heard.probe) else { return ((), None) };
+        let Some((packet, to)) = handled.answer.or(handled.probe) else { return ((), None) };
         frame.replace(&packet);
         ((), Some(Exit::Network(to)))
     }

@@ -321,15 +321,15 @@ fn answer_too_big(server: &RealServer, quoted: Option<&[u8]>, now: Moment) -> Op
 fn tell(kind: Kind, about: &About, errors: (IcmpError, IcmpError), now: Moment) -> Handled {
     let ((happened, error), server) = (errors, &about.real_server);
     server.soft.note_unreachable(happened, now);
-    let heard = Handled::new(kind, Outcome::Noted);
+    let handled = Handled::new(kind, Outcome::Noted);
     match &about.inner {
         Inner::Whole(inner) => {
-            Handled { outcome: Outcome::Relayed, answer: reply::error_about(inner, error), ..heard }
+            Handled { outcome: Outcome::Relayed, answer: reply::error_about(inner, error), ..handled }
         }
         Inner::Cut => {
             server.soft.set_pending_error(error, now);
-            heard
+            handled
         }
-        Inner::Untold => Handled { outcome: Outcome::Ignored, ..heard },
+        Inner::Untold => Handled { outcome: Outcome::Ignored, ..handled },
     }
 }

@@ -106,7 +106,7 @@ pub(super) fn realserver(keys: &str) -> Realserver {
         command: "lvs-tund realserver --config realserver.toml".into(),
         sockets: vec![Socket { protocol: Protocol::Tcp, address: None, port: 80 }],
         towards: vec![(DIP, "eth0".into())],
-        heard: Some(vec![DIP]),
+        seen: Some(vec![DIP]),
         mss_rules: vec![VIP],
     }
 }

@@ -293,7 +293,7 @@ pub struct Realserver {
     /// Where packets from each director arrive: the interface of the route to it.
     pub towards: Vec<(Ipv4Addr, String)>,
     /// Sources of encapsulated packets during the survey; `None` if none could be received.
-    pub heard: Option<Vec<Ipv4Addr>>,
+    pub seen: Option<Vec<Ipv4Addr>>,
     /// VIPs with a routing rule for the MSS.
     pub mss_rules: Vec<Ipv4Addr>,
 }

@@ -174,22 +174,22 @@ impl DirectorCounters {
 /// Counters of the ICMP errors about a director's outer packets.
 #[derive(Default)]
 pub struct PathCounters {
-    heard: [[Count; Outcome::ALL.len()]; Kind::ALL.len()],
+    handled: [[Count; Outcome::ALL.len()]; Kind::ALL.len()],
     /// Errors that could not be sent to clients.
     pub errors: Errors,
 }
 
 impl PathCounters {
     /// Counts one error by its kind and its outcome, unless a real server's counts include it.
-    pub fn count(&self, heard: &Handled) {
-        if heard.real_server.is_none() {
-            self.heard[heard.kind as usize][heard.outcome as usize].add(1);
+    pub fn count(&self, handled: &Handled) {
+        if handled.real_server.is_none() {
+            self.handled[handled.kind as usize][handled.outcome as usize].add(1);
         }
     }
 
     /// Errors since the start of the daemon that are about no real server.
     pub fn read(&self, kind: Kind, outcome: Outcome) -> u64 {
-        self.heard[kind as usize][outcome as usize].get()
+        self.handled[kind as usize][outcome as usize].get()
     }
 }
 

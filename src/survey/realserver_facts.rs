@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::thread;
 use std::time::Duration;
 
-use super::{heard, kernel, sockets};
+use super::{kernel, sockets, sources};
 use crate::config::plan::RealserverPlan;
 use crate::doctor::facts::Realserver;
 use crate::host::mss::MSS_TABLES;
@@ -25,7 +25,7 @@ pub(crate) async fn realserver(
     command: String,
 ) -> Result<Realserver, HostError> {
     let netlink = Netlink::open()?;
-    let sources = thread::spawn(|| heard::sources(LISTEN));
+    let listening = thread::spawn(|| sources::sources(LISTEN));
     let host = kernel::host(&netlink, plan.metrics).await?;
     let mut towards = Vec::new();
     for prefix in &plan.guard.directors {
@@ -36,8 +36,8 @@ pub(crate) async fn realserver(
         }
     }
     let mss_rules = netlink.rules().await?.iter().filter_map(vip_of_mss).collect();
-    let heard = sources.join().unwrap_or_default();
-    Ok(Realserver { host, plan, file, command, sockets: sockets::waiting(), towards, heard, mss_rules })
+    let seen = listening.join().unwrap_or_default();
+    Ok(Realserver { host, plan, file, command, sockets: sockets::waiting(), towards, seen, mss_rules })
 }
 
 /// The VIP of a rule that leads to a table with an MSS.

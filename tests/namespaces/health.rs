@@ -230,8 +230,11 @@ pub fn real_server_status() -> Outcome {
     let status = || client(&socket).get::<RealserverStatus>("/api/v1/status").expect("a status");
     let found = status();
     assert!(found.ready && found.refused.is_empty(), "{found:?}");
-    assert_eq!((found.heard.len(), found.heard[0].director), (1, lab.director.address.into()));
-    assert!(found.heard[0].packets > 2 && found.mss == 1440, "{found:?}");
+    assert_eq!(
+        (found.directors_seen.len(), found.directors_seen[0].director),
+        (1, lab.director.address.into())
+    );
+    assert!(found.directors_seen[0].packets > 2 && found.mss == 1440, "{found:?}");
     let port = &found.vips[0].services[0];
     assert!(found.vips[0].bound && port.port == 80 && port.listening && port.packets > 2, "{found:?}");
 

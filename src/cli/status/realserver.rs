@@ -19,12 +19,12 @@ pub(super) fn render(status: &RealserverStatus) -> String {
         vip_lines(&mut text, vip);
     }
     _ = writeln!(text, "\ndirectors: {}", status.directors.join(", "));
-    if status.heard.is_empty() {
+    if status.directors_seen.is_empty() {
         text.push_str("  no packet from any of them yet\n");
     }
-    for heard in &status.heard {
-        let (packets, ago) = (heard.packets, duration(heard.age));
-        _ = writeln!(text, "  {:<15} {packets:>12} packets delivered, the last {ago} ago", heard.director);
+    for seen in &status.directors_seen {
+        let (packets, ago) = (seen.packets, duration(seen.age));
+        _ = writeln!(text, "  {:<15} {packets:>12} packets delivered, the last {ago} ago", seen.director);
     }
     if !status.refused.is_empty() {
         text.push_str("\nrefused:\n");
@@ -58,7 +58,7 @@ mod tests {
     fn status(more: serde_json::Value) -> RealserverStatus {
         let mut status = serde_json::json!({
             "role": "realserver", "version": "0.1.0", "uptime": 130, "tun": "lvsr0", "mss": 1440, "ready": true,
-            "troubles": [], "vips": [], "directors": ["172.25.3.1", "10.0.0.0/24"], "heard": [], "losses": [], "refused": []
+            "troubles": [], "vips": [], "directors": ["172.25.3.1", "10.0.0.0/24"], "directors_seen": [], "losses": [], "refused": []
         });
         status.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
         serde_json::from_value(status).unwrap()
@@ -74,7 +74,7 @@ mod tests {
                 {"protocol": "tcp", "port": 80, "listening": true, "packets": 12, "age": 3},
                 {"protocol": "udp", "port": 53, "listening": false, "packets": 0, "age": null}]},
                 {"vip": "172.25.3.101", "bound": false, "packets": 0, "services": []}],
-            "heard": [{"director": "172.25.3.1", "packets": 12, "age": 3}],
+            "directors_seen": [{"director": "172.25.3.1", "packets": 12, "age": 3}],
             "refused": [{"source": "172.25.3.99", "reason": "unknown_peer", "packets": 7, "age": 61}]
         }));
         let expected = "\

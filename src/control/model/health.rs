@@ -102,7 +102,7 @@ pub struct RealserverStatus {
     /// The configured directors: addresses and prefixes.
     pub directors: Vec<String>,
     /// The directors whose packets were delivered, the latest first; at most 64.
-    pub heard: Vec<Heard>,
+    pub directors_seen: Vec<DirectorSeen>,
     /// Packets that the kernel dropped around the daemon, the latest first.
     pub losses: Vec<Loss>,
     /// What was refused and from whom, the latest first; at most 64.
@@ -140,7 +140,7 @@ pub struct ServedPort {
 
 /// A director whose packets were delivered.
 #[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize, ToSchema)]
-pub struct Heard {
+pub struct DirectorSeen {
     /// The source of its outer packets.
     #[schema(value_type = String)]
     pub director: IpAddr,

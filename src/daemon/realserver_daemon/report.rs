@@ -10,7 +10,7 @@ use super::Settings;
 use super::clock::Clock;
 use super::handler::Seen;
 use crate::config::plan::RealserverPlan;
-use crate::control::model::{BoundVip, Heard, Loss, RealserverStatus, Refused, Role, ServedPort};
+use crate::control::model::{BoundVip, DirectorSeen, Loss, RealserverStatus, Refused, Role, ServedPort};
 use crate::doctor::facts::Socket;
 use crate::metrics::counters::RealserverCounters;
 use crate::metrics::losses::LossCause;
@@ -48,7 +48,7 @@ impl Report {
     pub(super) fn status(&self) -> RealserverStatus {
         let now = self.clock.now();
         let age = |sighting: &Sighting| now.since(sighting.last).as_secs();
-        let heard = |sighting: &Sighting| Heard {
+        let seen = |sighting: &Sighting| DirectorSeen {
             director: Seen::source(sighting.key).into(),
             packets: sighting.packets,
             age: age(sighting),
@@ -68,7 +68,7 @@ impl Report {
             troubles: self.health.list().iter().map(Into::into).collect(),
             vips: self.vips(&survey::waiting(), now),
             directors: self.plan.guard.directors.iter().map(shown).collect(),
-            heard: self.seen.directors.list().iter().map(heard).collect(),
+            directors_seen: self.seen.directors.list().iter().map(seen).collect(),
             losses: self.lost.list().iter().map(|grown| loss(grown, now)).collect(),
             refused: self.seen.refused.list().iter().map(refused).collect(),
         }
@@ -299,7 +299,10 @@ mod tests {
         assert_eq!(ports(1), [(80, 0, false), (53, 1, true)]);
         assert_eq!((status.vips[0].bound, status.vips[1].bound), (false, true));
         assert_eq!(status.directors, ["172.25.3.1", "10.0.0.0/24"]);
-        assert_eq!((status.heard[0].director, status.heard[0].packets), (DIRECTOR.into(), 1));
+        assert_eq!(
+            (status.directors_seen[0].director, status.directors_seen[0].packets),
+            (DIRECTOR.into(), 1)
+        );
         assert_eq!(status.refused[0].reason, "unknown_peer");
         assert_eq!(report.troubles().len(), 1 + 2, "a stranger, and two ports without a program");
     }

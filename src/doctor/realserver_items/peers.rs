@@ -12,8 +12,8 @@ pub(super) fn examine(facts: &Realserver) -> Vec<Finding> {
     let is_known = |source: Ipv4Addr| {
         facts.plan.guard.directors.iter().any(|directors| directors.contains(&IpAddr::V4(source)))
     };
-    let heard = facts.heard.as_deref().unwrap_or_default();
-    let strangers: Vec<Ipv4Addr> = heard.iter().copied().filter(|source| !is_known(*source)).collect();
+    let seen = facts.seen.as_deref().unwrap_or_default();
+    let strangers: Vec<Ipv4Addr> = seen.iter().copied().filter(|source| !is_known(*source)).collect();
     if let Some(stranger) = strangers.first() {
         return vec![Finding::error(
             format!("{stranger} sends encapsulated packets and is not in directors: they are dropped"),
@@ -64,7 +64,7 @@ mod tests {
                 "tcpdump -ni any ip proto 4   # then add the director to directors in realserver.toml"
             )]
         );
-        facts.heard = Some(vec![DIP, Ipv4Addr::new(172, 25, 3, 99)]);
+        facts.seen = Some(vec![DIP, Ipv4Addr::new(172, 25, 3, 99)]);
         assert_eq!(
             examine(&facts),
             [Finding::error(
@@ -72,7 +72,7 @@ mod tests {
                 "directors = [\"172.25.3.99\"]   # add it to the list in realserver.toml, if it is a director"
             )]
         );
-        (facts.heard, facts.host.metrics) = (None, None);
+        (facts.seen, facts.host.metrics) = (None, None);
         assert_eq!(examine(&facts), fine);
     }
 }
