@@ -50,7 +50,11 @@ fn world(scheduler: &'static str, real_servers: u32, connections_max: usize) -> 
         real_servers: (0..real_servers).map(|n| RealServerConfig::new(rip(n), 65_535)).collect(),
         ..VirtualServiceConfig::new("web", Protocol::Tcp, VIP.into(), 80, row)
     };
-    let config = ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() };
+    // All connections begin at the same moment, which is no flood here.
+    let new_connections_per_second_max = u32::MAX;
+    let virtual_services = vec![service];
+    let config =
+        ClusterConfig { new_connections_per_second_max, virtual_services, ..ClusterConfig::default() };
     World::new(config, HostView::default(), Tables::new(connections_max, 7))
 }
 
