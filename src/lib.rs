@@ -26,6 +26,7 @@ pub mod datapath;
 pub mod director;
 pub mod doctor;
 pub mod encapsulation;
+pub mod health;
 pub mod host;
 pub mod lab;
 pub mod metrics;
