@@ -8,6 +8,8 @@ mod container;
 mod failover;
 #[path = "namespaces/fixture.rs"]
 mod fixture;
+#[path = "interop/ldirectord.rs"]
+mod ldirectord;
 #[path = "interop/pair.rs"]
 mod pair;
 #[path = "interop/programs.rs"]
@@ -45,6 +47,7 @@ const TESTS: &[(&str, Test)] = &[
     ("keepalived_moves_the_vip_when_packets_no_longer_flow", failover::failover),
     ("the_printed_commands_are_all_that_is_needed", || printed_commands(false)),
     ("the_printed_commands_capture_a_local_vip", || printed_commands(true)),
+    ("ldirectord_takes_real_servers_out_and_in_through_the_name_ipvsadm", ldirectord::drives),
     ("keepalived_moves_the_vip_between_two_hosts_that_direct_and_serve", pair::fails_over),
 ];
 

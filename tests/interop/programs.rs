@@ -14,8 +14,19 @@ use nix::unistd::Pid;
 
 use crate::fixture::{PATIENCE, poll_until};
 
-const PROGRAMS: [&str; 10] =
-    ["nginx", "curl", "wrk", "promtool", "ip", "sysctl", "nft", "ping", "traceroute", "keepalived"];
+const PROGRAMS: [&str; 11] = [
+    "nginx",
+    "curl",
+    "wrk",
+    "promtool",
+    "ip",
+    "sysctl",
+    "nft",
+    "ping",
+    "traceroute",
+    "keepalived",
+    "ldirectord",
+];
 
 /// Administrators' programs may not be on the path of other users.
 const MORE_PATH: &str = ":/usr/local/sbin:/usr/sbin:/sbin";

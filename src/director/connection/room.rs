@@ -12,8 +12,8 @@ use super::{Entry, State};
 use crate::packet::protocol;
 use crate::time::Moment;
 
-/// A smaller table has room for every flow, because it is smaller than what a worker can note.
-const RULED_FROM: usize = 1 << 16;
+/// A smaller table has room for every flow: half of it would be less than an ordinary burst of new connections.
+const RULED_FROM: usize = 1 << 12;
 
 /// How long an unconfirmed entry lives when there are many: two retransmissions of a SYN (RFC 6298 §2) and more than
 /// what a client needs to answer one.
