@@ -2,5 +2,15 @@
 
 #[path = "judge/checks.rs"]
 mod checks;
+#[path = "judge/model.rs"]
+mod model;
+#[path = "judge/reload.rs"]
+mod reload;
+#[path = "judge/scale.rs"]
+mod scale;
+#[path = "judge/services.rs"]
+mod services;
+#[path = "judge/signals.rs"]
+mod signals;
 #[path = "judge/world.rs"]
 mod world;

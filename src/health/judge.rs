@@ -91,7 +91,7 @@ impl Judge {
 
     /// A probe has ended. The outcome is ignored if its check has been removed since.
     pub fn finish(&mut self, id: ProbeId, outcome: Outcome, now: Moment) {
-        let Some(check) = self.queue.release(id) else { return };
+        let Some(check) = self.queue.release(id, now) else { return };
         let jitter = self.spread.jitter();
         self.change(check, |check| check.finish(outcome, jitter, now), now);
     }
@@ -110,7 +110,7 @@ impl Judge {
         let mut believed = Vec::new();
         for (id, _) in own.into_iter().filter(|(_, own)| port.is_none_or(|port| *own == port)) {
             let takes = |check: &mut SharedCheck| {
-                let takes = check.takes_signal(now);
+                let takes = check.takes_signal(signal == Signal::ProtocolUnreachable, now);
                 if takes {
                     check.hasten(now);
                 }
@@ -177,7 +177,8 @@ impl Judge {
     /// Whether a virtual service would have no live real server without this one.
     fn is_last_somewhere(&self, rip: IpAddr) -> bool {
         self.services.iter().any(|service| {
-            let is_live = |it: &&server::Server| it.state != State::Down && it.is_enabled && !it.is_sorry;
+            let is_live =
+                |it: &&server::Server| it.state != State::Down && !it.is_sorry && it.member().is_candidate();
             let mut live = service.servers.iter().filter(is_live).map(|server| server.rip);
             service.servers.iter().any(|server| server.rip == rip) && live.all(|other| other == rip)
         })

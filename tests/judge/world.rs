@@ -1,6 +1,6 @@
 //! Real servers that answer as a test says, and a driver without sockets, in simulated time.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
@@ -66,6 +66,9 @@ pub fn service(name: &str, count: u16, checks: &[CheckConfig]) -> Service {
     }
 }
 
+/// What makes two probes those of one check.
+type Identity = (IpAddr, IpAddr, u16, CheckConfig);
+
 pub struct World {
     pub judge: Judge,
     pub now: Moment,
@@ -77,7 +80,7 @@ pub struct World {
     /// Probes under way by their end.
     running: BTreeMap<(Moment, u64), (Probe, Outcome)>,
     /// Checks under way: no two probes of one may be.
-    under_way: BTreeSet<String>,
+    under_way: HashSet<Identity>,
     pub running_peak: usize,
     count: u64,
 }
@@ -93,7 +96,7 @@ impl World {
             begun: Vec::new(),
             events: Vec::new(),
             running: BTreeMap::new(),
-            under_way: BTreeSet::new(),
+            under_way: HashSet::new(),
             running_peak: 0,
             count: 0,
         };
@@ -184,8 +187,8 @@ impl World {
     }
 }
 
-fn identity(probe: &Probe) -> String {
-    format!("{} {} {}: {:?}", probe.target.rip, probe.target.address, probe.target.port, probe.check)
+fn identity(probe: &Probe) -> Identity {
+    (probe.target.rip, probe.target.address, probe.target.port, probe.check.clone())
 }
 
 pub fn short(event: &Event) -> String {

@@ -12,8 +12,10 @@ use super::{Judge, State};
 use crate::health::spec::CheckConfig;
 use crate::time::Moment;
 
-/// A changed check is due within this time.
-const SOON: Duration = Duration::from_secs(1);
+/// The first probe of a new check begins within its interval, and within this time.
+const NEW_WITHIN: Duration = Duration::from_secs(10);
+/// As [`NEW_WITHIN`], for a check that was changed.
+const CHANGED_WITHIN: Duration = Duration::from_secs(1);
 
 impl Judge {
     /// Follows a configuration. Virtual services are the same by name, or by VIP and port after a change of the name; real
@@ -106,16 +108,16 @@ impl Judge {
                 id
             }
             None => {
+                let spread = &mut self.spread;
                 let check = match old_server {
                     Some(old) => {
                         let machine = Machine::changed(old.state != State::Down, now);
-                        let due = now.after(self.spread.place(config.interval.min(SOON)));
-                        SharedCheck::new(key.clone(), machine, due, now)
+                        SharedCheck::new(key.clone(), machine, CHANGED_WITHIN, spread, now)
                     }
                     None => {
-                        let due = now.after(self.spread.place(config.interval));
                         let machine = Machine::new(config.start, now);
-                        SharedCheck::new(key.clone(), machine, due, now.after(config.grace))
+                        SharedCheck::new(key.clone(), machine, NEW_WITHIN, spread, now)
+                            .with_grace(config.grace, now)
                     }
                 };
                 self.queue.add(check)

@@ -235,6 +235,11 @@ impl Machine {
         }
     }
 
+    /// Whether it is up without a doubt.
+    pub(super) fn is_well(&self) -> bool {
+        self.is_up && self.contrary == 0
+    }
+
     /// Why it is down, in one sentence.
     pub(super) fn why(&self, asked: IpAddr, way: Via) -> Option<String> {
         let cause = self.why.as_ref()?;

@@ -28,6 +28,7 @@ pub(super) struct Queue {
     running_max: usize,
     probes: u64,
     next_check: u64,
+    /// When somebody asked last, or could ask again because one of too many probes had ended.
     asked: Moment,
 }
 
@@ -86,8 +87,7 @@ impl Queue {
 
     /// When the next probe is due; `None` while as many run as may.
     pub(super) fn next_due(&self) -> Option<Moment> {
-        let is_full = self.running_max > 0 && self.running.len() >= self.running_max;
-        self.waiting.first().filter(|_| !is_full).map(|(due, _)| *due)
+        self.waiting.first().filter(|_| !self.is_full()).map(|(due, _)| *due)
     }
 
     /// The check whose probe begins now, if one is due and fewer than `running_max` run.
@@ -110,17 +110,22 @@ impl Queue {
     }
 
     /// The check of a running probe, which runs no more.
-    pub(super) fn release(&mut self, probe: ProbeId) -> Option<CheckId> {
+    pub(super) fn release(&mut self, probe: ProbeId, now: Moment) -> Option<CheckId> {
+        if self.is_full() {
+            self.asked = now;
+        }
         self.running.remove(&probe).flatten()
+    }
+
+    fn is_full(&self) -> bool {
+        self.running_max > 0 && self.running.len() >= self.running_max
     }
 
     /// Spreads overdue probes if nobody has asked for a while.
     pub(super) fn resume(&mut self, now: Moment) {
-        let was_full = self.next_due().is_none();
-        let Some((first, _)) = self.waiting.first() else { return };
-        let stopped = now.since((*first).max(self.asked));
-        self.asked = now;
-        if was_full || stopped < STOPPED {
+        let asked = std::mem::replace(&mut self.asked, now);
+        let is_stopped = self.next_due().is_some_and(|first| now.since(first.max(asked)) >= STOPPED);
+        if !is_stopped {
             return;
         }
         let overdue: Vec<CheckId> =

@@ -21,13 +21,13 @@ pub(super) struct Member {
 
 impl Member {
     /// Whether it counts: a weight of 0 and a disabled real server are an operator's will.
-    fn is_candidate(&self) -> bool {
+    pub(super) fn is_candidate(&self) -> bool {
         self.is_enabled && self.weight > 0
     }
 
-    /// The weight without slow start.
+    /// The weight of a candidate, without slow start.
     fn weight(&self) -> u64 {
-        if self.is_candidate() { u64::from(self.check_weight.unwrap_or(self.weight)) } else { 0 }
+        u64::from(self.check_weight.unwrap_or(self.weight))
     }
 }
 
@@ -45,27 +45,57 @@ pub(super) struct Ruling {
 }
 
 /// The rules of a virtual service that had quorum or not.
-pub(super) fn rule(health: &ServiceHealth, members: &[Member], had_quorum: bool) -> Ruling {
-    let own = || members.iter().filter(|member| !member.is_sorry && member.is_candidate());
-    let candidates = own().count();
-    let total: u64 = own().map(|member| u64::from(member.weight)).sum();
-    let live: u64 = own().filter(|member| member.is_up).map(Member::weight).sum();
-    let hoped: u64 = own().filter(|member| member.is_up || !member.is_refuted).map(Member::weight).sum();
-    let open: u64 = own().map(Member::weight).sum();
-
-    let bounds = Bounds::new(health, total);
-    let has_live_sorry = members.iter().any(|member| member.is_sorry && member.is_up && member.weight() > 0);
-    let not_refuted = own().filter(|member| !member.is_refuted).count();
-    let wants_open = not_refuted < candidates.min(health.min_healthy as usize);
-    let has_live_quorum = bounds.is_held(live, had_quorum);
+pub(super) fn rule(
+    health: &ServiceHealth,
+    members: impl Iterator<Item = Member>,
+    had_quorum: bool,
+) -> Ruling {
+    let sums = Sums::of(members);
+    let bounds = Bounds::new(health, sums.configured);
+    let has_live_quorum = bounds.is_held(sums.live, had_quorum);
+    let wants_open = sums.not_refuted < sums.candidates.min(u64::from(health.min_healthy));
     // A sorry server that serves is better than real servers that do not.
-    let fails_open = wants_open && (has_live_quorum || !has_live_sorry);
-    let has_quorum = if fails_open { bounds.is_held(open, had_quorum) } else { has_live_quorum };
+    let fails_open = wants_open && (has_live_quorum || !sums.has_live_sorry);
+    let has_quorum = if fails_open { bounds.is_held(sums.all, had_quorum) } else { has_live_quorum };
     Ruling {
         has_quorum,
         fails_open,
-        uses_sorry: !has_quorum && has_live_sorry,
-        is_certainly_lost: !has_quorum && !bounds.is_held(hoped, had_quorum),
+        uses_sorry: !has_quorum && sums.has_live_sorry,
+        is_certainly_lost: !has_quorum && !bounds.is_held(sums.hoped, had_quorum),
+    }
+}
+
+/// Of the real servers that are no sorry servers and that count.
+#[derive(Default)]
+struct Sums {
+    candidates: u64,
+    not_refuted: u64,
+    /// The configured weights.
+    configured: u64,
+    /// The weights of all, of those that are up, and of those that are up or not found down.
+    all: u64,
+    live: u64,
+    hoped: u64,
+    has_live_sorry: bool,
+}
+
+impl Sums {
+    fn of(members: impl Iterator<Item = Member>) -> Sums {
+        let mut sums = Sums::default();
+        for member in members.filter(Member::is_candidate) {
+            let weight = member.weight();
+            if member.is_sorry {
+                sums.has_live_sorry |= member.is_up && weight > 0;
+                continue;
+            }
+            sums.candidates += 1;
+            sums.configured += u64::from(member.weight);
+            sums.all += weight;
+            sums.not_refuted += u64::from(!member.is_refuted);
+            sums.live += if member.is_up { weight } else { 0 };
+            sums.hoped += if member.is_up || !member.is_refuted { weight } else { 0 };
+        }
+        sums
     }
 }
 

@@ -6,7 +6,7 @@ use super::damper::{Damper, Report};
 use super::event::{Event, Flapper};
 use super::input::Judged;
 use super::queue::Queue;
-use super::quorum::{Member, Ruling, rule};
+use super::quorum::{Ruling, rule};
 use super::ramp::Ramp;
 use super::server::{Server, find};
 use crate::health::spec::{Agreement, ServiceHealth};
@@ -190,8 +190,7 @@ impl Service {
     }
 
     fn decide(&self) -> Ruling {
-        let members: Vec<Member> = self.servers.iter().map(Server::member).collect();
-        let ruling = rule(&self.health, &members, self.ruling.has_quorum);
+        let ruling = rule(&self.health, self.servers.iter().map(Server::member), self.ruling.has_quorum);
         Ruling { has_quorum: ruling.has_quorum || !self.is_judged(), ..ruling }
     }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 
 use super::input::{Judged, JudgedServer};
 use super::machine::{Context, Machine};
-use super::spread::part;
+use super::spread::{Spread, part};
 use crate::health::check::Target;
 use crate::health::spec::{CheckConfig, Transport, Via};
 use crate::health::verdict::Outcome;
@@ -94,14 +94,25 @@ pub(super) struct SharedCheck {
     began: Option<Moment>,
     /// The running probe began before something that calls for another one.
     is_again: bool,
-    /// When a signal hastened it.
-    hastened: Option<Moment>,
+    /// When a signal that only hastens it did so last, and when one that makes it down did.
+    hastened: [Option<Moment>; 2],
     grace_ends: Moment,
+    /// The first probe was early; if all is well, the second one begins this much later, half an interval to one and a
+    /// half, so that the checks are spread over the interval.
+    second: Option<Duration>,
 }
 
 impl SharedCheck {
-    /// A check that is due at this moment.
-    pub(super) fn new(key: Key, machine: Machine, due: Moment, grace_ends: Moment) -> SharedCheck {
+    /// A check whose first probe begins at its place within `soon`, and whose second one at its place within the interval.
+    pub(super) fn new(
+        key: Key,
+        machine: Machine,
+        soon: Duration,
+        spread: &mut Spread,
+        now: Moment,
+    ) -> SharedCheck {
+        let interval = key.config.interval;
+        let place = spread.place();
         let target = Target {
             vip: key.address,
             rip: key.rip,
@@ -118,12 +129,18 @@ impl SharedCheck {
             is_local: false,
             machine,
             users: Vec::new(),
-            due,
+            due: now.after(place.within(interval.min(soon))),
             began: None,
             is_again: false,
-            hastened: None,
-            grace_ends,
+            hastened: [None; 2],
+            grace_ends: now,
+            second: (interval > soon).then(|| interval / 2 + place.within(interval)),
         }
+    }
+
+    /// Failures do not count for this long.
+    pub(super) fn with_grace(self, grace: Duration, now: Moment) -> SharedCheck {
+        SharedCheck { grace_ends: now.after(grace), ..self }
     }
 
     /// A real server of a virtual service has this check. The first user's names stand in its probes.
@@ -176,7 +193,8 @@ impl SharedCheck {
             is_grace: now < self.grace_ends,
         };
         self.machine.on_outcome(outcome, now.since(began), context, now);
-        let pause = part(self.machine.pause(&self.key.config), jitter, 1000).max(PAUSE_MIN);
+        let usual = part(self.machine.pause(&self.key.config), jitter, 1000);
+        let pause = self.second.take().filter(|_| self.machine.is_well()).unwrap_or(usual).max(PAUSE_MIN);
         self.due = if self.is_again { now } else { began.after(pause).max(now) };
     }
 
@@ -186,14 +204,16 @@ impl SharedCheck {
         self.due = self.due.min(now);
     }
 
-    /// A signal concerns it. False if it is to be ignored: it is down, or a signal has hastened it within its interval.
-    pub(super) fn takes_signal(&mut self, now: Moment) -> bool {
-        let is_late = self.hastened.is_none_or(|last| now.since(last) >= self.key.config.interval);
-        if !self.machine.standing().is_up || !is_late {
-            return false;
+    /// A signal concerns it. False if it is to be ignored: it is down, or a signal that says as much has hastened it within
+    /// its interval.
+    pub(super) fn takes_signal(&mut self, makes_down: bool, now: Moment) -> bool {
+        let last = &mut self.hastened[usize::from(makes_down)];
+        let is_late = last.is_none_or(|last| now.since(last) >= self.key.config.interval);
+        let takes = self.machine.standing().is_up && is_late;
+        if takes {
+            *last = Some(now);
         }
-        self.hastened = Some(now);
-        true
+        takes
     }
 
     /// A signal says that it is down: it is, or its next failed probe confirms it. Failures do not count during the grace

@@ -14,17 +14,28 @@ pub(super) struct Spread {
     random: u64,
 }
 
+/// A place within a span, as a share of 2^32.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Place(u64);
+
+impl Place {
+    /// How far it is from the beginning of this span.
+    pub(super) fn within(self, span: Duration) -> Duration {
+        part(span, self.0, 1 << 32)
+    }
+}
+
 impl Spread {
     /// The same seed gives the same jitter.
     pub(super) fn new(seed: u64) -> Spread {
         Spread { placed: 0, random: seed }
     }
 
-    /// The next place within `span`: the first one is its beginning.
-    pub(super) fn place(&mut self, span: Duration) -> Duration {
+    /// The next place: the first one is the beginning.
+    pub(super) fn place(&mut self) -> Place {
         let share = self.placed.wrapping_mul(GOLDEN);
         self.placed += 1;
-        part(span, share >> 32, 1 << 32)
+        Place(share >> 32)
     }
 
     /// What becomes of the next pause, in thousandths: a little less than 1000, or a little more.
@@ -57,7 +68,7 @@ mod tests {
         let span = Duration::from_secs(1);
         for count in [2usize, 10, 100, 5000] {
             let mut spread = Spread::new(1);
-            let mut places: Vec<Duration> = (0..count).map(|_| spread.place(span)).collect();
+            let mut places: Vec<Duration> = (0..count).map(|_| spread.place().within(span)).collect();
             assert_eq!(places[0], Duration::ZERO);
             places.sort();
             places.push(span);
