@@ -1,0 +1,120 @@
+//! Quorum with hysteresis, sorry servers and fail-open: what the real servers of a virtual service mean together.
+
+use crate::health::spec::ServiceHealth;
+
+/// A real server, as far as the rules need it.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Member {
+    /// The configured weight.
+    pub(super) weight: u32,
+    /// The weight that a check asks for.
+    pub(super) check_weight: Option<u32>,
+    /// Whether it serves only while quorum is lost.
+    pub(super) is_sorry: bool,
+    /// Whether no operator has disabled it.
+    pub(super) is_enabled: bool,
+    /// Whether it is up, or has no check.
+    pub(super) is_up: bool,
+    /// Whether its checks themselves have found it down: not a signal, and not the state before the first probe.
+    pub(super) is_refuted: bool,
+}
+
+impl Member {
+    /// Whether it counts: a weight of 0 and a disabled real server are an operator's will.
+    pub(super) fn is_candidate(&self) -> bool {
+        self.is_enabled && self.weight > 0
+    }
+
+    /// The weight of a candidate, without slow start.
+    fn weight(&self) -> u64 {
+        u64::from(self.check_weight.unwrap_or(self.weight))
+    }
+}
+
+/// What the rules say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Ruling {
+    /// Whether there is quorum.
+    pub(super) has_quorum: bool,
+    /// Whether all count as up.
+    pub(super) fails_open: bool,
+    /// Whether the sorry servers serve instead of the others.
+    pub(super) uses_sorry: bool,
+    /// Quorum is lost whatever the real servers that no probe has found down turn out to be.
+    pub(super) is_certainly_lost: bool,
+}
+
+/// The rules of a virtual service that had quorum or not.
+pub(super) fn rule(
+    health: &ServiceHealth,
+    members: impl Iterator<Item = Member>,
+    had_quorum: bool,
+) -> Ruling {
+    let sums = Sums::of(members);
+    let bounds = Bounds::new(health, sums.configured);
+    let has_live_quorum = bounds.is_held(sums.live, had_quorum);
+    let wants_open = sums.not_refuted < sums.candidates.min(u64::from(health.min_healthy));
+    // A sorry server that serves is better than real servers that do not.
+    let fails_open = wants_open && (has_live_quorum || !sums.has_live_sorry);
+    let has_quorum = if fails_open { bounds.is_held(sums.all, had_quorum) } else { has_live_quorum };
+    Ruling {
+        has_quorum,
+        fails_open,
+        uses_sorry: !has_quorum && sums.has_live_sorry,
+        is_certainly_lost: !has_quorum && !bounds.is_held(sums.hoped, had_quorum),
+    }
+}
+
+/// Of the real servers that are no sorry servers and that count.
+#[derive(Default)]
+struct Sums {
+    candidates: u64,
+    not_refuted: u64,
+    /// The configured weights.
+    configured: u64,
+    /// The weights of all, of those that are up, and of those that are up or not found down.
+    all: u64,
+    live: u64,
+    hoped: u64,
+    has_live_sorry: bool,
+}
+
+impl Sums {
+    fn of(members: impl Iterator<Item = Member>) -> Sums {
+        let mut sums = Sums::default();
+        for member in members.filter(Member::is_candidate) {
+            let weight = member.weight();
+            if member.is_sorry {
+                sums.has_live_sorry |= member.is_up && weight > 0;
+                continue;
+            }
+            sums.candidates += 1;
+            sums.configured += u64::from(member.weight);
+            sums.all += weight;
+            sums.not_refuted += u64::from(!member.is_refuted);
+            sums.live += if member.is_up { weight } else { 0 };
+            sums.hoped += if member.is_up || !member.is_refuted { weight } else { 0 };
+        }
+        sums
+    }
+}
+
+/// Between which sums quorum stays what it is.
+struct Bounds {
+    lost_below: u64,
+    gained_at: u64,
+}
+
+impl Bounds {
+    fn new(health: &ServiceHealth, total: u64) -> Bounds {
+        let quorum = u64::from(health.quorum).min(total).max(1);
+        let hysteresis = u64::from(health.hysteresis).min(quorum - 1);
+        // Quorum that not even all real servers could regain would be lost for ever.
+        let gained_at = (quorum + hysteresis).min(total).max(1);
+        Bounds { lost_below: (quorum - hysteresis).max(1), gained_at }
+    }
+
+    fn is_held(&self, sum: u64, had_quorum: bool) -> bool {
+        sum >= if had_quorum { self.lost_below } else { self.gained_at }
+    }
+}

@@ -1,0 +1,16 @@
+//! The judgement of health in simulated time: what outcomes make of real servers and virtual services.
+
+#[path = "judge/checks.rs"]
+mod checks;
+#[path = "judge/model.rs"]
+mod model;
+#[path = "judge/reload.rs"]
+mod reload;
+#[path = "judge/scale.rs"]
+mod scale;
+#[path = "judge/services.rs"]
+mod services;
+#[path = "judge/signals.rs"]
+mod signals;
+#[path = "judge/world.rs"]
+mod world;
