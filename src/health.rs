@@ -8,6 +8,7 @@
 //! ```
 
 pub mod check;
+pub mod hook;
 pub mod spec;
 pub mod verdict;
 pub mod view;

@@ -149,6 +149,8 @@ const EXAMPLES: &[&str] = &[
     "match",
     "mh_table_size",
     "hash_key",
+    "check",
+    "on_change",
     "new_connections_per_second_max",
 ];
 
