@@ -275,7 +275,7 @@ impl Draft {
     ) -> Result<(), ControlError> {
         let before = self.service(at).real_servers[index].clone();
         let next = spec::edited_server(&before, edit)?;
-        self.is_rebuilt |= next.name != before.name;
+        self.is_rebuilt |= next.name != before.name || next.checks != before.checks;
         if edit.weight.is_some() && self.running.states.of(&self.service(at).name, next.rip).is_of_drain() {
             self.set_state(at, next.rip, AdminState::Active);
         }

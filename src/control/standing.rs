@@ -115,3 +115,6 @@ fn starts_down(service: &VirtualServiceConfig, server: &RealServerConfig) -> boo
         Agreement::Any => !checks.is_empty() && down.all(|is_down| is_down),
     }
 }
+
+#[cfg(test)]
+mod tests;

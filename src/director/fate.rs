@@ -124,15 +124,19 @@ pub fn given_up(cluster: &Cluster) -> SlotSet {
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
     use std::time::Duration;
 
     use super::*;
     use crate::director::cluster::{
-        ClusterConfig, HostView, Persistence, RealServerConfig, VirtualServiceConfig,
+        ClusterConfig, EffectiveConfig, EffectiveWeights, HostView, Persistence, RealServerConfig, Standing,
+        VirtualServiceConfig,
     };
     use crate::director::connection::{State, TemplatePrefix};
     use crate::director::real_server::Activity;
     use crate::director::scheduler::rr;
+    use crate::health::OnDown;
     use crate::packet::Protocol;
 
     const DEADLINE: Moment = Moment::from_secs(60);
@@ -308,6 +312,64 @@ mod tests {
         let cluster = of(&[service(&[1]), other]);
         let (slot, other) = (busy(&cluster), &cluster.in_order()[1]);
         assert!(of_flood(&cluster, other, slot, protocol::TCP).is_none() && of_template(&cluster, other, slot).is_none());
+    }
+
+    /// The first of two real servers is down, its connections have this fate.
+    fn down(before: &Cluster, on_down: OnDown) -> Cluster {
+        let rip = IpAddr::from([172, 25, 3, 1]);
+        let standing = Some(Standing { weight: 0, on_down: Some(on_down) });
+        let weights = EffectiveWeights::from([("web".to_owned(), BTreeMap::from([(rip, standing)]))]);
+        let in_force = EffectiveConfig { config: before.config().clone(), weights };
+        before.succeed(in_force, HostView::default())
+    }
+
+    #[test]
+    fn what_a_down_real_server_keeps_follows_on_down_and_its_protocol() {
+        let before = of(&[service(&[1, 1])]);
+        let slot = busy(&before);
+        for (on_down, tcp, udp, is_swept) in [
+            (OnDown::Quiesce, "follow", "follow", false),
+            (OnDown::Drain, "follow", "discard", false),
+            (OnDown::Remove, "discard", "discard", true),
+        ] {
+            let cluster = down(&before, on_down);
+            let fate = |protocol| word(of_connection(&cluster, slot, protocol));
+            assert_eq!((fate(protocol::TCP), fate(protocol::UDP)), (tcp, udp), "{on_down:?}");
+            let flow = entry(slot, State::Udp);
+            assert_eq!(word(of_packet(&cluster, &flow, Event::Datagram, Moment::ZERO)), udp, "{on_down:?}");
+            assert_eq!(given_up(&cluster).contains(slot), is_swept, "{on_down:?}");
+            let noted = |protocol| of_flood(&cluster, &cluster.in_order()[0], slot, protocol).is_some();
+            assert_eq!((noted(protocol::TCP), noted(protocol::UDP)), (tcp == "follow", udp == "follow"));
+            assert_eq!(cluster.serving().contains(slot), udp == "follow", "{on_down:?}");
+            assert!(of_template(&cluster, &cluster.in_order()[0], slot).is_none(), "{on_down:?}");
+            let up = cluster.succeed(before.config().clone(), HostView::default());
+            assert_eq!(word(of_connection(&up, slot, protocol::UDP)), "follow", "it is up again");
+        }
+    }
+
+    #[test]
+    fn a_syn_leaves_a_down_real_server_unless_its_connection_is_established() {
+        let before = of(&[service(&[1, 1])]);
+        let slot = busy(&before);
+        let (again, follow) = (["discard", "follow"], ["follow"; 2]);
+        let expected = [follow, again, again, again, again];
+        assert_eq!(of_states(&down(&before, OnDown::Quiesce), slot), expected);
+        assert_eq!(of_states(&down(&before, OnDown::Drain), slot), expected);
+        assert_eq!(of_states(&down(&before, OnDown::Remove), slot), [["discard"; 2]; 5]);
+        let templated = Entry { template: Some(TemplatePrefix::new(32)), ..entry(slot, State::SynRecv) };
+        let cluster = down(&before, OnDown::Quiesce);
+        assert_eq!(word(of_packet(&cluster, &templated, Event::Syn, Moment::ZERO)), "discard");
+    }
+
+    #[test]
+    fn a_down_real_server_that_is_removed_follows_on_removed() {
+        let before = of(&[VirtualServiceConfig { on_removed: OnRemoved::Keep, ..service(&[1, 1]) }]);
+        let slot = busy(&before);
+        let cluster = down(&before, OnDown::Remove);
+        let mut left = VirtualServiceConfig { on_removed: OnRemoved::Keep, ..service(&[1, 1]) };
+        left.real_servers.remove(0);
+        let cluster = without_grace(&after(&cluster, &[left]));
+        assert_eq!(word(of_connection(&cluster, slot, protocol::TCP)), "follow");
     }
 
     /// What a lookup applies without asking is what would be decided anyway.

@@ -473,6 +473,8 @@ fn complete(asked: &RealServerSpec) -> Result<RealServerSpec, Code> {
         lower_threshold: asked.lower_threshold.or(Some(0)),
         path_mtu: asked.path_mtu,
         encapsulation: asked.encapsulation.clone().or(Some("ipip".to_owned())),
+        check: None,
+        sorry: asked.sorry,
     };
     let is_good = server.encapsulation.as_deref() == Some("ipip")
         && server.weight <= Some(i32::MAX as u32)

@@ -322,3 +322,6 @@ impl<C> JsonKind<C> for OwnChecks {
         value.map(|checks| Written::of(&checks))
     }
 }
+
+#[cfg(test)]
+mod tests;
