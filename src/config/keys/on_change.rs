@@ -8,8 +8,7 @@ use crate::config::key::{SimpleKind, keys, no_other_place};
 use crate::config::kinds::{List, OneOrList, Optional, Span, USER, Words};
 use crate::config::toml::{Block, Lines, TomlValue, quoted};
 use crate::config::types::ServiceDefaults;
-use crate::health::check::Command;
-use crate::health::hook::{Hook, When};
+use crate::health::{Hook, When};
 
 /// More than anyone needs.
 const HOOKS_MAX: usize = 64;
@@ -26,14 +25,14 @@ const WHEN: OneOrList<Words<When>> = OneOrList(List {
 const TIMEOUT: Span = Span::new(100, 3_600_000);
 
 keys! {
-    HOOK_KEYS of Hook { when, command, timeout };
+    HOOK_KEYS of Hook { when, command, user, timeout };
 
     /// The changes that it is run for; default: all.
     file when "when" [] in when [], WHEN, |_, _| Vec::new(), Live;
     /// The program and its arguments; no shell.
-    file command "command" [] in command [.arguments], Program, |_, _| Vec::new(), Live;
+    file command "command" [] in command [], Program, |_, _| Vec::new(), Live;
     /// The user that it is run as.
-    file user "user" [] in command [.user], Optional(USER), |_, _| None, Live;
+    file user "user" [] in user [], Optional(USER), |_, _| None, Live;
     /// Afterwards it is ended.
     file timeout "timeout" [] in timeout [], TIMEOUT, |_, _| Hook::TIMEOUT, Live;
 }
@@ -68,8 +67,7 @@ impl SimpleKind for Program {
 pub struct Hooks;
 
 fn blank() -> Hook {
-    let command = Command { arguments: Vec::new(), user: None, group: None };
-    Hook { when: Vec::new(), command, timeout: Hook::TIMEOUT }
+    Hook { when: Vec::new(), command: Vec::new(), user: None, timeout: Hook::TIMEOUT }
 }
 
 fn read_hook(key: &str, block: &Block, item: &TomlValue) -> Result<Hook, ConfigError> {
@@ -85,7 +83,7 @@ fn read_hook(key: &str, block: &Block, item: &TomlValue) -> Result<Hook, ConfigE
         crate::config::key::read(HOOK_KEYS, &[], no_other_place, &mut hook, &ServiceDefaults::default(), &table);
     match errors.into_iter().next() {
         Some(error) => Err(error),
-        None if hook.command.arguments.is_empty() => Err(crate::config::kinds::missing(
+        None if hook.command.is_empty() => Err(crate::config::kinds::missing(
             &table,
             &table.key("command"),
             "[\"/usr/local/bin/notify\"]",
