@@ -11,6 +11,7 @@ use lvs_tund::director::cluster::{
 use lvs_tund::director::scheduler::{SCHEDULERS, find};
 use lvs_tund::director::route::FoundBy;
 use lvs_tund::director::verdict::{Tracking, Verdict};
+use lvs_tund::director::tables::Tables;
 use lvs_tund::health::OnDown;
 use lvs_tund::packet::Protocol;
 use proptest::collection::vec;
@@ -160,7 +161,7 @@ impl Played {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(256))]
+    #![proptest_config(ProptestConfig::with_cases(128))]
 
     #[test]
     fn no_count_is_lost_and_nothing_new_goes_to_a_real_server_that_is_down(
@@ -170,7 +171,7 @@ proptest! {
         unknown_tcp in select(&[UnknownTcp::Rst, UnknownTcp::Drop][..]),
         floods in any::<bool>(),
     ) {
-        let mut world = World::of(vec![service(scheduler, persistence, unknown_tcp)]);
+        let mut world = World::with_tables(vec![service(scheduler, persistence, unknown_tcp)], Tables::new(2000, 7));
         if floods {
             world.change(|config: &mut ClusterConfig| config.new_connections_per_second_max = 2);
         }
