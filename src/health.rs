@@ -8,12 +8,14 @@
 //! ```
 
 pub mod check;
+pub mod hook;
 pub mod judge;
 pub mod spec;
 pub mod verdict;
 pub mod view;
 
 pub use check::CHECKS;
+pub use hook::{Hook, When};
 pub use judge::Judge;
 pub use spec::{Agreement, CheckConfig, OnDown, Options, Row, ServiceHealth, Start, Transport, Value, Via};
 pub use verdict::{Failure, FailureClass, Outcome, Success};
