@@ -8,6 +8,7 @@
 //! ```
 
 pub mod check;
+pub mod protocol;
 pub mod spec;
 pub mod verdict;
 pub mod view;
