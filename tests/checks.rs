@@ -1,6 +1,12 @@
 //! The protocols of the checks, as tables: what is sent, and which outcome which answer has. An answer has the same
 //! outcome wherever its packets end.
 
+#[path = "checks/datagrams.rs"]
+mod datagrams;
+#[path = "checks/dns.rs"]
+mod dns;
+#[path = "checks/exec.rs"]
+mod exec;
 #[path = "checks/harness.rs"]
 mod harness;
 #[path = "checks/http.rs"]
