@@ -10,6 +10,7 @@
 pub mod check;
 pub mod hook;
 pub mod judge;
+pub mod protocol;
 pub mod spec;
 pub mod verdict;
 pub mod view;

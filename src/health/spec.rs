@@ -7,7 +7,7 @@ use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
 
-use super::check::Check;
+use super::protocol::Check;
 
 /// Which way a probe takes to the real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]

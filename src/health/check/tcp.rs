@@ -4,10 +4,10 @@ use std::sync::Arc;
 
 use super::{Check, Exchange, Step, Target};
 use crate::health::spec::{Row, Transport};
-use crate::health::verdict::{Outcome, Success};
+use crate::health::verdict::Success;
 
 /// The row of this check.
-pub static ROW: Row = Row {
+pub(super) static ROW: Row = Row {
     name: "tcp",
     summary: "a TCP connection is established and closed",
     transport: |_| Transport::Tcp,
@@ -34,7 +34,7 @@ impl Exchange for Tcp {
         Step::Done(Ok(Success::default()))
     }
 
-    fn on_close(&mut self) -> Outcome {
-        Ok(Success::default())
+    fn on_close(&mut self) -> Step {
+        Step::Done(Ok(Success::default()))
     }
 }

@@ -1,0 +1,17 @@
+//! The protocols of the checks, as tables: what is sent, and which outcome which answer has. An answer has the same
+//! outcome wherever its packets end.
+
+#[path = "checks/datagrams.rs"]
+mod datagrams;
+#[path = "checks/dns.rs"]
+mod dns;
+#[path = "checks/exec.rs"]
+mod exec;
+#[path = "checks/harness.rs"]
+mod harness;
+#[path = "checks/http.rs"]
+mod http;
+#[path = "checks/http_options.rs"]
+mod http_options;
+#[path = "checks/rows.rs"]
+mod rows;
