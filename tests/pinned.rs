@@ -107,7 +107,10 @@ fn a_probe_is_remembered_and_counted_nowhere_but_among_the_probes() {
     let Verdict::Transmit(route) = verdict else { panic!("{verdict:?}") };
     let counters = DirectorCounters::default();
     counters.count(&verdict, 44);
-    assert_eq!((counters.received.packets.get(), counters.transmitted.get(), counters.probes.get()), (1, 1, 1));
+    assert_eq!(
+        (counters.received.packets.get(), counters.transmitted.get(), counters.probes.get()),
+        (1, 1, 1)
+    );
     assert_eq!((counters.stateless.get(), counters.flood.get()), (0, 0));
     assert_eq!(counters.real_servers.read(route.real_server.index()), (0, 0));
     assert_eq!(counters.virtual_services.read(route.virtual_service.into()), (0, 0));

@@ -264,7 +264,8 @@ fn a_probe_of_the_director_that_sent_it_is_accepted_and_nothing_else_of_a_direct
         inner[22..24].copy_from_slice(&sum.to_be_bytes());
         w(&inner)
     };
-    let (first, later) = (as_fragment(&datagram(61_000)[20..], 0x2000), as_fragment(&datagram(61_000)[20..], 1));
+    let (first, later) =
+        (as_fragment(&datagram(61_000)[20..], 0x2000), as_fragment(&datagram(61_000)[20..], 1));
     let from_vip = w(&tcp_between(VIP, 61_000, VIP, 80, SYN, b""));
     let martian = "inner_martian";
     let pairs = vec![

@@ -84,9 +84,8 @@ impl Pins {
     /// Where the flow of a packet from an own address goes.
     pub fn find<'a>(&self, cluster: &'a Cluster, flow: &Flow, now: Moment) -> Found<'a> {
         let Some(pin) = self.living(flow, now) else { return Found::Unpinned };
-        let fits = |server: &&Arc<RealServer>| {
-            server.rip == pin.rip && server.is_present() && !server.is_local
-        };
+        let fits =
+            |server: &&Arc<RealServer>| server.rip == pin.rip && server.is_present() && !server.is_local;
         let other = || {
             let server = cluster.find(flow)?.real_servers.iter().find(fits);
             server.or_else(|| cluster.real_server_at(pin.rip).filter(fits))

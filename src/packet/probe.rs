@@ -85,7 +85,11 @@ mod tests {
             for (source, expected) in [(60_999, false), (61_000, true), (62_999, true), (63_000, false)] {
                 assert_eq!(verdicts(&packet(number, &ports(source, 80))), (expected, false), "{source}");
             }
-            assert_eq!(verdicts(&packet(number, &ports(80, 61_000))), (false, false), "only the source counts");
+            assert_eq!(
+                verdicts(&packet(number, &ports(80, 61_000))),
+                (false, false),
+                "only the source counts"
+            );
         }
         assert_eq!(verdicts(&packet(132, &ports(61_000, 80))), (false, false), "another protocol");
         assert_eq!(verdicts(&packet(protocol::UDP, &[0xee])), (false, false), "too short for a port");
