@@ -12,6 +12,7 @@ mod journey;
 pub mod path;
 pub mod path_errors;
 pub mod persistence;
+pub mod pins;
 pub mod real_server;
 pub mod reply;
 pub mod roster;
@@ -145,16 +146,10 @@ impl Director {
         let choice = match packet.content {
             Content::IcmpError => self.follow_error(at, &packet)?,
             Content::LaterFragment => self.follow_fragment(at, &packet)?,
-            _ => {
-                let service = self.find_service(at, &packet)?;
-                match self.find_connection(at, service, &packet)? {
-                    Some(known) => known,
-                    None => {
-                        let chosen = self.choose(at, service, &packet)?;
-                        self.record(at, service, &packet, chosen)?
-                    }
-                }
-            }
+            _ => match self.find_pinned(at, &packet)? {
+                Some(pinned) => pinned,
+                None => self.find_or_begin(at, &packet)?,
+            },
         };
         // What goes to the host's own stack leaves as it was captured.
         if !choice.real_server.is_local {

@@ -15,6 +15,7 @@
 //! the value that the last repair found.
 
 mod addresses;
+pub mod ahead;
 mod announce;
 pub(crate) mod arp;
 pub mod change;
@@ -43,7 +44,7 @@ pub use addresses::{broadcast_addresses, own_addresses};
 pub use change::{Change, Device};
 pub use changes::{Changes, HostChanges};
 pub use claims::{Claim, Mac};
-pub use director_changes::{Announce, CaptureMode, DirectorHost, DirectorHostOptions};
+pub use director_changes::{Announce, CaptureMode, DirectorHost, DirectorHostOptions, Probed};
 pub use error::HostError;
 pub use follow::Notice;
 pub use journal::JournalPlace;
@@ -63,3 +64,14 @@ pub const PROTOCOL: u8 = 76;
 /// The routing table of the VIPs captured by rule. Unassigned in /etc/iproute2/rt_tables, and above the 8-bit
 /// numbers that other programs use first.
 pub const CAPTURE_TABLE: u32 = 7690;
+
+/// The routing table that leads the packets of checks into the TUN device. See [`CAPTURE_TABLE`].
+pub const PROBE_TABLE: u32 = 7688;
+
+/// The routing table by which the host takes a VIP for one behind its interfaces when it validates the source of an
+/// answer to a check.
+pub const ANSWER_TABLE: u32 = 7689;
+
+/// The mark (SO_MARK) of the sockets of checks, the same number as [`PROTOCOL`]. It stays below the bits that other
+/// programs use for marks of their own, such as 0x4000 and 0x8000.
+pub const PROBE_MARK: u32 = 76;

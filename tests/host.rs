@@ -6,6 +6,8 @@ mod bed;
 mod mss;
 #[path = "host/mss_table.rs"]
 mod mss_table;
+#[path = "host/probed.rs"]
+mod probed;
 #[path = "host/realserver.rs"]
 mod realserver;
 

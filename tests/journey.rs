@@ -628,7 +628,7 @@ fn every_drop_reason_has_a_row() {
             Drop(reason) | Reply(_, Some(reason)) => Some(reason),
             _ => None,
         })
-        // Shown by tests of their own: above, in tests/paths.rs, in tests/grace.rs, in tests/passed.rs and in the counters' unit tests.
+        // Shown by tests of their own: above, in tests/paths.rs, in tests/grace.rs, in tests/passed.rs, in tests/pinned.rs and in the counters' unit tests.
         .chain([
             "table_full",
             "rate_limited",
@@ -637,6 +637,7 @@ fn every_drop_reason_has_a_row() {
             "loop",
             "connection_waits",
             "vip_not_local",
+            "probe_stale",
         ])
         .collect();
     for reason in DropReason::ALL {

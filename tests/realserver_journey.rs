@@ -239,6 +239,64 @@ fn clients_may_live_in_a_directors_prefix() {
     assert_eq!(fate_of(&decapsulator, &ip(director, SERVER2, 4, &inner)), Drop("inner_martian"));
 }
 
+/// An echo request from `source` with this identifier.
+fn ping(source: Ipv4Addr, identifier: u16) -> Vec<u8> {
+    let [high, low] = identifier.to_be_bytes();
+    w(&changed(&icmp(8, 0, [high, low, 0, 1], b"ping"), |bytes| {
+        bytes[12..16].copy_from_slice(&source.octets());
+    }))
+}
+
+/// RFC 2003 §3.1 would have all of them dropped; see the deviations in ARCHITECTURE.md.
+#[test]
+fn a_probe_of_the_director_that_sent_it_is_accepted_and_nothing_else_of_a_director() {
+    let other = Ipv4Addr::new(172, 25, 3, 5);
+    let by = |source: Ipv4Addr, port: u16| w(&tcp_between(source, port, VIP, 80, SYN, b""));
+    let datagram = |port: u16| {
+        w(&changed(&udp_between(CLIENT, port, 53, b"query"), |bytes| {
+            bytes[12..16].copy_from_slice(&DIRECTOR.octets());
+        }))
+    };
+    let reply = |probe: Vec<u8>| {
+        let mut inner = probe[20..].to_vec();
+        (inner[20], inner[22], inner[23]) = (0, 0, 0);
+        let sum = checksum(&inner[20..]);
+        inner[22..24].copy_from_slice(&sum.to_be_bytes());
+        w(&inner)
+    };
+    let (first, later) =
+        (as_fragment(&datagram(61_000)[20..], 0x2000), as_fragment(&datagram(61_000)[20..], 1));
+    let from_vip = w(&tcp_between(VIP, 61_000, VIP, 80, SYN, b""));
+    let martian = "inner_martian";
+    let pairs = vec![
+        ("the first port", by(DIRECTOR, 61_000), by(DIRECTOR, 60_999), martian),
+        ("the last port", by(DIRECTOR, 62_999), by(DIRECTOR, 63_000), martian),
+        ("UDP", datagram(61_000), datagram(60_999), martian),
+        ("an echo request", ping(DIRECTOR, 61_000), ping(DIRECTOR, 60_999), martian),
+        ("an echo reply", ping(DIRECTOR, 61_000), reply(ping(DIRECTOR, 61_000)), martian),
+        ("another director's", by(DIRECTOR, 61_000), by(other, 61_000), martian),
+        ("a VIP's", by(DIRECTOR, 61_000), from_vip, martian),
+        ("our own", by(DIRECTOR, 61_000), by(SERVER2, 61_000), martian),
+        ("a fragment without ports", w(&first), w(&later), martian),
+        ("another protocol", by(DIRECTOR, 61_000), w(&by(DIRECTOR, 61_000)[20..].protocol(132)), martian),
+    ];
+    assert_pairs(&decapsulator(), pairs);
+}
+
+#[test]
+fn a_probe_needs_a_served_port_and_an_echo_request_of_a_probe_does_not() {
+    let services = vec![Service { protocol: Protocol::Tcp, port: 80 }];
+    let decapsulator = guarded_by(GuardConfig { services, ..guard_config() });
+    let to = |port: u16| w(&tcp_between(DIRECTOR, 61_000, VIP, port, SYN, b""));
+    let reason = "inner_not_served";
+    let pairs = vec![
+        ("a served port", to(80), to(81), reason),
+        ("an echo request", ping(DIRECTOR, 61_000), ping(CLIENT, 61_000), reason),
+        ("with the identifier of a probe", ping(DIRECTOR, 62_999), ping(DIRECTOR, 63_000), reason),
+    ];
+    assert_pairs(&decapsulator, pairs);
+}
+
 #[test]
 fn only_our_own_outer_destination_if_one_is_configured() {
     let rips = vec![SERVER2.into(), SERVER3.into()];

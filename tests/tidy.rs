@@ -23,7 +23,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("control", &["config", "director", "encapsulation", "health", "packet", "time", "trouble"]),
     ("metrics", &["director", "health", "label", "realserver", "time"]),
     ("datapath", &["packet", "time"]),
-    ("host", &["label", "time", "trouble"]),
+    ("host", &["label", "packet", "time", "trouble"]),
     ("lab", &["packet"]),
     (
         "serve",

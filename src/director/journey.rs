@@ -19,6 +19,8 @@ use super::cluster::{Cluster, NoService, VirtualService};
 use super::connection::{Entry, Event, Found};
 use super::fate::{self, Fate};
 use super::fragment::FragmentFate;
+use super::pins;
+use super::real_server::RealServer;
 use super::reply::{IcmpError, ReplyKind};
 use super::route::decide::Choice;
 use super::route::{FoundBy, Tracking};
@@ -73,6 +75,28 @@ impl Refusal {
 }
 
 impl Director {
+    /// The real server of a probe, which needs neither a virtual service nor a connection; `None` for any other packet.
+    pub(super) fn find_pinned<'a>(&self, at: At<'a>, packet: &Packet) -> Result<Option<Choice<'a>>, Refusal> {
+        if !pins::may_be_pinned(&packet.flow) || !at.cluster.is_own(packet.source) {
+            return Ok(None);
+        }
+        match self.tables.pins.find(at.cluster, &packet.flow, at.now) {
+            pins::Found::Unpinned => Ok(None),
+            pins::Found::To(real_server) => Ok(Some(probe_to(real_server))),
+            pins::Found::Stale => Err(DropReason::ProbeStale.into()),
+        }
+    }
+
+    /// The real server of the packet's connection, which begins with this packet if there is none.
+    pub(super) fn find_or_begin<'a>(&mut self, at: At<'a>, packet: &Packet) -> Result<Choice<'a>, Refusal> {
+        let service = self.find_service(at, packet)?;
+        if let Some(known) = self.find_connection(at, service, packet)? {
+            return Ok(known);
+        }
+        let chosen = self.choose(at, service, packet)?;
+        self.record(at, service, packet, chosen)
+    }
+
     /// The virtual service for a packet, or what to do if there is none.
     pub(super) fn find_service<'a>(
         &mut self,
@@ -163,6 +187,11 @@ impl Director {
             self.outbox.released.extend(released);
         }
     }
+}
+
+/// A probe has no entry, and needs none.
+fn probe_to(real_server: &RealServer) -> Choice<'_> {
+    Choice { real_server, tracking: Tracking::None, found_by: FoundBy::Probe }
 }
 
 /// RFC 2003 §3.2: a packet from one of the director's own addresses must not be tunnelled; §3.1: nor one

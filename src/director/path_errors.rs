@@ -12,7 +12,7 @@
 //! | net unreachable (3/0, 3/6, 3/11) | net unreachable | |
 //! | host unreachable and similar (other codes of 3) | host unreachable | |
 //! | time exceeded (11) | host unreachable | |
-//! | protocol unreachable (3/2) | nothing | suspicion: the real server's daemon is not running |
+//! | protocol unreachable (3/2) | nothing; a check gets it | suspicion: the real server's daemon is not running |
 //! | port unreachable (3/3), source route failed (3/5), quench, redirect, parameter problem | nothing | |
 //!
 //! If too little is quoted to identify the sender, the sender of the next packet gets the error. A report that the path
@@ -29,6 +29,7 @@ use arc_swap::ArcSwap;
 
 use super::cluster::{Cluster, VirtualService};
 use super::path::MTU_MIN;
+use super::pins;
 use super::real_server::{RealServer, Slot};
 use super::reply::{self, IcmpError, TokenBucket};
 use super::tables::Tables;
@@ -106,6 +107,8 @@ struct About<'a> {
 enum Inner<'a> {
     /// Enough for its sender, who may get an error.
     Whole(Ip<'a>),
+    /// A check's packet: this host gets the error like a client, so that the check fails at once.
+    Probe(Ip<'a>),
     /// Too little to identify its sender.
     Cut,
     /// Its sender must not get an error (the packet was an error or a later fragment), or may not exist,
@@ -151,7 +154,10 @@ impl PathErrors {
         if !about.outer.has_dont_fragment() || usize::from(mtu) >= quoted {
             return ignored;
         }
-        let inner = if let Inner::Whole(inner) = &about.inner { Some(inner.packet()) } else { None };
+        let inner = match &about.inner {
+            Inner::Whole(inner) | Inner::Probe(inner) => Some(inner.packet()),
+            Inner::Cut | Inner::Untold => None,
+        };
         if let Some(identifications) = identifications(about)
             && let Some(confirmed) = self.probes.confirm(server.rip, identifications, now)
         {
@@ -204,6 +210,9 @@ impl PathErrors {
         if !cluster.has_vip(inner.destination()) {
             return Err(Outcome::Mismatch);
         }
+        if let Some(server) = self.of_probe(cluster, &inner, rip, now) {
+            return Ok((Inner::Probe(inner), Some(server)));
+        }
         let flow = match icmp::quoted_flow(&inner) {
             Ok(flow) => flow,
             Err(QuoteError::NoFlow) => return Ok((Inner::Untold, None)),
@@ -214,6 +223,17 @@ impl PathErrors {
             Life::Lives(server) if may_be_told => Ok((Inner::Whole(inner), Some(server))),
             Life::Lives(server) | Life::Possible(server) => Ok((Inner::Untold, Some(server))),
             Life::None => Err(Outcome::Mismatch),
+        }
+    }
+
+    /// The real server that a check tests by this packet.
+    fn of_probe(&self, cluster: &Cluster, inner: &Ip, rip: Ipv4Addr, now: Moment) -> Option<Arc<RealServer>> {
+        if !cluster.is_own(inner.source()) {
+            return None;
+        }
+        match self.tables.pins.find(cluster, &pins::quoted_probe(inner)?, now) {
+            pins::Found::To(server) if server.rip == rip => Some(server.clone()),
+            _ => None,
         }
     }
 
@@ -273,7 +293,11 @@ fn act(kind: Kind, message: &Icmp, about: &About, now: Moment) -> Handled {
         Kind::ProtocolUnreachable => {
             let is_news = about.real_server.soft.suspect(now);
             let event = is_news.then_some(Event::Suspect { rip: about.real_server.rip });
-            Handled { event, ..Handled::new(kind, Outcome::Noted) }
+            let answer = match &about.inner {
+                Inner::Probe(inner) => reply::protocol_unreachable_about(inner),
+                _ => None,
+            };
+            Handled { event, answer, ..Handled::new(kind, Outcome::Noted) }
         }
         Kind::TooBig | Kind::Other => Handled::new(kind, Outcome::Ignored),
     }
@@ -323,7 +347,7 @@ fn tell(kind: Kind, about: &About, errors: (IcmpError, IcmpError), now: Moment) 
     server.soft.note_unreachable(happened, now);
     let handled = Handled::new(kind, Outcome::Noted);
     match &about.inner {
-        Inner::Whole(inner) => {
+        Inner::Whole(inner) | Inner::Probe(inner) => {
             Handled { outcome: Outcome::Relayed, answer: reply::error_about(inner, error), ..handled }
         }
         Inner::Cut => {

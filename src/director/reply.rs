@@ -91,6 +91,12 @@ pub fn error_about(quoted: &Ip, error: IcmpError) -> Option<(Vec<u8>, IpAddr)> {
     icmp::error(quoted, error).ok().map(|reply| (reply, quoted.source()))
 }
 
+/// "Protocol unreachable" about a packet of which only the beginning is known, and its destination: for a probe, whose
+/// sender has to know that no program on the real server takes the packets off. Clients do not get it.
+pub fn protocol_unreachable_about(quoted: &Ip) -> Option<(Vec<u8>, IpAddr)> {
+    icmp::protocol_unreachable(quoted).ok().map(|reply| (reply, quoted.source()))
+}
+
 /// A datagram to the sender of `packet`, of the same family. IPv6 packets are not answered, because no VIP is an
 /// IPv6 address.
 fn datagram(packet: &Ip, protocol: u8, traffic_class: u8, payload: &[u8]) -> Result<Vec<u8>, Malformed> {

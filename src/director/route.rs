@@ -100,6 +100,8 @@ pub enum FoundBy {
     Template,
     /// The virtual service's scheduler, because nothing else named one.
     Scheduler,
+    /// The check that sends it, which tests this real server.
+    Probe,
 }
 
 impl Route {

@@ -1,6 +1,7 @@
-//! The state that all workers of a director share and change: connections and persistence templates. The real
-//! servers' counts follow the changes of both.
+//! The state that all workers of a director share and change: connections and persistence templates, whose changes the
+//! real servers' counts follow, and the flows of probes.
 
+use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
@@ -9,6 +10,7 @@ use super::connection::{Change, Entry, Subscriber, Table};
 use super::fate;
 use super::flood;
 use super::persistence::{TemplateChange, TemplateKey, Templates};
+use super::pins::Pins;
 use super::real_server::Live;
 use crate::packet::Flow;
 use crate::time::Moment;
@@ -16,12 +18,14 @@ use crate::time::Moment;
 /// How often workers record a flood that continues, so that they do not write to the same place for each packet.
 const NOTED_EVERY: Duration = Duration::from_secs(1);
 
-/// Connections and templates.
+/// Connections, templates and the flows of probes.
 pub struct Tables {
     /// By flow; the counts of its limit are its own.
     pub connections: Table,
     /// By virtual service and client prefix.
     pub templates: Templates,
+    /// The flows of probes, which are in no other table.
+    pub pins: Arc<Pins>,
     /// The last time that a worker noted a flow instead of adding an entry, in nanoseconds; 0: never.
     noted: AtomicU64,
 }
@@ -34,7 +38,7 @@ impl Tables {
 
     /// Of these two, with their own limits.
     pub fn of(connections: Table, templates: Templates) -> Tables {
-        Tables { connections, templates, noted: AtomicU64::new(0) }
+        Tables { connections, templates, pins: Arc::default(), noted: AtomicU64::new(0) }
     }
 
     /// The same with another limit to one client's connections.

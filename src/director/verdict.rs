@@ -89,6 +89,8 @@ labels! {
         NoService = "no_service",
         /// A source or destination port of 0, which no program uses (RFC 6335 §6).
         PortZero = "port_zero",
+        /// A packet of a check whose real server is no longer configured, or has become this host.
+        ProbeStale = "probe_stale",
         /// The budget of echo replies is spent.
         RateLimited = "rate_limited",
         /// The kernel refused to send the packet.

@@ -4,12 +4,14 @@
 //! that makes it by hand. The ledger [`super::Changes`] is independent of the kinds.
 
 pub mod address;
+pub mod answer_route;
 pub mod capture_rule;
 pub mod device_address;
 pub mod loop_rule;
 pub mod mss_route;
 pub mod mss_rule;
 pub mod observed;
+pub mod probe_rule;
 pub mod proxy;
 pub mod route;
 pub mod sysctl;
@@ -17,11 +19,13 @@ pub mod sysctl;
 use std::fmt;
 
 use address::VipAddress;
+use answer_route::AnswerRoute;
 use capture_rule::CaptureRule;
 use device_address::DeviceAddress;
 use loop_rule::LoopRule;
 use mss_rule::MssRule;
 pub use observed::Observed;
+use probe_rule::ProbeRule;
 use proxy::ProxyNeighbour;
 use route::VipRoute;
 use sysctl::{Sysctl, Wanted};
@@ -30,7 +34,7 @@ use super::error::HostError;
 use super::journal::Record;
 use super::mirror::Copied;
 use super::netlink::{Interface, Netlink};
-use super::{CAPTURE_TABLE, PROTOCOL};
+use super::{ANSWER_TABLE, CAPTURE_TABLE, PROBE_MARK, PROBE_TABLE, PROTOCOL};
 
 /// A network device, by name and kernel index.
 #[derive(Debug, Clone, PartialEq, Eq, Hash)]
@@ -88,6 +92,8 @@ impl Change {
             // The device of a killed daemon, and its routes with it, no longer exist.
             Record::CaptureRule { interface } => (CaptureRule { interface, tun: 0 }.into(), None),
             Record::LoopRule { vip, device } => (LoopRule { vip, device }.into(), None),
+            Record::ProbeRule { direction, carrier } => (ProbeRule { direction, carrier }.into(), None),
+            Record::AnswerRoute { vip } => (AnswerRoute { vip, devices: Vec::new() }.into(), None),
         }
     }
 }
@@ -266,6 +272,9 @@ kinds! {
     address:
         /// Binds a VIP on a real server.
         Address(VipAddress),
+    answer_route:
+        /// Makes a director's host accept the answers to checks.
+        AnswerRoute(AnswerRoute),
     capture_rule:
         /// Leads arriving packets to [`CAPTURE_TABLE`]; one for all VIPs of a director.
         CaptureRule(CaptureRule),
@@ -281,6 +290,9 @@ kinds! {
     mss_rule:
         /// Leads packets from one VIP to that table.
         MssRule(MssRule),
+    probe_rule:
+        /// Leads the packets of checks, and the validation of their answers, to tables of their own.
+        ProbeRule(ProbeRule),
     proxy:
         /// Makes a director's host answer ARP for a VIP.
         Proxy(ProxyNeighbour),
@@ -304,7 +316,7 @@ mod tests {
         let vip = Ipv4Addr::new(172, 25, 3, 100);
         let tun = Device { name: "lvsd0".into(), index: 7 };
         let eth0 = Device { name: "eth0".into(), index: 2 };
-        let cases: [(Change, &str); 9] = [
+        let cases: [(Change, &str); 13] = [
             (
                 Sysctl::of_interface("eth0", "forwarding", Wanted::Exactly(1)).into(),
                 "sysctl -w net.ipv4.conf.eth0.forwarding=1",
@@ -336,6 +348,23 @@ mod tests {
             (
                 MssRule { vip, table: 7691 }.into(),
                 "ip rule add pref 32765 from 172.25.3.100 iif lo lookup 7691",
+            ),
+            (
+                ProbeRule::ALL[0].into(),
+                "ip rule add pref 0 fwmark 76 ipproto tcp lookup 7688 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
+            ),
+            (
+                ProbeRule::ALL[3].into(),
+                "ip rule add pref 0 iif lo ipproto udp sport 61000-62999 lookup 7689 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
+            ),
+            (
+                AnswerRoute { vip, devices: vec![eth0.clone()] }.into(),
+                "ip route add 172.25.3.100/32 scope link table 7689 dev eth0",
+            ),
+            (
+                AnswerRoute { vip, devices: vec![eth0.clone(), Device { name: "eth1".into(), index: 3 }] }
+                    .into(),
+                "ip route add 172.25.3.100/32 scope link table 7689 nexthop dev eth0 nexthop dev eth1",
             ),
             (
                 ProxyNeighbour { address: vip, device: eth0 }.into(),

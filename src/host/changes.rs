@@ -307,9 +307,12 @@ impl Changes {
         let record = self.journal.take_inherited(&change.record(found)?)?;
         let is_as_left = match &record {
             Record::Sysctl { value, .. } => found.is_some_and(|found| found.value == *value),
-            Record::Proxy { .. } | Record::CaptureRule { .. } | Record::LoopRule { .. } => {
-                presence == Presence::Ours
-            }
+            // Where the devices are others now, it is replaced.
+            Record::AnswerRoute { .. } => true,
+            Record::Proxy { .. }
+            | Record::CaptureRule { .. }
+            | Record::LoopRule { .. }
+            | Record::ProbeRule { .. } => presence == Presence::Ours,
         };
         if !is_as_left {
             self.journal.undone(&record);

@@ -19,6 +19,7 @@ mod claiming;
 mod devices;
 mod incoming;
 mod leftovers;
+mod probed;
 mod settings;
 mod vip_state;
 
@@ -40,6 +41,8 @@ use super::strays::{Stray, Strays};
 use crate::trouble::Found;
 
 use incoming::Incoming;
+pub use probed::Probed;
+use probed::Probes;
 pub use settings::{Announce, Capture, CaptureMode};
 pub use vip_state::VipState;
 
@@ -73,6 +76,7 @@ pub struct DirectorHost {
     incoming: Incoming,
     tun: Device,
     vips: BTreeMap<Ipv4Addr, VipState>,
+    probes: Probes,
     /// Names of the devices that were up when last checked, the TUN device included.
     up: BTreeSet<String>,
     /// The interfaces of the configuration that did not exist when last checked.
@@ -122,6 +126,7 @@ impl DirectorHost {
             incoming,
             tun,
             vips: BTreeMap::new(),
+            probes: Probes::default(),
             missing: BTreeSet::new(),
             named,
             strays: Strays::default(),
@@ -410,7 +415,9 @@ impl DirectorHost {
     }
 
     async fn settle(&mut self) -> Result<(), HostError> {
-        let wanted = settings::wanted(&self.incoming, &self.tun, &self.vips);
+        let mut wanted = settings::wanted(&self.incoming, &self.tun, &self.vips);
+        self.find_answer_devices().await?;
+        wanted.extend(self.probes.wanted(&self.tun));
         self.changes.settle(&wanted).await
     }
 }

@@ -22,6 +22,8 @@ use serde::{Deserialize, Serialize};
 
 use file::JournalFile;
 
+use super::change::probe_rule::{Carrier, Direction};
+
 /// Where the journal of a daemon is.
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct JournalPlace {
@@ -45,6 +47,10 @@ pub(super) enum Record {
     CaptureRule { interface: String },
     /// The rule for packets from the device to the VIP.
     LoopRule { vip: Ipv4Addr, device: String },
+    /// A rule for the packets of checks, or for the validation of their answers.
+    ProbeRule { direction: Direction, carrier: Carrier },
+    /// The route for the validation of answers from the VIP.
+    AnswerRoute { vip: Ipv4Addr },
 }
 
 impl Record {

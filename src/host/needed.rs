@@ -6,7 +6,7 @@ use super::change::Change;
 const NEEDED_SETTINGS: [&str; 2] = ["forwarding", "rp_filter"];
 
 impl Change {
-    /// Without the others packets take longer, go round in a circle, are larger than they need be, or the host answers ARP for a VIP.
+    /// Without the others packets take longer, go round in a circle, are larger than they need be, the host answers ARP for a VIP, or checks fail.
     pub(super) fn is_needed(&self) -> bool {
         match self {
             Change::Address(_)
@@ -14,7 +14,11 @@ impl Change {
             | Change::DeviceAddress(_)
             | Change::Proxy(_)
             | Change::Route(_) => true,
-            Change::LoopRule(_) | Change::MssRoute(_) | Change::MssRule(_) => false,
+            Change::AnswerRoute(_)
+            | Change::LoopRule(_)
+            | Change::MssRoute(_)
+            | Change::MssRule(_)
+            | Change::ProbeRule(_) => false,
             Change::Sysctl(_) => {
                 let command = self.command();
                 NEEDED_SETTINGS.iter().any(|setting| command.contains(&format!(".{setting}=")))

@@ -6,7 +6,8 @@ use std::net::{IpAddr, Ipv4Addr};
 
 use super::CAPTURE_TABLE;
 use super::addresses::own_addresses;
-use super::change::capture_rule;
+use super::ahead;
+use super::change::capture_rule::CaptureRule;
 use super::changes::HostChanges;
 use super::director_changes::{Capture, DirectorHostOptions, ipv4_of};
 use super::error::HostError;
@@ -67,7 +68,8 @@ async fn captures(
         let is_local = netlink.is_local(*vip).await?;
         let capture = options.capture.of(is_local, options.announce);
         if capture != Capture::Route {
-            let plans = options.interfaces.iter().map(|name| capture_rule::plan(&rules, name));
+            let rule = |name: &String| CaptureRule { interface: name.clone(), tun: 0 };
+            let plans = options.interfaces.iter().map(|name| ahead::plan(&rules, &rule(name)));
             errors.extend(plans.filter_map(Result::err));
             let is_other =
                 |route: &&Route| (route.destination, route.prefix_len) == (*vip, 32) && route.index != own;

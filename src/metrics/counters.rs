@@ -7,6 +7,7 @@ use std::sync::OnceLock;
 use std::sync::atomic::{AtomicU64, Ordering};
 
 use crate::director::path_errors::{Handled, Kind, Outcome};
+use crate::director::route::FoundBy;
 use crate::director::server_errors::Cause;
 use crate::director::verdict::{DropReason, ReplyKind, Tracking, Verdict};
 use crate::realserver::verdict::{DropReason as RefusalReason, Verdict as RealserverVerdict};
@@ -125,6 +126,8 @@ pub struct DirectorCounters {
     pub stateless: Count,
     /// Of the transmitted packets, those without an entry because of `new_connections_per_second_max`.
     pub flood: Count,
+    /// Of the transmitted packets, those of checks.
+    pub probes: Count,
     /// Packets held now, waiting for another one.
     pub held: Count,
     /// By [`ReplyKind::index`].
@@ -156,6 +159,10 @@ impl DirectorCounters {
 
     fn count_fate(&self, verdict: &Verdict, bytes: usize) {
         match verdict {
+            Verdict::Transmit(route) if route.found_by == FoundBy::Probe => {
+                self.transmitted.add(1);
+                self.probes.add(1);
+            }
             Verdict::Transmit(route) => {
                 self.transmitted.add(1);
                 self.stateless.add(u64::from(route.tracking == Tracking::None));

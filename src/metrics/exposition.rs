@@ -82,6 +82,7 @@ pub fn director(
         gauge!(names::HELD_PACKETS).set(sum(&|w| w.held.get()) as f64);
         counter!(names::STATELESS_PACKETS).absolute(sum(&|w| w.stateless.get()));
         counter!(names::FLOOD_PACKETS).absolute(sum(&|w| w.flood.get()));
+        counter!(names::PROBE_PACKETS).absolute(sum(&|w| w.probes.get()));
         for kind in ReplyKind::all() {
             let count = sum(&|w| w.replied[kind.index()].get());
             counter!(names::REPLIED_PACKETS, "kind" => kind.label()).absolute(count);

@@ -70,6 +70,8 @@ names! {
         "Packets forwarded by hash or one by one, without an entry in the connection table.";
     FLOOD_PACKETS = Counter "lvs_tund_director_packets_flood_total" []:
         "Packets forwarded without an entry because of a flood: too many new connections, or too many of one packet.";
+    PROBE_PACKETS = Counter "lvs_tund_director_packets_probe_total" []:
+        "Packets of checks, sent through the tunnel to the real server under test; part of the transmitted ones.";
     REPLIED_PACKETS = Counter "lvs_tund_director_packets_replied_total" ["kind"]:
         "Packets answered by the director itself.";
     HELD_PACKETS = Gauge "lvs_tund_director_packets_held" []:

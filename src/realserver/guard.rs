@@ -15,7 +15,7 @@ use super::verdict::DropReason;
 use crate::encapsulation::is_tunnel;
 use crate::packet::icmp::Icmp;
 use crate::packet::upper::Upper;
-use crate::packet::{Ip, Protocol, address, protocol, udp};
+use crate::packet::{Ip, Protocol, address, probe, protocol, udp};
 
 /// An accepted protocol and port of inner packets, as in `services = ["tcp/80"]`.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -116,10 +116,13 @@ impl Guard {
         if is_tunnel(upper.protocol) {
             return Err(DropReason::NestedTunnel);
         }
-        if !self.is_served(inner, &upper) {
+        // A check of the director that sent the packet. It does not loop: the host answers it to the director's address
+        // without encapsulation, and a director sends no other packet of its own through the tunnel.
+        let is_probe = inner.source() == peer && probe::is_probe(&upper);
+        if !self.is_served(inner, &upper) && !(is_probe && probe::is_echo(&upper)) {
             return Err(DropReason::InnerNotServed);
         }
-        if self.is_martian(inner.source(), peer) {
+        if self.is_martian(inner.source()) || (self.is_of_director(inner.source(), peer) && !is_probe) {
             return Err(DropReason::InnerMartian);
         }
         inner.check_options()?;
@@ -168,17 +171,20 @@ impl Guard {
             .any(|service| service.protocol.number() == protocol && service.port == port)
     }
 
-    /// Whether no client can have this source: a VIP, an own address, a director's (a loop between tunnel
-    /// ends), or an address that is not a single host's, such as the broadcast address of a connected network. A prefix of directors may contain
-    /// clients too: only the sender of this packet is certainly a director.
-    fn is_martian(&self, source: IpAddr, peer: IpAddr) -> bool {
+    /// Whether neither a client nor a director can have this source: a VIP, an own address, or an address that is not a
+    /// single host's, such as the broadcast address of a connected network.
+    fn is_martian(&self, source: IpAddr) -> bool {
         let own = self.own.load();
         address::is_martian(source)
             || own.broadcast.contains(&source)
             || own.has(source)
             || self.config.vips.contains(&source)
             || self.config.rips.contains(&source)
-            || source == peer
-            || self.config.directors.contains(&IpNet::from(source))
+    }
+
+    /// Whether this source is a director's, so that the packet may go round between two tunnel ends. A prefix of
+    /// directors may contain clients too: only the sender of this packet is certainly a director.
+    fn is_of_director(&self, source: IpAddr, peer: IpAddr) -> bool {
+        source == peer || self.config.directors.contains(&IpNet::from(source))
     }
 }

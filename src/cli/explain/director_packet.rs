@@ -287,6 +287,7 @@ fn describe_choice(route: &Route, service: Option<&VirtualService>, name: &str) 
     let found_by = match route.found_by {
         FoundBy::Entry => return format!("connection: known, real server {name}"),
         FoundBy::FirstFragment => return format!("fragment: follows the first one, real server {name}"),
+        FoundBy::Probe => return format!("probe: of a check of real server {name}"),
         FoundBy::FloodRecord => "the record of a flow without an entry".to_owned(),
         FoundBy::Template => "the client's template".to_owned(),
         FoundBy::Scheduler => match service.map(|service| service.config.scheduler) {

@@ -8,7 +8,7 @@ use super::super::fragment::FragmentFate;
 use super::super::route::{FoundBy, Tracking};
 use super::super::verdict::DropReason;
 use super::choose::{carries_on_without_entry, refuse_exit};
-use super::{At, Choice, Refusal, refuse_untunnelable};
+use super::{At, Choice, Refusal, probe_to, refuse_untunnelable};
 
 impl Director {
     /// An ICMP error about a connection goes to the connection's real server, because only that can act on it
@@ -53,7 +53,9 @@ impl Director {
     ) -> Result<Choice<'a>, Refusal> {
         let key = packet.fragment_key().ok_or(DropReason::FragmentUnknown)?;
         let first = self.fragments.find(&key, at.now);
-        if first != Some(FragmentFate::Host) {
+        // Of an own address, only the first fragment of a probe was forwarded.
+        let is_probe = matches!(first, Some(FragmentFate::RealServer(_))) && at.cluster.is_own(packet.source);
+        if first != Some(FragmentFate::Host) && !is_probe {
             refuse_untunnelable(at.cluster, packet)?;
             if !at.cluster.has_vip(packet.destination) {
                 return Err(DropReason::NoService.into());
@@ -65,6 +67,9 @@ impl Director {
             FragmentFate::Echo => Err(Refusal::echo()),
             FragmentFate::RealServer(slot) => {
                 let real_server = at.cluster.real_server(slot).ok_or(DropReason::FragmentUnknown)?;
+                if is_probe {
+                    return Ok(probe_to(real_server));
+                }
                 if let Fate::Wait = fate::of_connection(at.cluster, slot, packet.flow.protocol) {
                     return Err(DropReason::ConnectionWaits.into());
                 }

@@ -69,7 +69,15 @@ impl IcmpError {
 
 /// The error with as much of the packet as fits by RFC 1812 §4.3.2.3.
 pub(super) fn error(packet: &Ip, error: IcmpError) -> Result<Vec<u8>, Malformed> {
-    let (kind, code, mtu) = error.type_code_and_mtu();
+    message(packet, error.type_code_and_mtu())
+}
+
+/// Type 3, code 2.
+pub(super) fn protocol_unreachable(packet: &Ip) -> Result<Vec<u8>, Malformed> {
+    message(packet, (icmp::DESTINATION_UNREACHABLE, icmp::PROTOCOL_UNREACHABLE, 0))
+}
+
+fn message(packet: &Ip, (kind, code, mtu): (u8, u8, u16)) -> Result<Vec<u8>, Malformed> {
     let room = ERROR_DATAGRAM_MAX - ipv4::HEADER - icmp::HEADER;
     let quote = &packet.packet()[..packet.total_length().min(room)];
     let mut message = [&[0; icmp::HEADER], quote].concat();

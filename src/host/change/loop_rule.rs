@@ -16,9 +16,9 @@ use std::net::{IpAddr, Ipv4Addr};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
-use super::capture_rule::is_plain_local;
 use super::mss_rule::MSS_PREFERENCE;
 use super::{ChangeKind, Observed, PROTOCOL, Presence, Replaced, Undone};
+use crate::host::ahead::is_plain_local;
 use crate::host::error::HostError;
 use crate::host::journal::Record;
 use crate::host::netlink::{Netlink, rule};

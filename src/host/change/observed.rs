@@ -8,6 +8,7 @@ use rtnetlink::packet_route::route::RouteMessage;
 use rtnetlink::packet_route::rule::RuleMessage;
 
 use super::Change;
+use crate::host::ANSWER_TABLE;
 use crate::host::error::HostError;
 use crate::host::mirror::ROUTES_MAX;
 use crate::host::netlink::{Netlink, ProxyEntry, Route, RouteKey, route_key};
@@ -57,8 +58,9 @@ impl Observed {
 
     pub(super) async fn ask_table(&mut self, netlink: &Netlink, table: u32) -> Result<(), HostError> {
         if let Entry::Vacant(place) = self.tables.entry(table) {
-            // Twice as many, because the table may also contain routes of others.
-            let found = netlink.routes_whole(table, 2 * ROUTES_MAX).await?.unwrap_or_default();
+            // Twice as many, because the table may also contain routes of others; no other program has this one.
+            let max = if table == ANSWER_TABLE { usize::MAX } else { 2 * ROUTES_MAX };
+            let found = netlink.routes_whole(table, max).await?.unwrap_or_default();
             place.insert(found.into_iter().map(|route| (route_key(&route), route)).collect());
         }
         Ok(())

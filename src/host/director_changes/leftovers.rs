@@ -1,10 +1,12 @@
 //! What killed directors leave and no journal has.
 
 use super::{Capture, DirectorHost};
-use crate::host::change::{Device, capture_rule};
+use crate::host::ahead;
+use crate::host::change::Device;
+use crate::host::change::capture_rule::CaptureRule;
 use crate::host::changes::HostChanges;
 use crate::host::error::HostError;
-use crate::host::netlink::rule;
+use crate::host::netlink;
 use crate::host::{CAPTURE_TABLE, PROTOCOL};
 
 impl DirectorHost {
@@ -19,6 +21,7 @@ impl DirectorHost {
     }
 
     async fn sweep(&mut self) -> Result<(), HostError> {
+        self.sweep_probes().await?;
         let devices = self.incoming.devices();
         for proxy in self.netlink.proxies().await? {
             let is_leftover = proxy.protocol == PROTOCOL
@@ -41,8 +44,9 @@ impl DirectorHost {
         }
         for Device { name, .. } in devices {
             let rules = self.netlink.rules().await?;
-            if capture_rule::find(&rules, name).is_some_and(|found| rule::protocol(found) == PROTOCOL) {
-                capture_rule::carry_out(&self.netlink, capture_rule::removal(&rules, name)).await?;
+            let rule = CaptureRule { interface: name.clone(), tun: 0 };
+            if ahead::find(&rules, &rule).is_some_and(|found| netlink::rule::protocol(found) == PROTOCOL) {
+                ahead::carry_out(&self.netlink, ahead::removal(&rules, &rule)).await?;
                 tracing::info!(
                     kind = "leftover_removed",
                     "host: removed the capture rule of {name} left by a killed daemon"
