@@ -8,11 +8,13 @@
 //! ```
 
 pub mod check;
+pub mod hook;
 pub mod spec;
 pub mod verdict;
 pub mod view;
 
 pub use check::CHECKS;
+pub use hook::{Hook, When};
 pub use spec::{Agreement, CheckConfig, OnDown, Options, Row, ServiceHealth, Start, Transport, Value, Via};
 pub use verdict::{Failure, FailureClass, Outcome, Success};
 pub use view::{State, View};

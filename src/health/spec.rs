@@ -7,6 +7,7 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::Check;
+pub use super::hook::{Hook, When};
 
 /// Which way a probe takes to the real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
