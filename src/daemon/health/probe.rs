@@ -237,4 +237,4 @@ fn datagram_failed(error: &io::Error) -> Failure {
 }
 
 #[cfg(test)]
-mod tests;
+pub(super) mod tests;
