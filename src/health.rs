@@ -1,5 +1,5 @@
 //! Health checks, as far as they know neither a clock nor a socket: what is asked and how the answer is judged
-//! ([`check`]), when the next question is due and what follows from the answers (`judge`).
+//! ([`check`]), when the next question is due and what follows from the answers ([`judge`]).
 //!
 //! ```text
 //! configuration ─▶ judge ──probe is due──▶ daemon: socket, TLS, process ◀─bytes─▶ check
@@ -9,12 +9,14 @@
 
 pub mod check;
 pub mod hook;
+pub mod judge;
 pub mod spec;
 pub mod verdict;
 pub mod view;
 
 pub use check::CHECKS;
 pub use hook::{Hook, When};
+pub use judge::Judge;
 pub use spec::{Agreement, CheckConfig, OnDown, Options, Row, ServiceHealth, Start, Transport, Value, Via};
 pub use verdict::{Failure, FailureClass, Outcome, Success};
 pub use view::{State, View};

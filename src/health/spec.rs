@@ -2,6 +2,7 @@
 //! belong to its file below [`super::check`].
 
 use std::collections::BTreeMap;
+use std::hash::{Hash, Hasher};
 use std::net::IpAddr;
 use std::sync::Arc;
 use std::time::Duration;
@@ -136,8 +137,14 @@ impl PartialEq for Row {
 
 impl Eq for Row {}
 
+impl Hash for Row {
+    fn hash<H: Hasher>(&self, state: &mut H) {
+        self.name.hash(state);
+    }
+}
+
 /// A check as configured: the options that every check has, and those of its kind.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct CheckConfig {
     /// Its kind.
     pub row: &'static Row,

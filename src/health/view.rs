@@ -52,6 +52,8 @@ pub struct CheckView {
 pub struct ServerView {
     /// What its checks say together.
     pub state: State,
+    /// False if an operator has disabled it: it is probed nevertheless.
+    pub is_enabled: bool,
     /// When it became that.
     pub since: Moment,
     /// The weight that a check asks for, while it is up; `None`: the configured one.
@@ -69,8 +71,45 @@ pub struct ServiceView {
     pub has_quorum: bool,
     /// Fewer real servers than `min_healthy` are up, so that all count as up.
     pub fails_open: bool,
-    /// Those that have a check.
+    /// No quorum, but a sorry server that is up: the sorry servers serve instead of the others.
+    pub uses_sorry: bool,
+    /// All, those without a check included.
     pub real_servers: BTreeMap<IpAddr, ServerView>,
+}
+
+impl ServerView {
+    /// Whether it has checks, and they say that it is down.
+    pub fn is_down(&self) -> bool {
+        self.state == State::Down
+    }
+
+    /// The weight of a real server that may serve: the configured one, 0 included, or the one that a check asks for; its
+    /// share of that during a slow start, rounded up.
+    fn serving_weight(&self, configured: u32) -> u32 {
+        let weight = if configured == 0 { 0 } else { self.weight.unwrap_or(configured) };
+        let part = (u64::from(weight) * u64::from(self.share)).div_ceil(1000);
+        u32::try_from(part).unwrap_or(u32::MAX)
+    }
+}
+
+impl ServiceView {
+    /// The weight of a real server as far as health is concerned. An operator's command may set it to 0 beyond this.
+    pub fn effective_weight(&self, rip: IpAddr, configured: u32, is_sorry: bool) -> u32 {
+        if is_sorry != self.uses_sorry {
+            return 0;
+        }
+        match self.real_servers.get(&rip) {
+            Some(_) if self.fails_open => configured,
+            Some(server) if server.is_down() => 0,
+            Some(server) => server.serving_weight(configured),
+            None => configured,
+        }
+    }
+
+    /// Whether the connections of a real server are treated as `on_down` says: it is down, and that counts.
+    pub fn is_down(&self, rip: IpAddr) -> bool {
+        !self.fails_open && self.real_servers.get(&rip).is_some_and(ServerView::is_down)
+    }
 }
 
 /// The health of all virtual services that have checks, by name.
@@ -86,7 +125,19 @@ impl View {
         self.services.get(name)
     }
 
-    /// The health of a real server, if it has checks.
+    /// The weight of a real server as far as health is concerned; `None`: its virtual service is not judged, and health
+    /// has no say. See [`ServiceView::effective_weight`].
+    pub fn effective_weight(
+        &self,
+        service: &str,
+        rip: IpAddr,
+        configured: u32,
+        is_sorry: bool,
+    ) -> Option<u32> {
+        Some(self.service(service)?.effective_weight(rip, configured, is_sorry))
+    }
+
+    /// The health of a real server, if its virtual service has checks.
     pub fn real_server(&self, service: &str, rip: IpAddr) -> Option<&ServerView> {
         self.services.get(service)?.real_servers.get(&rip)
     }

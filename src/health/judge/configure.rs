@@ -1,0 +1,133 @@
+//! A changed configuration: what is the same keeps its state, its counts and its times.
+
+use std::collections::BTreeMap;
+use std::time::Duration;
+
+use super::input::{Judged, JudgedServer};
+use super::machine::Machine;
+use super::server::{Server, find};
+use super::service::Service;
+use super::shared::{CheckId, Key, SharedCheck};
+use super::{Judge, State};
+use crate::health::spec::CheckConfig;
+use crate::time::Moment;
+
+/// A changed check is due within this time.
+const SOON: Duration = Duration::from_secs(1);
+
+impl Judge {
+    /// Follows a configuration. Virtual services are the same by name, or by VIP and port after a change of the name; real
+    /// servers by RIP; checks if they are equal in everything.
+    pub fn configure(&mut self, services: &[Judged], now: Moment) {
+        let mut before: BTreeMap<String, Service> =
+            self.services.drain(..).map(|service| (service.name.clone(), service)).collect();
+        self.queue.forget_users();
+        self.timers.clear();
+        self.timer_of = vec![None; services.len()];
+        let predecessors: Vec<Option<Service>> =
+            services.iter().map(|given| before.remove(given.name)).collect();
+        for (at, (given, same)) in services.iter().zip(predecessors).enumerate() {
+            let renamed = || {
+                let name =
+                    before.values().find(|it| (it.vip, it.port) == (given.vip, given.port))?.name.clone();
+                before.remove(&name)
+            };
+            let old = same.or_else(renamed);
+            self.add_service(at, given, old, now);
+        }
+        self.queue.remove_unused();
+        let queue = &self.queue;
+        self.keys.retain(|_, id| queue.check(*id).is_some());
+        for at in 0..services.len() {
+            self.settle(at, now);
+        }
+        self.has_changed = true;
+    }
+
+    fn add_service(&mut self, at: usize, given: &Judged, old: Option<Service>, now: Moment) {
+        let mut service = old.as_ref().map_or_else(|| Service::new(given), |old| old.succeed(given));
+        let old_name = old.as_ref().map_or(given.name, |old| &old.name).to_owned();
+        let has_begun = old.is_some();
+        let mut old_servers: BTreeMap<_, Server> =
+            old.into_iter().flat_map(|old| old.servers).map(|server| (server.rip, server)).collect();
+        for given_server in &given.real_servers {
+            let old_server = old_servers.remove(&given_server.rip);
+            let user = (at, service.servers.len());
+            let checks: Vec<CheckId> = given_server
+                .checks
+                .iter()
+                .map(|config| {
+                    let id =
+                        self.find_check(config, &old_name, given, given_server, old_server.as_ref(), now);
+                    self.queue.change(id, |check| check.add_user(user, given, given_server));
+                    id
+                })
+                .collect();
+            let finding = find(&checks, &self.queue, service.agreement());
+            let mut server = Server::new(given_server, checks, finding, now);
+            match old_server {
+                Some(old) => {
+                    let is_enabled_again = server.is_enabled && !old.is_enabled;
+                    server.succeed(old);
+                    if is_enabled_again && server.state != State::Down {
+                        server.ramp = service.begin_ramp(now);
+                    }
+                }
+                None if has_begun => {
+                    server.is_fresh = false;
+                    server.ramp = service.begin_ramp(now).filter(|_| server.state != State::Down);
+                }
+                None => {}
+            }
+            server.ramp = service.keep_ramp(server.ramp);
+            service.servers.push(server);
+        }
+        self.services.push(service);
+    }
+
+    /// The check if it exists, under the former name of its virtual service too; otherwise a new one.
+    fn find_check(
+        &mut self,
+        config: &CheckConfig,
+        old_name: &str,
+        service: &Judged,
+        server: &JudgedServer,
+        old_server: Option<&Server>,
+        now: Moment,
+    ) -> CheckId {
+        let key = Key::new(config, service.name, service, server);
+        if let Some(id) = self.keys.get(&key) {
+            return *id;
+        }
+        let old_key = Key::new(config, old_name, service, server);
+        let id = match self.keys.remove(&old_key) {
+            Some(id) => {
+                self.queue.change(id, |check| check.key = key.clone());
+                id
+            }
+            None => {
+                let check = match old_server {
+                    Some(old) => {
+                        let machine = Machine::changed(old.state != State::Down, now);
+                        let due = now.after(self.spread.place(config.interval.min(SOON)));
+                        SharedCheck::new(key.clone(), machine, due, now)
+                    }
+                    None => {
+                        let due = now.after(self.spread.place(config.interval));
+                        let machine = Machine::new(config.start, now);
+                        SharedCheck::new(key.clone(), machine, due, now.after(config.grace))
+                    }
+                };
+                self.queue.add(check)
+            }
+        };
+        self.keys.insert(key, id);
+        id
+    }
+
+    /// What follows from the configuration for one virtual service.
+    fn settle(&mut self, at: usize, now: Moment) {
+        self.services[at].settle(&self.queue, &mut self.events, now);
+        self.set_timer(at, now);
+    }
+}

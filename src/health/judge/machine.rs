@@ -1,0 +1,269 @@
+//! The state of one check: outcomes in, up or down out.
+//!
+//! ```text
+//!            first failure, or `fall` failures in a row, or a signal
+//!        ┌────────────────────────────────────────────────────────────▶┐
+//!        up                                                            down
+//!        └◀────────────────────────────────────────────────────────────┘
+//!            first success, or `rise` successes in a row, or one that contradicts a signal
+//! ```
+
+use std::collections::BTreeMap;
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::words::describe;
+use crate::health::spec::{CheckConfig, Start, Via};
+use crate::health::verdict::{Failure, FailureClass, Outcome, Success};
+use crate::health::view::{CheckView, State};
+use crate::time::Moment;
+
+/// What a state rests on.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Basis {
+    /// Nothing yet: the next outcome that counts decides.
+    Assumed,
+    /// A passive signal, which no probe has confirmed.
+    Signal,
+    /// Probes.
+    Probed,
+}
+
+/// What follows from a check for its real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Standing {
+    /// Whether it is up.
+    pub(super) is_up: bool,
+    /// What that rests on.
+    pub(super) basis: Basis,
+    /// The weight that it asks for, while it is up.
+    pub(super) weight: Option<u32>,
+}
+
+/// One check of one real server.
+#[derive(Clone, Debug)]
+pub(super) struct Machine {
+    is_up: bool,
+    basis: Basis,
+    since: Moment,
+    /// Outcomes in a row that contradict the state.
+    contrary: u32,
+    /// Failures in a row since it is down.
+    down_failures: u32,
+    /// A signal was not believed; one failed probe confirms it.
+    is_doubted: bool,
+    last: Option<Result<(), Failure>>,
+    /// Of the last probe that succeeded.
+    success: Success,
+    took: Duration,
+    /// The cause when it became down.
+    why: Option<Cause>,
+    successes: u64,
+    failures: BTreeMap<FailureClass, u64>,
+}
+
+#[derive(Clone, Debug)]
+struct Cause {
+    class: Option<FailureClass>,
+    words: String,
+}
+
+/// Whom the check asks, which way, and with which rules.
+#[derive(Clone, Copy, Debug)]
+pub(super) struct Context<'a> {
+    /// Its configuration.
+    pub(super) config: &'a CheckConfig,
+    /// The address that is named when it does not answer.
+    pub(super) asked: IpAddr,
+    /// The way of its probes.
+    pub(super) way: Via,
+    /// Whether failures do not count yet.
+    pub(super) is_grace: bool,
+}
+
+impl Machine {
+    /// A check that was never probed, in the state that its configuration starts with.
+    pub(super) fn new(start: Start, now: Moment) -> Machine {
+        Machine::assume(start == Start::Up, "no probe has succeeded yet", now)
+    }
+
+    /// A check that was changed: it keeps the state of its real server until its first probe ends.
+    pub(super) fn changed(is_up: bool, now: Moment) -> Machine {
+        Machine::assume(is_up, "no probe has succeeded since the check was changed", now)
+    }
+
+    fn assume(is_up: bool, words: &str, now: Moment) -> Machine {
+        let cause = Cause { class: None, words: words.to_owned() };
+        Machine {
+            is_up,
+            basis: Basis::Assumed,
+            since: now,
+            contrary: 0,
+            down_failures: 0,
+            is_doubted: false,
+            last: None,
+            success: Success::default(),
+            took: Duration::ZERO,
+            why: (!is_up).then_some(cause),
+            successes: 0,
+            failures: BTreeMap::new(),
+        }
+    }
+
+    /// What follows for the real server.
+    pub(super) fn standing(&self) -> Standing {
+        let weight = self.success.weight.filter(|_| self.is_up);
+        Standing { is_up: self.is_up, basis: self.basis, weight }
+    }
+
+    /// A probe has ended.
+    pub(super) fn on_outcome(&mut self, outcome: Outcome, took: Duration, context: Context, now: Moment) {
+        self.took = took;
+        self.last = Some(match outcome {
+            Ok(success) => {
+                self.success = success;
+                self.on_success(context, now);
+                Ok(())
+            }
+            Err(failure) => {
+                self.on_failure(&failure, context, now);
+                Err(failure)
+            }
+        });
+    }
+
+    fn on_success(&mut self, context: Context, now: Moment) {
+        self.successes += 1;
+        self.is_doubted = false;
+        self.down_failures = 0;
+        if self.is_up {
+            self.contrary = 0;
+            self.basis = Basis::Probed;
+            return;
+        }
+        self.contrary += 1;
+        // A probe past the tunnel says nothing about a signal that concerns the tunnel.
+        let is_decisive = match self.basis {
+            Basis::Assumed => true,
+            Basis::Signal => context.way == Via::Tunnel,
+            Basis::Probed => false,
+        };
+        if is_decisive || self.contrary >= context.config.rise {
+            self.become_up(now);
+        }
+    }
+
+    fn on_failure(&mut self, failure: &Failure, context: Context, now: Moment) {
+        *self.failures.entry(failure.class).or_default() += 1;
+        // What this host could not ask says nothing about the real server.
+        if failure.class == FailureClass::Local || context.is_grace {
+            return;
+        }
+        let words = describe(failure, context.asked, context.way);
+        if !self.is_up {
+            self.contrary = 0;
+            self.down_failures = self.down_failures.saturating_add(1);
+            let count = match self.basis {
+                Basis::Assumed => Some("no probe has succeeded yet"),
+                Basis::Signal => Some("first probe after a signal"),
+                Basis::Probed => None,
+            };
+            if let Some(count) = count {
+                self.basis = Basis::Probed;
+                self.why = Some(Cause { class: Some(failure.class), words: format!("{words}, {count}") });
+            }
+            return;
+        }
+        self.contrary += 1;
+        let fall = context.config.fall.max(1);
+        let count = match (self.basis, self.is_doubted) {
+            (Basis::Assumed, _) => Some("first probe".to_owned()),
+            (_, true) => Some("first probe after a signal".to_owned()),
+            _ => (self.contrary >= fall).then(|| format!("{} of {fall}", self.contrary)),
+        };
+        if let Some(count) = count {
+            let cause = Cause { class: Some(failure.class), words: format!("{words}, {count}") };
+            self.become_down(Basis::Probed, cause, now);
+        }
+    }
+
+    /// A signal says that it is down.
+    pub(super) fn on_signal(&mut self, words: String, now: Moment) {
+        if self.is_up {
+            self.become_down(
+                Basis::Signal,
+                Cause { class: Some(FailureClass::ProtocolUnreachable), words },
+                now,
+            );
+        }
+    }
+
+    /// A signal says that it is down, but a probe must confirm it.
+    pub(super) fn doubt(&mut self) {
+        self.is_doubted = self.is_up;
+    }
+
+    fn become_up(&mut self, now: Moment) {
+        self.is_up = true;
+        self.basis = Basis::Probed;
+        self.since = now;
+        self.contrary = 0;
+        self.why = None;
+    }
+
+    fn become_down(&mut self, basis: Basis, cause: Cause, now: Moment) {
+        self.is_up = false;
+        self.basis = basis;
+        self.since = now;
+        self.contrary = 0;
+        self.down_failures = 0;
+        self.is_doubted = false;
+        self.why = Some(cause);
+    }
+
+    /// From the beginning of the last probe to that of the next.
+    pub(super) fn pause(&self, config: &CheckConfig) -> Duration {
+        if self.contrary > 0 {
+            return config.fast_interval.unwrap_or(config.interval);
+        }
+        match config.down_interval {
+            Some(longest) if !self.is_up => {
+                let factor = 1u32.checked_shl(self.down_failures).unwrap_or(u32::MAX);
+                config.interval.saturating_mul(factor).min(longest)
+            }
+            _ => config.interval,
+        }
+    }
+
+    /// Why it is down, in one sentence.
+    pub(super) fn why(&self, asked: IpAddr, way: Via) -> Option<String> {
+        let cause = self.why.as_ref()?;
+        match &self.last {
+            Some(Err(failure)) if cause.class.is_some_and(|class| class != failure.class) => {
+                Some(format!("{}; most recently {}", cause.words, describe(failure, asked, way)))
+            }
+            _ => Some(cause.words.clone()),
+        }
+    }
+
+    /// As published.
+    pub(super) fn view(&self, kind: &'static str, asked: IpAddr, way: Via) -> CheckView {
+        let has_succeeded = matches!(self.last, Some(Ok(())));
+        CheckView {
+            kind,
+            state: if self.is_up { State::Up } else { State::Down },
+            since: self.since,
+            contrary: self.contrary,
+            last: self.last.as_ref().map(|last| match last {
+                Ok(()) => Ok(()),
+                Err(failure) => Err((failure.class, failure.text.clone())),
+            }),
+            took: self.took,
+            why: self.why(asked, way),
+            warning: self.success.warning.clone().filter(|_| has_succeeded),
+            path_mtu: self.success.path_mtu,
+            successes: self.successes,
+            failures: self.failures.clone(),
+        }
+    }
+}

@@ -1,0 +1,231 @@
+//! A check of one real server as it is run: once, however many virtual services have it.
+
+use std::net::IpAddr;
+use std::time::Duration;
+
+use super::input::{Judged, JudgedServer};
+use super::machine::{Context, Machine};
+use super::spread::part;
+use crate::health::check::Target;
+use crate::health::spec::{CheckConfig, Transport, Via};
+use crate::health::verdict::Outcome;
+use crate::health::view::CheckView;
+use crate::time::Moment;
+
+/// The shortest pause between two probes, whatever the configuration says.
+const PAUSE_MIN: Duration = Duration::from_millis(1);
+
+/// A check of one real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub(super) struct CheckId(pub(super) u64);
+
+/// A probe.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
+pub struct ProbeId(pub(super) u64);
+
+/// A probe that is to begin.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Probe {
+    /// Names it to [`super::Judge::finish`].
+    pub id: ProbeId,
+    /// What is asked.
+    pub check: CheckConfig,
+    /// Whom. `path_mtu` and `overhead` are 0: only the caller knows them.
+    pub target: Target,
+    /// The way that it takes.
+    pub way: Via,
+    /// Whether the real server is this host.
+    pub is_local: bool,
+}
+
+/// What makes two checks the same one: everything that a real server or an answer could depend on.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub(super) struct Key {
+    /// The real server.
+    pub(super) rip: IpAddr,
+    way: Via,
+    address: IpAddr,
+    port: u16,
+    /// The VIP, if the probe is addressed to it or told about it.
+    vip: Option<IpAddr>,
+    /// The virtual service and its port, if the probe is told about them: a command is.
+    told: Option<(String, u16)>,
+    config: CheckConfig,
+}
+
+impl Key {
+    /// The check of a real server in a virtual service, which has this name.
+    pub(super) fn new(config: &CheckConfig, name: &str, service: &Judged, server: &JudgedServer) -> Key {
+        let way = config.way();
+        let transport = (config.row.transport)(&config.options);
+        let own_port = config.port.or((service.port != 0).then_some(service.port)).or(config.row.port);
+        let address = match way {
+            Via::Tunnel => service.vip,
+            Via::Direct => config.address.unwrap_or(server.rip),
+        };
+        let is_told = transport == Transport::Command;
+        let port = if transport == Transport::Icmp { 0 } else { own_port.unwrap_or(0) };
+        Key {
+            rip: server.rip,
+            way,
+            address,
+            port,
+            vip: (is_told || way == Via::Tunnel).then_some(service.vip),
+            told: is_told.then(|| (name.to_owned(), service.port)),
+            config: CheckConfig { via: Some(way), port: Some(port), ..config.clone() },
+        }
+    }
+}
+
+/// A check of one real server, with its state and its times.
+#[derive(Clone, Debug)]
+pub(super) struct SharedCheck {
+    /// What it is.
+    pub(super) key: Key,
+    target: Target,
+    is_local: bool,
+    /// Its state.
+    pub(super) machine: Machine,
+    /// Virtual services and their real servers that have it, by position.
+    pub(super) users: Vec<(usize, usize)>,
+    /// When its next probe begins, unless one is running.
+    pub(super) due: Moment,
+    /// When its running probe began.
+    began: Option<Moment>,
+    /// The running probe began before something that calls for another one.
+    is_again: bool,
+    /// When a signal hastened it.
+    hastened: Option<Moment>,
+    grace_ends: Moment,
+}
+
+impl SharedCheck {
+    /// A check that is due at this moment.
+    pub(super) fn new(key: Key, machine: Machine, due: Moment, grace_ends: Moment) -> SharedCheck {
+        let target = Target {
+            vip: key.address,
+            rip: key.rip,
+            address: key.address,
+            port: key.port,
+            virtual_service: String::new(),
+            real_server: String::new(),
+            path_mtu: 0,
+            overhead: 0,
+        };
+        SharedCheck {
+            key,
+            target,
+            is_local: false,
+            machine,
+            users: Vec::new(),
+            due,
+            began: None,
+            is_again: false,
+            hastened: None,
+            grace_ends,
+        }
+    }
+
+    /// A real server of a virtual service has this check. The first user's names stand in its probes.
+    pub(super) fn add_user(&mut self, at: (usize, usize), service: &Judged, server: &JudgedServer) {
+        if self.users.is_empty() {
+            self.target.vip = service.vip;
+            self.target.virtual_service = service.name.to_owned();
+            self.target.real_server = server.name.to_owned();
+            self.is_local = server.is_local;
+        }
+        self.users.push(at);
+    }
+
+    /// The configuration, with the way and the port that are used.
+    pub(super) fn config(&self) -> &CheckConfig {
+        &self.key.config
+    }
+
+    /// The port that is probed.
+    pub(super) fn port(&self) -> u16 {
+        self.key.port
+    }
+
+    /// Whether a probe is running.
+    pub(super) fn is_running(&self) -> bool {
+        self.began.is_some()
+    }
+
+    /// Begins a probe.
+    pub(super) fn begin(&mut self, id: ProbeId, now: Moment) -> Probe {
+        self.began = Some(now);
+        self.is_again = false;
+        Probe {
+            id,
+            check: self.key.config.clone(),
+            target: self.target.clone(),
+            way: self.key.way,
+            is_local: self.is_local,
+        }
+    }
+
+    /// The running probe has ended. The time from its beginning to that of the next is multiplied by `jitter`, in
+    /// thousandths.
+    pub(super) fn finish(&mut self, outcome: Outcome, jitter: u64, now: Moment) {
+        let began = self.began.take().unwrap_or(now);
+        let context = Context {
+            config: &self.key.config,
+            asked: self.asked(),
+            way: self.key.way,
+            is_grace: now < self.grace_ends,
+        };
+        self.machine.on_outcome(outcome, now.since(began), context, now);
+        let pause = part(self.machine.pause(&self.key.config), jitter, 1000).max(PAUSE_MIN);
+        self.due = if self.is_again { now } else { began.after(pause).max(now) };
+    }
+
+    /// A probe is due now; after the running one, if there is one.
+    pub(super) fn hasten(&mut self, now: Moment) {
+        self.is_again = self.is_running();
+        self.due = self.due.min(now);
+    }
+
+    /// A signal concerns it. False if it is to be ignored: it is down, or a signal has hastened it within its interval.
+    pub(super) fn takes_signal(&mut self, now: Moment) -> bool {
+        let is_late = self.hastened.is_none_or(|last| now.since(last) >= self.key.config.interval);
+        if !self.machine.standing().is_up || !is_late {
+            return false;
+        }
+        self.hastened = Some(now);
+        true
+    }
+
+    /// A signal says that it is down: it is, or its next failed probe confirms it. Failures do not count during the grace
+    /// period, and neither do signals.
+    pub(super) fn believe(&mut self, is_at_once: bool, now: Moment) {
+        if now < self.grace_ends {
+            return;
+        }
+        if is_at_once {
+            let words =
+                format!("encapsulated packets not accepted by {}, as it answered to a packet", self.key.rip);
+            self.machine.on_signal(words, now);
+        } else {
+            self.machine.doubt();
+        }
+    }
+
+    /// Why it is down.
+    pub(super) fn why(&self) -> Option<String> {
+        self.machine.why(self.asked(), self.key.way)
+    }
+
+    /// As published.
+    pub(super) fn view(&self) -> CheckView {
+        self.machine.view(self.key.config.row.name, self.asked(), self.key.way)
+    }
+
+    /// Through the tunnel the VIP is asked, but it is the real server that does not answer.
+    fn asked(&self) -> IpAddr {
+        match self.key.way {
+            Via::Tunnel => self.key.rip,
+            Via::Direct => self.key.address,
+        }
+    }
+}
