@@ -1,8 +1,9 @@
 //! Warnings for configurations that are valid but rarely intended, printed by `check`.
 
 use super::plan::{DirectorPlan, MssSetting, RealserverPlan};
-use crate::director::cluster::VirtualServiceConfig;
+use crate::director::cluster::{RealServerConfig, VirtualServiceConfig};
 use crate::director::scheduler::dh;
+use crate::health::CheckConfig;
 
 /// RFC 9000 §14: QUIC needs paths that carry 1200 bytes. RFC 791 §3.1 and RFC 8200 §5 allow less, but
 /// applications do not expect it.
@@ -40,6 +41,7 @@ fn service_warnings(service: &VirtualServiceConfig) -> Vec<String> {
             "virtual service {name}: every real server has weight 0: new connections are refused; give one a weight"
         ));
     }
+    advice.extend(health_warnings(service));
     for server in &service.real_servers {
         let overhead = server.encapsulation.overhead;
         let inner = server.path_mtu.map(|mtu| mtu.saturating_sub(overhead));
@@ -50,6 +52,38 @@ fn service_warnings(service: &VirtualServiceConfig) -> Vec<String> {
                 server.name
             ));
         }
+    }
+    advice
+}
+
+fn health_warnings(service: &VirtualServiceConfig) -> Vec<String> {
+    let (name, health) = (&service.name, &service.health);
+    let mut advice = Vec::new();
+    let servers = || service.real_servers.iter().filter(|server| !server.is_sorry);
+    let weights: u64 = servers().map(|server| u64::from(server.weight)).sum();
+    let needed = u64::from(health.quorum) + u64::from(health.hysteresis);
+    if needed > weights && !service.real_servers.is_empty() {
+        advice.push(format!(
+            "virtual service {name}: quorum and hysteresis together are {needed}, and the weights of its real servers are \
+             {weights}: quorum can never be gained; lower quorum"
+        ));
+    }
+    let is_checked = |server: &RealServerConfig| {
+        !server.checks.as_ref().unwrap_or(&health.checks).is_empty()
+    };
+    let wants_checks = needed > 0 || health.min_healthy > 0 || !health.slow_start.is_zero();
+    if wants_checks && !service.real_servers.is_empty() && !service.real_servers.iter().any(is_checked) {
+        advice.push(format!(
+            "virtual service {name}: quorum, min_healthy and slow_start do nothing without a check; add check = \"tcp\""
+        ));
+    }
+    let slow = |check: &&CheckConfig| check.timeout > check.interval;
+    if let Some(check) = health.checks.iter().find(slow) {
+        advice.push(format!(
+            "virtual service {name}: check {} has a timeout longer than its interval: while a probe waits, the next one is \
+             not sent",
+            check.row.name
+        ));
     }
     advice
 }
@@ -92,11 +126,24 @@ mod tests {
             (service("scheduler = \"dh\"\npersistence = {}", ""), "persistence with scheduler dh"),
             (service("", "weight = 0"), "every real server has weight 0"),
             (service("", "path_mtu = 1200"), "leaves 1180 bytes"),
+            (service("check = \"tcp\"\nquorum = 2", ""), "together are 2, and the weights of its real servers are 1"),
+            (service("check = \"tcp\"\nquorum = 3\nhysteresis = 1", "weight = 3"), "together are 4"),
+            (service("quorum = 1", ""), "do nothing without a check"),
+            (service("min_healthy = 1", ""), "do nothing without a check"),
+            (service("slow_start = \"1s\"", ""), "do nothing without a check"),
+            (service("check = { type = \"tcp\", interval = \"1s\", timeout = \"1001ms\" }", ""), "longer than its interval"),
             (service("scheduler = \"sh\"", "").replace("hash_key", "#"), "scheduler sh without hash_key"),
         ];
         for (text, expected) in rows {
             let warnings = advice(&text);
             assert!(warnings.len() == 1 && warnings[0].contains(expected), "{expected}: {warnings:?}");
+        }
+        for text in [
+            service("check = { type = \"tcp\", interval = \"1s\", timeout = \"1s\" }\nquorum = 1", ""),
+            service("quorum = 1", "check = \"tcp\""),
+            service("check = \"tcp\"\nquorum = 2\nhysteresis = 1", "weight = 3"),
+        ] {
+            assert_eq!(advice(&text), Vec::<String>::new());
         }
         let empty = service("", "");
         let empty = empty.split("[[virtual_service.real_server]]").next().unwrap();

@@ -6,7 +6,9 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::clipped;
+use super::keys::check::{has_port, text_of};
 use crate::director::cluster::{Matcher, Ports, VIRTUAL_SERVICES_MAX, VirtualServiceConfig};
+use crate::health::CheckConfig;
 
 /// The maximum number of virtual services: half of the slots, because a reload may replace every service at once.
 pub const SERVICES_MAX: usize = VIRTUAL_SERVICES_MAX / 2;
@@ -33,6 +35,10 @@ pub enum ConflictPlace {
     Rip(usize),
     /// The name of the real server with this index.
     ServerName(usize),
+    /// The checks of the service.
+    Checks,
+    /// The checks of the real server with this index.
+    ServerChecks(usize),
 }
 
 /// The message for a configuration with more than [`SERVICES_MAX`] virtual services.
@@ -61,9 +67,34 @@ pub fn check(services: &[VirtualServiceConfig]) -> Result<(), Conflict> {
             let message = format!("the name {name:?} is taken by another virtual service; choose another");
             return at(index, ConflictPlace::Name, message);
         }
+        check_ports(service).or_else(|(place, message)| at(index, place, message))?;
         check_servers(service, &vips).or_else(|(place, message)| at(index, place, message))?;
     }
     Ok(())
+}
+
+/// Checks that each check has a port to be sent to.
+fn check_ports(service: &VirtualServiceConfig) -> Result<(), (ConflictPlace, String)> {
+    let ports = service.matchers.first().map(|matcher| matcher.ports);
+    let first = ports.filter(|ports| *ports != Ports::ALL).map(|ports| ports.first);
+    let message = |checks: &[CheckConfig]| {
+        let without = checks.iter().find(|check| !has_port(check, first))?;
+        Some(format!(
+            "check {}: the virtual service is for all ports; say which one to check with `port`",
+            clipped(&text_of(without))
+        ))
+    };
+    let is_used = |service: &VirtualServiceConfig| {
+        service.real_servers.is_empty() || service.real_servers.iter().any(|server| server.checks.is_none())
+    };
+    if let Some(message) = message(&service.health.checks).filter(|_| is_used(service)) {
+        return Err((ConflictPlace::Checks, message));
+    }
+    let own = service.real_servers.iter().map(|server| server.checks.as_deref().unwrap_or_default());
+    match own.enumerate().find_map(|(index, checks)| Some((index, message(checks)?))) {
+        Some((index, message)) => Err((ConflictPlace::ServerChecks(index), message)),
+        None => Ok(()),
+    }
 }
 
 fn check_servers(

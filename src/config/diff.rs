@@ -160,7 +160,7 @@ pub fn merge_defaults(
     file: &ServiceDefaults,
     running: &ServiceDefaults,
 ) -> ServiceDefaults {
-    let mut next = *running;
+    let mut next = running.clone();
     key::merge(DEFAULT_KEYS, base, file, &mut next);
     next
 }

@@ -10,6 +10,7 @@ use utoipa::openapi::{RefOr, Schema};
 use utoipa::{PartialSchema, ToSchema};
 
 use crate::director::cluster::{self, Ports};
+use crate::health;
 use crate::packet;
 
 /// A duration as a number of seconds; written with a fraction only if it has one.
@@ -183,6 +184,28 @@ words! {
         Drop,
         /// Keep it until it ends.
         Keep
+    }
+}
+
+words! {
+    /// How many of several checks of a real server must succeed.
+    Agreement = health::Agreement {
+        /// Every one.
+        All,
+        /// At least one.
+        Any
+    }
+}
+
+words! {
+    /// What happens to the connections of a real server that is down.
+    OnDown = health::OnDown {
+        /// They continue; new ones avoid it.
+        Quiesce,
+        /// TCP connections continue; UDP flows are scheduled again with their next packet.
+        Drain,
+        /// All are scheduled again with their next packet; TCP connections get a reset.
+        Remove
     }
 }
 

@@ -15,7 +15,7 @@ use crate::packet::Protocol;
 
 pub use values::{
     Address, GROUP, HOST_NAMES, HashKey, InterfaceName, LABEL, Listen, OuterSourceKind, RipAddress,
-    SocketPathKind, Timeout, is_misleading,
+    SocketPathKind, Span, Timeout, USER, is_misleading,
 };
 
 /// The names of the transport protocols.

@@ -186,6 +186,18 @@ impl<'a> Block<'a> {
         Ok(Some(Block { source: self.source, table: Cow::Borrowed(table), span: value.span(), prefix }))
     }
 
+    /// A value that is a table, whose keys messages show below `key`; `None` if it is none.
+    pub fn table<'v, 't: 'v>(&'v self, value: &'v TomlValue<'t>, key: &str) -> Option<Block<'v>> {
+        let DeValue::Table(table) = value.get_ref() else { return None };
+        let prefix = format!("{key}.");
+        Some(Block { source: self.source, table: Cow::Borrowed(table), span: value.span(), prefix })
+    }
+
+    /// Every key with its value.
+    pub fn entries(&self) -> impl Iterator<Item = (&str, &TomlValue<'a>)> {
+        self.table.iter().map(|(key, value)| (&**key.get_ref(), value))
+    }
+
     /// The tables of a list of tables whose header is `header`.
     ///
     /// # Errors

@@ -5,6 +5,7 @@ use std::path::PathBuf;
 
 use crate::director::cluster::{ClusterConfig, Matcher, OnRemoved, UnknownTcp};
 use crate::director::connection::Timeouts;
+use crate::health::ServiceHealth;
 use crate::realserver::guard::GuardConfig;
 
 /// The director's default TUN device.
@@ -97,7 +98,7 @@ pub struct DirectorPlan {
 }
 
 /// The values that a virtual service inherits unless it overrides them.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServiceDefaults {
     /// `None`: the scheduler's default.
     pub unknown_tcp: Option<UnknownTcp>,
@@ -105,6 +106,8 @@ pub struct ServiceDefaults {
     pub on_removed: OnRemoved,
     /// How long an idle connection is remembered.
     pub timeouts: Timeouts,
+    /// How real servers are checked, and what follows.
+    pub health: ServiceHealth,
 }
 
 impl Default for ServiceDefaults {
@@ -113,6 +116,7 @@ impl Default for ServiceDefaults {
             unknown_tcp: None,
             on_removed: OnRemoved::Reschedule,
             timeouts: Timeouts::default(),
+            health: ServiceHealth::default(),
         }
     }
 }

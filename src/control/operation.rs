@@ -12,9 +12,11 @@ use std::sync::Arc;
 use super::error::{Code, ControlError};
 use super::model::{Operation, RealServerEdit, RealServerSpec, ServiceRef, VirtualServiceEdit};
 use super::spec;
+use super::standing::effective_weights;
 use super::state::{AdminState, AdminStates, FileNames};
 use crate::config::plan::ServiceDefaults;
 use crate::director::cluster::{ClusterConfig, EffectiveConfig, RealServerConfig, VirtualServiceConfig};
+use crate::health::View;
 use crate::time::Moment;
 use draft::{Draft, ServerPosition};
 
@@ -33,6 +35,8 @@ pub struct Running {
     pub states: AdminStates,
     /// The names that the file gives to real servers.
     pub file_names: Arc<FileNames>,
+    /// What the checks have found.
+    pub health: Arc<View>,
 }
 
 impl Running {
@@ -40,13 +44,23 @@ impl Running {
     pub fn in_force(&self) -> EffectiveConfig {
         EffectiveConfig {
             config: self.cluster.clone(),
-            weights: self.states.effective_weights(&self.cluster),
+            weights: effective_weights(&self.cluster, &self.states, &self.health),
         }
     }
 
-    /// Whether no one outside can distinguish the two.
+    /// States and health follow a virtual service to its new name.
+    fn rename_service(&mut self, before: &str, after: &str) {
+        self.states.rename_service(before, after);
+        if self.health.service(before).is_some() {
+            let services = &mut Arc::make_mut(&mut self.health).services;
+            let view = services.remove(before);
+            services.extend(view.map(|view| (after.to_owned(), view)));
+        }
+    }
+
+    /// Whether no one outside can distinguish the two but by health, which is no configuration.
     pub fn is_same(&self, other: &Running) -> bool {
-        let Running { cluster, defaults, hash_key, states, file_names: _ } = self;
+        let Running { cluster, defaults, hash_key, states, file_names: _, health: _ } = self;
         (cluster, defaults, hash_key, states)
             == (&other.cluster, &other.defaults, &other.hash_key, &other.states)
     }
@@ -148,6 +162,14 @@ impl Draft {
                 let places = self.find_servers(virtual_service.as_ref(), real_server)?;
                 self.undrain(&places, real_server)
             }
+            Operation::Disable { virtual_service, real_server } => {
+                let places = self.find_servers(virtual_service.as_ref(), real_server)?;
+                self.disable(&places, real_server)
+            }
+            Operation::Enable { virtual_service, real_server } => {
+                let places = self.find_servers(virtual_service.as_ref(), real_server)?;
+                self.enable(&places, real_server)
+            }
         }
     }
 
@@ -181,7 +203,7 @@ impl Draft {
             return Err(ControlError::new(Code::ServiceExists, message));
         }
         if next.name != before.name {
-            self.running.states.rename_service(&before.name, &next.name);
+            self.running.rename_service(&before.name, &next.name);
         }
         if let Some(index) = &mut self.index {
             index.remove(&before);
@@ -253,8 +275,8 @@ impl Draft {
     ) -> Result<(), ControlError> {
         let before = self.service(at).real_servers[index].clone();
         let next = spec::edited_server(&before, edit)?;
-        self.is_rebuilt |= next.name != before.name;
-        if edit.weight.is_some() {
+        self.is_rebuilt |= next.name != before.name || next.checks != before.checks;
+        if edit.weight.is_some() && self.running.states.of(&self.service(at).name, next.rip).is_of_drain() {
             self.set_state(at, next.rip, AdminState::Active);
         }
         self.service_mut(at).real_servers[index] = next;

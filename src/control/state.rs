@@ -1,16 +1,11 @@
-//! The administrative states of real servers, apart from their configuration, and the weights that the schedulers see.
-//!
-//! Three things are kept apart: the configured weight, which only an operator changes; the administrative state,
-//! which drains change; and the effective weight, which [`effective_weight`] computes from both.
+//! The administrative states of real servers, apart from their configuration and from their health.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
 
 use super::model::AfterDrain;
 use crate::director::cluster::identity::predecessors;
-use crate::director::cluster::{
-    ClusterConfig, EffectiveWeights, Matcher, RealServerConfig, VirtualServiceConfig,
-};
+use crate::director::cluster::{ClusterConfig, Matcher, VirtualServiceConfig};
 use crate::time::Moment;
 
 /// The administrative state of a real server.
@@ -30,6 +25,8 @@ pub enum AdminState {
     Quiesced,
     /// A drain has ended and has removed it.
     Removed,
+    /// An operator has disabled it: it gets no new connections until it is enabled.
+    Disabled,
 }
 
 impl AdminState {
@@ -40,16 +37,13 @@ impl AdminState {
             AdminState::Draining { .. } => "draining",
             AdminState::Quiesced => "quiesced",
             AdminState::Removed => "removed",
+            AdminState::Disabled => "disabled",
         }
     }
-}
 
-/// The weight that the schedulers see; `None`: they do not see the real server.
-pub const fn effective_weight(configured: u32, state: AdminState) -> Option<u32> {
-    match state {
-        AdminState::Active => Some(configured),
-        AdminState::Draining { .. } | AdminState::Quiesced => Some(0),
-        AdminState::Removed => None,
+    /// Whether a drain has brought it about; a weight or `undrain` then makes the real server active again.
+    pub const fn is_of_drain(self) -> bool {
+        matches!(self, AdminState::Draining { .. } | AdminState::Quiesced | AdminState::Removed)
     }
 }
 
@@ -100,23 +94,6 @@ impl AdminStates {
     /// The number of draining real servers.
     pub fn draining(&self) -> usize {
         self.iter().filter(|(_, _, state)| matches!(state, AdminState::Draining { .. })).count()
-    }
-
-    /// The effective weights of the real servers that are not active.
-    pub fn effective_weights(&self, cluster: &ClusterConfig) -> EffectiveWeights {
-        let mut weights = EffectiveWeights::new();
-        if self.by_service.is_empty() {
-            return weights;
-        }
-        for service in &cluster.virtual_services {
-            let Some(states) = self.by_service.get(&service.name) else { continue };
-            let of = |server: &RealServerConfig| {
-                let state = states.get(&server.rip)?;
-                Some((server.rip, effective_weight(server.weight, *state)))
-            };
-            weights.insert(service.name.clone(), service.real_servers.iter().filter_map(of).collect());
-        }
-        weights
     }
 
     /// The configuration without the real servers that drains have removed, which `save` writes.
@@ -198,6 +175,7 @@ impl FileNames {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::director::cluster::RealServerConfig;
     use crate::director::scheduler::rr;
     use crate::packet::Protocol;
 
@@ -216,25 +194,6 @@ mod tests {
             ..VirtualServiceConfig::new(name, Protocol::Tcp, vip, port, &rr::ROW)
         };
         ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() }
-    }
-
-    #[test]
-    fn the_schedulers_see_the_configured_weight_of_an_active_server_only() {
-        let cases = [
-            (AdminState::Active, Some(3)),
-            (DRAINING, Some(0)),
-            (AdminState::Quiesced, Some(0)),
-            (AdminState::Removed, None),
-        ];
-        for (state, expected) in cases {
-            assert_eq!(effective_weight(3, state), expected, "{}", state.word());
-            let mut states = AdminStates::default();
-            states.set("web", rip(1), state);
-            let seen = states.effective_weights(&cluster("web", 80, &[1, 2]));
-            let of_service = seen.get("web").map(|seen| seen.get(&rip(1)).copied());
-            let expected = (state != AdminState::Active).then_some(Some(expected));
-            assert_eq!(of_service, expected, "{}", state.word());
-        }
     }
 
     #[test]

@@ -382,7 +382,7 @@ impl Control {
         self.shared.publish(Published {
             generation: self.generation,
             cluster: self.latest.load_full(),
-            defaults: self.running.defaults,
+            defaults: self.running.defaults.clone(),
             states: self.running.states.clone(),
             hash_key: self.base.hash_key.and(Some(self.running.hash_key)),
         });

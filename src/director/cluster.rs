@@ -27,7 +27,7 @@ use crate::packet::Flow;
 pub use super::real_server::{Path, RealServerConfig};
 pub use config::{
     ClusterConfig, EffectiveConfig, EffectiveWeights, HostView, Matcher, NoService, OnRemoved, Persistence,
-    Ports, UnknownTcp, VirtualServiceConfig,
+    Ports, Standing, UnknownTcp, VirtualServiceConfig,
 };
 
 /// The three values by which a virtual service is looked up.

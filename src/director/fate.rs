@@ -5,17 +5,22 @@
 //! |---|---|---|---|---|
 //! | serves | follow | follow | follow | follow |
 //! | is quiesced | follow | discard | follow, or discard if `expires_quiesced` | follow |
+//! | is down | by `on_down` | discard | discard | by `on_down` |
 //! | was removed | by `on_removed` | by `on_removed` | discard | discard |
 //! | was removed a moment ago | wait, where it would be discarded | discard | discard | wait |
 //! | belongs to another service now | follow | follow | discard | discard |
 //! | is in a later snapshot only | refuse | refuse | discard | discard |
 //! | is in no snapshot | discard | discard | discard | discard |
+//!
+//! `on_down` says follow, discard, or discard for UDP only. While a real server is down, a SYN of a connection whose
+//! handshake is not complete is scheduled again, too: nothing is lost, and the client need not wait.
 
 use std::sync::Arc;
 
 use super::cluster::{Cluster, OnRemoved, VirtualService};
 use super::connection::{Entry, Event, State};
 use super::real_server::{Presence, RealServer, Slot, SlotSet};
+use crate::packet::protocol;
 use crate::time::Moment;
 
 /// What a worker does with a choice that was made earlier.
@@ -39,7 +44,12 @@ pub fn of_packet<'a>(cluster: &'a Cluster, entry: &Entry, event: Event, now: Mom
     if entry.is_expired(now) || is_reuse {
         return Fate::GiveUp;
     }
-    match of_connection(cluster, entry.real_server) {
+    let protocol = if event == Event::Datagram { protocol::UDP } else { protocol::TCP };
+    match of_connection(cluster, entry.real_server, protocol) {
+        Fate::Follow(server) if server.is_present() && server.on_down.is_some() => {
+            let is_begun = entry.state == State::Established;
+            if is_syn && !is_begun { Fate::GiveUp } else { Fate::Follow(server) }
+        }
         // As in IPVS (`expire_nodest_conn` with `conn_reuse_mode`), a new connection on old ports does not go to a
         // quiesced real server; here only if the old connection has ended, because a forged SYN must not move a
         // living one.
@@ -52,13 +62,13 @@ pub fn of_packet<'a>(cluster: &'a Cluster, entry: &Entry, event: Event, now: Mom
     }
 }
 
-/// The fate of a connection to this real server.
-pub fn of_connection(cluster: &Cluster, slot: Slot) -> Fate<'_> {
+/// The fate of a connection of this protocol to this real server.
+pub fn of_connection(cluster: &Cluster, slot: Slot, protocol: u8) -> Fate<'_> {
     let Some(server) = cluster.real_server(slot) else {
         return if cluster.is_later(slot) { Fate::Refuse } else { Fate::GiveUp };
     };
     if server.is_present() {
-        return Fate::Follow(server);
+        return if server.keeps(protocol) { Fate::Follow(server) } else { Fate::GiveUp };
     }
     match on_removed(cluster, server) {
         OnRemoved::Reschedule if server.presence == Presence::Awaited => Fate::Wait,
@@ -80,41 +90,53 @@ pub fn of_template<'a>(
     slot: Slot,
 ) -> Option<&'a Arc<RealServer>> {
     let expires_quiesced = service.config.persistence.is_some_and(|persistence| persistence.expires_quiesced);
-    of_flood(cluster, service, slot).filter(|server| server.weight() > 0 || !expires_quiesced)
+    let server = present(cluster, service, slot)?;
+    (server.on_down.is_none() && (server.weight() > 0 || !expires_quiesced)).then_some(server)
 }
 
-/// The real server of a flow that a flood left without an entry, unless it is to be chosen again.
+/// The real server of a flow of this protocol that a flood left without an entry, unless it is to be chosen again.
 pub fn of_flood<'a>(
     cluster: &'a Cluster,
     service: &VirtualService,
     slot: Slot,
+    protocol: u8,
 ) -> Option<&'a Arc<RealServer>> {
+    present(cluster, service, slot).filter(|server| server.keeps(protocol))
+}
+
+/// The real server with this slot, if the service has it.
+fn present<'a>(cluster: &'a Cluster, service: &VirtualService, slot: Slot) -> Option<&'a Arc<RealServer>> {
     let server = cluster.real_server(slot)?;
     (server.is_present() && server.virtual_service == service.slot).then_some(server)
 }
 
 /// Whether a flow that a flood left without an entry waits for its real server.
 pub fn flood_waits(cluster: &Cluster, slot: Slot) -> bool {
-    matches!(of_connection(cluster, slot), Fate::Wait)
+    matches!(of_connection(cluster, slot, protocol::TCP), Fate::Wait)
 }
 
-/// The real servers whose connections a sweep removes.
+/// The real servers whose connections a sweep removes, whatever their protocol.
 pub fn given_up(cluster: &Cluster) -> SlotSet {
-    let is_given_up = |slot: &Slot| matches!(of_connection(cluster, *slot), Fate::GiveUp);
+    let gives_up = |slot, protocol| matches!(of_connection(cluster, slot, protocol), Fate::GiveUp);
+    let is_given_up = |slot: &Slot| [protocol::TCP, protocol::UDP].iter().all(|of| gives_up(*slot, *of));
     cluster.referenced().into_iter().filter(is_given_up).collect()
 }
 
 #[cfg(test)]
 mod tests {
+    use std::collections::BTreeMap;
+    use std::net::IpAddr;
     use std::time::Duration;
 
     use super::*;
     use crate::director::cluster::{
-        ClusterConfig, HostView, Persistence, RealServerConfig, VirtualServiceConfig,
+        ClusterConfig, EffectiveConfig, EffectiveWeights, HostView, Persistence, RealServerConfig, Standing,
+        VirtualServiceConfig,
     };
     use crate::director::connection::{State, TemplatePrefix};
     use crate::director::real_server::Activity;
     use crate::director::scheduler::rr;
+    use crate::health::OnDown;
     use crate::packet::Protocol;
 
     const DEADLINE: Moment = Moment::from_secs(60);
@@ -218,10 +240,10 @@ mod tests {
                 word(of_packet(&cluster, &entry(slot, State::Close), Event::Syn, Moment::ZERO));
             assert_eq!(syn_on_closed, fate);
             assert_eq!(given_up(&cluster).contains(slot), is_swept);
-            assert!(of_flood(&cluster, &cluster.in_order()[0], slot).is_none());
+            assert!(of_flood(&cluster, &cluster.in_order()[0], slot, protocol::TCP).is_none());
             // Its service has been removed too.
             let cluster = without_grace(&after(&before, &[]));
-            assert_eq!(word(of_connection(&cluster, slot)), "discard");
+            assert_eq!(word(of_connection(&cluster, slot, protocol::TCP)), "discard");
         }
     }
 
@@ -262,12 +284,12 @@ mod tests {
         let early = of(&[]);
         let late = after(&early, &[service(&[1])]);
         let slot = busy(&late);
-        assert_eq!((word(of_connection(&early, slot)), given_up(&early)), ("refuse", SlotSet::default()));
+        assert_eq!((word(of_connection(&early, slot, protocol::TCP)), given_up(&early)), ("refuse", SlotSet::default()));
         let gone = Slot::new(99, 1);
-        assert_eq!(word(of_connection(&early, gone)), "discard");
+        assert_eq!(word(of_connection(&early, gone, protocol::TCP)), "discard");
         let service = &late.in_order()[0];
-        assert!(of_flood(&early, service, slot).is_none() && of_flood(&late, service, gone).is_none());
-        assert_eq!(of_flood(&late, service, slot).map(|server| server.slot), Some(slot));
+        assert!(of_flood(&early, service, slot, protocol::TCP).is_none() && of_flood(&late, service, gone, protocol::TCP).is_none());
+        assert_eq!(of_flood(&late, service, slot, protocol::TCP).map(|server| server.slot), Some(slot));
     }
 
     #[test]
@@ -289,7 +311,65 @@ mod tests {
         (other.name, other.matchers[0].ports) = ("other".to_owned(), "81".parse().expect("a port"));
         let cluster = of(&[service(&[1]), other]);
         let (slot, other) = (busy(&cluster), &cluster.in_order()[1]);
-        assert!(of_flood(&cluster, other, slot).is_none() && of_template(&cluster, other, slot).is_none());
+        assert!(of_flood(&cluster, other, slot, protocol::TCP).is_none() && of_template(&cluster, other, slot).is_none());
+    }
+
+    /// The first of two real servers is down, its connections have this fate.
+    fn down(before: &Cluster, on_down: OnDown) -> Cluster {
+        let rip = IpAddr::from([172, 25, 3, 1]);
+        let standing = Some(Standing { weight: 0, on_down: Some(on_down) });
+        let weights = EffectiveWeights::from([("web".to_owned(), BTreeMap::from([(rip, standing)]))]);
+        let in_force = EffectiveConfig { config: before.config().clone(), weights };
+        before.succeed(in_force, HostView::default())
+    }
+
+    #[test]
+    fn what_a_down_real_server_keeps_follows_on_down_and_its_protocol() {
+        let before = of(&[service(&[1, 1])]);
+        let slot = busy(&before);
+        for (on_down, tcp, udp, is_swept) in [
+            (OnDown::Quiesce, "follow", "follow", false),
+            (OnDown::Drain, "follow", "discard", false),
+            (OnDown::Remove, "discard", "discard", true),
+        ] {
+            let cluster = down(&before, on_down);
+            let fate = |protocol| word(of_connection(&cluster, slot, protocol));
+            assert_eq!((fate(protocol::TCP), fate(protocol::UDP)), (tcp, udp), "{on_down:?}");
+            let flow = entry(slot, State::Udp);
+            assert_eq!(word(of_packet(&cluster, &flow, Event::Datagram, Moment::ZERO)), udp, "{on_down:?}");
+            assert_eq!(given_up(&cluster).contains(slot), is_swept, "{on_down:?}");
+            let noted = |protocol| of_flood(&cluster, &cluster.in_order()[0], slot, protocol).is_some();
+            assert_eq!((noted(protocol::TCP), noted(protocol::UDP)), (tcp == "follow", udp == "follow"));
+            assert_eq!(cluster.serving().contains(slot), udp == "follow", "{on_down:?}");
+            assert!(of_template(&cluster, &cluster.in_order()[0], slot).is_none(), "{on_down:?}");
+            let up = cluster.succeed(before.config().clone(), HostView::default());
+            assert_eq!(word(of_connection(&up, slot, protocol::UDP)), "follow", "it is up again");
+        }
+    }
+
+    #[test]
+    fn a_syn_leaves_a_down_real_server_unless_its_connection_is_established() {
+        let before = of(&[service(&[1, 1])]);
+        let slot = busy(&before);
+        let (again, follow) = (["discard", "follow"], ["follow"; 2]);
+        let expected = [follow, again, again, again, again];
+        assert_eq!(of_states(&down(&before, OnDown::Quiesce), slot), expected);
+        assert_eq!(of_states(&down(&before, OnDown::Drain), slot), expected);
+        assert_eq!(of_states(&down(&before, OnDown::Remove), slot), [["discard"; 2]; 5]);
+        let templated = Entry { template: Some(TemplatePrefix::new(32)), ..entry(slot, State::SynRecv) };
+        let cluster = down(&before, OnDown::Quiesce);
+        assert_eq!(word(of_packet(&cluster, &templated, Event::Syn, Moment::ZERO)), "discard");
+    }
+
+    #[test]
+    fn a_down_real_server_that_is_removed_follows_on_removed() {
+        let before = of(&[VirtualServiceConfig { on_removed: OnRemoved::Keep, ..service(&[1, 1]) }]);
+        let slot = busy(&before);
+        let cluster = down(&before, OnDown::Remove);
+        let mut left = VirtualServiceConfig { on_removed: OnRemoved::Keep, ..service(&[1, 1]) };
+        left.real_servers.remove(0);
+        let cluster = without_grace(&after(&cluster, &[left]));
+        assert_eq!(word(of_connection(&cluster, slot, protocol::TCP)), "follow");
     }
 
     /// What a lookup applies without asking is what would be decided anyway.

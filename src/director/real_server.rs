@@ -10,6 +10,8 @@ use std::sync::{Arc, OnceLock};
 use super::path::SoftState;
 use super::server_errors::ServerErrors;
 use crate::encapsulation;
+use crate::health::{CheckConfig, OnDown};
+use crate::packet::protocol;
 use crate::time::Moment;
 
 /// A place in a snapshot's list of real servers: an index and, above it, a generation. When a slot is given
@@ -79,6 +81,10 @@ pub struct RealServerConfig {
     pub path_mtu: Option<u16>,
     /// The format that its daemon, or its kernel, decapsulates.
     pub encapsulation: &'static encapsulation::Row,
+    /// `None`: those of its virtual service.
+    pub checks: Option<Arc<[CheckConfig]>>,
+    /// It serves only while the others have no quorum.
+    pub is_sorry: bool,
 }
 
 impl RealServerConfig {
@@ -92,6 +98,8 @@ impl RealServerConfig {
             lower_threshold: 0,
             path_mtu: None,
             encapsulation: encapsulation::DEFAULT,
+            checks: None,
+            is_sorry: false,
         }
     }
 }
@@ -136,6 +144,8 @@ pub struct RealServer {
     pub config: RealServerConfig,
     /// The weight that the schedulers see.
     pub weight: u32,
+    /// While it is down: what happens to its connections.
+    pub on_down: Option<OnDown>,
     /// The RIP; encapsulation supports only IPv4.
     pub rip: Ipv4Addr,
     /// The configured MTU, where there is one, and otherwise the route's.
@@ -291,6 +301,20 @@ impl RealServer {
     /// Whether the configuration has it.
     pub fn is_present(&self) -> bool {
         self.presence == Presence::Present
+    }
+
+    /// Whether every connection to it continues, as far as its health decides.
+    pub fn keeps_all(&self) -> bool {
+        matches!(self.on_down, None | Some(OnDown::Quiesce))
+    }
+
+    /// Whether a flow of this protocol stays with it, as far as its health decides.
+    pub fn keeps(&self, protocol: u8) -> bool {
+        match self.on_down {
+            None | Some(OnDown::Quiesce) => true,
+            Some(OnDown::Drain) => protocol != protocol::UDP,
+            Some(OnDown::Remove) => false,
+        }
     }
 
     /// Whether it may get new connections.

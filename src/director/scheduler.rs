@@ -179,6 +179,7 @@ pub(crate) mod testing {
                     virtual_service: 0,
                     config: RealServerConfig::new(rip.into(), weight),
                     weight,
+                    on_down: None,
                     rip,
                     path: Path { source: Ipv4Addr::UNSPECIFIED, mtu: 1500 },
                     is_local: false,

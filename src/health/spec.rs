@@ -8,7 +8,6 @@ use std::sync::Arc;
 use std::time::Duration;
 
 use super::check::Check;
-pub use super::hook::{Hook, When};
 
 /// Which way a probe takes to the real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -179,6 +178,10 @@ impl CheckConfig {
     pub const INTERVAL: Duration = Duration::from_secs(2);
     /// The timeout of every check by default.
     pub const TIMEOUT: Duration = Duration::from_secs(1);
+    /// Successes in a row of every check by default.
+    pub const RISE: u32 = 2;
+    /// Failures in a row of every check by default.
+    pub const FALL: u32 = 3;
 
     /// A check of this kind with every default.
     pub fn new(row: &'static Row) -> CheckConfig {
@@ -192,8 +195,8 @@ impl CheckConfig {
             fast_interval: None,
             down_interval: None,
             timeout: CheckConfig::TIMEOUT,
-            rise: 2,
-            fall: 3,
+            rise: CheckConfig::RISE,
+            fall: CheckConfig::FALL,
             start: Start::Up,
             grace: Duration::ZERO,
         }

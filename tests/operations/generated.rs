@@ -113,6 +113,7 @@ fn edit() -> impl Strategy<Value = VirtualServiceEdit> {
             unknown_tcp,
             on_removed,
             timeouts,
+            ..VirtualServiceEdit::default()
         }
     })
 }
@@ -134,6 +135,7 @@ fn spec() -> impl Strategy<Value = VirtualServiceSpec> {
             on_removed: edit.on_removed,
             timeouts: edit.timeouts,
             real_servers,
+            ..VirtualServiceSpec::default()
         },
     )
 }
@@ -152,7 +154,8 @@ fn server_edit() -> impl Strategy<Value = RealServerEdit> {
         option::weighted(0.1, word(&["ipip", "ipip", "nosuch"])),
     )
         .prop_map(|(name, weight, upper_threshold, lower_threshold, path_mtu, encapsulation)| {
-            RealServerEdit { name, weight, upper_threshold, lower_threshold, path_mtu, encapsulation }
+            let edit = RealServerEdit::default();
+            RealServerEdit { name, weight, upper_threshold, lower_threshold, path_mtu, encapsulation, ..edit }
         })
 }
 
@@ -166,6 +169,8 @@ fn real_server_spec() -> impl Strategy<Value = RealServerSpec> {
         lower_threshold: edit.lower_threshold,
         path_mtu: edit.path_mtu.flatten(),
         encapsulation: edit.encapsulation,
+        check: None,
+        sorry: false,
     })
 }
 
@@ -197,6 +202,12 @@ pub fn operation() -> impl Strategy<Value = Operation> {
         ),
         2 => (anywhere(), real_server()).prop_map(|(virtual_service, real_server)| {
             Operation::Undrain { virtual_service, real_server }
+        }),
+        2 => (anywhere(), real_server()).prop_map(|(virtual_service, real_server)| {
+            Operation::Disable { virtual_service, real_server }
+        }),
+        2 => (anywhere(), real_server()).prop_map(|(virtual_service, real_server)| {
+            Operation::Enable { virtual_service, real_server }
         }),
         2 => timeouts().prop_map(|timeouts| Operation::SetTimeouts { timeouts }),
         3 => anywhere().prop_map(|virtual_service| Operation::Zero { virtual_service }),

@@ -22,10 +22,11 @@ pub struct Service {
     pub hash_key: [u8; 16],
 }
 
+/// What keeps a real server from getting new connections.
 #[derive(Clone, Debug, PartialEq)]
-pub struct Drain {
-    pub deadline: Option<Moment>,
-    pub then: AfterDrain,
+pub enum Drain {
+    Drain { deadline: Option<Moment>, then: AfterDrain },
+    Disabled,
 }
 
 #[derive(Clone, Debug, PartialEq)]
@@ -76,6 +77,8 @@ impl From<&Running> for Model {
                 lower_threshold: Some(server.lower_threshold),
                 path_mtu: server.path_mtu,
                 encapsulation: Some("ipip".to_owned()),
+                check: None,
+                sorry: server.is_sorry,
             });
             Service {
                 service: VirtualServiceSpec {
@@ -94,14 +97,19 @@ impl From<&Running> for Model {
                     on_removed: Some(config.on_removed.into()),
                     timeouts: timeouts(&config.timeouts),
                     real_servers: Vec::new(),
+                    ..VirtualServiceSpec::default()
                 },
                 servers: servers.collect(),
                 hash_key: options.hash_key,
             }
         };
         let drain = |(service, rip, state): (&str, IpAddr, AdminState)| {
-            let AdminState::Draining { until, then } = state else { panic!("no operation ends a drain so") };
-            ((service.to_owned(), rip), Drain { deadline: until, then })
+            let drain = match state {
+                AdminState::Draining { until, then } => Drain::Drain { deadline: until, then },
+                AdminState::Disabled => Drain::Disabled,
+                _ => panic!("no operation ends a drain so"),
+            };
+            ((service.to_owned(), rip), drain)
         };
         Model {
             services: running.cluster.virtual_services.iter().map(service).collect(),
@@ -211,18 +219,37 @@ impl Model {
                 for (at, server) in self.places(virtual_service.as_ref(), real_server)? {
                     let key = self.key(at, server);
                     let deadline = timeout.map(|timeout| now.after(timeout.0));
-                    self.drains.insert(key, Drain { deadline, then: *then });
+                    self.drains.insert(key, Drain::Drain { deadline, then: *then });
                 }
                 Ok(())
             }
             Operation::Undrain { virtual_service, real_server } => {
                 let mut outcome = Err(Code::NotDraining);
                 for (at, server) in self.places(virtual_service.as_ref(), real_server)? {
-                    if self.drains.remove(&self.key(at, server)).is_some() {
+                    if self.end_drain(at, server) {
                         outcome = Ok(());
                     }
                 }
                 outcome
+            }
+            Operation::Disable { virtual_service, real_server } => {
+                for (at, server) in self.places(virtual_service.as_ref(), real_server)? {
+                    let key = self.key(at, server);
+                    self.drains.insert(key, Drain::Disabled);
+                }
+                Ok(())
+            }
+            Operation::Enable { virtual_service, real_server } => {
+                let places = self.places(virtual_service.as_ref(), real_server)?;
+                let keys: Vec<_> = places.into_iter().map(|(at, server)| self.key(at, server)).collect();
+                let is_drained = |key| matches!(self.drains.get(key), Some(Drain::Drain { .. }));
+                if keys.iter().all(is_drained) {
+                    return Err(Code::Invalid);
+                }
+                for key in keys.iter().filter(|key| self.drains.get(key) == Some(&Drain::Disabled)).cloned().collect::<Vec<_>>() {
+                    self.drains.remove(&key);
+                }
+                Ok(())
             }
             Operation::Zero { .. } => unreachable!("because it changes nothing here"),
         }
@@ -309,12 +336,19 @@ impl Model {
             lower_threshold: set.lower_threshold.or(before.lower_threshold),
             path_mtu: set.path_mtu.unwrap_or(before.path_mtu),
             encapsulation: set.encapsulation.clone(),
+            check: None,
+            sorry: set.sorry.unwrap_or(before.sorry),
         })?;
         if set.weight.is_some() {
-            self.drains.remove(&self.key(at, server));
+            self.end_drain(at, server);
         }
         self.services[at].servers[server] = next;
         Ok(())
+    }
+
+    fn end_drain(&mut self, at: usize, server: usize) -> bool {
+        let key = self.key(at, server);
+        matches!(self.drains.get(&key), Some(Drain::Drain { .. })) && self.drains.remove(&key).is_some()
     }
 
     fn find(&self, service: &ServiceRef) -> Result<usize, Code> {
@@ -439,6 +473,8 @@ fn complete(asked: &RealServerSpec) -> Result<RealServerSpec, Code> {
         lower_threshold: asked.lower_threshold.or(Some(0)),
         path_mtu: asked.path_mtu,
         encapsulation: asked.encapsulation.clone().or(Some("ipip".to_owned())),
+        check: None,
+        sorry: asked.sorry,
     };
     let is_good = server.encapsulation.as_deref() == Some("ipip")
         && server.weight <= Some(i32::MAX as u32)

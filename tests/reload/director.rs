@@ -34,7 +34,7 @@ impl Director {
     pub fn start(text: &str) -> Director {
         let base = read(text);
         let hash_key = base.hash_key.unwrap_or([7; 16]);
-        let (cluster, defaults) = (base.cluster.clone().into(), base.defaults);
+        let (cluster, defaults) = (base.cluster.clone().into(), base.defaults.clone());
         Director { base, running: Running { cluster, defaults, hash_key, ..Running::default() } }
     }
 
@@ -76,7 +76,11 @@ impl Director {
         let running = Running { cluster: cluster.into(), defaults, hash_key, states, ..Running::default() };
         let differences = differences(
             &self.plan(),
-            &DirectorPlan { cluster: (*running.cluster).clone(), defaults: running.defaults, ..file.clone() },
+            &DirectorPlan {
+                cluster: (*running.cluster).clone(),
+                defaults: running.defaults.clone(),
+                ..file.clone()
+            },
         );
         (self.base, self.running) = (file, running);
         Ok(differences)
@@ -96,7 +100,7 @@ impl Director {
         let of = |service: &VirtualServiceConfig, server: &RealServerConfig| {
             let effective = in_force.weights.get(&service.name).and_then(|weights| weights.get(&server.rip));
             let weight =
-                effective.copied().unwrap_or(Some(server.weight)).expect("a real server that is there");
+                effective.copied().unwrap_or(Some(server.weight.into())).expect("a real server that is there").weight;
             format!("{} {} {weight}", service.name, server.name)
         };
         let services = &in_force.config.virtual_services;
@@ -120,7 +124,7 @@ impl Director {
         // In a file, the key is there once.
         cluster.virtual_services.iter_mut().for_each(|s| s.scheduler_options.hash_key = [0; 16]);
         let hash_key = self.base.hash_key.and(Some(self.running.hash_key));
-        DirectorPlan { cluster, defaults: self.running.defaults, hash_key, ..self.base.clone() }
+        DirectorPlan { cluster, defaults: self.running.defaults.clone(), hash_key, ..self.base.clone() }
     }
 }
 

@@ -4,6 +4,8 @@
 pub const BASE: &str = r#"
 interface = "eth0"
 connections_per_client_max = 1000
+quorum = 5
+hysteresis = 1
 hash_key = "000102030405060708090a0b0c0d0e0f"
 
 [[virtual_service]]
@@ -18,6 +20,13 @@ on_removed = "drop"
 timeouts.tcp = "20m"
 timeouts.tcp_fin = "3m"
 timeouts.udp = "6m"
+check = { type = "tcp", interval = "9s" }
+check_agreement = "any"
+on_down = "drain"
+quorum = 10
+hysteresis = 2
+min_healthy = 2
+slow_start = "20s"
 [[virtual_service.real_server]]
 name = "server1"
 rip = "10.0.0.1"
@@ -151,6 +160,14 @@ pub const ROWS: &[Row] = &[
     reload_only("unknown_tcp", r#""drop""#),
     reload_only("on_removed", r#""keep""#),
     reload_only("no_service", r#""drop""#),
+    reload_only("on_change", r#"[{ when = "quorum_lost", command = ["/bin/true", "a b"], user = "nobody" }]"#),
+    reload_only("check", r#"["tcp", { type = "tcp", port = 81 }]"#),
+    reload_only("check_agreement", r#""any""#),
+    reload_only("on_down", r#""remove""#),
+    reload_only("quorum", "6"),
+    reload_only("hysteresis", "3"),
+    reload_only("min_healthy", "1"),
+    reload_only("slow_start", r#""1500ms""#),
     with_others(
         Place::Top,
         "timeouts.tcp",
@@ -243,6 +260,21 @@ pub const ROWS: &[Row] = &[
     by_hand(WEB, "timeouts.tcp", r#""2h""#, r#""71s""#, web!(r#"{"timeouts": {"tcp": 71}}"#)),
     by_hand(WEB, "timeouts.tcp_fin", r#""2h""#, r#""72s""#, web!(r#"{"timeouts": {"tcp_fin": 72}}"#)),
     by_hand(WEB, "timeouts.udp", r#""2h""#, r#""73s""#, web!(r#"{"timeouts": {"udp": 73}}"#)),
+    by_hand(
+        WEB,
+        "check",
+        r#""none""#,
+        r#"{ type = "tcp", interval = "8s", rise = 1 }"#,
+        web!(r#"{"check": {"type": "tcp", "interval": "8s", "rise": 1}}"#),
+    ),
+    by_hand(WEB, "check_agreement", r#""all""#, r#""all""#, web!(r#"{"check_agreement": "all"}"#)),
+    by_hand(WEB, "on_down", r#""quiesce""#, r#""remove""#, web!(r#"{"on_down": "remove"}"#)),
+    by_hand(WEB, "quorum", "11", "12", web!(r#"{"quorum": 12}"#)),
+    by_hand(WEB, "hysteresis", "3", "0", web!(r#"{"hysteresis": 0}"#)),
+    by_hand(WEB, "min_healthy", "3", "0", web!(r#"{"min_healthy": 0}"#)),
+    by_hand(WEB, "slow_start", r#""1m""#, r#""2500ms""#, web!(r#"{"slow_start": 2.5}"#)),
+    by_hand(SERVER, "check", r#""tcp""#, r#""none""#, server!(r#"{"check": []}"#)),
+    by_hand(SERVER, "sorry", "true", "true", server!(r#"{"sorry": true}"#)),
     by_hand(SERVER, "name", r#""first""#, r#""one""#, server!(r#"{"name": "one"}"#)),
     // The address is what a real server is known by: another one is another real server.
     by_hand(

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arc_swap::ArcSwap;
 use lvs_tund::director::cluster::grace::{GRACE, Grace};
-use lvs_tund::director::cluster::{Cluster, ClusterConfig, HostView};
+use lvs_tund::director::cluster::{Cluster, ClusterConfig, EffectiveConfig, HostView};
 use lvs_tund::director::path_errors::{Handled, PathErrors, report_about};
 use lvs_tund::director::tables::Tables;
 use lvs_tund::director::verdict::Verdict;
@@ -62,7 +62,7 @@ impl World {
     }
 
     /// Applies another configuration, or another host.
-    pub fn succeed(&mut self, config: ClusterConfig, host: HostView) {
+    pub fn succeed(&mut self, config: impl Into<EffectiveConfig>, host: HostView) {
         let next = self.cluster.load().succeed(config, host);
         self.grace.follow(&next, self.now);
         self.cluster.store(Arc::new(next));

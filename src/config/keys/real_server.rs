@@ -2,8 +2,9 @@
 
 use std::net::IpAddr;
 
+use super::check::{OwnChecks, Written as Checks};
 use crate::config::key::keys;
-use crate::config::kinds::{Bytes, FamilyMember, LABEL, Number, NumberOr, Required, RipAddress};
+use crate::config::kinds::{Bytes, FamilyMember, Flag, LABEL, Number, NumberOr, Required, RipAddress};
 use crate::director::cluster::RealServerConfig;
 use crate::encapsulation::{self, ENCAPSULATIONS, OVERHEAD_MAX};
 
@@ -27,7 +28,7 @@ const ENCAPSULATION: FamilyMember<encapsulation::Row> =
 
 keys! {
     REAL_SERVER_KEYS of RealServerConfig {
-        name, rip, weight, upper_threshold, lower_threshold, path_mtu, encapsulation
+        name, rip, weight, upper_threshold, lower_threshold, path_mtu, encapsulation, checks, is_sorry
     }
     spec "A new real server; absent keys have the same defaults as in a file." RealServerSpec {}
     edit "Changes to a real server; absent keys keep their values." RealServerEdit
@@ -50,6 +51,10 @@ keys! {
     /// How packets to it are wrapped; default: "ipip".
     optional encapsulation "encapsulation" [String] in encapsulation [],
         ENCAPSULATION, |_, _| encapsulation::DEFAULT, Live;
+    /// How it is checked; `null`: as its virtual service says.
+    nullable check "check" [Checks] in checks [], OwnChecks, |_, _| None, Live;
+    /// Whether it is a sorry server, which serves only while the others have no quorum.
+    plain sorry "sorry" [bool] in is_sorry [], Flag, |_, _| false, Live;
 }
 
 /// Checks keys that are valid on their own but may not fit together.

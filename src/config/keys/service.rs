@@ -1,5 +1,7 @@
 //! The keys of `[[virtual_service]]`.
 
+use super::check::{self, Written as ChecksJson};
+use super::health;
 use super::matchers::Matchers;
 use super::persistence::{self, Persistence};
 use super::real_server::RealServerSpec;
@@ -7,7 +9,10 @@ use super::scheduler::{
     MhTableSize, SCHEDULER, SchedulerFlags, flags_of, mh_table_size_of, set_flags, set_mh_table_size,
 };
 use super::timeouts::{self, HasTimeouts, Timeouts, TimeoutsSpec};
-use crate::config::json::{Matcher as JsonMatcher, OnRemoved as JsonOnRemoved, UnknownTcp as JsonUnknownTcp};
+use crate::config::json::{
+    Agreement as JsonAgreement, Matcher as JsonMatcher, OnDown as JsonOnDown, OnRemoved as JsonOnRemoved, Seconds,
+    UnknownTcp as JsonUnknownTcp,
+};
 use crate::config::key::keys;
 use crate::config::kinds::{Flag, LABEL, Words};
 use crate::config::types::{ServiceDefaults, default_service_name};
@@ -28,7 +33,7 @@ pub const ON_REMOVED: Words<OnRemoved, JsonOnRemoved> = Words::new(&[
 
 keys! {
     SERVICE_KEYS of VirtualServiceConfig {
-        name, matchers, scheduler, scheduler_options, persistence, is_one_packet, unknown_tcp, on_removed, timeouts
+        name, matchers, scheduler, scheduler_options, persistence, is_one_packet, unknown_tcp, on_removed, timeouts, health
     } aside { real_servers }
     spec "A new virtual service; absent keys have the same defaults as in a file."
         VirtualServiceSpec { real_servers: Vec<RealServerSpec> }
@@ -61,6 +66,27 @@ keys! {
     /// How long an idle connection is remembered.
     nested timeouts "timeouts" [TimeoutsSpec Timeouts] in timeouts [],
         timeouts::TimeoutsTable, |_, defaults| defaults.timeouts, Live;
+    /// How its real servers are checked, unless they have checks of their own; default: not at all.
+    optional check "check" [ChecksJson] in health [.checks],
+        check::Checks, |_, defaults| defaults.health.checks.clone(), Live;
+    /// How many of several checks of a real server must succeed.
+    optional check_agreement "check_agreement" [JsonAgreement] in health [.agreement],
+        health::AGREEMENT, |_, defaults| defaults.health.agreement, Live;
+    /// What happens to the connections of a real server that is down.
+    optional on_down "on_down" [JsonOnDown] in health [.on_down],
+        health::ON_DOWN, |_, defaults| defaults.health.on_down, Live;
+    /// The sum of the weights of live real servers that it needs; 0: one live real server.
+    optional quorum "quorum" [u32] in health [.quorum],
+        health::WEIGHTS, |_, defaults| defaults.health.quorum, Live;
+    /// Quorum is lost below `quorum` minus this, and gained at `quorum` plus this.
+    optional hysteresis "hysteresis" [u32] in health [.hysteresis],
+        health::WEIGHTS, |_, defaults| defaults.health.hysteresis, Live;
+    /// With fewer live real servers than this, all count as up; 0: never.
+    optional min_healthy "min_healthy" [u32] in health [.min_healthy],
+        health::SERVERS, |_, defaults| defaults.health.min_healthy, Live;
+    /// Seconds during which the weight of a real server rises after it came up; 0: at once.
+    optional slow_start "slow_start" [Seconds] in health [.slow_start],
+        health::SLOW_START, |_, defaults| defaults.health.slow_start, Live;
 }
 
 impl Default for VirtualServiceSpec {
@@ -97,7 +123,7 @@ pub fn check(service: &VirtualServiceConfig) -> Result<(), (&'static str, String
         let message = "one_packet = true: one-packet scheduling is only for UDP; remove it";
         return Err(("one_packet", message.to_owned()));
     }
-    Ok(())
+    health::check(&service.health)
 }
 
 fn has_udp(service: &VirtualServiceConfig) -> bool {
@@ -130,4 +156,5 @@ pub fn reconcile(
         next.scheduler_options = before.scheduler_options;
     }
     next.is_one_packet &= has_udp(next);
+    health::reconcile(&file.health, &mut next.health);
 }

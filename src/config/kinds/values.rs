@@ -207,6 +207,9 @@ pub const GROUP: Text = Text {
     expected: "the name of a group, such as \"adm\"",
 };
 
+/// The name of a user. useradd(8): names are up to 32 characters long.
+pub const USER: Text = Text { expected: "the name of a user, such as \"nobody\"", ..GROUP };
+
 /// A label for metrics and logs.
 pub const LABEL: Text = Text {
     length_max: 128,
@@ -314,6 +317,65 @@ impl SimpleJsonKind for Timeout {
 
     fn accept(&self, key: &str, Seconds(duration): Seconds) -> Result<Duration, String> {
         Timeout::check(key, duration, &humantime::format_duration(duration).to_string())
+    }
+}
+
+/// A duration such as "500ms" or "2s", within bounds.
+pub struct Span {
+    millis_min: u64,
+    millis_max: u64,
+}
+
+impl Span {
+    /// From one number of milliseconds to another, both included.
+    pub const fn new(millis_min: u64, millis_max: u64) -> Span {
+        Span { millis_min, millis_max }
+    }
+
+    fn check(&self, key: &str, duration: Duration, written: &str) -> Result<Duration, String> {
+        let (least, most) = (Duration::from_millis(self.millis_min), Duration::from_millis(self.millis_max));
+        if duration < least || duration > most {
+            let (least, most) = (self.word(&least), self.word(&most));
+            return Err(format!("{key} = {}: expected {least} to {most}", escaped(written)));
+        }
+        Ok(duration)
+    }
+}
+
+impl Word for Span {
+    type Value = Duration;
+
+    fn parse(&self, key: &str, word: &str) -> Result<Duration, String> {
+        let what = "expected a duration with its unit, such as \"2s\" or \"500ms\"";
+        let duration =
+            humantime::parse_duration(word).map_err(|_| format!("{key} = {}: {what}", escaped(word)))?;
+        self.check(key, duration, word)
+    }
+
+    fn suggestion(&self, number: i64) -> Option<String> {
+        Timeout.suggestion(number)
+    }
+
+    fn word(&self, value: &Duration) -> String {
+        match value.subsec_nanos() {
+            0 if value.is_zero() => "0s".to_owned(),
+            0 => Timeout.word(value),
+            nanos if nanos % 1_000_000 == 0 => format!("{}ms", value.as_millis()),
+            _ => format!("{}ns", value.as_nanos()),
+        }
+    }
+
+    fn bounds(&self) -> Bounds {
+        let seconds = |millis: u64| i64::try_from(millis / 1000).unwrap_or(i64::MAX);
+        Bounds::range(seconds(self.millis_min)..=seconds(self.millis_max))
+    }
+}
+
+impl SimpleJsonKind for Span {
+    type Json = Seconds;
+
+    fn accept(&self, key: &str, Seconds(duration): Seconds) -> Result<Duration, String> {
+        self.check(key, duration, &humantime::format_duration(duration).to_string())
     }
 }
 

@@ -200,6 +200,8 @@ fn place(block: &Block, found: &Conflict) -> Result<std::ops::Range<usize>, Conf
         ConflictPlace::Matcher(_) => Some(block.span_of("vip")),
         ConflictPlace::Rip(index) => in_server(index, "rip"),
         ConflictPlace::ServerName(index) => in_server(index, "name"),
+        ConflictPlace::Checks => Some(block.span_of("check")),
+        ConflictPlace::ServerChecks(index) => in_server(index, "check"),
     };
     Ok(span.unwrap_or_else(|| block.span()))
 }

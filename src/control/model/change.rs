@@ -130,6 +130,23 @@ pub enum Operation {
         /// The new values.
         timeouts: TimeoutsSpec,
     },
+    /// Gives a real server no new connections until it is enabled, in one virtual service or in every one that has it.
+    /// This ends a drain.
+    Disable {
+        /// Only in this virtual service; absent: in every one that has the real server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        virtual_service: Option<ServiceRef>,
+        /// RIP or name.
+        real_server: String,
+    },
+    /// Enables a disabled real server.
+    Enable {
+        /// Only in this virtual service; absent: in every one that has the real server.
+        #[serde(default, skip_serializing_if = "Option::is_none")]
+        virtual_service: Option<ServiceRef>,
+        /// RIP or name.
+        real_server: String,
+    },
     /// Quiesces a real server and waits until its connections have ended, in one virtual service or in every
     /// one that has it.
     Drain {

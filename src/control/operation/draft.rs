@@ -74,7 +74,9 @@ impl Draft {
             consistency::check(&services).map_err(|found| ControlError::new(Code::Invalid, found.message))?;
         }
         let mut running = self.running;
-        running.cluster = Arc::new(ClusterConfig { virtual_services: services, ..*running.cluster });
+        let on_change = running.cluster.on_change.clone();
+        running.cluster =
+            Arc::new(ClusterConfig { virtual_services: services, on_change, ..*running.cluster });
         Ok(Applied { running, zeroed })
     }
 

@@ -1,4 +1,4 @@
-//! How drains begin and end.
+//! How drains begin and end, and how real servers are disabled and enabled.
 
 use std::net::IpAddr;
 
@@ -37,7 +37,7 @@ impl Draft {
         for &(at, index) in places {
             let service = self.service(at);
             let rip = service.real_servers[index].rip;
-            if self.running.states.of(&service.name, rip) != AdminState::Active {
+            if self.running.states.of(&service.name, rip).is_of_drain() {
                 self.set_state(at, rip, AdminState::Active);
                 is_any = true;
             }
@@ -46,6 +46,31 @@ impl Draft {
             return Ok(());
         }
         Err(ControlError::new(Code::NotDraining, format!("real server {name} is not draining")))
+    }
+
+    /// Its drain, if it has one, ends; a real server that a drain has removed cannot be disabled.
+    pub(super) fn disable(&mut self, places: &[ServerPosition], name: &str) -> Result<(), ControlError> {
+        self.drain(places, name, AdminState::Disabled)
+    }
+
+    /// Enables a real server wherever it is disabled. One that is enabled stays as it is.
+    pub(super) fn enable(&mut self, places: &[ServerPosition], name: &str) -> Result<(), ControlError> {
+        let states: Vec<(ServerPosition, IpAddr, AdminState)> = places
+            .iter()
+            .map(|&(at, index)| {
+                let service = self.service(at);
+                let rip = service.real_servers[index].rip;
+                ((at, index), rip, self.running.states.of(&service.name, rip))
+            })
+            .collect();
+        if states.iter().all(|(_, _, state)| state.is_of_drain()) {
+            let message = format!("real server {name} is not disabled but drained; `undrain` ends a drain");
+            return Err(ControlError::new(Code::Invalid, message));
+        }
+        for ((at, _), rip, _) in states.into_iter().filter(|(_, _, state)| *state == AdminState::Disabled) {
+            self.set_state(at, rip, AdminState::Active);
+        }
+        Ok(())
     }
 }
 
@@ -139,7 +164,7 @@ mod tests {
         let of = |index: usize| {
             let server = service.real_servers.get(index)?;
             let effective = weights.and_then(|weights| weights.get(&server.rip)).copied();
-            effective.unwrap_or(Some(server.weight))
+            effective.unwrap_or(Some(server.weight.into())).map(|standing| standing.weight)
         };
         [of(0), of(1)]
     }

@@ -9,7 +9,7 @@ use crate::config::{Source, consistency};
 use crate::control::model::{Changed, Configuration, EventKind, Reload};
 use crate::control::operation::{Running, Zeroed};
 use crate::control::state::{AdminStates, FileNames};
-use crate::control::{Code, ControlError};
+use crate::control::{Code, ControlError, standing};
 use crate::director::cluster::ClusterConfig;
 
 impl Control {
@@ -28,6 +28,7 @@ impl Control {
             hash_key,
             states: AdminStates::default(),
             file_names: Arc::default(),
+            health: Arc::default(),
         };
         let running = self.carried_over(next, &plan.cluster)?;
         let (zeroed, dry_run) = (Zeroed::Nothing, configuration.dry_run);
@@ -98,6 +99,7 @@ impl Control {
             hash_key,
             states: AdminStates::default(),
             file_names: Arc::default(),
+            health: Arc::default(),
         };
         let running = self.carried_over(next, &file.cluster)?;
         let next = Next {
@@ -141,18 +143,19 @@ impl Control {
         Err(ControlError::new(Code::NeedsRestart, message))
     }
 
-    /// States and the hash key are no part of a file's services; the rest is checked as a whole.
+    /// States, health and the hash key are no part of a file's services; the rest is checked as a whole.
     fn carried_over(&self, next: Running, file: &ClusterConfig) -> Result<Running, ControlError> {
         let mut cluster = Arc::unwrap_or_clone(next.cluster);
         for service in &mut cluster.virtual_services {
             service.scheduler_options.hash_key = next.hash_key;
         }
         let states = self.running.states.carried_over(&self.running.cluster, &cluster, file);
+        let health = standing::carried_over(&self.running.health, &self.running.cluster, &cluster).into();
         consistency::check(&cluster.virtual_services).map_err(|found| {
             let message = format!("{}; a service added by command is in the way", found.message);
             ControlError::new(Code::Invalid, message)
         })?;
         let file_names = FileNames::new(file).into();
-        Ok(Running { cluster: cluster.into(), states, file_names, ..next })
+        Ok(Running { cluster: cluster.into(), states, file_names, health, ..next })
     }
 }

@@ -69,7 +69,7 @@ impl Shared {
         let published = Published {
             generation: FIRST_GENERATION,
             cluster,
-            defaults: plan.defaults,
+            defaults: plan.defaults.clone(),
             states: AdminStates::default(),
             hash_key: plan.hash_key,
         };

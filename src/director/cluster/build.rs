@@ -8,7 +8,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{
-    Cluster, EffectiveConfig, EffectiveWeights, HostView, Path, RealServer, RealServerConfig, ServiceKey,
+    Cluster, EffectiveConfig, EffectiveWeights, HostView, Path, RealServer, RealServerConfig, ServiceKey, Standing,
     VIRTUAL_SERVICES_MAX, VirtualService, VirtualServiceConfig, bits, identity,
 };
 use left::Leaving;
@@ -60,8 +60,10 @@ pub(super) fn succeed(old: &Cluster, in_force: EffectiveConfig, host: HostView, 
         let servers = cluster.real_servers.iter().flatten();
         servers.filter(move |server| server.presence == presence).map(|server| server.slot)
     };
-    let (serving, awaited) = (slots(Presence::Present).collect(), slots(Presence::Awaited).collect());
-    (cluster.serving, cluster.awaited) = (serving, awaited);
+    cluster.awaited = slots(Presence::Awaited).collect();
+    let is_serving = |server: &&Arc<RealServer>| server.is_present() && server.keeps_all();
+    let serving = cluster.real_servers.iter().flatten().filter(is_serving);
+    cluster.serving = serving.map(|server| server.slot).collect();
     cluster.by_rip =
         cluster.real_servers.iter().flatten().map(|server| (server.rip, server.clone())).collect();
     cluster.number = builder.roster.number();
@@ -171,12 +173,13 @@ impl<'a, 'w> Builder<'a, 'w> {
             .real_servers
             .iter()
             .filter_map(|server| {
-                let Some(weight) = self.weight(config, server) else {
+                let Some(standing) = self.standing(config, server) else {
                     self.drained.extend(old.and_then(|old| of_rip(old, server.rip)).map(|old| old.slot));
                     return None;
                 };
-                let weight = if is_stranded(config, server, host) { 0 } else { weight };
-                self.real_server(slot, server, weight, old.map(|old| &**old), host)
+                let weight = if is_stranded(config, server, host) { 0 } else { standing.weight };
+                let standing = Standing { weight, ..standing };
+                self.real_server(slot, server, standing, old.map(|old| &**old), host)
             })
             .collect();
         real_servers.sort_by_key(|server| server.rip);
@@ -193,17 +196,17 @@ impl<'a, 'w> Builder<'a, 'w> {
         service
     }
 
-    /// The weight that the schedulers see; `None`: the real server is not there.
-    fn weight(&self, service: &VirtualServiceConfig, server: &RealServerConfig) -> Option<u32> {
+    /// What the schedulers see; `None`: the real server is not there.
+    fn standing(&self, service: &VirtualServiceConfig, server: &RealServerConfig) -> Option<Standing> {
         let effective = self.weights.get(&service.name).and_then(|weights| weights.get(&server.rip));
-        effective.copied().unwrap_or(Some(server.weight))
+        effective.copied().unwrap_or(Some(server.weight.into()))
     }
 
     fn real_server(
         &mut self,
         virtual_service: u16,
         config: &RealServerConfig,
-        weight: u32,
+        standing: Standing,
         old: Option<&VirtualService>,
         host: &HostView,
     ) -> Option<Arc<RealServer>> {
@@ -219,7 +222,8 @@ impl<'a, 'w> Builder<'a, 'w> {
             slot,
             virtual_service,
             config: config.clone(),
-            weight,
+            weight: standing.weight,
+            on_down: standing.on_down,
             rip,
             path: path_of(config, host),
             is_local: host.local_rips.contains(&config.rip),
@@ -385,13 +389,13 @@ mod tests {
     fn an_effective_weight_changes_what_schedulers_see_and_not_what_is_configured() {
         let old = after(&Cluster::empty(), &[service(80, &[2, 3]), service(81, &[2])]);
         let rip = |last| IpAddr::from([172, 25, 3, last]);
-        let weigh = |weights: &[(IpAddr, Option<u32>)]| {
+        let weigh = |weights: &[(IpAddr, Option<Standing>)]| {
             let weights = BTreeMap::from([("80".to_owned(), weights.iter().copied().collect())]);
             EffectiveConfig { config: old.config().clone(), weights }
         };
         let busy = named(&old, "80").real_servers[0].clone();
         busy.live.book_new(Activity::Active);
-        let quiesced = old.succeed(weigh(&[(rip(2), Some(0))]), HostView::default());
+        let quiesced = old.succeed(weigh(&[(rip(2), Some(0.into()))]), HostView::default());
         let server = &named(&quiesced, "80").real_servers[0];
         assert_eq!((server.weight(), server.config.weight, server.is_eligible()), (0, 1, false));
         assert!(Arc::ptr_eq(named(&old, "81"), named(&quiesced, "81")), "another service is not touched");

@@ -10,6 +10,8 @@ use crate::director::connection::Timeouts;
 use crate::director::real_server::{Path, RealServerConfig};
 use crate::director::scheduler;
 use crate::encapsulation::Ttl;
+use crate::health::hook::Hook;
+use crate::health::{OnDown, ServiceHealth};
 use crate::packet::Protocol;
 
 /// FTP's control port: a persistent service on it also serves the client's passive data connections
@@ -70,6 +72,8 @@ pub struct ClusterConfig {
     pub decrements_ttl: bool,
     /// Per worker; above it, new connections are forwarded without an entry.
     pub new_connections_per_second_max: u32,
+    /// What is run when health changes something.
+    pub on_change: Arc<[Hook]>,
     /// In the order of the file, which listings keep.
     pub virtual_services: Vec<VirtualServiceConfig>,
 }
@@ -87,6 +91,7 @@ impl Default for ClusterConfig {
             ignores_df: false,
             decrements_ttl: false,
             new_connections_per_second_max: ClusterConfig::NEW_CONNECTIONS_PER_SECOND_MAX,
+            on_change: Arc::default(),
             virtual_services: Vec::new(),
         }
     }
@@ -113,6 +118,8 @@ pub struct VirtualServiceConfig {
     pub on_removed: OnRemoved,
     /// Per service, where IPVS has one set for all (`ipvsadm --set`).
     pub timeouts: Timeouts,
+    /// How its real servers are checked, and what follows.
+    pub health: ServiceHealth,
     /// At most one for each RIP.
     pub real_servers: Vec<RealServerConfig>,
 }
@@ -136,6 +143,7 @@ impl VirtualServiceConfig {
             unknown_tcp: UnknownTcp::default_for(scheduler),
             on_removed: OnRemoved::Reschedule,
             timeouts: Timeouts::default(),
+            health: ServiceHealth::default(),
             real_servers: Vec::new(),
         }
     }
@@ -265,16 +273,31 @@ impl Default for Persistence {
     }
 }
 
-/// What the schedulers see of real servers where it is not what is configured: by virtual service's name and RIP the
-/// weight; `None`: the real server is not there.
-pub type EffectiveWeights = BTreeMap<String, BTreeMap<IpAddr, Option<u32>>>;
+/// What the schedulers see of a real server.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Standing {
+    /// Its share of new connections.
+    pub weight: u32,
+    /// While it is down: what happens to its connections.
+    pub on_down: Option<OnDown>,
+}
+
+impl From<u32> for Standing {
+    fn from(weight: u32) -> Standing {
+        Standing { weight, on_down: None }
+    }
+}
+
+/// What the schedulers see of real servers where it is not what is configured: by virtual service's name and RIP;
+/// `None`: the real server is not there.
+pub type EffectiveWeights = BTreeMap<String, BTreeMap<IpAddr, Option<Standing>>>;
 
 /// What was configured, and what the schedulers see of it.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct EffectiveConfig {
     /// What the operator configured.
     pub config: Arc<ClusterConfig>,
-    /// Follows from the states that operators set at run time, such as draining.
+    /// Follows from the states that operators set at run time, such as draining, and from health.
     pub weights: EffectiveWeights,
 }
 

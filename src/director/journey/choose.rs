@@ -72,7 +72,7 @@ impl Director {
         packet: &Packet,
     ) -> Option<&'a RealServer> {
         let slot = self.flood.recall(&packet.flow, at.now)?;
-        fate::of_flood(at.cluster, service, slot).map(|server| &**server)
+        fate::of_flood(at.cluster, service, slot, packet.flow.protocol).map(|server| &**server)
     }
 
     pub(super) fn schedule<'a>(

@@ -22,7 +22,7 @@ impl Director {
         let Some(slot) = self.tables.connections.peek(&packet.flow, at.now) else {
             return self.follow_hash(at, packet).map_err(|refusal| self.unless_hosts(at, packet, refusal));
         };
-        let real_server = match fate::of_connection(at.cluster, slot) {
+        let real_server = match fate::of_connection(at.cluster, slot, packet.flow.protocol) {
             Fate::Follow(real_server) => real_server,
             Fate::Wait => return Err(DropReason::ConnectionWaits.into()),
             Fate::Refuse | Fate::GiveUp => return Err(DropReason::NoConnection.into()),
@@ -65,7 +65,7 @@ impl Director {
             FragmentFate::Echo => Err(Refusal::echo()),
             FragmentFate::RealServer(slot) => {
                 let real_server = at.cluster.real_server(slot).ok_or(DropReason::FragmentUnknown)?;
-                if let Fate::Wait = fate::of_connection(at.cluster, slot) {
+                if let Fate::Wait = fate::of_connection(at.cluster, slot, packet.flow.protocol) {
                     return Err(DropReason::ConnectionWaits.into());
                 }
                 Ok(Choice { real_server, tracking: Tracking::Known, found_by: FoundBy::FirstFragment })

@@ -9,7 +9,7 @@ use crate::control::model::{
     AfterDrain, AllStatistics, Draining, Dropped, Loss, Rates, RealServer, Role, ServerStatistics,
     ServiceStatistics, Statistics, Status, TransmitErrors, Trouble, VirtualService,
 };
-use crate::control::state::{AdminState, effective_weight};
+use crate::control::state::AdminState;
 use crate::director::cluster::{self, RealServerConfig};
 use crate::director::real_server::{self, Live};
 use crate::director::server_errors::{Cause, ServerErrors};
@@ -86,7 +86,7 @@ fn of_server(
     let scheduled = server.filter(|server| server.is_present()).map(real_server::RealServer::weight);
     RealServer {
         keys: config.into(),
-        weight_now: scheduled.unwrap_or_else(|| effective_weight(config.weight, state).unwrap_or_default()),
+        weight_now: scheduled.unwrap_or_default(),
         local: published.cluster.host().local_rips.contains(&config.rip),
         path_mtu_now: server.map_or_else(path_mtu, |server| server.path_mtu(now)),
         active_connections: live.map_or(0, Live::active),
@@ -109,7 +109,7 @@ fn transmit_errors(errors: &ServerErrors) -> Vec<TransmitErrors> {
 fn draining(state: AdminState, now: Moment) -> Option<Draining> {
     let ended = |then| Some(Draining { deadline_in: None, then, done: true });
     match state {
-        AdminState::Active => None,
+        AdminState::Active | AdminState::Disabled => None,
         AdminState::Draining { until, then } => {
             let deadline_in = until.map(|until| until.since(now).as_secs());
             Some(Draining { deadline_in, then, done: false })

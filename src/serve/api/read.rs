@@ -118,7 +118,7 @@ pub(super) async fn configuration(State(api): State<Api>) -> Response {
 fn configured(published: &Published, api: &Api) -> DirectorPlan {
     DirectorPlan {
         cluster: published.states.without_removed(published.cluster.config()),
-        defaults: published.defaults,
+        defaults: published.defaults.clone(),
         hash_key: published.hash_key.filter(|_| api.has_secrets),
         ..api.director.plan().clone()
     }

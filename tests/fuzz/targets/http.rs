@@ -111,7 +111,7 @@ impl Director {
         let published = Published {
             generation: 1,
             cluster,
-            defaults: plan.defaults,
+            defaults: plan.defaults.clone(),
             states: Default::default(),
             hash_key: None,
         };
