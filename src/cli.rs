@@ -2,6 +2,7 @@
 
 mod check;
 mod connections;
+mod convert;
 mod demo;
 mod diff;
 mod director;
@@ -96,6 +97,10 @@ enum Subcommands {
     /// a reload would apply
     #[command(after_help = "Example:\n  lvs-tund diff director.toml")]
     Diff(diff::DiffArguments),
+    /// Print the file of keepalived, ldirectord or ipvsadm as a director's configuration; comments list what has no
+    /// counterpart
+    #[command(after_help = "Example:\n  lvs-tund convert keepalived.conf > director.toml")]
+    Convert(convert::ConvertArguments),
     /// Run ipvsadm's commands against a running director; also available under the name ipvsadm
     #[command(disable_help_flag = true)]
     Ipvsadm(IpvsadmArguments),
@@ -157,6 +162,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Subcommands::Reload(arguments) => reload::run(arguments),
         Subcommands::Save(arguments) => save::run(arguments),
         Subcommands::Diff(arguments) => diff::run(arguments),
+        Subcommands::Convert(arguments) => convert::run(arguments),
         Subcommands::Ipvsadm(arguments) => {
             return ipvsadm::run(ipvsadm::ProgramName::Ipvsadm, &arguments.words);
         }

@@ -39,7 +39,7 @@ pub(crate) use control::ConfigFile;
 pub(crate) use director_daemon::run as run_director;
 pub(crate) use logging::LogFormat;
 pub(crate) use realserver_daemon::run as run_realserver;
-pub(crate) use text_file::{ReadError, read_text};
+pub(crate) use text_file::{ReadError, read_any_text, read_text};
 
 /// How long a daemon waits for the reader of its standard output.
 const PRINT_MAX: Duration = Duration::from_secs(1);

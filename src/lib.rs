@@ -22,6 +22,7 @@ mod survey;
 
 pub mod config;
 pub mod control;
+pub mod convert;
 pub mod datapath;
 pub mod director;
 pub mod doctor;

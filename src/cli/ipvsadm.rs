@@ -16,7 +16,7 @@ use crate::control::ipvsadm::restore::{self, Line};
 use crate::control::ipvsadm::{IpvsadmError, connections, grammar, help, kernel, listing, save, served};
 use crate::control::model::{Change, Operation};
 use crate::control::{Client, ClientError};
-use host_names::HostNames;
+pub(super) use host_names::HostNames;
 
 /// The names in ipvsadm's package under which this program may be called.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]

@@ -47,18 +47,28 @@ pub(crate) enum ReadError {
 /// # Errors
 /// See [`ReadError`].
 pub(crate) fn read_text(path: &Path) -> Result<String, ReadError> {
+    String::from_utf8(read_within_time(path)?).map_err(|error| {
+        let text = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        ReadError::NotText { line: text.iter().filter(|byte| **byte == b'\n').count() + 1 }
+    })
+}
+
+/// As [`read_text`], but text in another encoding is read, too: what is not UTF-8 becomes U+FFFD.
+///
+/// # Errors
+/// See [`ReadError`].
+pub(crate) fn read_any_text(path: &Path) -> Result<String, ReadError> {
+    Ok(String::from_utf8_lossy(&read_within_time(path)?).into_owned())
+}
+
+fn read_within_time(path: &Path) -> Result<Vec<u8>, ReadError> {
     let (answer, answered) = mpsc::channel();
     let (path, deadline) = (path.to_owned(), Instant::now() + READ_MAX);
     std::thread::Builder::new()
         .name("lvs-tund-read".to_owned())
         .spawn(move || answer.send(read_bytes(&path, deadline)))?;
     // The reader keeps to the same deadline, and reports it, unless a call into the kernel does not return.
-    let bytes =
-        answered.recv_timeout(READ_MAX + Duration::from_secs(1)).map_err(|_| ReadError::TooSlow)??;
-    String::from_utf8(bytes).map_err(|error| {
-        let text = &error.as_bytes()[..error.utf8_error().valid_up_to()];
-        ReadError::NotText { line: text.iter().filter(|byte| **byte == b'\n').count() + 1 }
-    })
+    answered.recv_timeout(READ_MAX + Duration::from_secs(1)).map_err(|_| ReadError::TooSlow)?
 }
 
 fn read_bytes(path: &Path, deadline: Instant) -> Result<Vec<u8>, ReadError> {
@@ -123,6 +133,7 @@ mod tests {
         assert!(refusal("/no/such/file").starts_with("cannot read: No such file"));
         std::fs::write(&long, b"one\ntw\xff").unwrap();
         assert!(matches!(read_text(&long), Err(ReadError::NotText { line: 2 })));
+        assert_eq!(read_any_text(&long).unwrap(), "one\ntw\u{fffd}");
         std::fs::write(&long, "").unwrap();
         assert_eq!(read_text(&long).unwrap(), "");
     }

@@ -12,7 +12,7 @@ use crate::control::ipvsadm::names::Names;
 use crate::control::ipvsadm::options::Transport;
 
 #[derive(Default)]
-pub(super) struct HostNames {
+pub(in crate::cli) struct HostNames {
     hosts: RefCell<HashMap<IpAddr, Option<String>>>,
     services: RefCell<HashMap<(u16, Transport), Option<String>>>,
 }
