@@ -169,12 +169,38 @@ pub struct Live {
     persistent: AtomicU32,
     /// New connections since the real server got its slot; each datagram of a one-packet service counts.
     pub connections_total: AtomicU64,
+    /// Of its TCP connections.
+    pub handshakes: Handshakes,
     /// IP_VS_DEST_F_OVERLOAD of IPVS: no new connections until the count falls below the lower threshold.
     pub is_overloaded: AtomicBool,
     /// The upper one in the upper half, 0 for none, and the lower one in the lower half.
     thresholds: AtomicU64,
     /// Most real servers never have any.
     errors: OnceLock<Box<ServerErrors>>,
+}
+
+/// The handshakes of TCP connections, as far as the client's packets show them.
+#[derive(Debug, Default)]
+pub struct Handshakes {
+    begun: AtomicU64,
+    completed: AtomicU64,
+}
+
+impl Handshakes {
+    /// Books a SYN that began a connection.
+    pub fn book_begun(&self) {
+        self.begun.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Books the client's first ACK.
+    pub fn book_completed(&self) {
+        self.completed.fetch_add(1, Ordering::Relaxed);
+    }
+
+    /// Those begun and those completed so far.
+    pub fn totals(&self) -> (u64, u64) {
+        (self.begun.load(Ordering::Relaxed), self.completed.load(Ordering::Relaxed))
+    }
 }
 
 impl Live {

@@ -6,7 +6,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Duration;
 
 use super::cluster::Cluster;
-use super::connection::{Change, Entry, Subscriber, Table};
+use super::connection::{Change, Entry, State, Subscriber, Table};
 use super::fate;
 use super::flood;
 use super::persistence::{TemplateChange, TemplateKey, Templates};
@@ -87,7 +87,15 @@ impl Subscriber for Counts<'_> {
     fn on_change(&self, change: &Change) {
         match change {
             Change::Added { entry, .. } => {
-                self.cluster.with_live(entry.real_server, |live| live.book_new(entry.activity()));
+                self.cluster.with_live(entry.real_server, |live| {
+                    live.book_new(entry.activity());
+                    if entry.state == State::SynRecv {
+                        live.handshakes.book_begun();
+                    }
+                });
+            }
+            Change::Moved { from: State::SynRecv, entry, .. } if entry.state == State::Established => {
+                self.cluster.with_live(entry.real_server, |live| live.handshakes.book_completed());
             }
             Change::Moved { from, entry, .. } if from.activity() == entry.activity() => {}
             Change::Moved { entry, .. } => {

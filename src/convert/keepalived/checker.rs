@@ -122,7 +122,9 @@ impl Common {
                 return Err("the log has each change of state, and metrics count failures".to_owned());
             }
             "nb_get_retry" => {
-                return Err("keepalived knows it only in HTTP_GET and SSL_GET, and ignores it here".to_owned());
+                return Err(
+                    "keepalived knows it only in HTTP_GET and SSL_GET, and ignores it here".to_owned()
+                );
             }
             _ => return Err("unknown here; keepalived ignores it".to_owned()),
         }

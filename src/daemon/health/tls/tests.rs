@@ -35,7 +35,11 @@ impl Authority {
     }
 
     /// A certificate for a name, and its key, both in PEM and DER.
-    fn issue(&self, name: &str, change: impl FnOnce(&mut CertificateParams)) -> (rcgen::Certificate, KeyPair) {
+    fn issue(
+        &self,
+        name: &str,
+        change: impl FnOnce(&mut CertificateParams),
+    ) -> (rcgen::Certificate, KeyPair) {
         let mut params = CertificateParams::new(vec![name.to_owned()]).unwrap();
         change(&mut params);
         let key = KeyPair::generate().unwrap();
@@ -65,7 +69,8 @@ async fn serve((certificate, key): (rcgen::Certificate, KeyPair), clients: Optio
             let mut roots = RootCertStore::empty();
             roots.add(authority.issuer.der().clone()).unwrap();
             let provider = Arc::new(ring::default_provider());
-            let verifier = WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
+            let verifier =
+                WebPkiClientVerifier::builder_with_provider(roots.into(), provider).build().unwrap();
             builder.with_client_cert_verifier(verifier)
         }
     };
@@ -89,7 +94,12 @@ async fn serve((certificate, key): (rcgen::Certificate, KeyPair), clients: Optio
 }
 
 async fn outcome(tls: Tls, port: u16) -> Outcome {
-    let ask = Ask { question: vec![b"PING".to_vec()], expected: b"PONG".to_vec(), tls: Some(tls), ..Ask::default() };
+    let ask = Ask {
+        question: vec![b"PING".to_vec()],
+        expected: b"PONG".to_vec(),
+        tls: Some(tls),
+        ..Ask::default()
+    };
     probe(Transport::Tls, &ask, port).await
 }
 
@@ -158,7 +168,10 @@ async fn a_certificate_that_expires_soon_is_a_warning() {
     };
     assert_eq!(within(9).await.unwrap().warning, None);
     let warning = within(11).await.unwrap().warning.unwrap();
-    assert_eq!(warning, format!("the certificate expires on {:04}-{:02}-{:02}", end.year(), u8::from(end.month()), end.day()));
+    assert_eq!(
+        warning,
+        format!("the certificate expires on {:04}-{:02}-{:02}", end.year(), u8::from(end.month()), end.day())
+    );
 }
 
 #[tokio::test]
@@ -199,7 +212,9 @@ async fn a_file_that_this_host_does_not_have_says_nothing_about_the_real_server(
     assert!(failure.text.starts_with("cannot read ") && failure.text.contains("no.pem"), "{}", failure.text);
     std::fs::write(authority.path("empty.pem"), "").unwrap();
     let empty = Tls { ca_file: Some(authority.path("empty.pem")), ..authority.tls("www.example.com") };
-    assert!(outcome(empty, port).await.unwrap_err().text.ends_with("empty.pem contains no certificate in PEM"));
+    assert!(
+        outcome(empty, port).await.unwrap_err().text.ends_with("empty.pem contains no certificate in PEM")
+    );
 }
 
 #[tokio::test(start_paused = true)]
@@ -211,12 +226,18 @@ async fn a_changed_file_is_read_again_within_a_second() {
     assert!(Arc::ptr_eq(&first.config, &connectors.made(&tls).await.unwrap().config));
     let text = format!("{}# changed\n", new.issuer.pem());
     std::fs::write(old.path("ca.pem"), text).unwrap();
-    assert!(Arc::ptr_eq(&first.config, &connectors.made(&tls).await.unwrap().config), "not looked at again yet");
+    assert!(
+        Arc::ptr_eq(&first.config, &connectors.made(&tls).await.unwrap().config),
+        "not looked at again yet"
+    );
     tokio::time::advance(LOOK_PAUSE).await;
     let second = connectors.made(&tls).await.unwrap();
     assert!(!Arc::ptr_eq(&first.config, &second.config));
     tokio::time::advance(LOOK_PAUSE).await;
-    assert!(Arc::ptr_eq(&second.config, &connectors.made(&tls).await.unwrap().config), "the file is the same");
+    assert!(
+        Arc::ptr_eq(&second.config, &connectors.made(&tls).await.unwrap().config),
+        "the file is the same"
+    );
     connectors.keep(std::iter::once(&Tls { server_name: None, ..tls.clone() }));
     assert_eq!(connectors.lock().len(), 1);
     connectors.keep(std::iter::empty());
