@@ -5,13 +5,19 @@
 mod datagrams;
 #[path = "checks/dns.rs"]
 mod dns;
+#[path = "checks/exchange.rs"]
+mod exchange;
 #[path = "checks/exec.rs"]
 mod exec;
+#[path = "checks/grpc.rs"]
+mod grpc;
 #[path = "checks/harness.rs"]
 mod harness;
 #[path = "checks/http.rs"]
 mod http;
 #[path = "checks/http_options.rs"]
 mod http_options;
+#[path = "checks/pages.rs"]
+mod pages;
 #[path = "checks/rows.rs"]
 mod rows;

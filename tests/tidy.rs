@@ -6,6 +6,7 @@ use std::path::{Path, PathBuf};
 
 use lvs_tund::director::scheduler::SCHEDULERS;
 use lvs_tund::encapsulation::ENCAPSULATIONS;
+use lvs_tund::health::CHECKS;
 use lvs_tund::host::change::KINDS;
 
 /// Rooms and what each may import. Order: from the packet outwards.
@@ -469,6 +470,11 @@ fn every_member_of_a_family_has_its_file_and_its_row() {
         names(ENCAPSULATIONS.iter().map(|row| row.name).collect())
     );
     assert_eq!(files_of("src/host/change", &["observed"]), names(KINDS.to_vec()));
+    let helpers = [
+        "bytes", "frame", "hpack", "huffman", "message", "name", "options", "record", "request", "response",
+        "status",
+    ];
+    assert_eq!(files_of("src/health/check", &helpers), names(CHECKS.iter().map(|row| row.name).collect()));
 }
 
 /// A stranger has the RFCs, the kernel and this repository, and nothing else.

@@ -228,6 +228,16 @@ fn a_missing_record_is_shown_with_what_came_instead() {
 }
 
 #[test]
+fn a_record_that_is_shown_hides_nothing_and_is_short() {
+    let given = [("record", text("TXT")), ("expect", text("a"))];
+    let data = ["\u{202e}b\n".as_bytes(), &[b'c'; 200]].concat();
+    let txt = [&[data.len() as u8][..], &data].concat();
+    let outcome = asked(&given, &[message(NOERROR, &www(), 16, &[record(16, &txt)])]);
+    let shown = format!("a is not in the answer, which has \\xe2\\x80\\xaeb\\n{}…", "c".repeat(75));
+    assert_eq!(outcome, unexpected(&shown));
+}
+
+#[test]
 fn a_truncated_answer_counts_as_far_as_it_goes() {
     let records = [record(1, &[192, 0, 2, 1]), record(1, &[192, 0, 2, 2])];
     let whole = message(NOERROR | 0x0200, &www(), 1, &records);
@@ -275,7 +285,7 @@ fn odd_bytes_in_a_name_are_shown_as_in_a_zone_file() {
     let given = [("record", text("NS")), ("expect", text("a\\.b\\007c.example"))];
     let answer = message(NOERROR, &www(), 2, &[record(2, b"\x05a.b\x07C\x07example\x00")]);
     let outcome = asked(&given, &[answer]);
-    let shown = "a\\.b\\007c.example. is not in the answer, which has a\\046b\\007c.example.";
+    let shown = "a\\.b\\007c.example. is not in the answer, which has a\\\\046b\\\\007c.example.";
     assert_eq!(outcome, unexpected(shown));
     let given = [("record", text("NS")), ("expect", text("a\\046b\\007c.example"))];
     let answer = message(NOERROR, &www(), 2, &[record(2, b"\x05a.b\x07C\x07example\x00")]);

@@ -3,6 +3,8 @@
 //!
 //! A new target is one file in `targets/`, one row here, and a directory of that name in `corpus/`.
 
+#[path = "targets/checks.rs"]
+mod checks;
 #[path = "targets/classify.rs"]
 mod classify;
 #[path = "targets/config.rs"]
@@ -33,6 +35,7 @@ pub struct Target {
 }
 
 pub const TARGETS: &[Target] = &[
+    Target { name: "checks", run: checks::run },
     Target { name: "classify", run: classify::run },
     Target { name: "config", run: config::run },
     Target { name: "decapsulate", run: decapsulate::run },

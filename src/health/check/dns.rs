@@ -2,11 +2,12 @@
 //! is ignored: it may be forged.
 
 mod message;
+mod name;
 mod record;
 
 use std::sync::Arc;
 
-use super::options::{text, texts};
+use super::options::{clipped, text, texts};
 use super::{Check, Exchange, Step, Target};
 use crate::health::spec::{BadOption, OptionRow, Options, Row, Shape, Transport};
 use crate::health::verdict::{Failure, FailureClass, Outcome, Success};
@@ -59,7 +60,7 @@ fn build(options: &Options) -> Result<Arc<dyn Check>, BadOption> {
         .map(|code| message::rcode(code).ok_or_else(|| ("rcode", format!("{code:?} is no response code"))));
     let rcodes = rcodes.collect::<Result<Vec<_>, _>>()?;
     Ok(Arc::new(Dns {
-        name: message::name(name).map_err(|reason| ("name", format!("{name:?}: {reason}")))?,
+        name: name::written(name).map_err(|reason| ("name", format!("{name:?}: {reason}")))?,
         record,
         expect: texts(options, "expect").iter().map(|text| record.normal(text)).collect(),
         rcodes: if rcodes.is_empty() { vec![0] } else { rcodes },
@@ -133,8 +134,10 @@ impl Dns {
             ),
             Some(text) => {
                 const SHOWN_MAX: usize = 4;
-                let shown = answer.records[..answer.records.len().min(SHOWN_MAX)].join(", ");
-                failure(FailureClass::Unexpected, format!("{text} is not in the answer, which has {shown}"))
+                let shown = answer.records.iter().take(SHOWN_MAX).map(|record| clipped(record.as_bytes()));
+                let shown: Vec<String> = shown.collect();
+                let text = format!("{text} is not in the answer, which has {}", shown.join(", "));
+                failure(FailureClass::Unexpected, text)
             }
         }
     }

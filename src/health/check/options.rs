@@ -94,9 +94,14 @@ pub(super) fn regex_option(options: &Options, name: &'static str) -> Result<Opti
 
 /// The beginning of bytes for the eye: one line, quoted, without hidden characters.
 pub(super) fn shown(bytes: &[u8]) -> String {
-    const SHOWN_MAX: usize = 80;
     let line = bytes.split(|byte| matches!(byte, b'\r' | b'\n')).next().unwrap_or_default();
-    let cut = &line[..line.len().min(SHOWN_MAX)];
-    let text: String = cut.escape_ascii().to_string().replace("\\\"", "\"").replace("\\'", "'");
-    format!("\"{text}{}\"", if cut.len() < line.len() { "…" } else { "" })
+    format!("\"{}\"", clipped(line))
+}
+
+/// The beginning of bytes without hidden characters.
+pub(super) fn clipped(bytes: &[u8]) -> String {
+    const SHOWN_MAX: usize = 80;
+    let cut = &bytes[..bytes.len().min(SHOWN_MAX)];
+    let text = cut.escape_ascii().to_string().replace("\\\"", "\"").replace("\\'", "'");
+    format!("{text}{}", if cut.len() < bytes.len() { "…" } else { "" })
 }

@@ -3,7 +3,7 @@
 use std::net::{IpAddr, Ipv4Addr, Ipv6Addr};
 use std::ops::Range;
 
-use super::message;
+use super::name;
 
 /// The type of a record.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -73,7 +73,7 @@ impl RecordType {
     pub(super) fn shown(self, message: &[u8], data: Range<usize>) -> Option<String> {
         let bytes = message.get(data.clone())?;
         // A name may refer to an earlier place in the message, but ends with the record.
-        let name = |at: usize| message::shown(message.get(..data.end)?, data.start + at);
+        let name = |at: usize| name::shown(message.get(..data.end)?, data.start + at);
         let whole = |(text, end): (String, usize)| (end == data.end).then_some(text);
         let word = |at: usize| Some(u16::from_be_bytes(*bytes.get(at..)?.first_chunk()?));
         match self.0 {
