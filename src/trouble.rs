@@ -64,6 +64,8 @@ labels! {
         StrayPackets = "stray_packets",
         /// The kernel of a real server's host handles encapsulated packets, too.
         TunnelHandler = "tunnel_handler",
+        /// A check of a real server cannot be made on this host.
+        CheckImpossible = "check_impossible",
     }
 }
 
@@ -78,6 +80,8 @@ labels! {
         Workers = "workers",
         /// What the packets themselves show.
         Traffic = "traffic",
+        /// The checks of the real servers.
+        Checks = "checks",
     }
 }
 

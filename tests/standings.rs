@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lvs_tund::director::cluster::{
-    ClusterConfig, EffectiveConfig, EffectiveWeights, HostView, Matcher, Persistence, Ports, RealServerConfig,
-    Standing, UnknownTcp, VirtualServiceConfig,
+    ClusterConfig, EffectiveConfig, EffectiveWeights, HostView, Matcher, Persistence, Ports,
+    RealServerConfig, Standing, UnknownTcp, VirtualServiceConfig,
 };
 use lvs_tund::director::connection::Activity;
 use lvs_tund::director::scheduler::{SCHEDULERS, find};
@@ -28,8 +28,15 @@ const SERVERS: u8 = 4;
 /// What happens next.
 #[derive(Clone, Debug)]
 enum Step {
-    Segment { client: u32, port: u16, flags: u8 },
-    Datagram { client: u32, port: u16 },
+    Segment {
+        client: u32,
+        port: u16,
+        flags: u8,
+    },
+    Datagram {
+        client: u32,
+        port: u16,
+    },
     /// The standing of each real server; `None`: as configured.
     Stand(Vec<Option<Standing>>),
     Wait(u64),
@@ -150,7 +157,12 @@ impl Played {
             let live = &server.live;
             let counts = expected.remove(&server.slot).unwrap_or_default();
             assert_eq!((live.active(), live.inactive()), counts, "{}", server.rip);
-            assert_eq!(live.persistent(), pointing.remove(&server.slot).unwrap_or_default(), "{}", server.rip);
+            assert_eq!(
+                live.persistent(),
+                pointing.remove(&server.slot).unwrap_or_default(),
+                "{}",
+                server.rip
+            );
         }
         assert!(expected.is_empty() && pointing.is_empty(), "of no real server: {expected:?} {pointing:?}");
     }

@@ -22,7 +22,13 @@ const WHOLE: u64 = 1000;
 pub fn live_weight(configured: u32, server: Option<&ServerView>, fails_open: bool) -> u32 {
     let Some(server) = server.filter(|_| configured > 0) else { return configured };
     match server.state {
-        State::Down => if fails_open { configured } else { 0 },
+        State::Down => {
+            if fails_open {
+                configured
+            } else {
+                0
+            }
+        }
         State::Up | State::Unchecked => {
             let weight = u64::from(server.weight.unwrap_or(configured)) * u64::from(server.share);
             u32::try_from(weight.div_ceil(WHOLE)).unwrap_or(WEIGHT_MAX).min(WEIGHT_MAX)
@@ -35,7 +41,9 @@ pub fn live_weight(configured: u32, server: Option<&ServerView>, fails_open: boo
 pub const fn effective_weight(live: u32, state: AdminState, serves: bool) -> Option<u32> {
     match state {
         AdminState::Active if serves => Some(live),
-        AdminState::Active | AdminState::Draining { .. } | AdminState::Quiesced | AdminState::Disabled => Some(0),
+        AdminState::Active | AdminState::Draining { .. } | AdminState::Quiesced | AdminState::Disabled => {
+            Some(0)
+        }
         AdminState::Removed => None,
     }
 }

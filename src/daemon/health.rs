@@ -2,8 +2,11 @@
 //! a change of health causes.
 
 mod direct;
+mod driver;
 mod failure;
+mod impossible;
 mod probe;
 mod program;
 mod sockets;
 mod tls;
+mod wanted;

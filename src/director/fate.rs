@@ -284,11 +284,17 @@ mod tests {
         let early = of(&[]);
         let late = after(&early, &[service(&[1])]);
         let slot = busy(&late);
-        assert_eq!((word(of_connection(&early, slot, protocol::TCP)), given_up(&early)), ("refuse", SlotSet::default()));
+        assert_eq!(
+            (word(of_connection(&early, slot, protocol::TCP)), given_up(&early)),
+            ("refuse", SlotSet::default())
+        );
         let gone = Slot::new(99, 1);
         assert_eq!(word(of_connection(&early, gone, protocol::TCP)), "discard");
         let service = &late.in_order()[0];
-        assert!(of_flood(&early, service, slot, protocol::TCP).is_none() && of_flood(&late, service, gone, protocol::TCP).is_none());
+        assert!(
+            of_flood(&early, service, slot, protocol::TCP).is_none()
+                && of_flood(&late, service, gone, protocol::TCP).is_none()
+        );
         assert_eq!(of_flood(&late, service, slot, protocol::TCP).map(|server| server.slot), Some(slot));
     }
 
@@ -311,7 +317,10 @@ mod tests {
         (other.name, other.matchers[0].ports) = ("other".to_owned(), "81".parse().expect("a port"));
         let cluster = of(&[service(&[1]), other]);
         let (slot, other) = (busy(&cluster), &cluster.in_order()[1]);
-        assert!(of_flood(&cluster, other, slot, protocol::TCP).is_none() && of_template(&cluster, other, slot).is_none());
+        assert!(
+            of_flood(&cluster, other, slot, protocol::TCP).is_none()
+                && of_template(&cluster, other, slot).is_none()
+        );
     }
 
     /// The first of two real servers is down, its connections have this fate.

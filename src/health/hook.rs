@@ -49,7 +49,8 @@ mod tests {
         let command = Command { arguments: vec!["/bin/true".to_owned()], user: None, group: None };
         let all = Hook { when: Vec::new(), command, timeout: Hook::TIMEOUT };
         let down = Hook { when: vec![When::RealServerDown, When::QuorumLost], ..all.clone() };
-        let run_for = |hook: &Hook| When::ALL.iter().copied().filter(|when| hook.is_for(*when)).collect::<Vec<_>>();
+        let run_for =
+            |hook: &Hook| When::ALL.iter().copied().filter(|when| hook.is_for(*when)).collect::<Vec<_>>();
         assert_eq!(run_for(&all), When::ALL);
         assert_eq!(run_for(&down), [When::RealServerDown, When::QuorumLost]);
     }

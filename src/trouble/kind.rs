@@ -29,7 +29,8 @@ impl TroubleKind {
             | TroubleKind::VipElsewhere
             | TroubleKind::VipClaimed
             | TroubleKind::StrayPackets
-            | TroubleKind::TunnelHandler => false,
+            | TroubleKind::TunnelHandler
+            | TroubleKind::CheckImpossible => false,
         }
     }
 

@@ -24,13 +24,13 @@ fn service(weights: &[u32], sorry_from: usize) -> VirtualServiceConfig {
 }
 
 fn seen(state: State) -> ServerView {
-    ServerView { state, since: Moment::ZERO, weight: None, share: 1000, checks: Vec::new() }
+    ServerView { state, is_enabled: true, since: Moment::ZERO, weight: None, share: 1000, checks: Vec::new() }
 }
 
 /// The health of real servers 1, 2 …
 fn health(has_quorum: bool, fails_open: bool, servers: &[ServerView]) -> ServiceView {
     let real_servers = (1..).map(rip).zip(servers.iter().cloned()).collect();
-    ServiceView { has_quorum, fails_open, real_servers }
+    ServiceView { has_quorum, fails_open, uses_sorry: false, real_servers }
 }
 
 /// What schedulers see: of each real server its weight, and whether `on_down` applies to it.
@@ -82,7 +82,8 @@ fn only_real_servers_that_the_schedulers_see_otherwise_than_configured_are_liste
     states.set("web", rip(1), AdminState::Disabled);
     let expected = EffectiveWeights::from([("web".to_owned(), BTreeMap::from([(rip(1), Some(0.into()))]))]);
     assert_eq!(effective_weights(&cluster, &states, &View::default()), expected);
-    let view = View { services: BTreeMap::from([("web".to_owned(), health(true, false, &[seen(State::Down)]))]) };
+    let view =
+        View { services: BTreeMap::from([("web".to_owned(), health(true, false, &[seen(State::Down)]))]) };
     let down = Some(Standing { weight: 0, on_down: Some(OnDown::Quiesce) });
     let expected = EffectiveWeights::from([("web".to_owned(), BTreeMap::from([(rip(1), down)]))]);
     assert_eq!(effective_weights(&cluster, &AdminStates::default(), &view), expected);
@@ -123,9 +124,16 @@ fn a_down_real_server_has_no_weight_and_what_on_down_says() {
         assert_eq!(down, [Some((0, Some(on_down))), Some((1, None))]);
         let mut states = AdminStates::default();
         states.set("web", rip(1), AdminState::Disabled);
-        assert_eq!(effective(&service, &states, Some(&view))[0], Some((0, Some(on_down))), "also if it is disabled");
+        assert_eq!(
+            effective(&service, &states, Some(&view))[0],
+            Some((0, Some(on_down))),
+            "also if it is disabled"
+        );
         let open = ServiceView { fails_open: true, ..view };
-        assert_eq!(effective(&service, &AdminStates::default(), Some(&open)), [Some((3, None)), Some((1, None))]);
+        assert_eq!(
+            effective(&service, &AdminStates::default(), Some(&open)),
+            [Some((3, None)), Some((1, None))]
+        );
     }
 }
 
@@ -145,7 +153,11 @@ fn a_sorry_server_serves_while_quorum_is_lost_or_no_other_has_a_weight_and_the_o
     ] {
         assert_eq!(weights(&two, view.as_ref()), expected, "{view:?}");
     }
-    assert_eq!(weights(&service(&[3, 2], 2), Some(&health(false, false, &[up, down]))), [3, 0], "none is sorry");
+    assert_eq!(
+        weights(&service(&[3, 2], 2), Some(&health(false, false, &[up, down]))),
+        [3, 0],
+        "none is sorry"
+    );
     assert_eq!(weights(&service(&[0, 7], 1), None), [0, 7]);
     assert_eq!(weights(&service(&[1, 0], 1), Some(&health(false, false, &[]))), [1, 0], "it has no weight");
     let mut states = AdminStates::default();
@@ -184,10 +196,12 @@ fn a_real_server_whose_checks_begin_with_down_has_no_weight_until_it_is_seen() {
 fn health_follows_a_virtual_service_to_its_new_name_and_ends_with_it() {
     let cluster = |name: &str, port: u16| {
         let mut service = service(&[1], 1);
-        (service.name, service.matchers[0].ports) = (name.to_owned(), port.to_string().parse().expect("a port"));
+        (service.name, service.matchers[0].ports) =
+            (name.to_owned(), port.to_string().parse().expect("a port"));
         ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() }
     };
-    let view = View { services: BTreeMap::from([("web".to_owned(), health(false, false, &[seen(State::Down)]))]) };
+    let view =
+        View { services: BTreeMap::from([("web".to_owned(), health(false, false, &[seen(State::Down)]))]) };
     let carried = carried_over(&view, &cluster("web", 80), &cluster("www", 80));
     assert_eq!(carried.service("www"), view.service("web"));
     assert_eq!(carried.services.len(), 1);
