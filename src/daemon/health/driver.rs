@@ -30,9 +30,6 @@ use crate::packet::MTU_DEFAULT;
 use crate::time::Moment;
 use crate::trouble::Found;
 
-/// Probes that run at once, if the process may have enough descriptors.
-pub(in crate::daemon) const RUNNING_MAX: usize = 256;
-
 /// News that follow each other within this time are one.
 const NEWS_PAUSE: Duration = Duration::from_millis(10);
 

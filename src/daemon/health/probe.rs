@@ -22,9 +22,9 @@ const DATAGRAM_MAX: usize = 65_535;
 
 /// What probes need of the host.
 pub(in crate::daemon) struct Tools<S> {
-    pub sockets: S,
-    pub starter: Starter,
-    pub connectors: Connectors,
+    sockets: S,
+    starter: Starter,
+    pub(super) connectors: Connectors,
 }
 
 impl<S> Tools<S> {
