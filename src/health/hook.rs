@@ -46,17 +46,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hook_without_a_list_of_changes_runs_for_all_of_them() {
-        let hook = |when: &[When]| Hook {
-            when: when.to_vec(),
-            command: vec!["/bin/true".to_owned()],
-            user: None,
-            timeout: Hook::TIMEOUT,
-        };
-        assert!(When::ALL.iter().all(|when| hook(&[]).waits_for(*when)));
-        let of_quorum = hook(&[When::QuorumLost, When::QuorumGained]);
-        let expected: Vec<When> =
-            When::ALL.iter().copied().filter(|when| of_quorum.waits_for(*when)).collect();
-        assert_eq!(expected, [When::QuorumGained, When::QuorumLost]);
+    fn a_hook_is_run_for_the_changes_that_it_names_and_for_all_if_it_names_none() {
+        let command = Command { arguments: vec!["/bin/true".to_owned()], user: None, group: None };
+        let all = Hook { when: Vec::new(), command, timeout: Hook::TIMEOUT };
+        let down = Hook { when: vec![When::RealServerDown, When::QuorumLost], ..all.clone() };
+        let run_for =
+            |hook: &Hook| When::ALL.iter().copied().filter(|when| hook.is_for(*when)).collect::<Vec<_>>();
+        assert_eq!(run_for(&all), When::ALL);
+        assert_eq!(run_for(&down), [When::RealServerDown, When::QuorumLost]);
     }
 }

@@ -92,7 +92,7 @@ fn read_hook(key: &str, block: &Block, item: &TomlValue) -> Result<Hook, ConfigE
     );
     match errors.into_iter().next() {
         Some(error) => Err(error),
-        None if hook.command.is_empty() => {
+        None if hook.command.arguments.is_empty() => {
             Err(crate::config::kinds::missing(&table, &table.key("command"), "[\"/usr/local/bin/notify\"]"))
         }
         None => Ok(hook),

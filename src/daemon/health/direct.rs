@@ -9,6 +9,7 @@ use socket2::{Domain, Protocol, SockAddr, Socket, Type};
 use tokio::net::{TcpStream, UdpSocket};
 
 use super::sockets::{Datagrams, Place, ProbeSockets};
+use crate::health::Via;
 use crate::packet::checksum::checksum;
 
 /// The length of an IPv4 header without options; a raw socket delivers it (raw(7)).
@@ -29,10 +30,12 @@ impl ProbeSockets for DirectSockets {
     type Echo = DirectEcho;
 
     async fn connect_tcp(&self, place: &Place) -> io::Result<TcpStream> {
+        is_direct(place)?;
         TcpStream::connect(place.address).await
     }
 
     async fn open_udp(&self, place: &Place) -> io::Result<UdpSocket> {
+        is_direct(place)?;
         let any: IpAddr = match place.address {
             SocketAddr::V4(_) => Ipv4Addr::UNSPECIFIED.into(),
             SocketAddr::V6(_) => Ipv6Addr::UNSPECIFIED.into(),
@@ -43,7 +46,19 @@ impl ProbeSockets for DirectSockets {
     }
 
     async fn open_echo(&self, place: &Place) -> io::Result<DirectEcho> {
+        is_direct(place)?;
         DirectEcho::open(place.address.ip())
+    }
+}
+
+/// A packet for the VIP that is not wrapped would reach any real server.
+fn is_direct(place: &Place) -> io::Result<()> {
+    match place.via == Via::Direct || place.is_local {
+        true => Ok(()),
+        false => {
+            let text = "these sockets do not go through the tunnel; set via = \"direct\"";
+            Err(io::Error::new(io::ErrorKind::Unsupported, text))
+        }
     }
 }
 

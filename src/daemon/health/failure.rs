@@ -27,10 +27,8 @@ pub(super) fn of_error(error: &io::Error, stage: Stage) -> Failure {
     let (class, text) = match errno {
         Errno::ECONNREFUSED => (FailureClass::Refused, "connection refused".to_owned()),
         Errno::ECONNRESET | Errno::ECONNABORTED => (FailureClass::Reset, reset(stage).to_owned()),
-        Errno::EPIPE => {
-            (FailureClass::Closed, "the connection was closed before the question was sent".to_owned())
-        }
-        Errno::ETIMEDOUT => (FailureClass::Timeout, "no answer; the kernel gave up".to_owned()),
+        Errno::EPIPE => (FailureClass::Closed, "before the question was sent".to_owned()),
+        Errno::ETIMEDOUT => (FailureClass::Timeout, "the kernel gave up".to_owned()),
         Errno::ENOPROTOOPT => (
             FailureClass::ProtocolUnreachable,
             "the host answers \"protocol unreachable\": no program there takes encapsulated packets"
@@ -38,11 +36,9 @@ pub(super) fn of_error(error: &io::Error, stage: Stage) -> Failure {
         ),
         Errno::EHOSTUNREACH | Errno::EHOSTDOWN => (
             FailureClass::Unreachable,
-            "host unreachable: no neighbour answers, or a router reports that it cannot deliver".to_owned(),
+            "no neighbour answers, or a router reports that it cannot deliver".to_owned(),
         ),
-        Errno::ENETUNREACH => {
-            (FailureClass::Unreachable, "network unreachable: there is no route".to_owned())
-        }
+        Errno::ENETUNREACH => (FailureClass::Unreachable, "network unreachable".to_owned()),
         Errno::EMSGSIZE => (FailureClass::Mtu, "the packet is larger than the path takes".to_owned()),
         errno => (FailureClass::Unreachable, errno.desc().to_lowercase()),
     };
@@ -61,8 +57,9 @@ pub(super) fn of_timeout(stage: Stage, timeout: Duration) -> Failure {
 
 fn reset(stage: Stage) -> &'static str {
     match stage {
-        Stage::Connect | Stage::Handshake => "the connection was reset",
-        Stage::Answer => "the connection was reset before the answer was complete",
+        Stage::Connect => "connection reset",
+        Stage::Handshake => "in the TLS handshake",
+        Stage::Answer => "before the answer was complete",
     }
 }
 
@@ -73,7 +70,7 @@ fn of_kind(error: &io::Error) -> Failure {
             Failure::new(FailureClass::Local, error.to_string())
         }
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
-            Failure::new(FailureClass::Closed, "the connection was closed before the answer was complete")
+            Failure::new(FailureClass::Closed, "before the answer was complete")
         }
         _ => Failure::new(FailureClass::Garbage, error.to_string()),
     }
@@ -149,8 +146,9 @@ mod tests {
     #[test]
     fn words_tell_how_far_a_probe_has_come() {
         let reset = |stage| of_error(&io::Error::from(Errno::ECONNRESET), stage).text;
-        assert_eq!(reset(Stage::Connect), "the connection was reset");
-        assert_eq!(reset(Stage::Answer), "the connection was reset before the answer was complete");
+        assert_eq!(reset(Stage::Connect), "connection reset");
+        assert_eq!(reset(Stage::Handshake), "in the TLS handshake");
+        assert_eq!(reset(Stage::Answer), "before the answer was complete");
         let late = |stage| of_timeout(stage, Duration::from_millis(1500)).text;
         assert_eq!(late(Stage::Connect), "no connection within 1s 500ms");
         assert_eq!(late(Stage::Handshake), "no end of the TLS handshake within 1s 500ms");

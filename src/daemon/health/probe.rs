@@ -10,7 +10,7 @@ use tokio::time::{Instant, timeout_at};
 use super::failure::{self, Stage};
 use super::program::{Ended, NotStarted, Program, Starter};
 use super::sockets::{Datagrams, Place, ProbeSockets};
-use super::tls::Connectors;
+use super::tls::{self, Connectors};
 use crate::health::check::{ANSWER_MAX, Check, Command, Exchange, Step, Target};
 use crate::health::{CheckConfig, Failure, FailureClass, Outcome, Transport};
 
@@ -22,9 +22,9 @@ const DATAGRAM_MAX: usize = 65_535;
 
 /// What probes need of the host.
 pub(in crate::daemon) struct Tools<S> {
-    pub sockets: S,
-    pub starter: Starter,
-    pub connectors: Connectors,
+    sockets: S,
+    starter: Starter,
+    pub(super) connectors: Connectors,
 }
 
 impl<S> Tools<S> {
@@ -82,27 +82,27 @@ impl Probe {
     ) -> Outcome {
         match transport {
             Transport::Tcp => {
-                let mut stream = self.opened(tools.sockets.connect_tcp(place).await)?;
+                let mut stream = tools.sockets.connect_tcp(place).await.map_err(not_opened)?;
                 self.stage = Stage::Answer;
-                self.talk(&mut stream).await
+                self.talk(&mut stream, |error| failure::of_error(error, Stage::Answer)).await
             }
             Transport::Tls => {
-                let stream = self.opened(tools.sockets.connect_tcp(place).await)?;
+                let stream = tools.sockets.connect_tcp(place).await.map_err(not_opened)?;
                 self.stage = Stage::Handshake;
                 let tls = check.tls().ok_or_else(|| impossible("the check has no options of TLS"))?;
                 let connected = tools.connectors.connect(&tls, place.address.ip(), stream).await;
                 let (mut stream, warning) = connected?;
                 self.stage = Stage::Answer;
-                let success = self.talk(&mut stream).await?;
+                let success = self.talk(&mut stream, tls::of_error).await?;
                 Ok(crate::health::Success { warning: success.warning.or(warning), ..success })
             }
             Transport::Udp => {
-                let mut socket = self.opened(tools.sockets.open_udp(place).await)?;
+                let mut socket = tools.sockets.open_udp(place).await.map_err(not_opened)?;
                 self.stage = Stage::Answer;
                 self.exchange_datagrams(&mut socket, false).await
             }
             Transport::Icmp => {
-                let mut socket = self.opened(tools.sockets.open_echo(place).await)?;
+                let mut socket = tools.sockets.open_echo(place).await.map_err(not_opened)?;
                 self.stage = Stage::Answer;
                 self.exchange_datagrams(&mut socket, true).await
             }
@@ -110,13 +110,13 @@ impl Probe {
         }
     }
 
-    fn opened<T>(&self, opened: io::Result<T>) -> Result<T, Failure> {
-        opened.map_err(|error| failure::of_error(&error, self.stage))
-    }
-
-    /// Follows the steps over a stream.
-    async fn talk(&mut self, stream: &mut (impl AsyncRead + AsyncWrite + Unpin)) -> Outcome {
-        let failed = |error: io::Error| failure::of_error(&error, Stage::Answer);
+    /// Follows the steps over a stream, whose errors `explain` explains.
+    async fn talk(
+        &mut self,
+        stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
+        explain: fn(&io::Error) -> Failure,
+    ) -> Outcome {
+        let failed = |error: io::Error| explain(&error);
         let mut buffer = vec![0; READ_MAX];
         let mut step = self.exchange.start();
         loop {
@@ -219,6 +219,10 @@ fn program(command: Command, target: &Target) -> Program {
 
 fn impossible(text: &str) -> Failure {
     Failure::new(FailureClass::Local, text)
+}
+
+fn not_opened(error: io::Error) -> Failure {
+    failure::of_error(&error, Stage::Connect)
 }
 
 /// EMSGSIZE of a packet with DF that is larger than a device on the path takes.

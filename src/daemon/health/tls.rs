@@ -4,6 +4,7 @@ mod verifier;
 mod words;
 
 use std::collections::HashMap;
+use std::io;
 use std::net::IpAddr;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, Mutex, PoisonError};
@@ -19,6 +20,7 @@ use tokio_rustls::rustls::pki_types::{CertificateDer, PrivateKeyDer, ServerName}
 use tokio_rustls::rustls::{ClientConfig, RootCertStore};
 
 use self::verifier::Verifier;
+use super::failure::Stage;
 use crate::health::check::Tls;
 use crate::health::{Failure, FailureClass};
 
@@ -80,8 +82,10 @@ impl Connectors {
         let name = server_name(tls, address)?;
         let made = self.made(tls).await?;
         let connector = TlsConnector::from(made.config);
-        let stream =
-            connector.connect(name.clone(), stream).await.map_err(|error| words::of_error(&error))?;
+        let stream = connector
+            .connect(name.clone(), stream)
+            .await
+            .map_err(|error| words::of_error(&error, Stage::Handshake))?;
         let chain = stream.get_ref().1.peer_certificates().unwrap_or_default();
         let warning = made.verifier.expires_within(chain, &name, tls.expiry_warning);
         Ok((stream, warning))
@@ -121,6 +125,11 @@ impl Connectors {
     fn lock(&self) -> std::sync::MutexGuard<'_, HashMap<Key, Kept>> {
         self.kept.lock().unwrap_or_else(PoisonError::into_inner)
     }
+}
+
+/// Why question and answer failed after the handshake.
+pub(super) fn of_error(error: &io::Error) -> Failure {
+    words::of_error(error, Stage::Answer)
 }
 
 fn stamp(path: &Path) -> Stamp {

@@ -21,9 +21,10 @@ struct Authority {
 }
 
 impl Authority {
-    fn new() -> Authority {
+    fn new(name: &str) -> Authority {
         let mut params = CertificateParams::new(Vec::new()).unwrap();
         params.is_ca = IsCa::Ca(BasicConstraints::Unconstrained);
+        params.distinguished_name.push(rcgen::DnType::CommonName, name);
         let issuer = CertifiedIssuer::self_signed(params, KeyPair::generate().unwrap()).unwrap();
         let authority = Authority { issuer, directory: tempfile::tempdir().unwrap() };
         std::fs::write(authority.path("ca.pem"), authority.issuer.pem()).unwrap();
@@ -111,7 +112,7 @@ async fn why(tls: Tls, port: u16) -> String {
 
 #[tokio::test]
 async fn a_valid_certificate_of_the_authority_is_accepted_and_answers_are_read() {
-    let authority = Authority::new();
+    let authority = Authority::new("first");
     let port = serve(authority.issue("www.example.com", |_| {}), None).await;
     assert!(outcome(authority.tls("www.example.com"), port).await.is_ok());
     let with_protocol = Tls { protocols: vec!["http/1.1".to_owned()], ..authority.tls("www.example.com") };
@@ -122,15 +123,19 @@ async fn a_valid_certificate_of_the_authority_is_accepted_and_answers_are_read()
 
 #[tokio::test]
 async fn what_is_wrong_with_a_certificate_is_said_in_words() {
-    let authority = Authority::new();
+    let authority = Authority::new("first");
     let port = serve(authority.issue("www.example.com", |_| {}), None).await;
     assert_eq!(
         why(authority.tls("api.example.com"), port).await,
         "the certificate is for www.example.com, not api.example.com"
     );
     assert_eq!(
-        why(Authority::new().tls("www.example.com"), port).await,
+        why(Authority::new("second").tls("www.example.com"), port).await,
         "the certificate is signed by an unknown authority; set ca_file or verify = false"
+    );
+    assert_eq!(
+        why(Authority::new("first").tls("www.example.com"), port).await,
+        "the certificate's signature is wrong; is ca_file of another authority with the same name?"
     );
     let expired = |params: &mut CertificateParams| {
         (params.not_before, params.not_after) = (date_time_ymd(2025, 1, 1), date_time_ymd(2026, 1, 2));
@@ -147,7 +152,7 @@ async fn what_is_wrong_with_a_certificate_is_said_in_words() {
 
 #[tokio::test]
 async fn without_verification_every_certificate_is_accepted() {
-    let authority = Authority::new();
+    let authority = Authority::new("first");
     let expired = |params: &mut CertificateParams| params.not_after = date_time_ymd(2026, 1, 2);
     let port = serve(authority.issue("www.example.com", expired), None).await;
     let tls = Tls { verify: false, ca_file: None, server_name: None, ..authority.tls("") };
@@ -159,7 +164,7 @@ async fn without_verification_every_certificate_is_accepted() {
 
 #[tokio::test]
 async fn a_certificate_that_expires_soon_is_a_warning() {
-    let authority = Authority::new();
+    let authority = Authority::new("first");
     let end = (SystemTime::now() + Duration::from_secs(10 * 86_400)).into();
     let port = serve(authority.issue("www.example.com", |params| params.not_after = end), None).await;
     let within = |days: u64| {
@@ -176,7 +181,7 @@ async fn a_certificate_that_expires_soon_is_a_warning() {
 
 #[tokio::test]
 async fn a_client_certificate_is_shown_where_the_server_wants_one() {
-    let authority = Authority::new();
+    let authority = Authority::new("first");
     let port = serve(authority.issue("www.example.com", |_| {}), Some(&authority)).await;
     let tls = authority.tls("www.example.com");
     let failure = outcome(tls.clone(), port).await.unwrap_err();
@@ -198,13 +203,13 @@ async fn a_port_that_speaks_no_tls_is_named_so() {
             let _ = stream.read(&mut [0; 1024]).await;
         }
     });
-    let text = why(Authority::new().tls("www.example.com"), port).await;
+    let text = why(Authority::new("first").tls("www.example.com"), port).await;
     assert_eq!(text, "the answer is no TLS; does the port speak TLS?");
 }
 
 #[tokio::test]
 async fn a_file_that_this_host_does_not_have_says_nothing_about_the_real_server() {
-    let authority = Authority::new();
+    let authority = Authority::new("first");
     let port = serve(authority.issue("www.example.com", |_| {}), None).await;
     let missing = Tls { ca_file: Some(authority.path("no.pem")), ..authority.tls("www.example.com") };
     let failure = outcome(missing, port).await.unwrap_err();
@@ -219,7 +224,7 @@ async fn a_file_that_this_host_does_not_have_says_nothing_about_the_real_server(
 
 #[tokio::test(start_paused = true)]
 async fn a_changed_file_is_read_again_within_a_second() {
-    let (old, new) = (Authority::new(), Authority::new());
+    let (old, new) = (Authority::new("first"), Authority::new("first"));
     let connectors = Connectors::default();
     let tls = old.tls("www.example.com");
     let first = connectors.made(&tls).await.unwrap();

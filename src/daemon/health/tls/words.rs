@@ -12,15 +12,16 @@ use crate::health::{Failure, FailureClass};
 /// The names of a certificate that are listed.
 const NAMES_MAX: usize = 3;
 
-/// Why a handshake failed.
-pub(super) fn of_error(error: &io::Error) -> Failure {
+/// Why a handshake failed, or what follows it. With TLS 1.3 the client has finished before the server has seen its
+/// certificate (RFC 8446 §4.4.2.4).
+pub(super) fn of_error(error: &io::Error, stage: Stage) -> Failure {
     match error.get_ref().and_then(|error| error.downcast_ref::<Error>()) {
         Some(error) => Failure::new(FailureClass::Tls, words(error)),
-        None if error.kind() == io::ErrorKind::UnexpectedEof => Failure::new(
+        None if stage == Stage::Handshake && error.kind() == io::ErrorKind::UnexpectedEof => Failure::new(
             FailureClass::Closed,
             "the connection was closed in the TLS handshake; does the port speak TLS?",
         ),
-        None => failure::of_error(error, Stage::Handshake),
+        None => failure::of_error(error, stage),
     }
 }
 
