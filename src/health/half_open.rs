@@ -86,7 +86,7 @@ mod tests {
 
     fn suspects(rows: &[(&str, u8, u64, u64)], next: &[(&str, u8, u64, u64)]) -> Vec<IpAddr> {
         let mut watch = HalfOpenWatch::default();
-        assert_eq!(watch.look(totals(rows), Moment::ZERO), []);
+        assert!(watch.look(totals(rows), Moment::ZERO).is_empty());
         let found = watch.look(totals(next), Moment::from_secs(5));
         found.into_iter().map(|(rip, _)| rip).collect()
     }
@@ -98,11 +98,11 @@ mod tests {
         let after = [("web", 1, 1020, 1000), ("web", 2, 1020, 1019), ("web", 3, 30, 30)];
         assert_eq!(suspects(&before, &after), first);
         let slow_clients = [("web", 1, 1020, 1000), ("web", 2, 1020, 1005), ("web", 3, 30, 15)];
-        assert_eq!(suspects(&before, &slow_clients), []);
+        assert!(suspects(&before, &slow_clients).is_empty());
         let half = [("web", 1, 1020, 1010), ("web", 2, 1020, 1020), ("web", 3, 30, 30)];
-        assert_eq!(suspects(&before, &half), []);
+        assert!(suspects(&before, &half).is_empty());
         let few = [("web", 1, 1015, 1000), ("web", 2, 1020, 1020), ("web", 3, 30, 30)];
-        assert_eq!(suspects(&before, &few), []);
+        assert!(suspects(&before, &few).is_empty());
     }
 
     #[test]
@@ -111,8 +111,8 @@ mod tests {
         let after = [("web", 1, 20, 20), ("web", 2, 0, 0), ("api", 1, 20, 0), ("api", 2, 20, 20)];
         assert_eq!(suspects(&before, &after), [IpAddr::from([10, 0, 0, 1])]);
         let alone = [("web", 1, 20, 20), ("web", 2, 0, 0), ("api", 1, 20, 0), ("api", 2, 0, 0)];
-        assert_eq!(suspects(&before, &alone), [], "the other virtual service is no witness");
-        assert_eq!(suspects(&[], &after), [], "one that has just been added");
+        assert!(suspects(&before, &alone).is_empty(), "the other virtual service is no witness");
+        assert!(suspects(&[], &after).is_empty(), "one that has just been added");
         let mut watch = HalfOpenWatch::default();
         assert!(watch.is_due(Moment::ZERO));
         for (secs, expected) in [(5, 1), (10, 0)] {
@@ -126,6 +126,6 @@ mod tests {
     #[test]
     fn totals_that_begin_again_are_no_handshakes() {
         let before = [("web", 1, 1000, 1000), ("web", 2, 1000, 1000)];
-        assert_eq!(suspects(&before, &[("web", 1, 0, 0), ("web", 2, 1020, 1020)]), []);
+        assert!(suspects(&before, &[("web", 1, 0, 0), ("web", 2, 1020, 1020)]).is_empty());
     }
 }

@@ -1,43 +1,42 @@
-//! What a change of health causes outside: a program of the operator's.
+//! What is run when health changes something that others should know.
 
 use std::time::Duration;
 
+use super::check::Command;
 use crate::label::labels;
 
 labels! {
-    /// A change that a hook may wait for; the label is the word in `on_change = [{ when = "…" }]`.
+    /// A change that a hook is run for.
     pub enum When {
-        /// A real server of a virtual service has come up.
-        RealServerUp = "real_server_up",
-        /// A real server of a virtual service has gone down.
+        /// A real server has gone down in a virtual service.
         RealServerDown = "real_server_down",
-        /// A virtual service has enough live real servers.
-        QuorumGained = "quorum_gained",
+        /// A real server has come up in a virtual service.
+        RealServerUp = "real_server_up",
         /// A virtual service has too few live real servers.
         QuorumLost = "quorum_lost",
+        /// A virtual service has enough live real servers again.
+        QuorumGained = "quorum_gained",
     }
 }
 
-/// A program that runs at a change: an entry of `on_change`. It gets no shell.
+/// A program that is run at a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// The changes that it runs for; empty: all.
+    /// The changes that it is run for; empty: all.
     pub when: Vec<When>,
-    /// The program and its arguments.
-    pub command: Vec<String>,
-    /// The user that it runs as; `None`: the daemon's.
-    pub user: Option<String>,
-    /// After this time it is ended.
+    /// The program with its arguments, without a shell.
+    pub command: Command,
+    /// Afterwards it is ended.
     pub timeout: Duration,
 }
 
 impl Hook {
-    /// The timeout by default.
+    /// The time that a program has by default.
     pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// Whether it runs for this change.
-    pub fn waits_for(&self, when: When) -> bool {
-        self.when.is_empty() || self.when.contains(&when)
+    /// Whether it is run at this change.
+    pub fn is_for(&self, change: When) -> bool {
+        self.when.is_empty() || self.when.contains(&change)
     }
 }
 

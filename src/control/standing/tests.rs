@@ -3,6 +3,8 @@ use std::sync::Arc;
 use super::*;
 use crate::control::model::AfterDrain;
 use crate::director::scheduler::rr;
+use crate::health::State;
+use crate::health::view::ServerView;
 use crate::health::{CHECKS, OnDown};
 use crate::packet::Protocol;
 use crate::time::Moment;

@@ -12,7 +12,7 @@ use super::program::{Ended, NotStarted, Program, Starter};
 use super::sockets::{Datagrams, Place, ProbeSockets};
 use super::tls::{self, Connectors};
 use crate::health::check::{ANSWER_MAX, Check, Command, Exchange, Step, Target};
-use crate::health::{CheckConfig, Failure, FailureClass, Outcome, Transport};
+use crate::health::{CheckConfig, Failure, FailureClass, Outcome, Success, Transport};
 
 /// What is read at once from a connection.
 const READ_MAX: usize = 16 << 10;
@@ -65,6 +65,13 @@ pub(super) async fn run<S: ProbeSockets>(
     (outcome, begun.elapsed())
 }
 
+/// How an exchange over one connection has ended.
+enum Talk {
+    Over(Outcome),
+    /// It goes on over another connection.
+    Again,
+}
+
 struct Probe {
     exchange: Box<dyn Exchange>,
     stage: Stage,
@@ -81,21 +88,28 @@ impl Probe {
         tools: &Tools<S>,
     ) -> Outcome {
         match transport {
-            Transport::Tcp => {
+            Transport::Tcp => loop {
+                self.stage = Stage::Connect;
                 let mut stream = tools.sockets.connect_tcp(place).await.map_err(not_opened)?;
                 self.stage = Stage::Answer;
-                self.talk(&mut stream, |error| failure::of_error(error, Stage::Answer)).await
-            }
-            Transport::Tls => {
+                let explain = |error: &io::Error| failure::of_error(error, Stage::Answer);
+                if let Talk::Over(outcome) = self.talk(&mut stream, explain).await? {
+                    return outcome;
+                }
+            },
+            Transport::Tls => loop {
+                self.stage = Stage::Connect;
                 let stream = tools.sockets.connect_tcp(place).await.map_err(not_opened)?;
                 self.stage = Stage::Handshake;
                 let tls = check.tls().ok_or_else(|| impossible("the check has no options of TLS"))?;
                 let connected = tools.connectors.connect(&tls, place.address.ip(), stream).await;
                 let (mut stream, warning) = connected?;
                 self.stage = Stage::Answer;
-                let success = self.talk(&mut stream, tls::of_error).await?;
-                Ok(crate::health::Success { warning: success.warning.or(warning), ..success })
-            }
+                if let Talk::Over(outcome) = self.talk(&mut stream, tls::of_error).await? {
+                    let success = outcome?;
+                    return Ok(Success { warning: success.warning.or(warning), ..success });
+                }
+            },
             Transport::Udp => {
                 let mut socket = tools.sockets.open_udp(place).await.map_err(not_opened)?;
                 self.stage = Stage::Answer;
@@ -115,13 +129,14 @@ impl Probe {
         &mut self,
         stream: &mut (impl AsyncRead + AsyncWrite + Unpin),
         explain: fn(&io::Error) -> Failure,
-    ) -> Outcome {
+    ) -> Result<Talk, Failure> {
         let failed = |error: io::Error| explain(&error);
         let mut buffer = vec![0; READ_MAX];
         let mut step = self.exchange.start();
         loop {
             match step {
-                Step::Done(outcome) => return outcome,
+                Step::Done(outcome) => return Ok(Talk::Over(outcome)),
+                Step::Reconnect => return Ok(Talk::Again),
                 Step::Send(bytes) => stream.write_all(&bytes).await.map_err(failed)?,
                 Step::SendAll(all) => stream.write_all(&all.concat()).await.map_err(failed)?,
                 Step::Wait => {}
@@ -129,11 +144,9 @@ impl Probe {
             }
             stream.flush().await.map_err(failed)?;
             step = match stream.read(&mut buffer).await {
-                Ok(0) => return self.exchange.on_close(),
+                Ok(0) => self.exchange.on_close(),
                 // A TLS server that closes the connection without saying so (RFC 8446 §6.1).
-                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
-                    return self.exchange.on_close();
-                }
+                Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.exchange.on_close(),
                 Err(error) => return Err(failed(error)),
                 Ok(length) => self.received(&buffer[..length])?,
             };
@@ -151,7 +164,9 @@ impl Probe {
                 Step::Send(message) => vec![message],
                 Step::SendAll(messages) => messages,
                 Step::Wait => Vec::new(),
-                Step::Run(_) => return Err(impossible("a program does not run over datagrams")),
+                Step::Run(_) | Step::Reconnect => {
+                    return Err(impossible("datagrams have no connection, and run no program"));
+                }
             };
             for message in messages {
                 match socket.send(&message).await {

@@ -4,7 +4,7 @@ use super::*;
 use crate::health::Value;
 use crate::health::check::{Check, Exchange, Step, Target};
 use crate::health::spec::{OptionRow, Shape};
-use crate::health::verdict::{Outcome, Success};
+use crate::health::verdict::Success;
 
 #[derive(Debug)]
 struct Nothing;
@@ -24,8 +24,8 @@ impl Exchange for Nothing {
         Step::Wait
     }
 
-    fn on_close(&mut self) -> Outcome {
-        Ok(Success::default())
+    fn on_close(&mut self) -> Step {
+        Step::Done(Ok(Success::default()))
     }
 }
 

@@ -60,8 +60,11 @@ impl Exchange for Asked {
         if is_there { Step::Done(Ok(Success::default())) } else { Step::Wait }
     }
 
-    fn on_close(&mut self) -> Outcome {
-        Err(Failure::new(FailureClass::Closed, format!("closed after {} bytes", self.answer.len())))
+    fn on_close(&mut self) -> Step {
+        Step::Done(Err(Failure::new(
+            FailureClass::Closed,
+            format!("closed after {} bytes", self.answer.len()),
+        )))
     }
 
     fn on_timeout(&mut self) -> Option<Outcome> {
