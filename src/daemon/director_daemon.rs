@@ -24,6 +24,7 @@ use crate::config::write::counted;
 use crate::control::operation::Running;
 use crate::director::cluster::Cluster;
 use crate::failure::Failure;
+use crate::health::half_open::HalfOpenWatch;
 use crate::host::{DirectorHost, preflight};
 use crate::serve::api::Api;
 use crate::serve::{Listeners, http};
@@ -99,7 +100,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
         news,
         file.path.clone(),
     );
-    let checks = Checks { wanted, asks, hooks: Hooks::new(starter) };
+    let checks = Checks { wanted, asks, hooks: Hooks::new(starter), half_open: HalfOpenWatch::default() };
     let outside = Outside { device: OwnDevice::new(tun), host, notrack, losses, watch, checks };
     let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     control.look().await;

@@ -1,5 +1,6 @@
 //! What follows from the checks: other weights, events, lines in the log, and the programs of `on_change`.
 
+use std::collections::HashMap;
 use std::net::IpAddr;
 use std::sync::Arc;
 
@@ -9,7 +10,10 @@ use super::{Cluster, Control};
 use crate::control::model::EventKind;
 use crate::daemon::clock;
 use crate::daemon::health::{Ask, Hooks, Message, News, Wanted};
+use crate::director::cluster::VirtualService;
+use crate::director::real_server::RealServer;
 use crate::director::server_errors::Cause;
+use crate::health::half_open::{HalfOpenWatch, Handshakes, ServerKey};
 use crate::health::judge::{Event, Flapper, Signal};
 use crate::time::Moment;
 use crate::trouble::Source;
@@ -19,12 +23,14 @@ pub(in crate::daemon) struct Checks {
     pub wanted: watch::Sender<Arc<Wanted>>,
     pub asks: mpsc::Sender<Ask>,
     pub hooks: Hooks,
+    pub half_open: HalfOpenWatch,
 }
 
 impl Control {
     /// The checks have found something.
     pub(super) fn on_health(&mut self, news: News) {
         let before = self.running.in_force();
+        self.shared.publish_health(news.view.clone());
         self.running.health = news.view;
         let in_force = self.running.in_force();
         if before != in_force {
@@ -65,6 +71,16 @@ impl Control {
         }
     }
 
+    /// Real servers whose connections stay half open while those of the others do not are a reason for a probe.
+    pub(super) fn compare_handshakes(&mut self, now: Moment) {
+        if !self.checks.half_open.is_due(now) {
+            return;
+        }
+        for (rip, signal) in self.checks.half_open.look(handshakes(&self.latest.load()), now) {
+            let _ = self.checks.asks.try_send(Ask::Suspect(rip, signal));
+        }
+    }
+
     /// One line and one event; the hooks that wait for it run later.
     fn report_health(&self, event: &Event) {
         let (what, text) = described(event);
@@ -88,6 +104,16 @@ impl Control {
             self.checks.hooks.tell(when, message);
         }
     }
+}
+
+/// The handshakes of every real server.
+fn handshakes(cluster: &Cluster) -> HashMap<ServerKey, Handshakes> {
+    let of = |service: &VirtualService, server: &RealServer| {
+        let (begun, completed) = server.live.handshakes.totals();
+        ((service.config.name.clone(), server.rip.into()), Handshakes { begun, completed })
+    };
+    let services = cluster.in_order().iter();
+    services.flat_map(|service| service.real_servers.iter().map(move |server| of(service, server))).collect()
 }
 
 /// The RIPs of real servers to which the kernel has refused packets lately because no neighbour answers.

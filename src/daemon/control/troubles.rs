@@ -16,6 +16,7 @@ impl Control {
         traffic.extend(self.strays.troubles(self.host.interfaces(), now));
         self.watch.report(Source::Traffic, traffic);
         self.suspect_silent_servers(now);
+        self.compare_handshakes(now);
         self.watch.conclude();
     }
 
