@@ -40,7 +40,7 @@ fn weights(world: &World, service: &Service) -> Vec<u32> {
 }
 
 #[test]
-fn agreement_tells_how_many_checks_must_succeed() {
+fn agreement_decides_how_many_checks_must_succeed() {
     let second = CheckConfig { port: Some(8080), ..quick() };
     for (agreement, bad_ports, expected) in [
         (Agreement::All, vec![], State::Up),

@@ -1,4 +1,4 @@
-//! Passive signals: what the packets of clients tell between two probes.
+//! Passive signals: what the packets of clients show between two probes.
 
 use std::time::Duration;
 
