@@ -192,16 +192,17 @@ fn identity(probe: &Probe) -> Identity {
 }
 
 pub fn short(event: &Event) -> String {
-    match event {
-        Event::Up { service, rip, .. } => format!("{service} {rip} up"),
-        Event::Down { service, rip, .. } => format!("{service} {rip} down"),
-        Event::QuorumGained { service } => format!("{service} quorum gained"),
-        Event::QuorumLost { service } => format!("{service} quorum lost"),
-        Event::FailOpen { service } => format!("{service} fails open"),
-        Event::FailOpenOver { service } => format!("{service} fails open no longer"),
-        Event::Flapping { service, changes, .. } => format!("{service} flapping {changes}"),
-        Event::Settled { service, changes, .. } => format!("{service} settled {changes}"),
-    }
+    let what = match event {
+        Event::Up { rip, .. } => format!("{rip} up"),
+        Event::Down { rip, .. } => format!("{rip} down"),
+        Event::QuorumGained { .. } => "quorum gained".to_owned(),
+        Event::QuorumLost { .. } => "quorum lost".to_owned(),
+        Event::FailOpen { .. } => "fails open".to_owned(),
+        Event::FailOpenOver { .. } => "fails open no longer".to_owned(),
+        Event::Flapping { changes, .. } => format!("flapping {changes}"),
+        Event::Settled { changes, .. } => format!("settled {changes}"),
+    };
+    format!("{} {what}", event.service())
 }
 
 fn judged(service: &Service) -> Judged<'_> {
