@@ -2,6 +2,8 @@
 
 #[path = "judge/checks.rs"]
 mod checks;
+#[path = "judge/flapping.rs"]
+mod flapping;
 #[path = "judge/model.rs"]
 mod model;
 #[path = "judge/reload.rs"]

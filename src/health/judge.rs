@@ -107,7 +107,7 @@ impl Judge {
             Signal::PortUnreachable { port } if own.iter().any(|(_, own)| *own == port) => Some(port),
             _ => None,
         };
-        let mut believed = Vec::new();
+        let mut strong = Vec::new();
         for (id, _) in own.into_iter().filter(|(_, own)| port.is_none_or(|port| *own == port)) {
             let takes = |check: &mut SharedCheck| {
                 let takes = check.takes_signal(signal == Signal::ProtocolUnreachable, now);
@@ -117,12 +117,12 @@ impl Judge {
                 takes
             };
             if self.queue.change(id, takes) == Some(true) && signal == Signal::ProtocolUnreachable {
-                believed.push(id);
+                strong.push(id);
             }
         }
-        let is_at_once = !believed.is_empty() && !self.is_last_somewhere(rip);
-        for id in believed {
-            self.change(id, |check| check.believe(is_at_once, now), now);
+        let is_at_once = !strong.is_empty() && !self.is_last_somewhere(rip);
+        for id in strong {
+            self.change(id, |check| check.accept_signal(is_at_once, now), now);
         }
     }
 

@@ -50,13 +50,13 @@ pub struct CheckView {
 /// The health of a real server in one virtual service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerView {
-    /// What its checks say together.
+    /// The common result of its checks.
     pub state: State,
     /// False if an operator has disabled it: it is probed nevertheless.
     pub is_enabled: bool,
     /// When it became that.
     pub since: Moment,
-    /// The weight that a check asks for, while it is up; `None`: the configured one.
+    /// The weight that a check requests, while it is up; `None`: the configured one.
     pub weight: Option<u32>,
     /// The share of its weight that it has during a slow start, in thousandths; 1000 otherwise.
     pub share: u32,
@@ -78,7 +78,7 @@ pub struct ServiceView {
 }
 
 impl ServerView {
-    /// Whether it has checks, and they say that it is down.
+    /// Whether its checks have found it down.
     pub fn is_down(&self) -> bool {
         self.state == State::Down
     }
@@ -95,7 +95,7 @@ impl ServerView {
         down.filter_map(|check| check.last.as_ref()?.as_ref().err()).map(|(class, _)| *class).next()
     }
 
-    /// The weight of a real server that may serve: the configured one, 0 included, or the one that a check asks for; its
+    /// The weight of a real server that may serve: the configured one, 0 included, or the one that a check requests; its
     /// share of that during a slow start, rounded up.
     fn serving_weight(&self, configured: u32) -> u32 {
         let weight = if configured == 0 { 0 } else { self.weight.unwrap_or(configured) };
@@ -118,7 +118,7 @@ impl ServiceView {
         }
     }
 
-    /// Whether the connections of a real server are treated as `on_down` says: it is down, and that counts.
+    /// Whether `on_down` applies to the connections of a real server: it is down, and the service does not fail open.
     pub fn is_down(&self, rip: IpAddr) -> bool {
         !self.fails_open && self.real_servers.get(&rip).is_some_and(ServerView::is_down)
     }
@@ -137,8 +137,8 @@ impl View {
         self.services.get(name)
     }
 
-    /// The weight of a real server as far as health is concerned; `None`: its virtual service is not judged, and health
-    /// has no say. See [`ServiceView::effective_weight`].
+    /// The weight of a real server as far as health is concerned; `None`: its virtual service is not judged, and its
+    /// weight is the configured one. See [`ServiceView::effective_weight`].
     pub fn effective_weight(
         &self,
         service: &str,

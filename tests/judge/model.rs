@@ -1,5 +1,5 @@
-//! Random configurations, failures, signals and reloads over thousands of simulated hours, beside a model that knows the
-//! rules but no times.
+//! Random configurations, failures, signals and reloads over thousands of simulated hours, compared with a model
+//! that has the rules but no times.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -30,7 +30,7 @@ fn what_is_the_same_keeps_state_counts_and_times() {
 }
 
 #[test]
-fn a_new_real_server_starts_as_start_says_and_the_others_do_not_notice() {
+fn a_new_real_server_starts_as_configured_and_the_others_do_not_notice() {
     let down = CheckConfig { start: Start::Down, ..tcp() };
     let mut world = World::new(&[service("web", 2, &[tcp()])]);
     world.run_for(10);
@@ -61,7 +61,7 @@ fn an_added_real_server_has_a_slow_start_but_not_a_whole_new_service() {
     assert_eq!([share(&world, "web", 1), share(&world, "web", 2), share(&world, "new", 1)], [1000, 1, 1000]);
     world.run_for(50);
     world.configure(&[slow("web", 2), slow("new", 1)]);
-    assert_eq!(share(&world, "web", 2), 500, "a reload does not begin it anew");
+    assert_eq!(share(&world, "web", 2), 500, "a reload does not begin it again");
     let disabled = |is_enabled| {
         let mut web = slow("web", 2);
         web.servers[0].is_enabled = is_enabled;
@@ -73,7 +73,7 @@ fn an_added_real_server_has_a_slow_start_but_not_a_whole_new_service() {
 }
 
 #[test]
-fn a_changed_check_starts_anew_without_taking_its_real_server_out_first() {
+fn a_changed_check_starts_again_without_taking_its_real_server_out_first() {
     let mut world = World::new(&[service("web", 2, &[tcp()])]);
     world.refuse(&[2]);
     world.run_for(21);

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lvs_tund::health::judge::{Event, Flapper};
+use lvs_tund::health::judge::Event;
 use lvs_tund::health::{Agreement, CheckConfig, ServiceHealth, Start, State, Success, Via};
 
-use super::world::{Server, Service, World, at, healthy, refused, rip, server, service, short, tcp};
+use super::world::{Server, Service, World, at, healthy, refused, rip, server, service, tcp};
 
 /// One failure or one success decides, every second.
 fn quick() -> CheckConfig {
@@ -40,7 +40,7 @@ fn weights(world: &World, service: &Service) -> Vec<u32> {
 }
 
 #[test]
-fn agreement_tells_how_many_checks_must_succeed() {
+fn agreement_decides_how_many_checks_must_succeed() {
     let second = CheckConfig { port: Some(8080), ..quick() };
     for (agreement, bad_ports, expected) in [
         (Agreement::All, vec![], State::Up),
@@ -306,8 +306,9 @@ fn shares(world: &mut World, last: u16, seconds: usize) -> Vec<u32> {
 #[test]
 fn the_weight_rises_after_recovery_but_not_at_the_start() {
     let start_down = CheckConfig { start: Start::Down, ..quick() };
-    for check in [quick(), start_down] {
-        let web = with_health(with_weights(service("web", 2, &[check]), &[100, 1]), |health| {
+    let other_port = CheckConfig { port: Some(81), ..start_down.clone() };
+    for checks in [vec![quick()], vec![start_down.clone()], vec![start_down, other_port]] {
+        let web = with_health(with_weights(service("web", 2, &checks), &[100, 1]), |health| {
             health.slow_start = Duration::from_secs(10);
         });
         let mut world = World::new(&[web.clone()]);
@@ -425,29 +426,42 @@ fn the_port_of_a_probe_is_that_of_the_check_or_of_the_service() {
 }
 
 #[test]
-fn flapping_is_reported_once_and_summed_up_when_it_has_settled() {
-    let web = service("web", 2, &[quick()]);
-    let mut world = World::new(&[web]);
-    world.answers = Box::new(|probe, now| {
-        let is_refused =
-            probe.target.rip == rip(1) && now < at(200_500) && (now.as_nanos() / 2_000_000_000) % 2 == 1;
-        (if is_refused { refused() } else { healthy() }, Duration::ZERO)
-    });
-    world.run_for(200);
-    let during = world.told();
-    assert_eq!(during.iter().filter(|event| event.contains("flapping")).count(), 1);
-    assert!(during.len() <= 8, "a storm of events: {during:?}");
-    world.run_for(100);
-    let settled: Vec<String> = world.events.iter().map(|(_, event)| short(event)).collect();
-    assert!(settled[0].starts_with("web settled"), "{settled:?}");
-    assert!(settled.len() <= 2);
-    let what = match &world.events[0].1 {
-        Event::Settled { what, .. } => what.clone(),
-        other => panic!("{other:?}"),
-    };
-    assert_eq!(what, Flapper::RealServer { real_server: "s".to_owned(), rip: rip(1) });
-    let last =
-        during.iter().chain(&settled).rev().find(|event| event.ends_with("up") || event.ends_with("down"));
-    assert_eq!(last.map(String::as_str), Some("web 172.25.0.1 up"), "the last report is the state");
-    assert_eq!(world.state("web", 1), State::Up);
+fn a_service_is_judged_if_health_can_change_its_weights() {
+    let bare = service("web", 2, &[]);
+    let mut with_sorry = bare.clone();
+    with_sorry.servers[1].is_sorry = true;
+    let slow = with_health(bare.clone(), |health| health.slow_start = Duration::from_secs(9));
+    let rows = [
+        ("quorum", with_health(bare.clone(), |health| health.quorum = 1), true, false),
+        ("a sorry server", with_sorry, true, false),
+        ("slow start", slow.clone(), true, true),
+        ("slow start of a hash scheduler", Service { has_ramp: false, ..slow }, false, true),
+        ("nothing", bare, false, true),
+    ];
+    for (name, service, is_judged, has_quorum) in rows {
+        let world = World::new(&[with_weights(service, &[0, 0])]);
+        let judged = world.view().services.remove("web").map(|it| it.has_quorum);
+        assert_eq!(judged, is_judged.then_some(has_quorum), "{name}");
+    }
+}
+
+#[test]
+fn an_unknown_real_server_has_its_configured_weight() {
+    let world = World::new(&[service("web", 1, &[quick()])]);
+    assert_eq!(world.view().effective_weight("web", rip(77), 5, false), Some(5));
+    assert_eq!(world.view().effective_weight("web", rip(77), 5, true), Some(0));
+    assert!(!world.view().services["web"].is_down(rip(77)));
+}
+
+#[test]
+fn only_what_may_change_weights_is_a_change() {
+    let mut world = World::new(&[service("web", 2, &[quick()])]);
+    assert!(world.judge.take_changed(), "a configuration");
+    world.run_for(10);
+    assert!(!world.judge.take_changed(), "nothing but successes");
+    world.refuse(&[1]);
+    world.run_for(2);
+    assert!(world.judge.take_changed());
+    world.run_for(10);
+    assert!(!world.judge.take_changed(), "nothing but failures");
 }

@@ -1,4 +1,4 @@
-//! Passive signals: what the packets of clients tell between two probes.
+//! Passive signals: what the packets of clients show between two probes.
 
 use std::time::Duration;
 
@@ -134,7 +134,7 @@ fn a_signal_during_a_probe_calls_for_another_one() {
     let begun = world.now;
     world.run_until(begun.after(Duration::from_millis(100)));
     world.judge.suspect(rip(1), Signal::HostUnreachable, world.now);
-    world.run_until(begun.after(Duration::from_millis(600)));
+    world.run_until(begun.after(Duration::from_millis(2000)));
     assert_eq!(world.begun_of(1), [begun, begun.after(Duration::from_millis(500))]);
 }
 

@@ -1,4 +1,4 @@
-//! Real servers that answer as a test says, and a driver without sockets, in simulated time.
+//! Real servers that answer as a test requires, and a driver without sockets, in simulated time.
 
 use std::collections::{BTreeMap, BTreeSet, HashSet};
 use std::net::{IpAddr, Ipv4Addr};
@@ -77,10 +77,10 @@ pub struct World {
     pub answers: Box<dyn FnMut(&Probe, Moment) -> (Outcome, Duration)>,
     pub begun: Vec<(Moment, Probe)>,
     pub events: Vec<(Moment, Event)>,
-    /// Probes under way by their end.
+    /// Running probes by their end.
     running: BTreeMap<(Moment, u64), (Probe, Outcome)>,
-    /// Checks under way: no two probes of one may be.
-    under_way: HashSet<Identity>,
+    /// Checks with a running probe: no two probes of one may be.
+    busy: HashSet<Identity>,
     pub running_peak: usize,
     count: u64,
 }
@@ -96,7 +96,7 @@ impl World {
             begun: Vec::new(),
             events: Vec::new(),
             running: BTreeMap::new(),
-            under_way: HashSet::new(),
+            busy: HashSet::new(),
             running_peak: 0,
             count: 0,
         };
@@ -144,7 +144,7 @@ impl World {
                 return;
             }
             let (probe, outcome) = self.running.remove(&(end, number)).expect("a probe");
-            self.under_way.remove(&identity(&probe));
+            self.busy.remove(&identity(&probe));
             self.judge.finish(probe.id, outcome, self.now);
             self.collect();
         }
@@ -152,7 +152,7 @@ impl World {
 
     pub fn begin_probes(&mut self) {
         for probe in self.judge.start_due(self.now, self.running_max) {
-            assert!(self.under_way.insert(identity(&probe)), "two probes of one check at once");
+            assert!(self.busy.insert(identity(&probe)), "two probes of one check at once");
             let (outcome, took) = (self.answers)(&probe, self.now);
             self.count += 1;
             self.running.insert((self.now.after(took), self.count), (probe.clone(), outcome));
@@ -192,16 +192,17 @@ fn identity(probe: &Probe) -> Identity {
 }
 
 pub fn short(event: &Event) -> String {
-    match event {
-        Event::Up { service, rip, .. } => format!("{service} {rip} up"),
-        Event::Down { service, rip, .. } => format!("{service} {rip} down"),
-        Event::QuorumGained { service } => format!("{service} quorum gained"),
-        Event::QuorumLost { service } => format!("{service} quorum lost"),
-        Event::FailOpen { service } => format!("{service} fails open"),
-        Event::FailOpenOver { service } => format!("{service} fails open no longer"),
-        Event::Flapping { service, changes, .. } => format!("{service} flapping {changes}"),
-        Event::Settled { service, changes, .. } => format!("{service} settled {changes}"),
-    }
+    let what = match event {
+        Event::Up { rip, .. } => format!("{rip} up"),
+        Event::Down { rip, .. } => format!("{rip} down"),
+        Event::QuorumGained { .. } => "quorum gained".to_owned(),
+        Event::QuorumLost { .. } => "quorum lost".to_owned(),
+        Event::FailOpen { .. } => "fails open".to_owned(),
+        Event::FailOpenOver { .. } => "fails open no longer".to_owned(),
+        Event::Flapping { changes, .. } => format!("flapping {changes}"),
+        Event::Settled { changes, .. } => format!("settled {changes}"),
+    };
+    format!("{} {what}", event.service())
 }
 
 fn judged(service: &Service) -> Judged<'_> {

@@ -31,7 +31,7 @@ pub(super) enum Report {
 #[derive(Clone, Debug)]
 pub(super) struct Damper {
     /// The state that was reported last.
-    told: bool,
+    reported_state: bool,
     recent: VecDeque<Moment>,
     flapping: Option<Flapping>,
 }
@@ -47,12 +47,12 @@ struct Flapping {
 impl Damper {
     /// Begins in this state, unreported.
     pub(super) fn new(state: bool) -> Damper {
-        Damper { told: state, recent: VecDeque::new(), flapping: None }
+        Damper { reported_state: state, recent: VecDeque::new(), flapping: None }
     }
 
     /// The state that was reported last.
-    pub(super) fn told(&self) -> bool {
-        self.told
+    pub(super) fn reported_state(&self) -> bool {
+        self.reported_state
     }
 
     /// The state has changed to this.
@@ -66,10 +66,10 @@ impl Damper {
         let since = *self.recent.front().unwrap_or(&now);
         if self.recent.len() < CHANGES_MAX {
             self.recent.push_back(now);
-            self.told = state;
+            self.reported_state = state;
             return Report::Change;
         }
-        let changes = self.recent.len() as u32 + 1;
+        let changes = u32::try_from(self.recent.len()).unwrap_or(u32::MAX).saturating_add(1);
         self.recent.clear();
         self.flapping = Some(Flapping { since, changes, changed: now, reported: now });
         Report::Flapping(changes, now.since(since))
@@ -81,7 +81,7 @@ impl Damper {
     }
 
     /// Time has passed, and the state is this one. After [`Report::Settled`] a state that differs from
-    /// [`Damper::told`] is to be reported, which [`Damper::tell`] records.
+    /// [`Damper::reported_state`] is to be reported, and [`Damper::report`] records it.
     pub(super) fn on_time(&mut self, now: Moment) -> Report {
         let Some(flapping) = &mut self.flapping else { return Report::Nothing };
         if now >= flapping.changed.after(QUIET) {
@@ -97,8 +97,8 @@ impl Damper {
     }
 
     /// This state has been reported.
-    pub(super) fn tell(&mut self, state: bool) {
-        self.told = state;
+    pub(super) fn report(&mut self, state: bool) {
+        self.reported_state = state;
     }
 }
 
@@ -116,7 +116,7 @@ mod tests {
         for second in 0..6 {
             assert_eq!(damper.on_change(second % 2 == 1, at(second)), Report::Change);
         }
-        assert!(damper.told());
+        assert!(damper.reported_state());
         assert_eq!(damper.on_change(false, at(59)), Report::Flapping(7, Duration::from_secs(59)));
         assert_eq!(damper.on_change(true, at(70)), Report::Nothing);
         assert_eq!(damper.next_due(), Some(at(130)));
@@ -152,8 +152,8 @@ mod tests {
     #[test]
     fn the_state_of_the_last_report_is_remembered() {
         let mut damper = Damper::new(false);
-        assert!(!damper.told());
-        damper.tell(true);
-        assert!(damper.told());
+        assert!(!damper.reported_state());
+        damper.report(true);
+        assert!(damper.reported_state());
     }
 }

@@ -1,4 +1,4 @@
-//! What an operator and the `on_change` commands are told.
+//! Changes of health: for the log, and for the `on_change` commands.
 
 use std::net::IpAddr;
 use std::time::Duration;

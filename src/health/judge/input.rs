@@ -32,7 +32,7 @@ pub struct JudgedServer<'a> {
     pub weight: u32,
     /// Whether it serves only while quorum is lost.
     pub is_sorry: bool,
-    /// The checks in force: its own or those of its virtual service; empty: it counts as up.
+    /// The checks that apply: its own or those of its virtual service; empty: it counts as up.
     pub checks: &'a [CheckConfig],
     /// False if an operator has disabled it: it is probed, but counts neither for quorum nor for `min_healthy`.
     pub is_enabled: bool,

@@ -36,7 +36,7 @@ pub(super) struct Standing {
     pub(super) is_up: bool,
     /// What that rests on.
     pub(super) basis: Basis,
-    /// The weight that it asks for, while it is up.
+    /// The weight that its last success requested, while it is up.
     pub(super) weight: Option<u32>,
 }
 
@@ -50,7 +50,7 @@ pub(super) struct Machine {
     contrary: u32,
     /// Failures in a row since it is down.
     down_failures: u32,
-    /// A signal was not believed; one failed probe confirms it.
+    /// A signal waits for confirmation: one failed probe.
     is_doubted: bool,
     last: Option<Result<(), Failure>>,
     /// Of the last probe that succeeded.
@@ -68,7 +68,7 @@ struct Cause {
     words: String,
 }
 
-/// Whom the check asks, which way, and with which rules.
+/// The configuration of the check, and how its failures are described.
 #[derive(Clone, Copy, Debug)]
 pub(super) struct Context<'a> {
     /// Its configuration.
@@ -142,7 +142,7 @@ impl Machine {
             return;
         }
         self.contrary += 1;
-        // A probe past the tunnel says nothing about a signal that concerns the tunnel.
+        // A signal that concerns the tunnel is not refuted by a probe that avoids it.
         let is_decisive = match self.basis {
             Basis::Assumed => true,
             Basis::Signal => context.way == Via::Tunnel,
@@ -155,7 +155,7 @@ impl Machine {
 
     fn on_failure(&mut self, failure: &Failure, context: Context, now: Moment) {
         *self.failures.entry(failure.class).or_default() += 1;
-        // What this host could not ask says nothing about the real server.
+        // A probe that this host could not make proves nothing about the real server.
         if failure.class == FailureClass::Local || context.is_grace {
             return;
         }
@@ -187,7 +187,7 @@ impl Machine {
         }
     }
 
-    /// A signal says that it is down.
+    /// A signal makes it down.
     pub(super) fn on_signal(&mut self, words: String, now: Moment) {
         if self.is_up {
             self.become_down(
@@ -198,7 +198,7 @@ impl Machine {
         }
     }
 
-    /// A signal says that it is down, but a probe must confirm it.
+    /// A signal has arrived, but a probe must confirm it.
     pub(super) fn doubt(&mut self) {
         self.is_doubted = self.is_up;
     }

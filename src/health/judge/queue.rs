@@ -8,7 +8,7 @@ use super::shared::{CheckId, ProbeId, SharedCheck};
 use super::spread::part;
 use crate::time::Moment;
 
-/// Nobody has asked for this long although a probe was due: the host was suspended, or the daemon was stopped.
+/// No call for this long although a probe was due: the host was suspended, or the daemon was stopped.
 const STOPPED: Duration = Duration::from_secs(2);
 /// So many overdue probes may begin at once; more are spread.
 const BURST_MAX: usize = 16;
@@ -28,8 +28,8 @@ pub(super) struct Queue {
     running_max: usize,
     probes: u64,
     next_check: u64,
-    /// When somebody asked last, or could ask again because one of too many probes had ended.
-    asked: Moment,
+    /// The last call, or the end of a probe while as many ran as may.
+    called: Moment,
 }
 
 impl Queue {
@@ -54,14 +54,14 @@ impl Queue {
         id
     }
 
-    /// Before a change of the configuration: nobody uses any check.
+    /// Before a change of the configuration: no check has a user.
     pub(super) fn forget_users(&mut self) {
         for check in self.checks.values_mut() {
             check.users.clear();
         }
     }
 
-    /// Removes the checks that nobody uses; the outcomes of their running probes are ignored.
+    /// Removes the checks without a user; the outcomes of their running probes are ignored.
     pub(super) fn remove_unused(&mut self) {
         self.checks.retain(|_, check| !check.users.is_empty());
         let checks = &self.checks;
@@ -112,7 +112,7 @@ impl Queue {
     /// The check of a running probe, which runs no more.
     pub(super) fn release(&mut self, probe: ProbeId, now: Moment) -> Option<CheckId> {
         if self.is_full() {
-            self.asked = now;
+            self.called = now;
         }
         self.running.remove(&probe).flatten()
     }
@@ -121,10 +121,10 @@ impl Queue {
         self.running_max > 0 && self.running.len() >= self.running_max
     }
 
-    /// Spreads overdue probes if nobody has asked for a while.
+    /// Spreads overdue probes if there was no call for a while.
     pub(super) fn resume(&mut self, now: Moment) {
-        let asked = std::mem::replace(&mut self.asked, now);
-        let is_stopped = self.next_due().is_some_and(|first| now.since(first.max(asked)) >= STOPPED);
+        let called = std::mem::replace(&mut self.called, now);
+        let is_stopped = self.next_due().is_some_and(|first| now.since(first.max(called)) >= STOPPED);
         if !is_stopped {
             return;
         }

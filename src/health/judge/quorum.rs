@@ -7,7 +7,7 @@ use crate::health::spec::ServiceHealth;
 pub(super) struct Member {
     /// The configured weight.
     pub(super) weight: u32,
-    /// The weight that a check asks for.
+    /// The weight that a check requests.
     pub(super) check_weight: Option<u32>,
     /// Whether it serves only while quorum is lost.
     pub(super) is_sorry: bool,
@@ -31,7 +31,7 @@ impl Member {
     }
 }
 
-/// What the rules say.
+/// What follows from the rules.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ruling {
     /// Whether there is quorum.
@@ -116,5 +116,77 @@ impl Bounds {
 
     fn is_held(&self, sum: u64, had_quorum: bool) -> bool {
         sum >= if had_quorum { self.lost_below } else { self.gained_at }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    const UP: Member = Member {
+        weight: 1,
+        check_weight: None,
+        is_sorry: false,
+        is_enabled: true,
+        is_up: true,
+        is_refuted: false,
+    };
+    const DOWN: Member = Member { is_up: false, is_refuted: true, ..UP };
+    /// Down by a signal or before the first probe.
+    const UNPROVEN: Member = Member { is_refuted: false, ..DOWN };
+    const SORRY: Member = Member { is_sorry: true, ..UP };
+
+    /// Quorum, fail-open, sorry servers, certainly lost: a letter each if so.
+    fn ruled(health: (u32, u32, u32), members: &[Member], had_quorum: bool) -> String {
+        let (quorum, hysteresis, min_healthy) = health;
+        let health = ServiceHealth { quorum, hysteresis, min_healthy, ..ServiceHealth::default() };
+        let ruling = rule(&health, members.iter().copied(), had_quorum);
+        let letters = [
+            (ruling.has_quorum, 'q'),
+            (ruling.fails_open, 'o'),
+            (ruling.uses_sorry, 's'),
+            (ruling.is_certainly_lost, 'l'),
+        ];
+        letters.into_iter().filter(|(is_set, _)| *is_set).map(|(_, letter)| letter).collect()
+    }
+
+    #[test]
+    fn the_rules_follow_from_the_members() {
+        let heavy = Member { weight: 100, ..UP };
+        let disabled = Member { is_enabled: false, ..UP };
+        let quiesced = Member { weight: 0, ..UP };
+        let drained = Member { check_weight: Some(0), ..UP };
+        let rows: [(&str, (u32, u32, u32), &[Member], bool, &str); 24] = [
+            ("one is enough", (0, 0, 0), &[UP, DOWN], true, "q"),
+            ("none is not", (0, 0, 0), &[DOWN, DOWN], true, "l"),
+            ("no real server at all", (0, 0, 0), &[], true, "l"),
+            ("between the bounds it stays", (2, 1, 0), &[UP, DOWN, DOWN], true, "q"),
+            ("between the bounds it stays lost", (2, 1, 0), &[UP, UP, DOWN], false, "l"),
+            ("gained", (2, 1, 0), &[UP, UP, UP, DOWN], false, "q"),
+            ("lost below", (3, 1, 0), &[UP, DOWN, DOWN], true, "l"),
+            ("weights count", (2, 0, 0), &[heavy, DOWN, DOWN], false, "q"),
+            ("a quorum above the sum is the sum", (9, 0, 0), &[UP, UP], false, "q"),
+            ("and lost below the sum", (9, 0, 0), &[UP, DOWN], true, "l"),
+            ("a hysteresis of the quorum is one less", (2, 2, 0), &[UP, DOWN, DOWN], true, "q"),
+            ("it is gained with all", (3, 2, 0), &[UP, UP, UP], false, "q"),
+            ("the unproven may be up", (2, 0, 0), &[UP, UNPROVEN], true, ""),
+            ("too few even then", (3, 0, 0), &[UP, UNPROVEN, DOWN], true, "l"),
+            ("disabled and quiesced ones do not count", (1, 0, 0), &[disabled, quiesced], true, "l"),
+            ("a check may request weight 0", (1, 0, 0), &[drained], true, "l"),
+            ("fail-open", (0, 0, 2), &[UP, DOWN], true, "qo"),
+            ("fail-open without one that is up", (0, 0, 1), &[DOWN, DOWN], true, "qo"),
+            ("more than there are", (0, 0, 9), &[UP, UP], true, "q"),
+            ("unproven ones do not make it fail open", (0, 0, 2), &[UP, UNPROVEN], true, "q"),
+            ("a sorry server serves", (0, 0, 0), &[DOWN, SORRY], true, "sl"),
+            ("a sorry server does not count for quorum", (2, 0, 0), &[UP, DOWN, SORRY], true, "sl"),
+            ("a sorry server comes before failing open", (0, 0, 1), &[DOWN, SORRY], true, "sl"),
+            ("no sorry server is up", (0, 0, 0), &[DOWN, Member { is_sorry: true, ..DOWN }], true, "l"),
+        ];
+        for (name, health, members, had_quorum, expected) in rows {
+            assert_eq!(ruled(health, members, had_quorum), expected, "{name}");
+        }
+        for sorry in [Member { weight: 0, ..SORRY }, Member { is_enabled: false, ..SORRY }] {
+            assert_eq!(ruled((0, 0, 0), &[DOWN, sorry], true), "l", "a sorry server that cannot serve");
+        }
     }
 }

@@ -10,7 +10,7 @@ pub(super) const STEPS: u32 = 20;
 /// The whole weight, in thousandths.
 pub(super) const WHOLE: u32 = 1000;
 
-/// A slow start under way.
+/// A slow start.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Ramp {
     from: Moment,

@@ -1,4 +1,4 @@
-//! A real server of a virtual service: what its checks say together.
+//! A real server of a virtual service, with the common result of its checks.
 
 use std::net::IpAddr;
 
@@ -28,11 +28,11 @@ pub(super) struct Server {
     pub(super) is_enabled: bool,
     /// In the order of the configuration.
     pub(super) checks: Vec<CheckId>,
-    /// What they say together.
+    /// Their common result.
     pub(super) state: State,
     /// When it became that.
     pub(super) since: Moment,
-    /// The weight that they ask for.
+    /// The weight that they request.
     pub(super) check_weight: Option<u32>,
     /// Whether its checks themselves have found it down.
     pub(super) is_refuted: bool,
@@ -44,12 +44,12 @@ pub(super) struct Server {
     pub(super) damper: Damper,
 }
 
-/// What the checks of a real server say together.
+/// The common result of the checks of a real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Finding {
     /// Up, down or unchecked.
     pub(super) state: State,
-    /// The least weight that a check which is up asks for.
+    /// The least weight that its checks request, while it is up.
     pub(super) weight: Option<u32>,
     /// Down, and not for want of probes.
     pub(super) is_refuted: bool,
@@ -57,7 +57,7 @@ pub(super) struct Finding {
     pub(super) is_assumed: bool,
 }
 
-/// What the checks of a real server say together.
+/// The common result of these checks.
 pub(super) fn find(checks: &[CheckId], queue: &Queue, agreement: Agreement) -> Finding {
     let standings: Vec<_> =
         checks.iter().filter_map(|id| queue.check(*id)).map(|check| check.machine.standing()).collect();
@@ -84,7 +84,7 @@ pub(super) fn find(checks: &[CheckId], queue: &Queue, agreement: Agreement) -> F
 }
 
 impl Server {
-    /// A real server in the state that its checks say.
+    /// A real server in the state that results from its checks.
     pub(super) fn new(given: &JudgedServer, checks: Vec<CheckId>, finding: Finding, now: Moment) -> Server {
         Server {
             name: given.name.to_owned(),
@@ -103,7 +103,7 @@ impl Server {
         }
     }
 
-    /// Takes over what the same real server was before a change of the configuration.
+    /// Continues the same real server of the configuration before.
     pub(super) fn succeed(&mut self, old: Server) {
         *self = Server {
             name: std::mem::take(&mut self.name),

@@ -74,7 +74,7 @@ impl Service {
         Ramp::begin(self.health.slow_start, now).filter(|_| self.has_ramp)
     }
 
-    /// A slow start under way, with the present duration.
+    /// A slow start that has begun, with the present duration.
     pub(super) fn keep_ramp(&self, ramp: Option<Ramp>) -> Option<Ramp> {
         ramp.filter(|_| self.has_ramp).and_then(|ramp| ramp.with_time(self.health.slow_start))
     }
@@ -134,7 +134,7 @@ impl Service {
             self.report_quorum(report, events);
         } else if !self.is_quorum_known && (has_quorum || self.ruling.is_certainly_lost) {
             self.is_quorum_known = true;
-            self.quorum.tell(has_quorum);
+            self.quorum.report(has_quorum);
             self.report_quorum(Report::Change, events);
         }
         if before.fails_open != self.ruling.fails_open {
@@ -150,7 +150,7 @@ impl Service {
             self.has_begun = true;
             self.ruling.has_quorum = self.decide().has_quorum;
             self.is_quorum_known = self.ruling.has_quorum;
-            self.quorum.tell(self.ruling.has_quorum);
+            self.quorum.report(self.ruling.has_quorum);
         }
         for at in 0..self.servers.len() {
             self.assess_server(at, queue, events, now);
@@ -202,7 +202,7 @@ impl Service {
         if let Some(event) = flapping(&service, what, report) {
             events.push(event);
         }
-        if is_told_again(report, &mut server.damper, is_up) {
+        if is_reported_again(report, &mut server.damper, is_up) {
             let why = server.why(queue);
             events.push(if is_up {
                 Event::Up { service, real_server, rip }
@@ -215,7 +215,7 @@ impl Service {
     fn report_quorum(&mut self, report: Report, events: &mut Vec<Event>) {
         events.extend(flapping(&self.name, Flapper::Quorum, report));
         let has_quorum = self.ruling.has_quorum;
-        if is_told_again(report, &mut self.quorum, has_quorum) {
+        if is_reported_again(report, &mut self.quorum, has_quorum) {
             let service = self.name.clone();
             events.push(if has_quorum {
                 Event::QuorumGained { service }
@@ -228,7 +228,7 @@ impl Service {
     fn report_open(&mut self, report: Report, events: &mut Vec<Event>) {
         events.extend(flapping(&self.name, Flapper::FailOpen, report));
         let fails_open = self.ruling.fails_open;
-        if is_told_again(report, &mut self.open, fails_open) {
+        if is_reported_again(report, &mut self.open, fails_open) {
             let service = self.name.clone();
             events.push(if fails_open {
                 Event::FailOpen { service }
@@ -250,14 +250,14 @@ fn flapping(service: &str, what: Flapper, report: Report) -> Option<Event> {
 }
 
 /// Whether the state itself is reported: it has changed, or has settled and differs from the last report.
-fn is_told_again(report: Report, damper: &mut Damper, state: bool) -> bool {
-    let is_told = match report {
+fn is_reported_again(report: Report, damper: &mut Damper, state: bool) -> bool {
+    let is_reported = match report {
         Report::Change => true,
-        Report::Settled(..) => damper.told() != state,
+        Report::Settled(..) => damper.reported_state() != state,
         Report::Nothing | Report::Flapping(..) => false,
     };
-    if is_told {
-        damper.tell(state);
+    if is_reported {
+        damper.report(state);
     }
-    is_told
+    is_reported
 }

@@ -12,7 +12,7 @@ use crate::health::verdict::Outcome;
 use crate::health::view::CheckView;
 use crate::time::Moment;
 
-/// The shortest pause between two probes, whatever the configuration says.
+/// The shortest pause between two probes, whatever the configuration.
 const PAUSE_MIN: Duration = Duration::from_millis(1);
 
 /// A check of one real server.
@@ -28,9 +28,9 @@ pub struct ProbeId(pub(super) u64);
 pub struct Probe {
     /// Names it to [`super::Judge::finish`].
     pub id: ProbeId,
-    /// What is asked.
+    /// The check.
     pub check: CheckConfig,
-    /// Whom. `path_mtu` and `overhead` are 0: only the caller knows them.
+    /// Its target. `path_mtu` and `overhead` are 0: the caller fills them in.
     pub target: Target,
     /// The way that it takes.
     pub way: Via,
@@ -46,10 +46,10 @@ pub(super) struct Key {
     way: Via,
     address: IpAddr,
     port: u16,
-    /// The VIP, if the probe is addressed to it or told about it.
+    /// The VIP, if the probe is addressed to it or has it in its environment.
     vip: Option<IpAddr>,
-    /// The virtual service and its port, if the probe is told about them: a command is.
-    told: Option<(String, u16)>,
+    /// The virtual service and its port, if the probe has them in its environment: a command has.
+    environment: Option<(String, u16)>,
     config: CheckConfig,
 }
 
@@ -63,15 +63,15 @@ impl Key {
             Via::Tunnel => service.vip,
             Via::Direct => config.address.unwrap_or(server.rip),
         };
-        let is_told = transport == Transport::Command;
+        let has_environment = transport == Transport::Command;
         let port = if transport == Transport::Icmp { 0 } else { own_port.unwrap_or(0) };
         Key {
             rip: server.rip,
             way,
             address,
             port,
-            vip: (is_told || way == Via::Tunnel).then_some(service.vip),
-            told: is_told.then(|| (name.to_owned(), service.port)),
+            vip: (has_environment || way == Via::Tunnel).then_some(service.vip),
+            environment: has_environment.then(|| (name.to_owned(), service.port)),
             config: CheckConfig { via: Some(way), port: Some(port), ..config.clone() },
         }
     }
@@ -204,8 +204,8 @@ impl SharedCheck {
         self.due = self.due.min(now);
     }
 
-    /// A signal concerns it. False if it is to be ignored: it is down, or a signal that says as much has hastened it within
-    /// its interval.
+    /// A signal concerns it. False if it is to be ignored: it is down, or an equally strong signal has hastened it
+    /// within its interval.
     pub(super) fn takes_signal(&mut self, makes_down: bool, now: Moment) -> bool {
         let last = &mut self.hastened[usize::from(makes_down)];
         let is_late = last.is_none_or(|last| now.since(last) >= self.key.config.interval);
@@ -216,9 +216,9 @@ impl SharedCheck {
         takes
     }
 
-    /// A signal says that it is down: it is, or its next failed probe confirms it. Failures do not count during the grace
+    /// A signal makes it down, or its next failed probe confirms the signal. Failures do not count during the grace
     /// period, and neither do signals.
-    pub(super) fn believe(&mut self, is_at_once: bool, now: Moment) {
+    pub(super) fn accept_signal(&mut self, is_at_once: bool, now: Moment) {
         if now < self.grace_ends {
             return;
         }
@@ -241,7 +241,7 @@ impl SharedCheck {
         self.machine.view(self.key.config.row.name, self.asked(), self.key.way)
     }
 
-    /// Through the tunnel the VIP is asked, but it is the real server that does not answer.
+    /// A probe through the tunnel is addressed to the VIP, but it is the real server that does not answer.
     fn asked(&self) -> IpAddr {
         match self.key.way {
             Via::Tunnel => self.key.rip,

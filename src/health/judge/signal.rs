@@ -1,4 +1,4 @@
-//! Passive signals: what the packets of clients tell about a real server between two probes.
+//! Passive signals: what the packets of clients show about a real server between two probes.
 
 /// A sign that a real server may not serve.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -33,7 +33,7 @@ pub struct HalfOpen {
 }
 
 impl HalfOpen {
-    /// Fewer connections than this say nothing.
+    /// Fewer connections than this prove nothing.
     pub const SAMPLES_MIN: u32 = 16;
 
     /// Whether most connections of this real server are stuck while those of the others are not: otherwise the clients or
@@ -52,7 +52,7 @@ mod tests {
     use super::*;
 
     #[test]
-    fn half_open_connections_tell_something_only_beside_others_that_do_well() {
+    fn half_open_connections_count_only_if_those_of_the_others_do_well() {
         let rows = [
             ("most are stuck, the others do well", (9, 16, 4, 16), true),
             ("half of them are stuck", (8, 16, 0, 16), false),

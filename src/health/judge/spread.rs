@@ -38,7 +38,7 @@ impl Spread {
         Place(share >> 32)
     }
 
-    /// What becomes of the next pause, in thousandths: a little less than 1000, or a little more.
+    /// The factor for the next pause, in thousandths: a little less than 1000, or a little more.
     pub(super) fn jitter(&mut self) -> u64 {
         1000 - JITTER_MAX + self.next() % (2 * JITTER_MAX + 1)
     }
@@ -66,14 +66,14 @@ mod tests {
     #[test]
     fn places_are_spread_evenly_however_many_there_are() {
         let span = Duration::from_secs(1);
-        for count in [2usize, 10, 100, 5000] {
+        for count in [2u32, 10, 100, 5000] {
             let mut spread = Spread::new(1);
             let mut places: Vec<Duration> = (0..count).map(|_| spread.place().within(span)).collect();
             assert_eq!(places[0], Duration::ZERO);
             places.sort();
             places.push(span);
             let widest = places.windows(2).map(|pair| pair[1] - pair[0]).max().expect("a gap");
-            assert!(widest < span * 3 / count as u32, "{count} places leave a gap of {widest:?}");
+            assert!(widest < span * 3 / count, "{count} places leave a gap of {widest:?}");
         }
     }
 

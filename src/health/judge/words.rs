@@ -35,3 +35,48 @@ const fn phrase(class: FailureClass) -> (&'static str, &'static str) {
         FailureClass::Local => ("probe of", " not possible on this host"),
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::net::Ipv4Addr;
+
+    use super::*;
+
+    fn words(class: FailureClass, text: &str, way: Via) -> String {
+        describe(&Failure::new(class, text), IpAddr::V4(Ipv4Addr::new(172, 25, 3, 2)), way)
+    }
+
+    #[test]
+    fn every_class_of_failure_has_its_words() {
+        let rows = [
+            (FailureClass::Refused, "connection refused by 172.25.3.2 through the tunnel"),
+            (FailureClass::Reset, "connection reset by 172.25.3.2 through the tunnel"),
+            (FailureClass::Timeout, "no answer in time from 172.25.3.2 through the tunnel"),
+            (FailureClass::Unreachable, "no route to 172.25.3.2 through the tunnel"),
+            (
+                FailureClass::ProtocolUnreachable,
+                "encapsulated packets not accepted by 172.25.3.2 through the tunnel",
+            ),
+            (FailureClass::Closed, "connection closed too early by 172.25.3.2 through the tunnel"),
+            (FailureClass::Tls, "TLS failed with 172.25.3.2 through the tunnel"),
+            (FailureClass::Garbage, "invalid answer from 172.25.3.2 through the tunnel"),
+            (FailureClass::Unexpected, "unexpected answer from 172.25.3.2 through the tunnel"),
+            (FailureClass::Mtu, "large packets do not reach 172.25.3.2 through the tunnel"),
+            (FailureClass::Command, "command failed for 172.25.3.2"),
+            (FailureClass::Local, "probe of 172.25.3.2 not possible on this host"),
+        ];
+        assert_eq!(rows.len(), FailureClass::ALL.len());
+        for (class, expected) in rows {
+            assert_eq!(words(class, "", Via::Tunnel), expected);
+            assert_eq!(words(class, "", Via::Direct), expected.replace("through the tunnel", "directly"));
+        }
+    }
+
+    #[test]
+    fn the_text_of_a_failure_is_added_unless_it_repeats_the_words() {
+        let unexpected = words(FailureClass::Unexpected, "status 503, expected 200-299", Via::Direct);
+        assert_eq!(unexpected, "unexpected answer from 172.25.3.2 directly (status 503, expected 200-299)");
+        let refused = words(FailureClass::Refused, "connection refused", Via::Direct);
+        assert_eq!(refused, "connection refused by 172.25.3.2 directly");
+    }
+}
