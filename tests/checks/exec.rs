@@ -54,7 +54,7 @@ fn the_first_line_of_the_output_is_in_the_failure() {
         (&b"disk full\nmore"[..], "exit code 1: \"disk full\""),
         (b"\r\n  \n  late\r\n", "exit code 1: \"late\""),
         (b"\x1b[31mred\xff", "exit code 1: \"\\x1b[31mred\\xff\""),
-        (b"say \"no\"", "exit code 1: \"say \"no\"\""),
+        (b"echo \"no\"", "exit code 1: \"echo \"no\"\""),
         (b"\n\n", "exit code 1"),
     ] {
         assert_eq!(exit(false, Some(1), output), failure(FailureClass::Command, shown));

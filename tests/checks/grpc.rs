@@ -163,6 +163,7 @@ fn a_status_of_grpc_or_http_is_shown() {
         (with("14", ""), unexpected("gRPC status 14, unavailable")),
         (with("16", ""), unexpected("gRPC status 16, not authenticated")),
         (with("13", "a\nb"), unexpected("gRPC status 13, \"a\"")),
+        (with("\u{8}", ""), unexpected("gRPC status \\x08")),
         (only(&[0x8d]), unexpected("HTTP status \"404\"")),
         (only(&literal(":status", "503")), unexpected("HTTP status \"503\"")),
         (only(OK), garbage("the answer has no gRPC status")),
