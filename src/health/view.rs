@@ -50,11 +50,11 @@ pub struct CheckView {
 /// The health of a real server in one virtual service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerView {
-    /// What its checks say together.
+    /// The result of all its checks.
     pub state: State,
     /// When it became that.
     pub since: Moment,
-    /// The weight that a check asks for, while it is up; `None`: the configured one.
+    /// The weight that a check requests, while it is up; `None`: the configured one.
     pub weight: Option<u32>,
     /// The share of its weight that it has during a slow start, in thousandths; 1000 otherwise.
     pub share: u32,
