@@ -1,5 +1,5 @@
 //! The kinds of checks: one file and one row each. A check is a small protocol: bytes in, bytes and an outcome out. The
-//! driver opens the connection, and TLS where [`super::Transport`] says so; it limits time and answers.
+//! driver opens the connection, and TLS where [`super::Transport`] requires it; it limits time and answers.
 
 mod bytes;
 mod dns;
@@ -51,5 +51,5 @@ pub static CHECKS: &[&Row] = &[
     &grpc::ROW,
 ];
 
-/// The most bytes of an answer that a driver reads, unless a check asks for less.
+/// The most bytes of an answer that a driver reads, of one connection.
 pub const ANSWER_MAX: usize = 256 << 10;

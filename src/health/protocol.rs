@@ -7,7 +7,7 @@ use std::time::Duration;
 
 use super::verdict::{Failure, FailureClass, Outcome};
 
-/// Whom a probe asks, for protocols that name it in their question.
+/// The destination of a probe, for protocols that name it in their question.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Target {
     /// The VIP of the virtual service.
@@ -22,13 +22,13 @@ pub struct Target {
     pub virtual_service: String,
     /// The name of the real server.
     pub real_server: String,
-    /// The path MTU in force to the real server, in bytes of the outer packet.
+    /// The current path MTU to the real server, in bytes of the outer packet.
     pub path_mtu: u16,
     /// What the encapsulation adds, in bytes; 0 without a tunnel.
     pub overhead: u16,
 }
 
-/// TLS as a check wants it.
+/// TLS as a check requires it.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Tls {
     /// The name in the handshake and in the certificate; `None`: the address.
@@ -46,7 +46,7 @@ pub struct Tls {
 }
 
 /// A program to run. It gets no shell, and `LVS_TUND_VIP`, `LVS_TUND_RIP`, `LVS_TUND_PORT`, `LVS_TUND_VIRTUAL_SERVICE`
-/// and `LVS_TUND_REAL_SERVER` in its environment, besides `PATH`.
+/// and `LVS_TUND_REAL_SERVER` in its environment, in addition to `PATH`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Command {
     /// The program and its arguments.
@@ -59,7 +59,7 @@ pub struct Command {
 
 /// A kind of check with its options.
 pub trait Check: Send + Sync + fmt::Debug {
-    /// Begins a probe. `chance` is random: for identifiers that nobody can guess.
+    /// Begins a probe. `chance` is random: for identifiers that cannot be guessed.
     fn begin(&self, target: &Target, chance: u64) -> Box<dyn Exchange>;
 
     /// What TLS has to look like, with [`super::Transport::Tls`].
@@ -86,7 +86,7 @@ pub enum Step {
     Done(Outcome),
 }
 
-/// One probe under way, over a connection that is open.
+/// One probe in flight, over a connection that is open.
 pub trait Exchange: Send {
     /// The first step.
     fn start(&mut self) -> Step;

@@ -122,9 +122,9 @@ pub struct Row {
     pub transport: fn(&Options) -> Transport,
     /// The port that it uses unless the check or the virtual service names one.
     pub port: Option<u16>,
-    /// Its own options, besides those of every check.
+    /// Its own options, in addition to those of every check.
     pub options: &'static [OptionRow],
-    /// Creates the check, or tells which option is wrong.
+    /// Creates the check, or reports which option is wrong.
     pub build: fn(&Options) -> Result<Arc<dyn Check>, BadOption>,
 }
 

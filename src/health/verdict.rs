@@ -11,7 +11,7 @@ labels! {
         Reset = "reset",
         /// No answer in time.
         Timeout = "timeout",
-        /// A host on the way, or this one, reported that the packet cannot be delivered.
+        /// A host on the path, or this one, reported that the packet cannot be delivered.
         Unreachable = "unreachable",
         /// The real server's host does not take encapsulated packets.
         ProtocolUnreachable = "protocol_unreachable",
@@ -51,11 +51,11 @@ impl Failure {
 /// A probe that found the real server healthy.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
 pub struct Success {
-    /// The weight that the real server or the command asked for; `None`: the configured one.
+    /// The weight that the real server or the command requested; `None`: the configured one.
     pub weight: Option<u32>,
     /// What an operator should know although the probe succeeded, such as a certificate that expires soon.
     pub warning: Option<String>,
-    /// The largest packet that came through, in bytes of the outer packet; only check `mtu` knows it.
+    /// The largest packet that came through, in bytes of the outer packet; only check `mtu` measures it.
     pub path_mtu: Option<u16>,
 }
 

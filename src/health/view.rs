@@ -50,7 +50,7 @@ pub struct CheckView {
 /// The health of a real server in one virtual service.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct ServerView {
-    /// The common result of its checks.
+    /// The result of all its checks.
     pub state: State,
     /// False if an operator has disabled it: it is probed nevertheless.
     pub is_enabled: bool,

@@ -38,6 +38,15 @@ fn a_datagram_is_answered_as_expected_or_at_least_not_refused() {
 }
 
 #[test]
+fn a_peer_of_datagrams_that_closes_has_not_answered() {
+    for (kind, text) in [("udp", "no reply"), ("icmp", "no echo reply"), ("mtu", "no echo reply")] {
+        let mut exchange = build(kind, &[]).begin(&target(), CHANCE);
+        exchange.start();
+        assert_eq!(exchange.on_close(), Step::Done(failure(FailureClass::Closed, text)), "{kind}");
+    }
+}
+
+#[test]
 fn a_datagram_is_what_the_option_has() {
     for (written, sent) in [("PING\\r\\n", &b"PING\r\n"[..]), ("hex:00ff", b"\x00\xff")] {
         let (datagrams, _) = datagrams(build("udp", &[("send", text(written))]).as_ref(), &target(), &[]);

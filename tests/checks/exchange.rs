@@ -5,7 +5,8 @@ use std::collections::BTreeMap;
 use lvs_tund::health::{FailureClass, Outcome, Transport, Value};
 
 use super::harness::{
-    Close, Silence, build, failure, good, options, outcome, refused, row, sent, table, text,
+    Close, Silence, build, failure, good, options, outcome, refused, row, run, run_cut_anywhere, sent, table,
+    target, text,
 };
 
 fn steps(steps: &[&[(&str, &str)]]) -> [(&'static str, Value); 1] {
@@ -90,14 +91,18 @@ fn steps_that_only_send_are_sent_together_with_the_next() {
 
 #[test]
 fn an_answer_that_never_matches_is_cut_off() {
-    let given = steps(&[&[("expect", "z")]]);
+    let check = build("exchange", &steps(&[&[("expect", "z")]]));
     let text = format!("4096 bytes, beginning with \"{}…\", are not expected", "a".repeat(80));
     let garbage = failure(FailureClass::Garbage, &text);
-    assert_eq!(outcome("exchange", &given, &[b'a'; 4096], Silence), garbage);
-    let fits = [&[b'a'; 4095][..], b"z"].concat();
-    assert_eq!(outcome("exchange", &given, &fits, Silence), good());
-    let late = [&[b'a'; 4096][..], b"z"].concat();
-    assert_eq!(outcome("exchange", &given, &late, Silence), garbage);
+    let filled = |count: usize, end: &str| [&b"a".repeat(count)[..], end.as_bytes()].concat();
+    let table =
+        [(filled(4096, ""), garbage.clone()), (filled(4095, "z"), good()), (filled(4096, "z"), garbage)];
+    for (bytes, expected) in table {
+        for sizes in [[usize::MAX], [1], [1460]] {
+            let (_, outcome) = run(check.as_ref(), &target(), &[&bytes], &sizes, Silence);
+            assert_eq!(outcome, expected, "{} bytes in packets of {sizes:?}", bytes.len());
+        }
+    }
 }
 
 #[test]
@@ -263,6 +268,6 @@ fn postgres_answers_the_request_for_tls() {
     assert_eq!(postgres(b"E\0\0\x20\0"), timeout("no answer in time"), "the largest length");
     let closed = failure(FailureClass::Closed, "connection closed without an answer");
     assert_eq!(outcome("postgres", &[], b"", Close), closed);
-    let (sent, _) = super::harness::run_cut_anywhere(build("postgres", &[]).as_ref(), &[b""], Silence);
+    let (sent, _) = run_cut_anywhere(build("postgres", &[]).as_ref(), &[b""], Silence);
     assert_eq!(sent.concat(), [0, 0, 0, 8, 4, 210, 22, 47]);
 }

@@ -54,7 +54,7 @@ fn the_first_line_of_the_output_is_in_the_failure() {
         (&b"disk full\nmore"[..], "exit code 1: \"disk full\""),
         (b"\r\n  \n  late\r\n", "exit code 1: \"late\""),
         (b"\x1b[31mred\xff", "exit code 1: \"\\x1b[31mred\\xff\""),
-        (b"say \"no\"", "exit code 1: \"say \"no\"\""),
+        (b"echo \"no\"", "exit code 1: \"echo \"no\"\""),
         (b"\n\n", "exit code 1"),
     ] {
         assert_eq!(exit(false, Some(1), output), failure(FailureClass::Command, shown));
@@ -67,6 +67,7 @@ fn the_first_line_of_the_output_is_in_the_failure() {
 fn a_program_that_does_not_end_fails_by_its_name() {
     let mut exchange = build("exec", &[("command", text("/bin/check"))]).begin(&target(), CHANCE);
     assert_eq!(exchange.receive(b"output"), Step::Wait);
+    assert_eq!(exchange.on_close(), Step::Done(failure(FailureClass::Command, "there is no connection")));
     let expected = failure(FailureClass::Timeout, "/bin/check has not ended in time");
     assert_eq!(exchange.on_timeout(), Some(expected));
 }

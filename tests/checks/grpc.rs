@@ -163,6 +163,7 @@ fn a_status_of_grpc_or_http_is_shown() {
         (with("14", ""), unexpected("gRPC status 14, unavailable")),
         (with("16", ""), unexpected("gRPC status 16, not authenticated")),
         (with("13", "a\nb"), unexpected("gRPC status 13, \"a\"")),
+        (with("\u{8}", ""), unexpected("gRPC status \\x08")),
         (only(&[0x8d]), unexpected("HTTP status \"404\"")),
         (only(&literal(":status", "503")), unexpected("HTTP status \"503\"")),
         (only(OK), garbage("the answer has no gRPC status")),
@@ -183,12 +184,16 @@ fn header_fields_may_be_coded_in_every_way() {
     let end = END_HEADERS | END_STREAM;
     let serving = || data(b"\x08\x01");
     // `:status: 200` with Huffman code, then as an entry of the dynamic table.
+    // The first bit of a stream's number is reserved.
+    let mut reserved = head();
+    reserved[5] = 0x80;
     let huffman = [0x48, 0x82, 0x10, 0x01];
     let status = literal("grpc-status", "0");
     let interim = frame(HEADERS, END_HEADERS, 1, &literal(":status", "103"));
     for frames in [
         vec![frame(HEADERS, END_HEADERS, 1, &huffman), serving(), trailer("0")],
         vec![interim, head(), serving(), trailer("0")],
+        vec![reserved, serving(), trailer("0")],
         vec![
             frame(HEADERS, 0, 1, &OK[..0]),
             frame(CONTINUATION, 0, 1, OK),
@@ -256,6 +261,8 @@ fn a_connection_or_a_stream_that_ends_early_fails() {
     };
     let goaway = frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 0, 0, 0, 11]);
     assert_eq!(answered(&[goaway]), ended("the connection", 11));
+    let reserved = frame(GOAWAY, 0, 0, &[0x80, 0, 0, 0, 0, 0, 0, 2]);
+    assert_eq!(answered(&[reserved]), ended("the connection", 2), "the first bit is reserved");
     assert_eq!(answered(&[frame(RST_STREAM, 0, 1, &[0, 0, 0, 7])]), ended("the stream", 7));
     let closed = failure(FailureClass::Closed, "connection closed before the end of the answer");
     let bytes = [settings(), head(), data(b"\x08\x01")].concat();

@@ -128,7 +128,7 @@ fn connection(
     }
 }
 
-/// The same probe with packets that end anywhere: the outcome is the same. What is sent is that of packets of one byte.
+/// The same probe with packets that end anywhere: the outcome is the same. The bytes sent are those for packets of one byte.
 pub fn run_cut_anywhere(check: &dyn Check, connections: &[&[u8]], end: End) -> Run {
     let whole = run(check, &target(), connections, &[usize::MAX], end);
     let longest = connections.iter().map(|bytes| bytes.len()).max().unwrap_or(0);

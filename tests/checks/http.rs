@@ -306,6 +306,7 @@ fn a_header_field_of_the_answer_may_set_the_weight() {
         ("X-Weight: 2147483648", None, Some("header field X-Weight: \"2147483648\" is no weight")),
         ("X-Weight: 50%", None, Some("header field X-Weight: \"50%\" is no weight")),
         ("X-Other: 5", None, None),
+        ("X-Weight: 5\r\nX-Weight: 6", Some(5), None),
     ] {
         let success = outcome("http", &options, answer(field).as_bytes(), Silence).expect("a success");
         assert_eq!((success.weight, success.warning.as_deref()), (weight, warning), "{field}");

@@ -99,6 +99,13 @@ fn options_that_make_no_request_are_refused_with_a_reason() {
         assert_eq!(refused("http", &[(option, value.clone())]), expected);
         assert_eq!(refused("https", &[(option, value.clone())]), expected);
     }
+    for name in ["body", "body_regex", "body_md5"] {
+        let md5 = text("900150983cd24fb0d6963f7d28e17f72");
+        let given = [("method", text("HEAD")), (name, md5.clone())];
+        assert_eq!(refused("http", &given), (name, "the answer to HEAD has no body".to_owned()));
+        build("http", &[("method", text("GET")), (name, md5)]);
+    }
+    build("http", &[("method", text("HEAD")), ("body_not", text("a"))]);
     let both = [("path", text("/a")), ("paths", texts(&["/b"]))];
     assert_eq!(refused("http", &both), ("paths", "path is given too; put it into this list".to_owned()));
 }

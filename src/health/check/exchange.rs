@@ -22,7 +22,7 @@ pub(super) static ROW: Row = Row {
     build: |options| build(options, read_steps(tables(options, "steps"))?),
 };
 
-/// The option that says whether the exchange runs over TLS, and those of TLS.
+/// The option that sets whether the exchange runs over TLS, and those of TLS.
 pub(super) static LINE_OPTIONS: [OptionRow; 1 + TLS_OPTIONS.len()] = joined(&[TLS], TLS_OPTIONS);
 
 const TLS: OptionRow =

@@ -7,7 +7,7 @@ mod huffman;
 
 use std::sync::Arc;
 
-use super::options::{flag, joined, shown, text};
+use super::options::{clipped, flag, joined, shown, text};
 use super::tls::{TLS_OPTIONS, tls};
 use super::{ANSWER_MAX, Check, Exchange, Step, Target, Tls};
 use crate::health::spec::{BadOption, OptionRow, Options, Row, Shape, Transport};
@@ -245,6 +245,7 @@ impl Call {
                 } else {
                     format!(", {}", shown(message.as_bytes()))
                 };
+                let code = clipped(code.as_bytes());
                 return unexpected(format!("gRPC status {code}{name}{message}"));
             }
             (Some("200"), Some(_)) => {}

@@ -90,6 +90,13 @@ pub(super) fn build(options: &Options, is_tls: bool) -> Result<Arc<dyn Check>, B
         body_md5: text(options, "body_md5").map(read_md5).transpose()?,
         weight_header,
     };
+    // RFC 9110 §9.3.2: the answer to HEAD has no content.
+    let bodies = ["body", "body_regex", "body_md5"];
+    let body =
+        bodies.iter().find(|name| text(options, "method") == Some("HEAD") && options.contains_key(*name));
+    if let Some(name) = body {
+        return Err((name, "the answer to HEAD has no body".to_owned()));
+    }
     let tls = is_tls.then(|| tls(options, host, &["http/1.1"])).transpose()?;
     Ok(Arc::new(Http { requests: request::read(options, is_tls)?, expected: Arc::new(expected), tls }))
 }

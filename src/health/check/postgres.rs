@@ -1,5 +1,5 @@
-//! Check `postgres`: the request for TLS is answered, whether with yes or no (PostgreSQL, "Message Flow", SSL Session
-//! Encryption). No user is needed.
+//! Check `postgres`: the request for TLS is answered, whether with yes or no (PostgreSQL, "Message Flow", about
+//! encryption). No user is needed.
 
 use std::sync::Arc;
 
@@ -58,7 +58,7 @@ impl Exchange for Postgres {
         let length =
             error.get(1..5).map(|length| length.iter().fold(0, |sum, byte| sum << 8 | usize::from(*byte)));
         match length {
-            Some(length) if length > ERROR_MAX || length < 4 => {
+            Some(length) if !(4..=ERROR_MAX).contains(&length) => {
                 failure(FailureClass::Garbage, "the answer is not one of PostgreSQL".to_owned())
             }
             Some(length) if error.len() > length => {

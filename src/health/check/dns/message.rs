@@ -19,7 +19,7 @@ pub(super) struct Answer {
     pub(super) is_truncated: bool,
     /// The records end in the middle, or contain a name that cannot be read.
     pub(super) is_broken: bool,
-    /// Answers of the type that the question has, for the eye.
+    /// The answers of the type in the question, as in a zone file.
     pub(super) records: Vec<String>,
 }
 

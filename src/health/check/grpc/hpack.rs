@@ -160,7 +160,7 @@ fn entry_size((name, value): &Field) -> usize {
     name.len() + value.len() + 32
 }
 
-/// RFC 7541 §5.1: as many bits of the first byte as `prefix` says, then seven of each byte.
+/// RFC 7541 §5.1: `prefix` bits of the first byte, then seven of each byte.
 fn integer(rest: &mut &[u8], prefix: u32) -> Option<usize> {
     let mask = (1_usize << prefix) - 1;
     let (first, mut behind) = rest.split_first()?;

@@ -59,7 +59,7 @@ impl Response {
             .map(|(_, value)| value.as_str())
     }
 
-    /// Bytes have arrived. What follows the response is ignored.
+    /// Bytes have arrived; those behind the response are ignored.
     pub(super) fn receive(&mut self, bytes: &[u8]) -> Result<(), Failure> {
         let mut rest = bytes;
         while !rest.is_empty() && self.stage != Stage::End {
@@ -182,7 +182,7 @@ impl Response {
             let fields = self.fields.iter().filter(move |(found, _)| found == name);
             fields.flat_map(|(_, value)| value.split(',')).map(str::trim)
         };
-        if let Some(last) = values("transfer-encoding").last() {
+        if let Some(last) = values("transfer-encoding").next_back() {
             let is_chunked = last.eq_ignore_ascii_case("chunked");
             return Ok(if is_chunked { Stage::ChunkSize } else { Stage::UntilClose });
         }
