@@ -25,6 +25,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("datapath", &["packet", "time"]),
     ("host", &["label", "packet", "time", "trouble"]),
     ("lab", &["packet"]),
+    ("probing", &["director", "encapsulation", "host", "packet", "time"]),
     (
         "serve",
         &["config", "control", "director", "failure", "health", "metrics", "packet", "time", "trouble"],
@@ -45,6 +46,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "host",
             "metrics",
             "packet",
+            "probing",
             "realserver",
             "serve",
             "survey",
