@@ -32,6 +32,7 @@ pub mod host;
 pub mod lab;
 pub mod metrics;
 pub mod packet;
+pub mod probing;
 pub mod realserver;
 pub mod serve;
 #[doc = include_str!("../docs/standards.md")]

@@ -37,6 +37,10 @@ mod mtu;
 mod passed;
 #[path = "namespaces/path.rs"]
 mod path;
+#[path = "namespaces/plane.rs"]
+mod plane;
+#[path = "namespaces/probing.rs"]
+mod probing;
 #[path = "namespaces/refusals.rs"]
 mod refusals;
 #[path = "namespaces/returning.rs"]
@@ -177,6 +181,10 @@ const TESTS: &[(&str, Test)] = &[
     ),
     ("save_replaces_files_and_writes_to_everything_else", surroundings::saved_to_anything),
     ("a_director_outlives_the_directory_of_its_control_socket", surroundings::control_directory_gone),
+    ("a_check_reaches_each_real_server_wherever_the_vip_is", probing::everywhere),
+    ("a_standby_director_checks_the_real_servers_too", probing::standby),
+    ("a_check_that_fails_says_why_at_once", probing::failures),
+    ("the_end_of_a_check_leaves_no_connection_at_the_real_server", probing::reset),
     ("an_impossible_configuration_is_refused", refusals::configuration),
     ("a_conflict_with_the_host_is_refused_and_rolled_back", refusals::host),
     ("a_missing_interface_or_a_taken_port_is_reported", refusals::missing),

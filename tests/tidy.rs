@@ -26,6 +26,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("datapath", &["packet", "time"]),
     ("host", &["label", "packet", "time", "trouble"]),
     ("lab", &["packet"]),
+    ("probing", &["director", "encapsulation", "host", "packet", "time"]),
     (
         "serve",
         &["config", "control", "director", "failure", "health", "metrics", "packet", "time", "trouble"],
@@ -46,6 +47,7 @@ const ARROWS: &[(&str, &[&str])] = &[
             "host",
             "metrics",
             "packet",
+            "probing",
             "realserver",
             "serve",
             "survey",
