@@ -121,8 +121,9 @@ fn a_key_changed_in_the_file_is_active_after_a_reload_and_named() {
             "rip" => vec![(place, None), (place, None)],
             key if MATCHER.contains(&key) => vec![(place, Some("match"))],
             // The service without a value of its own follows.
-            key @ ("unknown_tcp" | "on_removed" | "timeouts.tcp" | "timeouts.tcp_fin" | "timeouts.udp" | "check"
-            | "check_agreement" | "on_down" | "quorum" | "hysteresis" | "min_healthy" | "slow_start")
+            key @ ("unknown_tcp" | "on_removed" | "timeouts.tcp" | "timeouts.tcp_fin" | "timeouts.udp"
+            | "check" | "check_agreement" | "on_down" | "quorum" | "hysteresis" | "min_healthy"
+            | "slow_start")
                 if row.place == Place::Top =>
             {
                 vec![(place, Some(key)), ((Some("dns"), None), Some(key))]

@@ -5,13 +5,13 @@ use std::collections::BTreeMap;
 use std::time::Duration;
 
 use lvs_tund::director::cluster::{
-    ClusterConfig, EffectiveConfig, EffectiveWeights, HostView, Matcher, Persistence, Ports, RealServerConfig,
-    Standing, UnknownTcp, VirtualServiceConfig,
+    ClusterConfig, EffectiveConfig, EffectiveWeights, HostView, Matcher, Persistence, Ports,
+    RealServerConfig, Standing, UnknownTcp, VirtualServiceConfig,
 };
-use lvs_tund::director::scheduler::{SCHEDULERS, find};
 use lvs_tund::director::route::FoundBy;
-use lvs_tund::director::verdict::{Tracking, Verdict};
+use lvs_tund::director::scheduler::{SCHEDULERS, find};
 use lvs_tund::director::tables::Tables;
+use lvs_tund::director::verdict::{Tracking, Verdict};
 use lvs_tund::health::OnDown;
 use lvs_tund::packet::Protocol;
 use proptest::collection::vec;
@@ -29,8 +29,15 @@ const SERVERS: u8 = 4;
 /// What happens next.
 #[derive(Clone, Debug)]
 enum Step {
-    Segment { client: u32, port: u16, flags: u8 },
-    Datagram { client: u32, port: u16 },
+    Segment {
+        client: u32,
+        port: u16,
+        flags: u8,
+    },
+    Datagram {
+        client: u32,
+        port: u16,
+    },
     /// The standing of each real server; `None`: as configured.
     Stand(Vec<Option<Standing>>),
     Wait(u64),
@@ -154,7 +161,12 @@ impl Played {
             let live = &server.live;
             let counts = expected.remove(&server.slot).unwrap_or_default();
             assert_eq!((live.active(), live.inactive()), counts, "{}", server.rip);
-            assert_eq!(live.persistent(), pointing.remove(&server.slot).unwrap_or_default(), "{}", server.rip);
+            assert_eq!(
+                live.persistent(),
+                pointing.remove(&server.slot).unwrap_or_default(),
+                "{}",
+                server.rip
+            );
         }
         assert!(expected.is_empty() && pointing.is_empty(), "of no real server: {expected:?} {pointing:?}");
     }

@@ -68,9 +68,7 @@ fn health_warnings(service: &VirtualServiceConfig) -> Vec<String> {
              {weights}: quorum can never be gained; lower quorum"
         ));
     }
-    let is_checked = |server: &RealServerConfig| {
-        !server.checks.as_ref().unwrap_or(&health.checks).is_empty()
-    };
+    let is_checked = |server: &RealServerConfig| !server.checks.as_ref().unwrap_or(&health.checks).is_empty();
     let wants_checks = needed > 0 || health.min_healthy > 0 || !health.slow_start.is_zero();
     if wants_checks && !service.real_servers.is_empty() && !service.real_servers.iter().any(is_checked) {
         advice.push(format!(
@@ -126,12 +124,18 @@ mod tests {
             (service("scheduler = \"dh\"\npersistence = {}", ""), "persistence with scheduler dh"),
             (service("", "weight = 0"), "every real server has weight 0"),
             (service("", "path_mtu = 1200"), "leaves 1180 bytes"),
-            (service("check = \"tcp\"\nquorum = 2", ""), "together are 2, and the weights of its real servers are 1"),
+            (
+                service("check = \"tcp\"\nquorum = 2", ""),
+                "together are 2, and the weights of its real servers are 1",
+            ),
             (service("check = \"tcp\"\nquorum = 3\nhysteresis = 1", "weight = 3"), "together are 4"),
             (service("quorum = 1", ""), "do nothing without a check"),
             (service("min_healthy = 1", ""), "do nothing without a check"),
             (service("slow_start = \"1s\"", ""), "do nothing without a check"),
-            (service("check = { type = \"tcp\", interval = \"1s\", timeout = \"1001ms\" }", ""), "longer than its interval"),
+            (
+                service("check = { type = \"tcp\", interval = \"1s\", timeout = \"1001ms\" }", ""),
+                "longer than its interval",
+            ),
             (service("scheduler = \"sh\"", "").replace("hash_key", "#"), "scheduler sh without hash_key"),
         ];
         for (text, expected) in rows {

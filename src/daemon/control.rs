@@ -379,6 +379,7 @@ impl Control {
 
     /// Hands readers the new state.
     fn publish(&self) {
+        self.shared.publish_health(self.running.health.clone());
         self.shared.publish(Published {
             generation: self.generation,
             cluster: self.latest.load_full(),

@@ -287,12 +287,21 @@ mod tests {
         let early = of(&[]);
         let late = after(&early, &[service(&[1])]);
         let slot = busy(&late);
-        assert_eq!((word(of_connection(&early, slot, protocol::TCP)), given_up(&early)), ("refuse", SlotSet::default()));
+        assert_eq!(
+            (word(of_connection(&early, slot, protocol::TCP)), given_up(&early)),
+            ("refuse", SlotSet::default())
+        );
         let gone = Slot::new(99, 1);
         assert_eq!(word(of_connection(&early, gone, protocol::TCP)), "discard");
         let service = &late.in_order()[0];
-        assert!(of_flood(&early, service, slot, protocol::TCP, false).is_none() && of_flood(&late, service, gone, protocol::TCP, false).is_none());
-        assert_eq!(of_flood(&late, service, slot, protocol::TCP, false).map(|server| server.slot), Some(slot));
+        assert!(
+            of_flood(&early, service, slot, protocol::TCP, false).is_none()
+                && of_flood(&late, service, gone, protocol::TCP, false).is_none()
+        );
+        assert_eq!(
+            of_flood(&late, service, slot, protocol::TCP, false).map(|server| server.slot),
+            Some(slot)
+        );
     }
 
     #[test]
@@ -314,7 +323,10 @@ mod tests {
         (other.name, other.matchers[0].ports) = ("other".to_owned(), "81".parse().expect("a port"));
         let cluster = of(&[service(&[1]), other]);
         let (slot, other) = (busy(&cluster), &cluster.in_order()[1]);
-        assert!(of_flood(&cluster, other, slot, protocol::TCP, false).is_none() && of_template(&cluster, other, slot).is_none());
+        assert!(
+            of_flood(&cluster, other, slot, protocol::TCP, false).is_none()
+                && of_template(&cluster, other, slot).is_none()
+        );
     }
 
     /// The first of two real servers is down, its connections have this fate.
@@ -341,7 +353,8 @@ mod tests {
             let flow = entry(slot, State::Udp);
             assert_eq!(word(of_packet(&cluster, &flow, Event::Datagram, Moment::ZERO)), udp, "{on_down:?}");
             assert_eq!(given_up(&cluster).contains(slot), is_swept, "{on_down:?}");
-            let noted = |protocol| of_flood(&cluster, &cluster.in_order()[0], slot, protocol, false).is_some();
+            let noted =
+                |protocol| of_flood(&cluster, &cluster.in_order()[0], slot, protocol, false).is_some();
             assert!(of_flood(&cluster, &cluster.in_order()[0], slot, protocol::TCP, true).is_none());
             assert_eq!((noted(protocol::TCP), noted(protocol::UDP)), (tcp == "follow", udp == "follow"));
             assert_eq!(cluster.serving().contains(slot), udp == "follow", "{on_down:?}");

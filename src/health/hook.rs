@@ -55,7 +55,8 @@ mod tests {
         };
         assert!(When::ALL.iter().all(|when| hook(&[]).waits_for(*when)));
         let of_quorum = hook(&[When::QuorumLost, When::QuorumGained]);
-        let expected: Vec<When> = When::ALL.iter().copied().filter(|when| of_quorum.waits_for(*when)).collect();
+        let expected: Vec<When> =
+            When::ALL.iter().copied().filter(|when| of_quorum.waits_for(*when)).collect();
         assert_eq!(expected, [When::QuorumGained, When::QuorumLost]);
     }
 }

@@ -246,7 +246,12 @@ impl Model {
                 if keys.iter().all(is_drained) {
                     return Err(Code::Invalid);
                 }
-                for key in keys.iter().filter(|key| self.drains.get(key) == Some(&Drain::Disabled)).cloned().collect::<Vec<_>>() {
+                for key in keys
+                    .iter()
+                    .filter(|key| self.drains.get(key) == Some(&Drain::Disabled))
+                    .cloned()
+                    .collect::<Vec<_>>()
+                {
                     self.drains.remove(&key);
                 }
                 Ok(())

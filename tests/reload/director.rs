@@ -99,8 +99,11 @@ impl Director {
         let in_force = self.running.in_force();
         let of = |service: &VirtualServiceConfig, server: &RealServerConfig| {
             let effective = in_force.weights.get(&service.name).and_then(|weights| weights.get(&server.rip));
-            let weight =
-                effective.copied().unwrap_or(Some(server.weight.into())).expect("a real server that is there").weight;
+            let weight = effective
+                .copied()
+                .unwrap_or(Some(server.weight.into()))
+                .expect("a real server that is there")
+                .weight;
             format!("{} {} {weight}", service.name, server.name)
         };
         let services = &in_force.config.virtual_services;

@@ -160,7 +160,10 @@ pub const ROWS: &[Row] = &[
     reload_only("unknown_tcp", r#""drop""#),
     reload_only("on_removed", r#""keep""#),
     reload_only("no_service", r#""drop""#),
-    reload_only("on_change", r#"[{ when = "quorum_lost", command = ["/bin/true", "a b"], user = "nobody" }]"#),
+    reload_only(
+        "on_change",
+        r#"[{ when = "quorum_lost", command = ["/bin/true", "a b"], user = "nobody" }]"#,
+    ),
     reload_only("check", r#"["tcp", { type = "tcp", port = 81 }]"#),
     reload_only("check_agreement", r#""any""#),
     reload_only("on_down", r#""remove""#),

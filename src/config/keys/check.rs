@@ -84,7 +84,9 @@ fn read_all(
     if is_none(value) {
         return Ok(Checked::default());
     }
-    let Ok(items) = block.list(value) else { return read_one(rows, key, block, value).map(|one| [one].into()) };
+    let Ok(items) = block.list(value) else {
+        return read_one(rows, key, block, value).map(|one| [one].into());
+    };
     if items.len() > CHECKS_MAX {
         return Err(block.error(value.span(), format!("{key}: expected at most {CHECKS_MAX} checks")));
     }
@@ -174,9 +176,10 @@ fn mismatch(check: &CheckConfig) -> Option<(&'static str, &'static str)> {
         Some(Via::Tunnel) if is_command => {
             Some(("via", "a command is run on this host; remove `via`, and let the command choose the way"))
         }
-        Some(Via::Tunnel) if check.address.is_some() => {
-            Some(("via", "only packets for the VIP take the tunnel; remove `address`, or use via = \"direct\""))
-        }
+        Some(Via::Tunnel) if check.address.is_some() => Some((
+            "via",
+            "only packets for the VIP take the tunnel; remove `address`, or use via = \"direct\"",
+        )),
         _ => None,
     }
 }
@@ -244,7 +247,9 @@ impl Written {
     fn of(checks: &[CheckConfig]) -> Written {
         let text = format!("x = {}", text_of_all(checks));
         let value = text.parse::<toml::Table>().ok().and_then(|table| serde_json::to_value(table).ok());
-        Written(value.and_then(|mut value| value.get_mut("x").map(serde_json::Value::take)).unwrap_or_default())
+        Written(
+            value.and_then(|mut value| value.get_mut("x").map(serde_json::Value::take)).unwrap_or_default(),
+        )
     }
 
     fn read(&self, rows: &'static [&'static Row], key: &str) -> Result<Checked, String> {
@@ -277,14 +282,18 @@ impl PartialSchema for Written {
     fn schema() -> RefOr<Schema> {
         let names = || CHECKS.iter().map(|row| row.name).chain(["none"]);
         let word = || ObjectBuilder::new().schema_type(Type::String).enum_values(Some(names()));
-        let kind = || ObjectBuilder::new()
-            .schema_type(Type::String)
-            .enum_values(Some(CHECKS.iter().map(|row| row.name)));
-        let table = || ObjectBuilder::new()
-            .schema_type(Type::Object)
-            .property(TYPE, kind())
-            .required(TYPE)
-            .description(Some("The keys of a check, as in a file; durations are texts such as \"2s\""));
+        let kind = || {
+            ObjectBuilder::new()
+                .schema_type(Type::String)
+                .enum_values(Some(CHECKS.iter().map(|row| row.name)))
+        };
+        let table = || {
+            ObjectBuilder::new()
+                .schema_type(Type::Object)
+                .property(TYPE, kind())
+                .required(TYPE)
+                .description(Some("The keys of a check, as in a file; durations are texts such as \"2s\""))
+        };
         let one = || OneOfBuilder::new().item(word()).item(table());
         let all = ArrayBuilder::new().items(one()).max_items(Some(CHECKS_MAX));
         one().item(all).into()

@@ -39,7 +39,9 @@ pub fn check(health: &ServiceHealth) -> Result<(), (&'static str, String)> {
         return Ok(());
     }
     let message = match quorum {
-        0 => format!("hysteresis = {hysteresis}: is for a quorum; set quorum to a larger number, or remove it"),
+        0 => {
+            format!("hysteresis = {hysteresis}: is for a quorum; set quorum to a larger number, or remove it")
+        }
         _ => format!("hysteresis = {hysteresis}: expected less than quorum, which is {quorum}"),
     };
     Err(("hysteresis", message))
@@ -62,9 +64,15 @@ mod tests {
 
     #[test]
     fn hysteresis_is_less_than_quorum() {
-        for (quorum, hysteresis, is_valid) in
-            [(0, 0, true), (7, 0, true), (7, 6, true), (7, 7, false), (1, 1, false), (0, 1, false), (2, 9, false)]
-        {
+        for (quorum, hysteresis, is_valid) in [
+            (0, 0, true),
+            (7, 0, true),
+            (7, 6, true),
+            (7, 7, false),
+            (1, 1, false),
+            (0, 1, false),
+            (2, 9, false),
+        ] {
             let found = check(&health(quorum, hysteresis));
             assert_eq!(found.is_ok(), is_valid, "{quorum} {hysteresis}: {found:?}");
         }

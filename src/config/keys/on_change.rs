@@ -44,8 +44,11 @@ impl SimpleKind for Program {
     type Value = Vec<String>;
 
     fn read(&self, key: &str, block: &Block, value: &TomlValue) -> Result<Vec<String>, ConfigError> {
-        let words: Vec<String> =
-            block.list(value)?.iter().map(|item| block.text(item).map(str::to_owned)).collect::<Result<_, _>>()?;
+        let words: Vec<String> = block
+            .list(value)?
+            .iter()
+            .map(|item| block.text(item).map(str::to_owned))
+            .collect::<Result<_, _>>()?;
         let is_path = words.first().is_some_and(|program| program.starts_with('/'));
         if is_path && words.iter().all(|word| !word.contains('\0')) {
             return Ok(words);
@@ -79,15 +82,19 @@ fn read_hook(key: &str, block: &Block, item: &TomlValue) -> Result<Hook, ConfigE
         return Err(block.error(item.span(), message));
     };
     let mut hook = blank();
-    let errors =
-        crate::config::key::read(HOOK_KEYS, &[], no_other_place, &mut hook, &ServiceDefaults::default(), &table);
+    let errors = crate::config::key::read(
+        HOOK_KEYS,
+        &[],
+        no_other_place,
+        &mut hook,
+        &ServiceDefaults::default(),
+        &table,
+    );
     match errors.into_iter().next() {
         Some(error) => Err(error),
-        None if hook.command.is_empty() => Err(crate::config::kinds::missing(
-            &table,
-            &table.key("command"),
-            "[\"/usr/local/bin/notify\"]",
-        )),
+        None if hook.command.is_empty() => {
+            Err(crate::config::kinds::missing(&table, &table.key("command"), "[\"/usr/local/bin/notify\"]"))
+        }
         None => Ok(hook),
     }
 }

@@ -10,8 +10,8 @@ use super::scheduler::{
 };
 use super::timeouts::{self, HasTimeouts, Timeouts, TimeoutsSpec};
 use crate::config::json::{
-    Agreement as JsonAgreement, Matcher as JsonMatcher, OnDown as JsonOnDown, OnRemoved as JsonOnRemoved, Seconds,
-    UnknownTcp as JsonUnknownTcp,
+    Agreement as JsonAgreement, Matcher as JsonMatcher, OnDown as JsonOnDown, OnRemoved as JsonOnRemoved,
+    Seconds, UnknownTcp as JsonUnknownTcp,
 };
 use crate::config::key::keys;
 use crate::config::kinds::{Flag, LABEL, Words};

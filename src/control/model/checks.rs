@@ -5,8 +5,8 @@ use std::collections::BTreeMap;
 use serde::{Deserialize, Serialize};
 use utoipa::ToSchema;
 
-use crate::health::view::{CheckView, ServerView, ServiceView};
 use crate::health::State;
+use crate::health::view::{CheckView, ServerView, ServiceView};
 use crate::time::Moment;
 
 /// The health of a virtual service.
@@ -111,10 +111,8 @@ impl CheckState {
             state: view.state.label().to_owned(),
             age: now.since(view.since).as_secs(),
             why: view.why.clone(),
-            last_error: failure.map(|(class, text)| ProbeError {
-                class: class.label().to_owned(),
-                message: text.clone(),
-            }),
+            last_error: failure
+                .map(|(class, text)| ProbeError { class: class.label().to_owned(), message: text.clone() }),
             contrary: view.contrary,
             took_ms: u64::try_from(view.took.as_millis()).unwrap_or(u64::MAX),
             warning: view.warning.clone(),

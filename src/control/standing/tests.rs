@@ -3,7 +3,8 @@ use std::sync::Arc;
 use super::*;
 use crate::control::model::AfterDrain;
 use crate::director::scheduler::rr;
-use crate::health::{CHECKS, OnDown};
+use crate::health::view::ServerView;
+use crate::health::{CHECKS, OnDown, State};
 use crate::packet::Protocol;
 use crate::time::Moment;
 
@@ -80,7 +81,8 @@ fn only_real_servers_that_the_schedulers_see_otherwise_than_configured_are_liste
     states.set("web", rip(1), AdminState::Disabled);
     let expected = EffectiveWeights::from([("web".to_owned(), BTreeMap::from([(rip(1), Some(0.into()))]))]);
     assert_eq!(effective_weights(&cluster, &states, &View::default()), expected);
-    let view = View { services: BTreeMap::from([("web".to_owned(), health(false, false, &[seen(State::Down)]))]) };
+    let view =
+        View { services: BTreeMap::from([("web".to_owned(), health(false, false, &[seen(State::Down)]))]) };
     let down = Some(Standing { weight: 0, on_down: Some(OnDown::Quiesce) });
     let expected = EffectiveWeights::from([("web".to_owned(), BTreeMap::from([(rip(1), down)]))]);
     assert_eq!(effective_weights(&cluster, &AdminStates::default(), &view), expected);
@@ -101,7 +103,11 @@ fn the_weight_that_health_leaves_is_what_the_schedulers_see() {
         (5, ServerView { weight: Some(9), ..seen(State::Down) }, 0),
     ] {
         let view = health(false, false, &[server]);
-        assert_eq!(weights(&service(&[configured, 1], 2), Some(&view)), [expected, 1], "{configured} {view:?}");
+        assert_eq!(
+            weights(&service(&[configured, 1], 2), Some(&view)),
+            [expected, 1],
+            "{configured} {view:?}"
+        );
     }
 }
 
@@ -115,9 +121,16 @@ fn a_down_real_server_has_no_weight_and_what_on_down_says() {
         assert_eq!(down, [Some((0, Some(on_down))), Some((1, None))]);
         let mut states = AdminStates::default();
         states.set("web", rip(1), AdminState::Disabled);
-        assert_eq!(effective(&service, &states, Some(&view))[0], Some((0, Some(on_down))), "also if it is disabled");
+        assert_eq!(
+            effective(&service, &states, Some(&view))[0],
+            Some((0, Some(on_down))),
+            "also if it is disabled"
+        );
         let open = ServiceView { fails_open: true, ..view };
-        assert_eq!(effective(&service, &AdminStates::default(), Some(&open)), [Some((3, None)), Some((1, None))]);
+        assert_eq!(
+            effective(&service, &AdminStates::default(), Some(&open)),
+            [Some((3, None)), Some((1, None))]
+        );
     }
 }
 
@@ -136,7 +149,11 @@ fn a_sorry_server_serves_when_the_judge_says_so_and_the_others_do_not() {
     }
     let view = health(true, false, &[up.clone(), down, up]);
     let seen = effective(&two, &AdminStates::default(), Some(&view));
-    assert_eq!(seen, [Some((0, None)), Some((0, Some(OnDown::Quiesce))), Some((7, None))], "only one is down");
+    assert_eq!(
+        seen,
+        [Some((0, None)), Some((0, Some(OnDown::Quiesce))), Some((7, None))],
+        "only one is down"
+    );
 }
 
 #[test]
@@ -189,10 +206,12 @@ fn a_real_server_whose_checks_begin_with_down_has_no_weight_until_it_is_seen() {
 fn health_follows_a_virtual_service_to_its_new_name_and_ends_with_it() {
     let cluster = |name: &str, port: u16| {
         let mut service = service(&[1], 1);
-        (service.name, service.matchers[0].ports) = (name.to_owned(), port.to_string().parse().expect("a port"));
+        (service.name, service.matchers[0].ports) =
+            (name.to_owned(), port.to_string().parse().expect("a port"));
         ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() }
     };
-    let view = View { services: BTreeMap::from([("web".to_owned(), health(false, false, &[seen(State::Down)]))]) };
+    let view =
+        View { services: BTreeMap::from([("web".to_owned(), health(false, false, &[seen(State::Down)]))]) };
     let carried = carried_over(&view, &cluster("web", 80), &cluster("www", 80));
     assert_eq!(carried.service("www"), view.service("web"));
     assert_eq!(carried.services.len(), 1);

@@ -14,12 +14,17 @@ const NAMED_MAX: usize = 3;
 /// Everything that is wrong according to the checks: virtual services first, then real servers, each once for all its
 /// virtual services.
 pub fn of_health(cluster: &ClusterConfig, view: &View) -> Vec<Found> {
-    let mut found: Vec<Found> = view.services.iter().flat_map(|(name, service)| {
-        let of = |kind, text| Found { kind, subject: name.clone(), text };
-        let lost = (!service.has_quorum).then(|| of(TroubleKind::QuorumLost, quorum_lost(name, service.uses_sorry)));
-        let open = service.fails_open.then(|| of(TroubleKind::FailOpen, fail_open(name)));
-        lost.into_iter().chain(open).collect::<Vec<_>>()
-    }).collect();
+    let mut found: Vec<Found> = view
+        .services
+        .iter()
+        .flat_map(|(name, service)| {
+            let of = |kind, text| Found { kind, subject: name.clone(), text };
+            let lost = (!service.has_quorum)
+                .then(|| of(TroubleKind::QuorumLost, quorum_lost(name, service.uses_sorry)));
+            let open = service.fails_open.then(|| of(TroubleKind::FailOpen, fail_open(name)));
+            lost.into_iter().chain(open).collect::<Vec<_>>()
+        })
+        .collect();
     let mut servers: BTreeMap<IpAddr, Vec<(&str, &ServerView)>> = BTreeMap::new();
     for service in &cluster.virtual_services {
         let name = service.name.as_str();
@@ -37,7 +42,9 @@ pub fn of_health(cluster: &ClusterConfig, view: &View) -> Vec<Found> {
 
 fn quorum_lost(name: &str, uses_sorry: bool) -> String {
     let then = if uses_sorry { ", so that its sorry servers serve" } else { "" };
-    format!("virtual service {name} has lost its quorum{then}; bring its real servers up, see: lvs-tund status")
+    format!(
+        "virtual service {name} has lost its quorum{then}; bring its real servers up, see: lvs-tund status"
+    )
 }
 
 fn fail_open(name: &str) -> String {
@@ -114,7 +121,10 @@ mod tests {
             real_servers: [1, 2].map(|last| RealServerConfig::new(rip(last), 1)).into(),
             ..VirtualServiceConfig::new(name, Protocol::Tcp, [172, 25, 3, 100].into(), port, &rr::ROW)
         };
-        ClusterConfig { virtual_services: (1..).zip(names).map(service).collect(), ..ClusterConfig::default() }
+        ClusterConfig {
+            virtual_services: (1..).zip(names).map(service).collect(),
+            ..ClusterConfig::default()
+        }
     }
 
     fn check(failure: Option<FailureClass>, warning: Option<&str>) -> CheckView {
@@ -177,7 +187,8 @@ mod tests {
 
     #[test]
     fn every_class_of_failure_has_a_next_step() {
-        let mut steps: Vec<String> = FailureClass::ALL.iter().map(|class| remedy(Some(*class), rip(1))).collect();
+        let mut steps: Vec<String> =
+            FailureClass::ALL.iter().map(|class| remedy(Some(*class), rip(1))).collect();
         assert!(steps.iter().all(|step| step.len() > 20));
         steps.sort();
         steps.dedup();

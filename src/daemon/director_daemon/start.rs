@@ -100,7 +100,14 @@ pub(super) fn initial_configuration(plan: &DirectorPlan) -> Running {
     }
     let file_names = FileNames::new(&plan.cluster).into();
     let states = AdminStates::default();
-    Running { cluster: cluster.into(), defaults: plan.defaults.clone(), hash_key, states, file_names, health: Arc::default() }
+    Running {
+        cluster: cluster.into(),
+        defaults: plan.defaults.clone(),
+        hash_key,
+        states,
+        file_names,
+        health: Arc::default(),
+    }
 }
 
 /// The running workers, and what they share with the control task.

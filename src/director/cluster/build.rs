@@ -8,8 +8,8 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use super::{
-    Cluster, EffectiveConfig, EffectiveWeights, HostView, Path, RealServer, RealServerConfig, ServiceKey, Standing,
-    VIRTUAL_SERVICES_MAX, VirtualService, VirtualServiceConfig, bits, identity,
+    Cluster, EffectiveConfig, EffectiveWeights, HostView, Path, RealServer, RealServerConfig, ServiceKey,
+    Standing, VIRTUAL_SERVICES_MAX, VirtualService, VirtualServiceConfig, bits, identity,
 };
 use left::Leaving;
 pub(super) use left::Left;

@@ -106,7 +106,8 @@ fn text(value: &Value) -> String {
 
 /// A name in quotes, because a header may be written with any characters.
 fn table_text(table: &BTreeMap<String, String>) -> String {
-    let pairs: Vec<String> = table.iter().map(|(name, text)| format!("{} = {}", name_text(name), quoted(text))).collect();
+    let pairs: Vec<String> =
+        table.iter().map(|(name, text)| format!("{} = {}", name_text(name), quoted(text))).collect();
     match pairs.is_empty() {
         true => "{}".to_owned(),
         false => format!("{{ {} }}", pairs.join(", ")),
@@ -115,7 +116,8 @@ fn table_text(table: &BTreeMap<String, String>) -> String {
 
 /// A key without quotes where TOML allows it.
 fn name_text(name: &str) -> String {
-    let is_bare = !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
+    let is_bare =
+        !name.is_empty() && name.bytes().all(|byte| byte.is_ascii_alphanumeric() || b"_-".contains(&byte));
     if is_bare { name.to_owned() } else { quoted_name(name) }
 }
 

@@ -50,7 +50,9 @@ static PAGE: Row = Row {
         option("steps", Shape::Tables(&["send", "expect"])),
     ],
     build: |options| match options.get("path") {
-        Some(Value::Text(path)) if !path.starts_with('/') => Err(("path", "expected a path from \"/\" on".to_owned())),
+        Some(Value::Text(path)) if !path.starts_with('/') => {
+            Err(("path", "expected a path from \"/\" on".to_owned()))
+        }
         _ => Ok(Arc::new(Nothing)),
     },
 };
@@ -130,7 +132,10 @@ fn options_of_every_shape_are_read() {
     let value = r#"{ type = "page", path = "/", method = "HEAD", status = "200-299", depth = 9, tls = true, expiry = "30days",
         headers = { Host = "a", "x y" = "" }, steps = [{ send = "a\r\n" }, { send = "b", expect = "c" }] }"#;
     let texts = |pairs: &[(&str, &str)]| {
-        pairs.iter().map(|(name, text)| ((*name).to_owned(), (*text).to_owned())).collect::<std::collections::BTreeMap<_, _>>()
+        pairs
+            .iter()
+            .map(|(name, text)| ((*name).to_owned(), (*text).to_owned()))
+            .collect::<std::collections::BTreeMap<_, _>>()
     };
     let expected = Options::from([
         ("path", Value::Text("/".to_owned())),
@@ -165,7 +170,11 @@ fn what_is_written_reads_back_to_the_same_checks() {
         let back: Written = serde_json::from_str(&json).expect("what was written");
         assert_eq!(back.read(&ROWS, "check"), Ok(checks), "{value}: {json}");
     }
-    assert_eq!(text_of_all(&good("{ type = \"page\", rise = 2, interval = \"2s\" }")), "\"page\"", "defaults are omitted");
+    assert_eq!(
+        text_of_all(&good("{ type = \"page\", rise = 2, interval = \"2s\" }")),
+        "\"page\"",
+        "defaults are omitted"
+    );
     assert_eq!(text_of_all(&good("{ type = \"page\", depth = 3 }")), "{ type = \"page\", depth = 3 }");
 }
 
@@ -196,14 +205,23 @@ fn an_error_names_file_line_and_key_and_what_was_expected() {
         ("{ type = \"open\", via = \"tunel\" }", "check.via = \"tunel\": did you mean \"tunnel\"?"),
         ("{ type = \"open\", start = \"left\" }", "check.start = \"left\": expected one of up, down"),
         ("{ type = \"open\", address = \"224.0.0.1\" }", "no host can have this address"),
-        ("{ type = \"open\", via = \"tunnel\", address = \"10.0.0.1\" }", "check.via: only packets for the VIP take the tunnel"),
-        ("{ type = \"run\", command = \"/x\", via = \"tunnel\" }", "check.via: a command is run on this host"),
+        (
+            "{ type = \"open\", via = \"tunnel\", address = \"10.0.0.1\" }",
+            "check.via: only packets for the VIP take the tunnel",
+        ),
+        (
+            "{ type = \"run\", command = \"/x\", via = \"tunnel\" }",
+            "check.via: a command is run on this host",
+        ),
         ("\"run\"", "check = \"run\": command: is missing"),
         ("{ type = \"run\" }", "check.command: is missing"),
         ("{ type = \"page\", path = \"a\" }", "check.path: expected a path from \"/\" on"),
         ("{ type = \"page\", path = 1 }", "expected text in quotes, not 1"),
         ("{ type = \"page\", method = \"GTE\" }", "check.method = \"GTE\": expected one of GET, HEAD"),
-        ("{ type = \"page\", status = 200 }", "check.status = 200: expected text in quotes, or a list of such texts"),
+        (
+            "{ type = \"page\", status = 200 }",
+            "check.status = 200: expected text in quotes, or a list of such texts",
+        ),
         ("{ type = \"page\", depth = 10 }", "check.depth = 10: expected 0 to 9"),
         ("{ type = \"page\", tls = 1 }", "expected a boolean, not 1"),
         ("{ type = \"page\", headers = \"a\" }", "check.headers = \"a\": expected a table of texts"),
@@ -217,7 +235,8 @@ fn an_error_names_file_line_and_key_and_what_was_expected() {
         assert!(message.starts_with("f:2: ") && message.contains(expected), "{value}\n{message}");
     }
     let list = |count: usize| {
-        let checks: Vec<String> = (1..=count).map(|port| format!("{{ type = \"open\", port = {port} }}")).collect();
+        let checks: Vec<String> =
+            (1..=count).map(|port| format!("{{ type = \"open\", port = {port} }}")).collect();
         read(&format!("[{}]", checks.join(", ")))
     };
     assert_eq!(list(16).expect("so many").len(), 16);
@@ -235,7 +254,9 @@ fn an_error_points_at_the_line_of_a_table_of_several_lines() {
 
 #[test]
 fn json_is_checked_as_a_file_is_and_what_is_no_check_is_refused() {
-    let read = |json: &str| serde_json::from_str::<Written>(json).map_err(|error| error.to_string())?.read(&ROWS, "check");
+    let read = |json: &str| {
+        serde_json::from_str::<Written>(json).map_err(|error| error.to_string())?.read(&ROWS, "check")
+    };
     assert_eq!(read(r#""none""#), Ok(Checked::default()));
     assert_eq!(read(r#"[{"type": "open"}]"#), Ok(good("\"open\"")));
     for (json, expected) in [
@@ -254,7 +275,8 @@ fn json_is_checked_as_a_file_is_and_what_is_no_check_is_refused() {
 #[test]
 fn a_check_needs_a_port_if_its_transport_has_ports() {
     let check = |value: &str| good(value)[0].clone();
-    let (open, run, page) = (check("\"open\""), check("{ type = \"run\", command = \"/x\" }"), check("\"page\""));
+    let (open, run, page) =
+        (check("\"open\""), check("{ type = \"run\", command = \"/x\" }"), check("\"page\""));
     assert!(has_port(&open, Some(80)) && !has_port(&open, None));
     assert!(has_port(&run, None) && has_port(&page, None));
     assert!(has_port(&check("{ type = \"open\", port = 81 }"), None));
