@@ -134,7 +134,7 @@ names! {
         "1 for half a minute after its host has answered that no program there receives encapsulated packets.";
 
     SERVER_UP = Gauge "lvs_tund_director_real_server_up" ["virtual_service", "real_server"]:
-        "1 while the checks of a real server say that it serves, otherwise 0; only real servers with checks have it.";
+        "1 while the checks of a real server find that it serves, otherwise 0; only real servers with checks have it.";
     SERVER_STATE_AGE = Gauge "lvs_tund_director_real_server_state_age_seconds" ["virtual_service", "real_server"]:
         "Seconds since a real server went up or down.";
     SERVER_PROBES = Counter "lvs_tund_director_real_server_probes_total"

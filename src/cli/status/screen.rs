@@ -180,8 +180,8 @@ impl Screen {
         }
     }
 
-    /// "down: connection refused by 172.25.3.2 through the tunnel, 3 of 3, since 12:04:10"; and what else the checks have
-    /// changed.
+    /// "down: connection refused by 172.25.3.2 through the tunnel, 3 of 3, since 12:04:10"; of one that is up, what its
+    /// checks have changed.
     fn health_text(&self, server: &RealServer, health: &ServerState) -> Option<String> {
         if health.state == "down" {
             let why = health.why.as_deref().unwrap_or("no probe has succeeded yet");

@@ -1,4 +1,4 @@
-//! What do the checks of the real servers say? The daemon knows why each of them is down, and names the next step.
+//! What have the checks of the real servers found? The daemon reports why each of them is down, and the next step.
 
 use crate::doctor::facts::{Director, Reported};
 use crate::doctor::finding::Finding;

@@ -24,7 +24,7 @@ fn of(facts: &Director, Weights { service, servers }: &Weights) -> Finding {
                 "all real servers of virtual service {service} have weight 0: new connections are refused"
             ),
             match health::has_down(facts) {
-                true => "lvs-tund status   # says why their checks fail".to_owned(),
+                true => "lvs-tund status   # shows why their checks fail".to_owned(),
                 false => format!("lvs-tund weight {name} 1"),
             },
         ),
@@ -62,7 +62,7 @@ mod tests {
             examine(&facts),
             [Finding::error(
                 "all real servers of virtual service web have weight 0: new connections are refused",
-                "lvs-tund status   # says why their checks fail"
+                "lvs-tund status   # shows why their checks fail"
             )]
         );
         facts.weights[0].servers.clear();

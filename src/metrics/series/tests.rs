@@ -1,3 +1,5 @@
+//! The text of the series, as a whole and in its parts.
+
 use super::*;
 use crate::director::cluster::{ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
 use crate::director::scheduler::rr;

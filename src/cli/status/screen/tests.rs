@@ -1,3 +1,5 @@
+//! Screens of a director as an operator sees them.
+
 use super::*;
 
 const NOW: SystemTime = SystemTime::UNIX_EPOCH;
@@ -140,7 +142,7 @@ tcp 172.25.3.100:443                   12         3        0         0         0
 }
 
 #[test]
-fn health_stands_in_the_state_column_and_a_down_real_server_is_not_told_twice() {
+fn health_stands_in_the_state_column_and_a_down_real_server_is_not_listed_twice() {
     let health = |state: &str, age: u64, more: serde_json::Value| -> Option<ServerState> {
         let mut health = serde_json::json!({"state": state, "age": age, "why": null, "weight_from_check": null, "share": 1000,
                                             "checks": []});
@@ -178,7 +180,7 @@ fn health_stands_in_the_state_column_and_a_down_real_server_is_not_told_twice() 
 }
 
 #[test]
-fn a_virtual_service_says_what_its_checks_mean() {
+fn a_virtual_service_shows_what_its_checks_mean() {
     for (has_quorum, fails_open, uses_sorry, down, expected) in [
         (true, false, false, 0, None),
         (true, false, false, 1, Some("2 of 3 up")),
