@@ -1,7 +1,7 @@
 //! The weights that the schedulers see: what follows from the configured weight, the administrative state and health.
 //!
 //! Three things are kept apart: the configured weight, which only an operator changes; the administrative state, which
-//! drains and `disable` change; and health, which the checks find. Only here are they put together.
+//! drains and `disable` change; and health, which the checks find. Only this file combines them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;

@@ -98,7 +98,7 @@ fn why_unserved<'a>(servers: impl Iterator<Item = &'a Arc<RealServer>>) -> Strin
     }
     match (is_any, with_weight) {
         (false, _) => "it has none; add one: lvs-tund ipvsadm -a -t VIP:PORT -r RIP -i".to_owned(),
-        (true, None) if is_down => "their checks say that they are down; see: lvs-tund status".to_owned(),
+        (true, None) if is_down => "their checks fail; see: lvs-tund status".to_owned(),
         (true, None) => "every weight is 0; raise one: lvs-tund weight RIP 1".to_owned(),
         (true, Some(server)) => format!("none with a weight has a route; see: ip route get {}", server.rip),
     }

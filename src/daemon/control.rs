@@ -392,6 +392,7 @@ impl Control {
     /// Hands readers the new state.
     fn publish(&mut self) {
         self.follow_health();
+        self.shared.publish_health(self.running.health.clone());
         self.shared.publish(Published {
             generation: self.generation,
             cluster: self.latest.load_full(),

@@ -12,7 +12,7 @@
 //! | is in a later snapshot only | refuse | refuse | discard | discard |
 //! | is in no snapshot | discard | discard | discard | discard |
 //!
-//! `on_down` says follow, discard, or discard for UDP only. While a real server is down, a SYN of a connection whose
+//! `on_down` stands for follow, discard, or discard for UDP only. While a real server is down, a SYN of a connection whose
 //! handshake is not complete is scheduled again, too: nothing is lost, and the client need not wait.
 
 use std::sync::Arc;

@@ -27,13 +27,13 @@ pub struct ServiceState {
 /// The health of a real server in its virtual service.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 pub struct ServerState {
-    /// `up` or `down`: what its checks say together.
+    /// `up` or `down`: the result of its checks together.
     pub state: String,
     /// Seconds since it became that.
     pub age: u64,
     /// Why it is down, in one sentence; `null` while it is up.
     pub why: Option<String>,
-    /// The weight that a check asks for; `null`: the configured one.
+    /// The weight from a check; `null`: the configured one.
     pub weight_from_check: Option<u32>,
     /// The share of its weight during a slow start, in thousandths; otherwise 1000.
     pub share: u32,

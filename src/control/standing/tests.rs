@@ -1,11 +1,12 @@
+//! Weights from configuration, administrative state and health, in tables.
+
 use std::sync::Arc;
 
 use super::*;
 use crate::control::model::AfterDrain;
 use crate::director::scheduler::rr;
-use crate::health::State;
 use crate::health::view::ServerView;
-use crate::health::{CHECKS, OnDown};
+use crate::health::{CHECKS, OnDown, State};
 use crate::packet::Protocol;
 use crate::time::Moment;
 
@@ -113,7 +114,7 @@ fn the_weight_that_health_leaves_is_what_the_schedulers_see() {
 }
 
 #[test]
-fn a_down_real_server_has_no_weight_and_what_on_down_says() {
+fn a_down_real_server_has_no_weight_and_the_fate_that_on_down_sets() {
     for on_down in [OnDown::Quiesce, OnDown::Drain, OnDown::Remove] {
         let mut service = service(&[3, 1], 2);
         service.health.on_down = on_down;
@@ -136,7 +137,7 @@ fn a_down_real_server_has_no_weight_and_what_on_down_says() {
 }
 
 #[test]
-fn a_sorry_server_serves_when_the_judge_says_so_and_the_others_do_not() {
+fn a_sorry_server_serves_when_the_judge_decides_so_and_the_others_do_not() {
     let (up, down) = (seen(State::Up), seen(State::Down));
     let two = service(&[3, 2, 7], 2);
     for (view, expected) in [

@@ -1,4 +1,4 @@
-//! What the checks say is wrong.
+//! What is wrong according to the checks.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -86,7 +86,7 @@ fn remedy(class: Option<FailureClass>, rip: IpAddr) -> String {
             "start the companion there; type there: systemctl start lvs-tund-realserver".to_owned()
         }
         Some(FailureClass::Timeout) => {
-            "type there: lvs-tund doctor realserver, which says whether the VIP is bound and packets are unwrapped".to_owned()
+            "type there: lvs-tund doctor realserver, which shows whether the VIP is bound and packets are unwrapped".to_owned()
         }
         Some(FailureClass::Unreachable) => format!("look at the path; type: ip route get {rip} and ping {rip}"),
         Some(FailureClass::Tls) => "look at the certificate and its dates, or at the check's options for TLS".to_owned(),
@@ -173,7 +173,7 @@ mod tests {
     }
 
     #[test]
-    fn a_down_real_server_is_told_once_with_its_services_the_reason_and_the_next_step() {
+    fn a_down_real_server_is_reported_once_with_its_services_the_reason_and_the_next_step() {
         let refused = check(Some(FailureClass::Refused), None);
         let expected = "real server 10.0.0.1 is down in web: refused by 10.0.0.1, 3 of 3; start the application there, and let \
                         it listen on the VIP; type there: ss -ltn";
@@ -197,7 +197,7 @@ mod tests {
     }
 
     #[test]
-    fn a_warning_of_a_check_is_told_though_the_real_server_is_up() {
+    fn a_warning_of_a_check_is_reported_though_the_real_server_is_up() {
         let expiring = check(None, Some("the certificate expires in 5 days"));
         let text = "real server 10.0.0.1: check tcp: the certificate expires in 5 days";
         let expected = [("check_warning", "10.0.0.1".to_owned(), text.to_owned())];
@@ -205,7 +205,7 @@ mod tests {
     }
 
     #[test]
-    fn a_service_without_quorum_and_one_that_fails_open_are_told() {
+    fn a_service_without_quorum_and_one_that_fails_open_are_reported() {
         let up = check(None, None);
         let lost = ServiceView::default();
         let told_of = told(&["web"], &up, &lost);

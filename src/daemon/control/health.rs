@@ -30,7 +30,6 @@ impl Control {
     /// The checks have found something.
     pub(super) fn on_health(&mut self, news: News) {
         let before = self.running.in_force();
-        self.shared.publish_health(news.view.clone());
         self.running.health = news.view;
         let in_force = self.running.in_force();
         if before != in_force {

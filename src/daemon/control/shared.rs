@@ -105,7 +105,7 @@ impl Shared {
         self.published.store(Arc::new(published));
     }
 
-    /// What the checks have found, for the API and the metrics.
+    /// Shows the API and the metrics what the checks have found.
     pub(in crate::daemon) fn publish_health(&self, view: Arc<View>) {
         self.health_view.store(view);
     }
