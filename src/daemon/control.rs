@@ -209,7 +209,7 @@ impl Control {
             Input::Look => self.look().await,
             Input::PathsMoved => self.follow_paths().await,
             Input::Tend => self.tend().await,
-            Input::Health(news) => self.on_health(news),
+            Input::Health(news) => self.on_health(news).await,
         }
         let changes = self.host.changes().entries().len() + usize::from(self.notrack.is_in_force());
         self.host_changes.store(changes, Ordering::Relaxed);

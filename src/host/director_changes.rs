@@ -77,6 +77,8 @@ pub struct DirectorHost {
     tun: Device,
     vips: BTreeMap<Ipv4Addr, VipState>,
     probes: Probes,
+    /// The VIPs to announce, with [`Announce::WhenHealthy`].
+    healthy: BTreeSet<Ipv4Addr>,
     /// Names of the devices that were up when last checked, the TUN device included.
     up: BTreeSet<String>,
     /// The interfaces of the configuration that did not exist when last checked.
@@ -127,6 +129,7 @@ impl DirectorHost {
             tun,
             vips: BTreeMap::new(),
             probes: Probes::default(),
+            healthy: BTreeSet::new(),
             missing: BTreeSet::new(),
             named,
             strays: Strays::default(),

@@ -1,7 +1,7 @@
 //! What follows from the checks: other weights, events, lines in the log, and the programs of `on_change`.
 
-use std::collections::HashMap;
-use std::net::IpAddr;
+use std::collections::{BTreeSet, HashMap};
+use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
 use tokio::sync::{mpsc, watch};
@@ -10,9 +10,10 @@ use super::{Cluster, Control};
 use crate::control::model::EventKind;
 use crate::daemon::clock;
 use crate::daemon::health::{Ask, Hooks, Message, News, Wanted};
-use crate::director::cluster::VirtualService;
+use crate::director::cluster::{ClusterConfig, VirtualService, VirtualServiceConfig};
 use crate::director::real_server::RealServer;
 use crate::director::server_errors::Cause;
+use crate::health::View;
 use crate::health::half_open::{HalfOpenWatch, Handshakes, ServerKey};
 use crate::health::judge::{Event, Flapper, Signal};
 use crate::time::Moment;
@@ -28,7 +29,7 @@ pub(in crate::daemon) struct Checks {
 
 impl Control {
     /// The checks have found something.
-    pub(super) fn on_health(&mut self, news: News) {
+    pub(super) async fn on_health(&mut self, news: News) {
         let before = self.running.in_force();
         self.running.health = news.view;
         let in_force = self.running.in_force();
@@ -37,6 +38,8 @@ impl Control {
             self.install(latest.succeed(in_force, latest.host().clone()));
         }
         self.publish();
+        let healthy = healthy_vips(&self.running.cluster, &self.running.health);
+        self.host.announce_healthy(healthy).await;
         if news.dropped > 0 {
             let dropped = news.dropped;
             tracing::warn!(
@@ -113,6 +116,15 @@ fn handshakes(cluster: &Cluster) -> HashMap<ServerKey, Handshakes> {
     };
     let services = cluster.in_order().iter();
     services.flat_map(|service| service.real_servers.iter().map(move |server| of(service, server))).collect()
+}
+
+/// The VIPs with a virtual service that has quorum or fails open.
+fn healthy_vips(config: &ClusterConfig, view: &View) -> BTreeSet<Ipv4Addr> {
+    let is_healthy = |service: &&VirtualServiceConfig| {
+        view.service(&service.name).is_none_or(|view| view.has_quorum || view.fails_open)
+    };
+    let vips = config.virtual_services.iter().filter(is_healthy).flat_map(VirtualServiceConfig::vips);
+    vips.filter_map(|vip| if let IpAddr::V4(vip) = vip { Some(vip) } else { None }).collect()
 }
 
 /// The RIPs of real servers to which the kernel has refused packets lately because no neighbour answers.
@@ -199,6 +211,9 @@ mod tests {
     use std::time::Duration;
 
     use super::*;
+    use crate::director::scheduler::rr;
+    use crate::health::view::ServiceView;
+    use crate::packet::Protocol;
 
     #[test]
     fn an_event_is_a_sentence_with_service_real_server_and_reason() {
@@ -221,6 +236,28 @@ mod tests {
             text(&flapping),
             "web: quorum flaps: 7 changes in 59s; single changes are not reported until it settles"
         );
+    }
+
+    #[test]
+    fn a_vip_is_healthy_while_one_of_its_services_has_quorum_or_fails_open() {
+        let service = |name: &str, last: u8| {
+            let vip = [172, 25, 3, last].into();
+            VirtualServiceConfig::new(name, Protocol::Tcp, vip, 80, &rr::ROW)
+        };
+        let names = ["a", "b", "open", "unchecked"];
+        let virtual_services =
+            names.iter().zip([100, 100, 101, 102]).map(|(name, last)| service(name, last)).collect();
+        let config = ClusterConfig { virtual_services, ..ClusterConfig::default() };
+        let healthy = |a: bool, b: bool, fails_open: bool| {
+            let of =
+                |has_quorum, fails_open| ServiceView { has_quorum, fails_open, ..ServiceView::default() };
+            let services = [("a", of(a, false)), ("b", of(b, false)), ("open", of(false, fails_open))];
+            let services = services.map(|(name, view)| (name.to_owned(), view)).into();
+            healthy_vips(&config, &View { services }).iter().map(|vip| vip.octets()[3]).collect::<Vec<_>>()
+        };
+        assert_eq!(healthy(true, true, true), [100, 101, 102]);
+        assert_eq!(healthy(false, true, false), [100, 102]);
+        assert_eq!(healthy(false, false, true), [101, 102]);
     }
 
     #[test]

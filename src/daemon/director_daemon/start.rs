@@ -82,6 +82,7 @@ pub(in crate::daemon) fn host_options(plan: &DirectorPlan, options: Options) -> 
         announce: match plan.announce {
             AnnounceSetting::Always => host::Announce::Always,
             AnnounceSetting::Local => host::Announce::WhenLocal,
+            AnnounceSetting::Healthy => host::Announce::WhenHealthy,
             AnnounceSetting::Never => host::Announce::Never,
         },
         changes: options.host_changes(),
