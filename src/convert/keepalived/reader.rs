@@ -41,16 +41,14 @@ pub(super) fn read(input: &Input) -> (Vec<Line>, Block) {
         definitions: BTreeMap::new(),
         lines: Vec::new(),
         remarks: Block::default(),
-        others: BTreeMap::new(),
+        unused: BTreeMap::new(),
         files: 0,
         repeated: 0,
         bytes: 0,
     };
     reader.file(input.name, input.text, 0);
-    for (id, (place, count)) in std::mem::take(&mut reader.others) {
-        let lines = crate::config::write::counted(count, "line");
-        let reason = format!("{lines} for another configuration id; --config-id ID selects them");
-        reader.remarks.note(Remark::new(&place, &format!("@{id}"), reason));
+    for (_, origin) in std::mem::take(&mut reader.unused) {
+        reader.remarks.note(origin);
     }
     (reader.lines, reader.remarks)
 }
@@ -60,8 +58,8 @@ struct Reader<'a> {
     definitions: BTreeMap<String, Definition>,
     lines: Vec<Line>,
     remarks: Block,
-    /// Lines for other configurations, by their condition: the first, and their number.
-    others: BTreeMap<String, (Place, usize)>,
+    /// Definitions that no line has used.
+    unused: BTreeMap<String, Remark>,
     files: usize,
     repeated: usize,
     bytes: usize,
@@ -100,8 +98,12 @@ impl Reader<'_> {
             }
             let Some(text) = self.conditional(place, text) else { continue };
             match definition(text) {
-                Some((name, "\\")) => open = Some((name.to_owned(), Vec::new())),
+                Some((name, "\\")) => {
+                    self.unused(name, place, text);
+                    open = Some((name.to_owned(), Vec::new()));
+                }
                 Some((name, value)) => {
+                    self.unused(name, place, text);
                     self.definitions.insert(name.to_owned(), Definition::Text(value.to_owned()));
                 }
                 None => self.line(place, text, depth),
@@ -112,6 +114,11 @@ impl Reader<'_> {
         }
     }
 
+    fn unused(&mut self, name: &str, place: &Place, text: &str) {
+        let remark = Remark::new(place, text, "no line uses this definition");
+        self.unused.insert(name.to_owned(), remark);
+    }
+
     /// The line without its condition, if it is fulfilled.
     fn conditional<'t>(&mut self, place: &Place, text: &'t str) -> Option<&'t str> {
         let Some(behind) = text.strip_prefix('@') else { return Some(text) };
@@ -120,7 +127,8 @@ impl Reader<'_> {
         if (name == self.input.config_id) != is_inverted {
             return Some(rest.trim_matches(is_blank));
         }
-        self.others.entry(id.to_owned()).or_insert_with(|| (place.clone(), 0)).1 += 1;
+        let reason = "for another configuration id; --config-id ID selects it";
+        self.remarks.note(Remark::new(place, text, reason));
         None
     }
 
@@ -139,6 +147,7 @@ impl Reader<'_> {
             && let Some(Definition::Lines(body)) = self.definitions.get(name)
         {
             let lines: Vec<_> = body.iter().map(|line| (place.clone(), line.clone())).collect();
+            self.unused.remove(name);
             if self.may_repeat(place, text, lines.len()) {
                 self.read(&lines, depth + 1);
             }
@@ -238,7 +247,7 @@ impl Reader<'_> {
         String::new()
     }
 
-    fn substitute_once(&self, place: &Place, text: &str) -> String {
+    fn substitute_once(&mut self, place: &Place, text: &str) -> String {
         let (mut replaced, mut rest) = (String::with_capacity(text.len()), text);
         while let Some((before, behind)) = rest.split_once('$') {
             replaced.push_str(before);
@@ -254,6 +263,7 @@ impl Reader<'_> {
             };
             match self.value(place, name) {
                 Some(value) if replaced.len() + value.len() <= 2 * LINE_MAX => {
+                    self.unused.remove(name);
                     replaced.push_str(&value);
                     rest = after;
                 }
