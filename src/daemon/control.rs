@@ -143,7 +143,7 @@ impl Control {
         outside: Outside,
     ) -> Control {
         let Outside { device, host, notrack, losses, watch, checks } = outside;
-        let mut control = Control {
+        Control {
             file,
             base,
             running,
@@ -165,9 +165,7 @@ impl Control {
             retired: Vec::new(),
             watch,
             checks,
-        };
-        control.follow_health();
-        control
+        }
     }
 
     /// The number of changes on the host, kept up to date.
@@ -211,6 +209,7 @@ impl Control {
             Input::Tend => self.tend().await,
             Input::Health(news) => self.on_health(news).await,
         }
+        self.follow_checks().await;
         let changes = self.host.changes().entries().len() + usize::from(self.notrack.is_in_force());
         self.host_changes.store(changes, Ordering::Relaxed);
     }
@@ -391,7 +390,6 @@ impl Control {
 
     /// Hands readers the new state.
     fn publish(&mut self) {
-        self.follow_health();
         self.shared.publish_health(self.running.health.clone());
         self.shared.publish(Published {
             generation: self.generation,

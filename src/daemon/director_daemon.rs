@@ -14,7 +14,7 @@ use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
 use super::control::{Checks, ConfigFile, Control, Known, Outside, Shared};
 use super::device::OwnDevice;
-use super::health::{self, Ask, DirectSockets, Driver, Ends, Hooks, Starter, Tools};
+use super::health::{self, AllSockets, Ask, Driver, Ends, Hooks, Starter, Tools};
 use super::losses::LossWatch;
 use super::lost::Lost;
 use super::troubles::Watch;
@@ -26,6 +26,7 @@ use crate::director::cluster::Cluster;
 use crate::failure::Failure;
 use crate::health::half_open::HalfOpenWatch;
 use crate::host::{DirectorHost, preflight};
+use crate::probing::ProbeNet;
 use crate::serve::api::Api;
 use crate::serve::{Listeners, http};
 use crate::trouble::Source;
@@ -65,10 +66,15 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
         Starter::new().map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
     // The workers inherit what is left.
     privileges::reduce();
-    let tools = Tools::new(DirectSockets, starter.clone());
-    let (driver, ends) = Driver::new(tools, move || clock.now(), random::draw(), health::running_max());
-    let Ends { wanted, asks, news } = ends;
+    let (asks, asked) = health::asks();
     let plane = start_workers(&plan, &running, &host, clock, (sockets, asks.clone())).await?;
+    let pins = plane.tables.pins.clone();
+    let net = ProbeNet::new(plane.cluster.clone(), pins, move || clock.now())
+        .map_err(|error| super::no_raw_socket(&error))?;
+    let tools = Tools::new(AllSockets::new(net), starter.clone());
+    let (driver, ends) =
+        Driver::new(tools, move || clock.now(), random::draw(), health::running_max(), asked);
+    let Ends { wanted, news } = ends;
     // Only the kernel can refuse from here on; each VIP is captured when a worker already waits for its packets.
     host.prepare().await?;
     let notrack = untracked::exemption(&plan, options);
@@ -100,9 +106,16 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
         news,
         file.path.clone(),
     );
-    let checks = Checks { wanted, asks, hooks: Hooks::new(starter), half_open: HalfOpenWatch::default() };
+    let checks = Checks {
+        wanted,
+        asks,
+        hooks: Hooks::new(starter),
+        half_open: HalfOpenWatch::default(),
+        prepared: None,
+    };
     let outside = Outside { device: OwnDevice::new(tun), host, notrack, losses, watch, checks };
     let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
+    control.follow_checks().await;
     control.look().await;
     tokio::spawn(driver.run());
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);

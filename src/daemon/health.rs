@@ -3,6 +3,7 @@
 
 mod direct;
 mod driver;
+mod echoes;
 mod failure;
 mod hooks;
 mod impossible;
@@ -10,15 +11,16 @@ mod probe;
 mod program;
 mod sockets;
 mod tls;
+mod tunnel;
 mod wanted;
 
 use nix::sys::resource::{Resource, getrlimit};
 
-pub(super) use self::direct::DirectSockets;
-pub(super) use self::driver::{Ask, Driver, Ends, News};
+pub(super) use self::driver::{Ask, Driver, Ends, News, asks};
 pub(super) use self::hooks::{Hooks, Message};
 pub(super) use self::probe::Tools;
 pub(super) use self::program::Starter;
+pub(super) use self::tunnel::AllSockets;
 pub(super) use self::wanted::Wanted;
 
 /// Probes that run at once, if the process may have enough descriptors.

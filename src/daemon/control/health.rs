@@ -13,9 +13,10 @@ use crate::daemon::health::{Ask, Hooks, Message, News, Wanted};
 use crate::director::cluster::{ClusterConfig, VirtualService, VirtualServiceConfig};
 use crate::director::real_server::RealServer;
 use crate::director::server_errors::Cause;
-use crate::health::View;
 use crate::health::half_open::{HalfOpenWatch, Handshakes, ServerKey};
 use crate::health::judge::{Event, Flapper, Signal};
+use crate::health::{Via, View};
+use crate::host::Probed;
 use crate::time::Moment;
 use crate::trouble::Source;
 
@@ -25,6 +26,8 @@ pub(in crate::daemon) struct Checks {
     pub asks: mpsc::Sender<Ask>,
     pub hooks: Hooks,
     pub half_open: HalfOpenWatch,
+    /// The configuration for whose checks the host is prepared.
+    pub prepared: Option<Arc<ClusterConfig>>,
 }
 
 impl Control {
@@ -54,14 +57,35 @@ impl Control {
         self.watch.report(Source::Checks, news.impossible);
     }
 
+    /// Prepares the host for the checks of the running configuration, and then hands it to them.
+    pub(in crate::daemon) async fn follow_checks(&mut self) {
+        self.prepare_probes().await;
+        self.hand_over_checks();
+    }
+
     /// Tells the checks which configuration is in force, and the hooks which programs to run.
-    pub(super) fn follow_health(&mut self) {
+    fn hand_over_checks(&mut self) {
         let cluster = self.latest.load();
         let (config, states) = (&self.running.cluster, &self.running.states);
         if !self.checks.wanted.borrow().is_of(config, states, cluster.host()) {
             self.checks.hooks.follow(&config.on_change);
             let wanted = Wanted::new(config.clone(), states.clone(), cluster.host());
             self.checks.wanted.send_replace(Arc::new(wanted));
+        }
+    }
+
+    /// Prepares the host for the checks that go through the tunnel.
+    async fn prepare_probes(&mut self) {
+        let config = self.running.cluster.clone();
+        if self.checks.prepared.as_ref().is_some_and(|prepared| Arc::ptr_eq(prepared, &config)) {
+            return;
+        }
+        match self.host.set_probed(probed(&config)).await {
+            Ok(()) => self.checks.prepared = Some(config),
+            Err(error) => tracing::warn!(
+                kind = "probes_not_prepared",
+                "director: the host is not ready for checks through the tunnel: {error}"
+            ),
         }
     }
 
@@ -106,6 +130,22 @@ impl Control {
             self.checks.hooks.tell(when, message);
         }
     }
+}
+
+/// The targets of the checks that go through the tunnel.
+fn probed(config: &ClusterConfig) -> Probed {
+    let mut probed = Probed::default();
+    for service in &config.virtual_services {
+        for server in &service.real_servers {
+            let checks = server.checks.as_deref().unwrap_or(&service.health.checks);
+            if checks.iter().any(|check| check.way() == Via::Tunnel) {
+                // A probe is addressed to the VIP of the first matcher.
+                probed.vips.extend(service.vips().next());
+                probed.rips.insert(server.rip);
+            }
+        }
+    }
+    probed
 }
 
 /// The handshakes of every real server.

@@ -66,12 +66,16 @@ pub(in crate::daemon) struct News {
 /// The ends of the driver that others hold.
 pub(in crate::daemon) struct Ends {
     pub wanted: watch::Sender<Arc<Wanted>>,
-    pub asks: mpsc::Sender<Ask>,
     pub news: mpsc::Receiver<News>,
 }
 
 /// Requests that may wait in the queue.
 const ASKS_MAX: usize = 1024;
+
+/// Both ends of the queue of requests.
+pub(in crate::daemon) fn asks() -> (mpsc::Sender<Ask>, mpsc::Receiver<Ask>) {
+    mpsc::channel(ASKS_MAX)
+}
 
 /// The driver's task.
 pub(in crate::daemon) struct Driver<S, C> {
@@ -111,9 +115,9 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
         clock: C,
         seed: u64,
         running_max: usize,
+        asks: mpsc::Receiver<Ask>,
     ) -> (Driver<S, C>, Ends) {
         let (wanted, wanted_here) = watch::channel(Arc::default());
-        let (asks, asks_here) = mpsc::channel(ASKS_MAX);
         let (news_here, news) = mpsc::channel(1);
         let driver = Driver {
             judge: Judge::new(seed),
@@ -121,7 +125,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
             clock,
             running_max: running_max.max(1),
             wanted: wanted_here,
-            asks: asks_here,
+            asks,
             news: news_here,
             paths: HashMap::new(),
             running: JoinSet::new(),
@@ -135,7 +139,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
             published: Instant::now(),
             pause: NEWS_PAUSE,
         };
-        (driver, Ends { wanted, asks, news })
+        (driver, Ends { wanted, news })
     }
 
     /// Runs until the other ends are dropped.

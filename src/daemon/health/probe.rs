@@ -7,6 +7,7 @@ use std::time::Duration;
 use tokio::io::{AsyncRead, AsyncReadExt, AsyncWrite, AsyncWriteExt};
 use tokio::time::{Instant, timeout_at};
 
+use super::echoes::Echoes;
 use super::failure::{self, Stage};
 use super::program::{Ended, NotStarted, Program, Starter};
 use super::sockets::{Datagrams, Place, ProbeSockets};
@@ -51,7 +52,10 @@ pub(super) async fn run<S: ProbeSockets>(
         address: SocketAddr::new(target.address, target.port),
         is_local,
     };
-    let mut probe = Probe { exchange: check.begin(target, chance), stage: Stage::Connect, read: 0 };
+    let [.., high, low] = chance.to_be_bytes();
+    let identifier = u16::from_be_bytes([high, low]);
+    let mut probe =
+        Probe { exchange: check.begin(target, chance), stage: Stage::Connect, read: 0, identifier };
     let deadline = begun + config.timeout;
     let transport = (config.row.transport)(&config.options);
     let outcome = match transport {
@@ -77,6 +81,8 @@ struct Probe {
     stage: Stage,
     /// Bytes of the answer so far.
     read: usize,
+    /// Of echo requests.
+    identifier: u16,
 }
 
 impl Probe {
@@ -116,9 +122,9 @@ impl Probe {
                 self.exchange_datagrams(&mut socket, false).await
             }
             Transport::Icmp => {
-                let mut socket = tools.sockets.open_echo(place).await.map_err(not_opened)?;
+                let socket = tools.sockets.open_echo(place).await.map_err(not_opened)?;
                 self.stage = Stage::Answer;
-                self.exchange_datagrams(&mut socket, true).await
+                self.exchange_datagrams(&mut Echoes::new(socket, self.identifier), true).await
             }
             Transport::Command => Err(impossible("a program needs no socket")),
         }

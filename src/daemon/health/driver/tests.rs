@@ -131,6 +131,7 @@ fn check() -> CheckConfig {
 struct Bed {
     network: Arc<Network>,
     ends: Ends,
+    asks: mpsc::Sender<Ask>,
 }
 
 fn bed(running_max: usize) -> Bed {
@@ -138,9 +139,10 @@ fn bed(running_max: usize) -> Bed {
     let tools = Tools::new(Fake(network.clone()), Starter::new().unwrap());
     let origin = Instant::now();
     let clock = move || Moment::ZERO.after(origin.elapsed());
-    let (driver, ends) = Driver::new(tools, clock, 1, running_max);
+    let (asks, asked) = asks();
+    let (driver, ends) = Driver::new(tools, clock, 1, running_max, asked);
     tokio::spawn(driver.run());
-    Bed { network, ends }
+    Bed { network, ends, asks }
 }
 
 impl Bed {
@@ -305,10 +307,10 @@ async fn a_probe_that_is_asked_for_begins_at_once() {
     bed.told(seconds(1200)).await;
     let before = bed.network.attempts(rip(1));
     let ask = Ask::CheckNow { virtual_service: Some("web".to_owned()), real_server: Some(rip(1)) };
-    bed.ends.asks.send(ask).await.unwrap();
+    bed.asks.send(ask).await.unwrap();
     tokio::time::sleep(seconds(1)).await;
     assert_eq!(bed.network.attempts(rip(1)), before + 1);
-    bed.ends.asks.send(Ask::Suspect(rip(1), Signal::ProtocolUnreachable)).await.unwrap();
+    bed.asks.send(Ask::Suspect(rip(1), Signal::ProtocolUnreachable)).await.unwrap();
     let events = bed.next_events().await;
     assert!(matches!(&events[0], Event::Down { rip: down, .. } if *down == rip(1)), "{events:?}");
 }
@@ -329,7 +331,7 @@ async fn counts_are_fresh_to_the_second_although_nothing_changes() {
 async fn the_driver_ends_with_the_control_task() {
     let network = Arc::new(Network::default());
     let tools = Tools::new(Fake(network), Starter::new().unwrap());
-    let (driver, ends) = Driver::new(tools, || Moment::ZERO, 1, 1);
+    let (driver, ends) = Driver::new(tools, || Moment::ZERO, 1, 1, asks().1);
     let task = tokio::spawn(driver.run());
     drop(ends);
     timeout(seconds(1), task).await.unwrap().unwrap();
