@@ -9,6 +9,8 @@ mod attacks;
 mod control;
 #[path = "namespaces/devices.rs"]
 mod devices;
+#[path = "namespaces/failing.rs"]
+mod failing;
 #[path = "namespaces/fixture.rs"]
 mod fixture;
 #[path = "namespaces/forwarding.rs"]
@@ -185,6 +187,12 @@ const TESTS: &[(&str, Test)] = &[
     ("a_standby_director_checks_the_real_servers_too", probing::standby),
     ("a_check_that_fails_says_why_at_once", probing::failures),
     ("the_end_of_a_check_leaves_no_connection_at_the_real_server", probing::reset),
+    ("checks_take_a_failed_real_server_out_in_the_time_that_the_configuration_allows", failing::times),
+    ("a_killed_companion_is_noticed_with_the_next_packet", failing::companion_killed),
+    ("a_sorry_server_serves_while_quorum_is_lost", failing::sorry_server),
+    ("all_real_servers_serve_while_too_few_are_up", failing::fail_open),
+    ("a_recovered_real_server_starts_slowly", failing::slow_start),
+    ("a_path_that_has_become_narrower_fails_the_check_of_its_mtu", failing::narrow_path),
     ("an_impossible_configuration_is_refused", refusals::configuration),
     ("a_conflict_with_the_host_is_refused_and_rolled_back", refusals::host),
     ("a_missing_interface_or_a_taken_port_is_reported", refusals::missing),
