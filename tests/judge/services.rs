@@ -386,7 +386,7 @@ fn checks_that_differ_in_anything_are_not_shared() {
     let rows: [(&str, CheckConfig, Service, usize); 5] = [
         ("the same", quick(), service("b", 1, &[quick()]), 1),
         ("another interval", quick(), service("b", 1, &[tcp()]), 2),
-        ("another way", quick(), service("b", 1, &[direct.clone()]), 2),
+        ("another way", quick(), service("b", 1, from_ref(&direct)), 2),
         (
             "another VIP through the tunnel",
             quick(),
