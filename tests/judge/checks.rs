@@ -146,7 +146,7 @@ fn the_fast_interval_lasts_while_a_contrary_outcome_is_unconfirmed() {
 #[test]
 fn the_interval_doubles_while_down_up_to_the_down_interval() {
     let check = CheckConfig { down_interval: Some(Duration::from_secs(10)), ..tcp() };
-    let mut world = World::new(&[service("web", 1, &[check.clone()])]);
+    let mut world = World::new(&[service("web", 1, std::slice::from_ref(&check))]);
     world.refuse(&[1]);
     world.run_for(600);
     let about: Vec<u128> = gaps(&world.begun_of(1)).iter().map(|gap| (gap + 500) / 1000).collect();

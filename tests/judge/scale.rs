@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use lvs_tund::health::{CheckConfig, State};
 use lvs_tund::time::Moment;
@@ -31,16 +31,13 @@ fn crowds(world: &World, from: Moment, to: Moment) -> (usize, usize) {
 #[test]
 fn the_probes_of_ten_thousand_checks_are_spread_and_stay_spread() {
     let mut world = World::new(&ten_thousand(&tcp()));
-    let started = Instant::now();
     world.run_for(30);
-    let took = started.elapsed();
     assert!((145_000..=155_000).contains(&world.begun.len()), "{}", world.begun.len());
     for from in [0, 2, 14, 28] {
         let (most, fewest) = crowds(&world, Moment::from_secs(from), Moment::from_secs(from + 2));
         assert!(most < 650 && fewest > 350, "after {from} s: {fewest} to {most} in a tenth of a second");
     }
     assert!(world.running_peak < 20, "{}", world.running_peak);
-    assert!(took < Duration::from_secs(30), "{took:?}");
 }
 
 #[test]
@@ -122,15 +119,4 @@ fn a_few_overdue_checks_run_at_once_after_a_pause() {
     world.now = Moment::from_secs(3600);
     world.begin_probes();
     assert_eq!(world.begun.len(), 3);
-}
-
-#[test]
-fn a_view_of_ten_thousand_checks_is_quick() {
-    let mut world = World::new(&ten_thousand(&tcp()));
-    world.run_for(3);
-    let started = Instant::now();
-    for _ in 0..10 {
-        assert_eq!(world.view().services.len(), 100);
-    }
-    assert!(started.elapsed() < Duration::from_secs(5), "{:?}", started.elapsed());
 }

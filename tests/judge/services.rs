@@ -1,5 +1,6 @@
 //! Several real servers: agreement, quorum, sorry servers, fail-open, slow start, weights and reports.
 
+use std::slice::from_ref;
 use std::time::Duration;
 
 use lvs_tund::health::judge::Event;
@@ -63,7 +64,7 @@ fn agreement_decides_how_many_checks_must_succeed() {
 fn a_real_server_without_checks_counts_as_up_and_is_shown() {
     let mut web = service("web", 2, &[quick()]);
     web.servers[1].checks.clear();
-    let mut world = World::new(&[web.clone()]);
+    let mut world = World::new(from_ref(&web));
     world.refuse(&[1, 2]);
     world.run_for(5);
     assert_eq!((world.state("web", 1), world.state("web", 2)), (State::Down, State::Unchecked));
@@ -115,7 +116,7 @@ fn quorum_sums_weights_and_not_real_servers() {
 #[test]
 fn a_quorum_above_the_sum_of_weights_counts_as_the_sum() {
     let web = with_health(service("web", 2, &[quick()]), |health| health.quorum = 9);
-    let mut world = World::new(&[web.clone()]);
+    let mut world = World::new(from_ref(&web));
     world.run_for(3);
     assert!(world.view().services["web"].has_quorum);
     world.refuse(&[1]);
@@ -149,7 +150,7 @@ fn the_weight_of_a_check_counts_for_quorum_and_replaces_the_configured_one() {
     let web = with_health(with_weights(service("web", 3, &[quick()]), &[10, 10, 0]), |health| {
         health.quorum = 12;
     });
-    let mut world = World::new(&[web.clone()]);
+    let mut world = World::new(from_ref(&web));
     world.answers = Box::new(|_, now| {
         let weight = Some(if now < at(5_000) { 7 } else { 5 });
         (Ok(Success { weight, ..Success::default() }), Duration::ZERO)
@@ -177,7 +178,7 @@ fn of_several_checks_the_least_weight_counts() {
 #[test]
 fn at_the_start_only_quorum_that_is_really_lost_is_reported() {
     let start_down = CheckConfig { start: Start::Down, ..quick() };
-    let mut world = World::new(&[service("up", 2, &[quick()]), service("down", 2, &[start_down.clone()])]);
+    let mut world = World::new(&[service("up", 2, &[quick()]), service("down", 2, from_ref(&start_down))]);
     let has_quorum = |world: &World, name: &str| world.view().services[name].has_quorum;
     assert_eq!((has_quorum(&world, "up"), has_quorum(&world, "down")), (true, false));
     assert_eq!(world.told(), [""; 0]);
@@ -207,7 +208,7 @@ fn a_service_without_real_servers_has_no_quorum() {
 fn sorry_servers_serve_while_quorum_is_lost() {
     let mut web = with_health(service("web", 3, &[quick()]), |health| health.quorum = 2);
     web.servers.extend([sorry(8), sorry(9)]);
-    let mut world = World::new(&[web.clone()]);
+    let mut world = World::new(from_ref(&web));
     world.run_for(3);
     assert_eq!(weights(&world, &web), [1, 1, 1, 0, 0]);
     world.refuse(&[1, 2]);
@@ -230,7 +231,7 @@ fn with_too_few_live_real_servers_all_count_as_up() {
     let web = with_health(with_weights(service("web", 3, &[quick()]), &[5, 6, 7]), |health| {
         health.min_healthy = 2;
     });
-    let mut world = World::new(&[web.clone()]);
+    let mut world = World::new(from_ref(&web));
     world.run_for(3);
     world.refuse(&[1]);
     world.run_for(3);
@@ -265,7 +266,7 @@ fn real_servers_that_were_never_probed_do_not_make_it_fail_open() {
 fn a_live_sorry_server_comes_before_failing_open() {
     let mut web = with_health(service("web", 2, &[quick()]), |health| health.min_healthy = 2);
     web.servers.push(sorry(9));
-    let mut world = World::new(&[web.clone()]);
+    let mut world = World::new(from_ref(&web));
     world.refuse(&[1]);
     world.run_for(3);
     assert_eq!(weights(&world, &web), [1, 1, 0], "quorum is there: it fails open");
@@ -311,7 +312,7 @@ fn the_weight_rises_after_recovery_but_not_at_the_start() {
         let web = with_health(with_weights(service("web", 2, &checks), &[100, 1]), |health| {
             health.slow_start = Duration::from_secs(10);
         });
-        let mut world = World::new(&[web.clone()]);
+        let mut world = World::new(from_ref(&web));
         assert!(shares(&mut world, 1, 5).iter().skip(1).all(|share| *share == 1000));
         world.refuse(&[1, 2]);
         world.run_for(5);
@@ -385,7 +386,7 @@ fn checks_that_differ_in_anything_are_not_shared() {
     let rows: [(&str, CheckConfig, Service, usize); 5] = [
         ("the same", quick(), service("b", 1, &[quick()]), 1),
         ("another interval", quick(), service("b", 1, &[tcp()]), 2),
-        ("another way", quick(), service("b", 1, &[direct.clone()]), 2),
+        ("another way", quick(), service("b", 1, from_ref(&direct)), 2),
         (
             "another VIP through the tunnel",
             quick(),

@@ -69,12 +69,14 @@ pub fn service(name: &str, count: u16, checks: &[CheckConfig]) -> Service {
 /// What makes two probes those of one check.
 type Identity = (IpAddr, IpAddr, u16, CheckConfig);
 
+pub type Answers = Box<dyn FnMut(&Probe, Moment) -> (Outcome, Duration)>;
+
 pub struct World {
     pub judge: Judge,
     pub now: Moment,
     pub running_max: usize,
     /// How a probe ends, and after how long.
-    pub answers: Box<dyn FnMut(&Probe, Moment) -> (Outcome, Duration)>,
+    pub answers: Answers,
     pub begun: Vec<(Moment, Probe)>,
     pub events: Vec<(Moment, Event)>,
     /// Running probes by their end.

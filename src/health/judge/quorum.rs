@@ -136,6 +136,9 @@ mod tests {
     const UNPROVEN: Member = Member { is_refuted: false, ..DOWN };
     const SORRY: Member = Member { is_sorry: true, ..UP };
 
+    /// A name; quorum, hysteresis and `min_healthy`; the members; whether there was quorum; the letters of [`ruled`].
+    type Row<'a> = (&'a str, (u32, u32, u32), &'a [Member], bool, &'a str);
+
     /// Quorum, fail-open, sorry servers, certainly lost: a letter each if so.
     fn ruled(health: (u32, u32, u32), members: &[Member], had_quorum: bool) -> String {
         let (quorum, hysteresis, min_healthy) = health;
@@ -156,7 +159,7 @@ mod tests {
         let disabled = Member { is_enabled: false, ..UP };
         let quiesced = Member { weight: 0, ..UP };
         let drained = Member { check_weight: Some(0), ..UP };
-        let rows: [(&str, (u32, u32, u32), &[Member], bool, &str); 24] = [
+        let rows: [Row; 24] = [
             ("one is enough", (0, 0, 0), &[UP, DOWN], true, "q"),
             ("none is not", (0, 0, 0), &[DOWN, DOWN], true, "l"),
             ("no real server at all", (0, 0, 0), &[], true, "l"),
