@@ -278,6 +278,12 @@ fn names_that_cannot_be_read_are_garbage_and_end() {
         let bytes = if case.ends_with("cut") { bytes[..start + 1].to_vec() } else { bytes };
         assert_eq!(asked(&[], &[bytes]), garbage, "{case}");
     }
+    let labels = [&[63; 64][..]; 3].concat();
+    for (last, expected) in [(61, good()), (62, garbage.clone())] {
+        let owner = [&labels[..], &[last], &vec![b'a'; usize::from(last)], &[0]].concat();
+        let bytes = message(NOERROR, &www(), 1, &[[&owner[..], &fields].concat()]);
+        assert_eq!(asked(&[], &[bytes]), expected, "a name of {} bytes", owner.len());
+    }
     let long = [&[63; 64][..]; 4].concat();
     let bytes = message(NOERROR, &www(), 1, &[[&long[..], &[0], &fields].concat()]);
     assert_eq!(asked(&[], &[bytes]), garbage, "a name that is too long");
