@@ -9,12 +9,15 @@ fn silence() -> Outcome {
     failure(FailureClass::Timeout, "no answer in time")
 }
 
+/// Options, the reply if one comes, and the outcome.
+type Case = (&'static [(&'static str, &'static str)], Option<&'static [u8]>, Outcome);
+
 #[test]
 fn a_datagram_is_answered_as_expected_or_at_least_not_refused() {
     let wrong = |shown: &str| {
         failure(FailureClass::Unexpected, &format!("the reply begins with {shown}, which is not expected"))
     };
-    let table: &[(&[(&str, &str)], Option<&[u8]>, Outcome)] = &[
+    let table: &[Case] = &[
         (&[], None, good()),
         (&[], Some(b"anything"), good()),
         (&[], Some(b""), good()),

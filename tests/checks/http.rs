@@ -204,6 +204,9 @@ fn the_header_fields_have_a_limit_and_the_chunks_have_none_of_their_own() {
         outcome("http", &[], long(64).as_bytes(), Silence),
         garbage("more than 65536 bytes of header fields")
     );
+    let exact = |count: usize| format!("HTTP/1.1 204 X\r\nA: {}\r\n\r\n", "b".repeat(count - 23));
+    assert_eq!(outcome("http", &[], exact(65_536).as_bytes(), Silence), good());
+    assert!(outcome("http", &[], exact(65_537).as_bytes(), Silence).is_err());
     let interim = "HTTP/1.1 100 X\r\n\r\n".repeat(4000);
     assert_eq!(
         outcome("http", &[], interim.as_bytes(), Silence),
@@ -288,6 +291,12 @@ fn a_body_without_end_counts_as_far_as_it_cannot_change_the_outcome() {
             }
         }
     }
+    let length = ANSWER_MAX - "HTTP/1.1 200 OK\r\nContent-Length: 262103\r\n\r\n".len();
+    let complete = endless(&format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n"), "b");
+    let check = build("http", &given(&[("body_regex", "b$"), ("body_not", "c")]));
+    let run =
+        super::harness::run(check.as_ref(), &super::harness::target(), &[&complete], &[usize::MAX], Silence);
+    assert_eq!(run.1, good(), "a body that ends with the last byte that is read");
     let endless_error = endless("HTTP/1.1 500 X\r\n\r\n", "");
     assert_eq!(
         outcome("http", &[], &endless_error[..2000], Silence),
