@@ -1,8 +1,8 @@
 //! The probes of a daemon: `/readyz` decides where packets go, `/healthz` whether it is restarted; that of a real server
 //! also tells a director's check whether it serves.
 
-use std::sync::{Arc, OnceLock};
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
@@ -24,7 +24,7 @@ pub struct Health {
 }
 
 /// Finds what a daemon does for others: a line each, and whether it does so.
-pub type Served = dyn Fn() -> Vec<(String, bool)> + Send + Sync;
+type Served = dyn Fn() -> Vec<(String, bool)> + Send + Sync;
 
 impl Health {
     /// `clock` is the daemon's, to which the moments of the troubles refer.
@@ -164,8 +164,11 @@ mod tests {
         let health = health(&Arc::default());
         let is_bound = Arc::new(std::sync::atomic::AtomicBool::new(true));
         let seen = is_bound.clone();
-        health.serve(move || vec![("unwraps: yes".to_owned(), true), ("bound".to_owned(), seen.load(Ordering::Relaxed))]);
-        let answer = async |query: &str| healthz(State(health.clone()), RawQuery(Some(query.to_owned()))).await;
+        health.serve(move || {
+            vec![("unwraps: yes".to_owned(), true), ("bound".to_owned(), seen.load(Ordering::Relaxed))]
+        });
+        let answer =
+            async |query: &str| healthz(State(health.clone()), RawQuery(Some(query.to_owned()))).await;
         assert_eq!(answer("").await, (StatusCode::OK, "alive\nunwraps: yes\nbound\n".to_owned()));
         is_bound.store(false, Ordering::Relaxed);
         assert_eq!(answer("").await.0, StatusCode::SERVICE_UNAVAILABLE);

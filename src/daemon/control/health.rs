@@ -7,7 +7,7 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::{Cluster, Control};
-use crate::control::model::EventKind;
+use crate::control::model::{Change, EventKind, Operation};
 use crate::daemon::clock;
 use crate::daemon::health::{Ask, Hooks, Message, News, Wanted};
 use crate::director::cluster::{ClusterConfig, VirtualServiceConfig};
@@ -59,6 +59,22 @@ impl Control {
             self.checks.hooks.follow(&config.on_change);
             let wanted = Wanted::new(config.clone(), states.clone(), cluster.host());
             self.checks.wanted.send_replace(Arc::new(wanted));
+        }
+    }
+
+    /// A real server that an operator has enabled is probed at once.
+    pub(super) fn check_enabled(&self, change: &Change) {
+        let enabled = change.operations.iter().filter_map(|operation| match operation {
+            Operation::Enable { real_server, .. } | Operation::Undrain { real_server, .. } => {
+                Some(real_server)
+            }
+            _ => None,
+        });
+        let servers = || self.running.cluster.virtual_services.iter().flat_map(|it| &it.real_servers);
+        for given in enabled.filter(|_| !change.dry_run) {
+            let found = servers().find(|server| server.name == *given || server.rip.to_string() == *given);
+            let real_server = found.map(|server| server.rip);
+            let _ = self.checks.asks.try_send(Ask::CheckNow { virtual_service: None, real_server });
         }
     }
 
