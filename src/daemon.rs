@@ -7,6 +7,7 @@ mod clock;
 mod control;
 mod device;
 mod director_daemon;
+mod health;
 mod host_view;
 mod journal_place;
 mod logging;

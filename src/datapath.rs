@@ -6,6 +6,7 @@
 #![allow(unsafe_code)]
 
 pub mod both;
+pub mod descriptors;
 pub mod memory;
 pub mod namespace;
 pub mod pcap;

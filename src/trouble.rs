@@ -72,6 +72,8 @@ labels! {
         FailOpen = "fail_open",
         /// A check succeeds, and has found something that an operator should know.
         CheckWarning = "check_warning",
+        /// A check of a real server cannot be made on this host.
+        CheckImpossible = "check_impossible",
     }
 }
 
@@ -88,6 +90,8 @@ labels! {
         Traffic = "traffic",
         /// What the checks have found.
         Health = "health",
+        /// The checks of the real servers.
+        Checks = "checks",
     }
 }
 

@@ -42,6 +42,8 @@ pub enum AnnounceSetting {
     Always,
     /// Only while the VIP is an address of this host: a VRRP backup stays silent.
     Local,
+    /// While a virtual service of the VIP has quorum.
+    Healthy,
     /// Not at all.
     Never,
 }

@@ -11,6 +11,7 @@
 //! director refuses new clients, and everything may come back at once, as with scripts that clear the table before
 //! they set it up again.
 
+mod health;
 mod reload;
 mod reread;
 pub(super) mod shared;
@@ -26,6 +27,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 use arc_swap::ArcSwap;
 
 use super::device::{DeviceState, OwnDevice};
+use super::health::News;
 use super::losses::LossWatch;
 use super::troubles::{SECOND_LOOK, Watch};
 use super::{claims, host_view, strays, untracked};
@@ -45,6 +47,7 @@ use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 use crate::trouble::{Found, Source};
 
+pub(super) use health::Checks;
 pub(super) use reread::{Reread, with_text};
 pub(super) use shared::{Known, Shared};
 
@@ -76,6 +79,8 @@ pub(super) enum Input {
     Tend,
     /// Due once a second, and when the path to a real server has changed.
     Look,
+    /// The checks have found something.
+    Health(News),
 }
 
 /// The control task: the running configuration, and the host that it needs.
@@ -104,6 +109,7 @@ pub(super) struct Control {
     /// Snapshots that a worker may still use: a thread that forwards packets must never free one.
     retired: Vec<Arc<Cluster>>,
     watch: Watch,
+    checks: Checks,
 }
 
 /// What the director has on its host.
@@ -114,6 +120,7 @@ pub(super) struct Outside {
     pub notrack: Notrack,
     pub losses: LossWatch,
     pub watch: Watch,
+    pub checks: Checks,
 }
 
 /// A configuration to apply, and how to report it.
@@ -135,8 +142,8 @@ impl Control {
         shared: Arc<Shared>,
         outside: Outside,
     ) -> Control {
-        let Outside { device, host, notrack, losses, watch } = outside;
-        Control {
+        let Outside { device, host, notrack, losses, watch, checks } = outside;
+        let mut control = Control {
             file,
             base,
             running,
@@ -157,7 +164,10 @@ impl Control {
             grace: Grace::default(),
             retired: Vec::new(),
             watch,
-        }
+            checks,
+        };
+        control.follow_health();
+        control
     }
 
     /// The number of changes on the host, kept up to date.
@@ -199,6 +209,7 @@ impl Control {
             Input::Look => self.look().await,
             Input::PathsMoved => self.follow_paths().await,
             Input::Tend => self.tend().await,
+            Input::Health(news) => self.on_health(news).await,
         }
         let changes = self.host.changes().entries().len() + usize::from(self.notrack.is_in_force());
         self.host_changes.store(changes, Ordering::Relaxed);
@@ -206,6 +217,7 @@ impl Control {
 
     /// Undoes the changes on the host.
     pub(super) async fn stop(mut self) {
+        self.checks.hooks.stop().await;
         self.notrack.stop();
         self.host.stop().await;
     }
@@ -378,7 +390,8 @@ impl Control {
     }
 
     /// Hands readers the new state.
-    fn publish(&self) {
+    fn publish(&mut self) {
+        self.follow_health();
         self.shared.publish_health(self.running.health.clone());
         self.shared.publish(Published {
             generation: self.generation,

@@ -12,12 +12,13 @@ use self::control_loop::{ChangeSources, ControlLoop};
 pub(super) use self::start::host_options;
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
-use super::control::{ConfigFile, Control, Known, Outside, Shared};
+use super::control::{Checks, ConfigFile, Control, Known, Outside, Shared};
 use super::device::OwnDevice;
+use super::health::{self, Ask, DirectSockets, Driver, Ends, Hooks, Starter, Tools};
 use super::losses::LossWatch;
 use super::lost::Lost;
 use super::troubles::Watch;
-use super::{Options, host_view, logging, privileges, runtime, signals, untracked};
+use super::{Options, host_view, logging, privileges, random, runtime, signals, untracked};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
 use crate::control::operation::Running;
@@ -59,9 +60,14 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     losses.look().await;
     let mut host = DirectorHost::open(host_options).await?;
     let running = start::initial_configuration(&plan);
+    let starter =
+        Starter::new().map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
     // The workers inherit what is left.
     privileges::reduce();
-    let plane = start_workers(&plan, &running, &host, clock, sockets).await?;
+    let tools = Tools::new(DirectSockets, starter.clone());
+    let (driver, ends) = Driver::new(tools, move || clock.now(), random::draw(), health::running_max());
+    let Ends { wanted, asks, news } = ends;
+    let plane = start_workers(&plan, &running, &host, clock, (sockets, asks.clone())).await?;
     // Only the kernel can refuse from here on; each VIP is captured when a worker already waits for its packets.
     host.prepare().await?;
     let notrack = untracked::exemption(&plan, options);
@@ -82,21 +88,24 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let watch = Watch::new("director", clock);
     let (tables, counters, first) = (plane.tables.clone(), plane.counters.clone(), plane.cluster.load_full());
     watch.report(Source::Host, host.troubles());
-    let health = watch.health();
-    let known = Known { health: health.clone(), lost: Lost::new(losses.losses(), clock) };
+    let board = watch.health();
+    let known = Known { health: board.clone(), lost: Lost::new(losses.losses(), clock) };
     let shared = Arc::new(Shared::new(plan.clone(), config_file, clock, tables, counters, first, known));
     let sources = ChangeSources::new(
         demands,
         hangup,
         plane.narrowed.clone(),
         shared.paths_moved.clone(),
+        news,
         file.path.clone(),
     );
-    let outside = Outside { device: OwnDevice::new(tun), host, notrack, losses, watch };
+    let checks = Checks { wanted, asks, hooks: Hooks::new(starter) };
+    let outside = Outside { device: OwnDevice::new(tun), host, notrack, losses, watch, checks };
     let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     control.look().await;
+    tokio::spawn(driver.run());
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
-    let monitoring = http::monitoring(control_loop.renderer(), health);
+    let monitoring = http::monitoring(control_loop.renderer(), board);
     let http_names = shared.plan.http_names.clone();
     let _control_path = listeners.serve(monitoring, Api::new(shared, requests, true), &http_names);
     tracing::info!(kind = "ready", "{ready}");
@@ -113,8 +122,8 @@ async fn start_workers(
     running: &Running,
     host: &DirectorHost,
     clock: Clock,
-    sockets: Sockets,
+    (sockets, asks): (Sockets, mpsc::Sender<Ask>),
 ) -> Result<DataPlane, Failure> {
     let view = host_view::query(&plan.cluster, plan.outer_source, host, None).await?;
-    DataPlane::start(plan, Cluster::new(running.cluster.clone(), view), clock, sockets)
+    DataPlane::start(plan, Cluster::new(running.cluster.clone(), view), clock, sockets, asks)
 }

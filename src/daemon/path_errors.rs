@@ -4,11 +4,15 @@
 use std::io;
 use std::sync::Arc;
 
+use arc_swap::ArcSwap;
 use tokio::sync::mpsc;
 
+use super::health::Ask;
 use super::worker::{Fate, Handler};
 use crate::datapath::Exit;
-use crate::director::path_errors::{Event, PathErrors};
+use crate::director::cluster::Cluster;
+use crate::director::path_errors::{Event, Handled, Kind, Outcome, PathErrors};
+use crate::health::judge::Signal;
 use crate::metrics::counters::PathCounters;
 use crate::packet::Frame;
 use crate::time::Moment;
@@ -18,6 +22,31 @@ pub(super) struct PathErrorsHandler {
     pub counters: Arc<PathCounters>,
     /// Rarely used: only for changes.
     pub events: mpsc::UnboundedSender<Event>,
+    pub cluster: Arc<ArcSwap<Cluster>>,
+    /// To the checks.
+    pub asks: mpsc::Sender<Ask>,
+}
+
+impl PathErrorsHandler {
+    /// What the error says about its real server is a reason for a probe.
+    fn suspect(&self, handled: &Handled) {
+        let Some(signal) = signal(handled) else { return };
+        let cluster = self.cluster.load();
+        if let Some(server) = handled.real_server.and_then(|slot| cluster.real_server(slot)) {
+            // A full queue contains the same already.
+            let _ = self.asks.try_send(Ask::Suspect(server.rip.into(), signal));
+        }
+    }
+}
+
+/// Only of an error about a packet of the director's own.
+fn signal(handled: &Handled) -> Option<Signal> {
+    let is_believed = matches!(handled.outcome, Outcome::Noted | Outcome::Relayed | Outcome::Ignored);
+    match handled.kind {
+        Kind::ProtocolUnreachable if is_believed => Some(Signal::ProtocolUnreachable),
+        Kind::Unreachable | Kind::TimeExceeded if is_believed => Some(Signal::HostUnreachable),
+        _ => None,
+    }
 }
 
 /// What is sent, an answer or a probe, belongs to no packet of a client: nothing is counted but what was received.
@@ -29,6 +58,7 @@ impl Handler for PathErrorsHandler {
     fn handle(&mut self, frame: &mut Frame, now: Moment) -> ((), Option<Exit>) {
         let handled = self.errors.handle_packet(frame.packet(), now);
         self.counters.count(&handled);
+        self.suspect(&handled);
         if let Some(event) = handled.event {
             // The receiver has been dropped only if the daemon is shutting down.
             let _ = self.events.send(event);

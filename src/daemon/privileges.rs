@@ -10,6 +10,11 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities, set_no_new_p
 const KEPT: CapabilitySet =
     CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_RAW).union(CapabilitySet::DAC_READ_SEARCH);
 
+/// Besides, for the thread that starts and ends programs: CAP_SETUID and CAP_SETGID for programs of another user, and
+/// CAP_KILL to end them.
+const FOR_PROGRAMS: CapabilitySet =
+    KEPT.union(CapabilitySet::SETUID).union(CapabilitySet::SETGID).union(CapabilitySet::KILL);
+
 /// Discards setuid and file capabilities of programs for the process; call it before it has other threads.
 pub(super) fn gain_none() {
     // Fails only before Linux 3.5.
@@ -18,9 +23,18 @@ pub(super) fn gain_none() {
 
 /// Reduces the capabilities of the calling thread to those that a running daemon uses, as far as it has them.
 pub(super) fn reduce() {
+    reduce_to(KEPT);
+}
+
+/// As [`reduce`], for the thread that starts and ends programs.
+pub(super) fn reduce_for_programs() {
+    reduce_to(FOR_PROGRAMS);
+}
+
+fn reduce_to(kept: CapabilitySet) {
     let reduced = capabilities(None).and_then(|mut sets| {
-        sets.effective &= KEPT;
-        sets.permitted &= KEPT;
+        sets.effective &= kept;
+        sets.permitted &= kept;
         sets.inheritable = CapabilitySet::empty();
         set_capabilities(None, sets)
     });

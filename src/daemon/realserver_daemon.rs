@@ -109,6 +109,8 @@ async fn serve(mut plan: RealserverPlan, options: Options) -> Result<(), Failure
     let device = OwnDevice::new(tun);
     let mut watched = Watched { device, host, workers, report: report.clone(), watch, losses, own };
     watched.look().await;
+    let served = report.clone();
+    health.serve(move || served.served());
     let monitoring = http::monitoring(render, health);
     let _control_path = listeners.serve(monitoring, Arc::new(move || report.status()), &plan.http_names);
     log_ready(&plan);

@@ -243,7 +243,7 @@ impl Director {
     /// Whether this host is to answer ARP for the VIP.
     pub fn is_announced(&self, vip: &Vip) -> bool {
         match self.plan.announce {
-            AnnounceSetting::Always => true,
+            AnnounceSetting::Always | AnnounceSetting::Healthy => true,
             AnnounceSetting::Local => vip.is_on_link,
             AnnounceSetting::Never => false,
         }

@@ -1,43 +1,42 @@
-//! What a change of health causes outside: a program of the operator's.
+//! What is run when health changes something that others should know.
 
 use std::time::Duration;
 
+use super::check::Command;
 use crate::label::labels;
 
 labels! {
-    /// A change that a hook may wait for; the label is the word in `on_change = [{ when = "…" }]`.
+    /// A change that a hook is run for.
     pub enum When {
-        /// A real server of a virtual service has come up.
-        RealServerUp = "real_server_up",
-        /// A real server of a virtual service has gone down.
+        /// A real server has gone down in a virtual service.
         RealServerDown = "real_server_down",
-        /// A virtual service has enough live real servers.
-        QuorumGained = "quorum_gained",
+        /// A real server has come up in a virtual service.
+        RealServerUp = "real_server_up",
         /// A virtual service has too few live real servers.
         QuorumLost = "quorum_lost",
+        /// A virtual service has enough live real servers again.
+        QuorumGained = "quorum_gained",
     }
 }
 
-/// A program that runs at a change: an entry of `on_change`. It gets no shell.
+/// A program that is run at a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
-    /// The changes that it runs for; empty: all.
+    /// The changes that it is run for; empty: all.
     pub when: Vec<When>,
-    /// The program and its arguments.
-    pub command: Vec<String>,
-    /// The user that it runs as; `None`: the daemon's.
-    pub user: Option<String>,
-    /// After this time it is ended.
+    /// The program with its arguments, without a shell.
+    pub command: Command,
+    /// Afterwards it is ended.
     pub timeout: Duration,
 }
 
 impl Hook {
-    /// The timeout by default.
+    /// The time that a program has by default.
     pub const TIMEOUT: Duration = Duration::from_secs(30);
 
-    /// Whether it runs for this change.
-    pub fn waits_for(&self, when: When) -> bool {
-        self.when.is_empty() || self.when.contains(&when)
+    /// Whether it is run at this change.
+    pub fn is_for(&self, change: When) -> bool {
+        self.when.is_empty() || self.when.contains(&change)
     }
 }
 
@@ -46,17 +45,13 @@ mod tests {
     use super::*;
 
     #[test]
-    fn a_hook_without_a_list_of_changes_runs_for_all_of_them() {
-        let hook = |when: &[When]| Hook {
-            when: when.to_vec(),
-            command: vec!["/bin/true".to_owned()],
-            user: None,
-            timeout: Hook::TIMEOUT,
-        };
-        assert!(When::ALL.iter().all(|when| hook(&[]).waits_for(*when)));
-        let of_quorum = hook(&[When::QuorumLost, When::QuorumGained]);
-        let expected: Vec<When> =
-            When::ALL.iter().copied().filter(|when| of_quorum.waits_for(*when)).collect();
-        assert_eq!(expected, [When::QuorumGained, When::QuorumLost]);
+    fn a_hook_is_run_for_the_changes_that_it_names_and_for_all_if_it_names_none() {
+        let command = Command { arguments: vec!["/bin/true".to_owned()], user: None, group: None };
+        let all = Hook { when: Vec::new(), command, timeout: Hook::TIMEOUT };
+        let down = Hook { when: vec![When::RealServerDown, When::QuorumLost], ..all.clone() };
+        let run_for =
+            |hook: &Hook| When::ALL.iter().copied().filter(|when| hook.is_for(*when)).collect::<Vec<_>>();
+        assert_eq!(run_for(&all), When::ALL);
+        assert_eq!(run_for(&down), [When::RealServerDown, When::QuorumLost]);
     }
 }

@@ -73,6 +73,8 @@ pub struct DirectorHost {
     incoming: Incoming,
     tun: Device,
     vips: BTreeMap<Ipv4Addr, VipState>,
+    /// The VIPs to announce, with [`Announce::WhenHealthy`].
+    healthy: BTreeSet<Ipv4Addr>,
     /// Names of the devices that were up when last checked, the TUN device included.
     up: BTreeSet<String>,
     /// The interfaces of the configuration that did not exist when last checked.
@@ -122,6 +124,7 @@ impl DirectorHost {
             incoming,
             tun,
             vips: BTreeMap::new(),
+            healthy: BTreeSet::new(),
             missing: BTreeSet::new(),
             named,
             strays: Strays::default(),

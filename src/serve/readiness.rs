@@ -1,7 +1,8 @@
-//! The probes of a daemon: `/readyz` decides where packets go, `/healthz` whether it is restarted.
+//! The probes of a daemon: `/readyz` decides where packets go, `/healthz` whether it is restarted; that of a real server
+//! also tells a director's check whether it serves.
 
-use std::sync::Arc;
 use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
 use axum::extract::{RawQuery, State};
@@ -19,13 +20,17 @@ pub struct Health {
     /// Nanoseconds of a [`Moment`].
     looked_at: AtomicU64,
     clock: Box<dyn Fn() -> Moment + Send + Sync>,
+    served: OnceLock<Box<Served>>,
 }
+
+/// Finds what a daemon does for others: a line each, and whether it does so.
+pub type Served = dyn Fn() -> Vec<(String, bool)> + Send + Sync;
 
 impl Health {
     /// `clock` is the daemon's, to which the moments of the troubles refer.
     pub fn new(clock: impl Fn() -> Moment + Send + Sync + 'static) -> Health {
         let looked_at = AtomicU64::new(clock().as_nanos());
-        Health { troubles: Arc::default(), looked_at, clock: Box::new(clock) }
+        Health { troubles: Arc::default(), looked_at, clock: Box::new(clock), served: OnceLock::new() }
     }
 
     /// The board on which the daemon reports.
@@ -36,6 +41,15 @@ impl Health {
     /// The daemon has looked at everything. Call it once a second.
     pub fn touch(&self) {
         self.looked_at.store((self.clock)().as_nanos(), Ordering::Relaxed);
+    }
+
+    /// `/healthz` has these lines too from now on, and status 503 while one of them is false. Later calls have no effect.
+    pub fn serve(&self, served: impl Fn() -> Vec<(String, bool)> + Send + Sync + 'static) {
+        let _ = self.served.set(Box::new(served));
+    }
+
+    fn served(&self) -> Vec<(String, bool)> {
+        self.served.get().map(|served| served()).unwrap_or_default()
     }
 
     /// Everything that is wrong, the oldest first; and how long it has been so.
@@ -74,13 +88,21 @@ pub(super) async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, St
     }
 }
 
-/// 200 while the process runs; `?verbose` adds all that is wrong, with its age.
-pub(super) async fn healthz(State(health): State<Arc<Health>>, RawQuery(query): RawQuery) -> String {
+/// 200 while the process runs and does what it is there for, as far as [`Health::serve`] was told; `?verbose` adds all
+/// that is wrong, with its age.
+pub(super) async fn healthz(
+    State(health): State<Arc<Health>>,
+    RawQuery(query): RawQuery,
+) -> (StatusCode, String) {
     let is_verbose = |word: &str| word == "verbose" || word.starts_with("verbose=");
-    match query.is_some_and(|query| query.split('&').any(is_verbose)) {
+    let mut text = match query.is_some_and(|query| query.split('&').any(is_verbose)) {
         true => verbose(&health.list()),
         false => "alive\n".to_owned(),
-    }
+    };
+    let served = health.served();
+    served.iter().for_each(|(line, _)| text.push_str(&format!("{line}\n")));
+    let is_served = served.iter().all(|(_, is_so)| *is_so);
+    (if is_served { StatusCode::OK } else { StatusCode::SERVICE_UNAVAILABLE }, text)
 }
 
 fn verbose(list: &[(Trouble, Duration)]) -> String {
@@ -112,7 +134,9 @@ mod tests {
         let now = Arc::new(AtomicU64::new(100));
         let health = health(&now);
         let ready = || async { readyz(State(health.clone())).await };
-        let alive = |query: Option<&str>| healthz(State(health.clone()), RawQuery(query.map(str::to_owned)));
+        let alive = async |query: Option<&str>| {
+            healthz(State(health.clone()), RawQuery(query.map(str::to_owned))).await.1
+        };
         assert_eq!(ready().await, (StatusCode::OK, "ready\n".to_owned()));
         assert_eq!(alive(Some("verbose")).await, "alive\nready\n");
         let warning = found(TroubleKind::NoRoute, "no route; wait");
@@ -133,6 +157,23 @@ mod tests {
         );
         board.report(Source::Cluster, Vec::new(), Moment::from_secs(100));
         assert_eq!(ready().await.0, StatusCode::OK);
+    }
+
+    #[tokio::test]
+    async fn healthz_fails_while_something_is_not_served() {
+        let health = health(&Arc::default());
+        let is_bound = Arc::new(std::sync::atomic::AtomicBool::new(true));
+        let seen = is_bound.clone();
+        health.serve(move || {
+            vec![("unwraps: yes".to_owned(), true), ("bound".to_owned(), seen.load(Ordering::Relaxed))]
+        });
+        let answer =
+            async |query: &str| healthz(State(health.clone()), RawQuery(Some(query.to_owned()))).await;
+        assert_eq!(answer("").await, (StatusCode::OK, "alive\nunwraps: yes\nbound\n".to_owned()));
+        is_bound.store(false, Ordering::Relaxed);
+        assert_eq!(answer("").await.0, StatusCode::SERVICE_UNAVAILABLE);
+        let text = "alive\nready\nunwraps: yes\nbound\n".to_owned();
+        assert_eq!(answer("verbose").await, (StatusCode::SERVICE_UNAVAILABLE, text));
     }
 
     #[tokio::test]

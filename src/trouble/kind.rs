@@ -33,7 +33,8 @@ impl TroubleKind {
             | TroubleKind::RealServerDown
             | TroubleKind::QuorumLost
             | TroubleKind::FailOpen
-            | TroubleKind::CheckWarning => false,
+            | TroubleKind::CheckWarning
+            | TroubleKind::CheckImpossible => false,
         }
     }
 

@@ -19,6 +19,7 @@ const CAPTURE: Words<CaptureSetting> = Words::new(&[
 const ANNOUNCE: Words<AnnounceSetting> = Words::new(&[
     ("always", AnnounceSetting::Always),
     ("local", AnnounceSetting::Local),
+    ("healthy", AnnounceSetting::Healthy),
     ("never", AnnounceSetting::Never),
 ]);
 

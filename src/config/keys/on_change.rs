@@ -8,7 +8,8 @@ use crate::config::key::{SimpleKind, keys, no_other_place};
 use crate::config::kinds::{List, OneOrList, Optional, Span, USER, Words};
 use crate::config::toml::{Block, Lines, TomlValue, quoted};
 use crate::config::types::ServiceDefaults;
-use crate::health::{Hook, When};
+use crate::health::check::Command;
+use crate::health::hook::{Hook, When};
 
 /// More than anyone needs.
 const HOOKS_MAX: usize = 64;
@@ -25,14 +26,14 @@ const WHEN: OneOrList<Words<When>> = OneOrList(List {
 const TIMEOUT: Span = Span::new(100, 3_600_000);
 
 keys! {
-    HOOK_KEYS of Hook { when, command, user, timeout };
+    HOOK_KEYS of Hook { when, command, timeout };
 
     /// The changes that it is run for; default: all.
     file when "when" [] in when [], WHEN, |_, _| Vec::new(), Live;
     /// The program and its arguments; no shell.
-    file command "command" [] in command [], Program, |_, _| Vec::new(), Live;
+    file command "command" [] in command [.arguments], Program, |_, _| Vec::new(), Live;
     /// The user that it is run as.
-    file user "user" [] in user [], Optional(USER), |_, _| None, Live;
+    file user "user" [] in command [.user], Optional(USER), |_, _| None, Live;
     /// Afterwards it is ended.
     file timeout "timeout" [] in timeout [], TIMEOUT, |_, _| Hook::TIMEOUT, Live;
 }
@@ -70,7 +71,8 @@ impl SimpleKind for Program {
 pub struct Hooks;
 
 fn blank() -> Hook {
-    Hook { when: Vec::new(), command: Vec::new(), user: None, timeout: Hook::TIMEOUT }
+    let command = Command { arguments: Vec::new(), user: None, group: None };
+    Hook { when: Vec::new(), command, timeout: Hook::TIMEOUT }
 }
 
 fn read_hook(key: &str, block: &Block, item: &TomlValue) -> Result<Hook, ConfigError> {
@@ -92,7 +94,7 @@ fn read_hook(key: &str, block: &Block, item: &TomlValue) -> Result<Hook, ConfigE
     );
     match errors.into_iter().next() {
         Some(error) => Err(error),
-        None if hook.command.is_empty() => {
+        None if hook.command.arguments.is_empty() => {
             Err(crate::config::kinds::missing(&table, &table.key("command"), "[\"/usr/local/bin/notify\"]"))
         }
         None => Ok(hook),

@@ -255,6 +255,22 @@ pub enum EventKind {
     ReloadRefused,
     /// A drained real server has no connections left, or its deadline has passed.
     Drained,
+    /// The checks of a real server have found it healthy.
+    RealServerUp,
+    /// The checks of a real server have found it down.
+    RealServerDown,
+    /// A virtual service has enough live real servers.
+    QuorumGained,
+    /// A virtual service has too few live real servers.
+    QuorumLost,
+    /// Fewer real servers than `min_healthy` are up, so that all count as up.
+    FailOpen,
+    /// At least `min_healthy` real servers are up again.
+    FailOpenOver,
+    /// Something changes so often that single changes are not reported until it settles.
+    Flapping,
+    /// Something has stopped flapping.
+    Settled,
     /// This reader was too slow and has missed events; this is the last line.
     Lagged,
 }

@@ -16,6 +16,7 @@ impl Control {
         traffic.extend(self.claimed.troubles(now));
         traffic.extend(self.strays.troubles(self.host.interfaces(), now));
         self.watch.report(Source::Traffic, traffic);
+        self.suspect_silent_servers(now);
         self.watch.conclude();
     }
 

@@ -15,6 +15,7 @@ use tokio::time::{Instant, Interval, MissedTickBehavior, interval, sleep};
 use super::start::DataPlane;
 use crate::control::model::Reload;
 use crate::daemon::control::{Control, Input, Shared, with_text};
+use crate::daemon::health::News;
 use crate::daemon::troubles::{self, LOOK_PERIOD};
 use crate::daemon::worker::Workers;
 use crate::daemon::{own_metrics, signals};
@@ -40,22 +41,28 @@ pub(super) struct ChangeSources(SelectAll<BoxStream<'static, Input>>);
 
 impl ChangeSources {
     /// `requests` come from the API, `hangup` is SIGHUP, `narrowed` is notified when a packet did not fit its path, and
-    /// `moved` when a route or an address of the host has changed. `file` is what a reload reads.
+    /// `moved` when a route or an address of the host has changed; `news` come from the checks. `file` is what a reload reads.
     pub(super) fn new(
         requests: mpsc::Receiver<Request>,
         hangup: Signal,
         narrowed: Arc<Notify>,
         moved: Arc<Notify>,
+        news: mpsc::Receiver<News>,
         file: Option<PathBuf>,
     ) -> ChangeSources {
         let changes = stream::select(of_requests(requests), of_hangups(hangup));
-        let sources = [with_text(changes, file).boxed(), of_narrowed_paths(narrowed), of_moved_paths(moved)];
-        ChangeSources(sources.into_iter().collect())
+        let paths = [of_narrowed_paths(narrowed), of_moved_paths(moved)];
+        let sources = [with_text(changes, file).boxed(), of_checks(news)].into_iter().chain(paths);
+        ChangeSources(sources.collect())
     }
 }
 
 fn of_requests(mut requests: mpsc::Receiver<Request>) -> BoxStream<'static, Input> {
     stream::poll_fn(move |context| requests.poll_recv(context)).map(Input::Request).boxed()
+}
+
+fn of_checks(mut news: mpsc::Receiver<News>) -> BoxStream<'static, Input> {
+    stream::poll_fn(move |context| news.poll_recv(context)).map(Input::Health).boxed()
 }
 
 fn of_hangups(mut hangup: Signal) -> BoxStream<'static, Input> {
@@ -236,7 +243,8 @@ mod tests {
     async fn a_request_of_the_api_and_a_hangup_reach_the_control_task() {
         let (requests, demands) = mpsc::channel(1);
         let hangup = tokio::signal::unix::signal(tokio::signal::unix::SignalKind::hangup()).unwrap();
-        let mut sources = ChangeSources::new(demands, hangup, Arc::default(), Arc::default(), None);
+        let mut sources =
+            ChangeSources::new(demands, hangup, Arc::default(), Arc::default(), mpsc::channel(1).1, None);
         requests.try_send(Request::unanswered(Demand::Reload(Reload::default()), "uid 0")).ok().unwrap();
         let by = |input: Option<Input>| match input {
             Some(Input::Reload(request, _)) => request.by,

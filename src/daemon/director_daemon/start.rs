@@ -11,6 +11,7 @@ use crate::config::plan::{AnnounceSetting, CaptureSetting, DirectorPlan};
 use crate::control::operation::Running;
 use crate::control::state::{AdminStates, FileNames};
 use crate::daemon::clock::Clock;
+use crate::daemon::health::Ask;
 use crate::daemon::path_errors::PathErrorsHandler;
 use crate::daemon::worker::Workers;
 use crate::daemon::{Options, host_view, journal_place, no_raw_socket, random};
@@ -81,6 +82,7 @@ pub(in crate::daemon) fn host_options(plan: &DirectorPlan, options: Options) -> 
         announce: match plan.announce {
             AnnounceSetting::Always => host::Announce::Always,
             AnnounceSetting::Local => host::Announce::WhenLocal,
+            AnnounceSetting::Healthy => host::Announce::WhenHealthy,
             AnnounceSetting::Never => host::Announce::Never,
         },
         changes: options.host_changes(),
@@ -131,6 +133,7 @@ impl DataPlane {
         cluster: Cluster,
         clock: Clock,
         sockets: Sockets,
+        asks: mpsc::Sender<Ask>,
     ) -> Result<DataPlane, Failure> {
         let Sockets { captures, mut senders, icmp_receiver, .. } = sockets;
         let cluster = Arc::new(ArcSwap::from_pointee(cluster));
@@ -142,7 +145,8 @@ impl DataPlane {
         let path_counters = Arc::new(PathCounters::default());
         if let Some(sender) = senders.pop() {
             let errors = PathErrors::new(cluster.clone(), tables.clone(), random::draw());
-            let handler = PathErrorsHandler { errors, counters: path_counters.clone(), events };
+            let (counters, cluster) = (path_counters.clone(), cluster.clone());
+            let handler = PathErrorsHandler { errors, counters, events, cluster, asks };
             workers.start("director-paths", clock, icmp_receiver, sender, handler).map_err(no_threads)?;
         }
         let (mut counters, narrowed) = (Vec::new(), Arc::new(Notify::new()));

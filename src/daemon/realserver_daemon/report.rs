@@ -74,6 +74,20 @@ impl Report {
         }
     }
 
+    /// What `/healthz` says: whether encapsulated packets are unwrapped, and which VIPs are bound.
+    pub(super) fn served(&self) -> Vec<(String, bool)> {
+        let bound = self.settings.bound();
+        let stops = |kind: TroubleKind| kind.stops_packets() && kind != TroubleKind::ChangeMissing;
+        let unwraps = !self.health.list().iter().any(|(trouble, _)| stops(trouble.found.kind));
+        let line = |is_so: bool, yes: &str, no: &str| if is_so { yes.to_owned() } else { no.to_owned() };
+        let mut lines = vec![(line(unwraps, "unwraps: yes", "unwraps: no"), unwraps)];
+        lines.extend(self.plan.guard.vips.iter().map(|vip| {
+            let is_bound = bound.contains(vip);
+            (format!("{vip}: {}", line(is_bound, "bound", "not bound")), is_bound)
+        }));
+        lines
+    }
+
     fn vips(&self, sockets: &[Socket], now: Moment) -> Vec<BoundVip> {
         let seen = self.seen.ports.list();
         let bound = self.settings.bound();

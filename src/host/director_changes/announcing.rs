@@ -1,6 +1,6 @@
 //! When a director announces which VIP on which device.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::net::Ipv4Addr;
 
 use super::{Announce, DirectorHost, VipState};
@@ -9,6 +9,16 @@ use crate::host::changes::HostChanges;
 use crate::host::follow::Notice;
 
 impl DirectorHost {
+    /// With [`Announce::WhenHealthy`]: answers ARP for these VIPs from now on, and for no other. One that was not answered
+    /// before is announced like at the start; one that is withdrawn is silent.
+    pub async fn announce_healthy(&mut self, vips: BTreeSet<Ipv4Addr>) {
+        if self.options.announce != Announce::WhenHealthy || self.healthy == vips {
+            return;
+        }
+        self.healthy = vips;
+        self.on_notice(Notice::Changed).await;
+    }
+
     pub(super) fn announce_again(&mut self) {
         let is_announcing = self.options.announce != Announce::Never;
         for state in self.vips.values_mut().filter(|state| state.is_answered && is_announcing) {

@@ -58,6 +58,8 @@ pub enum Announce {
     Always,
     /// Only while the VIP is on a link ([`VipState::is_on_link`]), as with VRRP: the backup stays silent.
     WhenLocal,
+    /// Only the VIPs that [`super::DirectorHost::announce_healthy`] was given last; at first none.
+    WhenHealthy,
     /// Announced never: something else routes it here (BGP, a static route). A VIP on a link is answered for, as the
     /// host itself does without the capture.
     Never,
@@ -80,10 +82,11 @@ impl CaptureMode {
 }
 
 impl Announce {
-    /// Whether the host answers ARP for a VIP that is, or is not, on a link.
-    pub fn is_answered(self, is_on_link: bool) -> bool {
+    /// Whether the host answers ARP for a VIP that is, or is not, on a link, and that is, or is not, healthy.
+    pub fn is_answered(self, is_on_link: bool, is_healthy: bool) -> bool {
         match self {
             Announce::Always => true,
+            Announce::WhenHealthy => is_healthy,
             Announce::WhenLocal | Announce::Never => is_on_link,
         }
     }
@@ -170,13 +173,20 @@ mod tests {
 
     #[test]
     fn a_backup_is_silent() {
-        assert!(Announce::WhenLocal.is_answered(true) && !Announce::WhenLocal.is_answered(false));
-        assert!(Announce::Always.is_answered(false));
+        let is_answered = |announce: Announce| {
+            let cases = [(false, false), (false, true), (true, false), (true, true)];
+            cases.map(|(is_on_link, is_healthy)| announce.is_answered(is_on_link, is_healthy))
+        };
+        assert_eq!(is_answered(Announce::WhenLocal), [false, false, true, true]);
+        assert_eq!(is_answered(Announce::WhenHealthy), [false, true, false, true]);
+        assert_eq!(is_answered(Announce::Always), [true; 4]);
     }
 
     #[test]
     fn neighbours_still_find_the_hosts_own_address_while_it_is_captured() {
-        assert!(Announce::Never.is_answered(true) && !Announce::Never.is_answered(false));
+        for (is_on_link, is_healthy) in [(false, true), (true, false)] {
+            assert_eq!(Announce::Never.is_answered(is_on_link, is_healthy), is_on_link);
+        }
     }
 
     #[test]

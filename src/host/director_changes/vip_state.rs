@@ -48,7 +48,7 @@ impl DirectorHost {
                 "host: VIP {vip} is a local address, which a route cannot capture; set capture = \"auto\""
             );
         }
-        let is_answered = self.options.announce.is_answered(is_on_link);
+        let is_answered = self.options.announce.is_answered(is_on_link, self.healthy.contains(&vip));
         let is_announced = is_answered && self.options.announce != Announce::Never;
         let announcements = if is_announced { ANNOUNCEMENTS } else { 0 };
         Ok(VipState { is_local, is_on_link, capture, is_answered, announcements })
