@@ -228,6 +228,7 @@ impl Control {
         let outcome = match demand {
             Demand::Change(change) => self.change(change, by).await,
             Demand::Configure(configuration) => self.configure(configuration, by).await,
+            Demand::CheckNow(request) => self.check_now(&request),
             Demand::Reload(reload) => self.reload(reload, by, text.unwrap_or(Reread::NoFile)).await,
         };
         let _ = answer.send(outcome);
