@@ -1,12 +1,15 @@
 //! The command line: one file per subcommand; this module parses it and turns failures into exit codes.
 
 mod check;
+mod check_now;
 mod connections;
 mod demo;
 mod diff;
 mod director;
+mod disable;
 mod doctor;
 mod drain;
+mod enable;
 mod explain;
 mod ipvsadm;
 mod output;
@@ -78,6 +81,15 @@ enum Subcommands {
     /// End the drain of a real server, or bring back one that a drain has removed; restores its weight
     #[command(after_help = "Example:\n  lvs-tund undrain server2")]
     Undrain(undrain::UndrainArguments),
+    /// Give a real server no new connections until it is enabled; its connections stay
+    #[command(after_help = "Example:\n  lvs-tund disable server2")]
+    Disable(disable::DisableArguments),
+    /// Enable a real server that was disabled
+    #[command(after_help = "Example:\n  lvs-tund enable server2")]
+    Enable(enable::EnableArguments),
+    /// Check real servers at once instead of when their next probe is due; `status` shows the result
+    #[command(after_help = "Example:\n  lvs-tund check-now web server2")]
+    CheckNow(check_now::CheckNowArguments),
     /// Reload the running director's configuration file
     #[command(after_help = "Example:\n  lvs-tund reload --dry-run")]
     Reload(reload::ReloadArguments),
@@ -144,6 +156,9 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Subcommands::Weight(arguments) => weight::run(arguments),
         Subcommands::Drain(arguments) => drain::run(arguments),
         Subcommands::Undrain(arguments) => undrain::run(arguments),
+        Subcommands::Disable(arguments) => disable::run(arguments),
+        Subcommands::Enable(arguments) => enable::run(arguments),
+        Subcommands::CheckNow(arguments) => check_now::run(arguments),
         Subcommands::Reload(arguments) => reload::run(arguments),
         Subcommands::Save(arguments) => save::run(arguments),
         Subcommands::Diff(arguments) => diff::run(arguments),

@@ -64,6 +64,14 @@ labels! {
         StrayPackets = "stray_packets",
         /// The kernel of a real server's host handles encapsulated packets, too.
         TunnelHandler = "tunnel_handler",
+        /// The checks of a real server fail.
+        RealServerDown = "real_server_down",
+        /// A virtual service has too few live real servers.
+        QuorumLost = "quorum_lost",
+        /// So few real servers of a virtual service are up that all count as up.
+        FailOpen = "fail_open",
+        /// A check succeeds, and has found something that an operator should know.
+        CheckWarning = "check_warning",
         /// A check of a real server cannot be made on this host.
         CheckImpossible = "check_impossible",
     }
@@ -80,6 +88,8 @@ labels! {
         Workers = "workers",
         /// What the packets themselves show.
         Traffic = "traffic",
+        /// What the checks have found.
+        Health = "health",
         /// The checks of the real servers.
         Checks = "checks",
     }

@@ -6,7 +6,7 @@ mod troubles;
 
 use std::io::{IsTerminal, stdout};
 use std::path::Path;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use serde_json::{Map, Value, json};
 
@@ -96,7 +96,9 @@ fn ask(client: &Client) -> Result<Answer, ClientError> {
 
 fn text(answers: &[Answer], has_colours: bool) -> String {
     let text = |answer: &Answer| match answer {
-        Answer::Director(status, services) => screen::render(status, services, has_colours),
+        Answer::Director(status, services) => {
+            screen::render(status, services, has_colours, SystemTime::now())
+        }
         Answer::Realserver(status) => realserver::render(status),
     };
     answers.iter().map(text).collect::<Vec<_>>().join("\n")

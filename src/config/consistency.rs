@@ -80,7 +80,7 @@ fn check_ports(service: &VirtualServiceConfig) -> Result<(), (ConflictPlace, Str
     let message = |checks: &[CheckConfig]| {
         let without = checks.iter().find(|check| !has_port(check, first))?;
         Some(format!(
-            "check {}: the virtual service is for all ports; say which one to check with `port`",
+            "check {}: the virtual service is for all ports; name the one to check with `port`",
             clipped(&text_of(without))
         ))
     };

@@ -4,6 +4,7 @@
 //! because replies go directly to the clients.
 
 pub mod change;
+pub mod checks;
 pub mod health;
 
 use std::net::IpAddr;
@@ -20,9 +21,10 @@ pub use crate::config::keys::real_server::RealServerKeys;
 pub use crate::config::keys::service::VirtualServiceKeys;
 pub use crate::config::keys::timeouts::Timeouts;
 pub use change::{
-    AfterDrain, Change, Changed, Configuration, Difference, EventKind, Operation, RealServerEdit,
+    AfterDrain, Change, Changed, CheckNow, Configuration, Difference, EventKind, Operation, RealServerEdit,
     RealServerSpec, Reload, ServiceRef, TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
 };
+pub use checks::{CheckState, ProbeError, ServerState, ServiceState};
 pub use health::{
     BoundVip, DirectorSeen, Dropped, Loss, RealserverStatus, Refused, Role, ServedPort, TransmitErrors,
     Trouble,
@@ -95,6 +97,9 @@ pub struct VirtualService {
     /// Every key, as configured.
     #[serde(flatten)]
     pub keys: VirtualServiceKeys,
+    /// What its checks have found; `null`: it has none.
+    #[serde(default)]
+    pub health: Option<ServiceState>,
     /// Totals.
     pub statistics: Statistics,
     /// Rates.
@@ -109,8 +114,8 @@ pub struct RealServer {
     /// Every key, as configured.
     #[serde(flatten)]
     pub keys: RealServerKeys,
-    /// The weight that the schedulers use: 0 during a drain and afterwards, and while this is the director's own host
-    /// without the VIP.
+    /// The weight that the schedulers use: 0 while it is down, disabled, during a drain and afterwards, and while this is the
+    /// director's own host without the VIP.
     pub weight_now: u32,
     /// It is the director's own host.
     pub local: bool,
@@ -126,6 +131,11 @@ pub struct RealServer {
     pub overloaded: bool,
     /// Its drain, also one that has ended; `null`: none.
     pub drain: Option<Draining>,
+    /// Whether it is enabled; `disable` keeps new connections away.
+    pub enabled: bool,
+    /// What its checks have found; `null`: it has none.
+    #[serde(default)]
+    pub health: Option<ServerState>,
     /// What is known against it.
     pub troubles: Vec<Trouble>,
     /// Packets to it that the kernel refused to send.

@@ -20,7 +20,7 @@ use crate::health::View;
 use crate::time::Moment;
 use draft::{Draft, ServerPosition};
 
-pub use draft::position_of_server;
+pub use draft::{Selected, position_of_server, selected};
 
 /// Everything that changes while a director runs.
 #[derive(Clone, Debug, Default, PartialEq)]
@@ -153,22 +153,12 @@ impl Draft {
                 }
                 Ok(())
             }
-            Operation::Drain { virtual_service, real_server, timeout, then } => {
-                let until = timeout.map(|timeout| now.after(timeout.0));
+            Operation::Drain { virtual_service, real_server, .. }
+            | Operation::Undrain { virtual_service, real_server }
+            | Operation::Disable { virtual_service, real_server }
+            | Operation::Enable { virtual_service, real_server } => {
                 let places = self.find_servers(virtual_service.as_ref(), real_server)?;
-                self.drain(&places, real_server, AdminState::Draining { until, then: *then })
-            }
-            Operation::Undrain { virtual_service, real_server } => {
-                let places = self.find_servers(virtual_service.as_ref(), real_server)?;
-                self.undrain(&places, real_server)
-            }
-            Operation::Disable { virtual_service, real_server } => {
-                let places = self.find_servers(virtual_service.as_ref(), real_server)?;
-                self.disable(&places, real_server)
-            }
-            Operation::Enable { virtual_service, real_server } => {
-                let places = self.find_servers(virtual_service.as_ref(), real_server)?;
-                self.enable(&places, real_server)
+                self.change_state(operation, &places, real_server, now)
             }
         }
     }

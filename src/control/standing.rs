@@ -1,7 +1,7 @@
 //! The weights that the schedulers see: what follows from the configured weight, the administrative state and health.
 //!
 //! Three things are kept apart: the configured weight, which only an operator changes; the administrative state, which
-//! drains and `disable` change; and health, which the checks find. Only here are they put together.
+//! drains and `disable` change; and health, which the checks find. Only this file combines them.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
@@ -12,38 +12,14 @@ use crate::director::cluster::identity::predecessors;
 use crate::director::cluster::{
     ClusterConfig, EffectiveWeights, RealServerConfig, Standing, VirtualServiceConfig,
 };
-use crate::health::view::{ServerView, ServiceView};
-use crate::health::{Agreement, CheckConfig, Start, State, View};
+use crate::health::view::ServiceView;
+use crate::health::{Agreement, CheckConfig, Start, View};
 
-/// The whole share of a weight, in thousandths.
-const WHOLE: u64 = 1000;
-
-/// What health leaves of a configured weight while it is the real server's turn to serve.
-pub fn live_weight(configured: u32, server: Option<&ServerView>, fails_open: bool) -> u32 {
-    let Some(server) = server.filter(|_| configured > 0) else { return configured };
-    match server.state {
-        State::Down => {
-            if fails_open {
-                configured
-            } else {
-                0
-            }
-        }
-        State::Up | State::Unchecked => {
-            let weight = u64::from(server.weight.unwrap_or(configured)) * u64::from(server.share);
-            u32::try_from(weight.div_ceil(WHOLE)).unwrap_or(WEIGHT_MAX).min(WEIGHT_MAX)
-        }
-    }
-}
-
-/// The weight that the schedulers see; `None`: they do not see the real server. `serves` is false for a sorry server
-/// while the others serve, and for the others while a sorry server does.
-pub const fn effective_weight(live: u32, state: AdminState, serves: bool) -> Option<u32> {
+/// The weight that the schedulers see of what health leaves; `None`: they do not see the real server.
+pub const fn effective_weight(live: u32, state: AdminState) -> Option<u32> {
     match state {
-        AdminState::Active if serves => Some(live),
-        AdminState::Active | AdminState::Draining { .. } | AdminState::Quiesced | AdminState::Disabled => {
-            Some(0)
-        }
+        AdminState::Active => Some(live),
+        AdminState::Draining { .. } | AdminState::Quiesced | AdminState::Disabled => Some(0),
         AdminState::Removed => None,
     }
 }
@@ -57,50 +33,37 @@ pub fn effective_weights(cluster: &ClusterConfig, states: &AdminStates, view: &V
     cluster.virtual_services.iter().filter_map(of).collect()
 }
 
-/// A real server with all that decides about it.
-struct Candidate<'a> {
-    config: &'a RealServerConfig,
-    state: AdminState,
-    is_down: bool,
-    live: u32,
-}
-
-impl Candidate<'_> {
-    fn can_serve(&self) -> bool {
-        self.live > 0 && self.state == AdminState::Active
-    }
-}
-
-fn of_service<'a>(
-    service: &'a VirtualServiceConfig,
+fn of_service(
+    service: &VirtualServiceConfig,
     states: &AdminStates,
     view: Option<&ServiceView>,
 ) -> BTreeMap<IpAddr, Option<Standing>> {
-    let fails_open = view.is_some_and(|view| view.fails_open);
-    let candidate = |config: &'a RealServerConfig| {
-        let server = view.and_then(|view| view.real_servers.get(&config.rip));
-        let awaits_success = server.is_none() && starts_down(service, config);
-        let live = if awaits_success { 0 } else { live_weight(config.weight, server, fails_open) };
-        let is_down = server.is_some_and(|server| server.state == State::Down) && !fails_open;
-        Candidate { config, state: states.of(&service.name, config.rip), is_down, live }
-    };
-    let candidates: Vec<Candidate> = service.real_servers.iter().map(candidate).collect();
-    let has_quorum = fails_open || view.is_none_or(|view| view.has_quorum);
-    let is_any = |is_sorry| {
-        let mut of_kind = candidates.iter().filter(|candidate| candidate.config.is_sorry == is_sorry);
-        of_kind.any(Candidate::can_serve)
-    };
-    let is_sorry_turn = is_any(true) && (!has_quorum || !is_any(false));
-    let standing = |candidate: &Candidate| {
-        let serves = candidate.config.is_sorry == is_sorry_turn;
-        let on_down = candidate.is_down.then_some(service.health.on_down);
-        let weight = effective_weight(candidate.live, candidate.state, serves);
+    let is_sorry_turn = view.map_or_else(|| lacks_others(service, states), |view| view.uses_sorry);
+    let standing = |server: &RealServerConfig| {
+        let (rip, configured) = (server.rip, server.weight);
+        let live = match view.filter(|view| view.real_servers.contains_key(&rip)) {
+            Some(view) => view.effective_weight(rip, configured, server.is_sorry).min(WEIGHT_MAX),
+            None if server.is_sorry != is_sorry_turn || starts_down(service, server) => 0,
+            None => configured,
+        };
+        let is_down = view.is_some_and(|view| view.is_down(rip));
+        let on_down = is_down.then_some(service.health.on_down);
+        let weight = effective_weight(live, states.of(&service.name, rip));
         weight.map(|weight| Standing { weight, on_down })
     };
-    let all = candidates.iter().map(|candidate| (candidate, standing(candidate)));
-    all.filter(|(candidate, standing)| *standing != Some(candidate.config.weight.into()))
-        .map(|(candidate, standing)| (candidate.config.rip, standing))
+    let all = service.real_servers.iter().map(|server| (server, standing(server)));
+    all.filter(|(server, standing)| *standing != Some(server.weight.into()))
+        .map(|(server, standing)| (server.rip, standing))
         .collect()
+}
+
+/// Whether a sorry server, but no other one, could get new connections if all of them were up.
+fn lacks_others(service: &VirtualServiceConfig, states: &AdminStates) -> bool {
+    let can_serve = |server: &&RealServerConfig| {
+        server.weight > 0 && states.of(&service.name, server.rip) == AdminState::Active
+    };
+    let mut able = service.real_servers.iter().filter(can_serve).map(|server| server.is_sorry).peekable();
+    able.peek().is_some() && able.all(|is_sorry| is_sorry)
 }
 
 /// Health after a change of the configuration that was not made by operations: it follows virtual services to their new

@@ -1,6 +1,8 @@
 //! What is wrong with a cluster, from its configuration and from the errors of the paths: services without a usable real
 //! server, and real servers that packets do not reach.
 
+mod health;
+
 use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::Arc;
@@ -11,6 +13,8 @@ use crate::director::reply::IcmpError;
 use crate::director::server_errors::Cause;
 use crate::time::Moment;
 use crate::trouble::{Found, TroubleKind};
+
+pub use health::of_health;
 
 /// Everything that is wrong with the services, and then with each real server, once for all its services. With
 /// `awaits_vips` another program brings the VIPs to this host (`announce = "local"`): without them it is a backup.
@@ -79,9 +83,10 @@ fn nothing_served(cluster: &Cluster) -> Found {
 
 /// The reason that none of these is usable, and the remedy.
 fn why_unserved<'a>(servers: impl Iterator<Item = &'a Arc<RealServer>>) -> String {
-    let (mut is_any, mut with_weight, mut without_vip) = (false, None, None);
+    let (mut is_any, mut is_down, mut with_weight, mut without_vip) = (false, false, None, None);
     for server in servers {
         is_any = true;
+        is_down |= server.on_down.is_some();
         without_vip = without_vip.or_else(|| Some(server).filter(|server| lacks_vip(server)));
         with_weight = with_weight.or_else(|| Some(server).filter(|server| server.weight() > 0));
     }
@@ -93,6 +98,7 @@ fn why_unserved<'a>(servers: impl Iterator<Item = &'a Arc<RealServer>>) -> Strin
     }
     match (is_any, with_weight) {
         (false, _) => "it has none; add one: lvs-tund ipvsadm -a -t VIP:PORT -r RIP -i".to_owned(),
+        (true, None) if is_down => "their checks fail; see: lvs-tund status".to_owned(),
         (true, None) => "every weight is 0; raise one: lvs-tund weight RIP 1".to_owned(),
         (true, Some(server)) => format!("none with a weight has a route; see: ip route get {}", server.rip),
     }

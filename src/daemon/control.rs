@@ -228,6 +228,7 @@ impl Control {
         let outcome = match demand {
             Demand::Change(change) => self.change(change, by).await,
             Demand::Configure(configuration) => self.configure(configuration, by).await,
+            Demand::CheckNow(request) => self.check_now(&request),
             Demand::Reload(reload) => self.reload(reload, by, text.unwrap_or(Reread::NoFile)).await,
         };
         let _ = answer.send(outcome);
@@ -394,6 +395,7 @@ impl Control {
     /// Hands readers the new state.
     fn publish(&mut self) {
         self.follow_health();
+        self.shared.publish_health(self.running.health.clone());
         self.shared.publish(Published {
             generation: self.generation,
             cluster: self.latest.load_full(),

@@ -12,7 +12,7 @@
 //! | is in a later snapshot only | refuse | refuse | discard | discard |
 //! | is in no snapshot | discard | discard | discard | discard |
 //!
-//! `on_down` says follow, discard, or discard for UDP only. While a real server is down, a SYN of a connection whose
+//! `on_down` stands for follow, discard, or discard for UDP only. While a real server is down, a SYN of a connection whose
 //! handshake is not complete is scheduled again, too: nothing is lost, and the client need not wait.
 
 use std::sync::Arc;
@@ -94,14 +94,17 @@ pub fn of_template<'a>(
     (server.on_down.is_none() && (server.weight() > 0 || !expires_quiesced)).then_some(server)
 }
 
-/// The real server of a flow of this protocol that a flood left without an entry, unless it is to be chosen again.
+/// The real server of a flow of this protocol that a flood left without an entry, unless it is to be chosen again: by a
+/// SYN, too, while the real server is down.
 pub fn of_flood<'a>(
     cluster: &'a Cluster,
     service: &VirtualService,
     slot: Slot,
     protocol: u8,
+    is_syn: bool,
 ) -> Option<&'a Arc<RealServer>> {
-    present(cluster, service, slot).filter(|server| server.keeps(protocol))
+    let is_kept = |server: &&Arc<RealServer>| server.keeps(protocol) && (server.on_down.is_none() || !is_syn);
+    present(cluster, service, slot).filter(is_kept)
 }
 
 /// The real server with this slot, if the service has it.
@@ -240,7 +243,7 @@ mod tests {
                 word(of_packet(&cluster, &entry(slot, State::Close), Event::Syn, Moment::ZERO));
             assert_eq!(syn_on_closed, fate);
             assert_eq!(given_up(&cluster).contains(slot), is_swept);
-            assert!(of_flood(&cluster, &cluster.in_order()[0], slot, protocol::TCP).is_none());
+            assert!(of_flood(&cluster, &cluster.in_order()[0], slot, protocol::TCP, false).is_none());
             // Its service has been removed too.
             let cluster = without_grace(&after(&before, &[]));
             assert_eq!(word(of_connection(&cluster, slot, protocol::TCP)), "discard");
@@ -292,10 +295,13 @@ mod tests {
         assert_eq!(word(of_connection(&early, gone, protocol::TCP)), "discard");
         let service = &late.in_order()[0];
         assert!(
-            of_flood(&early, service, slot, protocol::TCP).is_none()
-                && of_flood(&late, service, gone, protocol::TCP).is_none()
+            of_flood(&early, service, slot, protocol::TCP, false).is_none()
+                && of_flood(&late, service, gone, protocol::TCP, false).is_none()
         );
-        assert_eq!(of_flood(&late, service, slot, protocol::TCP).map(|server| server.slot), Some(slot));
+        assert_eq!(
+            of_flood(&late, service, slot, protocol::TCP, false).map(|server| server.slot),
+            Some(slot)
+        );
     }
 
     #[test]
@@ -318,7 +324,7 @@ mod tests {
         let cluster = of(&[service(&[1]), other]);
         let (slot, other) = (busy(&cluster), &cluster.in_order()[1]);
         assert!(
-            of_flood(&cluster, other, slot, protocol::TCP).is_none()
+            of_flood(&cluster, other, slot, protocol::TCP, false).is_none()
                 && of_template(&cluster, other, slot).is_none()
         );
     }
@@ -347,7 +353,9 @@ mod tests {
             let flow = entry(slot, State::Udp);
             assert_eq!(word(of_packet(&cluster, &flow, Event::Datagram, Moment::ZERO)), udp, "{on_down:?}");
             assert_eq!(given_up(&cluster).contains(slot), is_swept, "{on_down:?}");
-            let noted = |protocol| of_flood(&cluster, &cluster.in_order()[0], slot, protocol).is_some();
+            let noted =
+                |protocol| of_flood(&cluster, &cluster.in_order()[0], slot, protocol, false).is_some();
+            assert!(of_flood(&cluster, &cluster.in_order()[0], slot, protocol::TCP, true).is_none());
             assert_eq!((noted(protocol::TCP), noted(protocol::UDP)), (tcp == "follow", udp == "follow"));
             assert_eq!(cluster.serving().contains(slot), udp == "follow", "{on_down:?}");
             assert!(of_template(&cluster, &cluster.in_order()[0], slot).is_none(), "{on_down:?}");

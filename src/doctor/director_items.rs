@@ -9,6 +9,7 @@ mod daemon;
 mod device;
 mod firewall;
 mod forwarding;
+mod health;
 mod interface;
 mod ipvs;
 mod mtu;
@@ -39,6 +40,7 @@ pub const ITEMS: &[Item<Director>] = &[
     Item { name: "conntrack", examine: conntrack::examine },
     Item { name: "ipvs", examine: ipvs::examine },
     Item { name: "ipip", examine: |facts| leftovers::ipip(&facts.host) },
+    Item { name: "health", examine: health::examine },
     Item { name: "weights", examine: weights::examine },
     Item { name: "route", examine: route::examine },
     Item { name: "mtu", examine: mtu::examine },

@@ -83,6 +83,18 @@ impl ServerView {
         self.state == State::Down
     }
 
+    /// Why it is down: the reason of the first check that is.
+    pub fn why(&self) -> Option<&str> {
+        let down = self.checks.iter().filter(|check| check.state == State::Down);
+        down.filter_map(|check| check.why.as_deref()).next().filter(|_| self.is_down())
+    }
+
+    /// What went wrong in the last probe of a check that is down.
+    pub fn failure(&self) -> Option<FailureClass> {
+        let down = self.checks.iter().filter(|check| check.state == State::Down);
+        down.filter_map(|check| check.last.as_ref()?.as_ref().err()).map(|(class, _)| *class).next()
+    }
+
     /// The weight of a real server that may serve: the configured one, 0 included, or the one that a check asks for; its
     /// share of that during a slow start, rounded up.
     fn serving_weight(&self, configured: u32) -> u32 {

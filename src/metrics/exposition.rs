@@ -17,6 +17,7 @@ use super::strays::StrayPackets;
 use crate::director::cluster::Cluster;
 use crate::director::tables::Tables;
 use crate::director::verdict::{DropReason, ReplyKind};
+use crate::health::View;
 use crate::realserver::guard::GuardConfig;
 use crate::realserver::verdict::DropReason as RefusalReason;
 use crate::time::Moment;
@@ -60,6 +61,8 @@ pub struct Counts<'a> {
     pub paths: &'a PathCounters,
     /// Of packets that never reach the TUN device.
     pub strays: &'a StrayPackets,
+    /// What the checks have found.
+    pub health: &'a View,
 }
 
 /// A director's metrics.
@@ -71,7 +74,7 @@ pub fn director(
     now: Moment,
 ) -> Exposition {
     let vip_claims = process.vip_claims.clone();
-    let Counts { workers, ledger, paths, strays } = *counts;
+    let Counts { workers, ledger, paths, strays, health } = *counts;
     let head = render("lvs_tund_director_", process, || {
         let sum =
             |read: &dyn Fn(&DirectorCounters) -> u64| workers.iter().map(|worker| read(worker)).sum::<u64>();
@@ -106,7 +109,8 @@ pub fn director(
         counter!(names::CONNECTIONS_REMOVED).absolute(table.removed());
     });
     let unassigned = Unassigned::take(workers, paths);
-    Exposition { head, series: Series::take(cluster, workers, ledger, unassigned, now) }
+    let series = Series::take(cluster, workers, ledger, unassigned, now).with_health(health, now);
+    Exposition { head, series }
 }
 
 /// A real server's metrics.

@@ -133,6 +133,29 @@ names! {
     SERVER_SUSPECT = Gauge "lvs_tund_director_real_server_suspect" ["virtual_service", "real_server"]:
         "1 for half a minute after its host has answered that no program there receives encapsulated packets.";
 
+    SERVER_UP = Gauge "lvs_tund_director_real_server_up" ["virtual_service", "real_server"]:
+        "1 while the checks of a real server find that it serves, otherwise 0; only real servers with checks have it.";
+    SERVER_STATE_AGE = Gauge "lvs_tund_director_real_server_state_age_seconds" ["virtual_service", "real_server"]:
+        "Seconds since a real server went up or down.";
+    SERVER_PROBES = Counter "lvs_tund_director_real_server_probes_total"
+        ["virtual_service", "real_server", "check", "outcome"]:
+        "Probes by kind of check and outcome: success, or the class of the failure.";
+    SERVER_PROBE_DURATION = Gauge "lvs_tund_director_real_server_probe_duration_seconds"
+        ["virtual_service", "real_server", "check"]:
+        "How long the last probe took.";
+    SERVER_PATH_MTU_FOUND = Gauge "lvs_tund_director_real_server_path_mtu_found_bytes"
+        ["virtual_service", "real_server"] Bytes:
+        "The largest outer packet that check mtu has brought to a real server.";
+    SERVER_CHECK_WARNING = Gauge "lvs_tund_director_real_server_check_warning"
+        ["virtual_service", "real_server", "check"]:
+        "1 while a check succeeds with a warning, such as a certificate that expires soon.";
+    SERVICE_QUORUM = Gauge "lvs_tund_director_virtual_service_quorum" ["virtual_service"]:
+        "1 while enough real servers are up, otherwise 0; only virtual services with checks have it.";
+    SERVICE_FAILS_OPEN = Gauge "lvs_tund_director_virtual_service_fails_open" ["virtual_service"]:
+        "1 while so few real servers are up that all count as up.";
+    SERVICE_USES_SORRY = Gauge "lvs_tund_director_virtual_service_uses_sorry" ["virtual_service"]:
+        "1 while the sorry servers serve instead of the others.";
+
     ENCAPSULATED_PACKETS = Counter "lvs_tund_realserver_packets_received_total" []:
         "Encapsulated packets received; each is delivered or dropped.";
     ENCAPSULATED_BYTES = Counter "lvs_tund_realserver_received_bytes_total" [] Bytes:

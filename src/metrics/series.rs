@@ -4,10 +4,13 @@
 //! [`Series::take`] copies the numbers once, so that all pieces show the same moment, and a piece can be made as often
 //! as it is needed.
 
+mod health;
+
 use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Duration;
 
 use super::counters::{DirectorCounters, PathCounters};
 use super::ledger::Ledger;
@@ -17,6 +20,7 @@ use crate::director::cluster::{Cluster, VirtualService};
 use crate::director::path_errors::{Kind as PathErrorKind, Outcome};
 use crate::director::real_server::RealServer;
 use crate::director::server_errors::ServerErrors;
+use crate::health::View;
 use crate::time::Moment;
 
 /// A piece is finished with the row that reaches this length.
@@ -60,6 +64,7 @@ impl Unassigned {
 struct ServiceRow {
     service: Arc<VirtualService>,
     total: Totals,
+    health: Option<health::OfService>,
 }
 
 struct ServerRow {
@@ -74,6 +79,7 @@ struct ServerRow {
     templates: u32,
     active: u32,
     inactive: u32,
+    health: Option<health::OfServer>,
 }
 
 /// Where a piece begins.
@@ -203,15 +209,28 @@ impl Series {
                 series.servers.push(ServerRow::of(series.services.len(), server, total, now));
             }
             let total = ledger.service(service, workers).total;
-            series.services.push(ServiceRow { service: service.clone(), total });
+            series.services.push(ServiceRow { service: service.clone(), total, health: None });
         }
         series
+    }
+
+    /// The same with what the checks have found.
+    pub fn with_health(mut self, view: &View, now: Moment) -> Series {
+        for server in &mut self.servers {
+            let name = &self.services[server.service].service.config.name;
+            let seen = view.real_server(name, server.server.config.rip);
+            server.health = seen.and_then(|seen| health::OfServer::of(seen, now));
+        }
+        for service in &mut self.services {
+            service.health = view.service(&service.service.config.name).map(Into::into);
+        }
+        self
     }
 
     /// The text from `place` on, some ten thousand bytes of it, and where the next piece begins.
     pub fn piece(&self, mut place: Place) -> (String, Option<Place>) {
         let mut text = String::with_capacity(PIECE + PIECE / 4);
-        while let Some(family) = FAMILIES.get(place.family) {
+        while let Some(family) = FAMILIES.iter().chain(health::FAMILIES).nth(place.family) {
             let mut lines = Lines { text: &mut text, name: family.name, has_head: place.has_head };
             let rows = match family.samples {
                 Samples::Service(_) | Samples::ServiceLines(_) => self.services.len(),
@@ -276,6 +295,7 @@ impl ServerRow {
             templates: live.persistent(),
             active: live.active(),
             inactive: live.inactive(),
+            health: None,
         }
     }
 }
@@ -296,6 +316,20 @@ impl Lines<'_> {
             self.label("real_server", &server.server.config.name);
         }
         self.finish(more, value);
+    }
+
+    /// As [`Lines::add`], for a time.
+    fn add_seconds(
+        &mut self,
+        more: &[(&str, &str)],
+        service: &ServiceRow,
+        server: &ServerRow,
+        value: Duration,
+    ) {
+        self.begin(&service.service.config.name);
+        self.text.push(',');
+        self.label("real_server", &server.server.config.name);
+        self.finish(more, value.as_secs_f64());
     }
 
     /// The labels of what belongs to no real server: Prometheus regards an empty label as absent.
@@ -322,7 +356,7 @@ impl Lines<'_> {
         self.label("virtual_service", virtual_service);
     }
 
-    fn finish(&mut self, more: &[(&str, &str)], value: u64) {
+    fn finish(&mut self, more: &[(&str, &str)], value: impl std::fmt::Display) {
         for (name, value) in more {
             self.text.push(',');
             self.label(name, value);
@@ -345,104 +379,4 @@ impl Lines<'_> {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-    use crate::director::cluster::{ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
-    use crate::director::scheduler::rr;
-    use crate::packet::Protocol;
-
-    fn cluster(services: usize, servers: u8) -> Cluster {
-        let service = |index: usize| {
-            let (vip, port) = ("172.25.3.100".parse().unwrap(), u16::try_from(index + 1).unwrap());
-            let mut service =
-                VirtualServiceConfig::new(&format!("web-{index}"), Protocol::Tcp, vip, port, &rr::ROW);
-            service.real_servers =
-                (0..servers).map(|last| RealServerConfig::new([10, 0, 0, last].into(), 1)).collect();
-            service
-        };
-        let virtual_services = (0..services).map(service).collect();
-        Cluster::new(ClusterConfig { virtual_services, ..ClusterConfig::default() }, HostView::default())
-    }
-
-    fn series(cluster: &Cluster) -> Series {
-        let ledger = Mutex::new(Ledger::default());
-        ledger.lock().unwrap().follow(cluster, &[]);
-        let transmit = BTreeMap::from([("no_buffer", 3)]);
-        let unassigned = Unassigned { transmit, path: vec![(PathErrorKind::TooBig, Outcome::Noted, 2)] };
-        Series::take(cluster, &[], &ledger, unassigned, Moment::ZERO)
-    }
-
-    fn pieces(series: &Series) -> Vec<String> {
-        let (mut pieces, mut place) = (Vec::new(), Some(Place::default()));
-        while let Some(at) = place {
-            let (piece, next) = series.piece(at);
-            assert_eq!(series.piece(at), (piece.clone(), next), "a piece can be made again");
-            pieces.push(piece);
-            place = next;
-        }
-        pieces
-    }
-
-    #[test]
-    fn every_family_has_a_head_and_one_sample_of_each_row() {
-        let cluster = cluster(1, 2);
-        let (service, server) = (cluster.virtual_services().next().unwrap(), cluster.real_servers().next());
-        service.connections_total.store(7, Ordering::Relaxed);
-        let live = &server.unwrap().live;
-        live.is_overloaded.store(true, Ordering::Relaxed);
-        live.errors().count_path(PathErrorKind::TooBig, Outcome::Relayed);
-        let text = pieces(&series(&cluster)).concat();
-        let rows = [
-            "transmit_errors_total{virtual_service=\"\",real_server=\"\",cause=\"no_buffer\"} 3",
-            "path_errors_total{virtual_service=\"\",real_server=\"\",kind=\"too_big\",outcome=\"noted\"} 2",
-            "path_errors_total{virtual_service=\"web-0\",real_server=\"10.0.0.0\",kind=\"too_big\",outcome=\"relayed\"} 1",
-            "virtual_service_info{virtual_service=\"web-0\",protocol=\"tcp\",vip=\"172.25.3.100\",port=\"1\",scheduler=\"rr\"} 1",
-            "virtual_service_connections_total{virtual_service=\"web-0\"} 7",
-            "real_server_info{virtual_service=\"web-0\",real_server=\"10.0.0.0\",rip=\"10.0.0.0\"} 1",
-            "real_server_weight{virtual_service=\"web-0\",real_server=\"10.0.0.1\"} 1",
-            "real_server_path_mtu_bytes{virtual_service=\"web-0\",real_server=\"10.0.0.1\"} 1500",
-            "real_server_overloaded{virtual_service=\"web-0\",real_server=\"10.0.0.0\"} 1",
-            "real_server_overloaded{virtual_service=\"web-0\",real_server=\"10.0.0.1\"} 0",
-            "real_server_connections{virtual_service=\"web-0\",real_server=\"10.0.0.1\",state=\"inactive\"} 0",
-        ];
-        for row in rows {
-            assert!(text.contains(&format!("\nlvs_tund_director_{row}\n")), "{row}\n{text}");
-        }
-        let prefixes = ["lvs_tund_director_virtual_service_", "lvs_tund_director_real_server_"];
-        for entry in names::NAMES.iter().filter(|entry| prefixes.iter().any(|p| entry.name.starts_with(p))) {
-            let (name, kind) = (entry.name, if entry.kind == Kind::Counter { "counter" } else { "gauge" });
-            let head = format!("# HELP {name} {}\n# TYPE {name} {kind}\n{name}{{", entry.help);
-            // Round robin has no table, and so no fingerprint.
-            let heads = usize::from(name != names::SERVICE_FINGERPRINT);
-            assert_eq!(text.matches(&head).count(), heads, "{name}\n{text}");
-        }
-        assert_eq!(text.matches("# TYPE").count(), FAMILIES.len() - 1);
-    }
-
-    #[test]
-    fn a_long_text_is_cut_between_lines_and_no_family_is_split() {
-        let cluster = cluster(500, 3);
-        let pieces = pieces(&series(&cluster));
-        assert!(pieces.len() > 10, "{} pieces", pieces.len());
-        for piece in &pieces {
-            assert!(piece.len() < PIECE + 1024 && piece.ends_with('\n'), "{}", piece.len());
-        }
-        let text = pieces.concat();
-        let samples = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
-        let samples: Vec<&str> = samples.collect();
-        assert_eq!(samples.len(), 2 + 500 * 4 + 1500 * 11);
-        let mut seen: Vec<&str> = samples.iter().filter_map(|line| line.split('{').next()).collect();
-        seen.dedup();
-        assert_eq!(seen.len(), FAMILIES.len() - 1, "{seen:?}");
-        assert_eq!(text.matches("# HELP").count(), seen.len());
-        assert!(self::pieces(&Series::default()).concat().is_empty());
-    }
-
-    #[test]
-    fn a_label_is_escaped() {
-        let mut text = String::new();
-        let mut lines = Lines { text: &mut text, name: "x", has_head: true };
-        lines.label("name", "a\\b\"c\nd");
-        assert_eq!(text, "name=\"a\\\\b\\\"c\\nd\"");
-    }
-}
+mod tests;

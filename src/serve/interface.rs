@@ -7,10 +7,11 @@ use tokio::sync::{broadcast, oneshot};
 use super::readiness::Health;
 use crate::config::plan::{DirectorPlan, ServiceDefaults};
 use crate::control::ControlError;
-use crate::control::model::{Change, Changed, Configuration, Event, Reload};
+use crate::control::model::{Change, Changed, CheckNow, Configuration, Event, Reload};
 use crate::control::state::AdminStates;
 use crate::director::cluster::Cluster;
 use crate::director::tables::Tables;
+use crate::health::View;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
 use crate::metrics::losses::LossCause;
@@ -43,6 +44,9 @@ pub trait RunningDirector: Send + Sync {
 
     /// What the kernel has dropped around the daemon, the latest first: the device, and the place in it.
     fn losses(&self) -> Vec<Grown<(String, LossCause)>>;
+
+    /// What the checks have found.
+    fn health_view(&self) -> Arc<View>;
 
     /// What is wrong at present.
     fn health(&self) -> &Health;
@@ -79,6 +83,8 @@ pub enum Demand {
     Configure(Configuration),
     /// Reads the configuration file again, as SIGHUP does.
     Reload(Reload),
+    /// Checks real servers at once.
+    CheckNow(CheckNow),
 }
 
 /// A demand with its sender.

@@ -30,6 +30,10 @@ impl TroubleKind {
             | TroubleKind::VipClaimed
             | TroubleKind::StrayPackets
             | TroubleKind::TunnelHandler
+            | TroubleKind::RealServerDown
+            | TroubleKind::QuorumLost
+            | TroubleKind::FailOpen
+            | TroubleKind::CheckWarning
             | TroubleKind::CheckImpossible => false,
         }
     }
@@ -43,6 +47,8 @@ impl TroubleKind {
                 | TroubleKind::Unreachable
                 | TroubleKind::PathMtuLowered
                 | TroubleKind::TransmitErrors
+                | TroubleKind::RealServerDown
+                | TroubleKind::CheckWarning
         )
     }
 }
@@ -91,11 +97,18 @@ mod tests {
     }
 
     #[test]
-    fn troubles_of_a_path_are_about_its_real_server() {
+    fn troubles_of_a_path_and_of_checks_are_about_their_real_server() {
         let about = TroubleKind::ALL.iter().filter(|kind| kind.is_about_real_server());
         let about: Vec<&str> = about.map(|kind| kind.label()).collect();
-        let expected =
-            ["no_route", "protocol_unreachable", "unreachable", "path_mtu_lowered", "transmit_errors"];
+        let expected = [
+            "no_route",
+            "protocol_unreachable",
+            "unreachable",
+            "path_mtu_lowered",
+            "transmit_errors",
+            "real_server_down",
+            "check_warning",
+        ];
         assert_eq!(about, expected);
     }
 }

@@ -119,6 +119,7 @@ impl Desk {
         let (statistics, rates) = self.statistics();
         VirtualService {
             keys: config.into(),
+            health: None,
             statistics,
             rates,
             real_servers: config.real_servers.iter().map(|server| self.server(server)).collect(),
@@ -137,6 +138,8 @@ impl Desk {
             persistent_connections: self.connections,
             overloaded: false,
             drain: None,
+            enabled: true,
+            health: None,
             troubles: Vec::new(),
             transmit_errors: Vec::new(),
             statistics,

@@ -215,6 +215,12 @@ impl Model {
                 }
                 Ok(())
             }
+            _ => self.change_state(operation, now),
+        }
+    }
+
+    fn change_state(&mut self, operation: &Operation, now: Moment) -> Result<(), Code> {
+        match operation {
             Operation::Drain { virtual_service, real_server, timeout, then } => {
                 for (at, server) in self.places(virtual_service.as_ref(), real_server)? {
                     let key = self.key(at, server);
@@ -256,7 +262,7 @@ impl Model {
                 }
                 Ok(())
             }
-            Operation::Zero { .. } => unreachable!("because it changes nothing here"),
+            _ => unreachable!("because no other operation changes a state"),
         }
     }
 

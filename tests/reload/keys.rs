@@ -164,7 +164,7 @@ pub const ROWS: &[Row] = &[
         "on_change",
         r#"[{ when = "quorum_lost", command = ["/bin/true", "a b"], user = "nobody" }]"#,
     ),
-    reload_only("check", r#"["tcp", { type = "tcp", port = 81 }]"#),
+    reload_only("check", r#"[{ type = "tcp", port = 82 }, { type = "tcp", port = 81 }]"#),
     reload_only("check_agreement", r#""any""#),
     reload_only("on_down", r#""remove""#),
     reload_only("quorum", "6"),

@@ -2,11 +2,12 @@
 //! its real servers.
 
 use std::fmt::Write;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use super::troubles;
 use crate::control::model::{
-    AfterDrain, Draining, Persistence, RealServer, Status, Trouble, VirtualService, VirtualServices,
+    AfterDrain, Draining, Persistence, RealServer, ServerState, ServiceState, Status, Trouble,
+    VirtualService, VirtualServices,
 };
 use crate::trouble::TroubleKind;
 
@@ -17,8 +18,13 @@ const RED: &str = "31";
 const YELLOW: &str = "33";
 
 /// Renders the state; `has_colours` is set for a terminal.
-pub(super) fn render(status: &Status, services: &VirtualServices, has_colours: bool) -> String {
-    let screen = Screen { has_colours };
+pub(super) fn render(
+    status: &Status,
+    services: &VirtualServices,
+    has_colours: bool,
+    now: SystemTime,
+) -> String {
+    let screen = Screen { has_colours, now };
     let mut text = screen.head(status);
     if services.virtual_services.is_empty() {
         text.push_str("\nno virtual services; add one with `lvs-tund ipvsadm -A -t VIP:PORT -s rr`\n");
@@ -42,6 +48,8 @@ pub(super) fn render(status: &Status, services: &VirtualServices, has_colours: b
 
 struct Screen {
     has_colours: bool,
+    /// When the answer came.
+    now: SystemTime,
 }
 
 struct ScreenRow {
@@ -106,7 +114,7 @@ impl Screen {
             colour: Some(if is_served { BOLD } else { RED }),
             notes: Vec::new(),
         }];
-        rows.extend(service.real_servers.iter().map(server_row));
+        rows.extend(service.real_servers.iter().map(|server| self.server_row(server)));
         rows
     }
 
@@ -129,6 +137,86 @@ impl Screen {
 
     fn paint(&self, colour: &str, text: &str) -> String {
         if self.has_colours { format!("\x1b[{colour}m{text}\x1b[0m") } else { text.to_owned() }
+    }
+
+    fn server_row(&self, server: &RealServer) -> ScreenRow {
+        let rip = server.rip.to_string();
+        let name = if server.name == rip { rip } else { format!("{} {rip}", server.name) };
+        let limit = server.upper_threshold;
+        let down = server.health.as_ref().filter(|health| health.state == "down");
+        let (state, colour) = match (&server.drain, server.weight) {
+            (Some(drain), weight) => (drain_text(drain, weight), Some(YELLOW)),
+            _ if !server.enabled => ("disabled; `enable` gives it new connections".to_owned(), Some(YELLOW)),
+            _ if down.is_some() => (String::new(), Some(RED)),
+            (None, 0) => ("quiesced".to_owned(), Some(YELLOW)),
+            (None, _) if server.overloaded => {
+                (format!("overloaded: its limit is {limit} connections"), Some(YELLOW))
+            }
+            (None, _) if server.local && server.weight_now == 0 => {
+                ("this host, which does not have the VIP".to_owned(), Some(RED))
+            }
+            (None, _) if server.local => ("this host".to_owned(), None),
+            (None, _) => (String::new(), None),
+        };
+        let health = server.health.as_ref().and_then(|health| self.health_text(server, health));
+        let state = [Some(state), health].into_iter().flatten().filter(|part| !part.is_empty());
+        let state = state.collect::<Vec<_>>().join(", ");
+        let rates = &server.rates;
+        ScreenRow {
+            name: format!("  {name}"),
+            weight: server.weight_now.to_string(),
+            active: server.active_connections.into(),
+            inactive: server.inactive_connections.into(),
+            rates: [rates.connections, rates.packets, rates.bytes],
+            state,
+            colour: if server.troubles.is_empty() { colour } else { Some(YELLOW) },
+            notes: server
+                .troubles
+                .iter()
+                .filter(|trouble| trouble.kind != TroubleKind::RealServerDown.label())
+                .map(troubles::line)
+                .chain(troubles::transmit_errors(&server.transmit_errors))
+                .collect(),
+        }
+    }
+
+    /// "down: connection refused by 172.25.3.2 through the tunnel, 3 of 3, since 12:04:10"; of one that is up, what its
+    /// checks have changed.
+    fn health_text(&self, server: &RealServer, health: &ServerState) -> Option<String> {
+        if health.state == "down" {
+            let why = health.why.as_deref().unwrap_or("no probe has succeeded yet");
+            return Some(format!("down: {why}, since {}", self.clock_time(health.age)));
+        }
+        let asked = health.weight_from_check.filter(|_| server.weight > 0);
+        let asked = asked.map(|weight| format!("weight {weight} by its check, configured {}", server.weight));
+        let slow =
+            (health.share < 1000).then(|| format!("slow start: {} % of its weight", health.share / 10));
+        let parts: Vec<String> = asked.into_iter().chain(slow).collect();
+        (!parts.is_empty()).then(|| parts.join(", "))
+    }
+
+    /// The time of day so many seconds ago, in UTC as in the log; with the date if that was a day ago or more.
+    fn clock_time(&self, age: u64) -> String {
+        const DAY: u64 = 86_400;
+        let then = self.now.checked_sub(Duration::from_secs(age)).unwrap_or(SystemTime::UNIX_EPOCH);
+        let text = humantime::format_rfc3339_seconds(then).to_string();
+        match text.split_once('T') {
+            Some((_, time)) if age < DAY => time.to_owned(),
+            _ => text,
+        }
+    }
+}
+
+/// What the checks mean for a virtual service that is not as it should be.
+fn quorum(health: &ServiceState) -> Option<String> {
+    let ServiceState { has_quorum, fails_open, uses_sorry, up, down } = health;
+    let all = up + down;
+    match (fails_open, uses_sorry, has_quorum) {
+        (true, ..) => Some(format!("{up} of {all} up: too few, so that all count as up")),
+        (_, true, _) => Some(format!("{up} of {all} up, quorum lost: sorry servers serve")),
+        (_, _, false) => Some(format!("{up} of {all} up, quorum lost")),
+        (_, _, true) if *down > 0 => Some(format!("{up} of {all} up")),
+        _ => None,
     }
 }
 
@@ -155,44 +243,11 @@ fn terms(service: &VirtualService, is_served: bool) -> String {
     if service.one_packet {
         terms.push("one-packet scheduling".to_owned());
     }
+    terms.extend(service.health.as_ref().and_then(quorum));
     if !is_served {
         terms.push("no real server accepts new connections".to_owned());
     }
     terms.join(", ")
-}
-
-fn server_row(server: &RealServer) -> ScreenRow {
-    let rip = server.rip.to_string();
-    let name = if server.name == rip { rip } else { format!("{} {rip}", server.name) };
-    let limit = server.upper_threshold;
-    let (state, colour) = match (&server.drain, server.weight) {
-        (Some(drain), weight) => (drain_text(drain, weight), Some(YELLOW)),
-        (None, 0) => ("quiesced".to_owned(), Some(YELLOW)),
-        (None, _) if server.overloaded => {
-            (format!("overloaded: its limit is {limit} connections"), Some(YELLOW))
-        }
-        (None, _) if server.local && server.weight_now == 0 => {
-            ("this host, which does not have the VIP".to_owned(), Some(RED))
-        }
-        (None, _) if server.local => ("this host".to_owned(), None),
-        (None, _) => (String::new(), None),
-    };
-    let rates = &server.rates;
-    ScreenRow {
-        name: format!("  {name}"),
-        weight: server.weight_now.to_string(),
-        active: server.active_connections.into(),
-        inactive: server.inactive_connections.into(),
-        rates: [rates.connections, rates.packets, rates.bytes],
-        state,
-        colour: if server.troubles.is_empty() { colour } else { Some(YELLOW) },
-        notes: server
-            .troubles
-            .iter()
-            .map(troubles::line)
-            .chain(troubles::transmit_errors(&server.transmit_errors))
-            .collect(),
-    }
 }
 
 /// Whether it is shown below the row of a real server.
@@ -240,141 +295,4 @@ fn scaled(value: u64) -> String {
 }
 
 #[cfg(test)]
-mod tests {
-    use super::*;
-
-    #[test]
-    fn numbers_of_four_places() {
-        let cases = [
-            (0, "0"),
-            (999, "999"),
-            (1_000, "1.0k"),
-            (12_345, "12.3k"),
-            (123_456, "123k"),
-            (999_999, "999k"),
-            (1_000_000, "1.0M"),
-            (u64::MAX, "18.4E"),
-        ];
-        for (value, expected) in cases {
-            assert_eq!(scaled(value), expected, "{value}");
-        }
-    }
-
-    fn model<T: serde::de::DeserializeOwned>(json: serde_json::Value) -> T {
-        serde_json::from_value(json).unwrap()
-    }
-
-    fn server(rip: &str, more: serde_json::Value) -> serde_json::Value {
-        let mut server = serde_json::json!({
-            "name": rip, "rip": rip, "weight": 1, "weight_now": 1, "upper_threshold": 0, "lower_threshold": 0, "path_mtu": null,
-            "path_mtu_now": 1500, "local": false, "encapsulation": "ipip", "active_connections": 12, "inactive_connections": 3,
-            "persistent_connections": 0, "overloaded": false, "drain": null, "troubles": [], "transmit_errors": [],
-            "statistics": {"connections": 5, "packets": 50, "bytes": 5000},
-            "rates": {"connections": 2, "packets": 1500, "bytes": 1_000_000}
-        });
-        server.as_object_mut().unwrap().extend(more.as_object().unwrap().clone());
-        server
-    }
-
-    fn services() -> VirtualServices {
-        let nothing = serde_json::json!({"connections": 0, "packets": 0, "bytes": 0});
-        let service = |name: &str, port: u16, servers: Vec<serde_json::Value>| {
-            serde_json::json!({
-                "name": name, "match": [{"protocol": "tcp", "vip": "172.25.3.100", "port": port}], "scheduler": "sh",
-                "scheduler_flags": ["sh-port"], "persistence": {"timeout": 600, "prefix": 24}, "one_packet": false,
-                "unknown_tcp": "schedule", "on_removed": "reschedule",
-                "timeouts": {"tcp": 900, "tcp_fin": 120, "udp": 300}, "statistics": nothing, "rates": nothing,
-                "real_servers": servers
-            })
-        };
-        let drain = |then: &str, done: bool| {
-            let drain = serde_json::json!({"deadline_in": 250, "then": then, "done": done});
-            serde_json::json!({"weight": 5, "weight_now": 0, "drain": drain})
-        };
-        let overloaded = serde_json::json!({"name": "server4", "overloaded": true, "upper_threshold": 15});
-        let servers = vec![
-            server("172.25.3.2", serde_json::json!({})),
-            server("172.25.3.3", drain("keep", false)),
-            server("172.25.3.5", drain("keep", true)),
-            server("172.25.3.6", drain("remove", true)),
-            server("172.25.3.4", overloaded),
-            server("172.25.3.1", serde_json::json!({"local": true})),
-            server("127.0.0.1", serde_json::json!({"local": true, "weight_now": 0})),
-        ];
-        let idle = vec![server("172.25.3.2", serde_json::json!({"weight": 0, "weight_now": 0}))];
-        model(serde_json::json!({
-            "generation": 7,
-            "virtual_services": [service("web", 80, servers), service("tcp-172.25.3.100-443", 443, idle)]
-        }))
-    }
-
-    fn status() -> Status {
-        model(serde_json::json!({
-            "role": "director", "ready": true, "troubles": [], "dropped": [], "losses": [],
-            "version": "0.1.0", "generation": 7, "uptime": 3_720, "interfaces": ["eth0"], "tun": "lvsd0",
-            "config_file": null, "virtual_services": 2, "real_servers": 4, "draining": 1, "connections": 60,
-            "connections_max": 1_048_576, "templates": 4, "timeouts": {"tcp": 900, "tcp_fin": 120, "udp": 300},
-            "statistics": {"connections": 0, "packets": 0, "bytes": 0},
-            "rates": {"connections": 6, "packets": 12_345, "bytes": 125_000}
-        }))
-    }
-
-    #[test]
-    fn what_is_wrong_stands_where_it_belongs() {
-        let trouble = |kind: &str, message: &str, stops_packets: bool| {
-            serde_json::json!({"kind": kind, "subject": "172.25.3.2", "message": message, "age": 12,
-                               "stops_packets": stops_packets})
-        };
-        let suspect = trouble("protocol_unreachable", "it answers; start it", false);
-        let mut status = status();
-        status.troubles = model(serde_json::json!([
-            trouble("device_down", "lvsd0 is down", true),
-            suspect,
-            trouble("setting_missing", "a setting is missing", false)
-        ]));
-        status.dropped = model(serde_json::json!([{"reason": "no_service", "packets": 3, "age": 5}]));
-        let mut services = services();
-        let server = &mut services.virtual_services[0].real_servers[0];
-        server.troubles = vec![model(suspect)];
-        server.transmit_errors = model(serde_json::json!([{"cause": "no_buffer", "packets": 2}]));
-        let text = render(&status, &services, false);
-        let head: Vec<&str> = text.lines().skip(2).take(4).collect();
-        let expected = [
-            "not ready: lvsd0 is down (for 12s)",
-            "warning: a setting is missing (for 12s)",
-            "dropped: 3 no_service (5s ago)",
-            "",
-        ];
-        assert_eq!(head, expected);
-        let below: Vec<&str> = text.lines().skip(8).take(3).collect();
-        assert!(below[0].starts_with("  172.25.3.2  "), "{text}");
-        assert_eq!(below[1], "    warning: it answers; start it (for 12s)");
-        assert_eq!(below[2], "    2 packets not sent so far (no_buffer)");
-        assert!(render(&status, &services, true).contains("\x1b[31mnot ready: lvsd0 is down"));
-    }
-
-    #[test]
-    fn the_screen() {
-        let expected = "\
-lvs-tund 0.1.0, up 1h 2m, on eth0 by lvsd0, generation 7
-60 of 1048576 connections, 6 new/s, 12.3k packets/s, 1.0M bits/s, 4 persistent clients, 1 draining
-
-                         weight    active  inactive    new/s packets/s    bits/s  state
-web: tcp 172.25.3.100:80               84        21        0         0         0  sh, sh-port, persistent 10m by /24
-  172.25.3.2                  1        12         3        2      1.5k      8.0M
-  172.25.3.3                  0        12         3        2      1.5k      8.0M  draining, 4m 10s left, then kept; configured weight 5
-  172.25.3.5                  0        12         3        2      1.5k      8.0M  quiesced by a drain; `undrain` gives it weight 5
-  172.25.3.6                  0        12         3        2      1.5k      8.0M  removed by a drain; `undrain` brings it back with weight 5
-  server4 172.25.3.4          1        12         3        2      1.5k      8.0M  overloaded: its limit is 15 connections
-  172.25.3.1                  1        12         3        2      1.5k      8.0M  this host
-  127.0.0.1                   0        12         3        2      1.5k      8.0M  this host, which does not have the VIP
-tcp 172.25.3.100:443                   12         3        0         0         0  sh, sh-port, persistent 10m by /24, no real server accepts new connections
-  172.25.3.2                  0        12         3        2      1.5k      8.0M  quiesced
-";
-        assert_eq!(render(&status(), &services(), false), expected);
-        let coloured = render(&status(), &services(), true);
-        assert!(coloured.contains("\x1b[31mtcp 172.25.3.100:443"), "{coloured}");
-        let empty = VirtualServices { generation: 1, virtual_services: Vec::new() };
-        assert!(render(&status(), &empty, false).ends_with("`lvs-tund ipvsadm -A -t VIP:PORT -s rr`\n"));
-    }
-}
+mod tests;

@@ -1,4 +1,4 @@
-//! What a virtual service makes of its checks: the keys beside `check`, at the top of the file and of a virtual service.
+//! What a virtual service makes of its checks: the keys in addition to `check`, at the top of the file and of a virtual service.
 
 use super::real_server::WEIGHT_MAX;
 use crate::config::json::{Agreement as JsonAgreement, OnDown as JsonOnDown};
@@ -81,7 +81,7 @@ mod tests {
     }
 
     #[test]
-    fn a_quorum_by_command_gives_way_to_the_file_if_the_two_do_not_fit() {
+    fn a_quorum_by_command_yields_to_the_file_if_the_two_do_not_fit() {
         let file = health(5, 3);
         let mut next = health(2, 3);
         reconcile(&file, &mut next);

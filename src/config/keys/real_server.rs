@@ -51,7 +51,7 @@ keys! {
     /// How packets to it are wrapped; default: "ipip".
     optional encapsulation "encapsulation" [String] in encapsulation [],
         ENCAPSULATION, |_, _| encapsulation::DEFAULT, Live;
-    /// How it is checked; `null`: as its virtual service says.
+    /// How it is checked; `null`: as its virtual service.
     nullable check "check" [Checks] in checks [], OwnChecks, |_, _| None, Live;
     /// Whether it is a sorry server, which serves only while the others have no quorum.
     plain sorry "sorry" [bool] in is_sorry [], Flag, |_, _| false, Live;

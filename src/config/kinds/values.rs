@@ -208,7 +208,7 @@ pub const GROUP: Text = Text {
 };
 
 /// The name of a user. useradd(8): names are up to 32 characters long.
-pub const USER: Text = Text { expected: "the name of a user, such as \"nobody\"", ..GROUP };
+pub const USER: Text = Text { expected: "the name of a user, such as \"www-data\"", ..GROUP };
 
 /// A label for metrics and logs.
 pub const LABEL: Text = Text {

@@ -4,13 +4,32 @@ use std::net::IpAddr;
 
 use super::draft::{Draft, ServerPosition};
 use super::{Code, ControlError, Running};
-use crate::control::model::AfterDrain;
+use crate::control::model::{AfterDrain, Operation};
 use crate::control::state::AdminState;
 use crate::time::Moment;
 
 impl Draft {
+    /// Carries out an operation that changes administrative states.
+    pub(super) fn change_state(
+        &mut self,
+        operation: &Operation,
+        places: &[ServerPosition],
+        name: &str,
+        now: Moment,
+    ) -> Result<(), ControlError> {
+        match operation {
+            Operation::Drain { timeout, then, .. } => {
+                let until = timeout.map(|timeout| now.after(timeout.0));
+                self.drain(places, name, AdminState::Draining { until, then: *then })
+            }
+            Operation::Disable { .. } => self.disable(places, name),
+            Operation::Enable { .. } => self.enable(places, name),
+            _ => self.undrain(places, name),
+        }
+    }
+
     /// Real servers that a drain has removed stay removed.
-    pub(super) fn drain(
+    fn drain(
         &mut self,
         places: &[ServerPosition],
         name: &str,
@@ -32,7 +51,7 @@ impl Draft {
         Err(ControlError::new(Code::NoSuchRealServer, message))
     }
 
-    pub(super) fn undrain(&mut self, places: &[ServerPosition], name: &str) -> Result<(), ControlError> {
+    fn undrain(&mut self, places: &[ServerPosition], name: &str) -> Result<(), ControlError> {
         let mut is_any = false;
         for &(at, index) in places {
             let service = self.service(at);
@@ -49,12 +68,12 @@ impl Draft {
     }
 
     /// Its drain, if it has one, ends; a real server that a drain has removed cannot be disabled.
-    pub(super) fn disable(&mut self, places: &[ServerPosition], name: &str) -> Result<(), ControlError> {
+    fn disable(&mut self, places: &[ServerPosition], name: &str) -> Result<(), ControlError> {
         self.drain(places, name, AdminState::Disabled)
     }
 
     /// Enables a real server wherever it is disabled. One that is enabled stays as it is.
-    pub(super) fn enable(&mut self, places: &[ServerPosition], name: &str) -> Result<(), ControlError> {
+    fn enable(&mut self, places: &[ServerPosition], name: &str) -> Result<(), ControlError> {
         let states: Vec<(ServerPosition, IpAddr, AdminState)> = places
             .iter()
             .map(|&(at, index)| {

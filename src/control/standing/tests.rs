@@ -1,9 +1,12 @@
+//! Weights from configuration, administrative state and health, in tables.
+
 use std::sync::Arc;
 
 use super::*;
 use crate::control::model::AfterDrain;
 use crate::director::scheduler::rr;
-use crate::health::{CHECKS, OnDown};
+use crate::health::view::ServerView;
+use crate::health::{CHECKS, OnDown, State};
 use crate::packet::Protocol;
 use crate::time::Moment;
 
@@ -28,9 +31,9 @@ fn seen(state: State) -> ServerView {
 }
 
 /// The health of real servers 1, 2 …
-fn health(has_quorum: bool, fails_open: bool, servers: &[ServerView]) -> ServiceView {
+fn health(uses_sorry: bool, fails_open: bool, servers: &[ServerView]) -> ServiceView {
     let real_servers = (1..).map(rip).zip(servers.iter().cloned()).collect();
-    ServiceView { has_quorum, fails_open, uses_sorry: false, real_servers }
+    ServiceView { has_quorum: !uses_sorry, fails_open, uses_sorry, real_servers }
 }
 
 /// What schedulers see: of each real server its weight, and whether `on_down` applies to it.
@@ -62,14 +65,12 @@ fn an_administrative_state_takes_the_weight_or_the_real_server_and_an_active_one
         (AdminState::Disabled, Some(0)),
         (AdminState::Removed, None),
     ] {
-        assert_eq!(effective_weight(3, state, true), expected, "{}", state.word());
+        assert_eq!(effective_weight(3, state), expected, "{}", state.word());
         let mut states = AdminStates::default();
         states.set("web", rip(1), state);
         let seen = effective(&service(&[3, 1], 2), &states, None);
         assert_eq!(seen, [expected.map(|weight| (weight, None)), Some((1, None))], "{}", state.word());
     }
-    assert_eq!(effective_weight(3, AdminState::Active, false), Some(0));
-    assert_eq!(effective_weight(3, AdminState::Removed, false), None);
 }
 
 #[test]
@@ -83,43 +84,41 @@ fn only_real_servers_that_the_schedulers_see_otherwise_than_configured_are_liste
     let expected = EffectiveWeights::from([("web".to_owned(), BTreeMap::from([(rip(1), Some(0.into()))]))]);
     assert_eq!(effective_weights(&cluster, &states, &View::default()), expected);
     let view =
-        View { services: BTreeMap::from([("web".to_owned(), health(true, false, &[seen(State::Down)]))]) };
+        View { services: BTreeMap::from([("web".to_owned(), health(false, false, &[seen(State::Down)]))]) };
     let down = Some(Standing { weight: 0, on_down: Some(OnDown::Quiesce) });
     let expected = EffectiveWeights::from([("web".to_owned(), BTreeMap::from([(rip(1), down)]))]);
     assert_eq!(effective_weights(&cluster, &AdminStates::default(), &view), expected);
 }
 
 #[test]
-fn a_check_replaces_a_weight_other_than_zero_and_a_slow_start_takes_a_share_rounded_up() {
+fn the_weight_that_health_leaves_is_what_the_schedulers_see() {
     let up = |weight, share| ServerView { weight, share, ..seen(State::Up) };
     for (configured, server, expected) in [
         (5, up(None, 1000), 5),
         (5, up(Some(9), 1000), 9),
         (5, up(Some(0), 1000), 0),
         (0, up(Some(9), 1000), 0),
-        (5, up(None, 1), 1),
-        (5, up(None, 200), 1),
         (5, up(None, 201), 2),
-        (1000, up(None, 500), 500),
-        (5, up(None, 0), 0),
-        (10, up(Some(30), 100), 3),
         (WEIGHT_MAX, up(None, 1000), WEIGHT_MAX),
         (1, up(Some(u32::MAX), 1000), WEIGHT_MAX),
-        (5, ServerView { weight: Some(9), ..seen(State::Unchecked) }, 9),
+        (5, seen(State::Unchecked), 5),
         (5, ServerView { weight: Some(9), ..seen(State::Down) }, 0),
     ] {
-        assert_eq!(live_weight(configured, Some(&server), false), expected, "{configured} {server:?}");
+        let view = health(false, false, &[server]);
+        assert_eq!(
+            weights(&service(&[configured, 1], 2), Some(&view)),
+            [expected, 1],
+            "{configured} {view:?}"
+        );
     }
-    assert_eq!(live_weight(5, None, false), 5);
-    assert_eq!(live_weight(5, Some(&ServerView { weight: Some(9), ..seen(State::Down) }), true), 5);
 }
 
 #[test]
-fn a_down_real_server_has_no_weight_and_what_on_down_says() {
+fn a_down_real_server_has_no_weight_and_the_fate_that_on_down_sets() {
     for on_down in [OnDown::Quiesce, OnDown::Drain, OnDown::Remove] {
         let mut service = service(&[3, 1], 2);
         service.health.on_down = on_down;
-        let view = health(true, false, &[seen(State::Down), seen(State::Up)]);
+        let view = health(false, false, &[seen(State::Down), seen(State::Up)]);
         let down = effective(&service, &AdminStates::default(), Some(&view));
         assert_eq!(down, [Some((0, Some(on_down))), Some((1, None))]);
         let mut states = AdminStates::default();
@@ -138,33 +137,46 @@ fn a_down_real_server_has_no_weight_and_what_on_down_says() {
 }
 
 #[test]
-fn a_sorry_server_serves_while_quorum_is_lost_or_no_other_has_a_weight_and_the_others_do_not() {
+fn a_sorry_server_serves_when_the_judge_decides_so_and_the_others_do_not() {
     let (up, down) = (seen(State::Up), seen(State::Down));
     let two = service(&[3, 2, 7], 2);
-    let sorry_down = [up.clone(), down.clone(), down.clone()];
     for (view, expected) in [
-        (None, [3, 2, 0]),
-        (Some(health(true, false, &[up.clone(), up.clone()])), [3, 2, 0]),
-        (Some(health(true, false, &[up.clone(), down.clone()])), [3, 0, 0]),
-        (Some(health(false, false, &[up.clone(), down.clone()])), [0, 0, 7]),
-        (Some(health(false, false, &sorry_down)), [3, 0, 0]),
-        (Some(health(true, false, &[down.clone(), down.clone()])), [0, 0, 7]),
-        (Some(health(false, true, &[down.clone(), down.clone()])), [3, 2, 0]),
+        (health(false, false, &[up.clone(), up.clone(), up.clone()]), [3, 2, 0]),
+        (health(false, false, &[up.clone(), down.clone(), up.clone()]), [3, 0, 0]),
+        (health(true, false, &[up.clone(), down.clone(), up.clone()]), [0, 0, 7]),
+        (health(true, false, &[up.clone(), down.clone()]), [0, 0, 7]),
+        (health(false, true, &[down.clone(), down.clone()]), [3, 2, 0]),
     ] {
-        assert_eq!(weights(&two, view.as_ref()), expected, "{view:?}");
+        assert_eq!(weights(&two, Some(&view)), expected, "{view:?}");
     }
+    let view = health(true, false, &[up.clone(), down, up]);
+    let seen = effective(&two, &AdminStates::default(), Some(&view));
     assert_eq!(
-        weights(&service(&[3, 2], 2), Some(&health(false, false, &[up, down]))),
-        [3, 0],
-        "none is sorry"
+        seen,
+        [Some((0, None)), Some((0, Some(OnDown::Quiesce))), Some((7, None))],
+        "only one is down"
     );
-    assert_eq!(weights(&service(&[0, 7], 1), None), [0, 7]);
-    assert_eq!(weights(&service(&[1, 0], 1), Some(&health(false, false, &[]))), [1, 0], "it has no weight");
-    let mut states = AdminStates::default();
-    states.set("web", rip(1), AdminState::Disabled);
-    assert_eq!(effective(&service(&[3, 7], 1), &states, None), [Some((0, None)), Some((7, None))]);
-    states.set("web", rip(2), AdminState::Disabled);
-    assert_eq!(effective(&service(&[3, 7], 1), &states, None), [Some((0, None)); 2]);
+}
+
+#[test]
+fn a_sorry_server_without_checks_serves_if_no_other_could() {
+    for (given, sorry_from, disabled, expected) in [
+        (&[3, 7][..], 1, &[][..], &[3, 0][..]),
+        (&[3, 7], 1, &[1], &[0, 7]),
+        (&[3, 7], 1, &[1, 2], &[0, 0]),
+        (&[3, 7], 1, &[2], &[3, 0]),
+        (&[0, 7], 1, &[], &[0, 7]),
+        (&[0, 0], 1, &[], &[0, 0]),
+        (&[7, 7], 0, &[], &[7, 7]),
+        (&[3, 2, 7, 8], 2, &[1], &[0, 2, 0, 0]),
+        (&[3, 2, 7, 8], 2, &[1, 2, 3], &[0, 0, 0, 8]),
+    ] {
+        let mut states = AdminStates::default();
+        disabled.iter().for_each(|last| states.set("web", rip(*last), AdminState::Disabled));
+        let seen = effective(&service(given, sorry_from), &states, None);
+        let seen: Vec<u32> = seen.into_iter().map(|seen| seen.expect("there").0).collect();
+        assert_eq!(seen, expected, "{given:?} {disabled:?}");
+    }
 }
 
 #[test]
@@ -187,7 +199,7 @@ fn a_real_server_whose_checks_begin_with_down_has_no_weight_until_it_is_seen() {
         service.health.checks = Arc::default();
         service.real_servers[0].checks = Some(checks);
         assert_eq!(weights(&service, None), [expected, 1], "{starts:?} {agreement:?}");
-        let view = health(true, false, &[seen(State::Up)]);
+        let view = health(false, false, &[seen(State::Up)]);
         assert_eq!(weights(&service, Some(&view)), [1, 1]);
     }
 }

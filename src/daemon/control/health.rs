@@ -7,7 +7,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::{Cluster, Control};
-use crate::control::model::{Change, EventKind, Operation};
+use crate::control::model::{Change, Changed, CheckNow, EventKind, Operation};
+use crate::control::operation::selected;
+use crate::control::{Code, ControlError};
 use crate::daemon::clock;
 use crate::daemon::health::{Ask, Hooks, Message, News, Wanted};
 use crate::director::cluster::{ClusterConfig, VirtualServiceConfig};
@@ -84,6 +86,20 @@ impl Control {
             // A full queue contains the same already.
             let _ = self.checks.asks.try_send(Ask::Suspect(rip, Signal::NoNeighbour));
         }
+    }
+
+    /// Requests probes at once; the answer does not wait for them.
+    pub(super) fn check_now(&self, request: &CheckNow) -> Result<Changed, ControlError> {
+        let CheckNow { virtual_service, real_server } = request;
+        for (virtual_service, real_server) in
+            selected(&self.running, virtual_service.as_ref(), real_server.as_deref())?
+        {
+            let ask = Ask::CheckNow { virtual_service, real_server };
+            let busy =
+                |_| ControlError::new(Code::Busy, "too many requests for probes wait; repeat it later");
+            self.checks.asks.try_send(ask).map_err(busy)?;
+        }
+        Ok(Changed { generation: self.generation, dry_run: false, differences: Vec::new() })
     }
 
     /// One line and one event; the hooks that wait for it run later.

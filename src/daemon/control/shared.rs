@@ -14,6 +14,7 @@ use crate::daemon::lost::Lost;
 use crate::director::cluster::{Cluster, VirtualService};
 use crate::director::tables::Tables;
 use crate::director::verdict::DropReason;
+use crate::health::View;
 use crate::metrics::counters::DirectorCounters;
 use crate::metrics::ledger::Ledger;
 use crate::metrics::losses::LossCause;
@@ -42,6 +43,7 @@ pub(crate) struct Shared {
     /// Notified when a route or an address of the host has changed.
     pub paths_moved: Arc<Notify>,
     published: ArcSwap<Published>,
+    health_view: ArcSwap<View>,
     ledger: Mutex<Ledger>,
     drops: Mutex<Recent<&'static str>>,
     events: broadcast::Sender<Arc<Event>>,
@@ -83,6 +85,7 @@ impl Shared {
             lost,
             paths_moved: Arc::default(),
             published: ArcSwap::from_pointee(published),
+            health_view: ArcSwap::default(),
             ledger: Mutex::new(ledger),
             drops: Mutex::default(),
             events: broadcast::Sender::new(EVENTS_MAX),
@@ -100,6 +103,11 @@ impl Shared {
 
     pub(super) fn publish(&self, published: Published) {
         self.published.store(Arc::new(published));
+    }
+
+    /// Shows the API and the metrics what the checks have found.
+    pub(in crate::daemon) fn publish_health(&self, view: Arc<View>) {
+        self.health_view.store(view);
     }
 
     pub(super) fn zero(&self, zeroed: &Zeroed, cluster: &Cluster) {
@@ -168,6 +176,10 @@ impl RunningDirector for Shared {
 
     fn drops(&self) -> Vec<Grown<&'static str>> {
         self.look_at_drops().list()
+    }
+
+    fn health_view(&self) -> Arc<View> {
+        self.health_view.load_full()
     }
 
     fn health(&self) -> &Health {

@@ -11,6 +11,7 @@ impl Control {
         let now = self.shared.clock.now();
         let awaits_vips = self.base.announce == AnnounceSetting::Local;
         self.watch.report(Source::Cluster, troubles::of_cluster(&self.latest.load(), awaits_vips, now));
+        self.watch.report(Source::Health, troubles::of_health(&self.running.cluster, &self.running.health));
         let mut traffic = self.shared.lost.troubles();
         traffic.extend(self.claimed.troubles(now));
         traffic.extend(self.strays.troubles(self.host.interfaces(), now));

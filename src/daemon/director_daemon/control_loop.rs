@@ -23,7 +23,7 @@ use crate::director::path_errors::Event;
 use crate::failure::Failure;
 use crate::metrics::counters::PathCounters;
 use crate::metrics::{estimator, exposition};
-use crate::serve::{Demand, Request, http};
+use crate::serve::{Demand, Request, RunningDirector, http};
 
 /// Pause between two checks of draining real servers and of VIPs without a virtual service.
 const TEND_PERIOD: Duration = Duration::from_secs(1);
@@ -131,7 +131,9 @@ impl ControlLoop {
             process.vip_claims = claims.read();
             let Shared { workers, tables, clock, .. } = &*shared;
             let (ledger, now) = (shared.ledger_mutex(), clock.now());
-            let counts = exposition::Counts { workers, ledger, paths: &paths, strays: &strays };
+            let health = shared.health_view();
+            let health = &*health;
+            let counts = exposition::Counts { workers, ledger, paths: &paths, strays: &strays, health };
             exposition::director(process, &counts, &cluster.load(), tables, now)
         })
     }

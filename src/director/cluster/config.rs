@@ -10,8 +10,7 @@ use crate::director::connection::Timeouts;
 use crate::director::real_server::{Path, RealServerConfig};
 use crate::director::scheduler;
 use crate::encapsulation::Ttl;
-use crate::health::hook::Hook;
-use crate::health::{OnDown, ServiceHealth};
+use crate::health::{Hook, OnDown, ServiceHealth};
 use crate::packet::Protocol;
 
 /// FTP's control port: a persistent service on it also serves the client's passive data connections

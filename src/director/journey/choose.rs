@@ -6,6 +6,7 @@
 use super::super::Director;
 use super::super::classify::{Content, Packet};
 use super::super::cluster::{UnknownTcp, VirtualService};
+use super::super::connection::Event;
 use super::super::fate;
 use super::super::persistence::TemplateKey;
 use super::super::real_server::{RealServer, Slot};
@@ -13,7 +14,7 @@ use super::super::reply::{IcmpError, ReplyKind};
 use super::super::route::FoundBy;
 use super::super::scheduler::Request;
 use super::super::verdict::DropReason;
-use super::{At, Refusal};
+use super::{At, Refusal, event_of};
 use crate::packet::protocol;
 use crate::packet::tcp::Flags;
 
@@ -72,7 +73,8 @@ impl Director {
         packet: &Packet,
     ) -> Option<&'a RealServer> {
         let slot = self.flood.recall(&packet.flow, at.now)?;
-        fate::of_flood(at.cluster, service, slot, packet.flow.protocol).map(|server| &**server)
+        let is_syn = event_of(packet) == Event::Syn;
+        fate::of_flood(at.cluster, service, slot, packet.flow.protocol, is_syn).map(|server| &**server)
     }
 
     pub(super) fn schedule<'a>(

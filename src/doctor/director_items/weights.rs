@@ -1,5 +1,6 @@
 //! Does each virtual service have a real server that gets new connections?
 
+use super::health;
 use crate::doctor::facts::{Director, Weights};
 use crate::doctor::finding::Finding;
 
@@ -22,7 +23,10 @@ fn of(facts: &Director, Weights { service, servers }: &Weights) -> Finding {
             format!(
                 "all real servers of virtual service {service} have weight 0: new connections are refused"
             ),
-            format!("lvs-tund weight {name} 1"),
+            match health::has_down(facts) {
+                true => "lvs-tund status   # shows why their checks fail".to_owned(),
+                false => format!("lvs-tund weight {name} 1"),
+            },
         ),
         Some(_) => Finding::ok(format!(
             "{usable} of {} real servers of virtual service {service} get new connections",
@@ -35,6 +39,8 @@ fn of(facts: &Director, Weights { service, servers }: &Weights) -> Finding {
 mod tests {
     use super::*;
     use crate::doctor::bed;
+    use crate::doctor::facts::Reported;
+    use crate::trouble::TroubleKind;
 
     #[test]
     fn a_virtual_service_without_a_usable_real_server_is_an_error() {
@@ -48,6 +54,15 @@ mod tests {
             [Finding::error(
                 "all real servers of virtual service web have weight 0: new connections are refused",
                 "lvs-tund weight server2 1"
+            )]
+        );
+        let down = Reported { kind: TroubleKind::RealServerDown, message: "it is down; start it".to_owned() };
+        facts.host.reported = Some(vec![down]);
+        assert_eq!(
+            examine(&facts),
+            [Finding::error(
+                "all real servers of virtual service web have weight 0: new connections are refused",
+                "lvs-tund status   # shows why their checks fail"
             )]
         );
         facts.weights[0].servers.clear();

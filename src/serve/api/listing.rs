@@ -6,8 +6,8 @@ use std::sync::Arc;
 use std::sync::atomic::Ordering;
 
 use crate::control::model::{
-    AfterDrain, AllStatistics, Draining, Dropped, Loss, Rates, RealServer, Role, ServerStatistics,
-    ServiceStatistics, Statistics, Status, TransmitErrors, Trouble, VirtualService,
+    AfterDrain, AllStatistics, Draining, Dropped, Loss, Rates, RealServer, Role, ServerState,
+    ServerStatistics, ServiceStatistics, Statistics, Status, TransmitErrors, Trouble, VirtualService,
 };
 use crate::control::state::AdminState;
 use crate::director::cluster::{self, RealServerConfig};
@@ -47,6 +47,7 @@ pub(super) fn virtual_service(
     known: &Known,
 ) -> VirtualService {
     let (own, servers) = readings(service, director);
+    let health = director.health_view();
     let name = &service.config.name;
     let real_server = |config: &RealServerConfig| {
         let index = service.real_servers.iter().position(|server| server.config.rip == config.rip);
@@ -59,9 +60,15 @@ pub(super) fn virtual_service(
         let reading = index.map(|index| servers[index]).unwrap_or_default();
         let state = published.states.of(name, config.rip);
         let found = of_server(config, server, reading, state, published, director);
-        RealServer { troubles: known.against(config.rip), ..found }
+        let seen = health.real_server(name, config.rip);
+        RealServer {
+            troubles: known.against(config.rip),
+            health: seen.and_then(|seen| ServerState::new(seen, director.now())),
+            ..found
+        }
     };
     VirtualService {
+        health: health.service(name).map(Into::into),
         keys: (&service.config).into(),
         statistics: statistics(own.since_zero),
         rates: rates(own.rates),
@@ -94,6 +101,8 @@ fn of_server(
         persistent_connections: live.map_or(0, Live::persistent),
         overloaded: live.is_some_and(|live| live.is_overloaded.load(Ordering::Relaxed)),
         drain: draining(state, now),
+        enabled: state != AdminState::Disabled,
+        health: None,
         troubles: Vec::new(),
         transmit_errors: live.and_then(Live::errors_so_far).map(transmit_errors).unwrap_or_default(),
         statistics: statistics(reading.since_zero),

@@ -10,6 +10,7 @@ use lvs_tund::control::model::Event;
 use lvs_tund::control::{Code, ControlError};
 use lvs_tund::director::cluster::{Cluster, HostView};
 use lvs_tund::director::tables::Tables;
+use lvs_tund::health::View;
 use lvs_tund::metrics::counters::DirectorCounters;
 use lvs_tund::metrics::exposition::Exposition;
 use lvs_tund::metrics::ledger::Ledger;
@@ -157,6 +158,10 @@ impl RunningDirector for Director {
 
     fn losses(&self) -> Vec<Grown<(String, LossCause)>> {
         Vec::new()
+    }
+
+    fn health_view(&self) -> Arc<View> {
+        Arc::default()
     }
 
     fn health(&self) -> &Health {

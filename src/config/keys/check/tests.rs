@@ -1,3 +1,5 @@
+//! The key `check` with kinds that have options of every shape.
+
 use std::time::Duration;
 
 use super::*;
@@ -253,7 +255,7 @@ fn an_error_points_at_the_line_of_a_table_of_several_lines() {
 }
 
 #[test]
-fn json_is_checked_as_a_file_is_and_what_is_no_check_is_refused() {
+fn json_is_checked_as_a_file_is_and_anything_but_a_check_is_refused() {
     let read = |json: &str| {
         serde_json::from_str::<Written>(json).map_err(|error| error.to_string())?.read(&ROWS, "check")
     };
