@@ -1,6 +1,7 @@
 //! The command line: one file per subcommand; this module parses it and turns failures into exit codes.
 
 mod check;
+mod check_now;
 mod connections;
 mod convert;
 mod demo;
@@ -87,6 +88,9 @@ enum Subcommands {
     /// Enable a real server that was disabled
     #[command(after_help = "Example:\n  lvs-tund enable server2")]
     Enable(enable::EnableArguments),
+    /// Check real servers at once instead of when their next probe is due; `status` shows the result
+    #[command(after_help = "Example:\n  lvs-tund check-now web server2")]
+    CheckNow(check_now::CheckNowArguments),
     /// Reload the running director's configuration file
     #[command(after_help = "Example:\n  lvs-tund reload --dry-run")]
     Reload(reload::ReloadArguments),
@@ -159,6 +163,7 @@ pub fn run(arguments: impl IntoIterator<Item = OsString>) -> ExitCode {
         Subcommands::Undrain(arguments) => undrain::run(arguments),
         Subcommands::Disable(arguments) => disable::run(arguments),
         Subcommands::Enable(arguments) => enable::run(arguments),
+        Subcommands::CheckNow(arguments) => check_now::run(arguments),
         Subcommands::Reload(arguments) => reload::run(arguments),
         Subcommands::Save(arguments) => save::run(arguments),
         Subcommands::Diff(arguments) => diff::run(arguments),

@@ -5,6 +5,8 @@
 mod answers;
 #[path = "namespaces/attacks.rs"]
 mod attacks;
+#[path = "namespaces/checks.rs"]
+mod checks;
 #[path = "namespaces/control.rs"]
 mod control;
 #[path = "namespaces/devices.rs"]
@@ -160,6 +162,12 @@ const TESTS: &[(&str, Test)] = &[
     ("established_connections_outlive_a_reload_without_their_service", returning::by_reload),
     ("a_connection_whose_service_does_not_come_back_is_reset_after_the_grace", returning::not_at_all),
     ("every_verb_of_ipvsadm_works_on_a_running_director", ipvsadm::verbs),
+    ("an_application_that_ends_gets_no_new_clients_and_a_program_is_told", checks::application_down),
+    ("a_vip_without_a_healthy_real_server_is_not_announced", checks::announced_while_healthy),
+    (
+        "a_real_server_says_whether_it_unwraps_and_which_vips_are_bound",
+        checks::real_server_says_what_it_serves,
+    ),
     ("a_director_is_ready_while_packets_flow_and_otherwise_gives_the_reason", health::director),
     ("a_backup_without_the_vip_is_ready", health::backup),
     ("a_director_without_a_virtual_service_is_alive_and_not_ready", health::empty),

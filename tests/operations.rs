@@ -4,8 +4,8 @@
 use lvs_tund::config::consistency;
 use lvs_tund::config::plan::ServiceDefaults;
 use lvs_tund::control::Code;
-use lvs_tund::control::model::Operation;
-use lvs_tund::control::operation::{Running, Zeroed, apply, drain};
+use lvs_tund::control::model::{Operation, ServiceRef};
+use lvs_tund::control::operation::{Running, Zeroed, apply, drain, selected};
 use lvs_tund::director::cluster::{OnRemoved, UnknownTcp};
 use lvs_tund::time::Moment;
 use proptest::prelude::*;
@@ -383,4 +383,22 @@ fn what_is_running_is_the_same_if_all_that_can_be_seen_is() {
     for other in others {
         assert!(!one.is_same(&other) && !other.is_same(&one), "{other:?}");
     }
+}
+
+#[test]
+fn a_selection_is_of_a_service_of_a_real_server_or_of_all() {
+    let running = served();
+    let web = || Some(ServiceRef::Name("web".to_owned()));
+    let of = |service: Option<ServiceRef>, server: Option<&str>| {
+        selected(&running, service.as_ref(), server).map_err(|error| error.code)
+    };
+    let rip = |last: u8| Some([10, 0, 0, last].into());
+    let name = |name: &str| Some(name.to_owned());
+    assert_eq!(of(None, None), Ok(vec![(None, None)]));
+    assert_eq!(of(web(), None), Ok(vec![(name("web"), None)]));
+    assert_eq!(of(web(), Some("server2")), Ok(vec![(name("web"), rip(2))]));
+    assert_eq!(of(None, Some("10.0.0.1")), Ok(vec![(name("web"), rip(1)), (name("api"), rip(1))]));
+    assert_eq!(of(None, Some("server9")), Err(Code::NoSuchRealServer));
+    assert_eq!(of(web(), Some("server9")), Err(Code::NoSuchRealServer));
+    assert_eq!(of(Some(ServiceRef::Name("nosuch".to_owned())), None), Err(Code::NoSuchService));
 }

@@ -17,7 +17,7 @@ use tokio::runtime::Runtime;
 
 use super::error::ControlError;
 use super::model::{
-    Change, Changed, Configuration, Connection, ErrorBody, Event, Reload, Status, VirtualServices,
+    Change, Changed, CheckNow, Configuration, Connection, ErrorBody, Event, Reload, Status, VirtualServices,
 };
 use crate::config::plan::CONTROL_DEFAULT;
 
@@ -113,6 +113,11 @@ impl Client {
     /// Makes the director read its configuration file again.
     pub fn reload(&self, reload: &Reload) -> Result<Changed, ClientError> {
         self.post("/api/v1/reload", reload)
+    }
+
+    /// Requests probes of real servers at once.
+    pub fn check_now(&self, request: &CheckNow) -> Result<Changed, ClientError> {
+        self.post("/api/v1/check_now", request)
     }
 
     /// Shows every connection and template; `query` filters, as in "real_server=172.25.3.2".

@@ -21,7 +21,7 @@ pub use crate::config::keys::real_server::RealServerKeys;
 pub use crate::config::keys::service::VirtualServiceKeys;
 pub use crate::config::keys::timeouts::Timeouts;
 pub use change::{
-    AfterDrain, Change, Changed, Configuration, Difference, EventKind, Operation, RealServerEdit,
+    AfterDrain, Change, Changed, CheckNow, Configuration, Difference, EventKind, Operation, RealServerEdit,
     RealServerSpec, Reload, ServiceRef, TimeoutsSpec, VirtualServiceEdit, VirtualServiceSpec,
 };
 pub use checks::{CheckState, ProbeError, ServerState, ServiceState};

@@ -20,7 +20,7 @@ use crate::health::View;
 use crate::time::Moment;
 use draft::{Draft, ServerPosition};
 
-pub use draft::position_of_server;
+pub use draft::{Selected, position_of_server, selected};
 
 /// Everything that changes while a director runs.
 #[derive(Clone, Debug, Default, PartialEq)]

@@ -227,6 +227,7 @@ impl Control {
         let outcome = match demand {
             Demand::Change(change) => self.change(change, by).await,
             Demand::Configure(configuration) => self.configure(configuration, by).await,
+            Demand::CheckNow(request) => self.check_now(&request),
             Demand::Reload(reload) => self.reload(reload, by, text.unwrap_or(Reread::NoFile)).await,
         };
         let _ = answer.send(outcome);
@@ -236,7 +237,9 @@ impl Control {
         self.check_generation(change.if_generation)?;
         let Applied { running, zeroed } = apply(&self.running, &change.operations, self.shared.clock.now())?;
         let next = Next { running, zeroed, by, what: EventKind::Changed, dry_run: change.dry_run };
-        self.advance(next).await
+        let changed = self.advance(next).await?;
+        self.check_enabled(&change);
+        Ok(changed)
     }
 
     fn check_generation(&self, expected: Option<u64>) -> Result<(), ControlError> {

@@ -89,7 +89,7 @@ impl Daemon {
         lines[lines.len().saturating_sub(LOG_LINES_MAX)..].join("\n")
     }
 
-    /// Waits until `http://127.0.0.1:port/healthz` returns 200, at most 10 s: the daemon serves once it has set up its host.
+    /// Waits until `http://127.0.0.1:port/healthz` answers, at most 10 s: the daemon serves once it has set up its host.
     /// Whether it is ready depends on the cluster too.
     ///
     /// # Errors
@@ -98,7 +98,7 @@ impl Daemon {
         let address = SocketAddr::from((Ipv4Addr::LOCALHOST, port));
         let last = self.poll_until(READY_MAX, || {
             host.run(|| match http::get(address, "/healthz", Duration::from_secs(1)) {
-                Ok(response) if response.status == 200 => Ok(()),
+                Ok(response) if matches!(response.status, 200 | 503) => Ok(()),
                 Ok(response) => Err(format!("/healthz returned {} {}", response.status, response.text())),
                 Err(error) => Err(format!("{address}: {error}")),
             })

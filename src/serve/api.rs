@@ -79,8 +79,10 @@ fn routes(is_writing: bool) -> Router<Api> {
         .route("/api/v1/openapi.json", get(|| async { json_text(document()) }));
     if is_writing {
         configuration = configuration.post(write::configure);
-        router =
-            router.route("/api/v1/changes", post(write::change)).route("/api/v1/reload", post(write::reload));
+        router = router
+            .route("/api/v1/changes", post(write::change))
+            .route("/api/v1/check_now", post(write::check_now))
+            .route("/api/v1/reload", post(write::reload));
     }
     router
         .route("/api/v1/config", configuration)

@@ -7,7 +7,7 @@ use tokio::sync::{broadcast, oneshot};
 use super::readiness::Health;
 use crate::config::plan::{DirectorPlan, ServiceDefaults};
 use crate::control::ControlError;
-use crate::control::model::{Change, Changed, Configuration, Event, Reload};
+use crate::control::model::{Change, Changed, CheckNow, Configuration, Event, Reload};
 use crate::control::state::AdminStates;
 use crate::director::cluster::Cluster;
 use crate::director::tables::Tables;
@@ -83,6 +83,8 @@ pub enum Demand {
     Configure(Configuration),
     /// Reads the configuration file again, as SIGHUP does.
     Reload(Reload),
+    /// Checks real servers at once.
+    CheckNow(CheckNow),
 }
 
 /// A demand with its sender.

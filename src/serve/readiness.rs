@@ -24,7 +24,7 @@ pub struct Health {
 }
 
 /// Finds what a daemon does for others: a line each, and whether it does so.
-pub type Served = dyn Fn() -> Vec<(String, bool)> + Send + Sync;
+type Served = dyn Fn() -> Vec<(String, bool)> + Send + Sync;
 
 impl Health {
     /// `clock` is the daemon's, to which the moments of the troubles refer.

@@ -17,12 +17,12 @@ use crate::fixture::{
 use crate::host_state::add_address;
 
 /// The answer of a probe.
-fn probe(host: &Host, port: u16, path: &str) -> (u16, String) {
+pub fn probe(host: &Host, port: u16, path: &str) -> (u16, String) {
     let answer = host.get(SocketAddrV4::new(Ipv4Addr::LOCALHOST, port), path).expect("an answer");
     (answer.status, answer.text())
 }
 
-fn director_probe(lab: &Lab, path: &str) -> (u16, String) {
+pub fn director_probe(lab: &Lab, path: &str) -> (u16, String) {
     probe(&lab.director, Cluster::DIRECTOR_METRICS, path)
 }
 
@@ -139,6 +139,7 @@ pub fn real_server() -> Outcome {
     await_reason(host, port, &format!("run: ip address add {vip}/32 dev lvsr0"));
     let status: RealserverStatus = client(&socket).get("/api/v1/status")?;
     assert!(!status.ready && !status.vips[0].bound, "{status:?}");
+    assert_eq!(probe(host, port, "/healthz"), (503, format!("alive\nunwraps: yes\n{vip}: not bound")));
     add_address(host, "lvsr0", lab.vip);
     poll_until("the VIP", || (!probe(host, port, "/readyz").1.contains("ip address add")).then_some(()));
     poll_until("the VIP in the status", || {

@@ -108,7 +108,7 @@ fn wait_until_ready(child: &mut Child, port: u16) -> io::Result<bool> {
         if child.try_wait()?.is_some() {
             return Ok(false);
         }
-        if http::get(address, "/healthz", PATIENCE).is_ok_and(|answer| answer.status == 200) {
+        if http::get(address, "/healthz", PATIENCE).is_ok_and(|answer| matches!(answer.status, 200 | 503)) {
             return Ok(true);
         }
         if Instant::now() > deadline {

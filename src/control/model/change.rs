@@ -63,6 +63,18 @@ impl From<Vec<Operation>> for Change {
     }
 }
 
+/// Requests probes of real servers at once. The configuration does not change.
+#[derive(Clone, Debug, Default, PartialEq, Serialize, Deserialize, ToSchema)]
+#[serde(deny_unknown_fields)]
+pub struct CheckNow {
+    /// Only in this virtual service; absent: in all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub virtual_service: Option<ServiceRef>,
+    /// RIP or name; absent: all.
+    #[serde(default, skip_serializing_if = "Option::is_none")]
+    pub real_server: Option<String>,
+}
+
 /// One operation.
 #[derive(Clone, Debug, PartialEq, Serialize, Deserialize, ToSchema)]
 #[serde(tag = "operation", rename_all = "snake_case", deny_unknown_fields)]

@@ -145,6 +145,32 @@ impl Draft {
     }
 }
 
+/// A selection: the name of a virtual service, `None` for all, and a RIP, `None` for all.
+pub type Selected = (Option<String>, Option<IpAddr>);
+
+/// What a request selects: one virtual service or all, one real server or all. A name of a real server may belong to
+/// several hosts in several virtual services.
+///
+/// # Errors
+/// There is no such virtual service, or it has no such real server.
+pub fn selected(
+    running: &Running,
+    service: Option<&ServiceRef>,
+    server: Option<&str>,
+) -> Result<Vec<Selected>, ControlError> {
+    let draft = Draft::new(running, 1);
+    let name = |at: usize| Some(draft.service(at).name.clone());
+    match (service, server) {
+        (None, None) => Ok(vec![(None, None)]),
+        (Some(service), None) => Ok(vec![(name(draft.find(service)?), None)]),
+        (service, Some(server)) => {
+            let rip =
+                |(at, index): ServerPosition| (name(at), Some(draft.service(at).real_servers[index].rip));
+            Ok(draft.find_servers(service, server)?.into_iter().map(rip).collect())
+        }
+    }
+}
+
 /// Indices of a service and of a real server in it.
 pub(super) type ServerPosition = (usize, usize);
 

@@ -7,7 +7,9 @@ use std::sync::Arc;
 use tokio::sync::{mpsc, watch};
 
 use super::{Cluster, Control};
-use crate::control::model::EventKind;
+use crate::control::model::{Change, Changed, CheckNow, EventKind, Operation};
+use crate::control::operation::selected;
+use crate::control::{Code, ControlError};
 use crate::daemon::clock;
 use crate::daemon::health::{Ask, Hooks, Message, News, Wanted};
 use crate::director::cluster::{ClusterConfig, VirtualService, VirtualServiceConfig};
@@ -89,6 +91,22 @@ impl Control {
         }
     }
 
+    /// A real server that an operator has enabled is probed at once.
+    pub(super) fn check_enabled(&self, change: &Change) {
+        let enabled = change.operations.iter().filter_map(|operation| match operation {
+            Operation::Enable { real_server, .. } | Operation::Undrain { real_server, .. } => {
+                Some(real_server)
+            }
+            _ => None,
+        });
+        let servers = || self.running.cluster.virtual_services.iter().flat_map(|it| &it.real_servers);
+        for given in enabled.filter(|_| !change.dry_run) {
+            let found = servers().find(|server| server.name == *given || server.rip.to_string() == *given);
+            let real_server = found.map(|server| server.rip);
+            let _ = self.checks.asks.try_send(Ask::CheckNow { virtual_service: None, real_server });
+        }
+    }
+
     /// Packets that the kernel refuses for want of a neighbour are a reason for a probe.
     pub(super) fn suspect_silent_servers(&self, now: Moment) {
         for rip in without_neighbour(&self.latest.load(), now) {
@@ -105,6 +123,20 @@ impl Control {
         for (rip, signal) in self.checks.half_open.look(handshakes(&self.latest.load()), now) {
             let _ = self.checks.asks.try_send(Ask::Suspect(rip, signal));
         }
+    }
+
+    /// Requests probes at once; the answer does not wait for them.
+    pub(super) fn check_now(&self, request: &CheckNow) -> Result<Changed, ControlError> {
+        let CheckNow { virtual_service, real_server } = request;
+        for (virtual_service, real_server) in
+            selected(&self.running, virtual_service.as_ref(), real_server.as_deref())?
+        {
+            let ask = Ask::CheckNow { virtual_service, real_server };
+            let busy =
+                |_| ControlError::new(Code::Busy, "too many requests for probes wait; repeat it later");
+            self.checks.asks.try_send(ask).map_err(busy)?;
+        }
+        Ok(Changed { generation: self.generation, dry_run: false, differences: Vec::new() })
     }
 
     /// One line and one event; the hooks that wait for it run later.

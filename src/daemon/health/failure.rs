@@ -66,9 +66,10 @@ fn reset(stage: Stage) -> &'static str {
 /// Errors that a library made, without a number of the kernel.
 fn of_kind(error: &io::Error) -> Failure {
     match error.kind() {
-        io::ErrorKind::Unsupported | io::ErrorKind::InvalidInput => {
-            Failure::new(FailureClass::Local, error.to_string())
-        }
+        io::ErrorKind::Unsupported
+        | io::ErrorKind::InvalidInput
+        | io::ErrorKind::NotFound
+        | io::ErrorKind::PermissionDenied => Failure::new(FailureClass::Local, error.to_string()),
         io::ErrorKind::UnexpectedEof | io::ErrorKind::BrokenPipe => {
             Failure::new(FailureClass::Closed, "before the answer was complete")
         }
@@ -139,6 +140,7 @@ mod tests {
         }
         let other = |kind| of_error(&io::Error::from(kind), Stage::Answer).class;
         assert_eq!(other(io::ErrorKind::Unsupported), FailureClass::Local);
+        assert_eq!(other(io::ErrorKind::NotFound), FailureClass::Local);
         assert_eq!(other(io::ErrorKind::UnexpectedEof), FailureClass::Closed);
         assert_eq!(other(io::ErrorKind::InvalidData), FailureClass::Garbage);
     }

@@ -146,8 +146,7 @@ async fn run(hook: Hook, queue: Arc<Queue>, starter: Starter, mut stop: watch::R
                 kind = "hook_dropped",
                 command,
                 dropped,
-                "director: hook {command} is too slow: it was not run for {dropped} older changes; make it faster, or let it \
-                 start what takes long in the background"
+                "director: hook {command} is too slow: it was not run for {dropped} older changes; make it faster"
             );
         }
         let program = program(&hook, &message);

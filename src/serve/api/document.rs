@@ -41,6 +41,7 @@ use crate::control::model::{ErrorBody, Event, RealserverStatus};
         connections::connections,
         events::events,
         write::change,
+        write::check_now,
         write::configure,
         write::reload
     ),

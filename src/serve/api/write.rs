@@ -10,7 +10,7 @@ use tokio::sync::oneshot;
 use super::body::{Parsed, read};
 use super::refusals::Writing;
 use super::{Api, Refusal, json};
-use crate::control::model::{Change, Changed, Configuration, Reload};
+use crate::control::model::{Change, Changed, CheckNow, Configuration, Reload};
 use crate::control::{Code, ControlError};
 use crate::serve::http::Peer;
 use crate::serve::interface::{Demand, Request};
@@ -58,6 +58,21 @@ pub(super) async fn reload(
     body: Body,
 ) -> Result<Response, Refusal> {
     demand(&api, peer, body, Demand::Reload).await
+}
+
+/// Checks real servers at once instead of when their next probe is due. The answer does not wait for the probes.
+#[utoipa::path(
+    post,
+    path = "/api/v1/check_now",
+    request_body = CheckNow,
+    responses((status = 200, description = "The probes are requested; nothing has changed.", body = Changed), Writing)
+)]
+pub(super) async fn check_now(
+    State(api): State<Api>,
+    Extension(peer): Extension<Peer>,
+    body: Body,
+) -> Result<Response, Refusal> {
+    demand(&api, peer, body, Demand::CheckNow).await
 }
 
 async fn demand<T: DeserializeOwned>(
