@@ -7,7 +7,7 @@ use crate::health::spec::{Row, Transport};
 use crate::health::verdict::{Outcome, Success};
 
 /// The row of this check.
-pub static ROW: Row = Row {
+pub(super) static ROW: Row = Row {
     name: "tcp",
     summary: "a TCP connection is established and closed",
     transport: |_| Transport::Tcp,
