@@ -32,6 +32,7 @@ pub mod netlink;
 mod nftables;
 pub mod notrack;
 pub mod preflight;
+pub mod probe_packets;
 mod reach;
 pub mod realserver_changes;
 mod refusal;

@@ -3,16 +3,16 @@
 //! ```text
 //! TCP, UDP   own socket, DIP:61000→VIP:port, marked ─▶ rule ─▶ TUN ─▶ director, pinned to RIP ─▶ real server
 //! ICMP       echo request DIP→VIP, wrapped here ─▶ raw socket ─────────────────────────────────▶ real server
-//! answers    VIP→DIP, directly: to the own socket; echo replies and errors are heard on a packet socket
+//! answers    VIP→DIP, directly: to the own socket; echo replies and errors to a packet socket
 //! ```
-//! The packets belong to no virtual service and no connection. What the host needs for them:
-//! [`crate::host::DirectorHost::set_probed`].
+//! The packets belong to no virtual service and no connection. [`crate::host::DirectorHost::set_probed`] prepares the host
+//! for them.
 //!
 //! An echo reply or an ICMP error from a VIP that is an address of this host does not pass the validation of its source:
 //! it has no port by which a rule would know it. So they are taken from a packet socket, before the validation.
 
 mod echo;
-mod hearing;
+mod icmp_receiver;
 mod ports;
 mod sockets;
 
@@ -31,7 +31,7 @@ use crate::packet::{Flow, protocol};
 use crate::time::Moment;
 
 pub use echo::ProbeEcho;
-use hearing::{Hearing, Listener};
+use icmp_receiver::{IcmpReceiver, Inbox};
 use ports::{Lease, Ports};
 pub use sockets::{ProbeDatagrams, ProbeStream};
 
@@ -57,15 +57,15 @@ pub struct ProbeNet {
     cluster: Arc<ArcSwap<Cluster>>,
     pins: Arc<Pins>,
     ports: Arc<Ports>,
-    listener: Listener,
+    icmp_receiver: IcmpReceiver,
     now: Arc<dyn Fn() -> Moment + Send + Sync>,
 }
 
-/// What a probe has as long as it is under way: its port, its pin, and what is heard about it.
+/// What a probe has as long as it runs: its port, its pin, and what is received about it.
 struct Hold {
     lease: Lease,
     pinned: Option<Pinned>,
-    hearing: Hearing,
+    inbox: Inbox,
     now: Arc<dyn Fn() -> Moment + Send + Sync>,
 }
 
@@ -88,11 +88,11 @@ impl ProbeNet {
         pins: Arc<Pins>,
         now: impl Fn() -> Moment + Send + Sync + 'static,
     ) -> io::Result<ProbeNet> {
-        let listener = Listener::open()?;
-        Ok(ProbeNet { cluster, pins, ports: Arc::default(), listener, now: Arc::new(now) })
+        let icmp_receiver = IcmpReceiver::open()?;
+        Ok(ProbeNet { cluster, pins, ports: Arc::default(), icmp_receiver, now: Arc::new(now) })
     }
 
-    /// The real server, and the director's own address on the way to it.
+    /// The real server, and the director's own address on the path to it.
     fn real_server(&self, to: &Destination) -> io::Result<(Arc<RealServer>, Ipv4Addr)> {
         let cluster = self.cluster.load();
         let is_it = |server: &&Arc<RealServer>| IpAddr::V4(server.rip) == to.rip && server.is_present();
@@ -135,10 +135,10 @@ impl ProbeNet {
                 vip: vip.into(),
                 vip_port,
             };
-            let hearing = self.listener.hear(&flow);
+            let inbox = self.icmp_receiver.inbox(&flow);
             let now = (self.now)();
             let pinned = Some(self.pins.pin(flow, &server, now.after(PIN_MAX), now));
-            return Ok((Hold { lease, pinned, hearing, now: self.now.clone() }, opened));
+            return Ok((Hold { lease, pinned, inbox, now: self.now.clone() }, opened));
         }
         Err(refused.unwrap_or_else(|| Errno::EADDRINUSE.into()))
     }

@@ -170,7 +170,7 @@ fn a_pin_ends_at_its_deadline_or_when_its_holder_lets_it_go() {
     assert!(world.tables.pins.is_empty());
     let pinned = world.pin(web(), SERVER2);
     pinned.end_at(world.now.after(SECOND / 2));
-    assert!(world.route_of(&segment(PORT, RST)).is_ok(), "the last segment is still under way");
+    assert!(world.route_of(&segment(PORT, RST)).is_ok(), "the last segment is still in flight");
     world.now = world.now.after(SECOND / 2);
     assert_eq!(world.route_of(&segment(PORT, RST)).map(|_| ()), Err(DropReason::MartianSource));
     let pinned = world.pin(web(), SERVER2);

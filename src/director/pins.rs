@@ -112,7 +112,7 @@ impl Pinned {
         &self.flow
     }
 
-    /// Lets the pin end at this moment, or earlier if it was to: a connection's last segment is still under way when its
+    /// Lets the pin end at this moment, or earlier if it was to: a connection's last segment is still in flight when its
     /// socket is closed.
     pub fn end_at(mut self, until: Moment) {
         if let Some(mut pin) = self.pins.by_flow.get_mut(&self.flow)

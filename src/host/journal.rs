@@ -22,7 +22,7 @@ use serde::{Deserialize, Serialize};
 
 use file::JournalFile;
 
-use super::change::probe_rule::{Carrier, Direction};
+use super::probe_packets::{Carrier, Direction};
 
 /// Where the journal of a daemon is.
 #[derive(Debug, Clone, PartialEq, Eq)]

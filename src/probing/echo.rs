@@ -9,7 +9,7 @@ use nix::errno::Errno;
 use socket2::{Domain, Protocol, Socket, Type};
 
 use super::Hold;
-use super::hearing::Heard;
+use super::icmp_receiver::Received;
 use crate::director::cluster::Cluster;
 use crate::director::pins::{Found, Pins};
 use crate::encapsulation::{Outer, Ttl};
@@ -30,7 +30,7 @@ pub struct ProbeEcho {
     hold: Hold,
     /// Of the messages that were given to be sent.
     identifier: u16,
-    /// Of the packets, so that their fragments are told apart where a network ignores DF.
+    /// Of the packets, so that their fragments do not mix where a network ignores DF.
     identification: u16,
 }
 
@@ -84,9 +84,9 @@ impl ProbeEcho {
     /// What an ICMP error reports about a request: EHOSTUNREACH, or ENOPROTOOPT where no program of the real server takes
     /// encapsulated packets.
     pub async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        let mut message = match self.hold.hearing.next().await {
-            Heard::Error(errno) => return Err(errno.into()),
-            Heard::Reply(message) => message,
+        let mut message = match self.hold.inbox.next().await {
+            Received::Error(errno) => return Err(errno.into()),
+            Received::Reply(message) => message,
         };
         icmp::field::IDENTIFIER.write(&mut message, self.identifier);
         checksum::fill(&mut message, icmp::field::CHECKSUM, 0);

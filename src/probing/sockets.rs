@@ -29,7 +29,7 @@ impl ProbeStream {
         let stream = tokio::select! {
             connected = socket.connect(address) => connected?,
             // The kernel does not accept it from a VIP that is an address of this host.
-            error = hold.hearing.error() => return Err(error),
+            error = hold.inbox.error() => return Err(error),
         };
         Ok(ProbeStream { stream, _hold: hold })
     }
@@ -89,7 +89,7 @@ impl ProbeDatagrams {
     pub async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         tokio::select! {
             received = self.socket.recv(buffer) => received,
-            error = self.hold.hearing.error() => Err(error),
+            error = self.hold.inbox.error() => Err(error),
         }
     }
 }

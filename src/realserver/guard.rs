@@ -119,10 +119,12 @@ impl Guard {
         // A check of the director that sent the packet. It does not loop: the host answers it to the director's address
         // without encapsulation, and a director sends no other packet of its own through the tunnel.
         let is_probe = inner.source() == peer && probe::is_probe(&upper);
-        if !self.is_served(inner, &upper) && !(is_probe && probe::is_echo(&upper)) {
+        let is_served = self.is_served(inner, &upper) || (is_probe && probe::is_echo(&upper));
+        if !is_served {
             return Err(DropReason::InnerNotServed);
         }
-        if self.is_martian(inner.source()) || (self.is_of_director(inner.source(), peer) && !is_probe) {
+        let is_directors = !is_probe && self.is_of_director(inner.source(), peer);
+        if is_directors || self.is_martian(inner.source()) {
             return Err(DropReason::InnerMartian);
         }
         inner.check_options()?;

@@ -54,7 +54,7 @@ fn answer(bed: &Bed, port: u16) {
     });
 }
 
-/// The neighbour has the VIP, and asks for addresses by its own.
+/// The neighbour has the VIP, and its ARP requests name its own address.
 fn let_client_serve(bed: &Bed) {
     bed.client.run(|| {
         write_sysctl("net/ipv4/conf/all/arp_announce", 2);

@@ -100,7 +100,7 @@ fn serve_udp(lab: &Lab) -> Result<Vec<lvs_tund::lab::udp::Server>, lvs_tund::lab
     lab.real_servers.iter().map(|host| host.serve_udp(address)).collect()
 }
 
-/// The VIP at nobody else, on the director's interface, on its loopback; captured in every way. The second real server has
+/// The VIP at no host, on the director's interface, on its loopback; captured in every way. The second real server has
 /// weight 0.
 pub fn everywhere() -> Outcome {
     let lab = same_subnet(2).build()?;

@@ -9,13 +9,12 @@
 //! device.
 //!
 //! For the answer VIP→DIP, fib_validate_source() looks up the VIP as if the host sent a packet to it: `iif lo`, without
-//! the mark, with the ports of the check's own packets. It has to find the device on which the answer arrives. It knows the
-//! ports only where some rule asks for them whose interface is not lo (fib_rule_requires_fldissect()): that is what
+//! the mark, with the ports of the check's own packets. It has to find the device on which the answer arrives. It has the
+//! ports only where some rule needs them whose interface is not lo (fib_rule_requires_fldissect()): that is what
 //! `ipproto` in the first rule is for.
 
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, RulePortRange};
-use serde::{Deserialize, Serialize};
 
 use super::{
     ANSWER_TABLE, ChangeKind, Observed, PROBE_MARK, PROBE_TABLE, PROTOCOL, Presence, Replaced, Undone,
@@ -25,27 +24,8 @@ use crate::host::error::HostError;
 use crate::host::journal::Record;
 use crate::host::netlink::Netlink;
 use crate::host::netlink::rule::{protocol, table};
+use crate::host::probe_packets::{Carrier, Direction};
 use crate::packet::{self, probe};
-
-/// Which packets the rule is for.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Direction {
-    /// Those that checks send.
-    Out,
-    /// The answers.
-    Back,
-}
-
-/// A protocol of checks that uses sockets of the kernel.
-#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash, Serialize, Deserialize)]
-#[serde(rename_all = "snake_case")]
-pub enum Carrier {
-    /// IP protocol 6.
-    Tcp,
-    /// IP protocol 17.
-    Udp,
-}
 
 /// One of the four rules.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]

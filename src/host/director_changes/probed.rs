@@ -81,7 +81,7 @@ impl DirectorHost {
             found.insert(device.name.clone(), device.index);
         }
         for rip in &self.probes.targets.rips {
-            // Without a route the check fails, and says so.
+            // Without a route the check fails, and its failure names the reason.
             if let Ok(route) = self.netlink.route_to(*rip).await
                 && !route.is_local
             {

@@ -26,62 +26,62 @@ const ETH_P_IP: u16 = 0x0800;
 /// Messages that wait for a probe; more are lost, as on the network.
 const WAITING_MAX: usize = 64;
 
-/// What is heard about a probe.
+/// What is received about a probe.
 #[derive(Debug, Clone, PartialEq, Eq)]
-pub(super) enum Heard {
+pub(super) enum Received {
     /// An echo reply: the whole message.
     Reply(Vec<u8>),
     /// An error about one of its packets, as the kernel's sockets report it (icmp_err_convert).
     Error(Errno),
 }
 
-type Hearers = Mutex<HashMap<Flow, mpsc::Sender<Heard>>>;
+type Inboxes = Mutex<HashMap<Flow, mpsc::Sender<Received>>>;
 
-/// Listens for all probes.
-pub(super) struct Listener {
-    hearers: Arc<Hearers>,
+/// Receives for all probes.
+pub(super) struct IcmpReceiver {
+    inboxes: Arc<Inboxes>,
     task: JoinHandle<()>,
 }
 
-/// What one probe hears, as long as this exists.
-pub(super) struct Hearing {
-    hearers: Arc<Hearers>,
+/// What is received about one probe, as long as this exists.
+pub(super) struct Inbox {
+    inboxes: Arc<Inboxes>,
     flow: Flow,
-    messages: mpsc::Receiver<Heard>,
+    messages: mpsc::Receiver<Received>,
 }
 
-impl Listener {
-    pub(super) fn open() -> io::Result<Listener> {
+impl IcmpReceiver {
+    pub(super) fn open() -> io::Result<IcmpReceiver> {
         let kind = Type::DGRAM.nonblocking().cloexec();
         let socket = Socket::new(Domain::PACKET, kind, Some(Protocol::from(i32::from(ETH_P_IP.to_be()))))?;
         socket.attach_filter(&filter())?;
         // To the runtime every socket for datagrams is the same.
         let socket = UdpSocket::from_std(socket.into())?;
-        let hearers = Arc::<Hearers>::default();
-        let task = tokio::spawn(listen(socket, hearers.clone()));
-        Ok(Listener { hearers, task })
+        let inboxes = Arc::<Inboxes>::default();
+        let task = tokio::spawn(receive(socket, inboxes.clone()));
+        Ok(IcmpReceiver { inboxes, task })
     }
 
-    /// Hears what concerns this flow from now on.
-    pub(super) fn hear(&self, flow: &Flow) -> Hearing {
+    /// For what concerns this flow from now on.
+    pub(super) fn inbox(&self, flow: &Flow) -> Inbox {
         let (sender, messages) = mpsc::channel(WAITING_MAX);
-        lock(&self.hearers).insert(*flow, sender);
-        Hearing { hearers: self.hearers.clone(), flow: *flow, messages }
+        lock(&self.inboxes).insert(*flow, sender);
+        Inbox { inboxes: self.inboxes.clone(), flow: *flow, messages }
     }
 }
 
-impl Drop for Listener {
+impl Drop for IcmpReceiver {
     fn drop(&mut self) {
         self.task.abort();
     }
 }
 
-impl Hearing {
+impl Inbox {
     /// The next message. Cancel-safe.
-    pub(super) async fn next(&mut self) -> Heard {
+    pub(super) async fn next(&mut self) -> Received {
         match self.messages.recv().await {
-            Some(heard) => heard,
-            // The listener has ended with the daemon.
+            Some(received) => received,
+            // The receiver has ended with the daemon.
             None => std::future::pending().await,
         }
     }
@@ -89,54 +89,54 @@ impl Hearing {
     /// The next error. Cancel-safe.
     pub(super) async fn error(&mut self) -> io::Error {
         loop {
-            if let Heard::Error(errno) = self.next().await {
+            if let Received::Error(errno) = self.next().await {
                 return errno.into();
             }
         }
     }
 }
 
-impl Drop for Hearing {
+impl Drop for Inbox {
     fn drop(&mut self) {
-        lock(&self.hearers).remove(&self.flow);
+        lock(&self.inboxes).remove(&self.flow);
     }
 }
 
 /// No code that holds the lock can panic half way.
-fn lock(hearers: &Hearers) -> MutexGuard<'_, HashMap<Flow, mpsc::Sender<Heard>>> {
-    hearers.lock().unwrap_or_else(PoisonError::into_inner)
+fn lock(inboxes: &Inboxes) -> MutexGuard<'_, HashMap<Flow, mpsc::Sender<Received>>> {
+    inboxes.lock().unwrap_or_else(PoisonError::into_inner)
 }
 
-async fn listen(socket: UdpSocket, hearers: Arc<Hearers>) {
+async fn receive(socket: UdpSocket, inboxes: Arc<Inboxes>) {
     let mut buffer = vec![0; usize::from(u16::MAX)];
     loop {
         // ENETDOWN is the end of one interface, not of the socket.
         let Ok(length) = socket.recv(&mut buffer).await else { continue };
-        if let Some((flow, heard)) = understood(&buffer[..length])
-            && let Some(hearer) = lock(&hearers).get(&flow)
+        if let Some((flow, received)) = understood(&buffer[..length])
+            && let Some(inbox) = lock(&inboxes).get(&flow)
         {
-            // A probe that does not listen loses it.
-            let _ = hearer.try_send(heard);
+            // A probe that does not read loses it.
+            let _ = inbox.try_send(received);
         }
     }
 }
 
 /// Which probe a packet concerns, in the direction of the probe's packets.
-fn understood(packet: &[u8]) -> Option<(Flow, Heard)> {
+fn understood(packet: &[u8]) -> Option<(Flow, Received)> {
     let ip = Ipv4::parse(packet).ok().filter(|ip| ip.protocol() == protocol::ICMP && !ip.is_fragment())?;
     let message = Icmp::parse(ip.payload()).ok()?;
     if message.kind() == icmp::ECHO_REPLY {
         let (client, vip): (IpAddr, IpAddr) = (ip.destination().into(), ip.source().into());
         let flow =
             Flow { protocol: protocol::ICMP, client, client_port: message.identifier(), vip, vip_port: 0 };
-        return Some((flow, Heard::Reply(ip.payload().to_vec())));
+        return Some((flow, Received::Reply(ip.payload().to_vec())));
     }
     let errno = errno_of(&message)?;
     let quoted = icmp::quoted_packet(message.body()).ok()?;
     if quoted.source() != IpAddr::V4(ip.destination()) {
         return None;
     }
-    Some((quoted_probe(&quoted)?, Heard::Error(errno)))
+    Some((quoted_probe(&quoted)?, Received::Error(errno)))
 }
 
 /// The error of a socket whose packet met this; `None` for what does not end a probe, such as a path MTU.
@@ -286,8 +286,8 @@ mod tests {
 
     #[test]
     fn a_message_concerns_the_probe_that_it_answers_or_quotes() {
-        let (found, heard) = understood(&reply(61_000)).unwrap();
-        assert_eq!((found, heard), (flow(protocol::ICMP, 0), Heard::Reply(echo(0, 61_000))));
+        let (found, received) = understood(&reply(61_000)).unwrap();
+        assert_eq!((found, received), (flow(protocol::ICMP, 0), Received::Reply(echo(0, 61_000))));
         let rows = [
             (3, 0, Some(Errno::ENETUNREACH)),
             (3, 1, Some(Errno::EHOSTUNREACH)),
@@ -305,11 +305,11 @@ mod tests {
         ];
         for (kind, code, errno) in rows {
             for (number, vip_port) in [(protocol::TCP, 80), (protocol::UDP, 80)] {
-                let expected = errno.map(|errno| (flow(number, vip_port), Heard::Error(errno)));
+                let expected = errno.map(|errno| (flow(number, vip_port), Received::Error(errno)));
                 let packet = error(kind, code, &quoted(number, &ports(61_000)));
                 assert_eq!(understood(&packet), expected, "{kind} {code}");
             }
-            let expected = errno.map(|errno| (flow(protocol::ICMP, 0), Heard::Error(errno)));
+            let expected = errno.map(|errno| (flow(protocol::ICMP, 0), Received::Error(errno)));
             assert_eq!(understood(&error(kind, code, &quoted(protocol::ICMP, &echo(8, 61_000)))), expected);
         }
     }
