@@ -8,9 +8,11 @@ use super::entry::{Block, Remark, Value};
 use crate::health::{self, CHECKS, Options};
 
 /// No check is made more often.
-const INTERVAL_MIN: Duration = Duration::from_millis(100);
-const INTERVAL_MAX: Duration = Duration::from_secs(86_400);
-const COUNT_MAX: u32 = 1_000;
+pub const INTERVAL_MIN: Duration = Duration::from_millis(10);
+/// No check takes longer; intervals are no longer either.
+pub const TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
+/// The largest `fall`.
+pub const COUNT_MAX: u32 = 1_000;
 
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,7 +42,11 @@ pub struct Check {
 impl Check {
     /// The table of the check.
     pub fn value(&self) -> Value {
-        let bounded = |time: Duration| Value::Duration(time.clamp(INTERVAL_MIN, INTERVAL_MAX));
+        // In milliseconds, rounded up.
+        let whole = |time: Duration| {
+            Duration::from_millis(u64::try_from((time + Duration::from_micros(999)).as_millis()).unwrap_or(0))
+        };
+        let bounded = |time: Duration| Value::Duration(whole(time.clamp(INTERVAL_MIN, TIMEOUT_MAX)));
         let mut table = vec![("type", Value::text(self.kind))];
         table.extend(self.options.iter().cloned());
         table.extend(self.via.map(|via| ("via", Value::text(via))));
@@ -153,7 +159,7 @@ mod tests {
         let Value::Table(table) = wild.value() else { panic!("a table") };
         let of = |name| table.iter().find(|(key, _)| *key == name).map(|(_, value)| value.clone());
         assert_eq!(of("interval"), Some(Value::Duration(INTERVAL_MIN)));
-        assert_eq!(of("timeout"), Some(Value::Duration(INTERVAL_MAX)));
+        assert_eq!(of("timeout"), Some(Value::Duration(TIMEOUT_MAX)));
         assert_eq!(of("fall"), Some(Value::Number(1_000)));
     }
 }

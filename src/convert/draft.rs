@@ -82,8 +82,10 @@ impl Service {
 }
 
 /// A command for a change of state.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug)]
 pub struct Hook {
+    /// The line that it comes from.
+    pub origin: Remark,
     /// The word for `when`.
     pub when: &'static str,
     /// The program and its arguments.
@@ -91,6 +93,14 @@ pub struct Hook {
     /// The user that runs it.
     pub user: Option<String>,
 }
+
+impl PartialEq for Hook {
+    fn eq(&self, other: &Hook) -> bool {
+        (self.when, &self.command, &self.user) == (other.when, &other.command, &other.user)
+    }
+}
+
+impl Eq for Hook {}
 
 /// A part of the file below its top.
 #[derive(Clone, Debug, PartialEq, Eq)]

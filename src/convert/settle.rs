@@ -4,10 +4,10 @@ use std::collections::HashSet;
 use std::net::IpAddr;
 
 use super::check::Check;
-use super::draft::{Block, Draft, Entry, Receives, Remark, Server, Service, Value};
+use super::draft::{Block, Draft, Entry, Hook, Receives, Remark, Server, Service, Value};
 use super::write::{self, Source, Written};
 use crate::config::consistency::SERVICES_MAX;
-use crate::config::kinds::{LABEL, Word};
+use crate::config::kinds::{GROUP, LABEL, Word};
 use crate::config::{self, ConfigError, plan};
 
 /// Settles conflicts between virtual services and real servers; the first of two stays.
@@ -27,10 +27,53 @@ pub(super) fn draft(draft: &mut Draft) {
         count += 1;
         unique_name(service, &mut names);
     }
+    hooks(draft);
     let vips: HashSet<IpAddr> = draft.services().filter_map(vip).collect();
     for service in draft.services_mut() {
         servers(service, &vips);
     }
+}
+
+/// The most commands of `on_change`.
+const HOOKS_MAX: usize = 64;
+/// The most checks of one real server.
+const CHECKS_MAX: usize = 16;
+
+/// Removes commands that the director would refuse, and those that are too many.
+fn hooks(draft: &mut Draft) {
+    let mut count = 0;
+    for service in draft.services_mut().filter(|service| !service.is_disabled) {
+        let mut lost = Vec::new();
+        let mut keep = |hook: &Hook| {
+            let reason = wrong(hook);
+            let is_kept = reason.is_none();
+            lost.extend(reason.map(|reason| Remark { reason, ..hook.origin.clone() }));
+            is_kept
+        };
+        service.hooks.retain(&mut keep);
+        service.servers.iter_mut().for_each(|server| server.hooks.retain(&mut keep));
+        if count + write::hooks(service).len() > HOOKS_MAX {
+            let servers = service.servers.iter_mut().flat_map(|server| server.hooks.drain(..));
+            let reason =
+                format!("on_change has at most {HOOKS_MAX} commands; let one of them do the work of several");
+            let all = service.hooks.drain(..).chain(servers);
+            lost.extend(all.map(|hook| Remark { reason: reason.clone(), ..hook.origin }));
+        }
+        count += write::hooks(service).len();
+        lost.into_iter().for_each(|remark| service.end.lose(remark));
+    }
+}
+
+/// What the director does not accept in a command.
+fn wrong(hook: &Hook) -> Option<String> {
+    if hook.command.first().is_none_or(|program| !program.starts_with('/')) {
+        return Some("name the program by its path, from \"/\" on".to_owned());
+    }
+    if hook.command.iter().any(|word| word.contains('\0')) {
+        return Some("a word contains a NUL".to_owned());
+    }
+    let is_user = |user: &String| GROUP.parse("user", user).is_ok();
+    hook.user.as_ref().filter(|user| !is_user(user)).map(|user| format!("{user} is no name of a user"))
 }
 
 fn vip(service: &Service) -> Option<IpAddr> {
@@ -90,6 +133,21 @@ fn settle_server(server: &mut Server, names: &mut HashSet<String>) {
     names.insert(name);
     let (block, origin) = (&mut server.block, &server.origin);
     server.checks.retain_mut(|check: &mut Check| check.settle(origin, block));
+    let mut kept: Vec<Check> = Vec::new();
+    for check in server.checks.drain(..) {
+        if kept.contains(&check) {
+            block.note(Remark {
+                reason: "two of its checks are the same, and one is enough".to_owned(),
+                ..origin.clone()
+            });
+        } else if kept.len() == CHECKS_MAX {
+            let reason = format!("a real server has at most {CHECKS_MAX} checks");
+            block.lose(Remark { reason, ..origin.clone() });
+        } else {
+            kept.push(check);
+        }
+    }
+    server.checks = kept;
 }
 
 /// The text of the draft. A key that the director's own reader rejects becomes a comment.

@@ -1,5 +1,6 @@
 //! Writes a draft as `director.toml`.
 
+use std::net::IpAddr;
 use std::time::Duration;
 
 use super::draft::{Block, Draft, Entry, Hook, Item, Receives, Server, Service, Value};
@@ -108,7 +109,7 @@ fn write_service(written: &mut Written, service: &Service, index: usize) {
         written.push(&key_line("check", &checks(server)), is_comment, whole);
     }
     if is_comment {
-        let hooks: Vec<Value> = hooks(service).collect();
+        let hooks = hooks(service);
         if !hooks.is_empty() {
             written.push(&key_line("on_change", &Value::List(hooks)), true, whole);
         }
@@ -165,19 +166,32 @@ pub fn service_name(service: &Service) -> String {
     }
 }
 
-fn hooks(service: &Service) -> impl Iterator<Item = Value> {
+/// The commands of a service. One that all of its real servers have is one entry.
+pub fn hooks(service: &Service) -> Vec<Value> {
     let name = service_name(service);
-    let servers = service.servers.iter().filter(|server| service.is_disabled || !server.is_disabled);
-    let own = service.hooks.iter().map(|hook| (hook, None));
-    let theirs = servers.flat_map(|server| server.hooks.iter().map(|hook| (hook, Some(server.rip))));
-    own.chain(theirs).map(move |(hook, rip)| {
-        let Hook { when, command, user } = hook;
+    let is_served = |server: &&Server| !server.is_sorry && (service.is_disabled || !server.is_disabled);
+    let servers: Vec<&Server> = service.servers.iter().filter(is_served).collect();
+    let is_shared =
+        |hook: &Hook| servers.len() > 1 && servers.iter().all(|server| server.hooks.contains(hook));
+    let mut all: Vec<(&Hook, Option<IpAddr>)> = service.hooks.iter().map(|hook| (hook, None)).collect();
+    for (index, server) in servers.iter().enumerate() {
+        for hook in &server.hooks {
+            match is_shared(hook) {
+                true if index == 0 => all.push((hook, None)),
+                true => {}
+                false => all.push((hook, Some(server.rip))),
+            }
+        }
+    }
+    let table = move |(hook, rip): (&Hook, Option<IpAddr>)| {
+        let Hook { when, command, user, .. } = hook;
         let mut table = vec![("when", Value::text(*when)), ("command", Value::texts(command))];
         table.extend(user.as_ref().map(|user| ("user", Value::text(user))));
         table.push(("virtual_service", Value::text(&name)));
         table.extend(rip.map(|rip| ("real_server", Value::text(rip.to_string()))));
         Value::Table(table)
-    })
+    };
+    all.into_iter().map(table).collect()
 }
 
 /// A key with its value: on one line, unless it is a list of tables.

@@ -99,7 +99,7 @@ impl Common {
             return;
         }
         if let Err(reason) = self.set(statement) {
-            block.lose(statement.remark(reason));
+            return block.lose(statement.lost(reason));
         }
         surplus(statement, 1, block);
     }
@@ -122,7 +122,9 @@ impl Common {
                 return Err("the log has each change of state, and metrics count failures".to_owned());
             }
             "nb_get_retry" => {
-                return Err("keepalived knows it only in HTTP_GET and SSL_GET, and ignores it here".to_owned());
+                return Err(
+                    "keepalived knows it only in HTTP_GET and SSL_GET, and ignores it here".to_owned()
+                );
             }
             _ => return Err("unknown here; keepalived ignores it".to_owned()),
         }
@@ -193,7 +195,10 @@ fn smtp(statement: &Statement, scope: &Scope, block: &mut Block) -> Vec<Check> {
     let (mut common, mut name, mut hosts) = (Common::new(), None, Vec::new());
     for inner in effective(statement.statements(), &[], block) {
         match inner.keyword() {
-            "helo_name" => name = inner.argument(1).map(str::to_owned),
+            "helo_name" => {
+                name = inner.argument(1).map(str::to_owned);
+                surplus(inner, 1, block);
+            }
             "host" => hosts.push(inner),
             _ => common.read(inner, block),
         }
@@ -209,23 +214,8 @@ fn smtp(statement: &Statement, scope: &Scope, block: &mut Block) -> Vec<Check> {
         }
         checks.extend(made(own.check("smtp", scope, RETRIES), host, block));
     }
-    if let Some(name) = name {
-        let step = |send: Option<String>, expect: &str| {
-            let mut step: Vec<(&'static str, Value)> =
-                send.map(|send| ("send", Value::text(send))).into_iter().collect();
-            step.push(("expect", Value::text(expect)));
-            Value::Table(step)
-        };
-        let hello = format!("HELO {name}\r\n");
-        let steps = Value::List(vec![
-            step(None, "^220"),
-            step(Some(hello), "^250"),
-            step(Some("QUIT\r\n".to_owned()), "^2"),
-        ]);
-        for check in &mut checks {
-            check.kind = "exchange";
-            check.options = vec![("steps", steps.clone())];
-        }
+    for check in &mut checks {
+        check.options.extend(name.as_ref().map(|name| ("helo", Value::text(name))));
     }
     checks
 }
@@ -275,8 +265,11 @@ fn udp(statement: &Statement, scope: &Scope, block: &mut Block) -> Vec<Check> {
         block.note(statement.remark("keepalived sends 32 random bytes; this sends 32 zero bytes"));
     }
     for check in &mut checks {
-        check.options = vec![("send", Value::text(payload.clone().unwrap_or_else(|| "00".repeat(32))))];
-        check.options.extend(expect.as_ref().map(|expect| ("expect", Value::text(expect))));
+        check.options = vec![(
+            "send",
+            Value::text(format!("hex:{}", payload.clone().unwrap_or_else(|| "00".repeat(32)))),
+        )];
+        check.options.extend(expect.as_ref().map(|expect| ("expect", Value::text(format!("hex:{expect}")))));
         check.options.push(("reply", Value::text(reply)));
     }
     checks

@@ -13,12 +13,19 @@ use crate::config::types::TUN_DIRECTOR;
 use crate::convert::draft::{Block, Draft, Receives, Value};
 use crate::convert::target::TIMEOUT_MAX;
 
+/// A `virtual_server_group`.
+#[derive(Debug)]
+pub(super) struct Group {
+    pub(super) statement: Statement,
+    pub(super) members: Vec<Target>,
+}
+
 /// What the whole file sets.
 #[derive(Debug, Default)]
 pub(super) struct Globals {
     /// User and group of commands.
     pub(super) script_user: Option<(String, Option<String>)>,
-    pub(super) groups: BTreeMap<String, Vec<Target>>,
+    pub(super) groups: BTreeMap<String, Group>,
     /// Interfaces of VRRP, with the addresses that it adds to them.
     interfaces: Vec<(String, Vec<IpAddr>)>,
     sync_interface: Option<String>,
@@ -36,7 +43,7 @@ impl Globals {
             "virtual_server_group" => match statement.argument(1) {
                 Some(name) => {
                     let members = group::read(statement, &mut draft.top);
-                    self.groups.insert(name.to_owned(), members);
+                    self.groups.insert(name.to_owned(), Group { statement: statement.clone(), members });
                 }
                 None => draft.top.lose(statement.remark("a name is missing")),
             },
@@ -81,7 +88,7 @@ impl Globals {
                 }
                 None => block.lose(statement.remark("a user is missing")),
             },
-            other => block.lose(statement.remark(global_reason(other))),
+            other => block.lose(statement.lost(global_reason(other))),
         }
     }
 

@@ -1,7 +1,7 @@
 //! From files to lines, in the order in which keepalived works: comments, conditions, definitions, repetitions,
 //! substitution, `include`. Every expansion is bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::line::{is_blank, is_name, without_comment, words};
@@ -41,16 +41,15 @@ pub(super) fn read(input: &Input) -> (Vec<Line>, Block) {
         definitions: BTreeMap::new(),
         lines: Vec::new(),
         remarks: Block::default(),
-        others: BTreeMap::new(),
+        unused: BTreeMap::new(),
+        reported: BTreeSet::new(),
         files: 0,
         repeated: 0,
         bytes: 0,
     };
     reader.file(input.name, input.text, 0);
-    for (id, (place, count)) in std::mem::take(&mut reader.others) {
-        let lines = crate::config::write::counted(count, "line");
-        let reason = format!("{lines} for another configuration id; --config-id ID selects them");
-        reader.remarks.note(Remark::new(&place, &format!("@{id}"), reason));
+    for (_, origin) in std::mem::take(&mut reader.unused) {
+        reader.remarks.note(origin);
     }
     (reader.lines, reader.remarks)
 }
@@ -60,8 +59,10 @@ struct Reader<'a> {
     definitions: BTreeMap<String, Definition>,
     lines: Vec<Line>,
     remarks: Block,
-    /// Lines for other configurations, by their condition: the first, and their number.
-    others: BTreeMap<String, (Place, usize)>,
+    /// Definitions that no line has used.
+    unused: BTreeMap<String, Remark>,
+    /// Places and reasons of remarks.
+    reported: BTreeSet<(Place, String)>,
     files: usize,
     repeated: usize,
     bytes: usize,
@@ -100,8 +101,12 @@ impl Reader<'_> {
             }
             let Some(text) = self.conditional(place, text) else { continue };
             match definition(text) {
-                Some((name, "\\")) => open = Some((name.to_owned(), Vec::new())),
+                Some((name, "\\")) => {
+                    self.unused(name, place, text);
+                    open = Some((name.to_owned(), Vec::new()));
+                }
                 Some((name, value)) => {
+                    self.unused(name, place, text);
                     self.definitions.insert(name.to_owned(), Definition::Text(value.to_owned()));
                 }
                 None => self.line(place, text, depth),
@@ -112,6 +117,11 @@ impl Reader<'_> {
         }
     }
 
+    fn unused(&mut self, name: &str, place: &Place, text: &str) {
+        let remark = Remark::new(place, text, "no line uses this definition");
+        self.unused.insert(name.to_owned(), remark);
+    }
+
     /// The line without its condition, if it is fulfilled.
     fn conditional<'t>(&mut self, place: &Place, text: &'t str) -> Option<&'t str> {
         let Some(behind) = text.strip_prefix('@') else { return Some(text) };
@@ -120,7 +130,8 @@ impl Reader<'_> {
         if (name == self.input.config_id) != is_inverted {
             return Some(rest.trim_matches(is_blank));
         }
-        self.others.entry(id.to_owned()).or_insert_with(|| (place.clone(), 0)).1 += 1;
+        let reason = "for another configuration id; --config-id ID selects it";
+        self.remarks.note(Remark::new(place, text, reason));
         None
     }
 
@@ -130,7 +141,7 @@ impl Reader<'_> {
         }
         if depth > DEPTH_MAX {
             let reason = "files, definitions and repetitions are nested too deeply";
-            return self.remarks.lose(Remark::new(place, text, reason));
+            return self.lose(Remark::new(place, text, reason));
         }
         if text.starts_with('~') {
             return self.repeat(place, text, depth);
@@ -139,6 +150,7 @@ impl Reader<'_> {
             && let Some(Definition::Lines(body)) = self.definitions.get(name)
         {
             let lines: Vec<_> = body.iter().map(|line| (place.clone(), line.clone())).collect();
+            self.unused.remove(name);
             if self.may_repeat(place, text, lines.len()) {
                 self.read(&lines, depth + 1);
             }
@@ -167,9 +179,9 @@ impl Reader<'_> {
         match sequence::parse(&text) {
             None => {
                 let reason = "not a repetition: expected ~SEQ(NAME, START, STEP, END) or ~LST(NAME, VALUE)";
-                self.remarks.lose(Remark::new(place, &text, reason));
+                self.lose(Remark::new(place, &text, reason));
             }
-            Some(Err(reason)) => self.remarks.lose(Remark::new(place, &text, reason)),
+            Some(Err(reason)) => self.lose(Remark::new(place, &text, reason)),
             Some(Ok(sequence)) => {
                 for values in sequence.repetitions {
                     if !self.may_repeat(place, &text, 1) {
@@ -192,6 +204,13 @@ impl Reader<'_> {
         }
     }
 
+    /// Adds a remark, once for each line and reason: repetitions would make any number of them.
+    fn lose(&mut self, remark: Remark) {
+        if self.reported.insert((remark.place.clone(), remark.reason.clone())) {
+            self.remarks.lose(remark);
+        }
+    }
+
     /// Counts repeated lines; the first that are too many cause a remark.
     fn may_repeat(&mut self, place: &Place, text: &str, lines: usize) -> bool {
         let before = self.repeated;
@@ -201,7 +220,7 @@ impl Reader<'_> {
         }
         if before <= REPEATED_MAX {
             let reason = format!("repetitions and definitions make more than {REPEATED_MAX} lines");
-            self.remarks.lose(Remark::new(place, text, reason));
+            self.lose(Remark::new(place, text, reason));
         }
         false
     }
@@ -212,7 +231,7 @@ impl Reader<'_> {
         self.bytes = before.saturating_add(bytes);
         if before <= BYTES_MAX && self.bytes > BYTES_MAX {
             let reason = format!("more than {} MiB in all; the rest was not read", BYTES_MAX >> 20);
-            self.remarks.lose(Remark::new(place, "the configuration", reason));
+            self.lose(Remark::new(place, "the configuration", reason));
         }
         self.bytes <= BYTES_MAX
     }
@@ -234,11 +253,11 @@ impl Reader<'_> {
             }
         }
         let shown: String = text.chars().take(80).collect();
-        self.remarks.lose(Remark::new(place, &shown, "definitions that contain each other have no end"));
+        self.lose(Remark::new(place, &shown, "definitions that contain each other have no end"));
         String::new()
     }
 
-    fn substitute_once(&self, place: &Place, text: &str) -> String {
+    fn substitute_once(&mut self, place: &Place, text: &str) -> String {
         let (mut replaced, mut rest) = (String::with_capacity(text.len()), text);
         while let Some((before, behind)) = rest.split_once('$') {
             replaced.push_str(before);
@@ -254,6 +273,7 @@ impl Reader<'_> {
             };
             match self.value(place, name) {
                 Some(value) if replaced.len() + value.len() <= 2 * LINE_MAX => {
+                    self.unused.remove(name);
                     replaced.push_str(&value);
                     rest = after;
                 }
@@ -281,7 +301,7 @@ impl Reader<'_> {
 
     fn include(&mut self, place: &Place, text: &str, must_exist: bool, depth: usize) {
         let Some(pattern) = words(text).into_iter().nth(1) else {
-            return self.remarks.lose(Remark::new(place, text, "a file to include is missing"));
+            return self.lose(Remark::new(place, text, "a file to include is missing"));
         };
         let found = (self.input.include)(&place.file, &pattern);
         match found {
@@ -290,14 +310,14 @@ impl Reader<'_> {
                     true => "no file matches; keepalived regards this as an error",
                     false => "no file matches",
                 };
-                self.remarks.lose(Remark::new(place, text, reason));
+                self.lose(Remark::new(place, text, reason));
             }
             Ok(files) => {
                 for (name, contents) in files {
                     self.files += 1;
                     if self.files > FILES_MAX || depth >= DEPTH_MAX {
                         let reason = "files include each other without end";
-                        return self.remarks.lose(Remark::new(place, text, reason));
+                        return self.lose(Remark::new(place, text, reason));
                     }
                     if !self.may_read(place, contents.len()) {
                         return;
@@ -305,7 +325,7 @@ impl Reader<'_> {
                     self.file(&name, &contents, depth + 1);
                 }
             }
-            Err(error) => self.remarks.lose(Remark::new(place, text, error)),
+            Err(error) => self.lose(Remark::new(place, text, error)),
         }
     }
 }

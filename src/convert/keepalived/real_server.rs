@@ -161,7 +161,7 @@ impl<'a> Terms<'a> {
             return;
         }
         if let Err(reason) = self.set(statement, inherited, server) {
-            server.block.lose(statement.remark(reason));
+            server.block.lose(statement.lost(reason));
         }
     }
 
@@ -225,7 +225,7 @@ pub(super) fn hook(
         block.lose(statement.remark(format!("group {group}: the command runs with the groups of its user")));
     }
     let user = script.user.or_else(|| globals.script_user.as_ref().map(|(user, _)| user.clone()));
-    Ok(Some(Hook { when, command: script.command, user }))
+    Ok(Some(Hook { origin: statement.remark(""), when, command: script.command, user }))
 }
 
 /// Whether `lower_threshold` fits; a lower one above the upper one is refused by the director.

@@ -48,22 +48,32 @@ pub(super) fn draft(statements: &[Statement], draft: &mut Draft) {
             "global_defs" | "global_defs_end" => {}
             "virtual_server" => virtual_server(statement, &globals, draft),
             "virtual_server_group" => {}
-            _ => draft.lose(statement.remark(reason(statement))),
+            word if is_vrrp(word) => draft.lose(statement.remark(VRRP)),
+            _ => draft.lose(statement.lost(reason(statement))),
+        }
+    }
+    for (name, group) in &globals.groups {
+        let is_used = |statement: &Statement| {
+            statement.keyword() == "virtual_server" && statement.argument(2) == Some(name)
+        };
+        if !statements.iter().any(is_used) {
+            draft.lose(group.statement.lost("no virtual_server uses this group"));
         }
     }
     let interfaces = globals.interfaces(draft);
     set_interface(interfaces, draft);
 }
 
+const VRRP: &str = "VRRP stays with keepalived; remove the virtual_server blocks from its file";
+
+fn is_vrrp(word: &str) -> bool {
+    const BEGINNINGS: [&str; 6] = ["vrrp_", "static_", "linkbeat_", "garp_", "track_process", "track_bfd"];
+    BEGINNINGS.iter().any(|beginning| word.starts_with(beginning))
+}
+
 /// Why a statement at the top is not converted.
 fn reason(statement: &Statement) -> &'static str {
     match statement.keyword() {
-        word if ["vrrp_", "static_", "linkbeat_", "garp_", "track_process", "vrrp"]
-            .iter()
-            .any(|begin| word.starts_with(begin)) =>
-        {
-            "VRRP stays with keepalived; remove the virtual_server blocks from its file"
-        }
         "SSL" => {
             "certificates of checks: https checks have client_certificate, and verify = false as keepalived"
         }
@@ -109,11 +119,18 @@ fn virtual_server(statement: &Statement, globals: &Globals, draft: &mut Draft) {
 /// The remarks and the commands are those of the group's first virtual service.
 fn repeated(service: &mut Service) {
     let is_key = |entry: &Entry| matches!(entry, Entry::Key(..));
-    service.block.entries.retain(is_key);
+    let is_kept = |entry: &Entry| match entry {
+        Entry::Key(name, ..) => *name != "name",
+        Entry::Loss(remark) => service.is_disabled && remark.place == service.origin.place,
+        _ => false,
+    };
+    service.block.entries.retain(is_kept);
     service.hooks.clear();
     service.end = Block::default();
     for server in &mut service.servers {
-        server.block.entries.retain(is_key);
+        let place = &server.origin.place;
+        let is_reason = |entry: &Entry| matches!(entry, Entry::Loss(remark) if remark.place == *place);
+        server.block.entries.retain(|entry| is_key(entry) || server.is_disabled && is_reason(entry));
         server.hooks.clear();
     }
 }
@@ -122,8 +139,8 @@ fn targets(statement: &Statement, globals: &Globals) -> Result<Vec<Target>, Stri
     match (statement.argument(1), statement.argument(2)) {
         (Some("fwmark"), _) => Ok(vec![Target::Mark]),
         (Some("group"), Some(name)) => match globals.groups.get(name) {
-            Some(members) if members.is_empty() => Err("its virtual_server_group is empty".to_owned()),
-            Some(members) => Ok(members.clone()),
+            Some(group) if group.members.is_empty() => Err("its virtual_server_group is empty".to_owned()),
+            Some(group) => Ok(group.members.clone()),
             None => {
                 Err("there is no such virtual_server_group; keepalived drops the virtual server".to_owned())
             }

@@ -5,6 +5,7 @@ use std::time::Duration;
 
 use super::tree::Statement;
 use super::value::{Wrong, first, flag, number, timer};
+use crate::convert::check::{COUNT_MAX, INTERVAL_MIN, TIMEOUT_MAX};
 use crate::convert::draft::Block;
 
 /// Where a keyword stands.
@@ -45,18 +46,30 @@ impl Timing {
 
     fn set(&mut self, statement: &Statement, level: Level, block: &mut Block) -> Result<bool, Wrong> {
         match statement.keyword() {
-            "delay_loop" => self.delay_loop = Some(timer(statement, false)?),
-            "connect_timeout" => self.connect_timeout = Some(timer(statement, false)?),
+            "delay_loop" => self.delay_loop = Some(bounded(timer(statement, false)?, statement, block)),
+            "connect_timeout" => {
+                self.connect_timeout = Some(bounded(timer(statement, false)?, statement, block))
+            }
             "retry" => {
                 let min = if level == Level::Checker { 0 } else { 1 };
-                self.retry = Some(number(statement, min, u32::MAX - 1)?);
+                let retries = number(statement, min, u32::MAX - 1)?;
+                self.retry = Some(retries);
+                if retries >= COUNT_MAX {
+                    block.note(statement.remark(format!("`fall` is at most {COUNT_MAX}")));
+                }
             }
-            "delay_before_retry" => self.delay_before_retry = Some(timer(statement, true)?),
+            "delay_before_retry" => {
+                self.delay_before_retry = Some(bounded(timer(statement, true)?, statement, block))
+            }
             "warmup" => {
                 timer(statement, true)?;
                 block.note(statement.remark("the first checks are always spread over the interval"));
             }
-            "alpha" if level == Level::VirtualServer => self.is_alpha = Some(true),
+            "alpha" if level == Level::VirtualServer => {
+                surplus(statement, 0, block);
+                self.is_alpha = Some(true);
+                return Ok(true);
+            }
             "alpha" => self.is_alpha = Some(flag(statement)?),
             "virtualhost" => self.virtualhost = Some(first(statement)?.to_owned()),
             _ => return Ok(false),
@@ -76,6 +89,15 @@ impl Timing {
             virtualhost: self.virtualhost.clone().or_else(|| above.virtualhost.clone()),
         }
     }
+}
+
+/// A time that a check may have; another one is replaced, with a remark.
+fn bounded(time: Duration, statement: &Statement, block: &mut Block) -> Duration {
+    let bounded = time.clamp(INTERVAL_MIN, TIMEOUT_MAX);
+    if bounded != time {
+        block.note(statement.remark("times of checks are 10 ms to 1 hour here"));
+    }
+    bounded
 }
 
 /// Reports words behind the last argument.
@@ -106,6 +128,9 @@ pub(super) fn effective<'a>(
     for (index, statement) in statements.iter().enumerate() {
         let keyword = canonical(statement.keyword());
         let is_last = last.get(keyword) == Some(&index);
+        if statement.block.is_some() && (SINGLE.contains(&keyword) || FLAGS.contains(&keyword)) {
+            block.lose(statement.lost("it takes no block; keepalived loses what follows"));
+        }
         if is_last || repeated.contains(&keyword) || !SINGLE.contains(&keyword) {
             counted.push(statement);
         } else {
@@ -153,6 +178,32 @@ const SINGLE: &[&str] = &[
     "require_reply",
     "lvs_timeouts",
     "script_user",
+];
+
+/// Other keywords without a block.
+const FLAGS: &[&str] = &[
+    "alpha",
+    "omega",
+    "ops",
+    "hashed",
+    "inhibit_on_failure",
+    "quorum_up",
+    "quorum_down",
+    "notify_up",
+    "notify_down",
+    "sorry_server",
+    "sorry_server_inhibit",
+    "sorry_server_lvs_method",
+    "misc_dynamic",
+    "nb_get_retry",
+    "enable_sni",
+    "sh-port",
+    "sh-fallback",
+    "mh-port",
+    "mh-fallback",
+    "flag-1",
+    "flag-2",
+    "lvs_sync_daemon",
 ];
 
 /// The present word for one of old files.

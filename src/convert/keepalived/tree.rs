@@ -40,6 +40,34 @@ impl Statement {
         self.block.as_deref().unwrap_or_default()
     }
 
+    /// A remark about this statement and its block.
+    pub(super) fn lost(&self, reason: impl Into<String>) -> Remark {
+        /// More than a remark shows.
+        const TEXT_MAX: usize = 2_000;
+        let mut text = String::new();
+        let mut open = vec![std::slice::from_ref(self).iter()];
+        while let Some(level) = open.last_mut() {
+            match level.next() {
+                _ if text.len() > TEXT_MAX => break,
+                Some(statement) => {
+                    text.push_str(if text.is_empty() || text.ends_with("{ ") { "" } else { "; " });
+                    text.push_str(&statement.text);
+                    if let Some(block) = &statement.block {
+                        text.push_str(" { ");
+                        open.push(block.iter());
+                    }
+                }
+                None => {
+                    open.pop();
+                    if !open.is_empty() {
+                        text.push_str(" }");
+                    }
+                }
+            }
+        }
+        Remark::new(&self.place, &text, reason)
+    }
+
     /// A remark about this statement.
     pub(super) fn remark(&self, reason: impl Into<String>) -> Remark {
         let text = if self.text.is_empty() { "{" } else { &self.text };

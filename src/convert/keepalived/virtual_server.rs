@@ -114,7 +114,7 @@ impl<'a> Terms<'a> {
             return;
         }
         if let Err(reason) = self.set(statement, block) {
-            block.lose(statement.remark(reason));
+            block.lose(statement.lost(reason));
         }
     }
 

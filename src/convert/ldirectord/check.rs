@@ -211,30 +211,29 @@ impl<'a> Terms<'a> {
                 .unwrap_or_default()
         };
         let (request, receive) = (own(0, "request"), own(1, "receive"));
-        let greeting = |expect: &str| self.exchange(&[(None, expect)]);
         match self.service.as_str() {
             "http" | "https" => self.web(request, receive, block),
             "dns" => self.dns(request, receive, block),
             "ftp" => {
-                self.lose("service", "only the greeting is checked; ldirectord also logs in", block);
-                Some(greeting("^220"))
+                self.lose("service", "the check does not log in, as ldirectord does", block);
+                Some(self.check("ftp", 1))
             }
             "smtp" | "submission" => Some(self.check("smtp", 1)),
-            "pop" => Some(greeting("^\\+OK")),
-            "imap" => Some(greeting("^\\* OK")),
-            "nntp" => Some(greeting("^20[01]")),
-            "simpletcp" => {
-                let mut chars = request.chars();
-                chars.next();
-                let send = chars.as_str().replace("\\n", "\n");
-                let expect = if receive.is_empty() { "." } else { receive };
-                Some(self.exchange(&[(Some(send).filter(|send| !send.is_empty()), expect)]))
-            }
-            "pops" | "imaps" | "ldaps" => {
+            "pop" => Some(self.check("pop3", 1)),
+            "imap" => Some(self.check("imap", 1)),
+            "nntp" => Some(self.check("nntp", 1)),
+            "pops" => Some(self.over_tls("pop3")),
+            "imaps" => Some(self.over_tls("imap")),
+            "simpletcp" => Some(self.simple(request, receive)),
+            "ldaps" => {
                 let mut check = self.check("tls", 1);
                 check.options.push(("verify", Value::Flag(false)));
                 self.lose("service", "only the TLS handshake is checked", block);
                 Some(check)
+            }
+            "mysql" | "pgsql" => {
+                self.lose("service", "only the greeting is checked, without a query", block);
+                Some(self.check(if self.service == "mysql" { "mysql" } else { "postgres" }, 1))
             }
             "none" => {
                 self.lose("service", "ldirectord does not check it, and it is always up", block);
@@ -248,7 +247,7 @@ impl<'a> Terms<'a> {
                 self.lose("service", "there is no such check; it is a ping instead", block);
                 Some(self.check("icmp", 0))
             }
-            "http_proxy" | "ldap" | "mysql" | "pgsql" | "oracle" | "sip" => {
+            "http_proxy" | "ldap" | "oracle" | "sip" => {
                 self.lose("service", "there is no such check; it is a TCP connection instead", block);
                 Some(self.check("tcp", 0))
             }
@@ -259,15 +258,24 @@ impl<'a> Terms<'a> {
         }
     }
 
-    fn exchange(&self, steps: &[(Option<String>, &str)]) -> Check {
-        let table = |(send, expect): &(Option<String>, &str)| {
-            let mut table: Vec<(&'static str, Value)> =
-                send.iter().map(|send| ("send", Value::text(send))).collect();
-            table.push(("expect", Value::text(*expect)));
-            Value::Table(table)
-        };
+    fn over_tls(&self, kind: &'static str) -> Check {
+        let mut check = self.check(kind, 1);
+        check.options = vec![("tls", Value::Flag(true)), ("verify", Value::Flag(false))];
+        check
+    }
+
+    /// Sends the request without its first character.
+    fn simple(&self, request: &str, receive: &str) -> Check {
+        let mut chars = request.chars();
+        chars.next();
+        let send = chars.as_str().replace("\\n", "\n");
+        let mut step = Vec::new();
+        if !send.is_empty() {
+            step.push(("send", Value::text(bytes(&send))));
+        }
+        step.push(("expect", Value::text(if receive.is_empty() { "." } else { receive })));
         let mut check = self.check("exchange", 1);
-        check.options.push(("steps", Value::List(steps.iter().map(table).collect())));
+        check.options.push(("steps", Value::List(vec![Value::Table(step)])));
         check
     }
 
@@ -290,14 +298,16 @@ impl<'a> Terms<'a> {
         if is_tls {
             options.push(("verify", Value::Flag(false)));
         }
+        if let Some(line) =
+            self.keys.own("service").or_else(|| self.keys.own("request")).filter(|_| !self.is_reported)
+        {
+            block.note(line.remark("redirects are not followed; name the page that answers"));
+        }
         Some(check)
     }
 
     fn dns(&self, request: &str, receive: &str, block: &mut Block) -> Option<Check> {
         let mut check = self.check("dns", 1);
-        if !self.is_udp {
-            self.lose("service", "the query is sent over UDP", block);
-        }
         let (record, name) = match request.parse::<IpAddr>() {
             Ok(IpAddr::V4(address)) => {
                 let [a, b, c, d] = address.octets();
@@ -305,13 +315,28 @@ impl<'a> Terms<'a> {
             }
             _ => ("A", request.to_owned()),
         };
+        let plain = receive.replace("\\.", ".");
+        let is_plain = plain.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
         if receive.is_empty() {
-            self.lose("request", "without receive, ldirectord regards the real server as down", block);
+            self.lose("service", "without receive, ldirectord regards the real server as down", block);
+        } else if !is_plain {
+            self.lose("receive", "an answer is compared as a whole, not by a regular expression", block);
         }
         check.options = vec![("record", Value::text(record)), ("name", Value::text(name))];
-        check.options.extend(Some(("expect", Value::text(receive))).filter(|_| !receive.is_empty()));
+        if is_plain && !receive.is_empty() {
+            check.options.push(("expect", Value::text(plain)));
+        }
+        if !self.is_udp {
+            check.options.push(("transport", Value::text("tcp")));
+        }
         Some(check)
     }
+}
+
+/// Text as the option `send` has it: with escapes.
+fn bytes(text: &str) -> String {
+    let escaped = text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
+    escaped.strip_prefix("hex:").map(|rest| format!("\\x68ex:{rest}")).unwrap_or(escaped)
 }
 
 /// Words and texts in quotes, which a comma may separate; true: in quotes.

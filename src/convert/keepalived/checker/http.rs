@@ -44,6 +44,11 @@ pub(super) fn read(statement: &Statement, scope: &Scope, block: &mut Block) -> V
             ("fast_recovery", _) => {
                 block.lose(inner.remark("every url has its own check, with its own interval"))
             }
+            ("connect_timeout", _) => {
+                web.common.read(inner, block);
+                let reason = "it is for each step of the check; `timeout` is for all of them, twice as long";
+                block.note(inner.remark(reason));
+            }
             _ => web.common.read(inner, block),
         }
     }
@@ -65,7 +70,7 @@ fn of_url(
     let mut page = Page::default();
     for inner in effective(url.statements(), &[], block) {
         if let Err(reason) = page.read(inner) {
-            block.lose(inner.remark(reason));
+            block.lose(inner.lost(reason));
         }
     }
     let Some(path) = page.path else {
@@ -90,7 +95,8 @@ fn of_url(
     options.push(("version", Value::text(web.version)));
     options.push(("status", Value::text(status)));
     options.extend(page.digest.map(|digest| ("body_md5", Value::text(digest))));
-    options.extend(page.regex.map(|regex| ("body_regex", Value::text(format!("{}{regex}", page.flags)))));
+    let name = if page.is_inverted { "body_not" } else { "body_regex" };
+    options.extend(page.regex.map(|regex| (name, Value::text(format!("{}{regex}", page.flags)))));
     if is_tls {
         options.push(("verify", Value::Flag(false)));
         let name =
@@ -109,6 +115,7 @@ struct Page {
     digest: Option<String>,
     regex: Option<String>,
     flags: String,
+    is_inverted: bool,
 }
 
 impl Page {
@@ -142,7 +149,8 @@ impl Page {
                     });
                 }
             }
-            "regex_no_match" | "regex_min_offset" | "regex_max_offset" | "regex_stack" => {
+            "regex_no_match" => self.is_inverted = true,
+            "regex_min_offset" | "regex_max_offset" | "regex_stack" => {
                 return Err(
                     "the body can only be checked for a match, from its beginning to its end".to_owned()
                 );
