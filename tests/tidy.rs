@@ -21,6 +21,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("realserver", &["encapsulation", "label", "packet"]),
     ("config", &["director", "encapsulation", "health", "packet", "realserver"]),
     ("control", &["config", "director", "encapsulation", "health", "packet", "time", "trouble"]),
+    ("convert", &["config", "control", "director", "health", "packet"]),
     ("metrics", &["director", "health", "label", "realserver", "time"]),
     ("datapath", &["packet", "time"]),
     ("host", &["label", "time", "trouble"]),
@@ -57,6 +58,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "config",
             "control",
+            "convert",
             "daemon",
             "datapath",
             "director",
@@ -84,6 +86,7 @@ const PURE: &[&str] = &[
     "director",
     "realserver",
     "config",
+    "convert",
     "doctor",
     "metrics",
     "trouble",

@@ -7,6 +7,8 @@
 mod classify;
 #[path = "targets/config.rs"]
 mod config;
+#[path = "targets/convert.rs"]
+mod convert;
 #[path = "targets/decapsulate.rs"]
 mod decapsulate;
 #[path = "targets/director.rs"]
@@ -35,6 +37,7 @@ pub struct Target {
 pub const TARGETS: &[Target] = &[
     Target { name: "classify", run: classify::run },
     Target { name: "config", run: config::run },
+    Target { name: "convert", run: convert::run },
     Target { name: "decapsulate", run: decapsulate::run },
     Target { name: "director", run: director::run },
     Target { name: "fragments", run: fragments::run },
