@@ -187,12 +187,12 @@ impl<'a> Terms<'a> {
                 self.method = Some(Method::read(statement, block)?);
             }
             "inhibit_on_failure" => self.inhibits = flag(statement)?,
-            "notify_up" => {
-                server.hooks.extend(hook(statement, "real_server_up", inherited.globals, block)?);
-                return Ok(());
-            }
-            "notify_down" => {
-                server.hooks.extend(hook(statement, "real_server_down", inherited.globals, block)?);
+            word @ ("notify_up" | "notify_down") => {
+                let when = if word == "notify_up" { "real_server_up" } else { "real_server_down" };
+                if server.hooks.iter().any(|hook| hook.when == when) {
+                    return Err("keepalived uses only the first".to_owned());
+                }
+                server.hooks.push(hook(statement, when, inherited.globals, block)?);
                 return Ok(());
             }
             "snmp_name" => block.set_from("name", Value::text(first(statement)?), statement.remark("")),
@@ -216,7 +216,7 @@ pub(super) fn hook(
     when: &'static str,
     globals: &Globals,
     block: &mut Block,
-) -> Result<Option<Hook>, Wrong> {
+) -> Result<Hook, Wrong> {
     let script = script(statement)?;
     let group = script.group.or_else(|| {
         globals.script_user.as_ref().filter(|_| script.user.is_none()).and_then(|(_, group)| group.clone())
@@ -225,7 +225,7 @@ pub(super) fn hook(
         block.lose(statement.remark(format!("group {group}: the command runs with the groups of its user")));
     }
     let user = script.user.or_else(|| globals.script_user.as_ref().map(|(user, _)| user.clone()));
-    Ok(Some(Hook { origin: statement.remark(""), when, command: script.command, user }))
+    Ok(Hook { origin: statement.remark(""), when, command: script.command, user })
 }
 
 /// Whether `lower_threshold` fits; a lower one above the upper one is refused by the director.

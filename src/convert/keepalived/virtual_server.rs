@@ -205,7 +205,7 @@ impl<'a> Terms<'a> {
         if self.hooks.iter().any(|hook| hook.when == when) {
             return Err("keepalived uses only the first".to_owned());
         }
-        self.hooks.extend(real_server::hook(statement, when, self.globals, block)?);
+        self.hooks.push(real_server::hook(statement, when, self.globals, block)?);
         Ok(())
     }
 

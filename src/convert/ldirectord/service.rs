@@ -68,7 +68,7 @@ pub(super) fn read(block: &lines::Service, globals: &[&Line], input: &Input) -> 
     let (mut service, at) = opened(&block.head, &keys, input);
     service.block.entries.extend(remarks.entries);
     service_keys(&keys, &at, &mut service);
-    let mut terms = Terms::read(&keys, &at, &mut service.block);
+    let mut terms = Terms::read(&block.head, &keys, &at, &mut service.block);
     add_servers(&block.lines, &at, &mut terms, input.names, &mut service);
     if service.servers.iter().any(|server| !server.checks.is_empty()) {
         let is_quiescent = keys.is_yes("quiescent");
