@@ -211,18 +211,14 @@ impl Reader<'_> {
         }
     }
 
-    /// Counts repeated lines; the first that are too many cause a remark.
+    /// Counts repeated lines; from too many on, each place has a remark.
     fn may_repeat(&mut self, place: &Place, text: &str, lines: usize) -> bool {
-        let before = self.repeated;
-        self.repeated = before.saturating_add(lines);
-        if self.repeated <= REPEATED_MAX {
-            return true;
-        }
-        if before <= REPEATED_MAX {
+        self.repeated = self.repeated.saturating_add(lines);
+        if self.repeated > REPEATED_MAX {
             let reason = format!("repetitions and definitions make more than {REPEATED_MAX} lines");
             self.lose(Remark::new(place, text, reason));
         }
-        false
+        self.repeated <= REPEATED_MAX
     }
 
     /// Counts bytes; the first that are too many cause a remark.

@@ -3,8 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::keys::{At, Keys, leading_number};
 use super::lines::Line;
-use super::service::{At, Keys, leading_number};
 use crate::convert::check::Check;
 use crate::convert::draft::{Block, Value};
 
