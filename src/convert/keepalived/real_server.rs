@@ -44,7 +44,7 @@ impl Method {
                 block.lose(statement.remark(MASQUERADING));
                 Ok(Method::Masquerading)
             }
-            _ => Err("keepalived knows NAT, DR and TUN in upper case, and ignores the line".to_owned()),
+            _ => Err("keepalived accepts NAT, DR and TUN in upper case, and ignores the line".to_owned()),
         }
     }
 }
@@ -199,7 +199,9 @@ impl<'a> Terms<'a> {
             "smtp_alert" => {
                 return Err("mail is not sent; use on_change or an alert of your monitoring".to_owned());
             }
-            "lb_kind" => return Err("keepalived knows only lvs_method here, and ignores the line".to_owned()),
+            "lb_kind" => {
+                return Err("keepalived accepts only lvs_method here, and ignores the line".to_owned());
+            }
             _ => {
                 let reason = "unknown; keepalived ignores it, and if it has a block, the rest of this real_server, too";
                 return Err(reason.to_owned());

@@ -8,7 +8,7 @@ use super::lines::Line;
 use crate::convert::check::Check;
 use crate::convert::draft::{Block, Value};
 
-/// What the keys say about checks.
+/// The keys for checks.
 pub(super) struct Terms<'a> {
     keys: &'a Keys<'a>,
     /// The line of the virtual service.
