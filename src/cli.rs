@@ -103,7 +103,7 @@ enum Subcommands {
     Diff(diff::DiffArguments),
     /// Print the file of keepalived, ldirectord or ipvsadm as a director's configuration; comments list what has no
     /// counterpart
-    #[command(after_help = "Example:\n  lvs-tund convert keepalived.conf > director.toml")]
+    #[command(after_help = "Example:\n  lvs-tund convert keepalived.conf")]
     Convert(convert::ConvertArguments),
     /// Run ipvsadm's commands against a running director; also available under the name ipvsadm
     #[command(disable_help_flag = true)]

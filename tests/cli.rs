@@ -14,6 +14,7 @@ const COMMANDS: &[&str] = &[
     "realserver",
     "demo",
     "check",
+    "convert",
     "explain",
     "status",
     "connections",

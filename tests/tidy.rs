@@ -22,6 +22,7 @@ const ARROWS: &[(&str, &[&str])] = &[
     ("realserver", &["encapsulation", "label", "packet"]),
     ("config", &["director", "encapsulation", "health", "packet", "realserver"]),
     ("control", &["config", "director", "encapsulation", "health", "packet", "time", "trouble"]),
+    ("convert", &["config", "control", "director", "health", "packet"]),
     ("metrics", &["director", "health", "label", "realserver", "time"]),
     ("datapath", &["packet", "time"]),
     ("host", &["label", "packet", "time", "trouble"]),
@@ -60,6 +61,7 @@ const ARROWS: &[(&str, &[&str])] = &[
         &[
             "config",
             "control",
+            "convert",
             "daemon",
             "datapath",
             "director",
@@ -87,6 +89,7 @@ const PURE: &[&str] = &[
     "director",
     "realserver",
     "config",
+    "convert",
     "doctor",
     "metrics",
     "trouble",

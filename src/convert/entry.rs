@@ -134,12 +134,19 @@ impl Block {
 
     /// Adds something that was not converted.
     pub fn lose(&mut self, remark: Remark) {
-        self.entries.push(Entry::Loss(remark));
+        self.add(Entry::Loss(remark));
     }
 
     /// Adds a difference.
     pub fn note(&mut self, remark: Remark) {
-        self.entries.push(Entry::Note(remark));
+        self.add(Entry::Note(remark));
+    }
+
+    /// A repeated line makes the same remark any number of times.
+    fn add(&mut self, entry: Entry) {
+        if self.entries.last() != Some(&entry) {
+            self.entries.push(entry);
+        }
     }
 
     /// The value of a key.
@@ -156,11 +163,6 @@ impl Block {
             Entry::Loss(remark) => Some(remark),
             _ => None,
         })
-    }
-
-    /// Takes the remarks of another block, but not its keys.
-    pub fn take_remarks(&mut self, other: Block) {
-        self.entries.extend(other.entries.into_iter().filter(|entry| !matches!(entry, Entry::Key(..))));
     }
 }
 

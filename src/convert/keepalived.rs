@@ -1,5 +1,4 @@
-//! keepalived.conf(5). [`reader`] turns files into lines, [`tree`] lines into statements, the others statements into a
-//! draft.
+//! keepalived.conf(5). `reader` turns files into lines, `tree` lines into statements, the others statements into a draft.
 //!
 //! keepalived does not stop at an error: it logs the line, ignores it, and uses the default. So does this, with a remark.
 

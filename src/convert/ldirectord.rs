@@ -1,9 +1,9 @@
-//! ldirectord.cf, see ldirectord(8). [`lines`] reads the blocks, [`service`] makes virtual services of them, [`check`] their
-//! checks.
+//! ldirectord.cf, see ldirectord(8). `lines` reads the blocks, `service` makes virtual services of them, `check` their checks.
 //!
 //! ldirectord refuses a file with an error; this converts the rest, with a remark.
 
 mod check;
+mod keys;
 mod lines;
 mod service;
 

@@ -51,7 +51,7 @@ fn nb_get_retry_counts_in_http_get_only() {
     assert_eq!(losses, [""; 0]);
     let (toml, losses) = of_keepalived("", "TCP_CHECK {\nnb_get_retry 3\n}");
     assert_has(&toml, &["fall = 2"]);
-    assert!(losses[0].contains("nb_get_retry 3: keepalived knows it only in HTTP_GET"), "{losses:?}");
+    assert!(losses[0].contains("nb_get_retry 3: keepalived accepts it only in HTTP_GET"), "{losses:?}");
 }
 
 #[test]
@@ -87,7 +87,7 @@ fn the_result_is_what_keepalived_does_and_not_what_was_meant() {
     let toml = toml_of(Kind::Keepalived, &text);
     assert_has(
         &toml,
-        &["scheduler = \"wlc\"", "masquerades (NAT)", "keepalived knows NAT, DR and TUN in upper case"],
+        &["scheduler = \"wlc\"", "masquerades (NAT)", "keepalived accepts NAT, DR and TUN in upper case"],
     );
     let (toml, losses) = of_keepalived("lb_algo mh\nsh-port\nmh-port", "");
     assert_has(&toml, &["scheduler_flags = [\"mh-port\"]"]);

@@ -9,6 +9,8 @@ mod checks;
 mod classify;
 #[path = "targets/config.rs"]
 mod config;
+#[path = "targets/convert.rs"]
+mod convert;
 #[path = "targets/decapsulate.rs"]
 mod decapsulate;
 #[path = "targets/director.rs"]
@@ -38,6 +40,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "checks", run: checks::run },
     Target { name: "classify", run: classify::run },
     Target { name: "config", run: config::run },
+    Target { name: "convert", run: convert::run },
     Target { name: "decapsulate", run: decapsulate::run },
     Target { name: "director", run: director::run },
     Target { name: "fragments", run: fragments::run },

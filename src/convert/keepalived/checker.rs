@@ -123,7 +123,7 @@ impl Common {
             }
             "nb_get_retry" => {
                 return Err(
-                    "keepalived knows it only in HTTP_GET and SSL_GET, and ignores it here".to_owned()
+                    "keepalived accepts it only in HTTP_GET and SSL_GET, and ignores it here".to_owned()
                 );
             }
             _ => return Err("unknown here; keepalived ignores it".to_owned()),

@@ -92,7 +92,7 @@ impl Globals {
         }
     }
 
-    /// The interfaces that have VIPs of the draft, or else the first.
+    /// The interfaces that have VIPs of the draft, otherwise the first.
     pub(super) fn interfaces(&self, draft: &Draft) -> Vec<String> {
         let vips: Vec<IpAddr> = draft
             .services()

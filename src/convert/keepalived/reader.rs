@@ -1,7 +1,7 @@
 //! From files to lines, in the order in which keepalived works: comments, conditions, definitions, repetitions,
 //! substitution, `include`. Every expansion is bounded.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 
 use super::line::{is_blank, is_name, without_comment, words};
@@ -42,6 +42,7 @@ pub(super) fn read(input: &Input) -> (Vec<Line>, Block) {
         lines: Vec::new(),
         remarks: Block::default(),
         unused: BTreeMap::new(),
+        reported: BTreeSet::new(),
         files: 0,
         repeated: 0,
         bytes: 0,
@@ -60,6 +61,8 @@ struct Reader<'a> {
     remarks: Block,
     /// Definitions that no line has used.
     unused: BTreeMap<String, Remark>,
+    /// Places and reasons of remarks.
+    reported: BTreeSet<(Place, String)>,
     files: usize,
     repeated: usize,
     bytes: usize,
@@ -138,7 +141,7 @@ impl Reader<'_> {
         }
         if depth > DEPTH_MAX {
             let reason = "files, definitions and repetitions are nested too deeply";
-            return self.remarks.lose(Remark::new(place, text, reason));
+            return self.lose(Remark::new(place, text, reason));
         }
         if text.starts_with('~') {
             return self.repeat(place, text, depth);
@@ -176,9 +179,9 @@ impl Reader<'_> {
         match sequence::parse(&text) {
             None => {
                 let reason = "not a repetition: expected ~SEQ(NAME, START, STEP, END) or ~LST(NAME, VALUE)";
-                self.remarks.lose(Remark::new(place, &text, reason));
+                self.lose(Remark::new(place, &text, reason));
             }
-            Some(Err(reason)) => self.remarks.lose(Remark::new(place, &text, reason)),
+            Some(Err(reason)) => self.lose(Remark::new(place, &text, reason)),
             Some(Ok(sequence)) => {
                 for values in sequence.repetitions {
                     if !self.may_repeat(place, &text, 1) {
@@ -201,18 +204,21 @@ impl Reader<'_> {
         }
     }
 
-    /// Counts repeated lines; the first that are too many cause a remark.
+    /// Adds a remark, once for each line and reason: repetitions would make any number of them.
+    fn lose(&mut self, remark: Remark) {
+        if self.reported.insert((remark.place.clone(), remark.reason.clone())) {
+            self.remarks.lose(remark);
+        }
+    }
+
+    /// Counts repeated lines; from too many on, each place has a remark.
     fn may_repeat(&mut self, place: &Place, text: &str, lines: usize) -> bool {
-        let before = self.repeated;
-        self.repeated = before.saturating_add(lines);
-        if self.repeated <= REPEATED_MAX {
-            return true;
-        }
-        if before <= REPEATED_MAX {
+        self.repeated = self.repeated.saturating_add(lines);
+        if self.repeated > REPEATED_MAX {
             let reason = format!("repetitions and definitions make more than {REPEATED_MAX} lines");
-            self.remarks.lose(Remark::new(place, text, reason));
+            self.lose(Remark::new(place, text, reason));
         }
-        false
+        self.repeated <= REPEATED_MAX
     }
 
     /// Counts bytes; the first that are too many cause a remark.
@@ -221,7 +227,7 @@ impl Reader<'_> {
         self.bytes = before.saturating_add(bytes);
         if before <= BYTES_MAX && self.bytes > BYTES_MAX {
             let reason = format!("more than {} MiB in all; the rest was not read", BYTES_MAX >> 20);
-            self.remarks.lose(Remark::new(place, "the configuration", reason));
+            self.lose(Remark::new(place, "the configuration", reason));
         }
         self.bytes <= BYTES_MAX
     }
@@ -243,7 +249,7 @@ impl Reader<'_> {
             }
         }
         let shown: String = text.chars().take(80).collect();
-        self.remarks.lose(Remark::new(place, &shown, "definitions that contain each other have no end"));
+        self.lose(Remark::new(place, &shown, "definitions that contain each other have no end"));
         String::new()
     }
 
@@ -291,7 +297,7 @@ impl Reader<'_> {
 
     fn include(&mut self, place: &Place, text: &str, must_exist: bool, depth: usize) {
         let Some(pattern) = words(text).into_iter().nth(1) else {
-            return self.remarks.lose(Remark::new(place, text, "a file to include is missing"));
+            return self.lose(Remark::new(place, text, "a file to include is missing"));
         };
         let found = (self.input.include)(&place.file, &pattern);
         match found {
@@ -300,14 +306,14 @@ impl Reader<'_> {
                     true => "no file matches; keepalived regards this as an error",
                     false => "no file matches",
                 };
-                self.remarks.lose(Remark::new(place, text, reason));
+                self.lose(Remark::new(place, text, reason));
             }
             Ok(files) => {
                 for (name, contents) in files {
                     self.files += 1;
                     if self.files > FILES_MAX || depth >= DEPTH_MAX {
                         let reason = "files include each other without end";
-                        return self.remarks.lose(Remark::new(place, text, reason));
+                        return self.lose(Remark::new(place, text, reason));
                     }
                     if !self.may_read(place, contents.len()) {
                         return;
@@ -315,7 +321,7 @@ impl Reader<'_> {
                     self.file(&name, &contents, depth + 1);
                 }
             }
-            Err(error) => self.remarks.lose(Remark::new(place, text, error)),
+            Err(error) => self.lose(Remark::new(place, text, error)),
         }
     }
 }

@@ -44,7 +44,7 @@ impl Method {
                 block.lose(statement.remark(MASQUERADING));
                 Ok(Method::Masquerading)
             }
-            _ => Err("keepalived knows NAT, DR and TUN in upper case, and ignores the line".to_owned()),
+            _ => Err("keepalived accepts NAT, DR and TUN in upper case, and ignores the line".to_owned()),
         }
     }
 }
@@ -187,19 +187,21 @@ impl<'a> Terms<'a> {
                 self.method = Some(Method::read(statement, block)?);
             }
             "inhibit_on_failure" => self.inhibits = flag(statement)?,
-            "notify_up" => {
-                server.hooks.extend(hook(statement, "real_server_up", inherited.globals, block)?);
-                return Ok(());
-            }
-            "notify_down" => {
-                server.hooks.extend(hook(statement, "real_server_down", inherited.globals, block)?);
+            word @ ("notify_up" | "notify_down") => {
+                let when = if word == "notify_up" { "real_server_up" } else { "real_server_down" };
+                if server.hooks.iter().any(|hook| hook.when == when) {
+                    return Err("keepalived uses only the first".to_owned());
+                }
+                server.hooks.push(hook(statement, when, inherited.globals, block)?);
                 return Ok(());
             }
             "snmp_name" => block.set_from("name", Value::text(first(statement)?), statement.remark("")),
             "smtp_alert" => {
                 return Err("mail is not sent; use on_change or an alert of your monitoring".to_owned());
             }
-            "lb_kind" => return Err("keepalived knows only lvs_method here, and ignores the line".to_owned()),
+            "lb_kind" => {
+                return Err("keepalived accepts only lvs_method here, and ignores the line".to_owned());
+            }
             _ => {
                 let reason = "unknown; keepalived ignores it, and if it has a block, the rest of this real_server, too";
                 return Err(reason.to_owned());
@@ -216,7 +218,7 @@ pub(super) fn hook(
     when: &'static str,
     globals: &Globals,
     block: &mut Block,
-) -> Result<Option<Hook>, Wrong> {
+) -> Result<Hook, Wrong> {
     let script = script(statement)?;
     let group = script.group.or_else(|| {
         globals.script_user.as_ref().filter(|_| script.user.is_none()).and_then(|(_, group)| group.clone())
@@ -225,7 +227,7 @@ pub(super) fn hook(
         block.lose(statement.remark(format!("group {group}: the command runs with the groups of its user")));
     }
     let user = script.user.or_else(|| globals.script_user.as_ref().map(|(user, _)| user.clone()));
-    Ok(Some(Hook { origin: statement.remark(""), when, command: script.command, user }))
+    Ok(Hook { origin: statement.remark(""), when, command: script.command, user })
 }
 
 /// Whether `lower_threshold` fits; a lower one above the upper one is refused by the director.

@@ -121,14 +121,7 @@ impl<'a> Terms<'a> {
     fn set(&mut self, statement: &'a Statement, block: &mut Block) -> Result<(), Wrong> {
         let mut taken = 1;
         match statement.keyword() {
-            "lvs_sched" | "lb_algo" => {
-                let name = first(statement)?;
-                if !target::is_scheduler(name) {
-                    self.scheduler = Some("wlc".to_owned());
-                    return Err("keepalived has no such scheduler, and uses wlc".to_owned());
-                }
-                self.scheduler = Some(name.to_owned());
-            }
+            "lvs_sched" | "lb_algo" => self.set_scheduler(first(statement)?)?,
             flag @ ("sh-port" | "sh-fallback" | "mh-port" | "mh-fallback" | "flag-1" | "flag-2"
             | "flag-3") => {
                 taken = 0;
@@ -192,6 +185,12 @@ impl<'a> Terms<'a> {
         Ok(())
     }
 
+    fn set_scheduler(&mut self, name: &str) -> Result<(), Wrong> {
+        let is_known = target::is_scheduler(name);
+        self.scheduler = Some(if is_known { name } else { "wlc" }.to_owned());
+        if is_known { Ok(()) } else { Err("keepalived has no such scheduler, and uses wlc".to_owned()) }
+    }
+
     fn set_persistence(&mut self, statement: &Statement, block: &mut Block) -> Result<(), Wrong> {
         match statement.argument(1) {
             None => self.persistence = Some(360),
@@ -205,7 +204,7 @@ impl<'a> Terms<'a> {
         if self.hooks.iter().any(|hook| hook.when == when) {
             return Err("keepalived uses only the first".to_owned());
         }
-        self.hooks.extend(real_server::hook(statement, when, self.globals, block)?);
+        self.hooks.push(real_server::hook(statement, when, self.globals, block)?);
         Ok(())
     }
 

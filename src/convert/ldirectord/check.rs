@@ -3,14 +3,16 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::keys::{At, Keys, leading_number};
 use super::lines::Line;
-use super::service::{At, Keys, leading_number};
 use crate::convert::check::Check;
 use crate::convert::draft::{Block, Value};
 
-/// What the keys say about checks.
+/// The keys for checks.
 pub(super) struct Terms<'a> {
     keys: &'a Keys<'a>,
+    /// The line of the virtual service.
+    head: &'a Line,
     vip: String,
     service_port: u16,
     is_udp: bool,
@@ -49,7 +51,7 @@ const SERVICES: &[(u16, &str)] = &[
 ];
 
 impl<'a> Terms<'a> {
-    pub(super) fn read(keys: &'a Keys<'a>, at: &At, block: &mut Block) -> Terms<'a> {
+    pub(super) fn read(head: &'a Line, keys: &'a Keys<'a>, at: &At, block: &mut Block) -> Terms<'a> {
         let mut seconds = |key: &str| -> Option<Duration> {
             let line = keys.line(key)?;
             let number = leading_number(&line.value).filter(|number| *number > 0);
@@ -74,6 +76,7 @@ impl<'a> Terms<'a> {
         let service = keys.own("service").map_or(by_port, Line::unquoted).to_owned();
         Terms {
             keys,
+            head,
             vip: at.name.clone(),
             service_port: at.port,
             is_udp: at.protocol == "udp",
@@ -155,9 +158,10 @@ impl<'a> Terms<'a> {
         }
     }
 
-    /// A remark about a line of the block, once for each virtual service.
+    /// A remark about a line of the block, once for each virtual service. A service may follow from the port.
     fn lose(&self, key: &str, reason: &str, block: &mut Block) {
-        if let Some(line) = self.keys.own(key).or_else(|| self.keys.line(key)).filter(|_| !self.is_reported) {
+        let line = self.keys.line(key).or_else(|| Some(self.head).filter(|_| key == "service"));
+        if let Some(line) = line.filter(|_| !self.is_reported) {
             block.lose(line.remark(reason));
         }
     }
@@ -176,7 +180,7 @@ impl<'a> Terms<'a> {
             ("checkcommand", self.kind == "external"),
         ];
         for (key, is_used) in unused {
-            if !is_used && !self.is_reported {
+            if !is_used && self.keys.own(key).is_some() {
                 self.lose(key, "this check does not use it", block);
             }
         }

@@ -35,14 +35,14 @@ pub(super) struct Service {
 }
 
 #[derive(Debug, Default)]
-pub(super) struct File {
+pub(super) struct Blocks {
     pub(super) globals: Vec<Line>,
     pub(super) services: Vec<Service>,
 }
 
 /// Reads a file. A line of a block has at least four blanks or a tab; a blank line or one with less ends the block.
-pub(super) fn read(input: &Input, top: &mut Block) -> File {
-    let (mut file, mut is_open, name) = (File::default(), false, Rc::<str>::from(input.name));
+pub(super) fn read(input: &Input, top: &mut Block) -> Blocks {
+    let (mut file, mut is_open, name) = (Blocks::default(), false, Rc::<str>::from(input.name));
     let mut has_returns = false;
     for (index, raw) in input.text.split('\n').enumerate() {
         let place = Place { file: Rc::clone(&name), line: index + 1 };

@@ -4,6 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::check::{self, Terms};
+use super::keys::{At, Keys, leading_number};
 use super::lines::{self, Line};
 use crate::control::ipvsadm::names::Names;
 use crate::control::ipvsadm::options::Transport;
@@ -68,7 +69,7 @@ pub(super) fn read(block: &lines::Service, globals: &[&Line], input: &Input) -> 
     let (mut service, at) = opened(&block.head, &keys, input);
     service.block.entries.extend(remarks.entries);
     service_keys(&keys, &at, &mut service);
-    let mut terms = Terms::read(&keys, &at, &mut service.block);
+    let mut terms = Terms::read(&block.head, &keys, &at, &mut service.block);
     add_servers(&block.lines, &at, &mut terms, input.names, &mut service);
     if service.servers.iter().any(|server| !server.checks.is_empty()) {
         let is_quiescent = keys.is_yes("quiescent");
@@ -79,44 +80,6 @@ pub(super) fn read(block: &lines::Service, globals: &[&Line], input: &Input) -> 
     fallback(&keys, &at, input.names, &mut service);
     fallback_command(&keys, &at, &mut service);
     service
-}
-
-/// The keys of a block, and those of the whole file.
-pub(super) struct Keys<'a> {
-    own: &'a [Line],
-    globals: &'a [&'a Line],
-}
-
-impl<'a> Keys<'a> {
-    /// The line of the block, else that of the file.
-    pub(super) fn line(&self, key: &str) -> Option<&'a Line> {
-        self.own(key).or_else(|| self.globals.iter().copied().find(|line| line.key == key))
-    }
-
-    /// The line of the block.
-    pub(super) fn own(&self, key: &str) -> Option<&'a Line> {
-        self.own.iter().rev().find(|line| line.key == key)
-    }
-
-    /// The value of the line, without quotes.
-    pub(super) fn value(&self, key: &str) -> Option<&'a str> {
-        self.line(key).map(Line::unquoted)
-    }
-
-    pub(super) fn is_yes(&self, key: &str) -> bool {
-        self.value(key) == Some("yes")
-    }
-}
-
-/// What a virtual service receives.
-pub(super) struct At {
-    /// `None` with a firewall mark.
-    pub(super) vip: Option<IpAddr>,
-    /// As written: the mark, or the VIP.
-    pub(super) name: String,
-    /// 0: all, or none.
-    pub(super) port: u16,
-    pub(super) protocol: &'static str,
 }
 
 fn opened(head: &Line, keys: &Keys, input: &Input) -> (Service, At) {
@@ -208,12 +171,6 @@ fn persistence(keys: &Keys, block: &mut Block) {
             None => block.lose(line.remark("expected a mask without holes, such as 255.255.255.0")),
         }
     }
-}
-
-/// A number; text behind it is ignored, as ldirectord does.
-pub(super) fn leading_number(text: &str) -> Option<u32> {
-    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
-    text[..digits].parse().ok()
 }
 
 fn add_servers(lines: &[Line], at: &At, terms: &mut Terms, names: &dyn Names, service: &mut Service) {
