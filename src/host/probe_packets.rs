@@ -1,4 +1,4 @@
-//! The packets of checks through the tunnel, as rules and the journal tell them apart.
+//! The kinds of packets of checks through the tunnel: those of the rules, and those in the journal.
 
 use serde::{Deserialize, Serialize};
 
