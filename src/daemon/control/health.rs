@@ -53,7 +53,7 @@ impl Control {
         self.watch.report(Source::Checks, news.impossible);
     }
 
-    /// Tells the checks which configuration is in force, and the hooks which programs to run.
+    /// Tells the checks which configuration is active, and the hooks which programs to run.
     pub(super) fn follow_health(&mut self) {
         let cluster = self.latest.load();
         let (config, states) = (&self.running.cluster, &self.running.states);

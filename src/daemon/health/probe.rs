@@ -130,7 +130,7 @@ impl Probe {
             stream.flush().await.map_err(failed)?;
             step = match stream.read(&mut buffer).await {
                 Ok(0) => return self.exchange.on_close(),
-                // A TLS server that closes the connection without saying so (RFC 8446 §6.1).
+                // A TLS server that closes the connection without reporting so (RFC 8446 §6.1).
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => {
                     return self.exchange.on_close();
                 }
@@ -173,7 +173,7 @@ impl Probe {
         Ok(self.exchange.receive(bytes))
     }
 
-    /// Silence is an answer only for what has been asked.
+    /// Silence is an answer only for what has been sent.
     fn on_timeout(&mut self, timeout: Duration) -> Outcome {
         let said = if self.stage == Stage::Answer { self.exchange.on_timeout() } else { None };
         said.unwrap_or_else(|| Err(failure::of_timeout(self.stage, timeout)))

@@ -1,5 +1,5 @@
-//! What a hook is told about a change: an object in JSON, and the same in the environment. Both are described in
-//! docs/health.md.
+//! What a hook is notified about a change: an object in JSON, and the same in the environment. Both are described in
+//! docs/hooks.md.
 
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};

@@ -52,7 +52,7 @@ async fn changes_are_told_one_after_the_other_in_their_order_and_none_to_a_hook_
         hooks.tell(When::RealServerDown, down(&number.to_string()));
         hooks.tell(When::QuorumLost, down("other"));
     }
-    // The same hook keeps what waits, and so does one that is gone.
+    // The same hook keeps what waits, and so does one that no longer exists.
     hooks.follow(std::slice::from_ref(&hook));
     hooks.follow(&[]);
     let text = wait_for(&file, |text| text.lines().count() >= 10).await;
