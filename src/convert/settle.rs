@@ -35,7 +35,7 @@ pub(super) fn draft(draft: &mut Draft) {
 }
 
 /// The most commands of `on_change`.
-const HOOKS_MAX: usize = 64;
+const HOOKS_MAX: usize = 4096;
 /// The most checks of one real server.
 const CHECKS_MAX: usize = 16;
 
@@ -159,7 +159,7 @@ pub(super) fn valid(draft: &mut Draft, heading: &[String]) -> String {
         let source = config::Source { name: "director.toml", text: &written.text };
         let Err(errors) = plan::check_director(&source, None) else { return written.text };
         let mut wrong: Vec<(Source, String)> =
-            errors.into_iter().filter(is_about_value).filter_map(|error| place(&written, error)).collect();
+            errors.into_iter().filter_map(|error| place(&written, error)).collect();
         wrong.dedup_by_key(|(source, _)| *source);
         if wrong.is_empty() {
             return written.text;
@@ -169,11 +169,6 @@ pub(super) fn valid(draft: &mut Draft, heading: &[String]) -> String {
         }
     }
     write::draft(draft, heading).text
-}
-
-/// The converter writes no key that does not exist.
-fn is_about_value(error: &ConfigError) -> bool {
-    !error.message.contains("unknown key")
 }
 
 fn place(written: &Written, error: ConfigError) -> Option<(Source, String)> {

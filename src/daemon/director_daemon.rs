@@ -81,15 +81,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     host.announce().await;
     options.print_commands(host.changes().commands()).await;
     options.print_commands(notrack.commands()).await;
-    let (services, queues) = (plan.cluster.virtual_services.len(), plane.counters.len());
-    let ready = format!(
-        "director: ready on {} with {}, {} of {}, metrics on {}",
-        plan.interfaces.join(" and "),
-        counted(services, "virtual service"),
-        counted(queues, "queue"),
-        tun.name(),
-        plan.metrics
-    );
+    let ready = ready(&plan, plane.counters.len(), tun.name());
     let (requests, demands) = mpsc::channel(REQUESTS_MAX);
     let config_file = file.path.as_ref().map(|path| path.display().to_string());
     let watch = Watch::new("director", clock);
@@ -129,6 +121,17 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     }
     control_loop.stop().await;
     outcome.map(drop)
+}
+
+/// The line of the log when everything runs.
+fn ready(plan: &DirectorPlan, queues: usize, device: &str) -> String {
+    format!(
+        "director: ready on {} with {}, {} of {device}, metrics on {}",
+        plan.interfaces.join(" and "),
+        counted(plan.cluster.virtual_services.len(), "virtual service"),
+        counted(queues, "queue"),
+        plan.metrics
+    )
 }
 
 async fn start_workers(

@@ -1,4 +1,4 @@
-//! Health checks as far as they have a clock and sockets: runs the probes that the judge asks for, and the programs that
+//! Health checks as far as they have a clock and sockets: runs the probes that the judge queries for, and the programs that
 //! a change of health causes.
 
 mod direct;

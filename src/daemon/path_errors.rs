@@ -28,7 +28,7 @@ pub(super) struct PathErrorsHandler {
 }
 
 impl PathErrorsHandler {
-    /// What the error says about its real server is a reason for a probe.
+    /// What the error shows about its real server is a reason for a probe.
     fn suspect(&self, handled: &Handled) {
         let Some(signal) = signal(handled) else { return };
         let cluster = self.cluster.load();

@@ -39,12 +39,14 @@ pub struct Failure {
     pub class: FailureClass,
     /// A part of a sentence without a full stop, such as "status 503, expected 200-299".
     pub text: String,
+    /// As in [`Success::path_mtu`].
+    pub path_mtu: Option<u16>,
 }
 
 impl Failure {
     /// A failure with these words.
     pub fn new(class: FailureClass, text: impl Into<String>) -> Failure {
-        Failure { class, text: text.into() }
+        Failure { class, text: text.into(), path_mtu: None }
     }
 }
 

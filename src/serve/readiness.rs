@@ -1,5 +1,5 @@
 //! The probes of a daemon: `/readyz` decides where packets go, `/healthz` whether it is restarted; that of a real server
-//! also tells a director's check whether it serves.
+//! also reports a director's check whether it serves.
 
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, OnceLock};
@@ -88,7 +88,7 @@ pub(super) async fn readyz(State(health): State<Arc<Health>>) -> (StatusCode, St
     }
 }
 
-/// 200 while the process runs and does what it is there for, as far as [`Health::serve`] was told; `?verbose` adds all
+/// 200 while the process runs and does what it is there for, as far as [`Health::serve`] was notified; `?verbose` adds all
 /// that is wrong, with its age.
 pub(super) async fn healthz(
     State(health): State<Arc<Health>>,

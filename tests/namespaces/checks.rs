@@ -1,4 +1,4 @@
-//! Checks with the real binary: what they find changes who gets new connections, and programs are told.
+//! Checks with the real binary: what they find changes who gets new connections, and programs are notified.
 
 use std::collections::BTreeSet;
 
@@ -61,7 +61,7 @@ pub fn announced_while_healthy() -> Outcome {
     Ok(())
 }
 
-/// `/healthz` of a real server tells a director's check what it needs to know.
+/// `/healthz` of a real server reports a director's check what it needs to know.
 pub fn real_server_says_what_it_serves() -> Outcome {
     let lab = same_subnet(1).build()?;
     let (_servers, _daemons) = start_real_servers(&lab)?;

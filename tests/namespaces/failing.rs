@@ -313,8 +313,12 @@ pub fn fail_open() -> Outcome {
 /// Its weight rises from the moment of its recovery.
 pub fn slow_start() -> Outcome {
     let lab = same_subnet(2).build()?;
-    let mut site = Site::start(&lab, &(check("tcp", "") + "slow_start = \"4s\"\n"))?;
-    drop(site.web.remove(0));
+    let (mut web, _real_servers) = start_real_servers(&lab)?;
+    let keys = check("tcp", "") + "slow_start = \"4s\"\n";
+    let text = web_with(&lab, &keys).replace("\"rr\"", "\"wrr\"").replace("weight = 1", "weight = 100");
+    let _director = lab::start_director(&lab, &text)?;
+    await_state(&lab, "server2", "up");
+    drop(web.remove(0));
     await_state(&lab, "server2", "down");
     let _web = lab.real_servers[0].serve_http(80)?;
     await_state(&lab, "server2", "up");
@@ -332,14 +336,16 @@ pub fn slow_start() -> Outcome {
 
 /// A path that has become narrower stops only large packets: check `mtu` notices.
 pub fn narrow_path() -> Outcome {
-    let lab = routed(2).build()?;
-    lab.eat_icmp()?;
-    let site = Site::start(&lab, &check("mtu", ""))?;
-    lab.set_path_mtu(0, 1300)?;
+    let lab = same_subnet(2).build()?;
+    let _site = Site::start(&lab, &check("mtu", ""))?;
+    assert_eq!(health_of(&lab, "server2")["checks"][0]["path_mtu"], 1500);
+    // It drops what is longer, and reports nothing.
+    lab.real_servers[0].set_mtu(1300)?;
     await_state(&lab, "server2", "down");
     let health = health_of(&lab, "server2");
-    assert_eq!(health["checks"][0]["path_mtu"], 1300, "{health}");
+    let measured = health["checks"][0]["path_mtu"].as_u64().expect("a size");
+    assert!((1_000..=1_300).contains(&measured), "{health}");
+    assert_eq!(health["checks"][0]["last_error"]["class"], "mtu", "{health}");
     assert_eq!(health_of(&lab, "server3")["state"], "up");
-    drop(site);
     Ok(())
 }

@@ -5,14 +5,14 @@ use std::sync::Arc;
 use super::matchers::list;
 use crate::config::ConfigError;
 use crate::config::key::{SimpleKind, keys, no_other_place};
-use crate::config::kinds::{List, OneOrList, Optional, Span, USER, Words};
+use crate::config::kinds::{LABEL, List, OneOrList, Optional, RipAddress, Span, USER, Words};
 use crate::config::toml::{Block, Lines, TomlValue, quoted};
 use crate::config::types::ServiceDefaults;
 use crate::health::check::Command;
 use crate::health::hook::{Hook, When};
 
 /// More than anyone needs.
-const HOOKS_MAX: usize = 64;
+const HOOKS_MAX: usize = 4096;
 
 const WHEN: OneOrList<Words<When>> = OneOrList(List {
     of: Words::new(&[
@@ -26,10 +26,14 @@ const WHEN: OneOrList<Words<When>> = OneOrList(List {
 const TIMEOUT: Span = Span::new(100, 3_600_000);
 
 keys! {
-    HOOK_KEYS of Hook { when, command, timeout };
+    HOOK_KEYS of Hook { when, virtual_service, real_server, command, timeout };
 
     /// The changes that it is run for; default: all.
     file when "when" [] in when [], WHEN, |_, _| Vec::new(), Live;
+    /// The name of the virtual service whose changes it is run for; default: all.
+    file virtual_service "virtual_service" [] in virtual_service [], Optional(LABEL), |_, _| None, Live;
+    /// The RIP of the real server whose changes it is run for; default: all.
+    file real_server "real_server" [] in real_server [], Optional(RipAddress), |_, _| None, Live;
     /// The program and its arguments; no shell.
     file command "command" [] in command [.arguments], Program, |_, _| Vec::new(), Live;
     /// The user that it is run as.
@@ -72,7 +76,7 @@ pub struct Hooks;
 
 fn blank() -> Hook {
     let command = Command { arguments: Vec::new(), user: None, group: None };
-    Hook { when: Vec::new(), command, timeout: Hook::TIMEOUT }
+    Hook { when: Vec::new(), virtual_service: None, real_server: None, command, timeout: Hook::TIMEOUT }
 }
 
 fn read_hook(key: &str, block: &Block, item: &TomlValue) -> Result<Hook, ConfigError> {

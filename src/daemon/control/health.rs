@@ -65,7 +65,7 @@ impl Control {
         self.hand_over_checks();
     }
 
-    /// Tells the checks which configuration is in force, and the hooks which programs to run.
+    /// Gives the checks the active configuration, and the hooks the programs to run.
     fn hand_over_checks(&mut self) {
         let cluster = self.latest.load();
         let (config, states) = (&self.running.cluster, &self.running.states);

@@ -18,7 +18,7 @@ const IPV4_HEADER: usize = 20;
 /// The place of the checksum in an ICMP message (RFC 792).
 const CHECKSUM: std::ops::Range<usize> = 2..4;
 
-/// RFC 792. A host that asks itself gets its own requests, too.
+/// RFC 792. A host that queries itself gets its own requests, too.
 const ECHO_REQUEST: u8 = 8;
 
 /// Sockets without any binding.
@@ -89,7 +89,7 @@ impl DirectEcho {
         };
         let socket = Socket::new(Domain::IPV4, Type::RAW, Some(Protocol::ICMPV4))?;
         socket.set_nonblocking(true)?;
-        // ip(7) IP_MTU_DISCOVER: DF is set, and what the kernel knows of the path does not limit a packet.
+        // ip(7) IP_MTU_DISCOVER: DF is set, and what the kernel has of the path does not limit a packet.
         set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE)?;
         socket.connect(&SockAddr::from(SocketAddr::new(address, 0)))?;
         let socket = UdpSocket::from_std(socket.into())?;

@@ -1,5 +1,5 @@
 //! The task that owns the judge: starts the probes that are due, a limited number at once, hands their outcomes to the
-//! judge, and tells the control task what has changed.
+//! judge, and reports the control task what has changed.
 //!
 //! ```text
 //! control ──Wanted──▶ ┌────────┐ ──probe──▶ a task each
@@ -57,7 +57,7 @@ pub(in crate::daemon) enum Ask {
 pub(in crate::daemon) struct News {
     pub view: Arc<View>,
     pub events: Vec<Event>,
-    /// Events that were dropped because nobody took them.
+    /// Events that were dropped because no one took them.
     pub dropped: u64,
     /// Checks that this host cannot make at present.
     pub impossible: Vec<Found>,
@@ -102,7 +102,7 @@ pub(in crate::daemon) struct Driver<S, C> {
     pause: Duration,
 }
 
-/// A probe under way.
+/// A probe in flight.
 struct Running {
     id: ProbeId,
     subject: Subject,
@@ -239,7 +239,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
         self.judge.finish(running.id, outcome, (self.clock)());
     }
 
-    /// What is the same keeps its state; the outcomes of checks that are gone are ignored.
+    /// What is the same keeps its state; the outcomes of checks that no longer exist are ignored.
     fn configure(&mut self) {
         let wanted = self.wanted.borrow_and_update().clone();
         self.judge.configure(&wanted.judged(), (self.clock)());
@@ -262,7 +262,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
         }
     }
 
-    /// Takes over what the judge has to say.
+    /// Collects what the judge reports.
     fn collect(&mut self) {
         self.events.extend(self.judge.take_events());
         while self.events.len() > EVENTS_MAX {
@@ -278,7 +278,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
         Some(due.since((self.clock)()))
     }
 
-    /// When to tell the control task; `None`: there is nothing to tell.
+    /// When to notify the control task; `None`: there is nothing to notify.
     fn news_due(&self) -> Option<Instant> {
         match (self.has_news, self.has_outcomes) {
             (true, _) => Some(self.published + self.pause),
@@ -302,7 +302,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
     }
 }
 
-/// The check and whom it asks, for an operator.
+/// The check and whom it queries, for an operator.
 fn subject(probe: &Probe) -> Subject {
     let (check, address) = (probe.check.row.name, probe.target.address);
     let check = match probe.target.port {

@@ -1,4 +1,4 @@
-//! What an error of a socket says about a real server: the class of the failure, and words for an operator.
+//! What an error of a socket shows about a real server: the class of the failure, and words for an operator.
 
 use std::io;
 use std::time::Duration;

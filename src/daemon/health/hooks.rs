@@ -1,4 +1,4 @@
-//! Runs the programs of `on_change`: for each hook one after the other in the order of the changes. Nobody waits for them.
+//! Runs the programs of `on_change`: for each hook one after the other in the order of the changes. No one waits for them.
 
 mod message;
 
@@ -28,7 +28,7 @@ const STOP_MAX: Duration = Duration::from_millis(1500);
 pub(in crate::daemon) struct Hooks {
     starter: Starter,
     workers: Vec<Worker>,
-    /// A task for each worker, those that are gone included until they have run what waited.
+    /// A task for each worker, those that no longer exist included until they have run what waited.
     tasks: JoinSet<()>,
     /// True when the daemon stops.
     stop: watch::Sender<bool>,
@@ -59,7 +59,7 @@ impl Hooks {
         Hooks { starter, workers: Vec::new(), tasks: JoinSet::new(), stop: watch::Sender::new(false) }
     }
 
-    /// Follows a configuration. A hook that is the same keeps what waits for it; one that is gone still runs for the changes
+    /// Follows a configuration. A hook that is the same keeps what waits for it; one that no longer exists still runs for the changes
     /// that waited.
     pub(in crate::daemon) fn follow(&mut self, hooks: &[Hook]) {
         while self.tasks.try_join_next().is_some() {}
@@ -74,7 +74,8 @@ impl Hooks {
     /// Runs the hooks that wait for this change, later.
     pub(in crate::daemon) fn tell(&self, when: When, message: Message) {
         let message = Arc::new(message);
-        for worker in self.workers.iter().filter(|worker| worker.hook.is_for(when)) {
+        let (service, rip) = message.subject();
+        for worker in self.workers.iter().filter(|worker| worker.hook.is_for(when, service, rip)) {
             worker.queue.push(message.clone());
         }
     }

@@ -1,4 +1,4 @@
-//! Checks that this host cannot make: they say nothing about their real servers, so that somebody has to be told.
+//! Checks that this host cannot make: they show nothing about their real servers, so that someone has to be notified.
 
 use std::collections::{BTreeMap, HashMap};
 use std::net::IpAddr;
@@ -36,7 +36,7 @@ impl Impossible {
         self.has_changed |= !self.reasons.is_empty() && self.reasons.remove(subject).is_some();
     }
 
-    /// Forgets the checks of real servers that are gone.
+    /// Forgets the checks of real servers that no longer exist.
     pub(super) fn keep(&mut self, exists: impl Fn(IpAddr) -> bool) {
         let before = self.reasons.len();
         self.reasons.retain(|subject, _| exists(subject.rip));

@@ -95,7 +95,7 @@ impl Probe {
     ) -> Outcome {
         match transport {
             Transport::Tcp => loop {
-                self.stage = Stage::Connect;
+                (self.stage, self.read) = (Stage::Connect, 0);
                 let mut stream = tools.sockets.connect_tcp(place).await.map_err(not_opened)?;
                 self.stage = Stage::Answer;
                 let explain = |error: &io::Error| failure::of_error(error, Stage::Answer);
@@ -104,7 +104,7 @@ impl Probe {
                 }
             },
             Transport::Tls => loop {
-                self.stage = Stage::Connect;
+                (self.stage, self.read) = (Stage::Connect, 0);
                 let stream = tools.sockets.connect_tcp(place).await.map_err(not_opened)?;
                 self.stage = Stage::Handshake;
                 let tls = check.tls().ok_or_else(|| impossible("the check has no options of TLS"))?;
@@ -151,7 +151,7 @@ impl Probe {
             stream.flush().await.map_err(failed)?;
             step = match stream.read(&mut buffer).await {
                 Ok(0) => self.exchange.on_close(),
-                // A TLS server that closes the connection without saying so (RFC 8446 §6.1).
+                // A TLS server that closes the connection without reporting so (RFC 8446 §6.1).
                 Err(error) if error.kind() == io::ErrorKind::UnexpectedEof => self.exchange.on_close(),
                 Err(error) => return Err(failed(error)),
                 Ok(length) => self.received(&buffer[..length])?,
@@ -187,14 +187,17 @@ impl Probe {
 
     fn received(&mut self, bytes: &[u8]) -> Result<Step, Failure> {
         self.read += bytes.len();
-        if self.read > ANSWER_MAX {
-            let text = format!("the answer is longer than {} KiB", ANSWER_MAX >> 10);
-            return Err(Failure::new(FailureClass::Garbage, text));
+        match self.exchange.receive(bytes) {
+            // A check may be content with the beginning.
+            Step::Wait | Step::Send(_) | Step::SendAll(_) if self.read > ANSWER_MAX => {
+                let text = format!("the answer is longer than {} KiB", ANSWER_MAX >> 10);
+                Err(Failure::new(FailureClass::Garbage, text))
+            }
+            step => Ok(step),
         }
-        Ok(self.exchange.receive(bytes))
     }
 
-    /// Silence is an answer only for what has been asked.
+    /// Silence is an answer only for what has been sent.
     fn on_timeout(&mut self, timeout: Duration) -> Outcome {
         let said = if self.stage == Stage::Answer { self.exchange.on_timeout() } else { None };
         said.unwrap_or_else(|| Err(failure::of_timeout(self.stage, timeout)))

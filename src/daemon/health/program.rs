@@ -43,7 +43,7 @@ pub(super) struct Program {
     pub user: Option<String>,
     /// As `user`; `None`: the user's own group.
     pub group: Option<String>,
-    /// Besides `PATH`.
+    /// In addition to `PATH`.
     pub environment: Vec<(&'static str, String)>,
     /// Its standard input; empty: `/dev/null`.
     pub input: Vec<u8>,

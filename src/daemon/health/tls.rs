@@ -160,7 +160,7 @@ fn make(key: &Key) -> Result<Made, String> {
             .map_err(|error| format!("{} and {} do not fit: {error}", chain.display(), private.display()))?,
     };
     config.alpn_protocols = key.protocols.iter().map(|protocol| protocol.as_bytes().to_vec()).collect();
-    // A resumed session would show the certificate of an earlier handshake.
+    // A resumed connection would show the certificate of an earlier handshake.
     config.resumption = tokio_rustls::rustls::client::Resumption::disabled();
     Ok(Made { config: Arc::new(config), verifier })
 }

@@ -1,4 +1,4 @@
-//! What the driver is told to judge: the running configuration, the administrative states and what the host adds to them.
+//! What the driver is notified to judge: the running configuration, the administrative states and what the host adds to them.
 
 use std::collections::{HashMap, HashSet};
 use std::net::IpAddr;
@@ -87,7 +87,7 @@ impl Wanted {
         servers.map(facts).collect()
     }
 
-    /// Every check that is in force.
+    /// Every check that is active.
     pub(super) fn checks(&self) -> impl Iterator<Item = &CheckConfig> {
         let services = self.config.virtual_services.iter();
         services.flat_map(|service| service.real_servers.iter().flat_map(|server| checks(service, server)))

@@ -74,7 +74,7 @@ impl Report {
         }
     }
 
-    /// What `/healthz` says: whether encapsulated packets are unwrapped, and which VIPs are bound.
+    /// What `/healthz` shows: whether encapsulated packets are unwrapped, and which VIPs are bound.
     pub(super) fn served(&self) -> Vec<(String, bool)> {
         let bound = self.settings.bound();
         let stops = |kind: TroubleKind| kind.stops_packets() && kind != TroubleKind::ChangeMissing;

@@ -103,7 +103,7 @@ impl Probe {
         );
         match self.is_warning {
             true => Ok(Success { warning: Some(text), ..success }),
-            false => Err(Failure::new(FailureClass::Mtu, text)),
+            false => Err(Failure { path_mtu: Some(outer), ..Failure::new(FailureClass::Mtu, text) }),
         }
     }
 }

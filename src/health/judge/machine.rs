@@ -55,6 +55,8 @@ pub(super) struct Machine {
     last: Option<Result<(), Failure>>,
     /// Of the last probe that succeeded.
     success: Success,
+    /// As measured last.
+    path_mtu: Option<u16>,
     took: Duration,
     /// The cause when it became down.
     why: Option<Cause>,
@@ -103,6 +105,7 @@ impl Machine {
             is_doubted: false,
             last: None,
             success: Success::default(),
+            path_mtu: None,
             took: Duration::ZERO,
             why: (!is_up).then_some(cause),
             successes: 0,
@@ -121,11 +124,14 @@ impl Machine {
         self.took = took;
         self.last = Some(match outcome {
             Ok(success) => {
+                self.path_mtu = success.path_mtu;
                 self.success = success;
                 self.on_success(context, now);
                 Ok(())
             }
             Err(failure) => {
+                // A probe without an answer has measured nothing.
+                self.path_mtu = failure.path_mtu.or(self.path_mtu);
                 self.on_failure(&failure, context, now);
                 Err(failure)
             }
@@ -266,7 +272,7 @@ impl Machine {
             took: self.took,
             why: self.why(asked, way),
             warning: self.success.warning.clone().filter(|_| has_succeeded),
-            path_mtu: self.success.path_mtu,
+            path_mtu: self.path_mtu,
             successes: self.successes,
             failures: self.failures.clone(),
         }

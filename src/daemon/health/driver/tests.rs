@@ -146,7 +146,7 @@ fn bed(running_max: usize) -> Bed {
 }
 
 impl Bed {
-    /// Everything that is told in this time: the events, the last news, and how many there were.
+    /// Everything that is notified in this time: the events, the last news, and how many there were.
     async fn told(&mut self, time: Duration) -> (Vec<Event>, Option<News>, usize) {
         let until = Instant::now() + time;
         let (mut events, mut last, mut count) = (Vec::new(), None, 0);
@@ -262,7 +262,7 @@ async fn a_configuration_in_the_middle_of_a_probe_ends_what_is_gone_and_keeps_th
     bed.ends.wanted.send(wanted(2, &three_failures)).unwrap();
     bed.told(seconds(5)).await;
     bed.network.set_all(Mode::Silent);
-    // The third probe of the one that is removed is under way.
+    // The third probe of the one that is removed is in flight.
     let third = bed.network.attempts(rip(1)) + 3;
     while bed.network.attempts(rip(1)) < third {
         tokio::time::sleep(Duration::from_millis(10)).await;

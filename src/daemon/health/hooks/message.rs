@@ -1,5 +1,5 @@
-//! What a hook is told about a change: an object in JSON, and the same in the environment. Both are described in
-//! docs/health.md.
+//! What a hook is notified about a change: an object in JSON, and the same in the environment. Both are described in
+//! docs/hooks.md.
 
 use std::net::IpAddr;
 use std::time::{Duration, UNIX_EPOCH};
@@ -47,6 +47,11 @@ pub(in crate::daemon) struct Message {
 }
 
 impl Message {
+    /// The virtual service, and the real server if the change is one of it.
+    pub(super) fn subject(&self) -> (&str, Option<IpAddr>) {
+        (&self.virtual_service, self.rip)
+    }
+
     /// `None`: no hook waits for it. `since_epoch` is the wall clock, in seconds.
     pub(in crate::daemon) fn of(
         event: &Event,

@@ -13,7 +13,8 @@ fn hook(directory: &TempDir, script: &str) -> (Hook, PathBuf) {
     let file = directory.path().join("out");
     let arguments = ["/bin/sh", "-c", script, "hook", file.to_str().unwrap()].map(str::to_owned).to_vec();
     let command = Command { arguments, user: None, group: None };
-    (Hook { when: Vec::new(), command, timeout: Duration::from_secs(20) }, file)
+    let timeout = Duration::from_secs(20);
+    (Hook { when: Vec::new(), virtual_service: None, real_server: None, command, timeout }, file)
 }
 
 async fn wait_for(file: &Path, is_there: impl Fn(&str) -> bool) -> String {
@@ -52,7 +53,7 @@ async fn changes_are_told_one_after_the_other_in_their_order_and_none_to_a_hook_
         hooks.tell(When::RealServerDown, down(&number.to_string()));
         hooks.tell(When::QuorumLost, down("other"));
     }
-    // The same hook keeps what waits, and so does one that is gone.
+    // The same hook keeps what waits, and so does one that no longer exists.
     hooks.follow(std::slice::from_ref(&hook));
     hooks.follow(&[]);
     let text = wait_for(&file, |text| text.lines().count() >= 10).await;

@@ -13,7 +13,7 @@ use crate::health::{Success, Via};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
-/// Asks, and waits until the answer contains some bytes.
+/// Queries, and waits until the answer contains some bytes.
 #[derive(Clone, Debug, Default)]
 pub(in crate::daemon::health) struct Ask {
     pub question: Vec<Vec<u8>>,

@@ -46,7 +46,7 @@ impl Starter {
         if is_sent { started.await.map_err(|_| ended())? } else { Err(ended()) }
     }
 
-    /// Sends a signal to a process group. One that is gone is no error.
+    /// Sends a signal to a process group. One that no longer exists is no error.
     pub(super) fn signal(&self, group: Pid, signal: Signal) {
         let _ = self.0.send(Job::Signal(group, signal));
     }
@@ -55,7 +55,7 @@ impl Starter {
 fn work(job: Job) {
     match job {
         Job::Start(mut command, started) => {
-            // A child that nobody waits for is killed when it is dropped.
+            // A child that no one waits for is killed when it is dropped.
             let _ = started.send(command.spawn());
         }
         Job::Signal(group, signal) => {

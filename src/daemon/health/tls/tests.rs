@@ -180,12 +180,12 @@ async fn a_certificate_that_expires_soon_is_a_warning() {
 }
 
 #[tokio::test]
-async fn a_client_certificate_is_shown_where_the_server_wants_one() {
+async fn a_client_certificate_is_shown_where_the_server_requires_one() {
     let authority = Authority::new("first");
     let port = serve(authority.issue("www.example.com", |_| {}), Some(&authority)).await;
     let tls = authority.tls("www.example.com");
     let failure = outcome(tls.clone(), port).await.unwrap_err();
-    assert!(failure.text.contains("it wants a client certificate"), "{failure:?}");
+    assert!(failure.text.contains("it requires a client certificate"), "{failure:?}");
     let (certificate, key) = authority.issue("director", |_| {});
     let files = (authority.path("client.pem"), authority.path("client.key"));
     std::fs::write(&files.0, certificate.pem()).unwrap();
@@ -194,7 +194,7 @@ async fn a_client_certificate_is_shown_where_the_server_wants_one() {
 }
 
 #[tokio::test]
-async fn a_port_that_speaks_no_tls_is_named_so() {
+async fn a_port_without_tls_is_named_so() {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).await.unwrap();
     let port = listener.local_addr().unwrap().port();
     tokio::spawn(async move {
@@ -204,7 +204,7 @@ async fn a_port_that_speaks_no_tls_is_named_so() {
         }
     });
     let text = why(Authority::new("first").tls("www.example.com"), port).await;
-    assert_eq!(text, "the answer is no TLS; does the port speak TLS?");
+    assert_eq!(text, "the answer is no TLS; does the port use TLS?");
 }
 
 #[tokio::test]

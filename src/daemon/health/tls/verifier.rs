@@ -1,4 +1,4 @@
-//! Verifies certificates, or does without; and tells which expire soon.
+//! Verifies certificates, or does without; and reports which expire soon.
 
 use std::sync::Arc;
 use std::time::Duration;

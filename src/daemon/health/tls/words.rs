@@ -19,7 +19,7 @@ pub(super) fn of_error(error: &io::Error, stage: Stage) -> Failure {
         Some(error) => Failure::new(FailureClass::Tls, words(error)),
         None if stage == Stage::Handshake && error.kind() == io::ErrorKind::UnexpectedEof => Failure::new(
             FailureClass::Closed,
-            "the connection was closed in the TLS handshake; does the port speak TLS?",
+            "the connection was closed in the TLS handshake; does the port use TLS?",
         ),
         None => failure::of_error(error, stage),
     }
@@ -37,7 +37,7 @@ fn words(error: &Error) -> String {
     match error {
         Error::InvalidCertificate(error) => certificate(error),
         Error::AlertReceived(alert) => format!("the real server refuses TLS: {}", refusal(*alert)),
-        Error::InvalidMessage(_) => "the answer is no TLS; does the port speak TLS?".to_owned(),
+        Error::InvalidMessage(_) => "the answer is no TLS; does the port use TLS?".to_owned(),
         Error::PeerIncompatible(why) => format!("no TLS 1.2 or 1.3 in common: {why:?}"),
         Error::NoApplicationProtocol => "no protocol of ALPN in common".to_owned(),
         Error::NoCertificatesPresented => "it shows no certificate".to_owned(),
@@ -90,10 +90,10 @@ fn other_name(expected: &ServerName<'_>, presented: &[String]) -> String {
 fn refusal(alert: AlertDescription) -> String {
     match alert {
         AlertDescription::HandshakeFailure => {
-            "it has no version or cipher in common, or wants a client certificate".to_owned()
+            "it has no version or cipher in common, or requires a client certificate".to_owned()
         }
-        AlertDescription::CertificateRequired => "it wants a client certificate".to_owned(),
-        AlertDescription::UnrecognisedName => "it does not know the name that was asked for (SNI)".to_owned(),
+        AlertDescription::CertificateRequired => "it requires a client certificate".to_owned(),
+        AlertDescription::UnrecognisedName => "it does not know the requested name (SNI)".to_owned(),
         AlertDescription::ProtocolVersion => "it has no TLS version in common".to_owned(),
         AlertDescription::NoApplicationProtocol => "it has no protocol of ALPN in common".to_owned(),
         AlertDescription::BadCertificate
@@ -139,7 +139,7 @@ mod tests {
         let text = |alert| words(&Error::AlertReceived(alert));
         assert_eq!(
             text(AlertDescription::CertificateRequired),
-            "the real server refuses TLS: it wants a client certificate"
+            "the real server refuses TLS: it requires a client certificate"
         );
         assert!(text(AlertDescription::UnknownCA).contains("does not accept the client certificate"));
         assert!(text(AlertDescription::InternalError).ends_with("alert InternalError"));
