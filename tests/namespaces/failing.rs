@@ -16,7 +16,7 @@ use serde_json::Value;
 
 use crate::fixture::{
     Outcome, ask, ask_times, assert_conserved, assert_round_robin, configuration, director_metrics,
-    poll_until, routed, same_subnet, service, start_real_servers, web_address,
+    poll_until, same_subnet, service, start_real_servers, web_address,
 };
 
 const INTERVAL: Duration = Duration::from_millis(200);
