@@ -53,7 +53,7 @@ impl Control {
         self.watch.report(Source::Checks, news.impossible);
     }
 
-    /// Tells the checks which configuration is active, and the hooks which programs to run.
+    /// Passes the active configuration to the checks, and the programs to the hooks.
     pub(super) fn follow_health(&mut self) {
         let cluster = self.latest.load();
         let (config, states) = (&self.running.cluster, &self.running.states);
