@@ -286,7 +286,12 @@ pub fn sorry_server() -> Outcome {
         await_state(&lab, name, "up");
     }
     let is_sorry = |answer: &Option<String>| answer.as_deref() == Some("server4");
-    assert!(answers(&lab, 6).iter().all(|answer| answer.is_some() && !is_sorry(answer)));
+    let answers_now = answers(&lab, 6);
+    assert!(
+        answers_now.iter().all(|answer| answer.is_some() && !is_sorry(answer)),
+        "{answers_now:?} {}",
+        shown(&lab)
+    );
     let (second, first) = (web.remove(1), web.remove(0));
     drop((first, second));
     for name in ["server2", "server3"] {
