@@ -107,6 +107,7 @@ mod tests {
     use super::*;
     use crate::director::cluster::{RealServerConfig, VirtualServiceConfig};
     use crate::director::scheduler::rr;
+    use crate::health::durations::Durations;
     use crate::health::view::ServiceView;
     use crate::packet::Protocol;
     use crate::time::Moment;
@@ -136,6 +137,7 @@ mod tests {
             contrary: 0,
             last: Some(failure.map_or(Ok(()), |class| Err((class, "words".to_owned())))),
             took: Duration::ZERO,
+            durations: Durations::default(),
             why,
             warning: warning.map(str::to_owned),
             path_mtu: None,
