@@ -217,6 +217,7 @@ const TESTS: &[(&str, Test)] = &[
     ("connections_flows_and_persistence_of_a_dead_server_go_where_on_down_says", dead_server::moves),
     ("a_thousand_probes_a_second_delay_no_request", misfortune::load),
     ("an_application_that_behaves_badly_is_down_in_words", misfortune::odd_applications),
+    ("a_director_that_stops_leaves_no_probe_open_at_a_real_server", misfortune::stopped),
     ("probes_that_cannot_be_opened_change_no_state", misfortune::no_descriptors),
     ("all_real_servers_down_at_once_come_back_at_once", misfortune::all_at_once),
     ("checks_go_on_with_the_directors_new_address", misfortune::renumbered),

@@ -6,7 +6,7 @@ mod start;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
 
 use self::control_loop::{ChangeSources, ControlLoop};
 pub(super) use self::start::host_options;
@@ -109,7 +109,8 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     control.follow_checks().await;
     control.look().await;
-    tokio::spawn(driver.run());
+    let (stop_checks, checks_end) = oneshot::channel::<()>();
+    let probing = tokio::spawn(driver.run(checks_end));
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), board);
     let http_names = shared.plan.http_names.clone();
@@ -118,6 +119,11 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let outcome = control_loop.run(&mut end).await;
     if let Ok(signal) = &outcome {
         tracing::info!(kind = "stopping", "director: {signal}, stopping");
+    }
+    drop(stop_checks);
+    // Their resets need the device and the workers, or connections would stay at the real servers.
+    if probing.await.is_err() {
+        tracing::error!(kind = "check_failed", "director: the checks have ended too early");
     }
     control_loop.stop().await;
     outcome.map(drop)

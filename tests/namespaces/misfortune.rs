@@ -16,9 +16,10 @@ use socket2::SockRef;
 use crate::failing::{Site, ask_during, await_state, check, head, health_of, web_with};
 use crate::fixture::{
     Outcome, PATIENCE, ask_times, assert_conserved, assert_round_robin, configuration, director_metrics,
-    poll_until, same_subnet, service, start_real_servers,
+    poll_until, same_subnet, service, start_real_servers, stop,
 };
 use crate::host_state::delete_address;
+use crate::probing::connections;
 use crate::serving::command;
 
 /// Probes of all virtual services that have ended.
@@ -148,7 +149,9 @@ const BEHAVIOURS: &[Behaviour] = &[
     ("drips", "status 200, but no end of the answer in time", |mut stream| {
         read_request(&mut stream);
         let _ = stream.write_all(b"HTTP/1.1 200 OK\r\nA: ");
-        while stream.write_all(b"b").is_ok() {
+        // Longer than a probe; the last one may have ended without a word, with its director.
+        for _ in 0..50 {
+            let _ = stream.write_all(b"b");
             std::thread::sleep(Duration::from_millis(20));
         }
     }),
@@ -182,6 +185,20 @@ pub fn odd_applications() -> Outcome {
     assert_eq!(ask_times(&lab, 10)?, vec![good.name.clone(); 10]);
     assert!(begun.elapsed() < Duration::from_secs(1), "{:?}", begun.elapsed());
     assert_conserved(&lab)
+}
+
+/// A director that stops in the middle of a probe resets its connection: an application without a timeout would keep it.
+pub fn stopped() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    let host = &lab.real_servers[0];
+    let _real_server = lab::start_real_server(&lab, host)?;
+    let _silent = quiet_listener(host, 80)?;
+    let keys = "check = { type = \"http\", interval = \"100ms\", timeout = \"30s\" }\n";
+    let mut director = lab::start_director(&lab, &web_with(&lab, keys))?;
+    poll_until("a probe", || (connections(host) == 1).then_some(()));
+    stop(&mut director)?;
+    poll_until("no connection", || (connections(host) == 0).then_some(()));
+    Ok(())
 }
 
 /// Probes that cannot be opened say nothing about real servers: they keep their states, and someone is told.
