@@ -170,16 +170,18 @@ pub fn odd_applications() -> Outcome {
         .map(|(host, (.., behaviour))| Odd::start(host, 80, *behaviour))
         .collect::<Result<Vec<_>, _>>()?;
     let _director = lab::start_director(&lab, &web_with(&lab, &check("http", "")))?;
-    let probed = |name: &str| probes(&lab, &[("real_server", name)]).ok();
     for (host, (what, words, _)) in odd.iter().zip(BEHAVIOURS) {
         await_state(&lab, &host.name, "down");
         let health = health_of(&lab, &host.name);
         let why = health["why"].as_str().unwrap_or_default();
         println!("{what}: {why}");
         assert!(why.contains(words) && why.contains("through the tunnel"), "{what}: {why}");
-        let before = probed(&host.name).unwrap_or_default();
-        poll_until(what, || (probed(&host.name)? > before + 2.0).then_some(()));
     }
+    let probed = |host: &Host| probes(&lab, &[("real_server", &host.name)]).unwrap_or_default();
+    let before: Vec<f64> = odd.iter().map(probed).collect();
+    poll_until("more probes of each", || {
+        odd.iter().zip(&before).all(|(host, before)| probed(host) > before + 2.0).then_some(())
+    });
     await_state(&lab, &good.name, "up");
     let begun = Instant::now();
     assert_eq!(ask_times(&lab, 10)?, vec![good.name.clone(); 10]);
