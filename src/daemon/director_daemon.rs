@@ -148,5 +148,5 @@ async fn start_workers(
     (sockets, asks): (Sockets, mpsc::Sender<Ask>),
 ) -> Result<DataPlane, Failure> {
     let view = host_view::query(&plan.cluster, plan.outer_source, host, None).await?;
-    DataPlane::start(plan, Cluster::new(running.cluster.clone(), view), clock, sockets, asks)
+    DataPlane::start(plan, Cluster::new(running.in_force(), view), clock, sockets, asks)
 }

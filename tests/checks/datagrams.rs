@@ -1,7 +1,7 @@
 //! Checks `udp`, `icmp` and `mtu`.
 
 use lvs_tund::health::check::{Step, Target};
-use lvs_tund::health::{FailureClass, Outcome, Success, Transport, Value};
+use lvs_tund::health::{Failure, FailureClass, Outcome, Success, Transport, Value};
 
 use super::harness::{CHANCE, build, datagrams, failure, good, refused, row, target, text};
 
@@ -145,7 +145,10 @@ fn a_path_that_is_too_small_fails_with_the_largest_size_that_passes() {
         [(1479, 1472), (1472, 1472), (1460, 1460), (1400, 1400), (1399, 1380), (600, 576), (576, 576)]
     {
         let (sizes, outcome) = probe(&[], &target(), path);
-        assert_eq!(outcome, failure(FailureClass::Mtu, &text(inner, inner + 20)), "{path}");
+        let text = text(inner, inner + 20);
+        let path_mtu = u16::try_from(inner + 20).ok();
+        let expected = Failure { path_mtu, ..Failure::new(FailureClass::Mtu, text) };
+        assert_eq!(outcome, Err(expected), "{path}");
         assert!(sizes.iter().all(|size| (576..=1480).contains(size)), "{sizes:?}");
         assert!(sizes[2..].is_sorted_by(|a, b| a > b), "{sizes:?}");
     }

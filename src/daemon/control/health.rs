@@ -59,14 +59,14 @@ impl Control {
         self.watch.report(Source::Checks, news.impossible);
     }
 
-    /// Prepares the host for the checks of the running configuration, and then hands it to them.
+    /// Prepares the host for the checks of the running configuration, and then passes it to them.
     pub(in crate::daemon) async fn follow_checks(&mut self) {
         self.prepare_probes().await;
-        self.hand_over_checks();
+        self.pass_on();
     }
 
-    /// Gives the checks the active configuration, and the hooks the programs to run.
-    fn hand_over_checks(&mut self) {
+    /// Passes the active configuration to the checks, and the programs to the hooks.
+    fn pass_on(&mut self) {
         let cluster = self.latest.load();
         let (config, states) = (&self.running.cluster, &self.running.states);
         if !self.checks.wanted.borrow().is_of(config, states, cluster.host()) {

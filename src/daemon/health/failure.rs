@@ -85,7 +85,8 @@ fn local(errno: Errno) -> Option<String> {
         }
         Errno::ENFILE => "too many open files on this host; raise fs.file-max",
         Errno::EADDRNOTAVAIL | Errno::EADDRINUSE => {
-            "no free source port or address on this host; check less often, or widen net.ipv4.ip_local_port_range"
+            "no free source port or address on this host; check less often, or widen net.ipv4.ip_local_port_range for checks \
+             without the tunnel (those through it have ports 61000 to 62999)"
         }
         Errno::ENOBUFS | Errno::ENOMEM => "no memory for a socket on this host",
         Errno::EAGAIN => "the kernel has no room for another packet or process",
@@ -146,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn words_tell_how_far_a_probe_has_come() {
+    fn words_show_how_far_a_probe_has_come() {
         let reset = |stage| of_error(&io::Error::from(Errno::ECONNRESET), stage).text;
         assert_eq!(reset(Stage::Connect), "connection reset");
         assert_eq!(reset(Stage::Handshake), "in the TLS handshake");
