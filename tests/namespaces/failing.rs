@@ -12,6 +12,7 @@ use std::time::{Duration, Instant};
 use lvs_tund::control::Client;
 use lvs_tund::lab::http::{Connection, Server};
 use lvs_tund::lab::{self, Cluster, Daemon, Host, Lab, LabError};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::fixture::{
@@ -349,7 +350,7 @@ pub fn slow_start() -> Outcome {
 /// A path that has become narrower stops only large packets: check `mtu` notices.
 pub fn narrow_path() -> Outcome {
     let lab = same_subnet(2).build()?;
-    let _site = Site::start(&lab, &check("mtu", ""))?;
+    let mut site = Site::start(&lab, &check("mtu", ""))?;
     poll_until("a size", || (health_of(&lab, "server2")["checks"][0]["path_mtu"] == 1500).then_some(()));
     // It drops what is longer, and reports nothing.
     lab.real_servers[0].set_mtu(1300)?;
@@ -359,5 +360,15 @@ pub fn narrow_path() -> Outcome {
     assert!((1_000..=1_300).contains(&measured), "{health}");
     assert_eq!(health["checks"][0]["last_error"]["class"], "mtu", "{health}");
     assert_eq!(health_of(&lab, "server3")["state"], "up");
+    // A real server that may stay up gets packets of the size that passes.
+    let text = web_with(&lab, &check("mtu", ", smaller = \"warn\""));
+    let file = lab.director.write_file("director.toml", &text)?;
+    assert!(file.exists());
+    site.director.signal(Signal::SIGHUP)?;
+    let path_mtu = || shown(&lab)["real_servers"][0]["path_mtu_now"].as_u64();
+    poll_until("its path MTU", || (path_mtu() == Some(measured)).then_some(()));
+    await_state(&lab, "server2", "up");
+    lab.real_servers[0].set_mtu(1500)?;
+    poll_until("the whole size", || (path_mtu() == Some(1500)).then_some(()));
     Ok(())
 }

@@ -17,7 +17,7 @@ use crate::director::real_server::RealServer;
 use crate::director::server_errors::Cause;
 use crate::health::half_open::{HalfOpenWatch, Handshakes, ServerKey};
 use crate::health::judge::{Event, Flapper, Signal};
-use crate::health::{Via, View};
+use crate::health::{FailureClass, Via, View};
 use crate::host::Probed;
 use crate::time::Moment;
 use crate::trouble::Source;
@@ -42,6 +42,7 @@ impl Control {
             let latest = self.latest.load_full();
             self.install(latest.succeed(in_force, latest.host().clone()));
         }
+        apply_measured(&self.latest.load(), &self.running.health, self.shared.clock.now());
         self.publish();
         let healthy = healthy_vips(&self.running.cluster, &self.running.health);
         self.host.announce_healthy(healthy).await;
@@ -160,6 +161,24 @@ impl Control {
         let (config, view) = (&self.running.cluster, &self.running.health);
         if let Some((when, message)) = Message::of(event, config, view, clock::since_epoch()) {
             self.checks.hooks.tell(when, message);
+        }
+    }
+}
+
+/// The path MTU follows what checks have measured: smaller than expected, or large enough after all.
+fn apply_measured(cluster: &Cluster, view: &View, now: Moment) {
+    for service in cluster.in_order() {
+        let Some(seen) = view.service(&service.config.name) else { continue };
+        for server in &service.real_servers {
+            let checks = seen.real_servers.get(&server.config.rip).map_or(&[][..], |seen| &seen.checks);
+            for check in checks {
+                let Some(measured) = check.path_mtu else { continue };
+                match &check.last {
+                    Some(Ok(())) if check.warning.is_none() => server.soft.pass_mtu(measured, now),
+                    Some(Ok(()) | Err((FailureClass::Mtu, _))) => server.soft.measure_mtu(measured, now),
+                    _ => {}
+                }
+            }
         }
     }
 }
