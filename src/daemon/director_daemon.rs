@@ -6,7 +6,8 @@ mod start;
 
 use std::sync::Arc;
 
-use tokio::sync::mpsc;
+use tokio::sync::{mpsc, oneshot};
+use tokio::task::JoinHandle;
 
 use self::control_loop::{ChangeSources, ControlLoop};
 pub(super) use self::start::host_options;
@@ -25,10 +26,11 @@ use crate::control::operation::Running;
 use crate::director::cluster::Cluster;
 use crate::failure::Failure;
 use crate::health::half_open::HalfOpenWatch;
-use crate::host::{DirectorHost, preflight};
+use crate::host::{DirectorHost, DirectorHostOptions, preflight};
 use crate::probing::ProbeNet;
 use crate::serve::api::Api;
 use crate::serve::{Listeners, http};
+use crate::time::Moment;
 use crate::trouble::Source;
 
 /// Requests for changes that may wait in the queue.
@@ -50,11 +52,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let hangup = signals::hangup()?;
     let clock = Clock::start();
     let host_options = host_options(&plan, options);
-    if let Some(refusal) =
-        preflight::director(&host_options, &host_view::rips(&plan.cluster)).await?.into_iter().next()
-    {
-        return Err(refusal.into());
-    }
+    may_start(&plan, &host_options).await?;
     let mtu = start::device_mtu(&plan).await?;
     let listeners = Listeners::open(&plan).await?;
     let (tun, mut sockets) = Sockets::open(&plan, mtu)?;
@@ -68,13 +66,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     privileges::reduce();
     let (asks, asked) = health::asks();
     let plane = start_workers(&plan, &running, &host, clock, (sockets, asks.clone())).await?;
-    let pins = plane.tables.pins.clone();
-    let net = ProbeNet::new(plane.cluster.clone(), pins, move || clock.now())
-        .map_err(|error| super::no_raw_socket(&error))?;
-    let tools = Tools::new(AllSockets::new(net), starter.clone());
-    let (driver, ends) =
-        Driver::new(tools, move || clock.now(), random::draw(), health::running_max(), asked);
-    let Ends { wanted, news } = ends;
+    let (driver, Ends { wanted, news }) = driver(&plane, clock, starter.clone(), asked)?;
     // Only the kernel can refuse from here on; each VIP is captured when a worker already waits for its packets.
     host.prepare().await?;
     let notrack = untracked::exemption(&plan, options);
@@ -109,7 +101,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     control.follow_checks().await;
     control.look().await;
-    tokio::spawn(driver.run());
+    let checking = Checking::start(driver);
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), board);
     let http_names = shared.plan.http_names.clone();
@@ -119,8 +111,47 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     if let Ok(signal) = &outcome {
         tracing::info!(kind = "stopping", "director: {signal}, stopping");
     }
+    checking.stop().await;
     control_loop.stop().await;
     outcome.map(drop)
+}
+
+async fn may_start(plan: &DirectorPlan, options: &DirectorHostOptions) -> Result<(), Failure> {
+    let refusals = preflight::director(options, &host_view::rips(&plan.cluster)).await?;
+    refusals.into_iter().next().map_or(Ok(()), |refusal| Err(refusal.into()))
+}
+
+fn driver(
+    plane: &DataPlane,
+    clock: Clock,
+    starter: Starter,
+    asked: mpsc::Receiver<Ask>,
+) -> Result<(Driver<AllSockets, impl Fn() -> Moment + Send + 'static>, Ends), Failure> {
+    let net = ProbeNet::new(plane.cluster.clone(), plane.tables.pins.clone(), move || clock.now())
+        .map_err(|error| super::no_raw_socket(&error))?;
+    let tools = Tools::new(AllSockets::new(net), starter);
+    Ok(Driver::new(tools, move || clock.now(), random::draw(), health::running_max(), asked))
+}
+
+/// The task of the checks.
+struct Checking {
+    end: oneshot::Sender<()>,
+    task: JoinHandle<()>,
+}
+
+impl Checking {
+    fn start(driver: Driver<AllSockets, impl Fn() -> Moment + Send + 'static>) -> Checking {
+        let (end, ended) = oneshot::channel();
+        Checking { end, task: tokio::spawn(driver.run(ended)) }
+    }
+
+    /// The resets of its probes need the device and the workers: without them, connections would stay at the real servers.
+    async fn stop(self) {
+        drop(self.end);
+        if self.task.await.is_err() {
+            tracing::error!(kind = "check_failed", "director: the checks have ended too early");
+        }
+    }
 }
 
 /// The line of the log when everything runs.

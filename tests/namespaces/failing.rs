@@ -28,7 +28,7 @@ const FALL: u32 = 2;
 const SLACK: Duration = Duration::from_millis(400);
 
 /// The keys of a check; a busy machine may take a while to answer.
-fn check(kind: &str, more: &str) -> String {
+pub fn check(kind: &str, more: &str) -> String {
     check_within(Duration::from_secs(1), kind, more)
 }
 
@@ -39,29 +39,29 @@ fn check_within(timeout: Duration, kind: &str, more: &str) -> String {
     )
 }
 
-fn head(lab: &Lab, keys: &str) -> String {
+pub fn head(lab: &Lab, keys: &str) -> String {
     format!("control = \"{}\"\n{keys}", Cluster::control_path(lab).display())
 }
 
 /// The virtual service `web` on port 80 with these keys.
-fn web_with(lab: &Lab, keys: &str) -> String {
+pub fn web_with(lab: &Lab, keys: &str) -> String {
     let web = service(lab, "web", "tcp", 80, 1);
     let at = web.find("scheduler").expect("a key");
     configuration(lab, &head(lab, ""), &[format!("{}{keys}{}", &web[..at], &web[at..])])
 }
 
-fn client(lab: &Lab) -> Client {
+pub fn client(lab: &Lab) -> Client {
     Client::new(Some(&Cluster::control_path(lab))).expect("a client")
 }
 
 /// The service as the API shows it.
-fn shown(lab: &Lab) -> Value {
+pub fn shown(lab: &Lab) -> Value {
     let all: Value = client(lab).get("/api/v1/virtual_services").expect("the virtual services");
     all["virtual_services"][0].clone()
 }
 
 /// The health of a real server as the API shows it.
-fn health_of(lab: &Lab, name: &str) -> Value {
+pub fn health_of(lab: &Lab, name: &str) -> Value {
     let servers = shown(lab)["real_servers"].as_array().cloned().unwrap_or_default();
     let server = servers.into_iter().find(|server| server["name"] == name).expect("the real server");
     server["health"].clone()
@@ -73,18 +73,19 @@ fn director_gauge(lab: &Lab, name: &str) -> i64 {
     scrape.sum(&format!("lvs_tund_director_{name}"), &[]).expect("the series") as i64
 }
 
-fn await_state(lab: &Lab, name: &str, state: &str) {
+pub fn await_state(lab: &Lab, name: &str, state: &str) {
     poll_until(&format!("{name} is {state}"), || (health_of(lab, name)["state"] == state).then_some(()));
 }
 
 /// One request of a client: when it began, and who answered.
-struct Asked {
-    at: Instant,
-    answer: Option<String>,
+pub struct Asked {
+    pub at: Instant,
+    pub took: Duration,
+    pub answer: Option<String>,
 }
 
 /// Requests on new connections, about a hundred a second, while `during` runs.
-fn ask_during(lab: &Lab, during: impl FnOnce() -> Outcome) -> Result<Vec<Asked>, libtest_mimic::Failed> {
+pub fn ask_during(lab: &Lab, during: impl FnOnce() -> Outcome) -> Result<Vec<Asked>, libtest_mimic::Failed> {
     let ends = AtomicBool::new(false);
     let vip = SocketAddr::from(web_address(lab));
     let ask = || {
@@ -92,7 +93,8 @@ fn ask_during(lab: &Lab, during: impl FnOnce() -> Outcome) -> Result<Vec<Asked>,
         while !ends.load(Ordering::Relaxed) {
             let at = Instant::now();
             let answer = Connection::open(vip, Duration::from_millis(250)).and_then(|mut it| it.get("/"));
-            asked.push(Asked { at, answer: answer.ok().map(|answer| answer.text()) });
+            let answer = answer.ok().map(|answer| answer.text());
+            asked.push(Asked { at, took: at.elapsed(), answer });
             std::thread::sleep(Duration::from_millis(40));
         }
         asked
@@ -111,14 +113,14 @@ fn ask_during(lab: &Lab, during: impl FnOnce() -> Outcome) -> Result<Vec<Asked>,
 }
 
 /// Two real servers behind a director with these keys in its virtual service.
-struct Site {
-    web: Vec<Server>,
-    real_servers: Vec<Daemon>,
-    director: Daemon,
+pub struct Site {
+    pub web: Vec<Server>,
+    pub real_servers: Vec<Daemon>,
+    pub director: Daemon,
 }
 
 impl Site {
-    fn start(lab: &Lab, keys: &str) -> Result<Site, libtest_mimic::Failed> {
+    pub fn start(lab: &Lab, keys: &str) -> Result<Site, libtest_mimic::Failed> {
         let (web, real_servers) = start_real_servers(lab)?;
         let director = lab::start_director(lab, &web_with(lab, keys))?;
         for host in &lab.real_servers {

@@ -12,7 +12,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::words::describe;
+use super::words::{Way, describe};
 use crate::health::durations::Durations;
 use crate::health::spec::{CheckConfig, Start, Via};
 use crate::health::verdict::{Failure, FailureClass, Outcome, Success};
@@ -80,7 +80,7 @@ pub(super) struct Context<'a> {
     /// The address that is named when it does not answer.
     pub(super) asked: IpAddr,
     /// The way of its probes.
-    pub(super) way: Via,
+    pub(super) way: Way,
     /// Whether failures do not count yet.
     pub(super) is_grace: bool,
 }
@@ -155,7 +155,7 @@ impl Machine {
         // A signal that concerns the tunnel is not refuted by a probe that avoids it.
         let is_decisive = match self.basis {
             Basis::Assumed => true,
-            Basis::Signal => context.way == Via::Tunnel,
+            Basis::Signal => context.way != Some(Via::Direct),
             Basis::Probed => false,
         };
         if is_decisive || self.contrary >= context.config.rise {
@@ -251,7 +251,7 @@ impl Machine {
     }
 
     /// Why it is down, in one sentence.
-    pub(super) fn why(&self, asked: IpAddr, way: Via) -> Option<String> {
+    pub(super) fn why(&self, asked: IpAddr, way: Way) -> Option<String> {
         let cause = self.why.as_ref()?;
         match &self.last {
             Some(Err(failure)) if cause.class.is_some_and(|class| class != failure.class) => {
@@ -262,7 +262,7 @@ impl Machine {
     }
 
     /// As published.
-    pub(super) fn view(&self, kind: &'static str, asked: IpAddr, way: Via) -> CheckView {
+    pub(super) fn view(&self, kind: &'static str, asked: IpAddr, way: Way) -> CheckView {
         let has_succeeded = matches!(self.last, Some(Ok(())));
         CheckView {
             kind,
