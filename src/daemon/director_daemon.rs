@@ -14,7 +14,7 @@ use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
 use super::control::{Checks, ConfigFile, Control, Known, Outside, Shared};
 use super::device::OwnDevice;
-use super::health::{self, AllSockets, Ask, Driver, Ends, Hooks, Starter, Tools};
+use super::health::{self, AllSockets, Ask, Driver, Ends, Hooks, News, Starter, Tools};
 use super::losses::LossWatch;
 use super::lost::Lost;
 use super::troubles::Watch;
@@ -62,19 +62,12 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     losses.look().await;
     let mut host = DirectorHost::open(host_options).await?;
     let running = start::initial_configuration(&plan);
-    let starter =
-        Starter::new().map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
+    let programs = start::programs()?;
     // The workers inherit what is left.
     privileges::reduce();
     let (asks, asked) = health::asks();
     let plane = start_workers(&plan, &running, &host, clock, (sockets, asks.clone())).await?;
-    let pins = plane.tables.pins.clone();
-    let net = ProbeNet::new(plane.cluster.clone(), pins, move || clock.now())
-        .map_err(|error| super::no_raw_socket(&error))?;
-    let tools = Tools::new(AllSockets::new(net), starter.clone());
-    let (driver, ends) =
-        Driver::new(tools, move || clock.now(), random::draw(), health::running_max(), asked);
-    let Ends { wanted, news } = ends;
+    let (checking, checks, news) = checks(&plane, clock, programs, (asks, asked))?;
     // Only the kernel can refuse from here on; each VIP is captured when a worker already waits for its packets.
     host.prepare().await?;
     let notrack = untracked::exemption(&plan, options);
@@ -98,18 +91,11 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
         news,
         file.path.clone(),
     );
-    let checks = Checks {
-        wanted,
-        asks,
-        hooks: Hooks::new(starter),
-        half_open: HalfOpenWatch::default(),
-        prepared: None,
-    };
     let outside = Outside { device: OwnDevice::new(tun), host, notrack, losses, watch, checks };
     let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     control.follow_checks().await;
     control.look().await;
-    tokio::spawn(driver.run());
+    tokio::spawn(checking);
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), board);
     let http_names = shared.plan.http_names.clone();
@@ -132,6 +118,24 @@ fn ready(plan: &DirectorPlan, queues: usize, device: &str) -> String {
         counted(queues, "queue"),
         plan.metrics
     )
+}
+
+/// The task that runs the checks, and what the control task needs of it: its own end, and what the checks report.
+fn checks(
+    plane: &DataPlane,
+    clock: Clock,
+    programs: Starter,
+    (asks, asked): (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
+) -> Result<(impl Future<Output = ()> + Send + 'static, Checks, mpsc::Receiver<News>), Failure> {
+    let net = ProbeNet::new(plane.cluster.clone(), plane.tables.pins.clone(), move || clock.now())
+        .map_err(|error| super::no_raw_socket(&error))?;
+    let tools = Tools::new(AllSockets::new(net), programs.clone());
+    let (driver, ends) =
+        Driver::new(tools, move || clock.now(), random::draw(), health::running_max(), asked);
+    let Ends { wanted, news } = ends;
+    let half_open = HalfOpenWatch::default();
+    let checks = Checks { wanted, asks, hooks: Hooks::new(programs), half_open, prepared: None };
+    Ok((driver.run(), checks, news))
 }
 
 async fn start_workers(

@@ -135,7 +135,7 @@ mod tests {
     }
 
     #[test]
-    fn a_refusal_names_what_the_real_server_wants() {
+    fn a_refusal_names_what_the_real_server_requires() {
         let text = |alert| words(&Error::AlertReceived(alert));
         assert_eq!(
             text(AlertDescription::CertificateRequired),
