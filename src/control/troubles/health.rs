@@ -89,7 +89,7 @@ fn remedy(class: Option<FailureClass>, rip: IpAddr) -> String {
             "start the application there, and let it listen on the VIP; type there: ss -ltn".to_owned()
         }
         Some(FailureClass::ProtocolUnreachable) => {
-            "start the companion there; type there: systemctl start lvs-tund-realserver".to_owned()
+            "start the daemon there; type there: lvs-tund realserver --config realserver.toml".to_owned()
         }
         Some(FailureClass::Timeout) => {
             "type there: lvs-tund doctor realserver, which shows whether the VIP is bound and packets are unwrapped".to_owned()

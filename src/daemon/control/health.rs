@@ -184,7 +184,7 @@ fn apply_measured(cluster: &Cluster, view: &View, now: Moment) {
 }
 
 /// The targets of the checks that go through the tunnel.
-fn probed(config: &ClusterConfig) -> Probed {
+pub(in crate::daemon) fn probed(config: &ClusterConfig) -> Probed {
     let mut probed = Probed::default();
     for service in &config.virtual_services {
         for server in &service.real_servers {
