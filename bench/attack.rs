@@ -279,9 +279,12 @@ fn entries(lab: &Lab) -> Result<u64, LabError> {
     Ok(scrape.sum(names::CONNECTIONS, &[]).unwrap_or_default() as u64)
 }
 
+/// Whether the packet with this number is a SYN and not a datagram.
+type IsTcp = fn(u32) -> bool;
+
 fn floods() -> Result<(), LabError> {
     println!("floods of {} packets against a table of {TABLE} entries", 10 * TABLE);
-    let floods: [(&str, fn(u32) -> bool); 3] =
+    let floods: [(&str, IsTcp); 3] =
         [("datagrams", |_| false), ("SYNs", |_| true), ("both", |number| number % 2 == 0)];
     for (name, is_tcp) in floods {
         let lab = topology()?;

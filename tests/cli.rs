@@ -165,7 +165,8 @@ fn help_shows_what_each_option_falls_back_to() {
 fn wrong_usage_is_reported_on_standard_error_with_exit_code_2() {
     let cases: &[(&[&str], &str)] = &[
         (&[], "Usage: lvs-tund <COMMAND>"),
-        (&["chek", "x"], "a similar subcommand exists: 'check'"),
+        (&["chek", "x"], "some similar subcommands exist: 'check-now', 'check'"),
+        (&["relod"], "a similar subcommand exists: 'reload'"),
         (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
         (&["check"], "<FILE>"),
         (&["check", "a", "b"], "unexpected argument 'b'"),

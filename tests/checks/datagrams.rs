@@ -1,7 +1,7 @@
 //! Checks `udp`, `icmp` and `mtu`.
 
 use lvs_tund::health::check::{Step, Target};
-use lvs_tund::health::{FailureClass, Outcome, Success, Transport, Value};
+use lvs_tund::health::{Failure, FailureClass, Outcome, Success, Transport, Value};
 
 use super::harness::{CHANCE, build, datagrams, failure, good, refused, row, target, text};
 
@@ -136,16 +136,20 @@ fn a_path_of_the_full_size_costs_few_packets() {
 
 #[test]
 fn a_path_that_is_too_small_fails_with_the_largest_size_that_passes() {
-    let text = |inner: usize, outer: usize| {
+    let text = |inner: u16, outer: u16| {
         format!(
             "packets of 1480 bytes do not pass; the largest that passed has {inner}, {outer} with the encapsulation"
         )
     };
     for (path, inner) in
-        [(1479, 1472), (1472, 1472), (1460, 1460), (1400, 1400), (1399, 1380), (600, 576), (576, 576)]
+        [(1479, 1472_u16), (1472, 1472), (1460, 1460), (1400, 1400), (1399, 1380), (600, 576), (576, 576)]
     {
         let (sizes, outcome) = probe(&[], &target(), path);
-        assert_eq!(outcome, failure(FailureClass::Mtu, &text(inner, inner + 20)), "{path}");
+        let measured = Failure {
+            path_mtu: Some(inner + 20),
+            ..Failure::new(FailureClass::Mtu, text(inner, inner + 20))
+        };
+        assert_eq!(outcome, Err(measured), "{path}");
         assert!(sizes.iter().all(|size| (576..=1480).contains(size)), "{sizes:?}");
         assert!(sizes[2..].is_sorted_by(|a, b| a > b), "{sizes:?}");
     }

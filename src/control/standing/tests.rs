@@ -18,7 +18,7 @@ fn rip(last: u8) -> IpAddr {
 fn service(weights: &[u32], sorry_from: usize) -> VirtualServiceConfig {
     let server = |(index, weight): (usize, &u32)| RealServerConfig {
         is_sorry: index >= sorry_from,
-        ..RealServerConfig::new(rip(index as u8 + 1), *weight)
+        ..RealServerConfig::new(rip(u8::try_from(index + 1).unwrap()), *weight)
     };
     VirtualServiceConfig {
         real_servers: weights.iter().enumerate().map(server).collect(),

@@ -44,7 +44,7 @@ fn view(cluster: &Cluster) -> View {
         failures: BTreeMap::from([(FailureClass::Refused, 3)]),
     };
     let server = |last: u8| ServerView {
-        state: if last % 2 == 0 { State::Up } else { State::Down },
+        state: if last.is_multiple_of(2) { State::Up } else { State::Down },
         is_enabled: true,
         since: Moment::from_secs(10),
         weight: None,
