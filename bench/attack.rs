@@ -279,7 +279,7 @@ fn entries(lab: &Lab) -> Result<u64, LabError> {
     Ok(scrape.sum(names::CONNECTIONS, &[]).unwrap_or_default() as u64)
 }
 
-/// Whether the packet with this number is a SYN and not a datagram.
+/// Whether a packet of a flood is a SYN, by its number.
 type IsTcp = fn(u32) -> bool;
 
 fn floods() -> Result<(), LabError> {

@@ -8,6 +8,7 @@
 //! ```
 
 pub mod check;
+pub mod durations;
 pub mod half_open;
 pub mod hook;
 pub mod judge;

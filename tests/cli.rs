@@ -166,7 +166,6 @@ fn wrong_usage_is_reported_on_standard_error_with_exit_code_2() {
     let cases: &[(&[&str], &str)] = &[
         (&[], "Usage: lvs-tund <COMMAND>"),
         (&["chek", "x"], "some similar subcommands exist: 'check-now', 'check'"),
-        (&["relod"], "a similar subcommand exists: 'reload'"),
         (&["frobnicate"], "unrecognized subcommand 'frobnicate'"),
         (&["check"], "<FILE>"),
         (&["check", "a", "b"], "unexpected argument 'b'"),

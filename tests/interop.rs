@@ -1,7 +1,9 @@
 //! Programs that others wrote, against the real binary in the lab: nginx on the real servers, curl and wrk on the
-//! client, promtool on the metrics, `sh` on the commands a daemon prints, keepalived on two directors, ping and traceroute to the VIP, nft for
+//! client, promtool on the metrics, `sh` on the commands a daemon prints, keepalived on two directors, dnsmasq and redis under their checks, ping and traceroute to the VIP, nft for
 //! connection tracking and DNAT. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
 
+#[path = "interop/checked.rs"]
+mod checked;
 #[path = "interop/container.rs"]
 mod container;
 #[path = "interop/failover.rs"]
@@ -48,6 +50,7 @@ const TESTS: &[(&str, Test)] = &[
     ("the_printed_commands_are_all_that_is_needed", || printed_commands(false)),
     ("the_printed_commands_capture_a_local_vip", || printed_commands(true)),
     ("ldirectord_takes_real_servers_out_and_in_through_the_name_ipvsadm", ldirectord::drives),
+    ("each_check_finds_its_application_and_says_what_is_wrong", checked::applications),
     ("keepalived_moves_the_vip_between_two_hosts_that_direct_and_serve", pair::fails_over),
 ];
 

@@ -9,6 +9,8 @@ mod attacks;
 mod checks;
 #[path = "namespaces/control.rs"]
 mod control;
+#[path = "namespaces/dead_server.rs"]
+mod dead_server;
 #[path = "namespaces/devices.rs"]
 mod devices;
 #[path = "namespaces/failing.rs"]
@@ -35,6 +37,8 @@ mod local_server;
 mod local_vip;
 #[path = "namespaces/losses.rs"]
 mod losses;
+#[path = "namespaces/misfortune.rs"]
+mod misfortune;
 #[path = "namespaces/mtu.rs"]
 mod mtu;
 #[path = "namespaces/passed.rs"]
@@ -51,6 +55,8 @@ mod refusals;
 mod returning;
 #[path = "namespaces/second_owner.rs"]
 mod second_owner;
+#[path = "namespaces/serving.rs"]
+mod serving;
 #[path = "namespaces/surroundings.rs"]
 mod surroundings;
 
@@ -201,6 +207,20 @@ const TESTS: &[(&str, Test)] = &[
     ("all_real_servers_serve_while_too_few_are_up", failing::fail_open),
     ("a_recovered_real_server_starts_slowly", failing::slow_start),
     ("a_path_that_has_become_narrower_fails_the_check_of_its_mtu", failing::narrow_path),
+    ("a_standby_director_sees_through_the_tunnel_who_is_up", serving::standby),
+    ("checks_and_clients_are_served_where_the_vip_is_the_directors", serving::local_vip),
+    ("a_real_server_on_the_directors_host_is_checked", serving::local_real_server),
+    ("programs_are_told_once_of_each_change_in_its_order", serving::programs_are_told),
+    ("no_one_answers_for_a_vip_without_quorum_wherever_it_is", serving::announced_while_healthy),
+    ("commands_disable_enable_and_check_and_status_shows_the_reason", serving::commands),
+    ("reloads_keep_the_states_and_counts_of_checks", serving::reloads),
+    ("connections_flows_and_persistence_of_a_dead_server_go_where_on_down_says", dead_server::moves),
+    ("a_thousand_probes_a_second_delay_no_request", misfortune::load),
+    ("an_application_that_behaves_badly_is_down_in_words", misfortune::odd_applications),
+    ("a_director_that_stops_leaves_no_probe_open_at_a_real_server", misfortune::stopped),
+    ("probes_that_cannot_be_opened_change_no_state", misfortune::no_descriptors),
+    ("all_real_servers_down_at_once_come_back_at_once", misfortune::all_at_once),
+    ("checks_go_on_with_the_directors_new_address", misfortune::renumbered),
     ("an_impossible_configuration_is_refused", refusals::configuration),
     ("a_conflict_with_the_host_is_refused_and_rolled_back", refusals::host),
     ("a_missing_interface_or_a_taken_port_is_reported", refusals::missing),

@@ -1,5 +1,6 @@
 //! The director's daemon: device, host, workers, control loop, metrics; and clean-up on exit.
 
+mod checking;
 mod control_loop;
 mod handler;
 mod start;
@@ -8,25 +9,24 @@ use std::sync::Arc;
 
 use tokio::sync::mpsc;
 
+use self::checking::Checking;
 use self::control_loop::{ChangeSources, ControlLoop};
 pub(super) use self::start::host_options;
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
-use super::control::{Checks, ConfigFile, Control, Known, Outside, Shared};
+use super::control::{ConfigFile, Control, Known, Outside, Shared, probed};
 use super::device::OwnDevice;
-use super::health::{self, AllSockets, Ask, Driver, Ends, Hooks, News, Starter, Tools};
+use super::health::{self, Ask};
 use super::losses::LossWatch;
 use super::lost::Lost;
 use super::troubles::Watch;
-use super::{Options, host_view, logging, privileges, random, runtime, signals, untracked};
+use super::{Options, host_view, logging, privileges, runtime, signals, untracked};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
 use crate::control::operation::Running;
 use crate::director::cluster::Cluster;
 use crate::failure::Failure;
-use crate::health::half_open::HalfOpenWatch;
-use crate::host::{DirectorHost, preflight};
-use crate::probing::ProbeNet;
+use crate::host::{DirectorHost, DirectorHostOptions, preflight};
 use crate::serve::api::Api;
 use crate::serve::{Listeners, http};
 use crate::trouble::Source;
@@ -50,11 +50,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let hangup = signals::hangup()?;
     let clock = Clock::start();
     let host_options = host_options(&plan, options);
-    if let Some(refusal) =
-        preflight::director(&host_options, &host_view::rips(&plan.cluster)).await?.into_iter().next()
-    {
-        return Err(refusal.into());
-    }
+    may_start(&plan, &host_options).await?;
     let mtu = start::device_mtu(&plan).await?;
     let listeners = Listeners::open(&plan).await?;
     let (tun, mut sockets) = Sockets::open(&plan, mtu)?;
@@ -67,9 +63,10 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     privileges::reduce();
     let (asks, asked) = health::asks();
     let plane = start_workers(&plan, &running, &host, clock, (sockets, asks.clone())).await?;
-    let (checking, checks, news) = checks(&plane, clock, programs, (asks, asked))?;
+    let (checking, checks, news) = Checking::start(&plane, clock, programs, (asks, asked))?;
     // Only the kernel can refuse from here on; each VIP is captured when a worker already waits for its packets.
     host.prepare().await?;
+    host.set_probed(probed(&plan.cluster)).await?;
     let notrack = untracked::exemption(&plan, options);
     host.announce().await;
     options.print_commands(host.changes().commands()).await;
@@ -95,7 +92,6 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     control.follow_checks().await;
     control.look().await;
-    tokio::spawn(checking);
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), board);
     let http_names = shared.plan.http_names.clone();
@@ -105,8 +101,14 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     if let Ok(signal) = &outcome {
         tracing::info!(kind = "stopping", "director: {signal}, stopping");
     }
+    checking.stop().await;
     control_loop.stop().await;
     outcome.map(drop)
+}
+
+async fn may_start(plan: &DirectorPlan, options: &DirectorHostOptions) -> Result<(), Failure> {
+    let refusals = preflight::director(options, &host_view::rips(&plan.cluster)).await?;
+    refusals.into_iter().next().map_or(Ok(()), |refusal| Err(refusal.into()))
 }
 
 /// The line of the log when everything runs.
@@ -120,24 +122,6 @@ fn ready(plan: &DirectorPlan, queues: usize, device: &str) -> String {
     )
 }
 
-/// The task that runs the checks, and what the control task needs of it: its own end, and what the checks report.
-fn checks(
-    plane: &DataPlane,
-    clock: Clock,
-    programs: Starter,
-    (asks, asked): (mpsc::Sender<Ask>, mpsc::Receiver<Ask>),
-) -> Result<(impl Future<Output = ()> + Send + 'static, Checks, mpsc::Receiver<News>), Failure> {
-    let net = ProbeNet::new(plane.cluster.clone(), plane.tables.pins.clone(), move || clock.now())
-        .map_err(|error| super::no_raw_socket(&error))?;
-    let tools = Tools::new(AllSockets::new(net), programs.clone());
-    let (driver, ends) =
-        Driver::new(tools, move || clock.now(), random::draw(), health::running_max(), asked);
-    let Ends { wanted, news } = ends;
-    let half_open = HalfOpenWatch::default();
-    let checks = Checks { wanted, asks, hooks: Hooks::new(programs), half_open, prepared: None };
-    Ok((driver.run(), checks, news))
-}
-
 async fn start_workers(
     plan: &DirectorPlan,
     running: &Running,
@@ -146,5 +130,5 @@ async fn start_workers(
     (sockets, asks): (Sockets, mpsc::Sender<Ask>),
 ) -> Result<DataPlane, Failure> {
     let view = host_view::query(&plan.cluster, plan.outer_source, host, None).await?;
-    DataPlane::start(plan, Cluster::new(running.cluster.clone(), view), clock, sockets, asks)
+    DataPlane::start(plan, Cluster::new(running.in_force(), view), clock, sockets, asks)
 }

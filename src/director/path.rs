@@ -90,6 +90,20 @@ impl SoftState {
         true
     }
 
+    /// Records what a probe of the director's own has measured, whatever routers have reported.
+    pub fn measure_mtu(&self, mtu: u16, now: Moment) {
+        self.mtu.store(mtu.max(MTU_MIN), Ordering::Relaxed);
+        self.mtu_until.store(now.after(MTU_FOR).as_nanos(), Ordering::Relaxed);
+        self.known.fetch_or(MTU, Ordering::Relaxed);
+    }
+
+    /// A packet of this size has passed: forgets a smaller path MTU.
+    pub fn pass_mtu(&self, mtu: u16, now: Moment) {
+        if self.mtu(now).is_some_and(|known| known < mtu) {
+            self.known.fetch_and(!MTU, Ordering::Relaxed);
+        }
+    }
+
     /// Records an error for the sender of the next packet: one without an MTU, which has its own place.
     pub fn set_pending_error(&self, error: IcmpError, now: Moment) {
         if now.as_nanos() < self.no_error_until.load(Ordering::Relaxed) {
@@ -142,6 +156,21 @@ impl SoftState {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_measured_size_replaces_what_is_known_and_a_larger_one_that_passes_ends_it() {
+        let soft = SoftState::default();
+        assert!(soft.lower_mtu(1400, Moment::ZERO));
+        soft.measure_mtu(1450, Moment::from_secs(1));
+        assert_eq!(soft.mtu(Moment::from_secs(600)), Some(1450));
+        assert_eq!(soft.mtu(Moment::from_secs(601)), None);
+        soft.measure_mtu(68, Moment::ZERO);
+        assert_eq!(soft.mtu(Moment::ZERO), Some(MTU_MIN));
+        soft.pass_mtu(MTU_MIN, Moment::ZERO);
+        assert_eq!(soft.mtu(Moment::ZERO), Some(MTU_MIN));
+        soft.pass_mtu(MTU_MIN + 1, Moment::ZERO);
+        assert_eq!(soft.mtu(Moment::ZERO), None);
+    }
 
     #[test]
     fn a_host_that_cannot_be_reached_is_known_for_half_a_minute() {

@@ -136,20 +136,19 @@ fn a_path_of_the_full_size_costs_few_packets() {
 
 #[test]
 fn a_path_that_is_too_small_fails_with_the_largest_size_that_passes() {
-    let text = |inner: u16, outer: u16| {
+    let text = |inner: usize, outer: usize| {
         format!(
             "packets of 1480 bytes do not pass; the largest that passed has {inner}, {outer} with the encapsulation"
         )
     };
     for (path, inner) in
-        [(1479, 1472_u16), (1472, 1472), (1460, 1460), (1400, 1400), (1399, 1380), (600, 576), (576, 576)]
+        [(1479, 1472), (1472, 1472), (1460, 1460), (1400, 1400), (1399, 1380), (600, 576), (576, 576)]
     {
         let (sizes, outcome) = probe(&[], &target(), path);
-        let measured = Failure {
-            path_mtu: Some(inner + 20),
-            ..Failure::new(FailureClass::Mtu, text(inner, inner + 20))
-        };
-        assert_eq!(outcome, Err(measured), "{path}");
+        let text = text(inner, inner + 20);
+        let path_mtu = u16::try_from(inner + 20).ok();
+        let expected = Failure { path_mtu, ..Failure::new(FailureClass::Mtu, text) };
+        assert_eq!(outcome, Err(expected), "{path}");
         assert!(sizes.iter().all(|size| (576..=1480).contains(size)), "{sizes:?}");
         assert!(sizes[2..].is_sorted_by(|a, b| a > b), "{sizes:?}");
     }

@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::fixture::{PATIENCE, poll_until};
 
-const PROGRAMS: [&str; 11] = [
+const PROGRAMS: [&str; 14] = [
     "nginx",
     "curl",
     "wrk",
@@ -26,6 +26,9 @@ const PROGRAMS: [&str; 11] = [
     "traceroute",
     "keepalived",
     "ldirectord",
+    "redis-server",
+    "dnsmasq",
+    "openssl",
 ];
 
 /// Administrators' programs may not be on the path of other users.
@@ -86,10 +89,18 @@ impl Nginx {
     /// # Errors
     /// When it does not start.
     pub fn start(lab: &Lab, host: &Host) -> Result<Nginx, Failed> {
+        Nginx::start_with(lab, host, "")
+    }
+
+    /// As [`Nginx::start`], with more `server` blocks.
+    ///
+    /// # Errors
+    /// As [`Nginx::start`].
+    pub fn start_with(lab: &Lab, host: &Host, more: &str) -> Result<Nginx, Failed> {
         let folder = lab.directory().join(format!("{}-nginx", host.name));
         std::fs::create_dir_all(&folder)?;
-        let file: PathBuf =
-            host.write_file("nginx.conf", &configuration(&folder.display().to_string(), &host.name))?;
+        let text = configuration(&folder.display().to_string(), &host.name, more);
+        let file: PathBuf = host.write_file("nginx.conf", &text)?;
         let child = host.run(|| {
             Command::new("nginx")
                 .args(["-p".as_ref(), folder.as_os_str(), "-c".as_ref(), file.as_os_str()])
@@ -162,7 +173,7 @@ impl Drop for Nginx {
     }
 }
 
-fn configuration(folder: &str, name: &str) -> String {
+fn configuration(folder: &str, name: &str, more: &str) -> String {
     let temporary: String = ["client_body", "proxy", "fastcgi", "uwsgi", "scgi"]
         .iter()
         .map(|kind| format!("    {kind}_temp_path {folder}/{kind};\n"))
@@ -176,6 +187,6 @@ fn configuration(folder: &str, name: &str) -> String {
          \x20       location / {{ return 200 \"{name}\\n\"; }}\n\
          \x20       location /upload {{ proxy_pass http://127.0.0.1:81/; }}\n    }}\n\
          \x20   server {{\n        listen 127.0.0.1:81;\n\
-         \x20       location / {{ return 200 \"{name}\\n\"; }}\n    }}\n}}\n"
+         \x20       location / {{ return 200 \"{name}\\n\"; }}\n    }}\n{more}}}\n"
     )
 }

@@ -219,7 +219,7 @@ pub fn reset() -> Outcome {
 }
 
 /// TCP sockets of a host that are connected with a port of probes, in whatever state.
-fn connections(host: &Host) -> usize {
+pub fn connections(host: &Host) -> usize {
     let table = host.run(|| std::fs::read_to_string("/proc/thread-self/net/tcp")).expect("a list");
     let is_probe = |field: Option<&str>| {
         let port = field.and_then(|address| address.rsplit(':').next());

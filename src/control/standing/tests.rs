@@ -16,12 +16,12 @@ fn rip(last: u8) -> IpAddr {
 
 /// Real servers 1, 2 … with these weights; those from `sorry_from` on are sorry servers.
 fn service(weights: &[u32], sorry_from: usize) -> VirtualServiceConfig {
-    let server = |(index, weight): (usize, &u32)| RealServerConfig {
+    let server = |(last, (index, weight)): (u8, (usize, &u32))| RealServerConfig {
         is_sorry: index >= sorry_from,
-        ..RealServerConfig::new(rip(u8::try_from(index + 1).unwrap()), *weight)
+        ..RealServerConfig::new(rip(last), *weight)
     };
     VirtualServiceConfig {
-        real_servers: weights.iter().enumerate().map(server).collect(),
+        real_servers: (1..).zip(weights.iter().enumerate()).map(server).collect(),
         ..VirtualServiceConfig::new("web", Protocol::Tcp, [172, 25, 3, 100].into(), 80, &rr::ROW)
     }
 }

@@ -54,7 +54,7 @@ fn fail_open(name: &str) -> String {
 }
 
 fn down(rip: IpAddr, seen: &[(&str, &ServerView)]) -> Option<Found> {
-    let down: Vec<_> = seen.iter().filter(|(_, server)| server.state == State::Down).collect();
+    let down: Vec<_> = seen.iter().filter(|(_, server)| is_found_down(server)).collect();
     let (_, first) = down.first()?;
     let names: Vec<&str> = down.iter().map(|(name, _)| *name).collect();
     let mut named = names.iter().take(NAMED_MAX).copied().collect::<Vec<_>>().join(", ");
@@ -66,6 +66,12 @@ fn down(rip: IpAddr, seen: &[(&str, &ServerView)]) -> Option<Found> {
     let remedy = remedy(first.failure(), rip);
     let text = format!("real server {rip} is down in {named}: {why}; {remedy}");
     Some(Found { kind: TroubleKind::RealServerDown, subject: rip.to_string(), text })
+}
+
+/// By a probe: one that only starts in this state says nothing yet.
+fn is_found_down(server: &ServerView) -> bool {
+    let is_probed = |check: &CheckView| check.state == State::Down && check.last.is_some();
+    server.state == State::Down && server.checks.iter().any(is_probed)
 }
 
 fn warning(rip: IpAddr, seen: &[(&str, &ServerView)]) -> Option<Found> {
@@ -107,6 +113,7 @@ mod tests {
     use super::*;
     use crate::director::cluster::{RealServerConfig, VirtualServiceConfig};
     use crate::director::scheduler::rr;
+    use crate::health::durations::Durations;
     use crate::health::view::ServiceView;
     use crate::packet::Protocol;
     use crate::time::Moment;
@@ -136,6 +143,7 @@ mod tests {
             contrary: 0,
             last: Some(failure.map_or(Ok(()), |class| Err((class, "words".to_owned())))),
             took: Duration::ZERO,
+            durations: Durations::default(),
             why,
             warning: warning.map(str::to_owned),
             path_mtu: None,
@@ -183,6 +191,14 @@ mod tests {
         assert!(three.len() == 1 && three[0].2.contains("down in a, b, c: "), "{three:?}");
         let five = told(&["a", "b", "c", "d", "e"], &refused, &well());
         assert!(five.len() == 1 && five[0].2.contains("down in a, b, c and 2 more: "), "{five:?}");
+    }
+
+    #[test]
+    fn a_real_server_that_starts_down_is_no_trouble_until_its_first_probe_has_failed() {
+        let failed = check(Some(FailureClass::Timeout), None);
+        let unknown = CheckView { last: None, ..failed.clone() };
+        assert!(told(&["web"], &unknown, &well()).is_empty());
+        assert_eq!(told(&["web"], &failed, &well()).len(), 1);
     }
 
     #[test]

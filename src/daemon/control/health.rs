@@ -17,7 +17,7 @@ use crate::director::real_server::RealServer;
 use crate::director::server_errors::Cause;
 use crate::health::half_open::{HalfOpenWatch, Handshakes, ServerKey};
 use crate::health::judge::{Event, Flapper, Signal};
-use crate::health::{Via, View};
+use crate::health::{FailureClass, Via, View};
 use crate::host::Probed;
 use crate::time::Moment;
 use crate::trouble::Source;
@@ -42,6 +42,7 @@ impl Control {
             let latest = self.latest.load_full();
             self.install(latest.succeed(in_force, latest.host().clone()));
         }
+        apply_measured(&self.latest.load(), &self.running.health, self.shared.clock.now());
         self.publish();
         let healthy = healthy_vips(&self.running.cluster, &self.running.health);
         self.host.announce_healthy(healthy).await;
@@ -59,14 +60,14 @@ impl Control {
         self.watch.report(Source::Checks, news.impossible);
     }
 
-    /// Prepares the host for the checks of the running configuration, and then hands it to them.
+    /// Prepares the host for the checks of the running configuration, and then passes it to them.
     pub(in crate::daemon) async fn follow_checks(&mut self) {
         self.prepare_probes().await;
-        self.hand_over_checks();
+        self.pass_on();
     }
 
-    /// Gives the checks the active configuration, and the hooks the programs to run.
-    fn hand_over_checks(&mut self) {
+    /// Passes the active configuration to the checks, and the programs to the hooks.
+    fn pass_on(&mut self) {
         let cluster = self.latest.load();
         let (config, states) = (&self.running.cluster, &self.running.states);
         if !self.checks.wanted.borrow().is_of(config, states, cluster.host()) {
@@ -164,8 +165,26 @@ impl Control {
     }
 }
 
+/// The path MTU follows what checks have measured: smaller than expected, or large enough after all.
+fn apply_measured(cluster: &Cluster, view: &View, now: Moment) {
+    for service in cluster.in_order() {
+        let Some(seen) = view.service(&service.config.name) else { continue };
+        for server in &service.real_servers {
+            let checks = seen.real_servers.get(&server.config.rip).map_or(&[][..], |seen| &seen.checks);
+            for check in checks {
+                let Some(measured) = check.path_mtu else { continue };
+                match &check.last {
+                    Some(Ok(())) if check.warning.is_none() => server.soft.pass_mtu(measured, now),
+                    Some(Ok(()) | Err((FailureClass::Mtu, _))) => server.soft.measure_mtu(measured, now),
+                    _ => {}
+                }
+            }
+        }
+    }
+}
+
 /// The targets of the checks that go through the tunnel.
-fn probed(config: &ClusterConfig) -> Probed {
+pub(in crate::daemon) fn probed(config: &ClusterConfig) -> Probed {
     let mut probed = Probed::default();
     for service in &config.virtual_services {
         for server in &service.real_servers {

@@ -142,8 +142,16 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
         (driver, Ends { wanted, news })
     }
 
-    /// Runs until the other ends are dropped.
-    pub(in crate::daemon) async fn run(mut self) {
+    /// Runs until `end`, or until the other ends are dropped. Then no probe has a socket any more.
+    pub(in crate::daemon) async fn run(mut self, end: impl Future) {
+        tokio::select! {
+            _ = end => {}
+            () = self.probe() => {}
+        }
+        self.running.shutdown().await;
+    }
+
+    async fn probe(&mut self) {
         loop {
             self.start_due();
             let news = self.news.clone();

@@ -85,7 +85,8 @@ fn local(errno: Errno) -> Option<String> {
         }
         Errno::ENFILE => "too many open files on this host; raise fs.file-max",
         Errno::EADDRNOTAVAIL | Errno::EADDRINUSE => {
-            "no free source port or address on this host; check less often, or widen net.ipv4.ip_local_port_range"
+            "no free source port or address on this host; check less often, or widen net.ipv4.ip_local_port_range for checks \
+             without the tunnel (those through it have ports 61000 to 62999)"
         }
         Errno::ENOBUFS | Errno::ENOMEM => "no memory for a socket on this host",
         Errno::EAGAIN => "the kernel has no room for another packet or process",

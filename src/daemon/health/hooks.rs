@@ -138,8 +138,9 @@ async fn run(hook: Hook, queue: Arc<Queue>, starter: Starter, mut stop: watch::R
     let command = hook.command.arguments.join(" ");
     loop {
         let next = tokio::select! {
-            next = queue.next() => next,
+            biased;
             _ = stop.wait_for(|stops| *stops) => return,
+            next = queue.next() => next,
         };
         let Some((message, dropped)) = next else { return };
         if dropped > 0 {

@@ -12,7 +12,8 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::words::describe;
+use super::words::{Way, describe};
+use crate::health::durations::Durations;
 use crate::health::spec::{CheckConfig, Start, Via};
 use crate::health::verdict::{Failure, FailureClass, Outcome, Success};
 use crate::health::view::{CheckView, State};
@@ -58,6 +59,7 @@ pub(super) struct Machine {
     /// As measured last.
     path_mtu: Option<u16>,
     took: Duration,
+    durations: Durations,
     /// The cause when it became down.
     why: Option<Cause>,
     successes: u64,
@@ -78,7 +80,7 @@ pub(super) struct Context<'a> {
     /// The address that is named when it does not answer.
     pub(super) asked: IpAddr,
     /// The way of its probes.
-    pub(super) way: Via,
+    pub(super) way: Way,
     /// Whether failures do not count yet.
     pub(super) is_grace: bool,
 }
@@ -107,6 +109,7 @@ impl Machine {
             success: Success::default(),
             path_mtu: None,
             took: Duration::ZERO,
+            durations: Durations::default(),
             why: (!is_up).then_some(cause),
             successes: 0,
             failures: BTreeMap::new(),
@@ -122,6 +125,7 @@ impl Machine {
     /// A probe has ended.
     pub(super) fn on_outcome(&mut self, outcome: Outcome, took: Duration, context: Context, now: Moment) {
         self.took = took;
+        self.durations.add(took);
         self.last = Some(match outcome {
             Ok(success) => {
                 self.path_mtu = success.path_mtu;
@@ -151,7 +155,7 @@ impl Machine {
         // A signal that concerns the tunnel is not refuted by a probe that avoids it.
         let is_decisive = match self.basis {
             Basis::Assumed => true,
-            Basis::Signal => context.way == Via::Tunnel,
+            Basis::Signal => context.way != Some(Via::Direct),
             Basis::Probed => false,
         };
         if is_decisive || self.contrary >= context.config.rise {
@@ -247,7 +251,7 @@ impl Machine {
     }
 
     /// Why it is down, in one sentence.
-    pub(super) fn why(&self, asked: IpAddr, way: Via) -> Option<String> {
+    pub(super) fn why(&self, asked: IpAddr, way: Way) -> Option<String> {
         let cause = self.why.as_ref()?;
         match &self.last {
             Some(Err(failure)) if cause.class.is_some_and(|class| class != failure.class) => {
@@ -258,7 +262,7 @@ impl Machine {
     }
 
     /// As published.
-    pub(super) fn view(&self, kind: &'static str, asked: IpAddr, way: Via) -> CheckView {
+    pub(super) fn view(&self, kind: &'static str, asked: IpAddr, way: Way) -> CheckView {
         let has_succeeded = matches!(self.last, Some(Ok(())));
         CheckView {
             kind,
@@ -270,6 +274,7 @@ impl Machine {
                 Err(failure) => Err((failure.class, failure.text.clone())),
             }),
             took: self.took,
+            durations: self.durations.clone(),
             why: self.why(asked, way),
             warning: self.success.warning.clone().filter(|_| has_succeeded),
             path_mtu: self.path_mtu,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::input::{Judged, JudgedServer};
 use super::machine::{Context, Machine};
 use super::spread::{Spread, part};
+use super::words::Way;
 use crate::health::check::Target;
 use crate::health::spec::{CheckConfig, Transport, Via};
 use crate::health::verdict::Outcome;
@@ -189,7 +190,7 @@ impl SharedCheck {
         let context = Context {
             config: &self.key.config,
             asked: self.asked(),
-            way: self.key.way,
+            way: self.way(),
             is_grace: now < self.grace_ends,
         };
         self.machine.on_outcome(outcome, now.since(began), context, now);
@@ -233,12 +234,16 @@ impl SharedCheck {
 
     /// Why it is down.
     pub(super) fn why(&self) -> Option<String> {
-        self.machine.why(self.asked(), self.key.way)
+        self.machine.why(self.asked(), self.way())
     }
 
     /// As published.
     pub(super) fn view(&self) -> CheckView {
-        self.machine.view(self.key.config.row.name, self.asked(), self.key.way)
+        self.machine.view(self.key.config.row.name, self.asked(), self.way())
+    }
+
+    fn way(&self) -> Way {
+        (!self.is_local).then_some(self.key.way)
     }
 
     /// A probe through the tunnel is addressed to the VIP, but it is the real server that does not answer.

@@ -5,13 +5,17 @@ use std::net::IpAddr;
 use crate::health::spec::Via;
 use crate::health::verdict::{Failure, FailureClass};
 
+/// The way of a check's probes: `None` if the real server is this host, which needs no way.
+pub(super) type Way = Option<Via>;
+
 /// A failure as a part of a sentence: "connection refused by 172.25.3.2 through the tunnel".
-pub(super) fn describe(failure: &Failure, asked: IpAddr, way: Via) -> String {
+pub(super) fn describe(failure: &Failure, asked: IpAddr, way: Way) -> String {
     let (before, after) = phrase(failure.class);
     let way = match (failure.class, way) {
         (FailureClass::Command | FailureClass::Local, _) => "",
-        (_, Via::Tunnel) => " through the tunnel",
-        (_, Via::Direct) => " directly",
+        (_, Some(Via::Tunnel)) => " through the tunnel",
+        (_, Some(Via::Direct)) => " directly",
+        (_, None) => " on this host",
     };
     let phrase = format!("{before} {asked}{after}{way}");
     let text = failure.text.trim();
@@ -42,7 +46,7 @@ mod tests {
 
     use super::*;
 
-    fn words(class: FailureClass, text: &str, way: Via) -> String {
+    fn words(class: FailureClass, text: &str, way: Way) -> String {
         describe(&Failure::new(class, text), IpAddr::V4(Ipv4Addr::new(172, 25, 3, 2)), way)
     }
 
@@ -67,16 +71,18 @@ mod tests {
         ];
         assert_eq!(rows.len(), FailureClass::ALL.len());
         for (class, expected) in rows {
-            assert_eq!(words(class, "", Via::Tunnel), expected);
-            assert_eq!(words(class, "", Via::Direct), expected.replace("through the tunnel", "directly"));
+            let instead = |way| expected.replace("through the tunnel", way);
+            assert_eq!(words(class, "", Some(Via::Tunnel)), expected);
+            assert_eq!(words(class, "", Some(Via::Direct)), instead("directly"));
+            assert_eq!(words(class, "", None), instead("on this host"));
         }
     }
 
     #[test]
     fn the_text_of_a_failure_is_added_unless_it_repeats_the_words() {
-        let unexpected = words(FailureClass::Unexpected, "status 503, expected 200-299", Via::Direct);
+        let unexpected = words(FailureClass::Unexpected, "status 503, expected 200-299", Some(Via::Direct));
         assert_eq!(unexpected, "unexpected answer from 172.25.3.2 directly (status 503, expected 200-299)");
-        let refused = words(FailureClass::Refused, "connection refused", Via::Direct);
+        let refused = words(FailureClass::Refused, "connection refused", Some(Via::Direct));
         assert_eq!(refused, "connection refused by 172.25.3.2 directly");
     }
 }

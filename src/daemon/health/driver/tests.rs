@@ -141,7 +141,7 @@ fn bed(running_max: usize) -> Bed {
     let clock = move || Moment::ZERO.after(origin.elapsed());
     let (asks, asked) = asks();
     let (driver, ends) = Driver::new(tools, clock, 1, running_max, asked);
-    tokio::spawn(driver.run());
+    tokio::spawn(driver.run(std::future::pending::<()>()));
     Bed { network, ends, asks }
 }
 
@@ -332,7 +332,7 @@ async fn the_driver_ends_with_the_control_task() {
     let network = Arc::new(Network::default());
     let tools = Tools::new(Fake(network), Starter::new().unwrap());
     let (driver, ends) = Driver::new(tools, || Moment::ZERO, 1, 1, asks().1);
-    let task = tokio::spawn(driver.run());
+    let task = tokio::spawn(driver.run(std::future::pending::<()>()));
     drop(ends);
     timeout(seconds(1), task).await.unwrap().unwrap();
 }
