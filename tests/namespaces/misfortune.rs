@@ -235,7 +235,7 @@ pub fn no_descriptors() -> Outcome {
     Ok(())
 }
 
-/// All applications end at once and are back at once: quorum is lost and gained, and no change is reported twice.
+/// All applications end at once and are back at once, and each change is reported once.
 pub fn all_at_once() -> Outcome {
     let lab = same_subnet(8).build()?;
     let (mut web, _real_servers) = start_real_servers(&lab)?;
