@@ -130,7 +130,7 @@ fn await_state(lab: &Lab, name: &str, state: &str, words: &str) -> String {
     why
 }
 
-/// Each check finds its application, says what is wrong when that has ended, and finds it again.
+/// Each check finds its application, has a reason when that has ended, and finds it again.
 pub fn applications() -> Outcome {
     let lab = same_subnet(1).build()?;
     let host = &lab.real_servers[0];

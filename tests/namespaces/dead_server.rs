@@ -1,5 +1,5 @@
-//! What becomes of the connections, flows and persistence of a real server that its check finds down while it goes on
-//! serving what it has: the check asks another port.
+//! What happens to the connections, flows and persistence of a real server that is down for its check but continues to
+//! serve: the check has another port.
 
 use std::net::{SocketAddrV4, UdpSocket};
 
@@ -23,7 +23,7 @@ fn file(lab: &Lab, on_down: &str) -> String {
     configuration(lab, &head(lab, &keys), &services)
 }
 
-/// Goes on where it was, or elsewhere.
+/// A connection continues where it was, or elsewhere.
 pub fn moves() -> Outcome {
     for on_down in ["quiesce", "drain", "remove"] {
         let lab = same_subnet(2).build()?;

@@ -123,7 +123,7 @@ fn read_request(stream: &mut TcpStream) {
 type Behaviour = (&'static str, &'static str, fn(TcpStream));
 
 const BEHAVIOURS: &[Behaviour] = &[
-    ("says nothing", "no answer in time from", |mut stream| {
+    ("is silent", "no answer in time from", |mut stream| {
         // Until the probe has ended.
         while stream.read(&mut [0; 4096]).is_ok_and(|length| length > 0) {}
     }),
@@ -206,7 +206,7 @@ pub fn stopped() -> Outcome {
     Ok(())
 }
 
-/// Probes that cannot be opened say nothing about real servers: they keep their states, and someone is told.
+/// Probes that cannot be opened prove nothing about real servers: these keep their states, and the trouble is reported.
 pub fn no_descriptors() -> Outcome {
     let lab = same_subnet(2).build()?;
     let mut site = Site::start(&lab, &check("tcp", ""))?;
@@ -235,7 +235,7 @@ pub fn no_descriptors() -> Outcome {
     Ok(())
 }
 
-/// All applications end at once and are back at once; with them goes quorum, and no change is told twice.
+/// All applications end at once and are back at once, and each change is reported once.
 pub fn all_at_once() -> Outcome {
     let lab = same_subnet(8).build()?;
     let (mut web, _real_servers) = start_real_servers(&lab)?;

@@ -138,7 +138,7 @@ pub fn programs_are_told() -> Outcome {
     Ok(())
 }
 
-/// Whether a client that knows no neighbour gets an answer at the VIP.
+/// Whether a client without any neighbour entry gets an answer at the VIP.
 fn is_found(lab: &Lab) -> Result<bool, Failed> {
     let client: &Host = lab.client();
     client.set_connected(false)?;
@@ -238,7 +238,10 @@ pub fn reloads() -> Outcome {
     assert!(asked.iter().all(|asked| asked.answer.as_deref().is_some_and(|name| name != "server2")));
     let all: BTreeSet<_> = asked.iter().filter_map(|asked| asked.answer.as_deref()).collect();
     assert_eq!(all.len(), 2, "{all:?}");
-    assert!(counted("server3", "successes") > successes && failures() > failed, "a count has begun anew");
+    assert!(
+        counted("server3", "successes") > successes && failures() > failed,
+        "a count has begun again at 0"
+    );
     let since = &site.director.log()[log..];
     assert!(!since.contains("web: real server"), "{since}");
     assert_conserved(&lab)

@@ -68,7 +68,7 @@ fn down(rip: IpAddr, seen: &[(&str, &ServerView)]) -> Option<Found> {
     Some(Found { kind: TroubleKind::RealServerDown, subject: rip.to_string(), text })
 }
 
-/// By a probe: one that only starts in this state says nothing yet.
+/// Whether a probe has failed. A real server that has only started in this state is no trouble.
 fn is_found_down(server: &ServerView) -> bool {
     let is_probed = |check: &CheckView| check.state == State::Down && check.last.is_some();
     server.state == State::Down && server.checks.iter().any(is_probed)
