@@ -13,7 +13,7 @@ use self::control_loop::{ChangeSources, ControlLoop};
 pub(super) use self::start::host_options;
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
-use super::control::{Checks, ConfigFile, Control, Known, Outside, Shared};
+use super::control::{Checks, ConfigFile, Control, Known, Outside, Shared, prepare_probes};
 use super::device::OwnDevice;
 use super::health::{self, AllSockets, Ask, Driver, Ends, Hooks, Starter, Tools};
 use super::losses::LossWatch;
@@ -71,6 +71,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     host.prepare().await?;
     let notrack = untracked::exemption(&plan, options);
     host.announce().await;
+    let prepared = prepare_probes(&mut host, &running.cluster).await;
     options.print_commands(host.changes().commands()).await;
     options.print_commands(notrack.commands()).await;
     let ready = ready(&plan, plane.counters.len(), tun.name());
@@ -90,13 +91,8 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
         news,
         file.path.clone(),
     );
-    let checks = Checks {
-        wanted,
-        asks,
-        hooks: Hooks::new(starter),
-        half_open: HalfOpenWatch::default(),
-        prepared: None,
-    };
+    let checks =
+        Checks { wanted, asks, hooks: Hooks::new(starter), half_open: HalfOpenWatch::default(), prepared };
     let outside = Outside { device: OwnDevice::new(tun), host, notrack, losses, watch, checks };
     let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     control.follow_checks().await;

@@ -18,7 +18,7 @@ use crate::director::server_errors::Cause;
 use crate::health::half_open::{HalfOpenWatch, Handshakes, ServerKey};
 use crate::health::judge::{Event, Flapper, Signal};
 use crate::health::{FailureClass, Via, View};
-use crate::host::Probed;
+use crate::host::{DirectorHost, Probed};
 use crate::time::Moment;
 use crate::trouble::Source;
 
@@ -87,13 +87,7 @@ impl Control {
         if self.checks.prepared.as_ref().is_some_and(|prepared| Arc::ptr_eq(prepared, &config)) {
             return;
         }
-        match self.host.set_probed(probed(&config)).await {
-            Ok(()) => self.checks.prepared = Some(config),
-            Err(error) => tracing::warn!(
-                kind = "probes_not_prepared",
-                "director: the host is not ready for checks through the tunnel: {error}"
-            ),
-        }
+        self.checks.prepared = prepare_probes(&mut self.host, &config).await.or(self.checks.prepared.take());
     }
 
     /// A real server that an operator has enabled is probed at once.
@@ -185,6 +179,21 @@ fn apply_measured(cluster: &Cluster, view: &View, now: Moment) {
             }
         }
     }
+}
+
+/// Prepares the host for the checks that go through the tunnel; `None`: it is not ready.
+pub(in crate::daemon) async fn prepare_probes(
+    host: &mut DirectorHost,
+    config: &Arc<ClusterConfig>,
+) -> Option<Arc<ClusterConfig>> {
+    let prepared = host.set_probed(probed(config)).await;
+    if let Err(error) = &prepared {
+        tracing::warn!(
+            kind = "probes_not_prepared",
+            "director: the host is not ready for checks through the tunnel: {error}"
+        );
+    }
+    prepared.is_ok().then(|| config.clone())
 }
 
 /// The targets of the checks that go through the tunnel.
