@@ -1,5 +1,5 @@
-//! Health checks, as far as they know neither a clock nor a socket: what is asked and how the answer is judged
-//! ([`check`]), when the next question is due and what follows from the answers ([`judge`]).
+//! Health checks, as far as they know neither a clock nor a socket: what a probe sends and whether the answer is a success
+//! ([`check`]), when the next probe is due and what follows from the outcomes ([`judge`]).
 //!
 //! ```text
 //! configuration ─▶ judge ──probe is due──▶ daemon: socket, TLS, process ◀─bytes─▶ check
@@ -8,6 +8,7 @@
 //! ```
 
 pub mod check;
+pub mod durations;
 pub mod half_open;
 pub mod hook;
 pub mod judge;

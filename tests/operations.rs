@@ -10,6 +10,8 @@ use lvs_tund::director::cluster::{OnRemoved, UnknownTcp};
 use lvs_tund::time::Moment;
 use proptest::prelude::*;
 
+#[path = "operations/completed.rs"]
+mod completed;
 #[path = "operations/generated.rs"]
 mod generated;
 #[path = "operations/model.rs"]

@@ -47,7 +47,7 @@ use crate::serve::{Demand, Published, Request};
 use crate::time::Moment;
 use crate::trouble::{Found, Source};
 
-pub(super) use health::{Checks, prepare_probes};
+pub(super) use health::{Checks, probed};
 pub(super) use reread::{Reread, with_text};
 pub(super) use shared::{Known, Shared};
 

@@ -1,36 +1,34 @@
 //! The director's daemon: device, host, workers, control loop, metrics; and clean-up on exit.
 
+mod checking;
 mod control_loop;
 mod handler;
 mod start;
 
 use std::sync::Arc;
 
-use tokio::sync::{mpsc, oneshot};
-use tokio::task::JoinHandle;
+use tokio::sync::mpsc;
 
+use self::checking::Checking;
 use self::control_loop::{ChangeSources, ControlLoop};
 pub(super) use self::start::host_options;
 use self::start::{DataPlane, Sockets};
 use super::clock::Clock;
-use super::control::{Checks, ConfigFile, Control, Known, Outside, Shared, prepare_probes};
+use super::control::{ConfigFile, Control, Known, Outside, Shared, probed};
 use super::device::OwnDevice;
-use super::health::{self, AllSockets, Ask, Driver, Ends, Hooks, Starter, Tools};
+use super::health::{self, Ask};
 use super::losses::LossWatch;
 use super::lost::Lost;
 use super::troubles::Watch;
-use super::{Options, host_view, logging, privileges, random, runtime, signals, untracked};
+use super::{Options, host_view, logging, privileges, runtime, signals, untracked};
 use crate::config::plan::DirectorPlan;
 use crate::config::write::counted;
 use crate::control::operation::Running;
 use crate::director::cluster::Cluster;
 use crate::failure::Failure;
-use crate::health::half_open::HalfOpenWatch;
 use crate::host::{DirectorHost, DirectorHostOptions, preflight};
-use crate::probing::ProbeNet;
 use crate::serve::api::Api;
 use crate::serve::{Listeners, http};
-use crate::time::Moment;
 use crate::trouble::Source;
 
 /// Requests for changes that may wait in the queue.
@@ -60,18 +58,17 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     losses.look().await;
     let mut host = DirectorHost::open(host_options).await?;
     let running = start::initial_configuration(&plan);
-    let starter =
-        Starter::new().map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))?;
+    let programs = start::programs()?;
     // The workers inherit what is left.
     privileges::reduce();
     let (asks, asked) = health::asks();
     let plane = start_workers(&plan, &running, &host, clock, (sockets, asks.clone())).await?;
-    let (driver, Ends { wanted, news }) = driver(&plane, clock, starter.clone(), asked)?;
+    let (checking, checks, news) = Checking::start(&plane, clock, programs, (asks, asked))?;
     // Only the kernel can refuse from here on; each VIP is captured when a worker already waits for its packets.
     host.prepare().await?;
+    host.set_probed(probed(&plan.cluster)).await?;
     let notrack = untracked::exemption(&plan, options);
     host.announce().await;
-    let prepared = prepare_probes(&mut host, &running.cluster).await;
     options.print_commands(host.changes().commands()).await;
     options.print_commands(notrack.commands()).await;
     let ready = ready(&plan, plane.counters.len(), tun.name());
@@ -91,13 +88,10 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
         news,
         file.path.clone(),
     );
-    let checks =
-        Checks { wanted, asks, hooks: Hooks::new(starter), half_open: HalfOpenWatch::default(), prepared };
     let outside = Outside { device: OwnDevice::new(tun), host, notrack, losses, watch, checks };
     let mut control = Control::new(file, plan, running, plane.cluster.clone(), shared.clone(), outside);
     control.follow_checks().await;
     control.look().await;
-    let checking = Checking::start(driver);
     let mut control_loop = ControlLoop::new(control, shared.clone(), plane, sources);
     let monitoring = http::monitoring(control_loop.renderer(), board);
     let http_names = shared.plan.http_names.clone();
@@ -115,39 +109,6 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
 async fn may_start(plan: &DirectorPlan, options: &DirectorHostOptions) -> Result<(), Failure> {
     let refusals = preflight::director(options, &host_view::rips(&plan.cluster)).await?;
     refusals.into_iter().next().map_or(Ok(()), |refusal| Err(refusal.into()))
-}
-
-fn driver(
-    plane: &DataPlane,
-    clock: Clock,
-    starter: Starter,
-    asked: mpsc::Receiver<Ask>,
-) -> Result<(Driver<AllSockets, impl Fn() -> Moment + Send + 'static>, Ends), Failure> {
-    let net = ProbeNet::new(plane.cluster.clone(), plane.tables.pins.clone(), move || clock.now())
-        .map_err(|error| super::no_raw_socket(&error))?;
-    let tools = Tools::new(AllSockets::new(net), starter);
-    Ok(Driver::new(tools, move || clock.now(), random::draw(), health::running_max(), asked))
-}
-
-/// The task of the checks.
-struct Checking {
-    end: oneshot::Sender<()>,
-    task: JoinHandle<()>,
-}
-
-impl Checking {
-    fn start(driver: Driver<AllSockets, impl Fn() -> Moment + Send + 'static>) -> Checking {
-        let (end, ended) = oneshot::channel();
-        Checking { end, task: tokio::spawn(driver.run(ended)) }
-    }
-
-    /// The resets of its probes need the device and the workers: without them, connections would stay at the real servers.
-    async fn stop(self) {
-        drop(self.end);
-        if self.task.await.is_err() {
-            tracing::error!(kind = "check_failed", "director: the checks have ended too early");
-        }
-    }
 }
 
 /// The line of the log when everything runs.

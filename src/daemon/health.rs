@@ -1,5 +1,5 @@
-//! Health checks as far as they have a clock and sockets: runs the probes that the judge queries for, and the programs that
-//! a change of health causes.
+//! Health checks as far as they have a clock and sockets: runs the probes that the judge finds due, and the programs of
+//! `on_change`.
 
 mod direct;
 mod driver;

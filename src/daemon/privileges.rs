@@ -10,7 +10,7 @@ use rustix::thread::{CapabilitySet, capabilities, set_capabilities, set_no_new_p
 const KEPT: CapabilitySet =
     CapabilitySet::NET_ADMIN.union(CapabilitySet::NET_RAW).union(CapabilitySet::DAC_READ_SEARCH);
 
-/// Those of the thread that starts and ends programs: in addition CAP_SETUID and CAP_SETGID for programs of another user, and
+/// The thread that starts and ends programs keeps three more: CAP_SETUID and CAP_SETGID for programs of another user, and
 /// CAP_KILL to end them.
 const FOR_PROGRAMS: CapabilitySet =
     KEPT.union(CapabilitySet::SETUID).union(CapabilitySet::SETGID).union(CapabilitySet::KILL);
@@ -26,7 +26,7 @@ pub(super) fn reduce() {
     reduce_to(KEPT);
 }
 
-/// As [`reduce`]; the thread that starts and ends programs calls it.
+/// Reduces the capabilities of the thread that starts and ends programs.
 pub(super) fn reduce_for_programs() {
     reduce_to(FOR_PROGRAMS);
 }

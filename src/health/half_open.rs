@@ -36,7 +36,7 @@ impl HalfOpenWatch {
         self.window.as_ref().is_none_or(|(begun, _)| now.since(*begun) >= WINDOW)
     }
 
-    /// Takes the present totals, begins the next window, and returns what the last one tells.
+    /// Takes the present totals, begins the next window, and returns what the last one shows.
     pub fn look(&mut self, totals: HashMap<ServerKey, Handshakes>, now: Moment) -> Vec<(IpAddr, Signal)> {
         let Some((_, before)) = self.window.replace((now, totals)) else { return Vec::new() };
         let totals = self.window.iter().flat_map(|(_, totals)| totals);

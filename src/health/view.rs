@@ -4,6 +4,7 @@ use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::durations::Durations;
 use super::verdict::FailureClass;
 use crate::label::labels;
 use crate::time::Moment;
@@ -35,6 +36,8 @@ pub struct CheckView {
     pub last: Option<Result<(), (FailureClass, String)>>,
     /// How long the last probe took.
     pub took: Duration,
+    /// How long all probes took.
+    pub durations: Durations,
     /// Why it is down, in one sentence without a full stop: "connection refused by 172.25.3.2 through the tunnel, 3 of 3".
     pub why: Option<String>,
     /// A warning of a check that succeeded.

@@ -5,7 +5,7 @@ use std::collections::BTreeMap;
 use std::net::Ipv4Addr;
 use std::sync::{Arc, Mutex};
 
-use metrics::{counter, describe_counter, describe_gauge, gauge};
+use metrics::{counter, describe_counter, describe_gauge, describe_histogram, gauge};
 use metrics_exporter_prometheus::PrometheusBuilder;
 
 use super::counters::{DirectorCounters, PathCounters, RealserverCounters};
@@ -157,6 +157,7 @@ fn render(prefix: &str, process: Process, publish: impl FnOnce()) -> String {
             match entry.kind {
                 Kind::Counter => describe_counter!(entry.name, entry.help),
                 Kind::Gauge => describe_gauge!(entry.name, entry.help),
+                Kind::Histogram => describe_histogram!(entry.name, entry.help),
             }
         }
         gauge!(names::BUILD_INFO, "version" => env!("CARGO_PKG_VERSION"), "role" => process.role).set(1.0);

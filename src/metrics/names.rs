@@ -10,6 +10,8 @@ pub enum Kind {
     Counter,
     /// May decrease.
     Gauge,
+    /// Series with `_bucket`, `_sum` and `_count`.
+    Histogram,
 }
 
 /// One metric family.
@@ -142,9 +144,9 @@ names! {
     SERVER_PROBES = Counter "lvs_tund_director_real_server_probes_total"
         ["virtual_service", "real_server", "check", "outcome"]:
         "Probes by kind of check and outcome: success, or the class of the failure.";
-    SERVER_PROBE_DURATION = Gauge "lvs_tund_director_real_server_probe_duration_seconds"
+    SERVER_PROBE_DURATION = Histogram "lvs_tund_director_real_server_probe_duration_seconds"
         ["virtual_service", "real_server", "check"]:
-        "How long the last probe took.";
+        "How long probes took.";
     SERVER_PATH_MTU_FOUND = Gauge "lvs_tund_director_real_server_path_mtu_found_bytes"
         ["virtual_service", "real_server"] Bytes:
         "The largest outer packet that check mtu has brought to a real server.";

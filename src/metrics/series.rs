@@ -10,7 +10,6 @@ use std::collections::BTreeMap;
 use std::fmt::Write;
 use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, PoisonError};
-use std::time::Duration;
 
 use super::counters::{DirectorCounters, PathCounters};
 use super::ledger::Ledger;
@@ -21,6 +20,7 @@ use crate::director::path_errors::{Kind as PathErrorKind, Outcome};
 use crate::director::real_server::RealServer;
 use crate::director::server_errors::ServerErrors;
 use crate::health::View;
+use crate::health::durations::Durations;
 use crate::time::Moment;
 
 /// A piece is finished with the row that reaches this length.
@@ -318,18 +318,27 @@ impl Lines<'_> {
         self.finish(more, value);
     }
 
-    /// As [`Lines::add`], for a time.
-    fn add_seconds(
+    /// The series of a histogram.
+    fn add_histogram(
         &mut self,
-        more: &[(&str, &str)],
-        service: &ServiceRow,
-        server: &ServerRow,
-        value: Duration,
+        check: &str,
+        (service, server): (&ServiceRow, &ServerRow),
+        durations: &Durations,
     ) {
-        self.begin(&service.service.config.name);
-        self.text.push(',');
-        self.label("real_server", &server.server.config.name);
-        self.finish(more, value.as_secs_f64());
+        let (service, server) = (&service.service.config.name, &server.server.config.name);
+        let mut add = |part: &str, bound: Option<&str>, value: &dyn std::fmt::Display| {
+            self.begin_part(part, service);
+            self.text.push(',');
+            self.label("real_server", server);
+            let bound = bound.map(|bound| ("le", bound));
+            self.finish(&[Some(("check", check)), bound].into_iter().flatten().collect::<Vec<_>>(), value);
+        };
+        for (bound, count) in durations.cumulative() {
+            add("_bucket", Some(&bound.as_secs_f64().to_string()), &count);
+        }
+        add("_bucket", Some("+Inf"), &durations.count());
+        add("_sum", None, &durations.sum().as_secs_f64());
+        add("_count", None, &durations.count());
     }
 
     /// The labels of what belongs to no real server: Prometheus regards an empty label as absent.
@@ -341,17 +350,24 @@ impl Lines<'_> {
     }
 
     fn begin(&mut self, virtual_service: &str) {
+        self.begin_part("", virtual_service);
+    }
+
+    /// `part` follows the name of the family.
+    fn begin_part(&mut self, part: &str, virtual_service: &str) {
         if !self.has_head {
             self.has_head = true;
             let kind = find(self.name).map_or("untyped", |entry| match entry.kind {
                 Kind::Counter => "counter",
                 Kind::Gauge => "gauge",
+                Kind::Histogram => "histogram",
             });
             let help = find(self.name).map_or("", |entry| entry.help);
             // Writing to a string does not fail.
             let _ = write!(self.text, "# HELP {0} {help}\n# TYPE {0} {kind}\n", self.name);
         }
         self.text.push_str(self.name);
+        self.text.push_str(part);
         self.text.push('{');
         self.label("virtual_service", virtual_service);
     }

@@ -1,8 +1,8 @@
 //! Checks through the tunnel with the real binaries: how long clients are sent to a real server that does not serve,
 //! and what follows for the virtual service.
 //!
-//! `cargo test --test namespaces -- checks_take --nocapture` prints how long it takes for each kind of failure, beside
-//! what keepalived needs by its manual for the same times.
+//! `cargo test --test namespaces -- checks_take --nocapture` prints how long each kind of failure takes, next to the time
+//! that keepalived needs according to its manual with the same settings.
 
 use std::collections::BTreeMap;
 use std::net::SocketAddr;
@@ -24,7 +24,7 @@ const INTERVAL: Duration = Duration::from_millis(300);
 const TIMEOUT: Duration = Duration::from_millis(300);
 const FALL: u32 = 2;
 
-/// What a test allows for scheduling on a busy machine, in addition to what the configuration says.
+/// What a test allows for scheduling on a busy machine, in addition to the times in the configuration.
 const SLACK: Duration = Duration::from_millis(400);
 
 /// The keys of a check; a busy machine may take a while to answer.
@@ -167,7 +167,7 @@ fn keepalived(is_silent: bool) -> Duration {
 /// A way for the first real server to fail.
 struct Failing {
     what: &'static str,
-    /// What the check says then.
+    /// Part of the reason that the check then has.
     words: &'static str,
     is_silent: bool,
     /// keepalived checks the real server's own address, and does not notice at all.

@@ -89,7 +89,7 @@ fn remedy(class: Option<FailureClass>, rip: IpAddr) -> String {
             "start the application there, and let it listen on the VIP; type there: ss -ltn".to_owned()
         }
         Some(FailureClass::ProtocolUnreachable) => {
-            "start the companion there; type there: systemctl start lvs-tund-realserver".to_owned()
+            "start the daemon there; type there: lvs-tund realserver --config realserver.toml".to_owned()
         }
         Some(FailureClass::Timeout) => {
             "type there: lvs-tund doctor realserver, which shows whether the VIP is bound and packets are unwrapped".to_owned()
@@ -113,6 +113,7 @@ mod tests {
     use super::*;
     use crate::director::cluster::{RealServerConfig, VirtualServiceConfig};
     use crate::director::scheduler::rr;
+    use crate::health::durations::Durations;
     use crate::health::view::ServiceView;
     use crate::packet::Protocol;
     use crate::time::Moment;
@@ -142,6 +143,7 @@ mod tests {
             contrary: 0,
             last: Some(failure.map_or(Ok(()), |class| Err((class, "words".to_owned())))),
             took: Duration::ZERO,
+            durations: Durations::default(),
             why,
             warning: warning.map(str::to_owned),
             path_mtu: None,

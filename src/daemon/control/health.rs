@@ -18,7 +18,7 @@ use crate::director::server_errors::Cause;
 use crate::health::half_open::{HalfOpenWatch, Handshakes, ServerKey};
 use crate::health::judge::{Event, Flapper, Signal};
 use crate::health::{FailureClass, Via, View};
-use crate::host::{DirectorHost, Probed};
+use crate::host::Probed;
 use crate::time::Moment;
 use crate::trouble::Source;
 
@@ -41,10 +41,6 @@ impl Control {
         if before != in_force {
             let latest = self.latest.load_full();
             self.install(latest.succeed(in_force, latest.host().clone()));
-        }
-        // Ahead of what the API shows, so that a reason stands beside each state.
-        if !news.events.is_empty() {
-            self.report_found_by_checks();
         }
         apply_measured(&self.latest.load(), &self.running.health, self.shared.clock.now());
         self.publish();
@@ -87,7 +83,13 @@ impl Control {
         if self.checks.prepared.as_ref().is_some_and(|prepared| Arc::ptr_eq(prepared, &config)) {
             return;
         }
-        self.checks.prepared = prepare_probes(&mut self.host, &config).await.or(self.checks.prepared.take());
+        match self.host.set_probed(probed(&config)).await {
+            Ok(()) => self.checks.prepared = Some(config),
+            Err(error) => tracing::warn!(
+                kind = "probes_not_prepared",
+                "director: the host is not ready for checks through the tunnel: {error}"
+            ),
+        }
     }
 
     /// A real server that an operator has enabled is probed at once.
@@ -181,23 +183,8 @@ fn apply_measured(cluster: &Cluster, view: &View, now: Moment) {
     }
 }
 
-/// Prepares the host for the checks that go through the tunnel; `None`: it is not ready.
-pub(in crate::daemon) async fn prepare_probes(
-    host: &mut DirectorHost,
-    config: &Arc<ClusterConfig>,
-) -> Option<Arc<ClusterConfig>> {
-    let prepared = host.set_probed(probed(config)).await;
-    if let Err(error) = &prepared {
-        tracing::warn!(
-            kind = "probes_not_prepared",
-            "director: the host is not ready for checks through the tunnel: {error}"
-        );
-    }
-    prepared.is_ok().then(|| config.clone())
-}
-
 /// The targets of the checks that go through the tunnel.
-fn probed(config: &ClusterConfig) -> Probed {
+pub(in crate::daemon) fn probed(config: &ClusterConfig) -> Probed {
     let mut probed = Probed::default();
     for service in &config.virtual_services {
         for server in &service.real_servers {

@@ -11,7 +11,7 @@ use crate::config::plan::{AnnounceSetting, CaptureSetting, DirectorPlan};
 use crate::control::operation::Running;
 use crate::control::state::{AdminStates, FileNames};
 use crate::daemon::clock::Clock;
-use crate::daemon::health::Ask;
+use crate::daemon::health::{Ask, Starter};
 use crate::daemon::path_errors::PathErrorsHandler;
 use crate::daemon::worker::Workers;
 use crate::daemon::{Options, host_view, journal_place, no_raw_socket, random};
@@ -88,6 +88,11 @@ pub(in crate::daemon) fn host_options(plan: &DirectorPlan, options: Options) -> 
         changes: options.host_changes(),
         journal: journal_place::of("director", &plan.tun),
     }
+}
+
+/// The thread that starts and ends the programs of checks and hooks.
+pub(super) fn programs() -> Result<Starter, Failure> {
+    Starter::new().map_err(|error| Failure::Failed(format!("cannot start a thread: {error}")))
 }
 
 /// The initial configuration; all its schedulers use one hash key.

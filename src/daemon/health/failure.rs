@@ -147,7 +147,7 @@ mod tests {
     }
 
     #[test]
-    fn words_show_how_far_a_probe_has_come() {
+    fn the_words_of_a_failure_show_how_far_the_probe_has_come() {
         let reset = |stage| of_error(&io::Error::from(Errno::ECONNRESET), stage).text;
         assert_eq!(reset(Stage::Connect), "connection reset");
         assert_eq!(reset(Stage::Handshake), "in the TLS handshake");

@@ -72,7 +72,7 @@ pub(super) async fn run<S: ProbeSockets>(
 /// How an exchange over one connection has ended.
 enum Talk {
     Over(Outcome),
-    /// It goes on over another connection.
+    /// The exchange continues over another connection.
     Again,
 }
 

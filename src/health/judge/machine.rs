@@ -13,6 +13,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::words::{Way, describe};
+use crate::health::durations::Durations;
 use crate::health::spec::{CheckConfig, Start, Via};
 use crate::health::verdict::{Failure, FailureClass, Outcome, Success};
 use crate::health::view::{CheckView, State};
@@ -58,6 +59,7 @@ pub(super) struct Machine {
     /// As measured last.
     path_mtu: Option<u16>,
     took: Duration,
+    durations: Durations,
     /// The cause when it became down.
     why: Option<Cause>,
     successes: u64,
@@ -107,6 +109,7 @@ impl Machine {
             success: Success::default(),
             path_mtu: None,
             took: Duration::ZERO,
+            durations: Durations::default(),
             why: (!is_up).then_some(cause),
             successes: 0,
             failures: BTreeMap::new(),
@@ -122,6 +125,7 @@ impl Machine {
     /// A probe has ended.
     pub(super) fn on_outcome(&mut self, outcome: Outcome, took: Duration, context: Context, now: Moment) {
         self.took = took;
+        self.durations.add(took);
         self.last = Some(match outcome {
             Ok(success) => {
                 self.path_mtu = success.path_mtu;
@@ -270,6 +274,7 @@ impl Machine {
                 Err(failure) => Err((failure.class, failure.text.clone())),
             }),
             took: self.took,
+            durations: self.durations.clone(),
             why: self.why(asked, way),
             warning: self.success.warning.clone().filter(|_| has_succeeded),
             path_mtu: self.path_mtu,

@@ -6,6 +6,7 @@ use std::time::Duration;
 use super::super::names;
 use super::{Family, Lines, Samples, ServerRow, ServiceRow, family};
 use crate::health::State;
+use crate::health::durations::Durations;
 use crate::health::view::{CheckView, ServerView, ServiceView};
 use crate::time::Moment;
 
@@ -48,8 +49,7 @@ pub(super) struct OfServer {
 struct OfChecks {
     /// By outcome.
     probes: BTreeMap<&'static str, u64>,
-    /// The longest of the last ones.
-    took: Duration,
+    durations: Durations,
     path_mtu: Option<u16>,
     has_warning: bool,
 }
@@ -60,7 +60,7 @@ impl OfChecks {
         for (class, count) in &check.failures {
             *self.probes.entry(class.label()).or_default() += count;
         }
-        self.took = self.took.max(check.took);
+        self.durations.merge(&check.durations);
         self.path_mtu = self.path_mtu.into_iter().chain(check.path_mtu).min();
         self.has_warning |= check.warning.is_some();
     }
@@ -115,7 +115,7 @@ fn probes(lines: &mut Lines, service: &ServiceRow, server: &ServerRow) {
 
 fn duration(lines: &mut Lines, service: &ServiceRow, server: &ServerRow) {
     each(server, |kind, checks| {
-        lines.add_seconds(&[("check", kind)], service, server, checks.took);
+        lines.add_histogram(kind, (service, server), &checks.durations);
     });
 }
 

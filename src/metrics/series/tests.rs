@@ -1,8 +1,11 @@
 //! The text of the series, as a whole and in its parts.
 
+use std::time::Duration;
+
 use super::*;
 use crate::director::cluster::{ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
 use crate::director::scheduler::rr;
+use crate::health::durations::Durations;
 use crate::health::view::{CheckView, ServerView, ServiceView};
 use crate::health::{FailureClass, State};
 use crate::packet::Protocol;
@@ -37,6 +40,11 @@ fn view(cluster: &Cluster) -> View {
         contrary: 0,
         last: None,
         took: Duration::from_micros(12_500),
+        durations: {
+            let mut durations = Durations::default();
+            durations.add(Duration::from_micros(12_500));
+            durations
+        },
         why: None,
         warning: (kind == "tcp" && last == 0).then(|| "soon".to_owned()),
         path_mtu,
@@ -100,7 +108,11 @@ fn every_family_has_a_head_and_one_sample_of_each_row() {
         "real_server_state_age_seconds{virtual_service=\"web-0\",real_server=\"10.0.0.1\"} 90",
         "real_server_probes_total{virtual_service=\"web-0\",real_server=\"10.0.0.1\",check=\"tcp\",outcome=\"success\"} 14",
         "real_server_probes_total{virtual_service=\"web-0\",real_server=\"10.0.0.1\",check=\"tcp\",outcome=\"refused\"} 6",
-        "real_server_probe_duration_seconds{virtual_service=\"web-0\",real_server=\"10.0.0.0\",check=\"tcp\"} 0.0125",
+        "real_server_probe_duration_seconds_bucket{virtual_service=\"web-0\",real_server=\"10.0.0.0\",check=\"tcp\",le=\"0.01\"} 0",
+        "real_server_probe_duration_seconds_bucket{virtual_service=\"web-0\",real_server=\"10.0.0.0\",check=\"tcp\",le=\"0.025\"} 2",
+        "real_server_probe_duration_seconds_bucket{virtual_service=\"web-0\",real_server=\"10.0.0.0\",check=\"tcp\",le=\"+Inf\"} 2",
+        "real_server_probe_duration_seconds_sum{virtual_service=\"web-0\",real_server=\"10.0.0.0\",check=\"tcp\"} 0.025",
+        "real_server_probe_duration_seconds_count{virtual_service=\"web-0\",real_server=\"10.0.0.0\",check=\"tcp\"} 2",
         "real_server_path_mtu_found_bytes{virtual_service=\"web-0\",real_server=\"10.0.0.0\"} 1400",
         "real_server_check_warning{virtual_service=\"web-0\",real_server=\"10.0.0.0\",check=\"mtu\"} 0",
         "real_server_check_warning{virtual_service=\"web-0\",real_server=\"10.0.0.0\",check=\"tcp\"} 1",
@@ -121,8 +133,12 @@ fn every_family_has_a_head_and_one_sample_of_each_row() {
     }
     let prefixes = ["lvs_tund_director_virtual_service_", "lvs_tund_director_real_server_"];
     for entry in names::NAMES.iter().filter(|entry| prefixes.iter().any(|p| entry.name.starts_with(p))) {
-        let (name, kind) = (entry.name, if entry.kind == Kind::Counter { "counter" } else { "gauge" });
-        let head = format!("# HELP {name} {}\n# TYPE {name} {kind}\n{name}{{", entry.help);
+        let (name, part, kind) = match entry.kind {
+            Kind::Counter => (entry.name, "", "counter"),
+            Kind::Gauge => (entry.name, "", "gauge"),
+            Kind::Histogram => (entry.name, "_bucket", "histogram"),
+        };
+        let head = format!("# HELP {name} {}\n# TYPE {name} {kind}\n{name}{part}{{", entry.help);
         // Round robin has no table, and so no fingerprint.
         let heads = usize::from(name != names::SERVICE_FINGERPRINT);
         assert_eq!(text.matches(&head).count(), heads, "{name}\n{text}");

@@ -11,7 +11,7 @@ use crate::health::judge::Event;
 use crate::health::view::{ServerView, ServiceView};
 use crate::health::{State, View, When};
 
-/// A change as the standard input of a hook shows it. A field that is not known is absent.
+/// A change as the standard input of a hook shows it, without the fields that are not known.
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(in crate::daemon) struct Message {
     event: &'static str,
@@ -214,7 +214,7 @@ pub(super) mod tests {
     }
 
     #[test]
-    fn the_environment_has_the_fields_of_the_json() {
+    fn the_environment_and_the_json_have_the_same_fields() {
         let message = down("a\0b");
         let fields: serde_json::Value = serde_json::from_slice(&message.json()).unwrap();
         let environment = message.environment();
