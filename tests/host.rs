@@ -277,7 +277,7 @@ fn without_host_changes_nothing_is_changed_and_the_commands_are_returned() {
                 "sysctl -w net.ipv4.ip_early_demux=0",
                 "ip address add 192.0.0.8/32 dev lvsd0 scope host",
                 "ip neigh add proxy 172.25.3.100 dev eth0",
-                "ip rule add pref 0 iif eth0 lookup 7690 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
+                "ip rule add pref 0 iif eth0 lookup 7690 && ip rule add pref 0 lookup local protocol 76 && ip rule del pref 0 lookup local && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local protocol 76",
                 "ip route add 172.25.3.100/32 dev lvsd0 scope link table 7690",
             ]
         );

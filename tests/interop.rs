@@ -274,13 +274,22 @@ fn printed_commands(has_local_vip: bool) -> Outcome {
         let arguments = ["realserver", "--no-host-changes", "--vip", &vip, "--director", &director];
         daemons.push(obeyed(host, &arguments, Cluster::REAL_SERVER_METRICS)?);
     }
-    let text = configuration(&lab, "", &[service(&lab, "web", "tcp", 80, 1)]);
+    // Until the commands have been typed, probes of a local VIP fail.
+    let check = "check = { type = \"tcp\", interval = \"200ms\", grace = \"10s\" }";
+    let text = configuration(&lab, check, &[service(&lab, "web", "tcp", 80, 1)]);
     let file = lab.director.write_file("director.toml", &text)?;
     let arguments = ["director", "--no-host-changes", "--config", file.to_str().expect("UTF-8")];
     daemons.push(obeyed(&lab.director, &arguments, Cluster::DIRECTOR_METRICS)?);
     let answers = (0..6).map(|_| curl(&lab)).collect::<Result<Vec<_>, _>>()?;
     assert_round_robin(&answers, 2);
-    assert_nothing_lost(&lab)
+    poll_until("probes of both", || {
+        let succeeded = |host: &Host| {
+            let labels = [("real_server", host.name.as_str()), ("outcome", "success")];
+            director_count(&lab, "real_server_probes_total", &labels) > 2
+        };
+        lab.real_servers.iter().all(succeeded).then_some(())
+    });
+    assert_conserved(&lab)
 }
 
 /// Starts a daemon and does what it prints.

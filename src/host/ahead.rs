@@ -18,6 +18,9 @@ use super::{ANSWER_TABLE, CAPTURE_TABLE, PROBE_TABLE};
 /// `rtnetlink.h` RT_TABLE_LOCAL.
 const TABLE_LOCAL: u32 = 255;
 
+/// The protocol (rtnetlink.h) of the rule for `local` that exists while its place changes; no routing daemon has it.
+const STAND_IN: u8 = 76;
+
 /// Where rules of this program lead that come before `local`.
 const TABLES: [u32; 3] = [CAPTURE_TABLE, PROBE_TABLE, ANSWER_TABLE];
 
@@ -29,10 +32,13 @@ pub trait Ahead {
     /// Whether `rule` does the same, regardless of who made it.
     fn is(&self, rule: &RuleMessage) -> bool;
 
-    /// The commands that add it by hand to rules as the kernel makes them, given the arguments of `ip rule add pref 0`.
+    /// The commands that add it by hand, given the arguments of `ip rule add pref 0`. `ip` refuses a second rule for
+    /// `local` that differs in nothing, so the copy that stands in meanwhile has a protocol of its own.
     fn commands(&self, words: &str) -> String {
+        let stand_in = format!("lookup local protocol {STAND_IN}");
         format!(
-            "ip rule add pref 0 {words} && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local"
+            "ip rule add pref 0 {words} && ip rule add pref 0 {stand_in} && ip rule del pref 0 lookup local \
+             && ip rule add pref 0 lookup local && ip rule del pref 0 {stand_in}"
         )
     }
 }

@@ -339,7 +339,7 @@ mod tests {
             ),
             (
                 CaptureRule { interface: "eth0".into(), tun: 7 }.into(),
-                "ip rule add pref 0 iif eth0 lookup 7690 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
+                "ip rule add pref 0 iif eth0 lookup 7690 && ip rule add pref 0 lookup local protocol 76 && ip rule del pref 0 lookup local && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local protocol 76",
             ),
             (
                 LoopRule { vip, device: "lvsr0".into() }.into(),
@@ -351,11 +351,11 @@ mod tests {
             ),
             (
                 ProbeRule::ALL[0].into(),
-                "ip rule add pref 0 fwmark 76 ipproto tcp lookup 7688 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
+                "ip rule add pref 0 fwmark 76 ipproto tcp lookup 7688 && ip rule add pref 0 lookup local protocol 76 && ip rule del pref 0 lookup local && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local protocol 76",
             ),
             (
                 ProbeRule::ALL[3].into(),
-                "ip rule add pref 0 iif lo ipproto udp sport 61000-62999 lookup 7689 && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local",
+                "ip rule add pref 0 iif lo ipproto udp sport 61000-62999 lookup 7689 && ip rule add pref 0 lookup local protocol 76 && ip rule del pref 0 lookup local && ip rule add pref 0 lookup local && ip rule del pref 0 lookup local protocol 76",
             ),
             (
                 AnswerRoute { vip, devices: vec![eth0.clone()] }.into(),

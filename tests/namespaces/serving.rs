@@ -192,6 +192,9 @@ pub fn commands() -> Outcome {
     let said = listed(&lab)?;
     let words = format!("connection refused by {} through the tunnel", lab.real_servers[0].address);
     assert!(said.contains(&words), "{said}");
+    // `doctor` and the metrics show what is reported.
+    let reported = command(&lab, &["status", "--format", "json"])?;
+    assert!(reported.contains("\"real_server_down\""), "{reported}");
     assert_eq!(ask_times(&lab, 4)?, ["server3"; 4]);
     let _web = lab.real_servers[0].serve_http(80)?;
     command(&lab, &["check-now"])?;

@@ -42,6 +42,10 @@ impl Control {
             let latest = self.latest.load_full();
             self.install(latest.succeed(in_force, latest.host().clone()));
         }
+        // Ahead of what the API shows, so that a reason stands beside each state.
+        if !news.events.is_empty() {
+            self.report_found_by_checks();
+        }
         apply_measured(&self.latest.load(), &self.running.health, self.shared.clock.now());
         self.publish();
         let healthy = healthy_vips(&self.running.cluster, &self.running.health);

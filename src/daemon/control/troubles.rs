@@ -11,7 +11,7 @@ impl Control {
         let now = self.shared.clock.now();
         let awaits_vips = self.base.announce == AnnounceSetting::Local;
         self.watch.report(Source::Cluster, troubles::of_cluster(&self.latest.load(), awaits_vips, now));
-        self.watch.report(Source::Health, troubles::of_health(&self.running.cluster, &self.running.health));
+        self.report_found_by_checks();
         let mut traffic = self.shared.lost.troubles();
         traffic.extend(self.claimed.troubles(now));
         traffic.extend(self.strays.troubles(self.host.interfaces(), now));
@@ -19,6 +19,11 @@ impl Control {
         self.suspect_silent_servers(now);
         self.compare_handshakes(now);
         self.watch.conclude();
+    }
+
+    /// Reports what is wrong according to the checks; logged with the next look.
+    pub(super) fn report_found_by_checks(&self) {
+        self.watch.report(Source::Health, troubles::of_health(&self.running.cluster, &self.running.health));
     }
 
     /// Reports what is wrong with the workers; logged with the next look.
