@@ -42,7 +42,7 @@ impl Control {
             let latest = self.latest.load_full();
             self.install(latest.succeed(in_force, latest.host().clone()));
         }
-        // Ahead of what the API shows, so that a reason stands beside each state.
+        // Ahead of what the API shows, so that a reason stands next to each state.
         if !news.events.is_empty() {
             self.report_found_by_checks();
         }
