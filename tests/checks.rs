@@ -1,6 +1,8 @@
 //! The protocols of the checks, as tables: what is sent, and which outcome which answer has. An answer has the same
 //! outcome wherever its packets end.
 
+#[path = "checks/agent.rs"]
+mod agent;
 #[path = "checks/datagrams.rs"]
 mod datagrams;
 #[path = "checks/dns.rs"]

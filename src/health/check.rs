@@ -1,6 +1,7 @@
 //! The kinds of checks: one file and one row each. A check is a small protocol: bytes in, bytes and an outcome out. The
 //! driver opens the connection, and TLS where [`super::Transport`] requires it; it limits time and answers.
 
+mod agent;
 mod bytes;
 mod dns;
 mod exchange;
@@ -38,6 +39,7 @@ pub static CHECKS: &[&Row] = &[
     &icmp::ROW,
     &mtu::ROW,
     &exec::ROW,
+    &agent::ROW,
     &exchange::ROW,
     &smtp::ROW,
     &imap::ROW,

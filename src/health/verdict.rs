@@ -55,6 +55,8 @@ impl Failure {
 pub struct Success {
     /// The weight that the real server or the command requested; `None`: the configured one.
     pub weight: Option<u32>,
+    /// As `weight`, in hundredths of the configured one; `weight` counts if both are there.
+    pub weight_percent: Option<u32>,
     /// What an operator should know although the probe succeeded, such as a certificate that expires soon.
     pub warning: Option<String>,
     /// The largest packet that came through, in bytes of the outer packet; only check `mtu` measures it.

@@ -187,7 +187,12 @@ fn weight_warning_and_path_mtu_are_those_of_the_last_success() {
         world.view().real_server("web", rip(1)).expect("a real server").clone()
     };
     let warning = Some("the certificate expires in 3 days".to_owned());
-    let server = finish(Ok(Success { weight: Some(7), warning: warning.clone(), path_mtu: Some(1400) }));
+    let server = finish(Ok(Success {
+        weight: Some(7),
+        warning: warning.clone(),
+        path_mtu: Some(1400),
+        ..Success::default()
+    }));
     let check = &server.checks[0];
     assert_eq!((server.weight, &check.warning, check.path_mtu), (Some(7), &warning, Some(1400)));
     assert_eq!((check.took, check.last.clone(), check.contrary), (Duration::from_millis(7), Some(Ok(())), 0));

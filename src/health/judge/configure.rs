@@ -65,7 +65,7 @@ impl Judge {
                     id
                 })
                 .collect();
-            let finding = find(&checks, &self.queue, service.agreement());
+            let finding = find(&checks, &self.queue, service.agreement(), given_server.weight);
             let mut server = Server::new(given_server, checks, finding, now);
             match old_server {
                 Some(old) => {

@@ -30,6 +30,27 @@ pub(super) enum Basis {
     Probed,
 }
 
+/// A weight that a check requests.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) enum Requested {
+    Weight(u32),
+    /// Of the configured one.
+    Percent(u32),
+}
+
+impl Requested {
+    /// The weight of a real server with this configured one. It is 0 only if 0 is requested or configured.
+    pub(super) fn of(self, configured: u32) -> u32 {
+        match self {
+            Requested::Weight(weight) => weight,
+            Requested::Percent(percent) => {
+                let weight = (u64::from(configured) * u64::from(percent)).div_ceil(100);
+                u32::try_from(weight).unwrap_or(u32::MAX)
+            }
+        }
+    }
+}
+
 /// What follows from a check for its real server.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Standing {
@@ -38,7 +59,7 @@ pub(super) struct Standing {
     /// What that rests on.
     pub(super) basis: Basis,
     /// The weight that its last success requested, while it is up.
-    pub(super) weight: Option<u32>,
+    pub(super) weight: Option<Requested>,
 }
 
 /// One check of one real server.
@@ -118,7 +139,9 @@ impl Machine {
 
     /// What follows for the real server.
     pub(super) fn standing(&self) -> Standing {
-        let weight = self.success.weight.filter(|_| self.is_up);
+        let Success { weight, weight_percent, .. } = self.success;
+        let requested = weight.map(Requested::Weight).or(weight_percent.map(Requested::Percent));
+        let weight = requested.filter(|_| self.is_up);
         Standing { is_up: self.is_up, basis: self.basis, weight }
     }
 
@@ -281,5 +304,18 @@ impl Machine {
             successes: self.successes,
             failures: self.failures.clone(),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_percentage_is_of_the_configured_weight_and_rounded_up() {
+        let of = |percent, configured| Requested::Percent(percent).of(configured);
+        assert_eq!([of(50, 100), of(50, 1), of(1, 1), of(0, 100), of(100, 0)], [50, 1, 1, 0, 0]);
+        assert_eq!([of(1000, 3), of(1000, u32::MAX)], [30, u32::MAX]);
+        assert_eq!(Requested::Weight(7).of(100), 7);
     }
 }

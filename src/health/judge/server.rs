@@ -57,8 +57,8 @@ pub(super) struct Finding {
     pub(super) is_assumed: bool,
 }
 
-/// The common result of these checks.
-pub(super) fn find(checks: &[CheckId], queue: &Queue, agreement: Agreement) -> Finding {
+/// The common result of these checks of a real server with this configured weight.
+pub(super) fn find(checks: &[CheckId], queue: &Queue, agreement: Agreement, configured: u32) -> Finding {
     let standings: Vec<_> =
         checks.iter().filter_map(|id| queue.check(*id)).map(|check| check.machine.standing()).collect();
     let is_found_down = |is_up: bool, basis: Basis| !is_up && basis == Basis::Probed;
@@ -77,7 +77,12 @@ pub(super) fn find(checks: &[CheckId], queue: &Queue, agreement: Agreement) -> F
     }
     Finding {
         state: if is_up { State::Up } else { State::Down },
-        weight: standings.iter().filter(|_| is_up).filter_map(|it| it.weight).min(),
+        weight: standings
+            .iter()
+            .filter(|_| is_up)
+            .filter_map(|it| it.weight)
+            .map(|it| it.of(configured))
+            .min(),
         is_refuted,
         is_assumed: !is_refuted && standings.iter().any(|it| it.basis == Basis::Assumed),
     }

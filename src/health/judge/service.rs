@@ -104,7 +104,7 @@ impl Service {
 
     fn assess_server(&mut self, at: usize, queue: &Queue, events: &mut Vec<Event>, now: Moment) -> bool {
         let ramp = self.begin_ramp(now);
-        let finding = find(&self.servers[at].checks, queue, self.health.agreement);
+        let finding = find(&self.servers[at].checks, queue, self.health.agreement, self.servers[at].weight);
         let server = &mut self.servers[at];
         let was_up = server.state != State::Down;
         let is_up = finding.state != State::Down;
