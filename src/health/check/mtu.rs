@@ -58,7 +58,7 @@ impl Check for Mtu {
         Box::new(Probe {
             expected: self.size.unwrap_or(largest).max(SMALLEST),
             overhead: target.overhead,
-            headers: if target.address.is_ipv6() { 40 } else { 20 } + ICMP_HEADER,
+            headers: ICMP_HEADER + if target.address.is_ipv6() { 40 } else { 20 },
             chance,
             is_warning: self.is_warning,
             sent: BTreeSet::new(),
