@@ -104,7 +104,9 @@ impl Tree {
         for error in &errors {
             if error["code"]["code"] == "E0015" {
                 let said = error["message"].as_str().unwrap_or_default();
-                if let Some(name) = said.split('`').nth(1).and_then(|path| path.rsplit("::").next()) {
+                // "crate::options::joined::<7>" names `joined`.
+                let path = said.split('`').nth(1).map(|path| path.split("::<").next().unwrap_or(path));
+                if let Some(name) = path.and_then(|path| path.rsplit("::").next()) {
                     terms.constant.insert(name.to_string());
                     continue;
                 }
