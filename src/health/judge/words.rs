@@ -19,7 +19,8 @@ pub(super) fn describe(failure: &Failure, asked: IpAddr, way: Way) -> String {
     };
     let phrase = format!("{before} {asked}{after}{way}");
     let text = failure.text.trim();
-    if text.is_empty() || phrase.contains(text) { phrase } else { format!("{phrase} ({text})") }
+    // Also if it is empty.
+    if phrase.contains(text) { phrase } else { format!("{phrase} ({text})") }
 }
 
 /// The words before and after the address.

@@ -25,7 +25,7 @@ Without FILE: all files of tests/mutants/files.toml.
   --save            keep the scores in tests/mutants/scores.toml
   --sample SECONDS  try only changes of files that have changed since their score was kept (of all files if
                     none has), for at most this long after the build; fails if what is missed does not fit the
-                    kept score
+                    kept score of a file that has one
   --list            print the changes and try none
 ";
 /// A test that takes longer than this is skipped.
@@ -210,9 +210,9 @@ fn report(
             "{file:<40} {total:>7} {equivalent:>7} {:>6} {hung:>6} {missed:>6} {score:>6.1} %",
             of_file.len()
         );
-        let floor = lists.files.floor.get(&file).copied().unwrap_or(100.0);
         if arguments.sample.is_some() {
-            let kept = lists.scores.files.get(&file).map_or(floor, |score| score.score);
+            // A few changes of a file that was never measured as a whole are no score.
+            let Some(kept) = lists.scores.files.get(&file).map(|score| score.score) else { continue };
             let allowed = ((100.0 - kept) / 100.0 * (total - equivalent) as f64 + 0.001).floor() as usize;
             if missed > allowed {
                 println!(
@@ -222,6 +222,7 @@ fn report(
             }
             continue;
         }
+        let floor = lists.files.floor.get(&file).copied().unwrap_or(100.0);
         if score < floor {
             println!("{file}: {score:.1} % is below the least score of {floor} % (tests/mutants/files.toml)");
             is_good = false;
