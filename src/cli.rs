@@ -81,13 +81,13 @@ enum Subcommands {
     Drain(drain::DrainArguments),
     /// End the drain of a real server, or bring back one that a drain has removed; restores its weight
     #[command(after_help = "Example:\n  lvs-tund undrain server2")]
-    Undrain(undrain::UndrainArguments),
+    Undrain(remote::ServerStateArguments),
     /// Give a real server no new connections until it is enabled; its connections stay
     #[command(after_help = "Example:\n  lvs-tund disable server2")]
-    Disable(disable::DisableArguments),
+    Disable(remote::ServerStateArguments),
     /// Enable a real server that was disabled
     #[command(after_help = "Example:\n  lvs-tund enable server2")]
-    Enable(enable::EnableArguments),
+    Enable(remote::ServerStateArguments),
     /// Check real servers at once instead of when their next probe is due; `status` shows the result
     #[command(after_help = "Example:\n  lvs-tund check-now web server2")]
     CheckNow(check_now::CheckNowArguments),

@@ -96,6 +96,28 @@ impl From<ClientError> for Failure {
     }
 }
 
+/// What a command that changes the administrative state of a real server needs.
+#[derive(Debug, clap::Args)]
+pub(super) struct ServerStateArguments {
+    #[command(flatten)]
+    server: ServerArguments,
+    #[command(flatten)]
+    change: ChangeArguments,
+    #[command(flatten)]
+    control: ControlArguments,
+}
+
+impl ServerStateArguments {
+    /// Carries out the operation on the real server.
+    pub(super) fn carry_out(
+        &self,
+        operation: impl FnOnce(Option<ServiceRef>, String) -> Operation,
+    ) -> Result<(), Failure> {
+        let operation = operation(self.server.virtual_service(), self.server.real_server.clone());
+        carry_out(operation, &self.control, &self.change).map(drop)
+    }
+}
+
 /// Sends operations to the director and prints what changed.
 pub(super) fn carry_out(
     operation: Operation,
