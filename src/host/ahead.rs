@@ -64,7 +64,7 @@ pub async fn carry_out(netlink: &Netlink, steps: Vec<Step>) -> Result<(), HostEr
 }
 
 /// Whether the rule comes before every rule for `local`.
-pub fn is_ahead_of_local(rules: &[RuleMessage], rule: &impl Ahead) -> bool {
+fn is_ahead_of_local(rules: &[RuleMessage], rule: &impl Ahead) -> bool {
     let ours = rules.iter().position(|found| rule.is(found));
     let local = rules.iter().position(is_plain_local);
     match (ours, local) {
@@ -125,6 +125,11 @@ pub fn removal(rules: &[RuleMessage], rule: &impl Ahead) -> Vec<Step> {
     let copy = rules[ours..].iter().find(is_copy).filter(|_| is_ahead);
     let unneeded = std::iter::once(&rules[ours]).chain(copy);
     unneeded.map(|rule| Step::Delete(with_preference(rule))).collect()
+}
+
+/// The rule in `rules`, if it is in its place.
+pub fn find_ahead<'a>(rules: &'a [RuleMessage], rule: &impl Ahead) -> Option<&'a RuleMessage> {
+    find(rules, rule).filter(|_| is_ahead_of_local(rules, rule))
 }
 
 /// The rule in `rules`.

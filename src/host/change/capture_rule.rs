@@ -16,7 +16,7 @@ use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage};
 
 use super::{CAPTURE_TABLE, ChangeKind, Observed, PROTOCOL, Presence, Replaced, Undone};
-use crate::host::ahead::{Ahead, carry_out, find, is_ahead_of_local, plan, removal};
+use crate::host::ahead::{Ahead, carry_out, find, find_ahead, plan, removal};
 use crate::host::error::HostError;
 use crate::host::journal::Record;
 use crate::host::netlink::Netlink;
@@ -37,8 +37,7 @@ impl ChangeKind for CaptureRule {
     }
 
     fn presence(&self, observed: &Observed) -> Result<Presence, HostError> {
-        let rules = observed.rules();
-        let found = find(rules, self).filter(|_| is_ahead_of_local(rules, self));
+        let found = find_ahead(observed.rules(), self);
         Ok(found.map_or(Presence::Absent, |rule| Presence::by_protocol(protocol(rule))))
     }
 

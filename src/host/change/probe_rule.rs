@@ -19,7 +19,7 @@ use rtnetlink::packet_route::rule::{RuleAction, RuleAttribute, RuleMessage, Rule
 use super::{
     ANSWER_TABLE, ChangeKind, Observed, PROBE_MARK, PROBE_TABLE, PROTOCOL, Presence, Replaced, Undone,
 };
-use crate::host::ahead::{Ahead, carry_out, find, is_ahead_of_local, plan, removal};
+use crate::host::ahead::{Ahead, carry_out, find, find_ahead, plan, removal};
 use crate::host::error::HostError;
 use crate::host::journal::Record;
 use crate::host::netlink::Netlink;
@@ -111,8 +111,7 @@ impl ChangeKind for ProbeRule {
     }
 
     fn presence(&self, observed: &Observed) -> Result<Presence, HostError> {
-        let rules = observed.rules();
-        let found = find(rules, self).filter(|_| is_ahead_of_local(rules, self));
+        let found = find_ahead(observed.rules(), self);
         Ok(found.map_or(Presence::Absent, |rule| Presence::by_protocol(protocol(rule))))
     }
 
