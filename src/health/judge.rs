@@ -102,13 +102,9 @@ impl Judge {
         if matches!(signal, Signal::HalfOpen(half_open) if !half_open.is_telling()) {
             return;
         }
-        let own: Vec<(CheckId, u16)> = self.queue.checks_of(rip).map(|(id, it)| (id, it.port())).collect();
-        let port = match signal {
-            Signal::PortUnreachable { port } if own.iter().any(|(_, own)| *own == port) => Some(port),
-            _ => None,
-        };
+        let own: Vec<CheckId> = self.queue.checks_of(rip).map(|(id, _)| id).collect();
         let mut strong = Vec::new();
-        for (id, _) in own.into_iter().filter(|(_, own)| port.is_none_or(|port| *own == port)) {
+        for id in own {
             let takes = |check: &mut SharedCheck| {
                 let takes = check.takes_signal(signal == Signal::ProtocolUnreachable, now);
                 if takes {

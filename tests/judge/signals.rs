@@ -89,12 +89,7 @@ fn a_signal_that_was_not_confirmed_is_forgotten() {
 #[test]
 fn the_other_signals_only_make_the_checks_due() {
     let half_open = HalfOpen { stuck: 20, samples: 20, others_stuck: 0, others_samples: 20 };
-    let signals = [
-        Signal::HostUnreachable,
-        Signal::NoNeighbour,
-        Signal::PortUnreachable { port: 80 },
-        Signal::HalfOpen(half_open),
-    ];
+    let signals = [Signal::HostUnreachable, Signal::NoNeighbour, Signal::HalfOpen(half_open)];
     for signal in signals {
         let mut world = probed(&[service("web", 2, &[slow()])]);
         let signalled = world.now;
@@ -111,19 +106,6 @@ fn the_other_signals_only_make_the_checks_due() {
     world.judge.suspect(rip(1), Signal::HalfOpen(HalfOpen { samples: 3, ..half_open }), world.now);
     world.run_until(world.now.after(Duration::from_millis(100)));
     assert_eq!(world.begun_of(1).len(), 0, "too few samples");
-}
-
-#[test]
-fn a_port_unreachable_concerns_the_checks_of_that_port() {
-    let other = CheckConfig { port: Some(8080), ..slow() };
-    let ports = |port: u16| {
-        let mut world = probed(&[service("web", 1, &[slow(), other.clone()])]);
-        world.judge.suspect(rip(1), Signal::PortUnreachable { port }, world.now);
-        world.run_until(world.now.after(Duration::from_millis(100)));
-        world.begun.iter().map(|(_, probe)| probe.target.port).collect::<Vec<_>>()
-    };
-    assert_eq!(ports(8080), [8080]);
-    assert_eq!(ports(9).len(), 2, "no check of that port: all of the real server");
 }
 
 #[test]

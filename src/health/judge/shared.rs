@@ -160,11 +160,6 @@ impl SharedCheck {
         &self.key.config
     }
 
-    /// The port that is probed.
-    pub(super) fn port(&self) -> u16 {
-        self.key.port
-    }
-
     /// Whether a probe is running.
     pub(super) fn is_running(&self) -> bool {
         self.began.is_some()

@@ -6,11 +6,6 @@ pub enum Signal {
     /// Its host answers encapsulated packets with "protocol unreachable" (RFC 792, type 3 code 2): nothing unwraps them. It
     /// counts as down until a probe contradicts.
     ProtocolUnreachable,
-    /// Its host answers with "port unreachable" (RFC 792, type 3 code 3).
-    PortUnreachable {
-        /// The port that the client's packet was sent to.
-        port: u16,
-    },
     /// A router reports that the host cannot be reached.
     HostUnreachable,
     /// Its address cannot be resolved to a link-layer address.
