@@ -41,6 +41,10 @@ struct Entry {
 #[derive(Default)]
 struct Table {
     services: Vec<Entry>,
+    /// Removed since the last virtual service was added.
+    removed: Vec<Entry>,
+    /// The lines that removed them.
+    removals: Vec<Remark>,
     timeouts: [u32; 3],
     timeouts_origin: Option<Remark>,
 }
@@ -79,6 +83,7 @@ pub fn draft(input: &Input) -> Draft {
         }
     }
     target::unknown_interface(&mut draft.top);
+    table.keep_what_a_stop_removes().into_iter().for_each(|remark| draft.top.lose(remark));
     table.write(&mut draft);
     draft
 }
@@ -146,16 +151,26 @@ impl Table {
         match command {
             Command::AddService(terms) => match at(&self.services, &terms.address) {
                 Some(_) => return Err("the virtual service exists already".to_owned()),
-                None => self.services.push(Entry { terms, origin: origin.clone(), servers: Vec::new() }),
+                None => {
+                    self.services.push(Entry { terms, origin: origin.clone(), servers: Vec::new() });
+                    self.removed.clear();
+                    self.removals.clear();
+                }
             },
             Command::EditService(terms) => {
                 let index = at(&self.services, &terms.address).ok_or(NO_SERVICE)?;
                 self.services[index].terms = terms;
             }
             Command::DeleteService(address) => {
-                self.services.remove(at(&self.services, &address).ok_or(NO_SERVICE)?);
+                let entry = self.services.remove(at(&self.services, &address).ok_or(NO_SERVICE)?);
+                self.removed.push(entry);
+                self.removals.push(origin.clone());
             }
-            Command::Flush => self.services.clear(),
+            Command::Flush if !self.services.is_empty() => {
+                self.removed.append(&mut self.services);
+                self.removals.push(origin.clone());
+            }
+            Command::Flush => {}
             Command::AddServer(address, terms) => {
                 let index = at(&self.services, &address).ok_or(NO_SERVICE)?;
                 let servers = &mut self.services[index].servers;
@@ -194,6 +209,18 @@ impl Table {
             | Command::Version => return Err("it changes nothing that a configuration contains".to_owned()),
         }
         Ok(())
+    }
+
+    /// The last lines of a script that can also stop empty the table. Keeps what was there before them, and returns these
+    /// lines.
+    fn keep_what_a_stop_removes(&mut self) -> Vec<Remark> {
+        if !self.services.is_empty() {
+            return Vec::new();
+        }
+        self.services = std::mem::take(&mut self.removed);
+        let reason = "it would leave nothing to convert, as where a script stops";
+        let removals = std::mem::take(&mut self.removals);
+        removals.into_iter().map(|remark| Remark { reason: reason.to_owned(), ..remark }).collect()
     }
 
     fn write(self, draft: &mut Draft) {

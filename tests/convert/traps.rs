@@ -228,6 +228,28 @@ fn ipvsadm_commands_are_applied_in_their_order() {
     assert_eq!(losses_of(Kind::Ipvsadm, text), [""; 0]);
 }
 
+/// The table between `start)` and `stop)` is the one to convert.
+#[test]
+fn a_script_that_also_stops_is_not_converted_to_an_empty_table() {
+    let add = "ipvsadm -A -t 172.25.3.100:80 -s rr\nipvsadm -a -t 172.25.3.100:80 -r 172.25.3.2 -i\n";
+    let reason = "it would leave nothing to convert, as where a script stops";
+    for (text, lines) in [
+        (format!("ipvsadm -C\n{add}ipvsadm -C\n"), 1),
+        (format!("{add}ipvsadm -D -t 172.25.3.100:80\n"), 1),
+        (format!("{add}ipvsadm -C\n{add}ipvsadm -D -t 172.25.3.100:80\nipvsadm -C\n"), 1),
+    ] {
+        let toml = toml_of(Kind::Ipvsadm, &text);
+        assert_valid(&toml);
+        assert_eq!(toml.matches("\n[[virtual_service]]").count(), 1, "{text}{toml}");
+        assert_has(&toml, &["rip = \"172.25.3.2\"", reason]);
+        let losses = losses_of(Kind::Ipvsadm, &text);
+        assert_eq!(losses.iter().filter(|loss| loss.contains(reason)).count(), lines, "{losses:?}");
+    }
+    let replaced = format!("{add}ipvsadm -C\nipvsadm -A -t 172.25.3.100:81 -s rr\n");
+    let toml = toml_of(Kind::Ipvsadm, &replaced);
+    assert!(toml.contains("port = 81") && !toml.contains("port = 80"), "{toml}");
+}
+
 /// Each rule of the grammar of keepalived as a small file, with a part of its result.
 #[test]
 fn the_corners_of_keepalived_grammar() {
