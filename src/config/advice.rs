@@ -65,7 +65,7 @@ fn health_warnings(service: &VirtualServiceConfig) -> Vec<String> {
     if needed > weights && !service.real_servers.is_empty() {
         advice.push(format!(
             "virtual service {name}: quorum and hysteresis together are {needed}, and the weights of its real servers are \
-             {weights}: quorum can never be gained; lower quorum"
+             {weights}: all real servers must be up to gain it; lower quorum"
         ));
     }
     let is_checked = |server: &RealServerConfig| !server.checks.as_ref().unwrap_or(&health.checks).is_empty();

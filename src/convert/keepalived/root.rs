@@ -75,7 +75,7 @@ fn is_vrrp(word: &str) -> bool {
 fn reason(statement: &Statement) -> &'static str {
     match statement.keyword() {
         "SSL" => {
-            "certificates of checks: https checks have client_certificate, and verify = false as keepalived"
+            "certificates of checks: https checks have cert_file and key_file, and verify = false as keepalived"
         }
         "track_file" => "use a check of type \"exec\" that reads the file",
         "bfd_instance" => "BFD stays with keepalived",
