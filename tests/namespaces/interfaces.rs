@@ -121,14 +121,15 @@ pub fn vmac() -> Outcome {
         add_address(&lab.director, "vrrp.51", lab.vip);
         director.wait_for_log("VIP 172.25.3.100 is an address of vrrp.51", PATIENCE)?;
         poll_until("an answer", || ask(&lab).ok());
-        let mut kept = lab.client().connect((lab.vip, 80))?;
+        poll_until("one proxy neighbour", || (proxies(&lab.director).len() == 1).then_some(()));
+        // The capture follows the address, and until then the host refuses.
+        let mut kept = poll_until("a connection", || lab.client().connect((lab.vip, 80)).ok());
         let server = kept.get("/")?.text();
         let announces = lab.director.namespace.read_sysctl("net.ipv4.conf.eth0.arp_announce")?;
         assert_eq!(announces, "2", "a request for a client may name the VIP");
         // Before the capture followed, the host's own reset may have named the VIP at the other Ethernet address.
         let is_there = || (neighbour(lab.client(), lab.vip) == Some(MAC.to_vec())).then_some(());
         poll_until("the VIP at the virtual Ethernet address", is_there);
-        poll_until("one proxy neighbour", || (proxies(&lab.director).len() == 1).then_some(()));
         // past the second announcement
         thread::sleep(Duration::from_millis(2500));
         assert_eq!(kept.get("/")?.text(), server, "a connection has moved");
