@@ -21,5 +21,7 @@ mod http;
 mod http_options;
 #[path = "checks/pages.rs"]
 mod pages;
+#[path = "checks/redirects.rs"]
+mod redirects;
 #[path = "checks/rows.rs"]
 mod rows;

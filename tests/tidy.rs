@@ -479,7 +479,19 @@ fn every_member_of_a_family_has_its_file_and_its_row() {
     );
     assert_eq!(files_of("src/host/change", &["observed"]), names(KINDS.to_vec()));
     let helpers = [
-        "bytes", "frame", "hpack", "huffman", "message", "name", "options", "record", "request", "response",
+        "body",
+        "bytes",
+        "expression",
+        "frame",
+        "hpack",
+        "huffman",
+        "message",
+        "name",
+        "options",
+        "record",
+        "redirect",
+        "request",
+        "response",
         "status",
     ];
     assert_eq!(files_of("src/health/check", &helpers), names(CHECKS.iter().map(|row| row.name).collect()));

@@ -6,6 +6,7 @@ mod bytes;
 mod dns;
 mod exchange;
 mod exec;
+mod expression;
 mod ftp;
 mod grpc;
 mod http;
@@ -53,5 +54,5 @@ pub static CHECKS: &[&Row] = &[
     &grpc::ROW,
 ];
 
-/// The most bytes of an answer that a driver reads, of one connection.
+/// The most bytes of an answer that a driver reads, of one connection, if [`Exchange::is_limited`].
 pub const ANSWER_MAX: usize = 256 << 10;

@@ -62,6 +62,11 @@ pub trait Check: Send + Sync + fmt::Debug {
     /// Begins a probe. `chance` is random: for identifiers that cannot be guessed.
     fn begin(&self, target: &Target, chance: u64) -> Box<dyn Exchange>;
 
+    /// The program that it runs, with [`super::Transport::Command`].
+    fn command(&self) -> Option<&Command> {
+        None
+    }
+
     /// What TLS has to look like, with [`super::Transport::Tls`].
     fn tls(&self) -> Option<Tls> {
         None
@@ -96,6 +101,12 @@ pub trait Exchange: Send {
 
     /// The peer has closed its direction: [`Step::Done`], or [`Step::Reconnect`].
     fn on_close(&mut self) -> Step;
+
+    /// Whether an answer of more than [`super::check::ANSWER_MAX`] bytes ends the probe. A check that keeps only a part of
+    /// what it reads may read on until the time is over.
+    fn is_limited(&self) -> bool {
+        true
+    }
 
     /// The time is over: usually a failure, but silence is a success for some checks. `None`: a timeout.
     fn on_timeout(&mut self) -> Option<Outcome> {

@@ -5,8 +5,7 @@ use std::collections::BTreeMap;
 use lvs_tund::health::{FailureClass, Outcome, Transport, Value};
 
 use super::harness::{
-    Close, Silence, build, failure, good, options, outcome, refused, row, run, run_cut_anywhere, sent, table,
-    target, text,
+    Close, Silence, build, failure, good, options, outcome, refused, row, run, sent, table, target, text,
 };
 
 fn steps(steps: &[&[(&str, &str)]]) -> [(&'static str, Value); 1] {
@@ -49,10 +48,10 @@ fn each_step_sends_and_waits_for_what_it_expects() {
     }
 }
 
-/// As `{ expect = "^220" }, { send = …, expect = "^250" }` is usually written: the rest of a line counts for the next step.
+/// After `{ expect = "^220" }` the rest of the line counts for the next step, whose expression needs `(?m)`.
 #[test]
 fn without_an_end_an_answer_ends_where_it_matches() {
-    let given = steps(&[&[("expect", "^220")], &[("send", "HELO a\\r\\n"), ("expect", "^250")]]);
+    let given = steps(&[&[("expect", "^220")], &[("send", "HELO a\\r\\n"), ("expect", "(?m)^250")]]);
     assert_eq!(outcome("exchange", &given, b"220 hello\r\n250-ok\r\n", Silence), good());
     let waiting = timeout("no expected answer in time, only \" 250 hello\" in step 2 of 2");
     assert_eq!(outcome("exchange", &given, b"220 250 hello\r\n", Silence), waiting);
@@ -60,7 +59,7 @@ fn without_an_end_an_answer_ends_where_it_matches() {
 
 #[test]
 fn an_answer_with_an_end_is_judged_there() {
-    let given = steps(&[&[("expect", "^(OK|FINE)$"), ("until", "\\.\\r\\n")]]);
+    let given = steps(&[&[("expect", "(?m)^(OK|FINE)\r$"), ("until", "\\.\\r\\n")]]);
     assert_eq!(outcome("exchange", &given, b"OK\r\n.\r\n", Silence), good());
     assert_eq!(outcome("exchange", &given, b"x\r\nFINE\r\n.\r\n", Silence), good());
     let wrong = unexpected("the answer \"BAD\" is not expected");
@@ -73,6 +72,26 @@ fn an_answer_with_an_end_is_judged_there() {
     assert_eq!(outcome("exchange", &both, b"abc", Silence), good());
     assert!(outcome("exchange", &both, b"bc", Silence).is_err());
     assert!(outcome("exchange", &both, b"ab", Silence).is_err());
+}
+
+#[test]
+fn an_expression_of_a_step_binds_to_the_ends_of_what_has_arrived_in_it() {
+    for (expect, bytes, is_good) in [
+        ("^b", "a\nb\n.", false),
+        ("(?m)^b", "a\nb\n.", true),
+        ("a$", "a\nb\n.", false),
+        ("(?m)a$", "a\nb\n.", true),
+        ("a.b", "a\rb.", true),
+        ("a.b", "a\nb.", false),
+        ("(?s)a.b", "a\nb.", true),
+    ] {
+        let given = steps(&[&[("expect", expect), ("until", "[.]")]]);
+        assert_eq!(
+            outcome("exchange", &given, bytes.as_bytes(), Silence).is_ok(),
+            is_good,
+            "{expect} in {bytes:?}"
+        );
+    }
 }
 
 #[test]
@@ -225,6 +244,8 @@ fn mysql_begins_with_its_handshake() {
     assert_eq!(mysql(&hello[..hello.len() - 1]), timeout("no answer in time"));
     let many = packet(0, b"\xff\x10\x04#08004Too many connections");
     assert_eq!(mysql(&many), unexpected("error 1040: \"Too many connections\""));
+    let stopping = packet(0, b"\xff\x1d\x04#08S01Server shutdown in progress");
+    assert_eq!(mysql(&stopping), unexpected("error 1053: \"Server shutdown in progress\""));
     let short = packet(0, b"\xff\x10\x04");
     assert_eq!(mysql(&short), unexpected("error 1040: \"\""));
     for (code, low) in [(1129, 0x69), (1130, 0x6a)] {
@@ -251,23 +272,73 @@ fn mysql_begins_with_its_handshake() {
     assert_eq!(sent("mysql", &[], &hello), "");
 }
 
+fn postgres_error(fields: &str) -> Vec<u8> {
+    [b"E", &(fields.len() as u32 + 4).to_be_bytes()[..], fields.as_bytes()].concat()
+}
+
 #[test]
-fn postgres_answers_the_request_for_tls() {
-    let garbage = failure(FailureClass::Garbage, "the answer is not one of PostgreSQL");
+fn postgres_is_up_if_it_begins_to_authenticate() {
     let postgres = |bytes: &[u8]| outcome("postgres", &[], bytes, Silence);
-    assert_eq!(postgres(b"S"), good());
-    assert_eq!(postgres(b"N"), good());
-    let error = |fields: &[u8]| [b"E", &(fields.len() as u32 + 4).to_be_bytes()[..], fields].concat();
-    let busy = error(b"SFATAL\0C53300\0Msorry, too many clients already\0\0");
-    assert_eq!(postgres(&busy), unexpected("error: \"sorry, too many clients already\""));
-    assert_eq!(postgres(&error(b"")), unexpected("error: \"\""));
-    assert_eq!(postgres(&busy[..busy.len() - 1]), timeout("no answer in time"));
-    for bytes in [&b"HTTP/1.1 400"[..], b"E\0\0\0\x03", b"E\0\0\x20\x01", b"s"] {
+    // SCRAM, MD5 with its salt, and a user who needs no password.
+    for answer in
+        [&b"R\0\0\0\x17\0\0\0\x0aSCRAM-SHA-256\0\0"[..], b"R\0\0\0\x0c\0\0\0\x05salt", b"R\0\0\0\x08\0\0\0\0"]
+    {
+        assert_eq!(postgres(answer), good());
+    }
+    assert_eq!(postgres(b"R\0\0\0"), timeout("no answer in time"));
+    let garbage = failure(FailureClass::Garbage, "the answer is not one of PostgreSQL");
+    for bytes in
+        [&b"HTTP/1.1 400"[..], b"N", b"s", b"E\0\0\0\x03", b"E\0\0\x20\x01", b"R\0\0\0\x07", b"R\0\0\x20\x01"]
+    {
         assert_eq!(postgres(bytes), garbage, "{bytes:?}");
     }
+    assert_eq!(postgres(b"R\0\0\x20\0"), good(), "the largest length");
     assert_eq!(postgres(b"E\0\0\x20\0"), timeout("no answer in time"), "the largest length");
     let closed = failure(FailureClass::Closed, "connection closed without an answer");
     assert_eq!(outcome("postgres", &[], b"", Close), closed);
-    let (sent, _) = run_cut_anywhere(build("postgres", &[]).as_ref(), &[b""], Silence);
-    assert_eq!(sent.concat(), [0, 0, 0, 8, 4, 210, 22, 47]);
+    assert_eq!(outcome("postgres", &[], b"R\0", Close), closed);
+}
+
+#[test]
+fn an_error_of_postgres_about_the_server_is_a_failure_and_one_about_the_user_is_not() {
+    let postgres = |bytes: &[u8]| outcome("postgres", &[], bytes, Silence);
+    for (code, message) in [
+        ("57P03", "the database system is starting up"),
+        ("57P03", "the database system is not yet accepting connections"),
+        ("57P03", "the database system is shutting down"),
+        ("57P01", "terminating connection due to administrator command"),
+        ("53300", "sorry, too many clients already"),
+        ("58000", "could not open file"),
+        ("XX000", "internal"),
+    ] {
+        let error = postgres_error(&format!("SFATAL\0VFATAL\0C{code}\0M{message}\0Fpostmaster.c\0\0"));
+        assert_eq!(postgres(&error), unexpected(&format!("error: \"{message}\"")), "{code}");
+        assert_eq!(postgres(&error[..error.len() - 1]), timeout("no answer in time"), "{code}");
+    }
+    for (code, message) in [
+        ("28000", "no pg_hba.conf entry for host \"172.25.3.1\", user \"lvs-tund\", no encryption"),
+        ("28P01", "password authentication failed"),
+        ("3D000", "database \"lvs-tund\" does not exist"),
+        ("08P01", "SSL required"),
+    ] {
+        let error = postgres_error(&format!("SFATAL\0C{code}\0M{message}\0\0"));
+        assert_eq!(postgres(&error), good(), "{code}");
+    }
+    // A server before PostgreSQL 7.4 sends no code.
+    assert_eq!(postgres(&postgres_error("Mbusy\0\0")), unexpected("error: \"busy\""));
+    assert_eq!(postgres(&postgres_error("")), unexpected("error: \"\""));
+}
+
+#[test]
+fn the_probe_of_postgres_names_the_user_of_the_option() {
+    let expected = "\0\0\0\x29\0\x03\0\0user\0lvs-tund\0database\0lvs-tund\0\0";
+    assert_eq!(sent("postgres", &[], b""), expected);
+    let expected = "\0\0\0\x1b\0\x03\0\0user\0a\0database\0a\0\0";
+    assert_eq!(sent("postgres", &[("user", text("a"))], b""), expected);
+    for user in ["", "a\0b", "a\nb"] {
+        assert_eq!(
+            refused("postgres", &[("user", text(user))]),
+            ("user", format!("{user:?} is no name of a user"))
+        );
+    }
 }

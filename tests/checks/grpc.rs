@@ -1,6 +1,6 @@
 //! Check `grpc`.
 
-use lvs_tund::health::check::ANSWER_MAX;
+use lvs_tund::health::check::{ANSWER_MAX, Step};
 use lvs_tund::health::{FailureClass, Outcome, Transport, Value};
 
 use super::harness::{
@@ -67,6 +67,17 @@ fn garbage(text: &str) -> Outcome {
 
 fn waiting() -> Outcome {
     failure(FailureClass::Timeout, "no answer in time")
+}
+
+#[test]
+fn only_a_frame_that_calls_for_an_answer_gets_one() {
+    const ACK: u8 = 1;
+    let mut call = build("grpc", &[]).begin(&target(), 0);
+    assert!(matches!(call.start(), Step::Send(bytes) if !bytes.is_empty()));
+    assert_eq!(call.receive(&settings()), Step::Send(frame(SETTINGS, ACK, 0, &[])));
+    assert_eq!(call.receive(&frame(SETTINGS, ACK, 0, &[])), Step::Wait);
+    assert_eq!(call.receive(&frame(PING, 0, 0, b"12345678")), Step::Send(frame(PING, ACK, 0, b"12345678")));
+    assert_eq!(call.receive(&head()), Step::Wait);
 }
 
 #[test]

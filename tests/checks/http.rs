@@ -231,7 +231,12 @@ fn the_body_must_be_as_each_option_requires() {
         ("body", "hex:72 65 xx 64", "I am ready.", None),
         ("body", "a\\r\\nb", "a\r\nb", None),
         ("body", "", "", None),
-        ("body_regex", "^OK$", "x\r\nOK\r\ny", None),
+        ("body_regex", "^OK$", "x\nOK\ny", Some(differs)),
+        ("body_regex", "(?m)^OK$", "x\nOK\ny", None),
+        ("body_regex", "^OK$", "OK\n", None),
+        ("body_regex", "a.b", "a\nb", Some(differs)),
+        ("body_regex", "a.b", "a\rb", None),
+        ("body_not", "^OK$", "x\nOK\ny", None),
         ("body_regex", "^OK$", "OK", None),
         ("body_regex", "^OK$", "NOK", Some(differs)),
         ("body_regex", "(?i)status: *up", "Status:   UP", None),
@@ -278,7 +283,6 @@ fn a_body_without_end_counts_as_far_as_it_cannot_change_the_outcome() {
         (&[("body_regex", "b$")], "b", unexpected(&differs)),
         (&[("body_not", "b")], "bc", unexpected("status 200, but the body matches body_not")),
         (&[("body_not", "c")], "b", unexpected(&too_long)),
-        (&[("body_md5", "900150983cd24fb0d6963f7d28e17f72")], "b", unexpected(&too_long)),
     ] {
         let bytes = endless(head, end);
         let more = [&bytes[..], b"more"].concat();
@@ -301,6 +305,57 @@ fn a_body_without_end_counts_as_far_as_it_cannot_change_the_outcome() {
     assert_eq!(
         outcome("http", &[], &endless_error[..2000], Silence),
         unexpected("status 500, expected 200-299")
+    );
+}
+
+/// An answer whose body is this many bytes of `a`, and the MD5 of that.
+fn large(length: usize, end: &str) -> (Vec<u8>, String) {
+    use md5::{Digest, Md5};
+    let body = [&vec![b'a'; length - end.len()][..], end.as_bytes()].concat();
+    let digest = Md5::digest(&body).iter().map(|byte| format!("{byte:02x}")).collect();
+    let head = format!("HTTP/1.1 200 OK\r\nContent-Length: {length}\r\n\r\n");
+    ([head.as_bytes(), &body].concat(), digest)
+}
+
+#[test]
+fn the_md5_is_that_of_the_whole_body_however_long_it_is() {
+    let (answer, digest) = large(3 * ANSWER_MAX, "b");
+    let run = |options: &[(&'static str, &str)], answer: &[u8], end: End| {
+        let check = build("http", &given(options));
+        let (target, sizes) = (super::harness::target(), [1460]);
+        super::harness::run(check.as_ref(), &target, &[answer], &sizes, end).1
+    };
+    assert_eq!(run(&[("body_md5", &digest)], &answer, Silence), good());
+    let other = "900150983cd24fb0d6963f7d28e17f72";
+    let differs = unexpected(&format!("status 200, but the MD5 of the body is {digest}"));
+    assert_eq!(run(&[("body_md5", other)], &answer, Silence), differs);
+    let (head, body) = (b"HTTP/1.0 200 OK\r\n\r\n", &answer[answer.len() - 3 * ANSWER_MAX..]);
+    let until_close = [&head[..], body].concat();
+    assert_eq!(run(&[("body_md5", &digest)], &until_close, Close), good());
+    let slow = timeout("status 200, but no end of the answer in time");
+    assert_eq!(run(&[("body_md5", &digest)], &until_close, Silence), slow);
+    let first = format!("in its first {ANSWER_MAX} bytes");
+    let differs = unexpected(&format!("status 200, but the body does not match body_regex {first}"));
+    assert_eq!(run(&[("body_md5", &digest), ("body_regex", "b")], &answer, Silence), differs);
+    assert_eq!(run(&[("body_md5", &digest), ("body_regex", "a")], &answer, Silence), good());
+    let too_long = unexpected(&format!("status 200, but the body is longer than {ANSWER_MAX} bytes"));
+    assert_eq!(run(&[("body_md5", &digest), ("body_not", "c")], &answer, Silence), too_long);
+    assert_eq!(
+        run(&[("body_md5", other), ("status", "404")], &answer, Silence),
+        unexpected("status 200, expected 404")
+    );
+}
+
+#[test]
+fn a_check_keeps_a_bounded_part_of_an_answer_that_the_driver_does_not_limit() {
+    let limited = |options: &[(&'static str, &str)]| {
+        build("http", &given(options)).begin(&super::harness::target(), 0).is_limited()
+    };
+    assert!(limited(&[]) && limited(&[("body_regex", "a")]) && !limited(OK));
+    let endless = "HTTP/1.1 200 OK\r\nTransfer-Encoding: chunked\r\n\r\n".to_owned() + &"1".repeat(65_537);
+    assert_eq!(
+        outcome("http", &given(OK), endless.as_bytes(), Silence),
+        garbage("the size of a chunk is not a hexadecimal number")
     );
 }
 

@@ -277,7 +277,10 @@ impl<'a> Terms<'a> {
         if !send.is_empty() {
             step.push(("send", Value::text(bytes(&send))));
         }
-        step.push(("expect", Value::text(if receive.is_empty() { "." } else { receive })));
+        // Each line is matched alone.
+        let receive =
+            if receive.contains(['^', '$']) { format!("(?m){receive}") } else { receive.to_owned() };
+        step.push(("expect", Value::text(if receive.is_empty() { ".".to_owned() } else { receive })));
         let mut check = self.check("exchange", 1);
         check.options.push(("steps", Value::List(vec![Value::Table(step)])));
         check
@@ -297,6 +300,8 @@ impl<'a> Terms<'a> {
         options.push(("path", Value::text(format!("{slash}{request}"))));
         options.extend(method.map(|method| ("method", Value::text(method))));
         options.extend(host.map(|host| ("host", Value::text(host))));
+        // LWP::UserAgent, max_redirect.
+        options.push(("redirects", Value::Number(7)));
         options.push(("status", Value::text("200-299")));
         options.extend(Some(("body_regex", Value::text(receive))).filter(|_| !receive.is_empty()));
         if is_tls {
@@ -305,7 +310,11 @@ impl<'a> Terms<'a> {
         if let Some(line) =
             self.keys.own("service").or_else(|| self.keys.own("request")).filter(|_| !self.is_reported)
         {
-            block.note(line.remark("redirects are not followed; name the page that answers"));
+            block.note(
+                line.remark(
+                    "a redirect to another host or scheme is not followed; name the page that answers",
+                ),
+            );
         }
         Some(check)
     }

@@ -186,10 +186,12 @@ impl Probe {
     }
 
     fn received(&mut self, bytes: &[u8]) -> Result<Step, Failure> {
-        self.read += bytes.len();
+        self.read = self.read.saturating_add(bytes.len());
         match self.exchange.receive(bytes) {
             // A check may be content with the beginning.
-            Step::Wait | Step::Send(_) | Step::SendAll(_) if self.read > ANSWER_MAX => {
+            Step::Wait | Step::Send(_) | Step::SendAll(_)
+                if self.read > ANSWER_MAX && self.exchange.is_limited() =>
+            {
                 let text = format!("the answer is longer than {} KiB", ANSWER_MAX >> 10);
                 Err(Failure::new(FailureClass::Garbage, text))
             }

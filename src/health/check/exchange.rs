@@ -3,10 +3,9 @@
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::Arc;
 
-use regex::bytes::Regex;
-
 use super::bytes::{Pattern, bytes};
-use super::options::{flag, joined, regex, shown, tables};
+use super::expression::Expression;
+use super::options::{flag, joined, shown, tables};
 use super::tls::{TLS_OPTIONS, tls};
 use super::{Check, Exchange, Step, Target, Tls};
 use crate::health::spec::{BadOption, OptionRow, Options, Row, Shape, Transport};
@@ -48,10 +47,10 @@ pub(super) fn transport(options: &Options) -> Transport {
 #[derive(Clone, Debug, Default)]
 pub(super) struct LineStep {
     send: Vec<u8>,
-    expect: Option<Regex>,
+    expect: Option<Expression>,
     expect_text: Option<Pattern>,
     /// The answer is complete where this matches for the first time.
-    until: Option<Regex>,
+    until: Option<Expression>,
 }
 
 /// A step as written in an option, or in the file of a protocol: send, expect, until; empty means absent.
@@ -63,7 +62,7 @@ pub(super) fn line_step(send: &str, expect: &str, until: &str) -> Result<LineSte
 
 fn read_step(fields: &BTreeMap<String, String>) -> Result<LineStep, BadOption> {
     let field = |name: &str| fields.get(name).map(String::as_str);
-    let expression = |name: &str| field(name).map(|text| regex("steps", text)).transpose();
+    let expression = |name: &str| field(name).map(|text| Expression::read("steps", text)).transpose();
     let step = LineStep {
         send: bytes("steps", field("send").unwrap_or_default())?,
         expect: expression("expect")?,
@@ -115,7 +114,7 @@ impl LineStep {
     }
 
     fn is_expected(&self, answer: &[u8]) -> bool {
-        self.expect.as_ref().is_none_or(|regex| regex.is_match(answer))
+        self.expect.as_ref().is_none_or(|expect| expect.is_match(answer))
             && self.expect_text.as_ref().is_none_or(|text| text.is_in(answer))
     }
 

@@ -65,6 +65,10 @@ impl Check for Program {
     fn begin(&self, _: &Target, _: u64) -> Box<dyn Exchange> {
         Box::new(self.clone())
     }
+
+    fn command(&self) -> Option<&Command> {
+        Some(&self.command)
+    }
 }
 
 fn failure(text: String) -> Failure {

@@ -14,8 +14,8 @@ pub(super) static ROW: Row = Row {
         build(
             options,
             vec![
-                line_step("", r"^220[ -]", r"^\d{3} [^\n]*\n")?,
-                line_step(r"QUIT\r\n", r"^221[ -]", r"^\d{3} [^\n]*\n")?,
+                line_step("", r"^220[ -]", r"(?m)^\d{3} .*\n")?,
+                line_step(r"QUIT\r\n", r"^221[ -]", r"(?m)^\d{3} .*\n")?,
             ],
         )
     },

@@ -15,7 +15,7 @@ pub(super) static ROW: Row = Row {
             options,
             vec![
                 line_step("", r"^\* (OK|PREAUTH)\b", r"\n")?,
-                line_step(r"a1 LOGOUT\r\n", r"^(\* BYE|a1 OK)\b", r"^(\* BYE|a1 )[^\n]*\n")?,
+                line_step(r"a1 LOGOUT\r\n", r"(?m)^(\* BYE|a1 OK)\b", r"(?m)^(\* BYE|a1 ).*\n")?,
             ],
         )
     },

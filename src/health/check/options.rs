@@ -4,9 +4,7 @@
 use std::collections::BTreeMap;
 use std::time::Duration;
 
-use regex::bytes::{Regex, RegexBuilder};
-
-use crate::health::spec::{BadOption, OptionRow, Options, Value};
+use crate::health::spec::{OptionRow, Options, Value};
 
 /// The options of two lists as one; `N` is the sum of their lengths.
 pub(super) const fn joined<const N: usize>(first: &[OptionRow], second: &[OptionRow]) -> [OptionRow; N] {
@@ -74,22 +72,6 @@ pub(super) fn tables<'a>(options: &'a Options, name: &str) -> &'a [BTreeMap<Stri
         Some(Value::Tables(tables)) => tables,
         _ => &[],
     }
-}
-
-/// A regular expression over bytes: `^` and `$` match at the ends of lines too.
-pub(super) fn regex(name: &'static str, pattern: &str) -> Result<Regex, BadOption> {
-    let built = RegexBuilder::new(pattern).multi_line(true).crlf(true).build();
-    built.map_err(|error| {
-        // The last line has the reason; those above it show the place.
-        let text = error.to_string();
-        let reason = text.lines().last().unwrap_or_default().trim_start_matches("error: ").to_owned();
-        (name, format!("{pattern:?} is no regular expression: {reason}"))
-    })
-}
-
-/// As [`regex()`], if the option is given.
-pub(super) fn regex_option(options: &Options, name: &'static str) -> Result<Option<Regex>, BadOption> {
-    text(options, name).map(|pattern| regex(name, pattern)).transpose()
 }
 
 /// The beginning of bytes for the eye: one line, quoted, without hidden characters.

@@ -17,7 +17,7 @@ pub(super) static ROW: Row = Row {
             return Err(("helo", format!("{helo:?} is no name of a host")));
         }
         // The last line of a reply has a space behind its code.
-        let end = r"^\d{3}( [^\n]*|\r?)\n";
+        let end = r"(?m)^\d{3}( .*|\r?)\n";
         let steps = vec![
             line_step("", "^220[ -]", end)?,
             line_step(&format!("HELO {helo}\\r\\n"), "^250[ -]", end)?,

@@ -81,3 +81,23 @@ impl<'w> Leaving<'w> {
 fn identity_of(service: &VirtualServiceConfig) -> VirtualServiceConfig {
     VirtualServiceConfig { real_servers: Vec::new(), ..service.clone() }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::director::scheduler;
+    use crate::packet::Protocol;
+
+    #[test]
+    fn a_removed_service_is_remembered_while_connections_may_point_to_its_real_servers() {
+        let service = |port: u16| {
+            VirtualServiceConfig::new("", Protocol::Tcp, [172, 25, 3, 100].into(), port, scheduler::DEFAULT)
+        };
+        let before = [1, 2, 3].map(|slot| Left { config: service(slot), slot });
+        let mut leaving = Leaving::new(&before, &HashSet::from([1, 2]));
+        assert_eq!([1, 2, 3, 4].map(|slot| leaving.is_reserved(slot)), [true, true, false, false]);
+        let (fourth, fifth) = (service(4), service(5));
+        let left = leaving.left([(&fourth, 4), (&fifth, 5)].into_iter(), &HashSet::from([2, 3, 5]));
+        assert_eq!(left.iter().map(|left| left.slot).collect::<Vec<_>>(), [2, 5]);
+    }
+}

@@ -2,12 +2,13 @@
 
 use std::collections::BTreeMap;
 
+use super::redirect::{is_same_authority, path_of};
 use crate::health::check::Target;
 use crate::health::check::options::{table, text, texts};
 use crate::health::spec::{BadOption, Options};
 
 /// A request without what depends on the target.
-#[derive(Debug)]
+#[derive(Clone, Debug)]
 pub(super) struct Request {
     method: String,
     pub(super) path: String,
@@ -70,6 +71,22 @@ impl Request {
         self.method == "HEAD"
     }
 
+    /// The request that follows a redirect with this status; `None` if it would go to another origin.
+    pub(super) fn redirected(&self, status: u16, location: &str, target: &Target) -> Option<Request> {
+        let scheme = if self.default_port == 443 { "https" } else { "http" };
+        let port = target.port;
+        let own = [self.host_field(target), format!("{}:{port}", host_of(target))];
+        let is_here = |given: Option<&str>, authority: &str| {
+            given.is_none_or(|given| given.eq_ignore_ascii_case(scheme))
+                && own.iter().any(|own| is_same_authority(own, authority, self.default_port))
+        };
+        let path = path_of(location, &self.path, is_here)?;
+        // RFC 9110 §15.4.2 to §15.4.4: 303 leads to a result that is requested with GET, and clients treat 301 and 302 after POST alike.
+        let is_get = status == 303 && !self.is_head() || matches!(status, 301 | 302) && self.method == "POST";
+        let method = if is_get { "GET".to_owned() } else { self.method.clone() };
+        Some(Request { method, path, ..self.clone() })
+    }
+
     /// The bytes to send.
     pub(super) fn written(&self, target: &Target) -> Vec<u8> {
         let mut fields = vec![("Host", self.host(target)), ("User-Agent", "lvs-tund".to_owned())];
@@ -86,6 +103,12 @@ impl Request {
         fields.extend(self.fields.iter().map(|(name, value)| (name.as_str(), value.clone())));
         let lines: String = fields.iter().map(|(name, value)| format!("{name}: {value}\r\n")).collect();
         format!("{} {} HTTP/{}\r\n{lines}\r\n", self.method, self.path, self.version).into_bytes()
+    }
+
+    /// The value of the header field Host as it is sent.
+    fn host_field(&self, target: &Target) -> String {
+        let given = self.fields.iter().find(|(name, _)| name.eq_ignore_ascii_case("Host"));
+        given.map_or_else(|| self.host(target), |(_, value)| value.clone())
     }
 
     fn host(&self, target: &Target) -> String {

@@ -1,8 +1,10 @@
 //! Reading an HTTP/1 response byte by byte, so that it ends at its last byte wherever packets end (RFC 9112).
 
+use super::body::Body;
 use crate::health::verdict::{Failure, FailureClass};
 
-/// The most bytes of a status line and header fields together, those of interim responses included.
+/// The most bytes of a status line and header fields together, those of interim responses included, and of a line between
+/// chunks.
 const HEAD_MAX: usize = 64 << 10;
 
 /// A response as far as it has arrived.
@@ -13,7 +15,7 @@ pub(super) struct Response {
     /// Names in lower case.
     fields: Vec<(String, String)>,
     /// Without its framing.
-    pub(super) body: Vec<u8>,
+    pub(super) body: Body,
     stage: Stage,
     line: Vec<u8>,
     head_bytes: usize,
@@ -37,8 +39,8 @@ enum Stage {
 
 impl Response {
     /// Nothing has arrived; the answer to a HEAD request has no body.
-    pub(super) fn new(is_head_request: bool) -> Response {
-        Response { is_head_request, ..Response::default() }
+    pub(super) fn new(is_head_request: bool, has_md5: bool) -> Response {
+        Response { is_head_request, body: Body::new(has_md5), ..Response::default() }
     }
 
     /// Whether the status and all header fields are there.
@@ -65,7 +67,7 @@ impl Response {
         while !rest.is_empty() && self.stage != Stage::End {
             rest = match self.stage {
                 Stage::UntilClose => {
-                    self.body.extend_from_slice(rest);
+                    self.body.push(rest);
                     &[]
                 }
                 Stage::Length(missing) => self.take(missing, rest, Stage::Length, Stage::End),
@@ -94,7 +96,10 @@ impl Response {
             }
             Stage::Length(missing) => format!("connection closed {missing} bytes before the end of the body"),
             _ => {
-                format!("connection closed before the end of the body, after {} bytes of it", self.body.len())
+                format!(
+                    "connection closed before the end of the body, after {} bytes of it",
+                    self.body.length()
+                )
             }
         };
         Err(Failure::new(FailureClass::Closed, text))
@@ -102,7 +107,7 @@ impl Response {
 
     fn take<'a>(&mut self, missing: u64, bytes: &'a [u8], more: fn(u64) -> Stage, then: Stage) -> &'a [u8] {
         let count = usize::try_from(missing).unwrap_or(usize::MAX).min(bytes.len());
-        self.body.extend_from_slice(&bytes[..count]);
+        self.body.push(&bytes[..count]);
         let missing = missing - count as u64;
         self.stage = if missing == 0 { then } else { more(missing) };
         &bytes[count..]
@@ -117,6 +122,9 @@ impl Response {
             return Err(garbage(format!("more than {HEAD_MAX} bytes of header fields")));
         }
         if byte != b'\n' {
+            if self.line.len() == HEAD_MAX {
+                return Err(garbage("the size of a chunk is not a hexadecimal number"));
+            }
             self.line.push(byte);
             let is_start = self.line.iter().zip(b"HTTP/1.").all(|(found, expected)| found == expected);
             let is_http = self.stage != Stage::StatusLine || is_start;
