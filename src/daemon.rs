@@ -25,6 +25,7 @@ mod strays;
 mod text_file;
 mod troubles;
 mod untracked;
+mod warnings;
 mod worker;
 
 use std::io::{self, Write};
@@ -40,6 +41,7 @@ pub(crate) use director_daemon::run as run_director;
 pub(crate) use logging::LogFormat;
 pub(crate) use realserver_daemon::run as run_realserver;
 pub(crate) use text_file::{ReadError, read_any_text, read_text};
+pub(crate) use warnings::of_director as director_warnings;
 
 /// How long a daemon waits for the reader of its standard output.
 const PRINT_MAX: Duration = Duration::from_secs(1);

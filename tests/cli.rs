@@ -227,6 +227,27 @@ fn check_warns_of_common_mistakes_and_has_output_for_programs() {
 }
 
 #[test]
+fn check_warns_of_what_checks_need_and_this_host_does_not_have() {
+    let directory = tempfile::tempdir().unwrap();
+    let (path, absent) = (directory.path().join("director.toml"), directory.path().join("absent"));
+    let absent = absent.display();
+    let text = format!(
+        "interface = \"eth0\"\non_change = {{ command = [\"{absent}\"] }}\n[[virtual_service]]\nname = \"web\"\n\
+         protocol = \"tcp\"\nvip = \"172.25.3.100\"\nport = 443\ncheck = {{ type = \"https\", ca_file = \"{absent}\" }}\n\
+         [[virtual_service.real_server]]\nrip = \"172.25.3.2\"\n"
+    );
+    std::fs::write(&path, text).unwrap();
+    let path = path.to_str().unwrap();
+    let (code, _, err) = run(&["check", path]);
+    let expected = format!(
+        "{path}: warning: virtual service web: check https: cannot read {absent}: No such file or directory (os error 2); \
+         correct the path or the file; until then the check cannot be made, and its real servers keep their state\n\
+         {path}: warning: on_change: there is no program {absent}; name its whole path; until then it is not run\n"
+    );
+    assert_eq!((code, err), (0, expected));
+}
+
+#[test]
 fn check_points_at_what_is_wrong_in_the_words_of_the_right_daemon() {
     let cases: &[(&[u8], &str)] = &[
         (b"", ": the key `interface` is missing"),

@@ -214,6 +214,7 @@ const TESTS: &[(&str, Test)] = &[
     ("no_one_answers_for_a_vip_without_quorum_wherever_it_is", serving::announced_while_healthy),
     ("commands_disable_enable_and_check_and_status_shows_the_reason", serving::commands),
     ("reloads_keep_the_states_and_counts_of_checks", serving::reloads),
+    ("a_warning_about_the_file_is_logged_once", serving::warnings),
     ("connections_flows_and_persistence_of_a_dead_server_go_where_on_down_says", dead_server::moves),
     ("a_thousand_probes_a_second_delay_no_request", misfortune::load),
     ("an_application_that_behaves_badly_is_down_in_words", misfortune::odd_applications),

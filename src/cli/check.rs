@@ -113,7 +113,7 @@ fn director(source: &Source, with_host: bool) -> Checked {
         virtual_services: services.len(),
         real_servers: services.iter().map(|service| service.real_servers.len()).sum(),
         vips: vips.len(),
-        warnings: advice::director(&plan),
+        warnings: daemon::director_warnings(&plan),
         ..CheckReport::valid(source.name, "director")
     })
 }

@@ -1,9 +1,10 @@
-//! Warnings for configurations that are valid but rarely intended, printed by `check`.
+//! Warnings for configurations that are valid but rarely intended: `check` prints them, and a director logs them.
+
+mod checks;
 
 use super::plan::{DirectorPlan, MssSetting, RealserverPlan};
 use crate::director::cluster::{RealServerConfig, VirtualServiceConfig};
 use crate::director::scheduler::dh;
-use crate::health::CheckConfig;
 
 /// RFC 9000 §14: QUIC needs paths that carry 1200 bytes. RFC 791 §3.1 and RFC 8200 §5 allow less, but
 /// applications do not expect it.
@@ -21,6 +22,7 @@ pub fn director(plan: &DirectorPlan) -> Vec<String> {
             service.name, service.scheduler.name
         ));
     }
+    advice.extend(checks::of_hooks(&plan.cluster));
     advice
 }
 
@@ -75,14 +77,7 @@ fn health_warnings(service: &VirtualServiceConfig) -> Vec<String> {
             "virtual service {name}: quorum, min_healthy and slow_start do nothing without a check; add check = \"tcp\""
         ));
     }
-    let slow = |check: &&CheckConfig| check.timeout > check.interval;
-    if let Some(check) = health.checks.iter().find(slow) {
-        advice.push(format!(
-            "virtual service {name}: check {} has a timeout longer than its interval: while a probe waits, the next one is \
-             not sent",
-            check.row.name
-        ));
-    }
+    advice.extend(checks::warnings(service));
     advice
 }
 

@@ -248,11 +248,24 @@ impl<T: Clone + PartialEq + From<J>, J: From<T>> SimpleJsonKind for Words<T, J> 
 /// # Errors
 /// The word is not in the table; the message suggests the nearest one.
 pub fn choice<T: Clone>(key: &str, word: &str, words: &[(&str, T)]) -> Result<T, String> {
+    choice_with(key, word, words, &[])
+}
+
+/// As [`choice`]; `others` are words that other programs have for what is known here by the second one.
+pub fn choice_with<T: Clone>(
+    key: &str,
+    word: &str,
+    words: &[(&str, T)],
+    others: &[(&str, &str)],
+) -> Result<T, String> {
     if let Some((_, value)) = words.iter().find(|(name, _)| *name == word) {
         return Ok(value.clone());
     }
     let names: Vec<&str> = words.iter().map(|(name, _)| *name).collect();
-    let hint = match nearest(word, names.iter().copied()) {
+    let all = names.iter().copied().chain(others.iter().map(|(other, _)| *other));
+    let found = nearest(word, all);
+    let known = |found: &str| others.iter().find(|(other, _)| *other == found).map(|(_, name)| *name);
+    let hint = match found.map(|found| known(found).unwrap_or(found)) {
         Some(name) => format!("did you mean \"{name}\"?"),
         None => format!("expected one of {}", names.join(", ")),
     };

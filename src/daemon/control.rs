@@ -30,6 +30,7 @@ use super::device::{DeviceState, OwnDevice};
 use super::health::News;
 use super::losses::LossWatch;
 use super::troubles::{SECOND_LOOK, Watch};
+use super::warnings::Warnings;
 use super::{claims, host_view, strays, untracked};
 use crate::config::diff::Difference;
 use crate::config::plan::DirectorPlan;
@@ -109,6 +110,7 @@ pub(super) struct Control {
     /// Snapshots that a worker may still use: a thread that forwards packets must never free one.
     retired: Vec<Arc<Cluster>>,
     watch: Watch,
+    warnings: Warnings,
     checks: Checks,
 }
 
@@ -164,8 +166,14 @@ impl Control {
             grace: Grace::default(),
             retired: Vec::new(),
             watch,
+            warnings: Warnings::default(),
             checks,
         }
+    }
+
+    /// Logs what is rarely intended in the file, later.
+    pub(super) fn warn_of_file(&self) {
+        self.warnings.follow(self.base.clone());
     }
 
     /// The number of changes on the host, kept up to date.

@@ -97,6 +97,7 @@ async fn run_until_ended(plan: DirectorPlan, file: ConfigFile, options: Options)
     let http_names = shared.plan.http_names.clone();
     let _control_path = listeners.serve(monitoring, Api::new(shared, requests, true), &http_names);
     tracing::info!(kind = "ready", "{ready}");
+    control_loop.warn_of_file();
     let outcome = control_loop.run(&mut end).await;
     if let Ok(signal) = &outcome {
         tracing::info!(kind = "stopping", "director: {signal}, stopping");

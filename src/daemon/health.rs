@@ -12,6 +12,7 @@ mod program;
 mod sockets;
 mod tls;
 mod tunnel;
+mod unready;
 mod wanted;
 
 use nix::sys::resource::{Resource, getrlimit};
@@ -21,6 +22,7 @@ pub(super) use self::hooks::{Hooks, Message};
 pub(super) use self::probe::Tools;
 pub(super) use self::program::Starter;
 pub(super) use self::tunnel::AllSockets;
+pub(super) use self::unready::unready;
 pub(super) use self::wanted::Wanted;
 
 /// Probes that run at once, if the process may have enough descriptors.

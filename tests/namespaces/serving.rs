@@ -252,3 +252,23 @@ pub fn reloads() -> Outcome {
     assert!(!since.contains("web: real server"), "{since}");
     assert_conserved(&lab)
 }
+
+/// A warning about the file is logged at the start, and after a reload only if it is new.
+pub fn warnings() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    let (_web, _real_servers) = start_real_servers(&lab)?;
+    let first = "on_change = { command = [\"/absent\"] }\n";
+    let both = "on_change = [{ command = [\"/absent\"] }, { command = [\"/missing\"] }]\n";
+    let director = lab::start_director(&lab, &file(&lab, first, ""))?;
+    let count = |program: &str| {
+        let words = format!("director: on_change: there is no program {program};");
+        director.log().lines().filter(|line| line.contains("WARN") && line.contains(&words)).count()
+    };
+    poll_until("the warning at the start", || (count("/absent") == 1).then_some(()));
+    let path = lab.directory().join("director-director.toml");
+    std::fs::write(&path, std::fs::read_to_string(&path)?.replacen(first, both, 1))?;
+    command(&lab, &["reload"])?;
+    poll_until("the warning of the reload", || (count("/missing") == 1).then_some(()));
+    assert_eq!(count("/absent"), 1);
+    Ok(())
+}

@@ -13,7 +13,7 @@ use utoipa::{PartialSchema, ToSchema};
 
 use super::matchers::list;
 use crate::config::key::{JsonKind, ValueKind, keys, names, no_other_place};
-use crate::config::kinds::{Address, Number, Optional, Span, Words, choice};
+use crate::config::kinds::{Address, Number, Optional, Span, Words, choice_with};
 use crate::config::toml::{Block, Lines, TomlValue, quoted};
 use crate::config::{ConfigError, Source};
 use crate::health::{CHECKS, CheckConfig, Options, Row, Start, Transport, Via};
@@ -22,6 +22,28 @@ use crate::health::{CHECKS, CheckConfig, Options, Row, Start, Transport, Via};
 const CHECKS_MAX: usize = 16;
 /// A real server that has to fail or to succeed more often never changes its state.
 const IN_A_ROW_MAX: i64 = 1000;
+/// What other programs call a kind.
+const OTHER_WORDS: &[(&str, &str)] = &[
+    ("ping", "icmp"),
+    ("connect", "tcp"),
+    ("ssl", "tls"),
+    ("script", "exec"),
+    ("misc", "exec"),
+    ("external", "exec"),
+    ("command", "exec"),
+    ("pgsql", "postgres"),
+    ("postgresql", "postgres"),
+    ("mariadb", "mysql"),
+    ("tcp_check", "tcp"),
+    ("http_get", "http"),
+    ("ssl_get", "https"),
+    ("dns_check", "dns"),
+    ("udp_check", "udp"),
+    ("ping_check", "icmp"),
+    ("smtp_check", "smtp"),
+    ("misc_check", "exec"),
+];
+
 /// The key that names the kind.
 const TYPE: &str = "type";
 
@@ -130,7 +152,8 @@ fn row_of(
     value: &TomlValue,
 ) -> Result<&'static Row, ConfigError> {
     let words: Vec<(&str, &'static Row)> = rows.iter().map(|row| (row.name, *row)).collect();
-    choice(key, block.text(value)?, &words).map_err(|message| block.error(value.span(), message))
+    choice_with(key, block.text(value)?, &words, OTHER_WORDS)
+        .map_err(|message| block.error(value.span(), message))
 }
 
 /// The names of the keys of a check.

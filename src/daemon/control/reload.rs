@@ -24,7 +24,7 @@ impl Control {
         let hash_key = plan.hash_key.unwrap_or(self.running.hash_key);
         let next = Running {
             cluster: Arc::new(plan.cluster.clone()),
-            defaults: plan.defaults,
+            defaults: plan.defaults.clone(),
             hash_key,
             states: AdminStates::default(),
             file_names: Arc::default(),
@@ -36,6 +36,7 @@ impl Control {
         let changed = self.advance(next).await?;
         if !dry_run {
             self.base.hash_key = plan.hash_key.or(self.base.hash_key);
+            self.warnings.follow(plan);
             self.publish();
         }
         Ok(changed)
@@ -112,6 +113,7 @@ impl Control {
         let changed = self.advance(next).await?;
         if !reload.dry_run {
             self.base = plan;
+            self.warn_of_file();
             self.publish();
         }
         Ok(changed)

@@ -119,6 +119,11 @@ impl ControlLoop {
         ControlLoop { control, sources, shared, failures, path_counters, path_events, workers }
     }
 
+    /// Logs what is rarely intended in the file, later.
+    pub(super) fn warn_of_file(&self) {
+        self.control.warn_of_file();
+    }
+
     /// Renders the metrics.
     pub(super) fn renderer(&self) -> http::Render {
         let (shared, host_changes) = (self.shared.clone(), self.control.host_changes());

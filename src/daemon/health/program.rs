@@ -3,6 +3,7 @@
 //! It gets no shell, no descriptor but its standard ones, and a process group of its own, which is ended together with
 //! it: SIGTERM at the end of its time, SIGKILL a second later, and SIGKILL for what it leaves behind.
 
+mod missing;
 mod starter;
 
 use std::io;
@@ -17,6 +18,7 @@ use tokio::net::unix::pipe::Receiver;
 use tokio::process::{Child, ChildStdin, Command};
 use tokio::time::{sleep, timeout};
 
+pub(super) use missing::missing;
 pub(in crate::daemon) use starter::Starter;
 
 /// What is kept of the output; the rest is read and thrown away, so that the program never waits for a reader.
@@ -96,8 +98,7 @@ impl Program {
             return Err(NotStarted("no command is configured".to_owned()));
         };
         let mut command = Command::new(program);
-        let path = std::env::var("PATH").unwrap_or_else(|_| PATH.to_owned());
-        command.args(arguments).env_clear().env("PATH", path).current_dir("/").kill_on_drop(true);
+        command.args(arguments).env_clear().env("PATH", search_path()).current_dir("/").kill_on_drop(true);
         command.envs(self.environment.iter().map(|(name, value)| (name, value)));
         command.process_group(0);
         command.stdin(if self.input.is_empty() { Stdio::null() } else { Stdio::piped() });
@@ -136,6 +137,10 @@ impl Program {
             _ => format!("cannot start {program}: {error}"),
         })
     }
+}
+
+fn search_path() -> String {
+    std::env::var("PATH").unwrap_or_else(|_| PATH.to_owned())
 }
 
 /// Whom a program runs as; `None`: as the daemon.

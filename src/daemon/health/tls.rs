@@ -29,7 +29,7 @@ const LOOK_PAUSE: Duration = Duration::from_secs(1);
 
 /// The options of a check without the name of the server.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
-struct Key {
+pub(super) struct Key {
     verify: bool,
     ca_file: Option<PathBuf>,
     client: Option<(PathBuf, PathBuf)>,
@@ -38,7 +38,7 @@ struct Key {
 }
 
 impl Key {
-    fn of(tls: &Tls) -> Key {
+    pub(super) fn of(tls: &Tls) -> Key {
         let Tls { verify, ca_file, client, protocols, expiry_warning, .. } = tls.clone();
         Key { verify, ca_file, client, protocols, expiry_warning }
     }
@@ -46,6 +46,20 @@ impl Key {
     fn files(&self) -> impl Iterator<Item = &Path> {
         let client = self.client.iter().flat_map(|(chain, key)| [chain, key]);
         self.ca_file.iter().chain(client).map(PathBuf::as_path)
+    }
+
+    /// Why no connector could be made of its files; `None`: it could be, or it has none.
+    pub(super) fn missing(&self) -> Option<String> {
+        let mut files = self.files().peekable();
+        files.peek()?;
+        // A file of another kind may have no end.
+        let wrong = files.find_map(|path| match std::fs::metadata(path) {
+            Ok(metadata) if metadata.is_file() => None,
+            Ok(_) => Some(format!("{} is no regular file", path.display())),
+            Err(error) => Some(format!("cannot read {}: {error}", path.display())),
+        });
+        let why = wrong.or_else(|| make(self).err())?;
+        Some(format!("{why}; correct the path or the file"))
     }
 }
 

@@ -192,6 +192,10 @@ fn an_error_names_file_line_and_key_and_what_was_expected() {
         ("[\"open\", { type = \"open\", rise = 2 }]", "listed twice"),
         ("{}", "the key `check.type` is missing; add it, such as type = \"tcp\""),
         ("{ type = 1 }", "expected text in quotes, not 1"),
+        ("\"ping\"", "check = \"ping\": did you mean \"icmp\"?"),
+        ("\"pign\"", "check = \"pign\": did you mean \"icmp\"?"),
+        ("\"SSL_GET\"", "check = \"SSL_GET\": did you mean \"https\"?"),
+        ("{ type = \"scritp\" }", "check.type = \"scritp\": did you mean \"exec\"?"),
         ("{ type = \"opem\" }", "check.type = \"opem\": did you mean \"open\"?"),
         ("{ type = \"page\", pth = \"/\" }", "unknown key `pth`; did you mean `path`?"),
         ("{ type = \"open\", path = \"/\" }", "unknown key `path`; known here: type, via, address"),
@@ -282,4 +286,12 @@ fn a_check_needs_a_port_if_its_transport_has_ports() {
     assert!(has_port(&open, Some(80)) && !has_port(&open, None));
     assert!(has_port(&run, None) && has_port(&page, None));
     assert!(has_port(&check("{ type = \"open\", port = 81 }"), None));
+}
+
+#[test]
+fn every_word_of_another_program_stands_for_a_kind() {
+    for (other, name) in OTHER_WORDS {
+        let is_kind = |word: &str| CHECKS.iter().any(|row| row.name == word);
+        assert!(is_kind(name) && !is_kind(other), "{other}");
+    }
 }
