@@ -3,13 +3,14 @@
 use std::net::{IpAddr, Ipv4Addr};
 use std::sync::Arc;
 
+use md5::{Digest, Md5};
 use tokio::net::{TcpListener, UdpSocket};
 
 use super::*;
 use crate::daemon::health::direct::DirectSockets;
 use crate::health::check::Command;
 use crate::health::spec::Row;
-use crate::health::{Success, Via};
+use crate::health::{CHECKS, Options, Success, Value, Via};
 
 const LOOPBACK: IpAddr = IpAddr::V4(Ipv4Addr::LOCALHOST);
 
@@ -225,6 +226,26 @@ async fn an_answer_without_end_is_cut_off() {
         server(|mut stream| async move { while stream.write_all(&[0; 65_536]).await.is_ok() {} }).await;
     let outcome = probe(Transport::Tcp, &ask("x", "PONG"), port).await;
     assert_eq!(outcome, Err(Failure::new(FailureClass::Garbage, "the answer is longer than 256 KiB")));
+}
+
+#[tokio::test]
+async fn the_md5_of_a_page_that_is_longer_than_other_answers_may_be_is_compared() {
+    let page = vec![b'a'; 3 * ANSWER_MAX];
+    let digest: String = Md5::digest(&page).iter().map(|byte| format!("{byte:02x}")).collect();
+    let port = server(|mut stream| async move {
+        stream.read(&mut [0; 1024]).await.unwrap();
+        stream.write_all(b"HTTP/1.0 200 OK\r\n\r\n").await.unwrap();
+        stream.write_all(&page).await.unwrap();
+    })
+    .await;
+    let row = CHECKS.iter().find(|row| row.name == "http").unwrap();
+    let options = Options::from([("body_md5", Value::Text(digest))]);
+    let check = (row.build)(&options).unwrap();
+    let timeout = Duration::from_secs(5);
+    let config = CheckConfig { options, timeout, via: Some(Via::Direct), ..CheckConfig::new(row) };
+    let tools = Tools::new(DirectSockets, Starter::new().unwrap());
+    let (outcome, _) = run(&config, check.as_ref(), (&target(port), false), 1, &tools).await;
+    assert_eq!(outcome, Ok(Success::default()));
 }
 
 #[tokio::test]
