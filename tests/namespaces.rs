@@ -212,7 +212,7 @@ const TESTS: &[(&str, Test)] = &[
     ("a_real_server_on_the_directors_host_is_checked", serving::local_real_server),
     ("programs_are_told_once_of_each_change_in_its_order", serving::programs_are_told),
     (
-        "programs_are_told_the_state_at_the_start_and_the_end_of_the_director",
+        "programs_run_for_the_state_at_the_start_and_for_the_end_of_the_director",
         serving::programs_know_start_and_end,
     ),
     ("no_one_answers_for_a_vip_without_quorum_wherever_it_is", serving::announced_while_healthy),

@@ -21,14 +21,14 @@ labels! {
 }
 
 labels! {
-    /// Why a hook is told a state.
+    /// Why a state is reported to a hook.
     pub enum Cause {
         /// It is the first state that is known: after the director's start, or after the virtual service or the real server was
         /// added.
         Start = "start",
         /// It has just become that.
         Change = "change",
-        /// It became that while it flapped, when single changes were not told.
+        /// It became that while it flapped, when single changes were not reported.
         Reminder = "reminder",
         /// The director stops: nothing of it is served here any more.
         Stop = "stop",

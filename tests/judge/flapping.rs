@@ -29,7 +29,7 @@ fn flapping_is_reported_once_and_summed_up_when_it_has_settled() {
     let during = world.told();
     assert_eq!(during.iter().filter(|event| event.contains("flapping")).count(), 1);
     assert!(during.len() <= 8, "a storm of events: {during:?}");
-    assert_eq!(during.last().map(String::as_str), Some("web 172.25.0.1 down"), "told at once");
+    assert_eq!(during.last().map(String::as_str), Some("web 172.25.0.1 down"), "reported at once");
     world.run_for(100);
     let settled: Vec<String> = world.events.iter().map(|(_, event)| short(event)).collect();
     assert!(settled[0].starts_with("web settled"), "{settled:?}");
@@ -90,7 +90,7 @@ fn slowly(seconds: u64) -> World {
 }
 
 #[test]
-fn a_service_that_never_settles_is_told_lost_at_once_and_gained_after_each_reminder() {
+fn a_service_that_never_settles_is_reported_lost_at_once_and_gained_after_each_reminder() {
     let world = slowly(3000);
     let of_quorum = |event: &Event| match event {
         Event::QuorumGained { cause, .. } => Some((true, *cause)),
@@ -102,7 +102,7 @@ fn a_service_that_never_settles_is_told_lost_at_once_and_gained_after_each_remin
         .iter()
         .filter_map(|(moment, event)| of_quorum(event).map(|(is_gained, cause)| (*moment, is_gained, cause)))
         .collect();
-    assert!(told.windows(2).all(|pair| pair[0].1 != pair[1].1), "a state is told twice: {told:?}");
+    assert!(told.windows(2).all(|pair| pair[0].1 != pair[1].1), "a state is reported twice: {told:?}");
     let later: Vec<_> = told.iter().filter(|(moment, ..)| *moment > at(60_000)).collect();
     let gained = later.iter().filter(|(_, is_gained, _)| *is_gained).count();
     assert!((9..=10).contains(&gained), "{later:?}");

@@ -73,7 +73,7 @@ fn an_added_real_server_has_a_slow_start_but_not_a_whole_new_service() {
 }
 
 #[test]
-fn a_changed_check_keeps_the_state_and_counts_anew() {
+fn a_changed_check_keeps_the_state_and_begins_to_count_again() {
     let mut world = World::new(&[service("web", 2, &[tcp()])]);
     world.refuse(&[2]);
     world.run_for(21);
@@ -175,6 +175,18 @@ fn an_added_check_does_not_take_an_up_server_out_first() {
 }
 
 #[test]
+fn a_real_server_without_checks_stays_up_until_the_first_probe_of_a_new_check() {
+    let down = CheckConfig { start: Start::Down, ..tcp() };
+    let mut world = World::new(&[service("web", 2, &[])]);
+    world.run_for(5);
+    world.configure(&[service("web", 2, &[down])]);
+    assert_eq!((world.state("web", 1), world.state("web", 2)), (State::Up, State::Up));
+    world.refuse(&[1]);
+    world.run_until(world.now.after(Duration::from_millis(1900)));
+    assert_eq!((world.state("web", 1), world.state("web", 2)), (State::Down, State::Up), "it decides alone");
+}
+
+#[test]
 fn changed_checks_are_spread_over_the_new_interval() {
     let with =
         |interval| service("web", 400, &[CheckConfig { interval: Duration::from_secs(interval), ..tcp() }]);
@@ -192,7 +204,7 @@ fn changed_checks_are_spread_over_the_new_interval() {
 }
 
 #[test]
-fn a_hook_is_told_the_first_state_of_what_a_reload_adds_and_nothing_of_the_rest() {
+fn hooks_receive_the_first_state_of_what_a_reload_adds_and_nothing_of_the_rest() {
     let quick = CheckConfig { interval: Duration::from_secs(1), ..tcp() };
     let mut world = World::new(&[service("a", 2, std::slice::from_ref(&quick)), service("bare", 2, &[])]);
     world.refuse(&[1]);

@@ -192,7 +192,7 @@ impl World {
         events.filter(|event| !is_expected(event)).map(|event| short(&event)).collect()
     }
 
-    /// What hooks are told, in short, with the causes.
+    /// What hooks receive, in short, with the causes.
     pub fn hooks(&mut self) -> Vec<String> {
         let events = std::mem::take(&mut self.events).into_iter();
         events.filter_map(|(_, event)| Some(format!("{} ({})", short(&event), cause(&event)?))).collect()
@@ -203,7 +203,7 @@ fn identity(probe: &Probe) -> Identity {
     (probe.target.rip, probe.target.address, probe.target.port, probe.check.clone())
 }
 
-/// Why a state is told; `None`: hooks are not told.
+/// Why a state is reported; `None`: not to hooks.
 pub fn cause(event: &Event) -> Option<Cause> {
     match event {
         Event::Up { cause, .. }

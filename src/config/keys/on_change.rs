@@ -112,7 +112,7 @@ fn read_hook(key: &str, block: &Block, item: &TomlValue) -> Result<Hook, ConfigE
         }
         None if hook.at_stop && !hook.when.is_empty() && hook.when.iter().all(|when| when.is_good()) => {
             let message = format!(
-                "{} = true: at the end of the director, only real_server_down and quorum_lost are told; add one to when",
+                "{} = true: at the end of the director, only real_server_down and quorum_lost are reported; add one to when",
                 table.key("at_stop")
             );
             Err(block.error(item.span(), message))

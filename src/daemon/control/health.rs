@@ -170,7 +170,7 @@ impl Control {
     }
 }
 
-/// Quorum at the start is as expected: only hooks are told.
+/// Quorum at the start is as expected: only hooks are notified.
 fn is_expected(event: &Event) -> bool {
     matches!(event, Event::QuorumGained { cause: health::Cause::Start, .. })
 }
@@ -275,7 +275,7 @@ fn described(event: &Event) -> (EventKind, String) {
         Event::Flapping { service, what, changes, within } => {
             let (what, within) = (of_flapper(service, what), humantime::format_duration(*within));
             let text = format!(
-                "{what} flaps: {changes} changes in {within}; until it settles, it is reported as good only every five minutes"
+                "{what} flaps: {changes} changes in {within}; until it settles, a recovery is reported only every five minutes"
             );
             (EventKind::Flapping, text)
         }
@@ -336,7 +336,7 @@ mod tests {
             Event::Flapping { service, what: Flapper::Quorum, changes: 7, within: Duration::from_secs(59) };
         assert_eq!(
             text(&flapping),
-            "web: quorum flaps: 7 changes in 59s; single changes are not reported until it settles"
+            "web: quorum flaps: 7 changes in 59s; until it settles, a recovery is reported only every five minutes"
         );
     }
 

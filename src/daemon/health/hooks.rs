@@ -39,7 +39,7 @@ pub(in crate::daemon) struct Hooks {
     /// A task for each worker, those that no longer exist included until they have run what waited.
     tasks: JoinSet<()>,
     stop: watch::Sender<Stop>,
-    /// Whether what was told last of each subject was good.
+    /// Whether the last state of each subject that was reported here is good.
     told: HashMap<Subject, bool>,
 }
 
@@ -82,7 +82,7 @@ impl Hooks {
         }
     }
 
-    /// What was told of virtual services other than these is forgotten.
+    /// What was reported of virtual services other than these is forgotten.
     pub(in crate::daemon) fn keep(&mut self, services: &HashSet<&str>) {
         self.told.retain(|(service, _), _| services.contains(service.as_str()));
     }

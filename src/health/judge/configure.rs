@@ -9,7 +9,7 @@ use super::server::{Server, find};
 use super::service::Service;
 use super::shared::{CheckId, Key, SharedCheck};
 use super::{Judge, State};
-use crate::health::spec::CheckConfig;
+use crate::health::spec::{CheckConfig, Start};
 use crate::time::Moment;
 
 /// The first probe of a new or changed check begins within its interval, and within this time.
@@ -107,7 +107,7 @@ impl Judge {
                 id
             }
             None => {
-                let continued = old_server.and_then(|old| self.continued(&key, old, (service, server), now));
+                let continued = old_server.map(|old| self.continued(&key, old, (service, server), now));
                 let (machine, grace_ends) =
                     continued.unwrap_or_else(|| (Machine::new(config.start, now), now.after(config.grace)));
                 let check = SharedCheck::new(key.clone(), machine, FIRST_WITHIN, &mut self.spread, now);
@@ -126,22 +126,22 @@ impl Judge {
         old: &Server,
         (service, server): (&Judged, &JudgedServer),
         now: Moment,
-    ) -> Option<(Machine, Moment)> {
+    ) -> (Machine, Moment) {
         let wanted: Vec<Key> =
             server.checks.iter().map(|config| Key::new(config, service.name, service, server)).collect();
         let place = wanted.iter().position(|wanted| wanted == key);
         let is_replaced = |check: &SharedCheck| !wanted.contains(&check.key);
         let is_of_kind = |check: &SharedCheck| check.config().row.name == key.config().row.name;
-        let replaced = || {
-            let all = old.checks.iter().enumerate();
-            all.filter_map(|(at, id)| Some((at, self.queue.check(*id)?)))
-                .filter(|(_, check)| is_replaced(check))
-        };
-        let best = replaced().max_by_key(|(at, check)| (is_of_kind(check), Some(*at) == place));
+        let all = old.checks.iter().enumerate();
+        let replaced = all
+            .filter_map(|(at, id)| Some((at, self.queue.check(*id)?)))
+            .filter(|(_, check)| is_replaced(check));
+        let best = replaced.max_by_key(|(at, check)| (is_of_kind(check), Some(*at) == place));
         match (best, old.state) {
-            (Some((_, check)), _) => Some((check.machine.changed(is_of_kind(check), now), check.grace_ends)),
-            (None, State::Unchecked) => None,
-            (None, state) => Some((Machine::added(state != State::Down, now), now)),
+            (Some((_, check)), _) => (check.machine.changed(is_of_kind(check), now), check.grace_ends),
+            // Nothing has shown yet that it is up: the first probe decides.
+            (None, State::Unchecked) => (Machine::new(Start::Up, now), now),
+            (None, state) => (Machine::added(state != State::Down, now), now),
         }
     }
 

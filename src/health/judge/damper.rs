@@ -1,5 +1,5 @@
-//! Flapping: something that changes too often is reported as such, and no longer change by change. That it has become bad is
-//! told at once nevertheless, so that what depends on it ends in time; that it is good again waits.
+//! Flapping: something that changes too often is reported as such, and no longer change by change. A change to
+//! bad is reported at once nevertheless, so that what depends on it ends in time; a recovery waits.
 
 use std::collections::VecDeque;
 use std::time::Duration;
@@ -13,7 +13,7 @@ pub(super) const CHANGES_MAX: usize = 6;
 pub(super) const WINDOW: Duration = Duration::from_secs(60);
 /// Without a change for this long, it has settled.
 pub(super) const QUIET: Duration = Duration::from_secs(60);
-/// Flapping that lasts is reported again after this time, and one recovery is told.
+/// Flapping that lasts is reported again after this time, and one recovery is.
 pub(super) const REMINDER: Duration = Duration::from_secs(300);
 
 /// What is to be reported.
@@ -21,7 +21,7 @@ pub(super) const REMINDER: Duration = Duration::from_secs(300);
 pub(super) struct Report {
     /// That it flaps or has settled.
     pub(super) summary: Option<Summary>,
-    /// Its state, for this cause. It differs from the one that was told before.
+    /// Its state, for this cause. It differs from the one that was reported before.
     pub(super) told: Option<Cause>,
 }
 
@@ -37,7 +37,7 @@ pub(super) enum Summary {
 /// Something that is good or bad, and may flap.
 #[derive(Clone, Debug)]
 pub(super) struct Damper {
-    /// The state that was told last.
+    /// The state that was reported last.
     told_good: bool,
     recent: VecDeque<Moment>,
     flapping: Option<Flapping>,
@@ -49,21 +49,21 @@ struct Flapping {
     changes: u32,
     changed: Moment,
     reported: Moment,
-    /// Whether the next recovery is told: once after each reminder.
+    /// Whether the next recovery is reported: once after each reminder.
     may_recover: bool,
 }
 
 impl Report {
     const NOTHING: Report = Report { summary: None, told: None };
 
-    /// The same for this cause, if a state is told.
+    /// The same for this cause, if a state is reported.
     pub(super) fn because(self, cause: Cause) -> Report {
         Report { told: self.told.map(|_| cause), ..self }
     }
 }
 
 impl Damper {
-    /// Begins in this state, untold.
+    /// Begins in this state, unreported.
     pub(super) fn new(is_good: bool) -> Damper {
         Damper { told_good: is_good, recent: VecDeque::new(), flapping: None }
     }
@@ -116,7 +116,7 @@ impl Damper {
         Report { summary: Some(summary), told: self.tell(is_good, Cause::Reminder) }
     }
 
-    /// Whether the state is told now: only if it differs from the last one, and a recovery only if it may be.
+    /// Whether the state is reported now: only if it differs from the last one, and a recovery only if it may be.
     fn tell(&mut self, is_good: bool, cause: Cause) -> Option<Cause> {
         let mut may_recover = true;
         if let Some(flapping) = &mut self.flapping {
@@ -182,7 +182,7 @@ mod tests {
     }
 
     #[test]
-    fn while_it_flaps_it_is_told_at_once_that_it_is_bad_but_not_that_it_is_good() {
+    fn while_it_flaps_bad_is_reported_at_once_and_good_is_not() {
         let mut damper = Damper::new(false);
         for change in 0..7 {
             damper.on_change(change % 2 == 0, at(change));
@@ -195,7 +195,7 @@ mod tests {
     }
 
     #[test]
-    fn a_reminder_tells_a_state_that_differs_or_permits_the_next_recovery() {
+    fn a_reminder_reports_a_state_that_differs_or_permits_the_next_recovery() {
         // It changes every 50 s, so that it never settles.
         let mut damper = flaps_since(6);
         for second in [56, 106, 156, 206, 256] {
@@ -208,14 +208,14 @@ mod tests {
             assert_eq!(damper.on_change(second % 100 == 56, at(second)), Report::NOTHING);
         }
         assert_eq!(damper.on_change(false, at(600)), Report::NOTHING);
-        assert_eq!(damper.on_time(false, at(606)).told, None, "that was told");
+        assert_eq!(damper.on_time(false, at(606)).told, None, "that was reported");
         assert_eq!(damper.on_change(true, at(650)), told(Cause::Change));
         assert_eq!(damper.on_change(false, at(651)), told(Cause::Change));
         assert_eq!(damper.on_change(true, at(652)), Report::NOTHING, "one recovery for each reminder");
     }
 
     #[test]
-    fn flapping_that_lasts_is_reported_every_five_minutes_and_told_twice_in_that_time() {
+    fn flapping_that_lasts_is_reported_every_five_minutes_and_its_state_twice_in_that_time() {
         let mut damper = Damper::new(true);
         let (mut reports, mut told) = (Vec::new(), Vec::new());
         for second in 0..=1000u64 {
@@ -235,7 +235,7 @@ mod tests {
     }
 
     #[test]
-    fn the_first_state_is_told_whatever_it_is() {
+    fn the_first_state_is_reported_whatever_it_is() {
         for is_good in [true, false] {
             let mut damper = Damper::new(false);
             assert_eq!(damper.begin(is_good), told(Cause::Start));

@@ -32,7 +32,7 @@ pub enum Event {
         real_server: String,
         /// Its RIP.
         rip: IpAddr,
-        /// Why it is told now.
+        /// Why it is reported now.
         cause: Cause,
     },
     /// A real server is down.
@@ -45,21 +45,21 @@ pub enum Event {
         rip: IpAddr,
         /// Why, in one sentence without a full stop.
         why: String,
-        /// Why it is told now.
+        /// Why it is reported now.
         cause: Cause,
     },
     /// Enough real servers are up.
     QuorumGained {
         /// The name of the virtual service.
         service: String,
-        /// Why it is told now.
+        /// Why it is reported now.
         cause: Cause,
     },
     /// Too few real servers are up.
     QuorumLost {
         /// The name of the virtual service.
         service: String,
-        /// Why it is told now.
+        /// Why it is reported now.
         cause: Cause,
     },
     /// Fewer real servers than `min_healthy` are up: all count as up.

@@ -127,7 +127,7 @@ impl Machine {
         Machine::assume(start == Start::Up, "no probe has succeeded yet", now)
     }
 
-    /// A check that was changed: it continues in the state of the one before, and counts anew. `is_same_kind`: the weight that
+    /// A check that was changed: it continues in the state of the one before, and begins to count again. `is_same_kind`: the weight that
     /// was requested holds until the next success.
     pub(super) fn changed(&self, is_same_kind: bool, now: Moment) -> Machine {
         let words = "no probe has succeeded since the check was changed";

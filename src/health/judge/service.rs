@@ -29,7 +29,7 @@ pub(super) struct Service {
     pub(super) servers: Vec<Server>,
     ruling: Ruling,
     has_begun: bool,
-    /// Whether its first state was told.
+    /// Whether its first state was reported.
     is_quorum_known: bool,
     quorum: Damper,
     open: Damper,
@@ -119,7 +119,7 @@ impl Service {
             let report = if is_first { report.because(Cause::Start) } else { report };
             self.report_server(at, report, queue, events);
         } else if is_first && !is_up {
-            // It was assumed to be down, and is. That one is up, as was assumed, is no news.
+            // It was assumed to be down, and is. One that is up as assumed is no news.
             let report = server.damper.begin(false);
             self.report_server(at, report, queue, events);
         }
@@ -197,7 +197,7 @@ impl Service {
         if self.is_judged() {
             return ruling;
         }
-        // Without real servers there is nothing to tell that it serves.
+        // Without real servers nothing shows that it serves.
         Ruling { has_quorum: true, is_certain: ruling.has_quorum, ..ruling }
     }
 

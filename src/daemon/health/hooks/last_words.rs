@@ -1,4 +1,4 @@
-//! What hooks with `at_stop` are told at the end of the director: that everything that is up there goes down.
+//! What is reported to hooks with `at_stop` at the end of the director: everything that is up goes down.
 
 use std::collections::HashMap;
 
@@ -7,8 +7,8 @@ use crate::director::cluster::{ClusterConfig, RealServerConfig, VirtualServiceCo
 use crate::health::judge::Event;
 use crate::health::{Cause, View};
 
-/// The real servers and the virtual services that are up, unless the hooks were told last that they are down. A virtual
-/// service of which nothing was told yet is one of them: another run of the director may have left something behind.
+/// The real servers and the virtual services that are up, unless the last report was that they are down. A virtual
+/// service without a report is one of them: another run of the director may have left something behind.
 pub(super) fn of(config: &ClusterConfig, view: &View, told: &HashMap<Subject, bool>) -> Vec<Event> {
     let mut events = Vec::new();
     for service in &config.virtual_services {
@@ -50,11 +50,11 @@ mod tests {
     }
 
     #[test]
-    fn what_is_up_goes_down_at_the_end_and_nothing_is_told_twice() {
+    fn what_is_up_goes_down_at_the_end_and_nothing_is_reported_twice() {
         let all = ["172.25.3.3 stop", "172.25.3.4 stop", "web stop"];
         assert_eq!(lasts(&[]), all, "the first one is down");
         assert_eq!(lasts(&[(Some(0), false), (Some(1), true), (None, true)]), all);
         assert_eq!(lasts(&[(Some(1), false), (None, false)]), ["172.25.3.4 stop"]);
-        assert_eq!(lasts(&[(Some(0), true)])[0], "172.25.3.2 stop", "that it is down was not told");
+        assert_eq!(lasts(&[(Some(0), true)])[0], "172.25.3.2 stop", "it was not reported down");
     }
 }

@@ -15,7 +15,7 @@ use crate::health::{Cause, State, View, When};
 #[derive(Clone, Debug, PartialEq, Serialize)]
 pub(in crate::daemon) struct Message {
     event: &'static str,
-    /// Why it is told now.
+    /// Why it is reported now.
     cause: &'static str,
     /// RFC 3339, UTC.
     at: String,

@@ -105,7 +105,7 @@ async fn a_hook_with_at_stop_runs_for_what_waits_and_then_for_the_end() {
     let mut hooks = Hooks::new(Starter::new().unwrap());
     hooks.follow(&[other]);
     hooks.stop(&config(), &view(), 0.0).await;
-    assert_eq!(std::fs::read_to_string(&file).unwrap(), told, "it is not asked for");
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), told, "it does not want it");
 }
 
 #[tokio::test]

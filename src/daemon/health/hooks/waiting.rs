@@ -76,7 +76,7 @@ impl Waiting {
         let Some(at) = self.messages.iter().rposition(is_of_subject) else { return };
         self.dropped += 1;
         let waits = &mut self.messages[at];
-        // Nothing was told before a first state, so that the next one does not undo it.
+        // No report precedes a first state, so that the next one does not undo it.
         if waits.is_first() || waits.is_same_state(&message) {
             *waits = message;
         } else {
@@ -148,8 +148,8 @@ mod tests {
     #[tokio::test]
     async fn changes_that_undo_each_other_are_dropped_if_too_much_waits() {
         let queue = full();
-        queue.push(quorum("7", When::QuorumGained).into());
         queue.push(quorum("8", When::QuorumLost).into());
+        queue.push(quorum("7", When::QuorumGained).into());
         // No longer full: "7" waits again.
         queue.push(quorum("7", When::QuorumLost).into());
         queue.push(quorum("7", When::QuorumGained).into());
