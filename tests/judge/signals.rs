@@ -126,6 +126,26 @@ fn a_success_through_the_tunnel_ends_the_wait_of_the_direct_checks() {
 }
 
 #[test]
+fn only_a_probe_that_began_after_the_signal_ends_the_wait_of_other_services() {
+    for fails_later in [true, false] {
+        let mut world = probed(&[service("a", 2, &[slow()]), service("b", 2, &[direct()])]);
+        let mut probes = 0;
+        world.answers = Box::new(move |probe, _| {
+            let is_tunnel = probe.way == Via::Tunnel && probe.target.rip == rip(1);
+            probes += u32::from(is_tunnel);
+            let fails = is_tunnel && fails_later && probes > 1;
+            (if fails { refused() } else { healthy() }, Duration::from_millis(500))
+        });
+        world.judge.check_now(Some("a"), Some(rip(1)), world.now);
+        world.run_until(world.now.after(Duration::from_millis(100)));
+        world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
+        world.run_for(4);
+        let expected = if fails_later { State::Down } else { State::Up };
+        assert_eq!((world.state("a", 1), world.state("b", 1)), (expected, expected));
+    }
+}
+
+#[test]
 fn a_probe_that_began_before_the_signal_does_not_contradict_it() {
     let mut world = probed(&[service("web", 2, &[slow()])]);
     let mut probes = 0;

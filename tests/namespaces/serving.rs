@@ -144,7 +144,7 @@ fn caused(path: &Path) -> Vec<String> {
     events(path).iter().map(text).collect()
 }
 
-/// A program that announces a route runs after the director's start and, if its entry wants that, at the end. Clients are
+/// A program that announces a route runs after the director's start and, with `at_stop`, at the end. Clients are
 /// served until it has ended.
 pub fn programs_know_start_and_end() -> Outcome {
     let lab = same_subnet(1).build()?;

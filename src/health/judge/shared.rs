@@ -234,9 +234,9 @@ impl SharedCheck {
         }
     }
 
-    /// Whether the probe that has just succeeded went through the tunnel.
+    /// Whether the probe that has just succeeded went through the tunnel, and began after the last signal.
     pub(super) fn has_seen_tunnel(&self) -> bool {
-        self.way() == Some(Via::Tunnel) && self.machine.has_just_succeeded()
+        self.way() == Some(Via::Tunnel) && self.machine.has_just_succeeded() && !self.is_again
     }
 
     /// Why it is down.
