@@ -118,16 +118,15 @@ impl Damper {
 
     /// Whether the state is reported now: only if it differs from the last one, and a recovery only if it may be.
     fn tell(&mut self, is_good: bool, cause: Cause) -> Option<Cause> {
-        let mut may_recover = true;
-        if let Some(flapping) = &mut self.flapping {
-            may_recover = flapping.may_recover;
-            flapping.may_recover &= !(is_good && !self.told_good);
+        let may_recover = self.flapping.is_none_or(|flapping| flapping.may_recover);
+        if is_good == self.told_good || is_good && !may_recover {
+            return None;
         }
-        let is_told = is_good != self.told_good && (may_recover || !is_good);
-        if is_told {
-            self.told_good = is_good;
+        if let (true, Some(flapping)) = (is_good, &mut self.flapping) {
+            flapping.may_recover = false;
         }
-        is_told.then_some(cause)
+        self.told_good = is_good;
+        Some(cause)
     }
 }
 
