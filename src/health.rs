@@ -18,7 +18,7 @@ pub mod verdict;
 pub mod view;
 
 pub use check::CHECKS;
-pub use hook::{Hook, When};
+pub use hook::{Cause, Hook, When};
 pub use judge::Judge;
 pub use spec::{Agreement, CheckConfig, OnDown, Options, Row, ServiceHealth, Start, Transport, Value, Via};
 pub use verdict::{Failure, FailureClass, Outcome, Success};

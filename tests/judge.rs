@@ -14,5 +14,7 @@ mod scale;
 mod services;
 #[path = "judge/signals.rs"]
 mod signals;
+#[path = "judge/start.rs"]
+mod start;
 #[path = "judge/world.rs"]
 mod world;

@@ -211,6 +211,10 @@ const TESTS: &[(&str, Test)] = &[
     ("checks_and_clients_are_served_where_the_vip_is_the_directors", serving::local_vip),
     ("a_real_server_on_the_directors_host_is_checked", serving::local_real_server),
     ("programs_are_told_once_of_each_change_in_its_order", serving::programs_are_told),
+    (
+        "programs_run_for_the_state_at_the_start_and_for_the_end_of_the_director",
+        serving::programs_know_start_and_end,
+    ),
     ("no_one_answers_for_a_vip_without_quorum_wherever_it_is", serving::announced_while_healthy),
     ("commands_disable_enable_and_check_and_status_shows_the_reason", serving::commands),
     ("reloads_keep_the_states_and_counts_of_checks", serving::reloads),

@@ -92,11 +92,14 @@ pub struct Hook {
     pub command: Vec<String>,
     /// The user that runs it.
     pub user: Option<String>,
+    /// Whether it runs at the end of the program, too.
+    pub at_stop: bool,
 }
 
 impl PartialEq for Hook {
     fn eq(&self, other: &Hook) -> bool {
-        (self.when, &self.command, &self.user) == (other.when, &other.command, &other.user)
+        let of = |hook: &Hook| (hook.when, hook.command.clone(), hook.user.clone(), hook.at_stop);
+        of(self) == of(other)
     }
 }
 

@@ -184,9 +184,10 @@ pub fn hooks(service: &Service) -> Vec<Value> {
         }
     }
     let table = move |(hook, rip): (&Hook, Option<IpAddr>)| {
-        let Hook { when, command, user, .. } = hook;
+        let Hook { when, command, user, at_stop, .. } = hook;
         let mut table = vec![("when", Value::text(*when)), ("command", Value::texts(command))];
         table.extend(user.as_ref().map(|user| ("user", Value::text(user))));
+        table.extend(at_stop.then_some(("at_stop", Value::Flag(true))));
         table.push(("virtual_service", Value::text(&name)));
         table.extend(rip.map(|rip| ("real_server", Value::text(rip.to_string()))));
         Value::Table(table)

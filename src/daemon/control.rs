@@ -26,6 +26,7 @@ use std::sync::atomic::{AtomicUsize, Ordering};
 
 use arc_swap::ArcSwap;
 
+use super::clock;
 use super::device::{DeviceState, OwnDevice};
 use super::health::News;
 use super::losses::LossWatch;
@@ -222,11 +223,14 @@ impl Control {
         self.host_changes.store(changes, Ordering::Relaxed);
     }
 
-    /// Undoes the changes on the host.
-    pub(super) async fn stop(mut self) {
-        self.checks.hooks.stop().await;
-        self.notrack.stop();
-        self.host.stop().await;
+    /// Stops the programs, then the workers, and undoes the changes on the host. Clients are served until what announces the
+    /// VIPs elsewhere has ended.
+    pub(super) async fn stop<W>(self, workers: W) {
+        let Control { checks, running, mut notrack, host, .. } = self;
+        checks.hooks.stop(&running.cluster, &running.health, clock::since_epoch()).await;
+        drop(workers);
+        notrack.stop();
+        host.stop().await;
     }
 
     /// Handles a request and answers it; the client may have disconnected meanwhile.
@@ -412,7 +416,7 @@ impl Control {
     }
 
     fn tell(&self, by: &str, what: EventKind, message: String, differences: Vec<Difference>) {
-        let (generation, at) = (self.generation, super::clock::since_epoch());
+        let (generation, at) = (self.generation, clock::since_epoch());
         self.shared.tell(Event { generation, at, by: by.to_owned(), what, message, differences });
     }
 }

@@ -18,7 +18,7 @@ mod wanted;
 use nix::sys::resource::{Resource, getrlimit};
 
 pub(super) use self::driver::{Ask, Driver, Ends, News, asks};
-pub(super) use self::hooks::{Hooks, Message};
+pub(super) use self::hooks::Hooks;
 pub(super) use self::probe::Tools;
 pub(super) use self::program::Starter;
 pub(super) use self::tunnel::AllSockets;

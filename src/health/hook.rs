@@ -20,6 +20,28 @@ labels! {
     }
 }
 
+labels! {
+    /// Why a state is reported to a hook.
+    pub enum Cause {
+        /// It is the first state that is known: after the director's start, or after the virtual service or the real server was
+        /// added.
+        Start = "start",
+        /// It has just become that.
+        Change = "change",
+        /// It became that while it flapped, when single changes were not reported.
+        Reminder = "reminder",
+        /// The director stops: nothing of it is served here any more.
+        Stop = "stop",
+    }
+}
+
+impl When {
+    /// Whether it is a state in which clients are served.
+    pub fn is_good(self) -> bool {
+        matches!(self, When::RealServerUp | When::QuorumGained)
+    }
+}
+
 /// A program that is run at a change.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Hook {
@@ -33,6 +55,8 @@ pub struct Hook {
     pub command: Command,
     /// Afterwards it is ended.
     pub timeout: Duration,
+    /// Whether it is run for the end of the director, too: as if everything that is up went down.
+    pub at_stop: bool,
 }
 
 impl Hook {
@@ -57,7 +81,14 @@ mod tests {
 
     fn all() -> Hook {
         let command = Command { arguments: vec!["/bin/true".to_owned()], user: None, group: None };
-        Hook { when: Vec::new(), virtual_service: None, real_server: None, command, timeout: Hook::TIMEOUT }
+        Hook {
+            when: Vec::new(),
+            virtual_service: None,
+            real_server: None,
+            command,
+            timeout: Hook::TIMEOUT,
+            at_stop: false,
+        }
     }
 
     #[test]

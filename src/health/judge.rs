@@ -10,6 +10,7 @@
 mod configure;
 mod damper;
 mod event;
+mod hold;
 mod input;
 mod machine;
 mod queue;
@@ -47,6 +48,8 @@ pub struct Judge {
     queue: Queue,
     keys: HashMap<Key, CheckId, BuildHasherDefault<DefaultHasher>>,
     services: Vec<Service>,
+    /// Real servers with a signal about the tunnel that no probe through it has contradicted.
+    signalled: BTreeSet<IpAddr>,
     /// When something is due in a virtual service without a probe: a step of a slow start, a report of flapping.
     timers: BTreeSet<(Moment, usize)>,
     /// The entry of each virtual service in `timers`.
@@ -63,6 +66,7 @@ impl Judge {
             queue: Queue::default(),
             keys: HashMap::default(),
             services: Vec::new(),
+            signalled: BTreeSet::new(),
             timers: BTreeSet::new(),
             timer_of: Vec::new(),
             events: Vec::new(),
@@ -94,6 +98,19 @@ impl Judge {
         let Some(check) = self.queue.release(id, now) else { return };
         let jitter = self.spread.jitter();
         self.change(check, |check| check.finish(outcome, jitter, now), now);
+        self.contradict_signals(check);
+    }
+
+    /// If this check's probe has just come through the tunnel, the signals about it no longer hold for the other checks.
+    fn contradict_signals(&mut self, check: CheckId) {
+        let seen = self.queue.check(check).filter(|check| check.has_seen_tunnel());
+        let Some(rip) = seen.map(|check| check.key.rip).filter(|rip| self.signalled.remove(rip)) else {
+            return;
+        };
+        let others: Vec<CheckId> = self.queue.checks_of(rip).map(|(id, _)| id).collect();
+        for id in others {
+            self.queue.change(id, |check| check.machine.end_hold());
+        }
     }
 
     /// A passive signal about a real server. [`Signal::ProtocolUnreachable`] makes it down at once, unless that would be
@@ -105,6 +122,9 @@ impl Judge {
         let own: Vec<CheckId> = self.queue.checks_of(rip).map(|(id, _)| id).collect();
         let mut strong = Vec::new();
         for id in own {
+            if signal == Signal::ProtocolUnreachable {
+                self.queue.change(id, |check| check.machine.on_signal_again(now));
+            }
             let takes = |check: &mut SharedCheck| {
                 let takes = check.takes_signal(signal == Signal::ProtocolUnreachable, now);
                 if takes {
@@ -115,6 +135,9 @@ impl Judge {
             if self.queue.change(id, takes) == Some(true) && signal == Signal::ProtocolUnreachable {
                 strong.push(id);
             }
+        }
+        if !strong.is_empty() {
+            self.signalled.insert(rip);
         }
         let is_at_once = !strong.is_empty() && !self.is_last_somewhere(rip);
         for id in strong {

@@ -128,6 +128,26 @@ fn words_behind_a_command_are_user_and_group() {
 }
 
 #[test]
+fn omega_is_at_stop_of_the_commands_for_what_goes_down() {
+    let (toml, losses) = of_keepalived("omega\nquorum_up /a\nquorum_down /b", "notify_up /c\nnotify_down /d");
+    assert_has(
+        &toml,
+        &[
+            "{ when = \"quorum_gained\", command = [\"/a\"], virtual_service",
+            "{ when = \"quorum_lost\", command = [\"/b\"], at_stop = true, virtual_service",
+            "{ when = \"real_server_up\", command = [\"/c\"], virtual_service",
+            "{ when = \"real_server_down\", command = [\"/d\"], at_stop = true, virtual_service",
+            "omega: quorum_down and notify_down run at the end, too (at_stop)",
+        ],
+    );
+    assert_eq!(losses, [""; 0]);
+    let (toml, losses) = of_keepalived("omega\nquorum_up /a", "");
+    assert_has(&toml, &["omega: it runs quorum_down and notify_down at the end, but there are none"]);
+    assert!(!toml.contains("at_stop = true"), "{toml}");
+    assert_eq!(losses, [""; 0]);
+}
+
+#[test]
 fn a_check_goes_through_the_tunnel_where_the_user_has_tunnelled_it() {
     let via = |inside: &str| of_keepalived("", &format!("TCP_CHECK {{\n{inside}\n}}")).0;
     assert_has(&via("fwmark 3"), &["via = \"tunnel\""]);

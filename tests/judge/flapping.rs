@@ -3,7 +3,8 @@
 use std::time::Duration;
 
 use lvs_tund::health::judge::{Event, Flapper};
-use lvs_tund::health::{CheckConfig, State};
+use lvs_tund::health::{Cause, CheckConfig, State};
+use lvs_tund::time::Moment;
 
 use super::world::{World, at, healthy, refused, rip, service, short, tcp};
 
@@ -28,6 +29,7 @@ fn flapping_is_reported_once_and_summed_up_when_it_has_settled() {
     let during = world.told();
     assert_eq!(during.iter().filter(|event| event.contains("flapping")).count(), 1);
     assert!(during.len() <= 8, "a storm of events: {during:?}");
+    assert_eq!(during.last().map(String::as_str), Some("web 172.25.0.1 down"), "reported at once");
     world.run_for(100);
     let settled: Vec<String> = world.events.iter().map(|(_, event)| short(event)).collect();
     assert!(settled[0].starts_with("web settled"), "{settled:?}");
@@ -57,7 +59,7 @@ fn quorum_and_fail_open_are_damped_as_well() {
             _ => None,
         });
         assert_eq!((begun, settled), (1, 1), "{expected:?}");
-        assert!(world.events.len() < 20, "a storm of events");
+        assert!(world.events.len() < 24, "a storm of events: {}", world.events.len());
         assert_eq!(world.judge.next_due().map(|due| due > world.now), Some(true));
     }
 }
@@ -72,4 +74,41 @@ fn the_state_follows_while_it_flaps() {
         states.push(world.state("web", 1));
     }
     assert!(states.contains(&State::Up) && states.contains(&State::Down), "{states:?}");
+}
+
+/// The only real server is ill and well in turns, so often at first that it flaps, and then for 50 s each.
+fn slowly(seconds: u64) -> World {
+    let check = CheckConfig { interval: Duration::from_secs(1), rise: 1, fall: 1, ..tcp() };
+    let mut world = World::new(&[service("web", 1, &[check])]);
+    world.answers = Box::new(|_, now| {
+        let second = now.as_nanos() / 1_000_000_000;
+        let is_ill = if second < 16 { (second / 2) % 2 == 1 } else { (second / 50) % 2 == 1 };
+        (if is_ill { refused() } else { healthy() }, Duration::ZERO)
+    });
+    world.run_for(seconds);
+    world
+}
+
+#[test]
+fn a_service_that_never_settles_is_reported_lost_at_once_and_gained_after_each_reminder() {
+    let world = slowly(3000);
+    let of_quorum = |event: &Event| match event {
+        Event::QuorumGained { cause, .. } => Some((true, *cause)),
+        Event::QuorumLost { cause, .. } => Some((false, *cause)),
+        _ => None,
+    };
+    let told: Vec<(Moment, bool, Cause)> = world
+        .events
+        .iter()
+        .filter_map(|(moment, event)| of_quorum(event).map(|(is_gained, cause)| (*moment, is_gained, cause)))
+        .collect();
+    assert!(told.windows(2).all(|pair| pair[0].1 != pair[1].1), "a state is reported twice: {told:?}");
+    let later: Vec<_> = told.iter().filter(|(moment, ..)| *moment > at(60_000)).collect();
+    let gained = later.iter().filter(|(_, is_gained, _)| *is_gained).count();
+    assert!((9..=10).contains(&gained), "{later:?}");
+    assert!(later.iter().any(|(_, is_gained, cause)| *is_gained && *cause == Cause::Reminder), "{later:?}");
+    for (moment, is_gained, _) in later.iter().filter(|(_, is_gained, _)| !is_gained) {
+        let second = moment.as_nanos() / 1_000_000_000;
+        assert!(second % 100 >= 49 && second % 100 <= 52, "lost at {second} s, not at once: {is_gained}");
+    }
 }

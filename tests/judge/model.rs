@@ -211,8 +211,8 @@ fn alternate(events: &[(Moment, Event)]) -> Result<(), TestCaseError> {
         let (key, state) = match event {
             Event::Up { service, rip, .. } => (format!("{service} {rip}"), "up"),
             Event::Down { service, rip, .. } => (format!("{service} {rip}"), "down"),
-            Event::QuorumGained { service } => (service.clone(), "gained"),
-            Event::QuorumLost { service } => (service.clone(), "lost"),
+            Event::QuorumGained { service, .. } => (service.clone(), "gained"),
+            Event::QuorumLost { service, .. } => (service.clone(), "lost"),
             Event::FailOpen { service } => (format!("{service} open"), "open"),
             Event::FailOpenOver { service } => (format!("{service} open"), "over"),
             Event::Flapping { .. } | Event::Settled { .. } => continue,

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lvs_tund::health::{CheckConfig, Start, State};
+use lvs_tund::health::{Agreement, CHECKS, CheckConfig, Start, State, Success};
 use lvs_tund::time::Moment;
 
-use super::world::{Service, World, refused, rip, server, service, tcp};
+use super::world::{Service, World, healthy, refused, rip, server, service, tcp};
 
 fn check_of(world: &World, service: &str, last: u16) -> lvs_tund::health::view::CheckView {
     world.view().real_server(service, rip(last)).expect("a real server").checks[0].clone()
@@ -73,7 +73,7 @@ fn an_added_real_server_has_a_slow_start_but_not_a_whole_new_service() {
 }
 
 #[test]
-fn a_changed_check_starts_again_without_taking_its_real_server_out_first() {
+fn a_changed_check_keeps_the_state_and_begins_to_count_again() {
     let mut world = World::new(&[service("web", 2, &[tcp()])]);
     world.refuse(&[2]);
     world.run_for(21);
@@ -86,13 +86,144 @@ fn a_changed_check_starts_again_without_taking_its_real_server_out_first() {
         check_of(&world, "web", 2).why.as_deref(),
         Some("no probe has succeeded since the check was changed")
     );
-    world.begun.clear();
+    let counts = |world: &World| [1, 2].map(|last| check_of(world, "web", last).contrary);
     world.refuse(&[1]);
-    let changed_at = world.now;
-    world.run_for(1);
-    assert_eq!(world.begun.len(), 2, "due within a second");
-    assert!(world.begun.iter().all(|(begun, _)| begun.since(changed_at) <= Duration::from_secs(1)));
+    while counts(&world).contains(&0) {
+        let next = world.judge.next_due().expect("a probe").after(Duration::from_millis(1));
+        world.run_until(next);
+    }
+    assert_eq!(
+        (world.state("web", 1), world.state("web", 2)),
+        (State::Up, State::Down),
+        "one of `fall`, one of `rise`"
+    );
+    world.run_for(6);
     assert_eq!((world.state("web", 1), world.state("web", 2)), (State::Down, State::Up));
+}
+
+#[test]
+fn a_check_that_was_never_probed_is_decided_by_its_first_probe_after_a_change_too() {
+    let grace = |interval| CheckConfig {
+        grace: Duration::from_secs(60),
+        interval: Duration::from_secs(interval),
+        ..tcp()
+    };
+    let mut world = World::new(&[service("web", 1, &[grace(2)])]);
+    world.refuse(&[1]);
+    world.run_for(10);
+    world.configure(&[service("web", 1, &[grace(3)])]);
+    world.run_for(45);
+    assert_eq!(world.state("web", 1), State::Up, "the grace period continues");
+    world.run_for(9);
+    assert_eq!(world.told(), ["web 172.25.0.1 down", "web quorum lost"]);
+}
+
+#[test]
+fn a_changed_check_keeps_the_weight_that_it_has_requested_until_its_next_success() {
+    let with = |check: CheckConfig| service("web", 1, &[check]);
+    let mut world = World::new(&[with(tcp())]);
+    let weight = |world: &World| world.view().real_server("web", rip(1)).expect("a real server").weight;
+    world.answers = Box::new(|_, _| (Ok(Success { weight: Some(7), ..Success::default() }), Duration::ZERO));
+    world.run_for(5);
+    world.configure(&[with(CheckConfig { interval: Duration::from_secs(60), ..tcp() })]);
+    assert_eq!(weight(&world), Some(7));
+    let row = CHECKS.iter().find(|row| row.name == "icmp").expect("a kind");
+    world.configure(&[with(CheckConfig::new(row))]);
+    assert_eq!(weight(&world), None, "another kind");
+}
+
+#[test]
+fn each_changed_check_continues_the_one_that_it_replaces() {
+    let of =
+        |port, interval| CheckConfig { port: Some(port), interval: Duration::from_secs(interval), ..tcp() };
+    let with = |checks: &[CheckConfig]| {
+        let mut web = service("web", 1, checks);
+        web.health.agreement = Agreement::Any;
+        web
+    };
+    let mut world = World::new(&[with(&[of(80, 2), of(81, 2), of(82, 2)])]);
+    world.answers =
+        Box::new(|probe, _| (if probe.target.port == 81 { refused() } else { healthy() }, Duration::ZERO));
+    world.run_for(5);
+    let states = |world: &World| {
+        let view = world.view();
+        let checks = &view.real_server("web", rip(1)).expect("a real server").checks;
+        checks.iter().map(|check| check.state == State::Up).collect::<Vec<_>>()
+    };
+    assert_eq!(states(&world), [true, false, true]);
+    world.configure(&[with(&[of(80, 5), of(81, 5), of(82, 2)])]);
+    assert_eq!(states(&world), [true, false, true]);
+    world.configure(&[with(&[of(82, 2), of(81, 7)])]);
+    assert_eq!(states(&world), [true, false]);
+    // Added to a real server that is up.
+    world.configure(&[with(&[of(82, 2), of(81, 7), of(83, 2)])]);
+    assert_eq!(states(&world), [true, false, true]);
+}
+
+#[test]
+fn an_added_check_does_not_take_an_up_server_out_first() {
+    let second = CheckConfig { port: Some(81), ..tcp() };
+    let mut world = World::new(&[service("web", 1, &[tcp()])]);
+    world.run_for(5);
+    world.configure(&[service("web", 1, &[tcp(), second])]);
+    world.answers =
+        Box::new(|probe, _| (if probe.target.port == 81 { refused() } else { healthy() }, Duration::ZERO));
+    world.run_for(3);
+    assert_eq!(world.state("web", 1), State::Up, "fewer than three failures");
+    world.run_for(4);
+    assert_eq!(world.state("web", 1), State::Down);
+}
+
+#[test]
+fn a_real_server_without_checks_stays_up_until_the_first_probe_of_a_new_check() {
+    let down = CheckConfig { start: Start::Down, ..tcp() };
+    let mut world = World::new(&[service("web", 2, &[])]);
+    world.run_for(5);
+    world.configure(&[service("web", 2, &[down])]);
+    assert_eq!((world.state("web", 1), world.state("web", 2)), (State::Up, State::Up));
+    world.refuse(&[1]);
+    world.run_until(world.now.after(Duration::from_millis(1900)));
+    assert_eq!((world.state("web", 1), world.state("web", 2)), (State::Down, State::Up), "it decides alone");
+}
+
+#[test]
+fn changed_checks_are_spread_over_the_new_interval() {
+    let with =
+        |interval| service("web", 400, &[CheckConfig { interval: Duration::from_secs(interval), ..tcp() }]);
+    let mut world = World::new(&[with(2)]);
+    world.run_for(5);
+    world.configure(&[with(8)]);
+    let begun: Vec<usize> = (0..8)
+        .map(|_| {
+            world.begun.clear();
+            world.run_for(1);
+            world.begun.len()
+        })
+        .collect();
+    assert!(begun.iter().all(|count| (40..=60).contains(count)), "{begun:?}");
+}
+
+#[test]
+fn hooks_receive_the_first_state_of_what_a_reload_adds_and_nothing_of_the_rest() {
+    let quick = CheckConfig { interval: Duration::from_secs(1), ..tcp() };
+    let mut world = World::new(&[service("a", 2, std::slice::from_ref(&quick)), service("bare", 2, &[])]);
+    world.refuse(&[1]);
+    world.run_for(3);
+    let mut first = world.hooks();
+    first.sort();
+    let expected = ["a 172.25.0.1 down (start)", "a quorum gained (start)", "bare quorum gained (start)"];
+    assert_eq!(first, expected);
+    let again = [service("a", 2, std::slice::from_ref(&quick)), service("bare", 2, &[])];
+    world.configure(&again);
+    world.run_for(3);
+    assert_eq!(world.hooks(), [""; 0]);
+    let more = [&again[..], &[service("b", 2, &[quick])], &[service("more", 1, &[])]].concat();
+    world.configure(&more);
+    // The checks of `b` are known already.
+    let expected = ["b 172.25.0.1 down (start)", "b quorum gained (start)", "more quorum gained (start)"];
+    assert_eq!(world.hooks(), expected);
+    world.run_for(10);
+    assert_eq!(world.hooks(), [""; 0]);
 }
 
 #[test]
@@ -154,7 +285,7 @@ fn a_check_that_another_service_already_has_is_known() {
     world.told();
     world.configure(&[service("a", 2, &[tcp()]), service("b", 2, &[tcp()])]);
     assert_eq!((world.state("b", 1), world.state("b", 2)), (State::Down, State::Up));
-    assert_eq!(world.told(), [""; 0], "it starts like that");
+    assert_eq!(world.told(), ["b 172.25.0.1 down"], "its first state");
     world.configure(&[service("b", 2, &[tcp()])]);
     assert_eq!(world.state("b", 1), State::Down);
 }

@@ -176,27 +176,6 @@ fn of_several_checks_the_least_weight_counts() {
 }
 
 #[test]
-fn at_the_start_only_quorum_that_is_really_lost_is_reported() {
-    let start_down = CheckConfig { start: Start::Down, ..quick() };
-    let mut world = World::new(&[service("up", 2, &[quick()]), service("down", 2, from_ref(&start_down))]);
-    let has_quorum = |world: &World, name: &str| world.view().services[name].has_quorum;
-    assert_eq!((has_quorum(&world, "up"), has_quorum(&world, "down")), (true, false));
-    assert_eq!(world.told(), [""; 0]);
-    world.run_for(3);
-    let mut told = world.told();
-    told.sort();
-    assert_eq!(told, ["down 172.25.0.1 up", "down 172.25.0.2 up", "down quorum gained"]);
-
-    let mut world = World::new(&[service("down", 2, &[start_down])]);
-    world.refuse(&[1]);
-    world.run_until(at(1));
-    assert_eq!(world.told(), [""; 0], "the second one is not known yet");
-    world.refuse(&[1, 2]);
-    world.run_for(3);
-    assert_eq!(world.told(), ["down quorum lost"]);
-}
-
-#[test]
 fn a_service_without_real_servers_has_no_quorum() {
     let mut world = World::new(&[service("web", 0, &[quick()])]);
     assert_eq!(world.told(), ["web quorum lost"]);

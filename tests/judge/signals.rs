@@ -5,7 +5,7 @@ use std::time::Duration;
 use lvs_tund::health::judge::{HalfOpen, Signal};
 use lvs_tund::health::{Agreement, CheckConfig, State, Via};
 
-use super::world::{Service, World, refused, rip, service, tcp};
+use super::world::{Service, World, healthy, refused, rip, service, tcp};
 
 fn slow() -> CheckConfig {
     CheckConfig { interval: Duration::from_secs(10), ..tcp() }
@@ -51,15 +51,115 @@ fn a_probe_that_succeeds_contradicts_a_signal() {
     assert_eq!(world.state("web", 1), State::Down);
 }
 
+fn direct() -> CheckConfig {
+    CheckConfig { via: Some(Via::Direct), interval: Duration::from_secs(1), rise: 1, ..tcp() }
+}
+
+fn why(world: &World, last: u16) -> String {
+    let view = world.view();
+    view.real_server("web", rip(last)).expect("a real server").checks[0].why.clone().unwrap_or_default()
+}
+
 #[test]
 fn a_direct_probe_does_not_contradict_what_was_seen_in_the_tunnel() {
-    let direct = CheckConfig { via: Some(Via::Direct), interval: Duration::from_secs(1), rise: 3, ..tcp() };
-    let mut world = probed(&[service("web", 2, &[direct])]);
+    let mut world = probed(&[service("web", 2, &[direct()])]);
     world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
-    world.run_until(world.now.after(Duration::from_millis(1500)));
+    assert_eq!(
+        why(&world, 1),
+        "encapsulated packets not accepted by 172.25.0.1, as it answered to a packet; direct checks count again after 10s \
+         without such an answer"
+    );
+    world.run_for(9);
+    assert_eq!(world.state("web", 1), State::Down, "nine successes prove nothing");
+    world.run_for(3);
+    assert_eq!(world.state("web", 1), State::Up, "it is tried again");
+}
+
+#[test]
+fn with_direct_checks_each_further_signal_keeps_it_down_longer() {
+    let mut world = probed(&[service("web", 2, &[direct()])]);
+    // The companion has ended: every packet of a client brings the signal, and clients come while it is up.
+    for _ in 0..3600 {
+        if world.state("web", 1) == State::Up {
+            world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
+        }
+        world.run_for(1);
+    }
+    let changes = world.hooks().len();
+    assert!((14..=22).contains(&changes), "{changes} changes in an hour");
+}
+
+#[test]
+fn packets_that_still_arrive_keep_it_down_while_they_are_answered_by_the_signal() {
+    let mut world = probed(&[service("web", 2, &[direct()])]);
+    for _ in 0..200 {
+        world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
+        world.run_for(1);
+        assert_eq!(world.state("web", 1), State::Down);
+    }
+    world.run_for(12);
+    assert_eq!(world.state("web", 1), State::Up);
+}
+
+#[test]
+fn a_failure_after_the_signal_does_not_shorten_the_wait() {
+    let mut world = probed(&[service("web", 2, &[direct()])]);
+    world.refuse(&[1]);
+    world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
+    world.run_for(2);
+    world.refuse(&[]);
+    world.run_for(5);
+    assert_eq!(world.state("web", 1), State::Down);
+    world.run_for(5);
+    assert_eq!(world.state("web", 1), State::Up);
+}
+
+#[test]
+fn a_success_through_the_tunnel_ends_the_wait_of_the_direct_checks() {
+    let mut both = service("web", 2, &[direct()]);
+    both.servers[0].checks.push(slow());
+    let mut world = probed(&[both]);
+    world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
     assert_eq!(world.state("web", 1), State::Down);
     world.run_for(2);
-    assert_eq!(world.state("web", 1), State::Up, "three successes in a row");
+    assert_eq!(world.state("web", 1), State::Up);
+}
+
+#[test]
+fn only_a_probe_that_began_after_the_signal_ends_the_wait_of_other_services() {
+    for fails_later in [true, false] {
+        let mut world = probed(&[service("a", 2, &[slow()]), service("b", 2, &[direct()])]);
+        let mut probes = 0;
+        world.answers = Box::new(move |probe, _| {
+            let is_tunnel = probe.way == Via::Tunnel && probe.target.rip == rip(1);
+            probes += u32::from(is_tunnel);
+            let fails = is_tunnel && fails_later && probes > 1;
+            (if fails { refused() } else { healthy() }, Duration::from_millis(500))
+        });
+        world.judge.check_now(Some("a"), Some(rip(1)), world.now);
+        world.run_until(world.now.after(Duration::from_millis(100)));
+        world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
+        world.run_for(4);
+        let expected = if fails_later { State::Down } else { State::Up };
+        assert_eq!((world.state("a", 1), world.state("b", 1)), (expected, expected));
+    }
+}
+
+#[test]
+fn a_probe_that_began_before_the_signal_does_not_contradict_it() {
+    let mut world = probed(&[service("web", 2, &[slow()])]);
+    let mut probes = 0;
+    world.answers = Box::new(move |probe, _| {
+        probes += u32::from(probe.target.rip == rip(1));
+        (if probes == 1 { healthy() } else { refused() }, Duration::from_millis(500))
+    });
+    world.judge.check_now(Some("web"), Some(rip(1)), world.now);
+    world.run_until(world.now.after(Duration::from_millis(100)));
+    world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
+    world.run_until(world.now.after(Duration::from_millis(600)));
+    assert_eq!(world.state("web", 1), State::Down);
+    world.run_for(1);
+    assert_eq!(world.told(), ["web 172.25.0.1 down"]);
 }
 
 #[test]

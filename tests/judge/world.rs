@@ -6,7 +6,9 @@ use std::time::Duration;
 
 use lvs_tund::health::judge::{Event, Judge, Judged, JudgedServer, Probe};
 use lvs_tund::health::view::View;
-use lvs_tund::health::{CHECKS, CheckConfig, Failure, FailureClass, Outcome, ServiceHealth, State, Success};
+use lvs_tund::health::{
+    CHECKS, Cause, CheckConfig, Failure, FailureClass, Outcome, ServiceHealth, State, Success,
+};
 use lvs_tund::time::Moment;
 
 pub fn rip(last: u16) -> IpAddr {
@@ -183,14 +185,33 @@ impl World {
         own.map(|(begun, _)| *begun).collect()
     }
 
-    /// The events in short, without their moments.
+    /// The events in short, without their moments, and without quorum that is there from the beginning.
     pub fn told(&mut self) -> Vec<String> {
-        std::mem::take(&mut self.events).into_iter().map(|(_, event)| short(&event)).collect()
+        let is_expected = |event: &Event| matches!(event, Event::QuorumGained { cause: Cause::Start, .. });
+        let events = std::mem::take(&mut self.events).into_iter().map(|(_, event)| event);
+        events.filter(|event| !is_expected(event)).map(|event| short(&event)).collect()
+    }
+
+    /// What hooks receive, in short, with the causes.
+    pub fn hooks(&mut self) -> Vec<String> {
+        let events = std::mem::take(&mut self.events).into_iter();
+        events.filter_map(|(_, event)| Some(format!("{} ({})", short(&event), cause(&event)?))).collect()
     }
 }
 
 fn identity(probe: &Probe) -> Identity {
     (probe.target.rip, probe.target.address, probe.target.port, probe.check.clone())
+}
+
+/// Why a state is reported; `None`: not to hooks.
+pub fn cause(event: &Event) -> Option<Cause> {
+    match event {
+        Event::Up { cause, .. }
+        | Event::Down { cause, .. }
+        | Event::QuorumGained { cause, .. }
+        | Event::QuorumLost { cause, .. } => Some(*cause),
+        _ => None,
+    }
 }
 
 pub fn short(event: &Event) -> String {

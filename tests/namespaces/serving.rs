@@ -10,6 +10,7 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Failed;
 use lvs_tund::lab::http::Connection;
 use lvs_tund::lab::{self, Cluster, Host, Lab};
+use nix::sys::signal::Signal;
 use serde_json::Value;
 
 use crate::failing::{Site, ask_during, await_state, check, health_of, web_with};
@@ -122,19 +123,56 @@ pub fn programs_are_told() -> Outcome {
     );
     let (mut web, _real_servers) = start_real_servers(&lab)?;
     let _director = lab::start_director(&lab, &file(&lab, &top, &(check("tcp", "") + "quorum = 2\n")))?;
-    for host in &lab.real_servers {
-        await_state(&lab, &host.name, "up");
-    }
+    poll_until("the state at the start", || (names(&all) == ["quorum_gained"]).then_some(()));
     drop(web.remove(0));
-    let expected = ["real_server_down", "quorum_lost"];
+    let expected = ["quorum_gained", "real_server_down", "quorum_lost"];
     poll_until("the programs", || (names(&all) == expected).then_some(()));
     let _web = lab.real_servers[0].serve_http(80)?;
-    let expected = ["real_server_down", "quorum_lost", "real_server_up", "quorum_gained"];
+    let expected = ["quorum_gained", "real_server_down", "quorum_lost", "real_server_up", "quorum_gained"];
     poll_until("the programs again", || (names(&all) == expected).then_some(()));
-    poll_until("the second program", || (names(&quorum) == ["quorum_lost", "quorum_gained"]).then_some(()));
-    let down = &events(&all)[0];
+    let expected = ["quorum_gained", "quorum_lost", "quorum_gained"];
+    poll_until("the second program", || (names(&quorum) == expected).then_some(()));
+    let down = &events(&all)[1];
     assert_eq!((&down["real_server"], &down["has_quorum"]), (&"server2".into(), &false.into()), "{down}");
     assert!(down["why"].as_str().is_some_and(|why| why.contains("refused")), "{down}");
+    Ok(())
+}
+
+/// Events with their causes.
+fn caused(path: &Path) -> Vec<String> {
+    let text = |event: &Value| format!("{} {}", event["event"], event["cause"]).replace('"', "");
+    events(path).iter().map(text).collect()
+}
+
+/// A program that announces a route runs after the director's start and, with `at_stop`, at the end. Clients are
+/// served until it has ended.
+pub fn programs_know_start_and_end() -> Outcome {
+    let lab = same_subnet(1).build()?;
+    let [told, others, end] = ["told", "others", "end"].map(|name| lab.directory().join(name));
+    let script = format!(
+        "cat >> {}; test $LVS_TUND_CAUSE = stop || exit 0; until test -e {}; do sleep 0.05; done",
+        told.display(),
+        end.display()
+    );
+    let top = format!(
+        "on_change = [{{ command = [\"/bin/sh\", \"-c\", \"{script}\"], at_stop = true, timeout = \"25s\", \
+         when = [\"quorum_lost\", \"quorum_gained\"] }}, \
+         {{ command = [\"/bin/sh\", \"-c\", \"cat >> {}\"] }}]\n",
+        others.display()
+    );
+    let (_web, _real_servers) = start_real_servers(&lab)?;
+    let mut director = lab::start_director(&lab, &file(&lab, &top, &check("tcp", "")))?;
+    let start = ["quorum_gained start"];
+    poll_until("the start", || (caused(&told) == start && caused(&others) == start).then_some(()));
+    director.signal(Signal::SIGTERM)?;
+    let both = ["quorum_gained start", "quorum_lost stop"];
+    poll_until("the end", || (caused(&told) == both).then_some(()));
+    assert!(ask(&lab).is_ok(), "the program has not ended yet");
+    std::fs::write(&end, "")?;
+    poll_until("the exit", || director.exit_status());
+    let last = &events(&told)[1];
+    assert_eq!((&last["live"], &last["has_quorum"]), (&0.into(), &false.into()), "{last}");
+    assert_eq!(caused(&others), start, "without at_stop");
     Ok(())
 }
 

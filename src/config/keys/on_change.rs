@@ -5,7 +5,7 @@ use std::sync::Arc;
 use super::matchers::list;
 use crate::config::ConfigError;
 use crate::config::key::{SimpleKind, keys, no_other_place};
-use crate::config::kinds::{LABEL, List, OneOrList, Optional, RipAddress, Span, USER, Words};
+use crate::config::kinds::{Flag, LABEL, List, OneOrList, Optional, RipAddress, Span, USER, Words};
 use crate::config::toml::{Block, Lines, TomlValue, quoted};
 use crate::config::types::ServiceDefaults;
 use crate::health::check::Command;
@@ -26,7 +26,7 @@ const WHEN: OneOrList<Words<When>> = OneOrList(List {
 const TIMEOUT: Span = Span::new(100, 3_600_000);
 
 keys! {
-    HOOK_KEYS of Hook { when, virtual_service, real_server, command, timeout };
+    HOOK_KEYS of Hook { when, virtual_service, real_server, command, timeout, at_stop };
 
     /// The changes that it is run for; default: all.
     file when "when" [] in when [], WHEN, |_, _| Vec::new(), Live;
@@ -40,6 +40,8 @@ keys! {
     file user "user" [] in command [.user], Optional(USER), |_, _| None, Live;
     /// Afterwards it is ended.
     file timeout "timeout" [] in timeout [], TIMEOUT, |_, _| Hook::TIMEOUT, Live;
+    /// Whether it is run at the end of the director, too, as if everything that is up went down.
+    file at_stop "at_stop" [] in at_stop [], Flag, |_, _| false, Live;
 }
 
 /// A program by its path, with its arguments.
@@ -76,7 +78,14 @@ pub struct Hooks;
 
 fn blank() -> Hook {
     let command = Command { arguments: Vec::new(), user: None, group: None };
-    Hook { when: Vec::new(), virtual_service: None, real_server: None, command, timeout: Hook::TIMEOUT }
+    Hook {
+        when: Vec::new(),
+        virtual_service: None,
+        real_server: None,
+        command,
+        timeout: Hook::TIMEOUT,
+        at_stop: false,
+    }
 }
 
 fn read_hook(key: &str, block: &Block, item: &TomlValue) -> Result<Hook, ConfigError> {
@@ -100,6 +109,13 @@ fn read_hook(key: &str, block: &Block, item: &TomlValue) -> Result<Hook, ConfigE
         Some(error) => Err(error),
         None if hook.command.arguments.is_empty() => {
             Err(crate::config::kinds::missing(&table, &table.key("command"), "[\"/usr/local/bin/notify\"]"))
+        }
+        None if hook.at_stop && !hook.when.is_empty() && hook.when.iter().all(|when| when.is_good()) => {
+            let message = format!(
+                "{} = true: at the end of the director, only real_server_down and quorum_lost are reported; add one to when",
+                table.key("at_stop")
+            );
+            Err(block.error(item.span(), message))
         }
         None => Ok(hook),
     }

@@ -161,7 +161,7 @@ fn global_reason(keyword: &str) -> &'static str {
             "commands run as written; give them a user, and files that only root can change"
         }
         "checker_log_all_failures" => "the log has each change of state, and metrics count failures",
-        "rs_init_notifies" => "commands of on_change run for changes only",
+        "rs_init_notifies" => "notify_up runs at the start only for a real server that starts down (alpha)",
         "notify_fifo" | "notify_fifo_script" | "lvs_notify_fifo" | "lvs_notify_fifo_script" => {
             "there is no FIFO; use on_change, or the events of the API"
         }

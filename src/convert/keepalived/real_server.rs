@@ -227,7 +227,7 @@ pub(super) fn hook(
         block.lose(statement.remark(format!("group {group}: the command runs with the groups of its user")));
     }
     let user = script.user.or_else(|| globals.script_user.as_ref().map(|(user, _)| user.clone()));
-    Ok(Hook { origin: statement.remark(""), when, command: script.command, user })
+    Ok(Hook { origin: statement.remark(""), when, command: script.command, user, at_stop: false })
 }
 
 /// Whether `lower_threshold` fits; a lower one above the upper one is refused by the director.

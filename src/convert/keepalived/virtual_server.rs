@@ -86,6 +86,7 @@ struct Terms<'a> {
     sorry: Option<&'a Statement>,
     sorry_method: Option<Method>,
     hooks: Vec<Hook>,
+    omega: Option<&'a Statement>,
 }
 
 impl<'a> Terms<'a> {
@@ -106,6 +107,7 @@ impl<'a> Terms<'a> {
             sorry: None,
             sorry_method: None,
             hooks: Vec::new(),
+            omega: None,
         }
     }
 
@@ -149,7 +151,10 @@ impl<'a> Terms<'a> {
                 taken = 0;
                 block.note(statement.remark("it has no effect in keepalived either"));
             }
-            "omega" => return Err("commands of on_change do not run when the director stops".to_owned()),
+            "omega" => {
+                taken = 0;
+                self.omega = Some(statement);
+            }
             "quorum" => self.quorum = Some((number(statement, 1, i32::MAX as u32)?, statement)),
             "hysteresis" => self.hysteresis = Some((number(statement, 0, i32::MAX as u32)?, statement)),
             "quorum_up" => return self.hook(statement, "quorum_gained", block),
@@ -269,6 +274,7 @@ impl<'a> Terms<'a> {
         }
         self.set_on_down(&inhibiting, service);
         self.set_quorum(service);
+        self.set_omega(service);
         if let Some(sorry) = self.sorry {
             let method = self.sorry_method.as_ref().unwrap_or(inherited.method);
             match real_server::sorry(sorry, &Inherited { method, ..inherited }) {
@@ -294,6 +300,22 @@ impl<'a> Terms<'a> {
                 server.block.lose(Remark { reason: reason.to_owned(), ..origin });
             }
         }
+    }
+
+    /// At its end, keepalived runs the commands for what is up then.
+    fn set_omega(&self, service: &mut Service) {
+        let Some(omega) = self.omega else { return };
+        let of_servers = service.servers.iter_mut().flat_map(|server| &mut server.hooks);
+        let mut has_any = false;
+        for hook in service.hooks.iter_mut().chain(of_servers) {
+            hook.at_stop = matches!(hook.when, "quorum_lost" | "real_server_down");
+            has_any |= hook.at_stop;
+        }
+        service.block.note(omega.remark(if has_any {
+            "quorum_down and notify_down run at the end, too (at_stop)"
+        } else {
+            "it runs quorum_down and notify_down at the end, but there are none"
+        }));
     }
 
     /// Within the bounds that keepalived sets.

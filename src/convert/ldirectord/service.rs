@@ -351,6 +351,6 @@ fn fallback_command(keys: &Keys, at: &At, service: &mut Service) {
     for (when, word) in [("quorum_lost", "start"), ("quorum_gained", "stop")] {
         let mut command = program.clone();
         command.extend([word.to_owned(), place.clone(), at.protocol.to_owned()]);
-        service.hooks.push(Hook { origin: line.remark(""), when, command, user: None });
+        service.hooks.push(Hook { origin: line.remark(""), when, command, user: None, at_stop: false });
     }
 }

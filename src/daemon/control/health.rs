@@ -11,13 +11,13 @@ use crate::control::model::{Change, Changed, CheckNow, EventKind, Operation};
 use crate::control::operation::selected;
 use crate::control::{Code, ControlError};
 use crate::daemon::clock;
-use crate::daemon::health::{Ask, Hooks, Message, News, Wanted};
+use crate::daemon::health::{Ask, Hooks, News, Wanted};
 use crate::director::cluster::{ClusterConfig, VirtualService, VirtualServiceConfig};
 use crate::director::real_server::RealServer;
 use crate::director::server_errors::Cause;
 use crate::health::half_open::{HalfOpenWatch, Handshakes, ServerKey};
 use crate::health::judge::{Event, Flapper, Signal};
-use crate::health::{FailureClass, Via, View};
+use crate::health::{self, FailureClass, Via, View};
 use crate::host::Probed;
 use crate::time::Moment;
 use crate::trouble::Source;
@@ -59,7 +59,11 @@ impl Control {
             );
         }
         for event in &news.events {
-            self.report_health(event);
+            if !is_expected(event) {
+                self.report_health(event);
+            }
+            let (config, view) = (&self.running.cluster, &self.running.health);
+            self.checks.hooks.report(event, config, view, clock::since_epoch());
         }
         self.watch.report(Source::Checks, news.impossible);
     }
@@ -76,6 +80,7 @@ impl Control {
         let (config, states) = (&self.running.cluster, &self.running.states);
         if !self.checks.wanted.borrow().is_of(config, states, cluster.host()) {
             self.checks.hooks.follow(&config.on_change);
+            self.checks.hooks.keep(&config.virtual_services.iter().map(|it| it.name.as_str()).collect());
             let wanted = Wanted::new(config.clone(), states.clone(), cluster.host());
             self.checks.wanted.send_replace(Arc::new(wanted));
         }
@@ -144,7 +149,7 @@ impl Control {
         Ok(Changed { generation: self.generation, dry_run: false, differences: Vec::new() })
     }
 
-    /// One line and one event; the hooks that wait for it run later.
+    /// One line and one event.
     fn report_health(&self, event: &Event) {
         let (what, text) = described(event);
         let (kind, virtual_service) = (label(what), event.service());
@@ -162,11 +167,12 @@ impl Control {
             _ => tracing::warn!(kind, virtual_service, real_server, "director: {text}"),
         }
         self.tell("checks", what, text, Vec::new());
-        let (config, view) = (&self.running.cluster, &self.running.health);
-        if let Some((when, message)) = Message::of(event, config, view, clock::since_epoch()) {
-            self.checks.hooks.tell(when, message);
-        }
     }
+}
+
+/// Quorum at the start is as expected: only hooks are notified.
+fn is_expected(event: &Event) -> bool {
+    matches!(event, Event::QuorumGained { cause: health::Cause::Start, .. })
 }
 
 /// The path MTU follows what checks have measured: smaller than expected, or large enough after all.
@@ -245,17 +251,17 @@ fn described(event: &Event) -> (EventKind, String) {
         Flapper::FailOpen => format!("{service}: fail-open"),
     };
     match event {
-        Event::Up { service, real_server, rip } => {
+        Event::Up { service, real_server, rip, .. } => {
             (EventKind::RealServerUp, format!("{service}: real server {} is up", named(real_server, *rip)))
         }
-        Event::Down { service, real_server, rip, why } => {
+        Event::Down { service, real_server, rip, why, .. } => {
             let server = named(real_server, *rip);
             (EventKind::RealServerDown, format!("{service}: real server {server} is down: {why}"))
         }
-        Event::QuorumGained { service } => {
+        Event::QuorumGained { service, .. } => {
             (EventKind::QuorumGained, format!("{service}: enough real servers are up (quorum gained)"))
         }
-        Event::QuorumLost { service } => {
+        Event::QuorumLost { service, .. } => {
             (EventKind::QuorumLost, format!("{service}: too few real servers are up (quorum lost)"))
         }
         Event::FailOpen { service } => (
@@ -269,7 +275,7 @@ fn described(event: &Event) -> (EventKind, String) {
         Event::Flapping { service, what, changes, within } => {
             let (what, within) = (of_flapper(service, what), humantime::format_duration(*within));
             let text = format!(
-                "{what} flaps: {changes} changes in {within}; single changes are not reported until it settles"
+                "{what} flaps: {changes} changes in {within}; until it settles, a recovery is reported only every five minutes"
             );
             (EventKind::Flapping, text)
         }
@@ -319,6 +325,7 @@ mod tests {
             real_server: real_server.to_owned(),
             rip,
             why: "connection refused by 172.25.3.2, 3 of 3".to_owned(),
+            cause: health::Cause::Change,
         };
         assert_eq!(
             text(&down("server2")),
@@ -329,7 +336,7 @@ mod tests {
             Event::Flapping { service, what: Flapper::Quorum, changes: 7, within: Duration::from_secs(59) };
         assert_eq!(
             text(&flapping),
-            "web: quorum flaps: 7 changes in 59s; single changes are not reported until it settles"
+            "web: quorum flaps: 7 changes in 59s; until it settles, a recovery is reported only every five minutes"
         );
     }
 

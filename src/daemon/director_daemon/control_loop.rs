@@ -183,8 +183,7 @@ impl ControlLoop {
     /// Stops the workers, then undoes the changes on the host.
     pub(super) async fn stop(self) {
         let ControlLoop { control, workers, .. } = self;
-        drop(workers);
-        control.stop().await;
+        control.stop(workers).await;
     }
 
     fn worker_failed(&self, failure: Option<String>) -> Failure {

@@ -40,7 +40,8 @@ const NEWS_COST: u32 = 10;
 /// Counts and times of the view are at most this old.
 const REFRESH: Duration = Duration::from_secs(1);
 
-/// Events that wait for the control task; if there are more, the oldest are dropped.
+/// Events that wait for the control task; if there are more, and more than two for each virtual service and real server, the
+/// oldest are dropped.
 const EVENTS_MAX: usize = 10_000;
 
 /// What others want of the driver.
@@ -93,6 +94,7 @@ pub(in crate::daemon) struct Driver<S, C> {
     built: HashMap<(&'static str, Options), Arc<dyn Check>>,
     impossible: Impossible,
     events: VecDeque<Event>,
+    events_max: usize,
     dropped: u64,
     /// Whether something has changed that the control task does not know yet.
     has_news: bool,
@@ -133,6 +135,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
             built: HashMap::new(),
             impossible: Impossible::default(),
             events: VecDeque::new(),
+            events_max: EVENTS_MAX,
             dropped: 0,
             has_news: false,
             has_outcomes: false,
@@ -250,7 +253,10 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
     /// What is the same keeps its state; the outcomes of checks that no longer exist are ignored.
     fn configure(&mut self) {
         let wanted = self.wanted.borrow_and_update().clone();
-        self.judge.configure(&wanted.judged(), (self.clock)());
+        let judged = wanted.judged();
+        let subjects: usize = judged.iter().map(|service| 1 + service.real_servers.len()).sum();
+        self.events_max = EVENTS_MAX.max(2 * subjects);
+        self.judge.configure(&judged, (self.clock)());
         self.paths = wanted.path_facts();
         self.impossible.keep(|rip| self.paths.contains_key(&rip));
         let used: HashSet<_> = wanted.checks().map(|check| (check.row.name, &check.options)).collect();
@@ -273,7 +279,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
     /// Collects what the judge reports.
     fn collect(&mut self) {
         self.events.extend(self.judge.take_events());
-        while self.events.len() > EVENTS_MAX {
+        while self.events.len() > self.events_max {
             self.events.pop_front();
             self.dropped += 1;
         }

@@ -1,22 +1,24 @@
 //! Runs the programs of `on_change`: for each hook one after the other in the order of the changes. No one waits for them.
 
+mod last_words;
 mod message;
+mod waiting;
 
-use std::collections::VecDeque;
-use std::sync::{Arc, Mutex, PoisonError};
+use std::collections::{HashMap, HashSet};
+use std::net::IpAddr;
+use std::sync::Arc;
 use std::time::Duration;
 
-use tokio::sync::{Notify, watch};
+use tokio::sync::watch;
 use tokio::task::JoinSet;
 use tokio::time::{sleep, timeout};
 
-pub(in crate::daemon) use message::Message;
-
+use self::message::{About, Message};
+use self::waiting::Queue;
 use super::program::{Ended, NotStarted, Program, Starter};
-use crate::health::{Hook, When};
-
-/// Changes that wait for one hook; if there are more, the oldest are dropped.
-const WAITING_MAX: usize = 1000;
+use crate::director::cluster::ClusterConfig;
+use crate::health::judge::Event;
+use crate::health::{Hook, View, When};
 
 /// Characters of a program's output in the log.
 const SHOWN_MAX: usize = 1000;
@@ -24,14 +26,36 @@ const SHOWN_MAX: usize = 1000;
 /// For the programs that run when the daemon stops: SIGTERM at once, SIGKILL a second later.
 const STOP_MAX: Duration = Duration::from_millis(1500);
 
+/// How long the daemon waits at its end for hooks with `at_stop`.
+const LAST_WORDS_MAX: Duration = Duration::from_secs(30);
+
+/// A virtual service, or a real server of it.
+type Subject = (String, Option<IpAddr>);
+
 /// The hooks of the running configuration.
 pub(in crate::daemon) struct Hooks {
     starter: Starter,
     workers: Vec<Worker>,
     /// A task for each worker, those that no longer exist included until they have run what waited.
     tasks: JoinSet<()>,
-    /// True when the daemon stops.
-    stop: watch::Sender<bool>,
+    stop: watch::Sender<Stop>,
+    /// Whether the last state of each subject that was reported here is good.
+    told: HashMap<Subject, bool>,
+}
+
+/// Whose programs end.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Stop {
+    No,
+    /// Those of hooks without `at_stop`.
+    Others,
+    All,
+}
+
+impl Stop {
+    fn ends(self, hook: &Hook) -> bool {
+        self == Stop::All || self == Stop::Others && !hook.at_stop
+    }
 }
 
 /// A hook with its queue. When it is dropped, its task runs what waits and ends.
@@ -40,23 +64,10 @@ struct Worker {
     queue: Arc<Queue>,
 }
 
-#[derive(Default)]
-struct Queue {
-    waiting: Mutex<Waiting>,
-    /// Notified when a change waits, and when no more will come.
-    news: Notify,
-}
-
-#[derive(Default)]
-struct Waiting {
-    messages: VecDeque<Arc<Message>>,
-    dropped: u64,
-    is_closed: bool,
-}
-
 impl Hooks {
     pub(in crate::daemon) fn new(starter: Starter) -> Hooks {
-        Hooks { starter, workers: Vec::new(), tasks: JoinSet::new(), stop: watch::Sender::new(false) }
+        let (workers, tasks, told) = (Vec::new(), JoinSet::new(), HashMap::new());
+        Hooks { starter, workers, tasks, stop: watch::Sender::new(Stop::No), told }
     }
 
     /// Follows a configuration. A hook that is the same keeps what waits for it; one that no longer exists still runs for the changes
@@ -71,8 +82,32 @@ impl Hooks {
         }
     }
 
+    /// What was reported of virtual services other than these is forgotten.
+    pub(in crate::daemon) fn keep(&mut self, services: &HashSet<&str>) {
+        self.told.retain(|(service, _), _| services.contains(service.as_str()));
+    }
+
+    /// Runs the hooks that wait for this event, later.
+    pub(in crate::daemon) fn report(
+        &mut self,
+        event: &Event,
+        config: &ClusterConfig,
+        view: &View,
+        since_epoch: f64,
+    ) {
+        let Some(About { when, real_server, .. }) = About::of(event) else { return };
+        let (service, rip) = (event.service(), real_server.map(|(_, rip)| rip));
+        self.told.insert((service.to_owned(), rip), when.is_good());
+        if !self.workers.iter().any(|worker| worker.hook.is_for(when, service, rip)) {
+            return;
+        }
+        if let Some((when, message)) = Message::of(event, config, view, since_epoch) {
+            self.tell(when, message);
+        }
+    }
+
     /// Runs the hooks that wait for this change, later.
-    pub(in crate::daemon) fn tell(&self, when: When, message: Message) {
+    fn tell(&self, when: When, message: Message) {
         let message = Arc::new(message);
         let (service, rip) = message.subject();
         for worker in self.workers.iter().filter(|worker| worker.hook.is_for(when, service, rip)) {
@@ -80,9 +115,26 @@ impl Hooks {
         }
     }
 
-    /// Ends the programs that run, and drops what waits.
-    pub(in crate::daemon) async fn stop(mut self) {
-        self.stop.send_replace(true);
+    /// The daemon stops: ends the programs that run and drops what waits, except for hooks with `at_stop`: these run for all
+    /// that waits, and then as if everything that is up went down.
+    pub(in crate::daemon) async fn stop(mut self, config: &ClusterConfig, view: &View, since_epoch: f64) {
+        self.stop.send_replace(Stop::Others);
+        if self.workers.iter().any(|worker| worker.hook.at_stop) {
+            for event in last_words::of(config, view, &self.told) {
+                self.report(&event, config, view, since_epoch);
+            }
+            // Without a worker, its task ends when nothing waits any more.
+            self.workers.clear();
+            let all = async { while self.tasks.join_next().await.is_some() {} };
+            if timeout(LAST_WORDS_MAX, all).await.is_err() {
+                let limit = LAST_WORDS_MAX.as_secs();
+                tracing::warn!(
+                    kind = "hook_abandoned",
+                    "director: programs with at_stop have not ended within {limit} s; they are ended"
+                );
+            }
+        }
+        self.stop.send_replace(Stop::All);
         let all = async { while self.tasks.join_next().await.is_some() {} };
         let _ = timeout(STOP_MAX, all).await;
     }
@@ -96,50 +148,16 @@ impl Hooks {
 
 impl Drop for Worker {
     fn drop(&mut self) {
-        self.queue.lock().is_closed = true;
-        self.queue.news.notify_one();
+        self.queue.close();
     }
 }
 
-impl Queue {
-    fn push(&self, message: Arc<Message>) {
-        let mut waiting = self.lock();
-        if waiting.messages.len() == WAITING_MAX {
-            waiting.messages.pop_front();
-            waiting.dropped += 1;
-        }
-        waiting.messages.push_back(message);
-        self.news.notify_one();
-    }
-
-    /// The next change, and how many were dropped before it; `None`: no more will come.
-    async fn next(&self) -> Option<(Arc<Message>, u64)> {
-        loop {
-            {
-                let mut waiting = self.lock();
-                if let Some(message) = waiting.messages.pop_front() {
-                    return Some((message, std::mem::take(&mut waiting.dropped)));
-                }
-                if waiting.is_closed {
-                    return None;
-                }
-            }
-            self.news.notified().await;
-        }
-    }
-
-    /// A poisoned lock is used anyway: the queue is whole at every moment.
-    fn lock(&self) -> std::sync::MutexGuard<'_, Waiting> {
-        self.waiting.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-}
-
-async fn run(hook: Hook, queue: Arc<Queue>, starter: Starter, mut stop: watch::Receiver<bool>) {
+async fn run(hook: Hook, queue: Arc<Queue>, starter: Starter, mut stop: watch::Receiver<Stop>) {
     let command = hook.command.arguments.join(" ");
     loop {
         let next = tokio::select! {
             biased;
-            _ = stop.wait_for(|stops| *stops) => return,
+            _ = stop.wait_for(|stop| stop.ends(&hook)) => return,
             next = queue.next() => next,
         };
         let Some((message, dropped)) = next else { return };
@@ -148,18 +166,18 @@ async fn run(hook: Hook, queue: Arc<Queue>, starter: Starter, mut stop: watch::R
                 kind = "hook_dropped",
                 command,
                 dropped,
-                "director: hook {command} is too slow: it was not run for {dropped} older changes; make it faster"
+                "director: hook {command} is too slow: it was not run for {dropped} changes that others have undone or followed since; make it faster"
             );
         }
         let program = program(&hook, &message);
         let over = async {
             tokio::select! {
                 () = sleep(hook.timeout) => {}
-                _ = stop.wait_for(|stops| *stops) => {}
+                _ = stop.wait_for(|stop| stop.ends(&hook)) => {}
             }
         };
         let ended = program.run(&starter, over).await;
-        let is_stopping = *stop.borrow();
+        let is_stopping = stop.borrow().ends(&hook);
         report(&hook, &command, &message, ended, is_stopping);
     }
 }

@@ -9,13 +9,11 @@ use super::server::{Server, find};
 use super::service::Service;
 use super::shared::{CheckId, Key, SharedCheck};
 use super::{Judge, State};
-use crate::health::spec::CheckConfig;
+use crate::health::spec::{CheckConfig, Start};
 use crate::time::Moment;
 
-/// The first probe of a new check begins within its interval, and within this time.
-const NEW_WITHIN: Duration = Duration::from_secs(10);
-/// As [`NEW_WITHIN`], for a check that was changed.
-const CHANGED_WITHIN: Duration = Duration::from_secs(1);
+/// The first probe of a new or changed check begins within its interval, and within this time.
+const FIRST_WITHIN: Duration = Duration::from_secs(10);
 
 impl Judge {
     /// Follows a configuration. Virtual services are the same by name, or by VIP and port after a change of the name; real
@@ -40,6 +38,7 @@ impl Judge {
         self.queue.remove_unused();
         let queue = &self.queue;
         self.keys.retain(|_, id| queue.check(*id).is_some());
+        self.signalled.retain(|rip| queue.checks_of(*rip).next().is_some());
         for at in 0..services.len() {
             self.settle(at, now);
         }
@@ -108,23 +107,42 @@ impl Judge {
                 id
             }
             None => {
-                let spread = &mut self.spread;
-                let check = match old_server {
-                    Some(old) => {
-                        let machine = Machine::changed(old.state != State::Down, now);
-                        SharedCheck::new(key.clone(), machine, CHANGED_WITHIN, spread, now)
-                    }
-                    None => {
-                        let machine = Machine::new(config.start, now);
-                        SharedCheck::new(key.clone(), machine, NEW_WITHIN, spread, now)
-                            .with_grace(config.grace, now)
-                    }
-                };
-                self.queue.add(check)
+                let continued = old_server.map(|old| self.continued(&key, old, (service, server), now));
+                let (machine, grace_ends) =
+                    continued.unwrap_or_else(|| (Machine::new(config.start, now), now.after(config.grace)));
+                let check = SharedCheck::new(key.clone(), machine, FIRST_WITHIN, &mut self.spread, now);
+                self.queue.add(check.with_grace(grace_ends))
             }
         };
         self.keys.insert(key, id);
         id
+    }
+
+    /// How a changed or added check of a real server that has a state begins, and until when its failures do not count. It
+    /// continues the check that it replaces: the one at its place, or else one of its kind.
+    fn continued(
+        &self,
+        key: &Key,
+        old: &Server,
+        (service, server): (&Judged, &JudgedServer),
+        now: Moment,
+    ) -> (Machine, Moment) {
+        let wanted: Vec<Key> =
+            server.checks.iter().map(|config| Key::new(config, service.name, service, server)).collect();
+        let place = wanted.iter().position(|wanted| wanted == key);
+        let is_replaced = |check: &SharedCheck| !wanted.contains(&check.key);
+        let is_of_kind = |check: &SharedCheck| check.config().row.name == key.config().row.name;
+        let all = old.checks.iter().enumerate();
+        let replaced = all
+            .filter_map(|(at, id)| Some((at, self.queue.check(*id)?)))
+            .filter(|(_, check)| is_replaced(check));
+        let best = replaced.max_by_key(|(at, check)| (is_of_kind(check), Some(*at) == place));
+        match (best, old.state) {
+            (Some((_, check)), _) => (check.machine.changed(is_of_kind(check), now), check.grace_ends),
+            // Nothing has shown yet that it is up: the first probe decides.
+            (None, State::Unchecked) => (Machine::new(Start::Up, now), now),
+            (None, state) => (Machine::added(state != State::Down, now), now),
+        }
     }
 
     /// What follows from the configuration for one virtual service.

@@ -3,6 +3,8 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use crate::health::hook::Cause;
+
 /// What flaps.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Flapper {
@@ -30,6 +32,8 @@ pub enum Event {
         real_server: String,
         /// Its RIP.
         rip: IpAddr,
+        /// Why it is reported now.
+        cause: Cause,
     },
     /// A real server is down.
     Down {
@@ -41,16 +45,22 @@ pub enum Event {
         rip: IpAddr,
         /// Why, in one sentence without a full stop.
         why: String,
+        /// Why it is reported now.
+        cause: Cause,
     },
     /// Enough real servers are up.
     QuorumGained {
         /// The name of the virtual service.
         service: String,
+        /// Why it is reported now.
+        cause: Cause,
     },
     /// Too few real servers are up.
     QuorumLost {
         /// The name of the virtual service.
         service: String,
+        /// Why it is reported now.
+        cause: Cause,
     },
     /// Fewer real servers than `min_healthy` are up: all count as up.
     FailOpen {
@@ -62,7 +72,8 @@ pub enum Event {
         /// The name of the virtual service.
         service: String,
     },
-    /// Something changes so often that single changes are not reported until it settles. The state follows nevertheless.
+    /// Something changes so often that its recoveries are not reported until it settles, except for one every five minutes. The state
+    /// follows nevertheless.
     Flapping {
         /// The name of the virtual service.
         service: String,
@@ -93,8 +104,8 @@ impl Event {
         match self {
             Event::Up { service, .. }
             | Event::Down { service, .. }
-            | Event::QuorumGained { service }
-            | Event::QuorumLost { service }
+            | Event::QuorumGained { service, .. }
+            | Event::QuorumLost { service, .. }
             | Event::FailOpen { service }
             | Event::FailOpenOver { service }
             | Event::Flapping { service, .. }

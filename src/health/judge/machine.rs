@@ -7,11 +7,15 @@
 //!        └◀────────────────────────────────────────────────────────────┘
 //!            first success, or `rise` successes in a row, or one that contradicts a signal
 //! ```
+//!
+//! A success that avoids the tunnel contradicts no signal about it: until the signal has not recurred for a while
+//! ([`super::hold`]), such successes do not make it up.
 
 use std::collections::BTreeMap;
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::hold::Hold;
 use super::words::{Way, describe};
 use crate::health::durations::Durations;
 use crate::health::spec::{CheckConfig, Start, Via};
@@ -74,6 +78,8 @@ pub(super) struct Machine {
     down_failures: u32,
     /// A signal waits for confirmation: one failed probe.
     is_doubted: bool,
+    /// Signals that its probes cannot contradict.
+    hold: Hold,
     last: Option<Result<(), Failure>>,
     /// Of the last probe that succeeded.
     success: Success,
@@ -104,6 +110,15 @@ pub(super) struct Context<'a> {
     pub(super) way: Way,
     /// Whether failures do not count yet.
     pub(super) is_grace: bool,
+    /// Whether the probe began before a signal.
+    pub(super) is_stale: bool,
+}
+
+impl Context<'_> {
+    /// Whether its probes see nothing of the tunnel.
+    fn avoids_tunnel(&self) -> bool {
+        self.way == Some(Via::Direct)
+    }
 }
 
 impl Machine {
@@ -112,9 +127,24 @@ impl Machine {
         Machine::assume(start == Start::Up, "no probe has succeeded yet", now)
     }
 
-    /// A check that was changed: it keeps the state of its real server until its first probe ends.
-    pub(super) fn changed(is_up: bool, now: Moment) -> Machine {
-        Machine::assume(is_up, "no probe has succeeded since the check was changed", now)
+    /// A check that was changed: it continues in the state of the one before, and begins to count again. `is_same_kind`: the weight that
+    /// was requested holds until the next success.
+    pub(super) fn changed(&self, is_same_kind: bool, now: Moment) -> Machine {
+        let words = "no probe has succeeded since the check was changed";
+        let Success { weight, weight_percent, .. } = self.success;
+        let success = Success { weight, weight_percent, ..Success::default() };
+        Machine {
+            basis: self.basis,
+            hold: self.hold,
+            success: if is_same_kind { success } else { Success::default() },
+            ..Machine::assume(self.is_up, words, now)
+        }
+    }
+
+    /// A check that was added to a real server whose other checks have made it this.
+    pub(super) fn added(is_up: bool, now: Moment) -> Machine {
+        let words = "no probe has succeeded since the check was added";
+        Machine { basis: Basis::Probed, ..Machine::assume(is_up, words, now) }
     }
 
     fn assume(is_up: bool, words: &str, now: Moment) -> Machine {
@@ -126,6 +156,7 @@ impl Machine {
             contrary: 0,
             down_failures: 0,
             is_doubted: false,
+            hold: Hold::default(),
             last: None,
             success: Success::default(),
             path_mtu: None,
@@ -174,14 +205,18 @@ impl Machine {
             self.basis = Basis::Probed;
             return;
         }
-        self.contrary += 1;
-        // A signal that concerns the tunnel is not refuted by a probe that avoids it.
+        if context.is_stale && self.basis == Basis::Signal {
+            return;
+        }
+        let rise = context.config.rise.max(1);
+        self.contrary = self.contrary.saturating_add(1).min(rise);
         let is_decisive = match self.basis {
             Basis::Assumed => true,
-            Basis::Signal => context.way != Some(Via::Direct),
+            Basis::Signal => !context.avoids_tunnel(),
             Basis::Probed => false,
         };
-        if is_decisive || self.contrary >= context.config.rise {
+        let is_held = context.avoids_tunnel() && self.hold.lasts(now);
+        if !is_held && (is_decisive || self.contrary == rise) {
             self.become_up(now);
         }
     }
@@ -220,15 +255,31 @@ impl Machine {
         }
     }
 
-    /// A signal makes it down.
-    pub(super) fn on_signal(&mut self, words: String, now: Moment) {
+    /// A signal makes it down. Probes that avoid the tunnel do not make it up before it has not recurred for a while.
+    pub(super) fn on_signal(&mut self, mut words: String, way: Way, now: Moment) {
         if self.is_up {
+            if way == Some(Via::Direct) {
+                let quiet = humantime::format_duration(self.hold.begin(now));
+                words += &format!("; direct checks count again after {quiet} without such an answer");
+            }
             self.become_down(
                 Basis::Signal,
                 Cause { class: Some(FailureClass::ProtocolUnreachable), words },
                 now,
             );
         }
+    }
+
+    /// A signal has arrived: if one has made it down, it has recurred.
+    pub(super) fn on_signal_again(&mut self, now: Moment) {
+        if !self.is_up {
+            self.hold.prolong(now);
+        }
+    }
+
+    /// A probe through the tunnel contradicts the signals.
+    pub(super) fn end_hold(&mut self) {
+        self.hold.end();
     }
 
     /// A signal has arrived, but a probe must confirm it.
@@ -256,7 +307,8 @@ impl Machine {
 
     /// From the beginning of the last probe to that of the next.
     pub(super) fn pause(&self, config: &CheckConfig) -> Duration {
-        if self.contrary > 0 {
+        let is_held = !self.is_up && self.contrary >= config.rise.max(1);
+        if self.contrary > 0 && !is_held {
             return config.fast_interval.unwrap_or(config.interval);
         }
         match config.down_interval {
@@ -266,6 +318,11 @@ impl Machine {
             }
             _ => config.interval,
         }
+    }
+
+    /// Whether its last probe has succeeded.
+    pub(super) fn has_just_succeeded(&self) -> bool {
+        matches!(self.last, Some(Ok(())))
     }
 
     /// Whether it is up without a doubt.
@@ -286,7 +343,6 @@ impl Machine {
 
     /// As published.
     pub(super) fn view(&self, kind: &'static str, asked: IpAddr, way: Way) -> CheckView {
-        let has_succeeded = matches!(self.last, Some(Ok(())));
         CheckView {
             kind,
             state: if self.is_up { State::Up } else { State::Down },
@@ -299,7 +355,7 @@ impl Machine {
             took: self.took,
             durations: self.durations.clone(),
             why: self.why(asked, way),
-            warning: self.success.warning.clone().filter(|_| has_succeeded),
+            warning: self.success.warning.clone().filter(|_| self.has_just_succeeded()),
             path_mtu: self.path_mtu,
             successes: self.successes,
             failures: self.failures.clone(),

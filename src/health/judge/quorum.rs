@@ -17,6 +17,8 @@ pub(super) struct Member {
     pub(super) is_up: bool,
     /// Whether its checks themselves have found it down: not a signal, and not the state before the first probe.
     pub(super) is_refuted: bool,
+    /// Whether that it is up or down rests on no probe and on no signal yet.
+    pub(super) is_assumed: bool,
 }
 
 impl Member {
@@ -40,8 +42,8 @@ pub(super) struct Ruling {
     pub(super) fails_open: bool,
     /// Whether the sorry servers serve instead of the others.
     pub(super) uses_sorry: bool,
-    /// Quorum is lost whatever the real servers that no probe has found down turn out to be.
-    pub(super) is_certainly_lost: bool,
+    /// Whether there would be quorum, or none, whatever those that no probe has decided turn out to be.
+    pub(super) is_certain: bool,
 }
 
 /// The rules of a virtual service that had quorum or not.
@@ -61,7 +63,8 @@ pub(super) fn rule(
         has_quorum,
         fails_open,
         uses_sorry: !has_quorum && sums.has_live_sorry,
-        is_certainly_lost: !has_quorum && !bounds.is_held(sums.hoped, had_quorum),
+        is_certain: sums.assumed == 0
+            || bounds.is_held(if has_quorum { sums.proven } else { sums.hoped }, had_quorum) == has_quorum,
     }
 }
 
@@ -72,9 +75,13 @@ struct Sums {
     not_refuted: u64,
     /// The configured weights.
     configured: u64,
-    /// The weights of all, of those that are up, and of those that are up or not found down.
+    /// Those that no probe has decided.
+    assumed: u64,
+    /// The weights of all, of those that are up, of those of these that are not only assumed to be, and of those that are up
+    /// or not found down.
     all: u64,
     live: u64,
+    proven: u64,
     hoped: u64,
     has_live_sorry: bool,
 }
@@ -92,7 +99,9 @@ impl Sums {
             sums.configured += u64::from(member.weight);
             sums.all += weight;
             sums.not_refuted += u64::from(!member.is_refuted);
+            sums.assumed += u64::from(member.is_assumed);
             sums.live += if member.is_up { weight } else { 0 };
+            sums.proven += if member.is_up && !member.is_assumed { weight } else { 0 };
             sums.hoped += if member.is_up || !member.is_refuted { weight } else { 0 };
         }
         sums
@@ -130,16 +139,20 @@ mod tests {
         is_enabled: true,
         is_up: true,
         is_refuted: false,
+        is_assumed: false,
     };
     const DOWN: Member = Member { is_up: false, is_refuted: true, ..UP };
-    /// Down by a signal or before the first probe.
-    const UNPROVEN: Member = Member { is_refuted: false, ..DOWN };
+    /// Down by a signal.
+    const SIGNAL: Member = Member { is_refuted: false, ..DOWN };
+    /// Before the first probe.
+    const HOPED: Member = Member { is_assumed: true, ..SIGNAL };
+    const ASSUMED: Member = Member { is_assumed: true, ..UP };
     const SORRY: Member = Member { is_sorry: true, ..UP };
 
     /// A name; quorum, hysteresis and `min_healthy`; the members; whether there was quorum; the letters of [`ruled`].
     type Row<'a> = (&'a str, (u32, u32, u32), &'a [Member], bool, &'a str);
 
-    /// Quorum, fail-open, sorry servers, certainly lost: a letter each if so.
+    /// Quorum, fail-open, sorry servers, uncertain: a letter each if so.
     fn ruled(health: (u32, u32, u32), members: &[Member], had_quorum: bool) -> String {
         let (quorum, hysteresis, min_healthy) = health;
         let health = ServiceHealth { quorum, hysteresis, min_healthy, ..ServiceHealth::default() };
@@ -148,7 +161,7 @@ mod tests {
             (ruling.has_quorum, 'q'),
             (ruling.fails_open, 'o'),
             (ruling.uses_sorry, 's'),
-            (ruling.is_certainly_lost, 'l'),
+            (!ruling.is_certain, '?'),
         ];
         letters.into_iter().filter(|(is_set, _)| *is_set).map(|(_, letter)| letter).collect()
     }
@@ -159,37 +172,58 @@ mod tests {
         let disabled = Member { is_enabled: false, ..UP };
         let quiesced = Member { weight: 0, ..UP };
         let drained = Member { check_weight: Some(0), ..UP };
-        let rows: [Row; 24] = [
+        let rows: [Row; 33] = [
             ("one is enough", (0, 0, 0), &[UP, DOWN], true, "q"),
-            ("none is not", (0, 0, 0), &[DOWN, DOWN], true, "l"),
-            ("no real server at all", (0, 0, 0), &[], true, "l"),
+            ("none is not", (0, 0, 0), &[DOWN, DOWN], true, ""),
+            ("no real server at all", (0, 0, 0), &[], true, ""),
             ("between the bounds it stays", (2, 1, 0), &[UP, DOWN, DOWN], true, "q"),
-            ("between the bounds it stays lost", (2, 1, 0), &[UP, UP, DOWN], false, "l"),
+            ("between the bounds it stays lost", (2, 1, 0), &[UP, UP, DOWN], false, ""),
             ("gained", (2, 1, 0), &[UP, UP, UP, DOWN], false, "q"),
-            ("lost below", (3, 1, 0), &[UP, DOWN, DOWN], true, "l"),
+            ("lost below", (3, 1, 0), &[UP, DOWN, DOWN], true, ""),
             ("weights count", (2, 0, 0), &[heavy, DOWN, DOWN], false, "q"),
             ("a quorum above the sum is the sum", (9, 0, 0), &[UP, UP], false, "q"),
-            ("and lost below the sum", (9, 0, 0), &[UP, DOWN], true, "l"),
+            ("and lost below the sum", (9, 0, 0), &[UP, DOWN], true, ""),
             ("a hysteresis of the quorum is one less", (2, 2, 0), &[UP, DOWN, DOWN], true, "q"),
             ("it is gained with all", (3, 2, 0), &[UP, UP, UP], false, "q"),
-            ("the unproven may be up", (2, 0, 0), &[UP, UNPROVEN], true, ""),
-            ("too few even then", (3, 0, 0), &[UP, UNPROVEN, DOWN], true, "l"),
-            ("disabled and quiesced ones do not count", (1, 0, 0), &[disabled, quiesced], true, "l"),
-            ("a check may request weight 0", (1, 0, 0), &[drained], true, "l"),
+            ("down by a signal", (2, 0, 0), &[UP, SIGNAL], true, ""),
+            ("who was never probed may be up", (2, 0, 0), &[UP, HOPED], true, "?"),
+            ("too few even then", (3, 0, 0), &[UP, HOPED, DOWN], true, ""),
+            ("whom a signal takes down may be up, too", (2, 0, 0), &[SIGNAL, HOPED], true, "?"),
+            ("who was never probed may be down", (2, 0, 0), &[UP, ASSUMED], true, "q?"),
+            ("enough without it", (1, 0, 0), &[UP, ASSUMED], true, "q"),
+            ("enough without it, within the hysteresis", (2, 1, 0), &[UP, ASSUMED], true, "q"),
+            (
+                "a disabled one is not waited for",
+                (1, 0, 0),
+                &[UP, Member { is_enabled: false, ..ASSUMED }],
+                true,
+                "q",
+            ),
+            ("nor is a sorry server", (1, 0, 0), &[DOWN, Member { is_sorry: true, ..HOPED }], true, ""),
+            (
+                "fail-open is uncertain until all are decided",
+                (0, 0, 3),
+                &[DOWN, ASSUMED, ASSUMED, ASSUMED],
+                true,
+                "q?",
+            ),
+            ("and certain then", (0, 0, 2), &[DOWN, DOWN], true, "qo"),
+            ("disabled and quiesced ones do not count", (1, 0, 0), &[disabled, quiesced], true, ""),
+            ("a check may request weight 0", (1, 0, 0), &[drained], true, ""),
             ("fail-open", (0, 0, 2), &[UP, DOWN], true, "qo"),
             ("fail-open without one that is up", (0, 0, 1), &[DOWN, DOWN], true, "qo"),
             ("more than there are", (0, 0, 9), &[UP, UP], true, "q"),
-            ("unproven ones do not make it fail open", (0, 0, 2), &[UP, UNPROVEN], true, "q"),
-            ("a sorry server serves", (0, 0, 0), &[DOWN, SORRY], true, "sl"),
-            ("a sorry server does not count for quorum", (2, 0, 0), &[UP, DOWN, SORRY], true, "sl"),
-            ("a sorry server comes before failing open", (0, 0, 1), &[DOWN, SORRY], true, "sl"),
-            ("no sorry server is up", (0, 0, 0), &[DOWN, Member { is_sorry: true, ..DOWN }], true, "l"),
+            ("a signal does not make it fail open", (0, 0, 2), &[UP, SIGNAL], true, "q"),
+            ("a sorry server serves", (0, 0, 0), &[DOWN, SORRY], true, "s"),
+            ("a sorry server does not count for quorum", (2, 0, 0), &[UP, DOWN, SORRY], true, "s"),
+            ("a sorry server comes before failing open", (0, 0, 1), &[DOWN, SORRY], true, "s"),
+            ("no sorry server is up", (0, 0, 0), &[DOWN, Member { is_sorry: true, ..DOWN }], true, ""),
         ];
         for (name, health, members, had_quorum, expected) in rows {
             assert_eq!(ruled(health, members, had_quorum), expected, "{name}");
         }
         for sorry in [Member { weight: 0, ..SORRY }, Member { is_enabled: false, ..SORRY }] {
-            assert_eq!(ruled((0, 0, 0), &[DOWN, sorry], true), "l", "a sorry server that cannot serve");
+            assert_eq!(ruled((0, 0, 0), &[DOWN, sorry], true), "", "a sorry server that cannot serve");
         }
     }
 }

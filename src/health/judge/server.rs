@@ -36,6 +36,8 @@ pub(super) struct Server {
     pub(super) check_weight: Option<u32>,
     /// Whether its checks themselves have found it down.
     pub(super) is_refuted: bool,
+    /// Whether its first state is not known yet: no probe and no signal has decided it.
+    pub(super) is_assumed: bool,
     /// Whether its first state was no news: it came with its virtual service, and no probe has ended since.
     pub(super) is_fresh: bool,
     /// Its slow start, while that lasts.
@@ -53,7 +55,7 @@ pub(super) struct Finding {
     pub(super) weight: Option<u32>,
     /// Down, and not for want of probes.
     pub(super) is_refuted: bool,
-    /// No probe has decided yet: some check was never probed, and the others do not make it down.
+    /// Nothing has decided yet: some check was never probed, and the others do not suffice.
     pub(super) is_assumed: bool,
 }
 
@@ -62,14 +64,16 @@ pub(super) fn find(checks: &[CheckId], queue: &Queue, agreement: Agreement, conf
     let standings: Vec<_> =
         checks.iter().filter_map(|id| queue.check(*id)).map(|check| check.machine.standing()).collect();
     let is_found_down = |is_up: bool, basis: Basis| !is_up && basis == Basis::Probed;
-    let (is_up, is_refuted) = match agreement {
+    let (is_up, is_refuted, is_proven) = match agreement {
         Agreement::All => (
             standings.iter().all(|it| it.is_up),
             standings.iter().any(|it| is_found_down(it.is_up, it.basis)),
+            false,
         ),
         Agreement::Any => (
             standings.iter().any(|it| it.is_up),
             standings.iter().all(|it| is_found_down(it.is_up, it.basis)),
+            standings.iter().any(|it| it.is_up && it.basis == Basis::Probed),
         ),
     };
     if standings.is_empty() {
@@ -84,7 +88,7 @@ pub(super) fn find(checks: &[CheckId], queue: &Queue, agreement: Agreement, conf
             .map(|it| it.of(configured))
             .min(),
         is_refuted,
-        is_assumed: !is_refuted && standings.iter().any(|it| it.basis == Basis::Assumed),
+        is_assumed: !is_refuted && !is_proven && standings.iter().any(|it| it.basis == Basis::Assumed),
     }
 }
 
@@ -102,6 +106,7 @@ impl Server {
             since: now,
             check_weight: finding.weight,
             is_refuted: finding.is_refuted,
+            is_assumed: true,
             is_fresh: true,
             ramp: None,
             damper: Damper::new(finding.state != State::Down),
@@ -129,6 +134,7 @@ impl Server {
             is_enabled: self.is_enabled,
             is_up: self.state != State::Down,
             is_refuted: self.is_refuted,
+            is_assumed: self.is_assumed,
         }
     }
 

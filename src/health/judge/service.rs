@@ -2,13 +2,14 @@
 
 use std::net::IpAddr;
 
-use super::damper::{Damper, Report};
+use super::damper::{Damper, Report, Summary};
 use super::event::{Event, Flapper};
 use super::input::Judged;
 use super::queue::Queue;
 use super::quorum::{Ruling, rule};
 use super::ramp::Ramp;
 use super::server::{Server, find};
+use crate::health::hook::Cause;
 use crate::health::spec::{Agreement, ServiceHealth};
 use crate::health::view::{ServiceView, State};
 use crate::time::Moment;
@@ -28,7 +29,7 @@ pub(super) struct Service {
     pub(super) servers: Vec<Server>,
     ruling: Ruling,
     has_begun: bool,
-    /// Whether quorum was reported, or was there from the beginning.
+    /// Whether its first state was reported.
     is_quorum_known: bool,
     quorum: Damper,
     open: Damper,
@@ -44,16 +45,11 @@ impl Service {
             health: given.health.clone(),
             has_ramp: given.has_ramp,
             servers: Vec::new(),
-            ruling: Ruling {
-                has_quorum: false,
-                fails_open: false,
-                uses_sorry: false,
-                is_certainly_lost: false,
-            },
+            ruling: Ruling { has_quorum: false, fails_open: false, uses_sorry: false, is_certain: false },
             has_begun: false,
             is_quorum_known: false,
             quorum: Damper::new(false),
-            open: Damper::new(false),
+            open: Damper::new(true),
         }
     }
 
@@ -115,9 +111,16 @@ impl Service {
             server.state = finding.state;
             server.since = now;
         }
+        let is_first = server.is_assumed && !finding.is_assumed;
+        server.is_assumed = finding.is_assumed;
         if was_up != is_up {
             server.ramp = ramp.filter(|_| is_up && !server.is_fresh);
             let report = server.damper.on_change(is_up, now);
+            let report = if is_first { report.because(Cause::Start) } else { report };
+            self.report_server(at, report, queue, events);
+        } else if is_first && !is_up {
+            // It was assumed to be down, and is. One that is up as assumed is no news.
+            let report = server.damper.begin(false);
             self.report_server(at, report, queue, events);
         }
         self.servers[at].is_fresh &= finding.is_assumed;
@@ -129,28 +132,27 @@ impl Service {
         let before = self.ruling;
         self.ruling = self.decide();
         let has_quorum = self.ruling.has_quorum;
-        if self.is_quorum_known && before.has_quorum != has_quorum {
+        if !self.is_quorum_known {
+            self.is_quorum_known = self.ruling.is_certain;
+            let report = if self.is_quorum_known { self.quorum.begin(has_quorum) } else { Report::default() };
+            self.report_quorum(report, events);
+        } else if before.has_quorum != has_quorum {
             let report = self.quorum.on_change(has_quorum, now);
             self.report_quorum(report, events);
-        } else if !self.is_quorum_known && (has_quorum || self.ruling.is_certainly_lost) {
-            self.is_quorum_known = true;
-            self.quorum.report(has_quorum);
-            self.report_quorum(Report::Change, events);
         }
         if before.fails_open != self.ruling.fails_open {
-            let report = self.open.on_change(self.ruling.fails_open, now);
+            let report = self.open.on_change(!self.ruling.fails_open, now);
             self.report_open(report, events);
         }
-        before != self.ruling
+        (before.has_quorum, before.fails_open, before.uses_sorry)
+            != (has_quorum, self.ruling.fails_open, self.ruling.uses_sorry)
     }
 
-    /// Follows a change of the configuration. Quorum that a new virtual service has from the beginning is no news.
+    /// Follows a change of the configuration.
     pub(super) fn settle(&mut self, queue: &Queue, events: &mut Vec<Event>, now: Moment) {
         if !self.has_begun {
             self.has_begun = true;
             self.ruling.has_quorum = self.decide().has_quorum;
-            self.is_quorum_known = self.ruling.has_quorum;
-            self.quorum.report(self.ruling.has_quorum);
         }
         for at in 0..self.servers.len() {
             self.assess_server(at, queue, events, now);
@@ -162,13 +164,14 @@ impl Service {
     pub(super) fn on_time(&mut self, queue: &Queue, events: &mut Vec<Event>, now: Moment) {
         for at in 0..self.servers.len() {
             if self.servers[at].damper.next_due().is_some_and(|due| due <= now) {
-                let report = self.servers[at].damper.on_time(now);
+                let server = &mut self.servers[at];
+                let report = server.damper.on_time(server.state != State::Down, now);
                 self.report_server(at, report, queue, events);
             }
         }
-        let report = self.quorum.on_time(now);
+        let report = self.quorum.on_time(self.ruling.has_quorum, now);
         self.report_quorum(report, events);
-        let report = self.open.on_time(now);
+        let report = self.open.on_time(!self.ruling.fails_open, now);
         self.report_open(report, events);
     }
 
@@ -191,73 +194,49 @@ impl Service {
 
     fn decide(&self) -> Ruling {
         let ruling = rule(&self.health, self.servers.iter().map(Server::member), self.ruling.has_quorum);
-        Ruling { has_quorum: ruling.has_quorum || !self.is_judged(), ..ruling }
+        if self.is_judged() {
+            return ruling;
+        }
+        // Without real servers nothing shows that it serves.
+        Ruling { has_quorum: true, is_certain: ruling.has_quorum, ..ruling }
     }
 
-    fn report_server(&mut self, at: usize, report: Report, queue: &Queue, events: &mut Vec<Event>) {
-        let server = &mut self.servers[at];
+    fn report_server(&self, at: usize, report: Report, queue: &Queue, events: &mut Vec<Event>) {
+        let server = &self.servers[at];
         let (service, real_server, rip) = (self.name.clone(), server.name.clone(), server.rip);
-        let is_up = server.state != State::Down;
         let what = Flapper::RealServer { real_server: real_server.clone(), rip };
-        if let Some(event) = flapping(&service, what, report) {
-            events.push(event);
-        }
-        if is_reported_again(report, &mut server.damper, is_up) {
-            let why = server.why(queue);
-            events.push(if is_up {
-                Event::Up { service, real_server, rip }
-            } else {
-                Event::Down { service, real_server, rip, why }
-            });
-        }
+        events.extend(summed_up(&service, what, report));
+        let Some(cause) = report.told else { return };
+        events.push(if server.state == State::Down {
+            Event::Down { service, real_server, rip, why: server.why(queue), cause }
+        } else {
+            Event::Up { service, real_server, rip, cause }
+        });
     }
 
-    fn report_quorum(&mut self, report: Report, events: &mut Vec<Event>) {
-        events.extend(flapping(&self.name, Flapper::Quorum, report));
-        let has_quorum = self.ruling.has_quorum;
-        if is_reported_again(report, &mut self.quorum, has_quorum) {
-            let service = self.name.clone();
-            events.push(if has_quorum {
-                Event::QuorumGained { service }
-            } else {
-                Event::QuorumLost { service }
-            });
-        }
+    fn report_quorum(&self, report: Report, events: &mut Vec<Event>) {
+        events.extend(summed_up(&self.name, Flapper::Quorum, report));
+        let (Some(cause), service) = (report.told, self.name.clone()) else { return };
+        events.push(if self.ruling.has_quorum {
+            Event::QuorumGained { service, cause }
+        } else {
+            Event::QuorumLost { service, cause }
+        });
     }
 
-    fn report_open(&mut self, report: Report, events: &mut Vec<Event>) {
-        events.extend(flapping(&self.name, Flapper::FailOpen, report));
+    fn report_open(&self, report: Report, events: &mut Vec<Event>) {
+        events.extend(summed_up(&self.name, Flapper::FailOpen, report));
+        let (Some(_), service) = (report.told, self.name.clone()) else { return };
         let fails_open = self.ruling.fails_open;
-        if is_reported_again(report, &mut self.open, fails_open) {
-            let service = self.name.clone();
-            events.push(if fails_open {
-                Event::FailOpen { service }
-            } else {
-                Event::FailOpenOver { service }
-            });
-        }
+        events.push(if fails_open { Event::FailOpen { service } } else { Event::FailOpenOver { service } });
     }
 }
 
 /// The report that something flaps or has settled.
-fn flapping(service: &str, what: Flapper, report: Report) -> Option<Event> {
+fn summed_up(service: &str, what: Flapper, report: Report) -> Option<Event> {
     let service = service.to_owned();
-    match report {
-        Report::Flapping(changes, within) => Some(Event::Flapping { service, what, changes, within }),
-        Report::Settled(changes, within) => Some(Event::Settled { service, what, changes, within }),
-        Report::Nothing | Report::Change => None,
-    }
-}
-
-/// Whether the state itself is reported: it has changed, or has settled and differs from the last report.
-fn is_reported_again(report: Report, damper: &mut Damper, state: bool) -> bool {
-    let is_reported = match report {
-        Report::Change => true,
-        Report::Settled(..) => damper.reported_state() != state,
-        Report::Nothing | Report::Flapping(..) => false,
-    };
-    if is_reported {
-        damper.report(state);
-    }
-    is_reported
+    Some(match report.summary? {
+        Summary::Flapping(changes, within) => Event::Flapping { service, what, changes, within },
+        Summary::Settled(changes, within) => Event::Settled { service, what, changes, within },
+    })
 }

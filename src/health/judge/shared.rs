@@ -76,6 +76,11 @@ impl Key {
             config: CheckConfig { via: Some(way), port: Some(port), ..config.clone() },
         }
     }
+
+    /// The configuration, with the way and the port that are used.
+    pub(super) fn config(&self) -> &CheckConfig {
+        &self.config
+    }
 }
 
 /// A check of one real server, with its state and its times.
@@ -97,7 +102,8 @@ pub(super) struct SharedCheck {
     is_again: bool,
     /// When a signal that only hastens it did so last, and when one that makes it down did.
     hastened: [Option<Moment>; 2],
-    grace_ends: Moment,
+    /// Failures do not count until then.
+    pub(super) grace_ends: Moment,
     /// The first probe was early; if all is well, the second one begins this much later, half an interval to one and a
     /// half, so that the checks are spread over the interval.
     second: Option<Duration>,
@@ -139,9 +145,9 @@ impl SharedCheck {
         }
     }
 
-    /// Failures do not count for this long.
-    pub(super) fn with_grace(self, grace: Duration, now: Moment) -> SharedCheck {
-        SharedCheck { grace_ends: now.after(grace), ..self }
+    /// Failures do not count until then.
+    pub(super) fn with_grace(self, grace_ends: Moment) -> SharedCheck {
+        SharedCheck { grace_ends, ..self }
     }
 
     /// A real server of a virtual service has this check. The first user's names stand in its probes.
@@ -187,6 +193,7 @@ impl SharedCheck {
             asked: self.asked(),
             way: self.way(),
             is_grace: now < self.grace_ends,
+            is_stale: self.is_again,
         };
         self.machine.on_outcome(outcome, now.since(began), context, now);
         let usual = part(self.machine.pause(&self.key.config), jitter, 1000);
@@ -221,10 +228,15 @@ impl SharedCheck {
         if is_at_once {
             let words =
                 format!("encapsulated packets not accepted by {}, as it answered to a packet", self.key.rip);
-            self.machine.on_signal(words, now);
+            self.machine.on_signal(words, self.way(), now);
         } else {
             self.machine.doubt();
         }
+    }
+
+    /// Whether the probe that has just succeeded went through the tunnel, and began after the last signal.
+    pub(super) fn has_seen_tunnel(&self) -> bool {
+        self.way() == Some(Via::Tunnel) && self.machine.has_just_succeeded() && !self.is_again
     }
 
     /// Why it is down.

@@ -4,8 +4,9 @@ use std::path::{Path, PathBuf};
 
 use tempfile::TempDir;
 
-use super::message::tests::down;
+use super::message::tests::{config, down, view};
 use super::*;
+use crate::health::Cause;
 use crate::health::check::Command;
 
 /// A hook that runs a script, and the file that the script may write to as `$1`.
@@ -14,7 +15,9 @@ fn hook(directory: &TempDir, script: &str) -> (Hook, PathBuf) {
     let arguments = ["/bin/sh", "-c", script, "hook", file.to_str().unwrap()].map(str::to_owned).to_vec();
     let command = Command { arguments, user: None, group: None };
     let timeout = Duration::from_secs(20);
-    (Hook { when: Vec::new(), virtual_service: None, real_server: None, command, timeout }, file)
+    let hook =
+        Hook { when: Vec::new(), virtual_service: None, real_server: None, command, timeout, at_stop: false };
+    (hook, file)
 }
 
 async fn wait_for(file: &Path, is_there: impl Fn(&str) -> bool) -> String {
@@ -61,17 +64,6 @@ async fn changes_are_told_one_after_the_other_in_their_order_and_none_to_a_hook_
 }
 
 #[tokio::test]
-async fn the_oldest_changes_are_dropped_if_a_hook_is_too_slow() {
-    let queue = Queue::default();
-    for number in 0..WAITING_MAX + 3 {
-        queue.push(down(&number.to_string()).into());
-    }
-    let (first, dropped) = queue.next().await.unwrap();
-    assert_eq!((first, dropped), (down("3").into(), 3));
-    assert_eq!(queue.next().await.unwrap().1, 0);
-}
-
-#[tokio::test]
 async fn the_programs_that_run_get_sigterm_when_the_daemon_stops() {
     let directory = tempfile::tempdir().unwrap();
     let (hook, file) = hook(
@@ -82,8 +74,54 @@ async fn the_programs_that_run_get_sigterm_when_the_daemon_stops() {
     hooks.follow(std::slice::from_ref(&hook));
     (0..3).for_each(|_| hooks.tell(When::RealServerDown, down("")));
     wait_for(&file, |text| text == "begun\n").await;
-    hooks.stop().await;
+    hooks.stop(&config(), &view(), 0.0).await;
     assert_eq!(std::fs::read_to_string(&file).unwrap(), "begun\nended\n", "what waits is not run");
+}
+
+/// Writes each state with its cause.
+const TOLD: &str = "sleep 0.05; echo $LVS_TUND_EVENT $LVS_TUND_RIP $LVS_TUND_CAUSE >> $1";
+
+fn lost(cause: Cause) -> Event {
+    Event::QuorumLost { service: "web".to_owned(), cause }
+}
+
+#[tokio::test]
+async fn a_hook_with_at_stop_runs_for_what_waits_and_then_for_the_end() {
+    let directory = tempfile::tempdir().unwrap();
+    let (hook, file) = hook(&directory, TOLD);
+    let hook = Hook { when: vec![When::QuorumLost, When::RealServerDown], at_stop: true, ..hook };
+    let other = Hook { at_stop: false, ..hook.clone() };
+    let mut hooks = Hooks::new(Starter::new().unwrap());
+    hooks.follow(&[hook]);
+    let gained = Event::QuorumGained { service: "web".to_owned(), cause: Cause::Start };
+    for event in [gained.clone(), lost(Cause::Change), gained] {
+        hooks.report(&event, &config(), &view(), 0.0);
+    }
+    hooks.stop(&config(), &view(), 0.0).await;
+    let told = "quorum_lost change\nreal_server_down 172.25.3.3 stop\nreal_server_down 172.25.3.4 stop\n\
+                quorum_lost stop\n";
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), told);
+
+    let mut hooks = Hooks::new(Starter::new().unwrap());
+    hooks.follow(&[other]);
+    hooks.stop(&config(), &view(), 0.0).await;
+    assert_eq!(std::fs::read_to_string(&file).unwrap(), told, "it does not want it");
+}
+
+#[tokio::test]
+async fn what_was_told_last_is_not_told_again_at_the_end_unless_it_was_of_another_service() {
+    for (name, expected) in [("web", ""), ("shop", "quorum_lost stop\n")] {
+        let directory = tempfile::tempdir().unwrap();
+        let (hook, file) = hook(&directory, "cat > $1.first");
+        let mut hooks = Hooks::new(Starter::new().unwrap());
+        hooks.follow(&[Hook { when: vec![When::QuorumLost], ..hook.clone() }]);
+        hooks.report(&lost(Cause::Change), &config(), &view(), 0.0);
+        hooks.keep(&[name].into());
+        let (hook, _) = self::hook(&directory, TOLD);
+        hooks.follow(&[Hook { when: vec![When::QuorumLost], at_stop: true, ..hook }]);
+        hooks.stop(&config(), &view(), 0.0).await;
+        assert_eq!(std::fs::read_to_string(&file).unwrap_or_default().replace("  ", " "), expected, "{name}");
+    }
 }
 
 #[tokio::test]
