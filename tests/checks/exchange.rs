@@ -2,11 +2,12 @@
 
 use std::collections::BTreeMap;
 
+use lvs_tund::health::check::Step;
 use lvs_tund::health::{FailureClass, Outcome, Transport, Value};
 
 use super::harness::{
-    Close, Silence, build, failure, good, options, outcome, refused, row, run, run_cut_anywhere, sent, table,
-    target, text,
+    CHANCE, Close, Silence, build, failure, good, options, outcome, refused, row, run, run_cut_anywhere,
+    sent, table, target, text,
 };
 
 fn steps(steps: &[&[(&str, &str)]]) -> [(&'static str, Value); 1] {
@@ -87,6 +88,17 @@ fn steps_that_only_send_are_sent_together_with_the_next() {
     assert_eq!(sent("exchange", &given, b"xy"), "abcd");
     assert_eq!(outcome("exchange", &given, b"xy", Silence), good());
     assert_eq!(outcome("exchange", &given, b"x", Silence), timeout("no answer in time in step 5 of 5"));
+}
+
+#[test]
+fn a_step_with_any_expectation_waits_and_sends_only_what_it_has() {
+    for field in ["expect", "expect_text", "until"] {
+        let given = steps(&[&[("send", "a")], &[(field, "x")], &[("send", "b"), ("expect", "y")]]);
+        assert_eq!(sent("exchange", &given, b"-"), "a", "{field}");
+        assert_eq!(sent("exchange", &given, b"x"), "ab", "{field}");
+        let mut exchange = build("exchange", &steps(&[&[(field, "x")]])).begin(&target(), CHANCE);
+        assert_eq!((exchange.start(), exchange.receive(b"-")), (Step::Wait, Step::Wait), "{field}");
+    }
 }
 
 #[test]

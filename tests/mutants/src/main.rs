@@ -135,6 +135,7 @@ fn build(
     lists: &mut Lists,
     arguments: &Arguments,
 ) -> Result<(Vec<Mutant>, Vec<TestBinary>), String> {
+    let tests = lists.files.tests_of(tree.files());
     let mut terms = Terms {
         enums: Vec::new(),
         unviable: lists.unviable.iter().cloned().collect::<HashSet<_>>(),
@@ -144,12 +145,12 @@ fn build(
     // Mostly the kept list of changes that do not compile is complete.
     if arguments.sample.is_some() {
         let mutants = tree.mutate(&terms)?;
-        if let Ok(binaries) = tree.build(&lists.files.tests) {
+        if let Ok(binaries) = tree.build(&tests) {
             return Ok((mutants, binaries));
         }
     }
     let mutants = viable(tree, lists, terms)?;
-    let binaries = if arguments.is_listed { Vec::new() } else { tree.build(&lists.files.tests)? };
+    let binaries = if arguments.is_listed { Vec::new() } else { tree.build(&tests)? };
     Ok((mutants, binaries))
 }
 
