@@ -21,5 +21,7 @@ mod http;
 mod http_options;
 #[path = "checks/pages.rs"]
 mod pages;
+#[path = "checks/responses.rs"]
+mod responses;
 #[path = "checks/rows.rs"]
 mod rows;

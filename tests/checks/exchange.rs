@@ -249,6 +249,8 @@ fn mysql_begins_with_its_handshake() {
         packet(1, b"\x0a8.4.3\0"),
         packet(0, b"\x098.4.3\0"),
         packet(0, b"\x0a8.4.3"),
+        packet(0, b"\x0a8.4\x01"),
+        [&[2, 0, 1, 0][..], b"\x0a\0"].concat(),
         packet(0, b"\xff\x10"),
         packet(0, b""),
         vec![1, 16, 0, 0],
@@ -274,10 +276,12 @@ fn postgres_answers_the_request_for_tls() {
     assert_eq!(postgres(&busy), unexpected("error: \"sorry, too many clients already\""));
     assert_eq!(postgres(&error(b"")), unexpected("error: \"\""));
     assert_eq!(postgres(&busy[..busy.len() - 1]), timeout("no answer in time"));
-    for bytes in [&b"HTTP/1.1 400"[..], b"E\0\0\0\x03", b"E\0\0\x20\x01", b"s"] {
+    for bytes in [&b"HTTP/1.1 400"[..], b"E\0\0\0\x03", b"E\x01\0\0\x08", b"E\0\0\x20\x01", b"s"] {
         assert_eq!(postgres(bytes), garbage, "{bytes:?}");
     }
     assert_eq!(postgres(b"E\0\0\x20\0"), timeout("no answer in time"), "the largest length");
+    let mut exchange = build("postgres", &[]).begin(&target(), CHANCE);
+    assert_eq!(exchange.receive(b""), Step::Wait, "nothing is no answer");
     let closed = failure(FailureClass::Closed, "connection closed without an answer");
     assert_eq!(outcome("postgres", &[], b"", Close), closed);
     let (sent, _) = run_cut_anywhere(build("postgres", &[]).as_ref(), &[b""], Silence);

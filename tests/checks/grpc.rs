@@ -121,6 +121,7 @@ fn serving_is_a_success_and_nothing_else() {
         (b"\x08\x07", unexpected("the service has status 7")),
         (b"\x08\xac\x02", unexpected("the service has status 300")),
         (b"\x12\x01\x0b\x08\x01", good()),
+        (b"\x21\0\0\0\0\0\0\0\0\x08\x01", good()),
         (b"\x10\x01", unexpected("the service is UNKNOWN")),
         (b"\x08", garbage("the message of the answer cannot be read")),
         (b"\x08\xff", garbage("the message of the answer cannot be read")),
@@ -153,6 +154,8 @@ fn a_message_is_whole_and_not_compressed() {
     }
     let (first, second) = (frame(DATA, 0, 1, b"\0\0\0"), frame(DATA, 0, 1, b"\0\x02\x08\x01"));
     assert_eq!(answered(&[head(), first, second, trailer("0")]), good(), "in two frames");
+    let long = [&[0x12, 0xac, 0x02][..], &[b'a'; 300], b"\x08\x01"].concat();
+    assert_eq!(answered(&[head(), data(&long), trailer("0")]), good(), "a length of two bytes");
 }
 
 #[test]
