@@ -184,7 +184,7 @@ impl Response {
         }
         let mut lengths = values("content-length");
         let Some(first) = lengths.next() else { return Ok(Stage::UntilClose) };
-        let is_digits = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
+        let is_digits = first.bytes().all(|byte| byte.is_ascii_digit());
         match first.parse().ok().filter(|_| is_digits && lengths.all(|other| other == first)) {
             Some(0) => Ok(Stage::End),
             Some(length) => Ok(Stage::Length(length)),
