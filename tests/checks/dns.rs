@@ -247,7 +247,7 @@ fn a_name_may_stand_anywhere_before_the_pointer_to_it() {
 }
 
 #[test]
-fn an_expected_text_that_is_no_record_is_shown_as_it_was_written() {
+fn an_expected_text_that_names_no_record_is_shown_as_it_was_written() {
     let given = [("expect", text("Web 1"))];
     let expected = unexpected("Web 1 is not in the answer, which has no such record");
     assert_eq!(asked(&given, &[message(NOERROR, &www(), 1, &[])]), expected);

@@ -30,8 +30,8 @@ pub struct TestBinary {
 }
 
 impl Tree {
-    /// Copies what cargo needs to build the tests. What has not changed since the last run stays as it is, so that
-    /// cargo builds only what depends on a change.
+    /// Copies what cargo needs to build the tests. Files that have not changed since the last run stay as they are, so
+    /// that cargo builds only what depends on a change.
     pub fn lay(repository: &Path, root: PathBuf, files: Vec<String>) -> io::Result<Tree> {
         fs::create_dir_all(&root)?;
         let listed = Command::new("git")
