@@ -23,5 +23,7 @@ mod http_options;
 mod pages;
 #[path = "checks/redirects.rs"]
 mod redirects;
+#[path = "checks/responses.rs"]
+mod responses;
 #[path = "checks/rows.rs"]
 mod rows;

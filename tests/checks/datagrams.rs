@@ -141,9 +141,16 @@ fn a_path_that_is_too_small_fails_with_the_largest_size_that_passes() {
             "packets of 1480 bytes do not pass; the largest that passed has {inner}, {outer} with the encapsulation"
         )
     };
-    for (path, inner) in
-        [(1479, 1472), (1472, 1472), (1460, 1460), (1400, 1400), (1399, 1380), (600, 576), (576, 576)]
-    {
+    for (path, inner) in [
+        (1479, 1472),
+        (1472, 1472),
+        (1460, 1460),
+        (1400, 1400),
+        (1399, 1380),
+        (1000, 986),
+        (600, 576),
+        (576, 576),
+    ] {
         let (sizes, outcome) = probe(&[], &target(), path);
         let text = text(inner, inner + 20);
         let path_mtu = u16::try_from(inner + 20).ok();
@@ -179,7 +186,17 @@ fn the_size_is_that_of_the_option_or_of_the_path() {
     let small = Target { path_mtu: 68, ..target() };
     assert_eq!(probe(&[], &small, 1480), (vec![576], Ok(found(596))), "every host accepts 576 bytes");
     let ipv6 = Target { address: "2001:db8::1".parse().expect("an address"), ..target() };
-    assert_eq!(probe(&[], &ipv6, 1480).1, Ok(found(1500)));
+    let (sizes, outcome) = probe(&[], &ipv6, 1480);
+    assert_eq!((&sizes[..2], outcome), (&[1480, 576][..], Ok(found(1500))), "the header has 40 bytes");
+}
+
+#[test]
+fn the_small_size_is_not_sent_again() {
+    // The smallest plateau has 1006 bytes, the next one 1280.
+    for (overhead, last) in [(429, 577), (430, 850)] {
+        let (sizes, _) = probe(&[], &Target { overhead, ..target() }, 576);
+        assert_eq!(sizes.last(), Some(&last), "{sizes:?}");
+    }
 }
 
 #[test]

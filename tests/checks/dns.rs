@@ -100,6 +100,7 @@ fn options_that_make_no_question_are_refused() {
     for (option, value, reason) in table {
         assert_eq!(refused("dns", &[(option, text(value))]), (*option, reason.clone()));
     }
+    build("dns", &[("name", text("a.b"))]);
     let label = format!("{}.example", "a".repeat(63));
     build("dns", &[("name", text(&label))]);
     assert_eq!(refused("dns", &[("name", text(&format!("a{label}")))]).0, "name");
@@ -158,6 +159,9 @@ fn the_answer_to_another_question_is_ignored() {
         ("a question that is cut", right[..class].to_vec()),
         ("nothing", Vec::new()),
         ("an error to another id", [&[9, 9][..], &word(0x8182), &[0; 8]].concat()),
+        ("an error whose header is cut", [&ID[..], &word(0x8182), &[0; 7]].concat()),
+        ("an error to another name", message(0x8183, &name("other"), 1, &[])),
+        ("a question with a response code", message(0x0101, &www(), 1, &[])),
     ];
     for (name, other) in &others {
         let text = "no answer in time; 1 messages with another id or question were ignored";
@@ -184,7 +188,8 @@ fn expected_records_must_be_among_the_answers() {
         ("A", 1, vec![192, 0, 2, 1], "192.0.2.1"),
         ("AAAA", 28, [&[0x20, 1, 0xd, 0xb8][..], &[0; 11], &[1]].concat(), "2001:DB8:0::1"),
         ("NS", 2, b"\x02ns\xc0\x10".to_vec(), "ns.Example.org"),
-        ("PTR", 12, name("a.example"), "a.example."),
+        ("PTR", 12, name("a.example"), "A.example"),
+        ("NS", 2, vec![0], "."),
         ("CNAME", 5, b"\xc0\x10".to_vec(), "example.org"),
         ("MX", 15, mx, "10 mail.example.org"),
         ("SRV", 33, srv, "0 5 5060 sip.example.org."),
@@ -209,6 +214,43 @@ fn expected_records_must_be_among_the_answers() {
         let outcome = asked(&given(&[expected]), &[short]);
         assert!(outcome.is_err(), "{kind}: data that is cut");
     }
+}
+
+#[test]
+fn a_record_of_another_class_is_no_answer() {
+    let given = [("expect", texts(&["192.0.2.1"]))];
+    let mut chaos = record(1, &[192, 0, 2, 1]);
+    chaos[5] = 3;
+    let expected = unexpected("192.0.2.1 is not in the answer, which has no such record");
+    assert_eq!(asked(&given, &[message(NOERROR, &www(), 1, &[chaos])]), expected);
+}
+
+#[test]
+fn a_record_that_is_cut_is_garbage_whatever_its_type() {
+    let mut cut = message(NOERROR, &www(), 1, &[record(5, b"\xc0\x10")]);
+    cut.pop();
+    let garbage = failure(FailureClass::Garbage, "the records of the answer cannot be read");
+    assert_eq!(asked(&[], &[cut]), garbage);
+}
+
+/// RFC 1035 §4.1.4: a pointer has fourteen bits.
+#[test]
+fn a_name_may_stand_anywhere_before_the_pointer_to_it() {
+    let given = [("record", text("NS")), ("expect", text("ns.example"))];
+    let filler = record(16, &[0; 300]);
+    let place = 12 + www().len() + 4 + filler.len() + 12;
+    let records = [filler, record(2, &name("ns.example")), record(2, &word(0xc000 | place as u16))];
+    assert_eq!(asked(&given, &[message(NOERROR, &www(), 2, &records[..2])]), good());
+    let other = [("record", text("NS")), ("expect", text("other"))];
+    let twice = unexpected("other. is not in the answer, which has ns.example., ns.example.");
+    assert_eq!(asked(&other, &[message(NOERROR, &www(), 2, &records)]), twice);
+}
+
+#[test]
+fn an_expected_text_that_names_no_record_is_shown_as_it_was_written() {
+    let given = [("expect", text("Web 1"))];
+    let expected = unexpected("Web 1 is not in the answer, which has no such record");
+    assert_eq!(asked(&given, &[message(NOERROR, &www(), 1, &[])]), expected);
 }
 
 #[test]
@@ -252,6 +294,10 @@ fn a_truncated_answer_counts_as_far_as_it_goes() {
         let text = "192.0.2.9 is not in the answer, which is truncated; transport = \"tcp\" gets all of it";
         assert_eq!(asked(&given("192.0.2.9"), &[answer]), unexpected(text));
     }
+    let error = message(0x8181, &www(), 1, &[]);
+    let given = [("rcode", text("FORMERR")), ("expect", texts(&["192.0.2.1"]))];
+    let whole = unexpected("192.0.2.1 is not in the answer, which has no such record");
+    assert_eq!(asked(&given, &[error]), whole, "a response code does not cut it");
     let broken = [&cut[..2], &word(NOERROR), &cut[4..]].concat();
     assert_eq!(
         asked(&[], &[broken]),

@@ -2,10 +2,11 @@
 
 use std::collections::BTreeMap;
 
+use lvs_tund::health::check::Step;
 use lvs_tund::health::{FailureClass, Outcome, Transport, Value};
 
 use super::harness::{
-    Close, Silence, build, failure, good, options, outcome, refused, row, run, sent, table, target, text,
+    CHANCE, Close, Silence, build, failure, good, options, outcome, refused, row, run, sent, table, target, text,
 };
 
 fn steps(steps: &[&[(&str, &str)]]) -> [(&'static str, Value); 1] {
@@ -106,6 +107,17 @@ fn steps_that_only_send_are_sent_together_with_the_next() {
     assert_eq!(sent("exchange", &given, b"xy"), "abcd");
     assert_eq!(outcome("exchange", &given, b"xy", Silence), good());
     assert_eq!(outcome("exchange", &given, b"x", Silence), timeout("no answer in time in step 5 of 5"));
+}
+
+#[test]
+fn a_step_with_any_expectation_waits_and_sends_only_what_it_has() {
+    for field in ["expect", "expect_text", "until"] {
+        let given = steps(&[&[("send", "a")], &[(field, "x")], &[("send", "b"), ("expect", "y")]]);
+        assert_eq!(sent("exchange", &given, b"-"), "a", "{field}");
+        assert_eq!(sent("exchange", &given, b"x"), "ab", "{field}");
+        let mut exchange = build("exchange", &steps(&[&[(field, "x")]])).begin(&target(), CHANCE);
+        assert_eq!((exchange.start(), exchange.receive(b"-")), (Step::Wait, Step::Wait), "{field}");
+    }
 }
 
 #[test]
@@ -258,6 +270,8 @@ fn mysql_begins_with_its_handshake() {
         packet(1, b"\x0a8.4.3\0"),
         packet(0, b"\x098.4.3\0"),
         packet(0, b"\x0a8.4.3"),
+        packet(0, b"\x0a8.4\x01"),
+        [&[2, 0, 1, 0][..], b"\x0a\0"].concat(),
         packet(0, b"\xff\x10"),
         packet(0, b""),
         vec![1, 16, 0, 0],
@@ -294,6 +308,8 @@ fn postgres_is_up_if_it_begins_to_authenticate() {
     }
     assert_eq!(postgres(b"R\0\0\x20\0"), good(), "the largest length");
     assert_eq!(postgres(b"E\0\0\x20\0"), timeout("no answer in time"), "the largest length");
+    let mut exchange = build("postgres", &[]).begin(&target(), CHANCE);
+    assert_eq!(exchange.receive(b""), Step::Wait, "nothing is no answer");
     let closed = failure(FailureClass::Closed, "connection closed without an answer");
     assert_eq!(outcome("postgres", &[], b"", Close), closed);
     assert_eq!(outcome("postgres", &[], b"R\0", Close), closed);

@@ -46,6 +46,8 @@ fn the_exit_code_decides_and_may_be_a_weight() {
     ] {
         assert_eq!(exit(is_weight, code, b""), expected, "{is_weight} {code:?}");
     }
+    let mut default = build("exec", &[("command", text("/bin/check"))]).begin(&target(), CHANCE);
+    assert_eq!(default.on_exit(Some(2), b""), failed("exit code 2"), "no weight by default");
 }
 
 #[test]

@@ -4,7 +4,8 @@ use lvs_tund::health::check::{ANSWER_MAX, Step};
 use lvs_tund::health::{FailureClass, Outcome, Transport, Value};
 
 use super::harness::{
-    Close, Silence, build, failure, good, options, outcome, refused, row, run, run_cut_anywhere, target, text,
+    CHANCE, Close, Silence, build, failure, good, options, outcome, refused, row, run, run_cut_anywhere,
+    target, text,
 };
 
 const DATA: u8 = 0;
@@ -107,10 +108,14 @@ fn the_request_is_one_call_of_the_health_protocol() {
     assert_eq!(request(&[]), expected("http", "172.25.3.100:8080", b""));
     let given = [("service", text("a.B")), ("host", text("a.example")), ("tls", Value::Flag(true))];
     assert_eq!(request(&given), expected("https", "a.example", b"\x0a\x03a.B"));
-    let long = "s".repeat(300);
-    let sent = request(&[("service", text(&long))]);
-    let protobuf = [&[0x0a, 0xac, 0x02], long.as_bytes()].concat();
-    assert!(sent.ends_with(&message(&protobuf)));
+    for (count, length) in
+        [(127, &[0x7f][..]), (128, &[0x80, 0x01]), (300, &[0xac, 0x02]), (1024, &[0x80, 0x08])]
+    {
+        let long = "s".repeat(count);
+        let sent = request(&[("service", text(&long))]);
+        let protobuf = [&[0x0a], length, long.as_bytes()].concat();
+        assert!(sent.ends_with(&message(&protobuf)), "{count}");
+    }
 }
 
 #[test]
@@ -125,6 +130,9 @@ fn serving_is_a_success_and_nothing_else() {
         (b"\x08\x02", unexpected("the service is NOT_SERVING")),
         (b"\x08\x03", unexpected("the service is SERVICE_UNKNOWN")),
         (b"\x08\x07", unexpected("the service has status 7")),
+        (b"\x08\xac\x02", unexpected("the service has status 300")),
+        (b"\x12\x01\x0b\x08\x01", good()),
+        (b"\x21\0\0\0\0\0\0\0\0\x08\x01", good()),
         (b"\x10\x01", unexpected("the service is UNKNOWN")),
         (b"\x08", garbage("the message of the answer cannot be read")),
         (b"\x08\xff", garbage("the message of the answer cannot be read")),
@@ -149,6 +157,7 @@ fn a_message_is_whole_and_not_compressed() {
         b"\0\0\0\0\x03\x08\x01",
         b"\0\0\0\0\x02\x08\x01\0",
         b"\0\0\0\x01\x02\x08\x01",
+        b"\0\x01\0\0\x02\x08\x01",
         b"\0\0\0\0",
         b"",
     ] {
@@ -156,6 +165,8 @@ fn a_message_is_whole_and_not_compressed() {
     }
     let (first, second) = (frame(DATA, 0, 1, b"\0\0\0"), frame(DATA, 0, 1, b"\0\x02\x08\x01"));
     assert_eq!(answered(&[head(), first, second, trailer("0")]), good(), "in two frames");
+    let long = [&[0x12, 0xac, 0x02][..], &[b'a'; 300], b"\x08\x01"].concat();
+    assert_eq!(answered(&[head(), data(&long), trailer("0")]), good(), "a length of two bytes");
 }
 
 #[test]
@@ -205,6 +216,10 @@ fn header_fields_may_be_coded_in_every_way() {
         vec![frame(HEADERS, END_HEADERS, 1, &huffman), serving(), trailer("0")],
         vec![interim, head(), serving(), trailer("0")],
         vec![reserved, serving(), trailer("0")],
+        // The name of an indexed field, and a value that never enters the table.
+        vec![frame(HEADERS, END_HEADERS, 1, b"\x18\x03200"), serving(), trailer("0")],
+        // A flag that DATA does not have.
+        vec![head(), frame(DATA, PRIORITY, 1, &message(b"\x08\x01")), trailer("0")],
         vec![
             frame(HEADERS, 0, 1, &OK[..0]),
             frame(CONTINUATION, 0, 1, OK),
@@ -263,6 +278,12 @@ fn settings_and_pings_are_acknowledged() {
         let (sent, outcome) = run(check.as_ref(), &target(), &[&bytes], &[sizes], Silence);
         assert_eq!((sent.concat(), outcome), (expected.clone(), waiting()));
     }
+    let mut exchange = check.begin(&target(), CHANCE);
+    exchange.start();
+    assert_eq!(exchange.receive(&settings()), Step::Send(frame(SETTINGS, 1, 0, &[])));
+    for acknowledgement in [frame(SETTINGS, 1, 0, &[]), frame(PING, 1, 0, b"12345678")] {
+        assert_eq!(exchange.receive(&acknowledgement), Step::Wait, "{acknowledgement:02x?}");
+    }
 }
 
 #[test]
@@ -274,6 +295,9 @@ fn a_connection_or_a_stream_that_ends_early_fails() {
     assert_eq!(answered(&[goaway]), ended("the connection", 11));
     let reserved = frame(GOAWAY, 0, 0, &[0x80, 0, 0, 0, 0, 0, 0, 2]);
     assert_eq!(answered(&[reserved]), ended("the connection", 2), "the first bit is reserved");
+    let large = frame(GOAWAY, 0, 0, &[0, 0, 0, 0, 1, 0, 0, 0]);
+    let text = "the server ended the connection with error 16777216 of HTTP/2";
+    assert_eq!(answered(&[large]), failure(FailureClass::Closed, text));
     assert_eq!(answered(&[frame(RST_STREAM, 0, 1, &[0, 0, 0, 7])]), ended("the stream", 7));
     let closed = failure(FailureClass::Closed, "connection closed before the end of the answer");
     let bytes = [settings(), head(), data(b"\x08\x01")].concat();
@@ -302,6 +326,7 @@ fn what_is_not_http2_is_garbage() {
         (vec![frame(HEADERS, END_HEADERS, 1, &[0x80])], undecodable),
         (vec![frame(5, 0, 1, &[0; 8])], garbage("a push although it is disabled")),
         (vec![vec![0, 0x40, 1, 0, 0]], garbage("a frame of HTTP/2 is too large")),
+        (vec![vec![1, 0, 0, 0, 0]], garbage("a frame of HTTP/2 is too large")),
     ] {
         assert_eq!(answered(&frames), expected, "{frames:02x?}");
     }
@@ -328,6 +353,8 @@ fn an_answer_without_end_is_cut_off() {
     for size in [usize::MAX, 1460, 13] {
         let (_, outcome) = run(check.as_ref(), &target(), &[&bytes], &[size], Silence);
         assert_eq!(outcome, garbage("the answer does not end"));
+        let (_, outcome) = run(check.as_ref(), &target(), &[&bytes[..ANSWER_MAX - 1]], &[size], Silence);
+        assert_eq!(outcome, waiting(), "a byte less");
     }
 }
 
@@ -336,6 +363,11 @@ fn options_of_grpc_are_checked() {
     build("grpc", &[("service", text(&"s".repeat(1024)))]);
     let refusal = refused("grpc", &[("service", text(&"s".repeat(1025)))]);
     assert_eq!(refusal, ("service", "the name is longer than 1024 bytes".to_owned()));
+    let host = |count: usize| [("host", text(&"h".repeat(count)))];
+    for count in [1, 1024] {
+        build("grpc", &host(count));
+    }
+    assert_eq!(refused("grpc", &host(1025)).0, "host");
     for host in ["", "a b", "ä"] {
         assert_eq!(
             refused("grpc", &[("host", text(host))]),

@@ -196,30 +196,6 @@ fn what_is_not_http_is_garbage() {
 }
 
 #[test]
-fn the_header_fields_have_a_limit_and_the_chunks_have_none_of_their_own() {
-    let field = format!("A: {}\r\n", "b".repeat(1021));
-    let long = |fields: usize| format!("HTTP/1.1 204 X\r\n{}\r\n", field.repeat(fields));
-    assert_eq!(outcome("http", &[], long(63).as_bytes(), Silence), good());
-    assert_eq!(
-        outcome("http", &[], long(64).as_bytes(), Silence),
-        garbage("more than 65536 bytes of header fields")
-    );
-    let exact = |count: usize| format!("HTTP/1.1 204 X\r\nA: {}\r\n\r\n", "b".repeat(count - 23));
-    assert_eq!(outcome("http", &[], exact(65_536).as_bytes(), Silence), good());
-    assert!(outcome("http", &[], exact(65_537).as_bytes(), Silence).is_err());
-    let interim = "HTTP/1.1 100 X\r\n\r\n".repeat(4000);
-    assert_eq!(
-        outcome("http", &[], interim.as_bytes(), Silence),
-        garbage("more than 65536 bytes of header fields")
-    );
-    let chunks = format!(
-        "HTTP/1.1 200 X\r\nTransfer-Encoding: chunked\r\n\r\n{}0\r\n\r\n",
-        "1\r\nx\r\n".repeat(20_000)
-    );
-    assert_eq!(outcome("http", &[], chunks.as_bytes(), Silence), good());
-}
-
-#[test]
 fn the_body_must_be_as_each_option_requires() {
     let answer = |body: &str| format!("HTTP/1.1 200 OK\r\nContent-Length: {}\r\n\r\n{body}", body.len());
     let lacks = "status 200, but the body does not contain the expected text";

@@ -117,6 +117,7 @@ fn https_verifies_the_certificate_for_the_name_of_the_host() {
         (vec![("host", text("www.example.org"))], Some("www.example.org")),
         (vec![("host", text("www.example.org:8443"))], Some("www.example.org")),
         (vec![("host", text("[2001:db8::1]:8443"))], None),
+        (vec![("host", text(":8443"))], None),
         (vec![("host", text("a")), ("server_name", text("b"))], Some("b")),
     ] {
         let tls = build("https", &given).tls().expect("TLS");

@@ -2,10 +2,10 @@
 
 use std::time::Duration;
 
-use lvs_tund::health::judge::{HalfOpen, Signal};
+use lvs_tund::health::judge::{HalfOpen, Judge, Signal};
 use lvs_tund::health::{Agreement, CheckConfig, State, Via};
 
-use super::world::{Service, World, healthy, refused, rip, service, tcp};
+use super::world::{Service, World, healthy, refused, rip, server, service, tcp};
 
 fn slow() -> CheckConfig {
     CheckConfig { interval: Duration::from_secs(10), ..tcp() }
@@ -177,6 +177,39 @@ fn a_signal_alone_never_takes_the_last_live_real_server() {
 }
 
 #[test]
+fn a_real_server_is_the_last_one_if_no_other_of_a_virtual_service_could_serve() {
+    let pair = || service("web", 2, &[slow()]);
+    let with = |change: fn(&mut Service)| {
+        let mut web = pair();
+        change(&mut web);
+        web
+    };
+    for (name, services) in [
+        ("alone in another virtual service", vec![pair(), service("api", 1, &[slow()])]),
+        ("the other is quiesced", vec![with(|web| web.servers[1].weight = 0)]),
+        ("the other is disabled", vec![with(|web| web.servers[1].is_enabled = false)]),
+        ("the other is a sorry server", vec![with(|web| web.servers[1].is_sorry = true)]),
+    ] {
+        let mut world = probed(&services);
+        world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
+        assert_eq!(world.state("web", 1), State::Up, "{name}");
+    }
+    let mut down = service("down", 0, &[slow()]);
+    down.servers = vec![server(3, &[slow()])];
+    let mut world = probed(&[pair(), down]);
+    world.refuse(&[3]);
+    world.run_for(60);
+    assert_eq!(world.state("down", 3), State::Down);
+    world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
+    assert_eq!(world.state("web", 1), State::Down, "a virtual service without it does not count");
+}
+
+#[test]
+fn a_judge_of_nothing_has_changed_nothing() {
+    assert!(!Judge::new(1).take_changed());
+}
+
+#[test]
 fn a_signal_that_was_not_confirmed_is_forgotten() {
     let mut world = probed(&[service("web", 1, &[slow()])]);
     world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
@@ -222,10 +255,12 @@ fn a_signal_during_a_probe_calls_for_another_one() {
 
 #[test]
 fn a_strong_signal_counts_after_a_weak_one() {
-    let mut world = probed(&[service("web", 2, &[slow()])]);
-    world.judge.suspect(rip(1), Signal::HostUnreachable, world.now);
-    world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
-    assert_eq!(world.state("web", 1), State::Down);
+    for weak in [Signal::HostUnreachable, Signal::NoNeighbour] {
+        let mut world = probed(&[service("web", 2, &[slow()])]);
+        world.judge.suspect(rip(1), weak, world.now);
+        world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
+        assert_eq!(world.state("web", 1), State::Down, "{weak:?}");
+    }
 }
 
 #[test]

@@ -123,6 +123,7 @@ mod tests {
             ("\\x+1", "two hexadecimal digits must follow \\x"),
             ("\\xé", "two hexadecimal digits must follow \\x"),
             ("hex:0x", "'x' is no hexadecimal digit"),
+            ("hex:0g", "'g' is no hexadecimal digit"),
             ("hex:abc", "3 hexadecimal digits, expected an even number"),
         ];
         for (written, reason) in table {

@@ -53,11 +53,10 @@ pub(super) struct LineStep {
     until: Option<Expression>,
 }
 
-/// A step as written in an option, or in the file of a protocol: send, expect, until; empty means absent.
+/// A step of a protocol with a name of its own; `send` may be empty.
 pub(super) fn line_step(send: &str, expect: &str, until: &str) -> Result<LineStep, BadOption> {
     let fields = [("send", send), ("expect", expect), ("until", until)];
-    let given = fields.iter().filter(|(_, value)| !value.is_empty());
-    read_step(&given.map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
+    read_step(&fields.iter().map(|(name, value)| ((*name).to_owned(), (*value).to_owned())).collect())
 }
 
 fn read_step(fields: &BTreeMap<String, String>) -> Result<LineStep, BadOption> {
@@ -69,8 +68,7 @@ fn read_step(fields: &BTreeMap<String, String>) -> Result<LineStep, BadOption> {
         expect_text: field("expect_text").map(|text| Pattern::read("steps", text)).transpose()?,
         until: expression("until")?,
     };
-    let is_waiting = step.expect.is_some() || step.expect_text.is_some() || step.until.is_some();
-    if step.send.is_empty() && !is_waiting {
+    if step.send.is_empty() && !step.is_waiting() {
         return Err(("steps", "a step has nothing to send and nothing to expect".to_owned()));
     }
     Ok(step)

@@ -14,8 +14,23 @@ use crate::tree::read;
 pub struct Files {
     /// Test binaries that need neither privileges nor the network; `lib` is the library's own.
     pub tests: Vec<String>,
+    /// Of these, the ones that can notice a change, by the beginning of the file's name; all where none fits.
+    #[serde(default)]
+    pub only: BTreeMap<String, Vec<String>>,
     /// Least score of each file, in percent.
     pub floor: BTreeMap<String, f64>,
+}
+
+impl Files {
+    /// The binaries that can notice a change in these files.
+    pub fn tests_of(&self, files: &[String]) -> Vec<String> {
+        let of = |file: &String| -> &[String] {
+            let fitting = self.only.iter().filter(|(beginning, _)| file.starts_with(*beginning));
+            fitting.max_by_key(|(beginning, _)| beginning.len()).map_or(&self.tests, |(_, tests)| tests)
+        };
+        let needed: BTreeSet<&String> = files.iter().flat_map(of).collect();
+        self.tests.iter().filter(|test| needed.contains(test)).cloned().collect()
+    }
 }
 
 /// `equivalent.toml`: changes that no test can distinguish from the original, by reason.
@@ -66,7 +81,10 @@ pub struct Lists {
 
 impl Lists {
     pub fn read(folder: &Path) -> Result<Lists, String> {
-        let files = parse(&folder.join("files.toml"))?;
+        let files: Files = parse(&folder.join("files.toml"))?;
+        if let Some(test) = files.only.values().flatten().find(|test| !files.tests.contains(test)) {
+            return Err(format!("files.toml: {test} is not in the list of tests"));
+        }
         let equivalents: Equivalents = parse(&folder.join("equivalent.toml"))?;
         if let Some(row) = equivalents.equivalent.iter().find(|row| row.reason.trim().is_empty()) {
             return Err(format!("equivalent.toml: a row of {} gives no reason", row.file));

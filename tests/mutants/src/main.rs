@@ -2,6 +2,7 @@
 
 mod lists;
 mod mutate;
+mod past;
 mod run;
 mod source;
 mod tree;
@@ -13,11 +14,12 @@ use std::time::{Duration, Instant};
 
 use lists::{Lists, Score, digest};
 use mutate::{Mutant, Terms};
+use past::Past;
 use run::Outcome;
 use tree::{TestBinary, Tree};
 
 const USAGE: &str = "\
-tests/mutants/run [--save] [--sample SECONDS] [--list] [FILE...]
+tests/mutants/run [--save] [--sample SECONDS] [--again] [--list] [FILE...]
 
 Changes the code of each file in every small way, and reports the changes that no test notices.
 Without FILE: all files of tests/mutants/files.toml.
@@ -26,6 +28,7 @@ Without FILE: all files of tests/mutants/files.toml.
   --sample SECONDS  try only changes of files that have changed since their score was kept (of all files if
                     none has), for at most this long after the build; fails if what is missed does not fit the
                     kept score of a file that has one
+  --again           of files that an earlier run has measured, try only the changes that it missed
   --list            print the changes and try none
 ";
 /// A test that takes longer than this is skipped.
@@ -37,6 +40,7 @@ const SLOW_IN_SAMPLE: Duration = Duration::from_secs(5);
 struct Arguments {
     is_saved: bool,
     is_listed: bool,
+    is_again: bool,
     sample: Option<Duration>,
     files: Vec<String>,
 }
@@ -66,6 +70,7 @@ fn arguments() -> Result<Arguments, String> {
         match word.as_str() {
             "--save" => given.is_saved = true,
             "--list" => given.is_listed = true,
+            "--again" => given.is_again = true,
             "--sample" => {
                 let seconds = words.next().and_then(|word| word.parse().ok());
                 given.sample =
@@ -98,10 +103,16 @@ fn start(arguments: &Arguments) -> Result<bool, String> {
 
     let tried: Vec<&Mutant> = mutants.iter().filter(|mutant| !lists.is_equivalent(&mutant.key())).collect();
     let tried = if arguments.sample.is_some() { shuffled(tried) } else { tried };
+    let mut past = Past::read(&root.join("missed.txt"));
+    let tried = if arguments.is_again { past.missed_of(tried) } else { tried };
     let until = arguments.sample.map(|sample| Instant::now() + sample);
     let outcomes = run::judge(&tried, &reach, &binaries, &tree.root, until)?;
     let results: Vec<(&Mutant, Outcome)> =
         tried.iter().zip(outcomes).filter_map(|(mutant, outcome)| Some((*mutant, outcome?))).collect();
+    if arguments.sample.is_none() {
+        past.take(&results);
+        past.save(&root.join("missed.txt"))?;
+    }
     let is_good = report(arguments, &mut lists, &repository, &mutants, &results)?;
     eprintln!("took {:.0?}", begun.elapsed());
     Ok(is_good)
@@ -135,6 +146,7 @@ fn build(
     lists: &mut Lists,
     arguments: &Arguments,
 ) -> Result<(Vec<Mutant>, Vec<TestBinary>), String> {
+    let tests = lists.files.tests_of(tree.files());
     let mut terms = Terms {
         enums: Vec::new(),
         unviable: lists.unviable.iter().cloned().collect::<HashSet<_>>(),
@@ -144,12 +156,12 @@ fn build(
     // Mostly the kept list of changes that do not compile is complete.
     if arguments.sample.is_some() {
         let mutants = tree.mutate(&terms)?;
-        if let Ok(binaries) = tree.build(&lists.files.tests) {
+        if let Ok(binaries) = tree.build(&tests) {
             return Ok((mutants, binaries));
         }
     }
     let mutants = viable(tree, lists, terms)?;
-    let binaries = if arguments.is_listed { Vec::new() } else { tree.build(&lists.files.tests)? };
+    let binaries = if arguments.is_listed { Vec::new() } else { tree.build(&tests)? };
     Ok((mutants, binaries))
 }
 
@@ -204,8 +216,10 @@ fn report(
         let equivalent =
             mutants.iter().filter(|mutant| mutant.file == file && lists.is_equivalent(&mutant.key())).count();
         let missed = of_file.iter().filter(|(_, outcome)| !outcome.is_caught()).count();
+        // With --again the others were caught before.
+        let judged = if arguments.is_again { total - equivalent } else { of_file.len() };
         let hung = of_file.iter().filter(|(_, outcome)| *outcome == Outcome::Hung).count();
-        let score = percent(of_file.len() - missed, of_file.len());
+        let score = percent(judged - missed, judged);
         println!(
             "{file:<40} {total:>7} {equivalent:>7} {:>6} {hung:>6} {missed:>6} {score:>6.1} %",
             of_file.len()
@@ -227,7 +241,8 @@ fn report(
             println!("{file}: {score:.1} % is below the least score of {floor} % (tests/mutants/files.toml)");
             is_good = false;
         }
-        if arguments.is_saved {
+        // What a partial run tries is no measurement.
+        if arguments.is_saved && of_file.len() == total - equivalent {
             let text = digest(&tree::read(&repository.join(&file))?);
             let score =
                 Score { score: (score * 10.0).floor() / 10.0, mutants: total, equivalent, missed, text };

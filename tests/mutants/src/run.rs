@@ -184,6 +184,9 @@ pub fn judge(
             known.insert(0, killer);
             known.truncate(4);
         }
+        if !outcome.is_caught() {
+            eprintln!("missed {}", mutant.key());
+        }
         lock(&outcomes)[at] = Some(outcome);
         let count = done.fetch_add(1, Ordering::Relaxed) + 1;
         if count.is_multiple_of(100) {

@@ -12,6 +12,9 @@ use crate::mutate::{self, Mutant, Terms};
 use crate::source::Source;
 
 const SWITCH: &str = include_str!("../switch.rs");
+/// Where the copy has it.
+const SWITCH_FILE: &str = "src/mutant.rs";
+const LIB: &str = "src/lib.rs";
 
 pub struct Tree {
     pub root: PathBuf,
@@ -27,11 +30,9 @@ pub struct TestBinary {
 }
 
 impl Tree {
-    /// Copies what cargo needs to build the tests.
+    /// Copies what cargo needs to build the tests. Files that have not changed since the last run stay as they are, so
+    /// that cargo builds only what depends on a change.
     pub fn lay(repository: &Path, root: PathBuf, files: Vec<String>) -> io::Result<Tree> {
-        if root.exists() {
-            fs::remove_dir_all(&root)?;
-        }
         fs::create_dir_all(&root)?;
         let listed = Command::new("git")
             .arg("ls-files")
@@ -39,15 +40,27 @@ impl Tree {
             .arg("--exclude-standard")
             .current_dir(repository)
             .output()?;
+        let mut kept = BTreeSet::new();
         for name in String::from_utf8_lossy(&listed.stdout).lines() {
-            if name.starts_with("tests/mutants/") || !repository.join(name).is_file() {
+            let (from, to) = (repository.join(name), root.join(name));
+            if name.starts_with("tests/mutants/") || !from.is_file() {
                 continue;
             }
-            let target = root.join(name);
-            fs::create_dir_all(target.parent().unwrap_or(&root))?;
-            fs::copy(repository.join(name), target)?;
+            let is_written_later = name == LIB || files.iter().any(|file| file == name);
+            if !is_written_later && fs::read(&to).ok() != Some(fs::read(&from)?) {
+                fs::create_dir_all(to.parent().unwrap_or(&root))?;
+                fs::copy(from, &to)?;
+            }
+            kept.insert(to);
         }
+        kept.insert(root.join(SWITCH_FILE));
+        remove_others(&root, &kept)?;
         Ok(Tree { root, repository: repository.to_path_buf(), files })
+    }
+
+    /// The files that are changed.
+    pub fn files(&self) -> &[String] {
+        &self.files
     }
 
     /// Reads the enums of the whole crate.
@@ -80,10 +93,10 @@ impl Tree {
             mutants.extend(found);
             write(&self.root.join(file), &source.render())?;
         }
-        write(&self.root.join("src/mutant.rs"), SWITCH)?;
-        let lib = read(&self.repository.join("src/lib.rs"))?;
+        write(&self.root.join(SWITCH_FILE), SWITCH)?;
+        let lib = read(&self.repository.join(LIB))?;
         let quiet = "#![allow(warnings, arithmetic_overflow, unconditional_panic)]\n";
-        write(&self.root.join("src/lib.rs"), &format!("{quiet}{lib}\npub mod mutant;\n"))?;
+        write(&self.root.join(LIB), &format!("{quiet}{lib}\npub mod mutant;\n"))?;
         Ok(mutants)
     }
 
@@ -214,10 +227,25 @@ pub fn read(path: &Path) -> Result<String, String> {
     fs::read_to_string(path).map_err(|error| format!("{}: {error}", path.display()))
 }
 
+/// Removes the files of an earlier run that the repository no longer has.
+fn remove_others(folder: &Path, kept: &BTreeSet<PathBuf>) -> io::Result<()> {
+    for entry in fs::read_dir(folder)? {
+        let path = entry?.path();
+        match path.is_dir() && !path.is_symlink() {
+            true => remove_others(&path, kept)?,
+            false if !kept.contains(&path) => fs::remove_file(&path)?,
+            false => {}
+        }
+    }
+    Ok(())
+}
+
 fn write(path: &Path, text: &str) -> Result<(), String> {
     // Untouched where nothing changes, so that cargo does not build it again.
     if fs::read_to_string(path).is_ok_and(|now| now == text) {
         return Ok(());
     }
+    let folder = path.parent().unwrap_or(path);
+    fs::create_dir_all(folder).map_err(|error| format!("{}: {error}", folder.display()))?;
     fs::write(path, text).map_err(|error| format!("{}: {error}", path.display()))
 }

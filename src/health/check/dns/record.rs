@@ -86,10 +86,8 @@ impl RecordType {
                 let (server, end) = name(0)?;
                 let (mailbox, end) = name(end - data.start)?;
                 let numbers: &[u8; 20] = message.get(end..data.end)?.try_into().ok()?;
-                let number = |chunk: &[u8]| {
-                    chunk.iter().fold(0_u32, |sum, byte| sum << 8 | u32::from(*byte)).to_string()
-                };
-                let numbers: Vec<String> = numbers.chunks(4).map(number).collect();
+                let number = |bytes: &[u8; 4]| u32::from_be_bytes(*bytes).to_string();
+                let numbers: Vec<String> = numbers.as_chunks().0.iter().map(number).collect();
                 Some(format!("{server} {mailbox} {}", numbers.join(" ")))
             }
             TXT => strings(bytes),

@@ -88,9 +88,7 @@ impl Response {
                 self.stage = Stage::End;
                 return Ok(());
             }
-            Stage::StatusLine if self.line.is_empty() && self.head_bytes == 0 => {
-                "connection closed without an answer".to_owned()
-            }
+            Stage::StatusLine if self.head_bytes == 0 => "connection closed without an answer".to_owned(),
             Stage::StatusLine | Stage::Fields => {
                 "connection closed before the end of the header fields".to_owned()
             }
@@ -150,13 +148,11 @@ impl Response {
 
     fn read_status(&mut self, line: &str) -> Result<Stage, Failure> {
         // RFC 9112 §4: version, a space, three digits, a space, and a reason that may be empty.
-        let mut parts = line.splitn(3, ' ');
+        let mut parts = line.split(' ');
         let version = parts.next().unwrap_or_default().strip_prefix("HTTP/1.").unwrap_or_default();
         let code = parts.next().unwrap_or_default();
-        let is_digits =
-            |text: &str, count| text.len() == count && text.bytes().all(|byte| byte.is_ascii_digit());
-        let status = code.parse().ok().filter(|status| *status >= 100);
-        match status.filter(|_| is_digits(version, 1) && is_digits(code, 3)) {
+        let is_version = matches!(version.as_bytes(), [b'0'..=b'9']);
+        match code.parse().ok().filter(|status| is_version && code.len() == 3 && *status >= 100) {
             Some(status) => self.status = status,
             None => return Err(garbage("the status line is not one of HTTP/1")),
         }
@@ -196,7 +192,7 @@ impl Response {
         }
         let mut lengths = values("content-length");
         let Some(first) = lengths.next() else { return Ok(Stage::UntilClose) };
-        let is_digits = !first.is_empty() && first.bytes().all(|byte| byte.is_ascii_digit());
+        let is_digits = first.bytes().all(|byte| byte.is_ascii_digit());
         match first.parse().ok().filter(|_| is_digits && lengths.all(|other| other == first)) {
             Some(0) => Ok(Stage::End),
             Some(length) => Ok(Stage::Length(length)),
@@ -207,7 +203,7 @@ impl Response {
     fn chunk_stage(&mut self, line: &str) -> Result<Stage, Failure> {
         // RFC 9112 §7.1.1: extensions follow a semicolon, and are ignored.
         let digits = line.split(';').next().unwrap_or_default().trim();
-        let is_digits = !digits.is_empty() && digits.bytes().all(|byte| byte.is_ascii_hexdigit());
+        let is_digits = digits.bytes().all(|byte| byte.is_ascii_hexdigit());
         match u64::from_str_radix(digits, 16).ok().filter(|_| is_digits) {
             Some(0) => Ok(Stage::Trailer),
             Some(size) => Ok(Stage::Chunk(size)),

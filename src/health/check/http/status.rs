@@ -33,10 +33,7 @@ impl StatusCodes {
 }
 
 fn range(word: &str) -> Result<RangeInclusive<u16>, String> {
-    let code = |digits: &str| {
-        let is_code = digits.len() == 3 && digits.bytes().all(|byte| byte.is_ascii_digit());
-        digits.parse().ok().filter(|code| is_code && *code >= 100)
-    };
+    let code = |digits: &str| digits.parse().ok().filter(|code| digits.len() == 3 && *code >= 100);
     let (first, last) = word.split_once('-').unwrap_or((word, word));
     match (code(first), code(last)) {
         (Some(first), Some(last)) if first <= last => Ok(first..=last),
@@ -60,6 +57,7 @@ mod tests {
             (&["200 404"], "200, 404", &[200, 404], &[201, 403]),
             (&["200", "503,"], "200, 503", &[200, 503], &[500]),
             (&["999"], "999", &[999], &[100]),
+            (&["100-199"], "100-199", &[100, 199], &[200]),
         ] {
             let codes = read(texts).expect("status codes");
             assert_eq!(codes.shown(), shown);
