@@ -61,7 +61,7 @@ impl Control {
         for event in &news.events {
             self.report_health(event);
         }
-        self.watch.report(Source::Checks, news.impossible);
+        self.watch.report(Source::Checks, news.troubles);
     }
 
     /// Prepares the host for the checks of the running configuration, and then passes it to them.
@@ -348,7 +348,10 @@ mod tests {
                 |has_quorum, fails_open| ServiceView { has_quorum, fails_open, ..ServiceView::default() };
             let services = [("a", of(a, false)), ("b", of(b, false)), ("open", of(false, fails_open))];
             let services = services.map(|(name, view)| (name.to_owned(), view)).into();
-            healthy_vips(&config, &View { services }).iter().map(|vip| vip.octets()[3]).collect::<Vec<_>>()
+            healthy_vips(&config, &View { services, ..View::default() })
+                .iter()
+                .map(|vip| vip.octets()[3])
+                .collect::<Vec<_>>()
         };
         assert_eq!(healthy(true, true, true), [100, 101, 102]);
         assert_eq!(healthy(false, true, false), [100, 102]);

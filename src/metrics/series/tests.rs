@@ -64,7 +64,9 @@ fn view(cluster: &Cluster) -> View {
         let view = ServiceView { has_quorum: true, fails_open: false, uses_sorry: true, real_servers: rips };
         (service.config.name.clone(), view)
     };
-    View { services: cluster.virtual_services().map(service).collect() }
+    let mut load = Load::default();
+    load.network.delays.add(Duration::from_micros(12_500));
+    View { services: cluster.virtual_services().map(service).collect(), load }
 }
 
 #[test]
@@ -100,6 +102,10 @@ fn every_family_has_a_head_and_one_sample_of_each_row() {
     let now = Moment::from_secs(100);
     let text = pieces(&series(&cluster).with_health(&view(&cluster), now)).concat();
     let rows = [
+        "probe_delay_seconds_bucket{kind=\"network\",le=\"0.01\"} 0",
+        "probe_delay_seconds_bucket{kind=\"network\",le=\"0.025\"} 1",
+        "probe_delay_seconds_sum{kind=\"network\"} 0.0125",
+        "probe_delay_seconds_count{kind=\"program\"} 0",
         "virtual_service_quorum{virtual_service=\"web-0\"} 1",
         "virtual_service_fails_open{virtual_service=\"web-0\"} 0",
         "virtual_service_uses_sorry{virtual_service=\"web-0\"} 1",
