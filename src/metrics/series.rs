@@ -32,7 +32,8 @@ pub struct Series {
     services: Vec<ServiceRow>,
     servers: Vec<ServerRow>,
     unassigned: Unassigned,
-    load: Load,
+    /// `None` where nothing is checked.
+    load: Option<Load>,
 }
 
 /// The errors that concern no real server, by cause, and by kind and outcome.
@@ -219,7 +220,7 @@ impl Series {
 
     /// The same with what the checks have found.
     pub fn with_health(mut self, view: &View, now: Moment) -> Series {
-        self.load = view.load.clone();
+        self.load = Some(view.load.clone());
         for server in &mut self.servers {
             let name = &self.services[server.service].service.config.name;
             let seen = view.real_server(name, server.server.config.rip);
@@ -277,7 +278,7 @@ impl Series {
                 let (service, server) = of_server(row);
                 add(lines, service, server);
             }
-            Samples::LoadLines(add) => add(lines, &self.load),
+            Samples::LoadLines(add) => self.load.iter().for_each(|load| add(lines, load)),
             Samples::ErrorLines(add, _) if row == 0 => add(lines, &self.unassigned),
             Samples::ErrorLines(_, add) => {
                 let (service, server) = of_server(row - 1);

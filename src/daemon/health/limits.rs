@@ -94,8 +94,8 @@ mod tests {
             (network, programs)
         };
         assert_eq!(limits(524_288, 832, usize::MAX), (10_000, 256));
-        assert_eq!(limits(4096, 832, usize::MAX), (2_452, 203));
-        assert_eq!(limits(1024, 832, usize::MAX), (148, 11));
+        assert_eq!(limits(4096, 832, usize::MAX), (2_448, 204));
+        assert_eq!(limits(1024, 832, usize::MAX), (144, 12));
         assert_eq!(limits(524_288, 832, 400), (10_000, 100), "few processes");
         assert_eq!(limits(800, 832, usize::MAX), (68, 8), "an eighth of all at least");
         assert_eq!(limits(3, 832, 0), (8, 8));

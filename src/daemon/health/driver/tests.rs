@@ -300,6 +300,24 @@ async fn what_this_host_cannot_do_changes_no_state_and_is_a_trouble_until_it_can
 }
 
 #[tokio::test(start_paused = true)]
+async fn checks_that_are_late_for_long_are_a_trouble_until_a_minute_after_the_last_late_one() {
+    let mut bed = bed(8);
+    bed.network.set_all(Mode::Silent);
+    bed.ends.wanted.send_replace(wanted(100, &check()));
+    let (_, last, _) = bed.told(seconds(60)).await;
+    let last = last.expect("news");
+    let [late] = last.troubles.as_slice() else { panic!("{:?}", last.troubles) };
+    assert_eq!((late.kind, &*late.subject), (crate::trouble::TroubleKind::ChecksLate, "network"));
+    assert!(late.text.contains("at most 8 of their probes run at once; raise LimitNOFILE="), "{}", late.text);
+    assert!(last.view.load.network.running <= 8 && bed.network.open_max.load(Ordering::Relaxed) <= 8);
+    bed.network.set_all(Mode::Up);
+    let (_, last, _) = bed.told(seconds(40)).await;
+    assert_eq!(last.map(|news| news.troubles.len()), Some(1));
+    let (_, last, _) = bed.told(seconds(60)).await;
+    assert_eq!(last.map(|news| news.troubles), Some(Vec::new()));
+}
+
+#[tokio::test(start_paused = true)]
 async fn a_probe_that_is_asked_for_begins_at_once() {
     let slow = CheckConfig { interval: seconds(600), ..check() };
     let mut bed = bed(64);
