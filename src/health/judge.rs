@@ -7,6 +7,7 @@
 //!      view ◀── service: quorum, sorry servers, fail-open ◀── server: agreement, slow start
 //! ```
 
+mod class;
 mod configure;
 mod damper;
 mod event;

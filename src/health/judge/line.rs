@@ -12,30 +12,11 @@
 
 use std::collections::BTreeSet;
 
+use super::class::Class;
 use super::lateness::Lateness;
 use super::shared::CheckId;
 use crate::health::load::LineLoad;
 use crate::time::Moment;
-
-/// What a probe is likely to find, and how much depends on it.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub(super) enum Class {
-    /// Up without a doubt.
-    Up,
-    /// The next outcomes decide, or somebody has asked.
-    Open,
-    /// Down for certain.
-    Down,
-}
-
-impl Class {
-    const ALL: [Class; 3] = [Class::Up, Class::Open, Class::Down];
-
-    /// Of so many places, those that probes of this class and the following ones may have together.
-    const fn ceiling(self, places: usize) -> usize {
-        places - places * self as usize / 4
-    }
-}
 
 /// The probes of one kind.
 #[derive(Debug, Default)]

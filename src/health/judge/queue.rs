@@ -4,9 +4,10 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::line::{Class, Line};
+use super::class::Class;
+use super::line::Line;
 use super::shared::{CheckId, ProbeId, SharedCheck};
-use super::spread::part;
+use super::spread::{SPREAD_MAX, part};
 use crate::health::load::{Limits, Load};
 use crate::time::Moment;
 
@@ -16,8 +17,6 @@ const STOPPED: Duration = Duration::from_secs(2);
 const TIMEOUT_GRACE: Duration = Duration::from_secs(3);
 /// So many overdue probes may begin at once; more are spread.
 const BURST_MAX: usize = 16;
-/// Overdue probes are spread over their interval, but over no more than this.
-pub(super) const SPREAD_MAX: Duration = Duration::from_secs(10);
 
 /// All checks, their running probes and their times.
 #[derive(Debug, Default)]

@@ -3,11 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::class::Class;
 use super::input::{Judged, JudgedServer};
-use super::line::Class;
 use super::machine::{Basis, Context, Machine};
-use super::queue::SPREAD_MAX;
-use super::spread::{Place, Spread, part};
+use super::spread::{Place, SPREAD_MAX, Spread, part};
 use super::words::Way;
 use crate::health::check::Target;
 use crate::health::spec::{CheckConfig, Transport, Via};
