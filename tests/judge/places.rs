@@ -91,7 +91,7 @@ fn with_a_place_for_each_no_probe_is_late() {
 }
 
 #[test]
-fn a_probe_that_somebody_asks_for_does_not_wait_for_those_of_silent_real_servers() {
+fn a_requested_probe_does_not_wait_for_those_of_silent_real_servers() {
     let mut world = World::new(&[service("web", 400, &[tcp()])]);
     world.running_max = 40;
     world.answers = Box::new(|_, _| silent());

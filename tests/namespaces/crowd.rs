@@ -1,4 +1,4 @@
-//! Many checks: a thousand probes a second beside clients at full load, and all real servers silent and back at once.
+//! Many checks: a thousand probes a second next to clients at full load, and all real servers silent and back at once.
 
 use std::collections::BTreeMap;
 use std::net::{SocketAddr, TcpListener};

@@ -99,7 +99,7 @@ pub(in crate::daemon) struct Driver<S, C> {
     has_news: bool,
     /// Whether a probe has ended since the last view.
     has_outcomes: bool,
-    /// Whether the last news said that checks are late, which ends with time.
+    /// Whether the last news reported that checks are late, which ends with time.
     is_late: bool,
     published: Instant,
     pause: Duration,

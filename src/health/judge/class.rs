@@ -5,7 +5,7 @@
 pub(super) enum Class {
     /// Up without a doubt.
     Up,
-    /// The next outcomes decide, or somebody has asked.
+    /// The next outcomes decide, or someone has requested it.
     Open,
     /// Down for certain.
     Down,

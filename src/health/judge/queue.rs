@@ -13,7 +13,7 @@ use crate::time::Moment;
 
 /// No call for this long although a probe was due or had to end: the daemon was stopped, or its host was.
 const STOPPED: Duration = Duration::from_secs(2);
-/// A probe ends at most this long after its timeout: a program is first asked to end.
+/// A probe ends at most this long after its timeout: a program first gets SIGTERM.
 const TIMEOUT_GRACE: Duration = Duration::from_secs(3);
 /// So many overdue probes may begin at once; more are spread.
 const BURST_MAX: usize = 16;

@@ -26,7 +26,7 @@ pub(super) fn connections_max() -> usize {
     share(usize::try_from(limit).unwrap_or(usize::MAX), open())
 }
 
-/// Descriptors that the daemon may need beside those of its checks: what is open now, and all connections.
+/// Descriptors that the daemon may need in addition to those of its checks: what is open now, and all connections.
 pub(crate) fn descriptors_max() -> usize {
     open() + SPARE + LISTENERS * CONNECTIONS_MAX
 }
