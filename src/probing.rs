@@ -33,6 +33,7 @@ use crate::time::Moment;
 pub use echo::ProbeEcho;
 use icmp_receiver::{IcmpReceiver, Inbox};
 use ports::{Lease, Ports};
+pub(crate) use sockets::received;
 pub use sockets::{ProbeDatagrams, ProbeStream};
 
 /// No probe takes longer. Its pin ends with its socket.

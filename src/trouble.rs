@@ -6,6 +6,7 @@
 pub mod journal;
 mod kind;
 
+use std::collections::{HashMap, HashSet};
 use std::sync::{Arc, Mutex, PoisonError};
 
 pub use kind::reasons;
@@ -74,6 +75,8 @@ labels! {
         CheckWarning = "check_warning",
         /// A check of a real server cannot be made on this host.
         CheckImpossible = "check_impossible",
+        /// Probes begin too late, because too many are due for as many as may run at once.
+        ChecksLate = "checks_late",
     }
 }
 
@@ -107,9 +110,9 @@ pub struct Found {
 }
 
 impl Found {
-    /// Whether both are the same trouble, possibly in other words.
-    fn is_same(&self, other: &Found) -> bool {
-        (self.kind, &self.subject) == (other.kind, &other.subject)
+    /// What it shares with the same trouble in other words.
+    fn identity(&self) -> (&'static str, &str) {
+        (self.kind.label(), &self.subject)
     }
 }
 
@@ -145,17 +148,21 @@ impl Troubles {
             list.iter().cloned().partition(|trouble| trouble.source == source);
         let mut news = News::default();
         let mut next = others;
+        let by_identity: HashMap<_, _> = before.iter().map(|known| (known.found.identity(), known)).collect();
         for found in found {
-            let known = before.iter().find(|trouble| trouble.found.is_same(&found));
+            let known = by_identity.get(&found.identity());
             if known.is_none() {
                 news.begun.push(found.clone());
             }
             next.push(Trouble { source, since: known.map_or(now, |known| known.since), found });
         }
-        let is_left = |known: &Trouble| {
-            next.iter().any(|trouble| trouble.source == source && trouble.found.is_same(&known.found))
-        };
-        news.over = before.into_iter().filter(|known| !is_left(known)).collect();
+        let left: HashSet<_> = next
+            .iter()
+            .filter(|trouble| trouble.source == source)
+            .map(|trouble| trouble.found.identity())
+            .collect();
+        let is_over = |known: &&Trouble| !left.contains(&known.found.identity());
+        news.over = before.iter().filter(is_over).cloned().collect();
         next.sort_by_key(|trouble| trouble.since);
         *list = next.into();
         news
@@ -164,8 +171,9 @@ impl Troubles {
     /// Whether a report would contain something that has not been reported.
     pub fn has_news(&self, source: Source, found: &[Found]) -> bool {
         let list = self.list();
-        let is_known =
-            |found: &Found| list.iter().any(|known| known.source == source && known.found.is_same(found));
+        let known = list.iter().filter(|known| known.source == source);
+        let known: HashSet<_> = known.map(|known| known.found.identity()).collect();
+        let is_known = |found: &Found| known.contains(&found.identity());
         !found.iter().all(is_known)
     }
 

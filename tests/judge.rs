@@ -6,6 +6,8 @@ mod checks;
 mod flapping;
 #[path = "judge/model.rs"]
 mod model;
+#[path = "judge/places.rs"]
+mod places;
 #[path = "judge/reload.rs"]
 mod reload;
 #[path = "judge/scale.rs"]

@@ -9,6 +9,8 @@ mod attacks;
 mod checks;
 #[path = "namespaces/control.rs"]
 mod control;
+#[path = "namespaces/crowd.rs"]
+mod crowd;
 #[path = "namespaces/dead_server.rs"]
 mod dead_server;
 #[path = "namespaces/devices.rs"]
@@ -220,7 +222,8 @@ const TESTS: &[(&str, Test)] = &[
     ("reloads_keep_the_states_and_counts_of_checks", serving::reloads),
     ("a_warning_about_the_file_is_logged_once", serving::warnings),
     ("connections_flows_and_persistence_of_a_dead_server_go_where_on_down_says", dead_server::moves),
-    ("a_thousand_probes_a_second_delay_no_request", misfortune::load),
+    ("a_thousand_probes_a_second_cost_clients_at_full_load_no_packet", crowd::load),
+    ("hundreds_of_states_change_in_time_and_once_when_all_fall_silent_and_are_back", crowd::silent_at_once),
     ("an_application_that_behaves_badly_is_down_in_words", misfortune::odd_applications),
     ("a_director_that_stops_leaves_no_probe_open_at_a_real_server", misfortune::stopped),
     ("probes_that_cannot_be_opened_change_no_state", misfortune::no_descriptors),

@@ -74,7 +74,10 @@ pub fn carried_over(view: &View, before: &ClusterConfig, next: &ClusterConfig) -
         let view = view.service(&old[predecessor?].name)?;
         Some((service.name.clone(), view.clone()))
     };
-    View { services: next.iter().zip(predecessors(old, next)).filter_map(of).collect() }
+    View {
+        services: next.iter().zip(predecessors(old, next)).filter_map(of).collect(),
+        load: view.load.clone(),
+    }
 }
 
 /// Whether a real server counts as down until its checks have succeeded.

@@ -7,11 +7,14 @@
 //!      view ◀── service: quorum, sorry servers, fail-open ◀── server: agreement, slow start
 //! ```
 
+mod class;
 mod configure;
 mod damper;
 mod event;
 mod hold;
 mod input;
+mod lateness;
+mod line;
 mod machine;
 mod queue;
 mod quorum;
@@ -33,11 +36,12 @@ pub use shared::{Probe, ProbeId};
 pub use signal::{HalfOpen, Signal};
 
 use self::machine::Standing;
-use self::queue::Queue;
+use self::queue::{Queue, Released};
 use self::service::Service;
 use self::shared::{CheckId, Key, SharedCheck};
 use self::spread::Spread;
-use super::verdict::Outcome;
+use super::load::Limits;
+use super::verdict::{Failure, FailureClass, Outcome};
 use super::view::{State, View};
 use crate::time::Moment;
 
@@ -74,30 +78,44 @@ impl Judge {
         }
     }
 
-    /// When to call [`Judge::start_due`] next. While as many probes run as may, probes are not counted: the end of one
-    /// makes the next one due.
+    /// When to call [`Judge::start_due`] next. A probe that finds no place is not counted: the end of another one makes it
+    /// due.
     pub fn next_due(&self) -> Option<Moment> {
         let timer = self.timers.first().map(|(due, _)| *due);
         self.queue.next_due().into_iter().chain(timer).min()
     }
 
-    /// The probes that begin now, those that have waited longest first. Each must be ended by [`Judge::finish`], even if
-    /// it could not be made. At most `max_running` run at once.
-    pub fn start_due(&mut self, now: Moment, max_running: usize) -> Vec<Probe> {
+    /// The probes that begin now. Each must be ended by [`Judge::finish`], even if it could not be made. No more than
+    /// `limits` run at once; probes of real servers that are down leave places for the others, and otherwise those that
+    /// have waited longest come first.
+    pub fn start_due(&mut self, now: Moment, limits: Limits) -> Vec<Probe> {
         self.on_timers(now);
         self.queue.resume(now);
         let mut probes = Vec::new();
-        while let Some((check, probe)) = self.queue.take_due(max_running, now) {
+        while let Some((check, probe)) = self.queue.take_due(limits, now) {
             probes.extend(self.queue.taken(check).map(|check| check.begin(probe, now)));
         }
         probes
     }
 
-    /// A probe has ended. The outcome is ignored if its check has been removed since.
+    /// A probe has ended. The outcome is ignored if its check has been removed since. The timeout of a probe that should
+    /// have ended long ago is that of this host, and the next probe has another place within the interval.
     pub fn finish(&mut self, id: ProbeId, outcome: Outcome, now: Moment) {
-        let Some(check) = self.queue.release(id, now) else { return };
+        let Some(Released { check, is_overrun }) = self.queue.release(id, now) else { return };
         let jitter = self.spread.jitter();
+        if !is_overrun {
+            self.change(check, |check| check.finish(outcome, jitter, now), now);
+            return self.contradict_signals(check);
+        }
+        let outcome = outcome.map_err(|failure| match failure.class {
+            FailureClass::Timeout => {
+                Failure::new(FailureClass::Local, "this host was stopped during the probe")
+            }
+            _ => failure,
+        });
+        let place = self.spread.place();
         self.change(check, |check| check.finish(outcome, jitter, now), now);
+        self.queue.change(check, |check| check.postpone(place, now));
         self.contradict_signals(check);
     }
 
@@ -162,7 +180,8 @@ impl Judge {
     /// The health of all virtual services that are judged.
     pub fn view(&self, now: Moment) -> View {
         let judged = self.services.iter().filter(|it| it.is_judged() || it.has_slow_start());
-        View { services: judged.map(|it| (it.name.clone(), it.view(&self.queue, now))).collect() }
+        let services = judged.map(|it| (it.name.clone(), it.view(&self.queue, now))).collect();
+        View { services, load: self.queue.load(now) }
     }
 
     /// What has happened since the last call, in this order.

@@ -5,6 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::durations::Durations;
+use super::load::Load;
 use super::verdict::FailureClass;
 use crate::label::labels;
 use crate::time::Moment;
@@ -132,6 +133,8 @@ impl ServiceView {
 pub struct View {
     /// By the name of the virtual service.
     pub services: BTreeMap<String, ServiceView>,
+    /// Of the probes.
+    pub load: Load,
 }
 
 impl View {

@@ -101,6 +101,10 @@ pub fn director(
         for (vip, count) in &vip_claims {
             counter!(names::VIP_CLAIMS, "vip" => vip.to_string()).absolute(*count);
         }
+        for (kind, line) in health.load.by_label() {
+            gauge!(names::PROBES_RUNNING, "kind" => kind).set(line.running as f64);
+            gauge!(names::PROBES_MAX, "kind" => kind).set(line.max as f64);
+        }
         let table = &tables.connections;
         gauge!(names::TEMPLATES).set(tables.templates.len() as f64);
         gauge!(names::CONNECTIONS).set(table.len() as f64);

@@ -147,6 +147,12 @@ names! {
     SERVER_PROBE_DURATION = Histogram "lvs_tund_director_real_server_probe_duration_seconds"
         ["virtual_service", "real_server", "check"]:
         "How long probes took.";
+    PROBES_RUNNING = Gauge "lvs_tund_director_probes_running" ["kind"]:
+        "Probes that run, over sockets (network) or with a program.";
+    PROBES_MAX = Gauge "lvs_tund_director_probes_running_max" ["kind"]:
+        "How many probes may run at once; more wait.";
+    PROBE_DELAY = Histogram "lvs_tund_director_probe_delay_seconds" ["kind"]:
+        "How much later than due probes began.";
     SERVER_PATH_MTU_FOUND = Gauge "lvs_tund_director_real_server_path_mtu_found_bytes"
         ["virtual_service", "real_server"] Bytes:
         "The largest outer packet that check mtu has brought to a real server.";

@@ -19,8 +19,8 @@ use crate::director::cluster::{Cluster, VirtualService};
 use crate::director::path_errors::{Kind as PathErrorKind, Outcome};
 use crate::director::real_server::RealServer;
 use crate::director::server_errors::ServerErrors;
-use crate::health::View;
 use crate::health::durations::Durations;
+use crate::health::{Load, View};
 use crate::time::Moment;
 
 /// A piece is finished with the row that reaches this length.
@@ -32,6 +32,8 @@ pub struct Series {
     services: Vec<ServiceRow>,
     servers: Vec<ServerRow>,
     unassigned: Unassigned,
+    /// `None` where nothing is checked.
+    load: Option<Load>,
 }
 
 /// The errors that concern no real server, by cause, and by kind and outcome.
@@ -108,6 +110,8 @@ enum Samples {
     ServerLines(fn(&mut Lines, &ServiceRow, &ServerRow)),
     /// The same, behind those of no real server.
     ErrorLines(fn(&mut Lines, &Unassigned), fn(&mut Lines, &ServiceRow, &ServerRow)),
+    /// Any number of them, which belong to no virtual service.
+    LoadLines(fn(&mut Lines, &Load)),
 }
 
 const fn family(name: &'static str, samples: Samples) -> Family {
@@ -216,6 +220,7 @@ impl Series {
 
     /// The same with what the checks have found.
     pub fn with_health(mut self, view: &View, now: Moment) -> Series {
+        self.load = Some(view.load.clone());
         for server in &mut self.servers {
             let name = &self.services[server.service].service.config.name;
             let seen = view.real_server(name, server.server.config.rip);
@@ -236,6 +241,7 @@ impl Series {
                 Samples::Service(_) | Samples::ServiceLines(_) => self.services.len(),
                 Samples::Server(_) | Samples::ServerLines(_) => self.servers.len(),
                 Samples::ErrorLines(..) => 1 + self.servers.len(),
+                Samples::LoadLines(_) => 1,
             };
             while place.row < rows && lines.text.len() < PIECE {
                 self.add_row(&mut lines, &family.samples, place.row);
@@ -272,6 +278,7 @@ impl Series {
                 let (service, server) = of_server(row);
                 add(lines, service, server);
             }
+            Samples::LoadLines(add) => self.load.iter().for_each(|load| add(lines, load)),
             Samples::ErrorLines(add, _) if row == 0 => add(lines, &self.unassigned),
             Samples::ErrorLines(_, add) => {
                 let (service, server) = of_server(row - 1);
@@ -310,28 +317,20 @@ struct Lines<'a> {
 impl Lines<'_> {
     /// The labels of a virtual service or, with `server`, of a real server, and more of them.
     fn add(&mut self, more: &[(&str, &str)], service: &ServiceRow, server: Option<&ServerRow>, value: u64) {
-        self.begin(&service.service.config.name);
+        self.begin("");
+        self.label("virtual_service", &service.service.config.name);
         if let Some(server) = server {
-            self.text.push(',');
             self.label("real_server", &server.server.config.name);
         }
         self.finish(more, value);
     }
 
     /// The series of a histogram.
-    fn add_histogram(
-        &mut self,
-        check: &str,
-        (service, server): (&ServiceRow, &ServerRow),
-        durations: &Durations,
-    ) {
-        let (service, server) = (&service.service.config.name, &server.server.config.name);
+    fn add_histogram(&mut self, labels: &[(&str, &str)], durations: &Durations) {
         let mut add = |part: &str, bound: Option<&str>, value: &dyn std::fmt::Display| {
-            self.begin_part(part, service);
-            self.text.push(',');
-            self.label("real_server", server);
-            let bound = bound.map(|bound| ("le", bound));
-            self.finish(&[Some(("check", check)), bound].into_iter().flatten().collect::<Vec<_>>(), value);
+            self.begin(part);
+            labels.iter().for_each(|(name, value)| self.label(name, value));
+            self.finish(&bound.map(|bound| ("le", bound)).into_iter().collect::<Vec<_>>(), value);
         };
         for (bound, count) in durations.cumulative() {
             add("_bucket", Some(&bound.as_secs_f64().to_string()), &count);
@@ -344,17 +343,13 @@ impl Lines<'_> {
     /// The labels of what belongs to no real server: Prometheus regards an empty label as absent.
     fn add_to_none(&mut self, more: &[(&str, &str)], value: u64) {
         self.begin("");
-        self.text.push(',');
+        self.label("virtual_service", "");
         self.label("real_server", "");
         self.finish(more, value);
     }
 
-    fn begin(&mut self, virtual_service: &str) {
-        self.begin_part("", virtual_service);
-    }
-
     /// `part` follows the name of the family.
-    fn begin_part(&mut self, part: &str, virtual_service: &str) {
+    fn begin(&mut self, part: &str) {
         if !self.has_head {
             self.has_head = true;
             let kind = find(self.name).map_or("untyped", |entry| match entry.kind {
@@ -369,18 +364,19 @@ impl Lines<'_> {
         self.text.push_str(self.name);
         self.text.push_str(part);
         self.text.push('{');
-        self.label("virtual_service", virtual_service);
     }
 
     fn finish(&mut self, more: &[(&str, &str)], value: impl std::fmt::Display) {
         for (name, value) in more {
-            self.text.push(',');
             self.label(name, value);
         }
         let _ = writeln!(self.text, "}} {value}");
     }
 
     fn label(&mut self, name: &str, value: &str) {
+        if !self.text.ends_with('{') {
+            self.text.push(',');
+        }
         self.text.push_str(name);
         self.text.push_str("=\"");
         // The text format escapes these three.

@@ -78,21 +78,19 @@ impl ProbeEcho {
         Ok((frame.packet().to_vec(), destination))
     }
 
-    /// The length of the next echo reply, a whole ICMP message; what does not fit is cut off. Cancel-safe.
+    /// The next echo reply, a whole ICMP message. Cancel-safe.
     ///
     /// # Errors
     /// What an ICMP error reports about a request: EHOSTUNREACH, or ENOPROTOOPT where no program of the real server takes
     /// encapsulated packets.
-    pub async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub async fn receive(&mut self) -> io::Result<Vec<u8>> {
         let mut message = match self.hold.inbox.next().await {
             Received::Error(errno) => return Err(errno.into()),
             Received::Reply(message) => message,
         };
         icmp::field::IDENTIFIER.write(&mut message, self.identifier);
         checksum::fill(&mut message, icmp::field::CHECKSUM, 0);
-        let length = message.len().min(buffer.len());
-        buffer[..length].copy_from_slice(&message[..length]);
-        Ok(length)
+        Ok(message)
     }
 }
 

@@ -13,6 +13,9 @@ use tokio::net::{TcpSocket, TcpStream, UdpSocket};
 use super::Hold;
 use crate::host::PROBE_MARK;
 
+/// The longest datagram (RFC 768).
+const DATAGRAM_MAX: usize = 65_535;
+
 /// A connection to the VIP at one real server. Its end is a reset, so that no port waits (TIME-WAIT) at either side.
 pub struct ProbeStream {
     // Dropped first: the reset follows the pin.
@@ -82,14 +85,31 @@ impl ProbeDatagrams {
         self.socket.send(datagram).await.map(drop)
     }
 
-    /// The length of the next datagram; what does not fit is cut off. Cancel-safe.
+    /// The next datagram. Cancel-safe.
     ///
     /// # Errors
     /// What an ICMP error reports about a datagram: ECONNREFUSED if no program has the port.
-    pub async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    pub async fn receive(&mut self) -> io::Result<Vec<u8>> {
         tokio::select! {
-            received = self.socket.recv(buffer) => received,
+            received = received(&self.socket) => received,
             error = self.hold.inbox.error() => Err(error),
+        }
+    }
+}
+
+/// The next datagram of a socket, which gets a buffer when there is one: thousands of probes may wait for an answer.
+/// Cancel-safe.
+pub(crate) async fn received(socket: &UdpSocket) -> io::Result<Vec<u8>> {
+    loop {
+        socket.readable().await?;
+        let mut buffer = vec![0; DATAGRAM_MAX];
+        match socket.try_recv(&mut buffer) {
+            Ok(length) => {
+                buffer.truncate(length);
+                return Ok(buffer);
+            }
+            Err(error) if error.kind() == io::ErrorKind::WouldBlock => {}
+            Err(error) => return Err(error),
         }
     }
 }

@@ -38,7 +38,7 @@ use request::Seated;
 use scrape::Scrapes;
 use stall::Stalling;
 
-pub(crate) use files::raise_limit;
+pub(crate) use files::{descriptors_max, raise_limit};
 pub(crate) use peer::Peer;
 pub(crate) use request::HttpNames;
 pub(crate) use scrape::Render;

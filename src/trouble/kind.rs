@@ -34,7 +34,8 @@ impl TroubleKind {
             | TroubleKind::QuorumLost
             | TroubleKind::FailOpen
             | TroubleKind::CheckWarning
-            | TroubleKind::CheckImpossible => false,
+            | TroubleKind::CheckImpossible
+            | TroubleKind::ChecksLate => false,
         }
     }
 

@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lvs_tund::health::judge::Event;
-use lvs_tund::health::{CheckConfig, Failure, FailureClass, Outcome, Start, State, Success, Via};
+use lvs_tund::health::{CheckConfig, Failure, FailureClass, Limits, Outcome, Start, State, Success, Via};
 use lvs_tund::time::Moment;
 
 use super::world::{World, at, healthy, refused, rip, service, short, tcp};
@@ -16,7 +16,7 @@ fn states(check: CheckConfig, outcomes: &str) -> String {
         while world.judge.next_due().is_some_and(|due| due > world.now) {
             world.now = world.judge.next_due().expect("a probe");
         }
-        let probe = world.judge.start_due(world.now, 9).pop().expect("a probe");
+        let probe = world.judge.start_due(world.now, Limits::each(9)).pop().expect("a probe");
         let outcome = match outcome {
             '+' => healthy(),
             '-' => refused(),
@@ -64,7 +64,7 @@ fn why_names_the_cause_the_way_and_the_count() {
         let mut world = World::new(&[service("web", 1, &[check])]);
         for outcome in outcomes {
             world.now = world.judge.next_due().expect("a probe").max(world.now);
-            let probe = world.judge.start_due(world.now, 9).pop().expect("a probe");
+            let probe = world.judge.start_due(world.now, Limits::each(9)).pop().expect("a probe");
             world.judge.finish(probe.id, outcome.clone(), world.now);
         }
         world.view().real_server("web", rip(1)).expect("a real server").checks[0].why.clone()
@@ -190,7 +190,7 @@ fn weight_warning_and_path_mtu_are_those_of_the_last_success() {
     let mut world = World::new(&[service("web", 1, &[CheckConfig { fall: 2, ..tcp() }])]);
     let mut finish = |outcome: Outcome| {
         world.now = world.judge.next_due().expect("a probe").max(world.now);
-        let probe = world.judge.start_due(world.now, 9).pop().expect("a probe");
+        let probe = world.judge.start_due(world.now, Limits::each(9)).pop().expect("a probe");
         world.now = world.now.after(Duration::from_millis(7));
         world.judge.finish(probe.id, outcome, world.now);
         world.view().real_server("web", rip(1)).expect("a real server").clone()

@@ -7,7 +7,7 @@ use std::time::Duration;
 use lvs_tund::health::judge::{Event, Judge, Judged, JudgedServer, Probe};
 use lvs_tund::health::view::View;
 use lvs_tund::health::{
-    CHECKS, Cause, CheckConfig, Failure, FailureClass, Outcome, ServiceHealth, State, Success,
+    CHECKS, Cause, CheckConfig, Failure, FailureClass, Limits, Outcome, ServiceHealth, State, Success,
 };
 use lvs_tund::time::Moment;
 
@@ -155,7 +155,7 @@ impl World {
     }
 
     pub fn begin_probes(&mut self) {
-        for probe in self.judge.start_due(self.now, self.running_max) {
+        for probe in self.judge.start_due(self.now, Limits::each(self.running_max)) {
             assert!(self.busy.insert(identity(&probe)), "two probes of one check at once");
             let (outcome, took) = (self.answers)(&probe, self.now);
             self.count += 1;

@@ -80,7 +80,6 @@ pub fn await_state(lab: &Lab, name: &str, state: &str) {
 /// One request of a client: when it began, and who answered.
 pub struct Asked {
     pub at: Instant,
-    pub took: Duration,
     pub answer: Option<String>,
 }
 
@@ -94,7 +93,7 @@ pub fn ask_during(lab: &Lab, during: impl FnOnce() -> Outcome) -> Result<Vec<Ask
             let at = Instant::now();
             let answer = Connection::open(vip, Duration::from_millis(250)).and_then(|mut it| it.get("/"));
             let answer = answer.ok().map(|answer| answer.text());
-            asked.push(Asked { at, took: at.elapsed(), answer });
+            asked.push(Asked { at, answer });
             std::thread::sleep(Duration::from_millis(40));
         }
         asked

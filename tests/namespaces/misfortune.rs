@@ -1,4 +1,4 @@
-//! Checks in bad surroundings: many of them under load, applications that behave badly, a director without descriptors,
+//! Checks in bad surroundings: applications that behave badly, a director without descriptors,
 //! everything down at once, another address of the director.
 
 use std::io::{Read, Write};
@@ -13,65 +13,24 @@ use lvs_tund::lab::{self, Cluster, Daemon, Host, Lab, LabError};
 use rustix::process::{Pid, Resource, Rlimit, prlimit};
 use socket2::SockRef;
 
-use crate::failing::{Site, ask_during, await_state, check, head, health_of, web_with};
+use crate::failing::{Site, await_state, check, health_of, web_with};
 use crate::fixture::{
-    Outcome, PATIENCE, ask_times, assert_conserved, assert_round_robin, configuration, director_metrics,
-    poll_until, same_subnet, service, start_real_servers, stop,
+    Outcome, PATIENCE, ask_times, assert_conserved, assert_round_robin, director_metrics, poll_until,
+    same_subnet, start_real_servers, stop,
 };
 use crate::host_state::delete_address;
 use crate::probing::connections;
 use crate::serving::command;
 
-const PROBES: &str = "lvs_tund_director_real_server_probes_total";
+pub const PROBES: &str = "lvs_tund_director_real_server_probes_total";
 
 /// Probes of all virtual services that have ended.
-fn probes(lab: &Lab, labels: &[(&str, &str)]) -> Result<f64, LabError> {
+pub fn probes(lab: &Lab, labels: &[(&str, &str)]) -> Result<f64, LabError> {
     Ok(director_metrics(lab)?.sum(PROBES, labels).unwrap_or(0.0))
 }
 
-/// A thousand probes a second, while clients send requests.
-pub fn load() -> Outcome {
-    const SERVICES: u16 = 250;
-    const TIME: Duration = Duration::from_secs(5);
-    let lab = same_subnet(2).build()?;
-    let (_web, _real_servers) = start_real_servers(&lab)?;
-    let _many = (0..SERVICES)
-        .flat_map(|number| lab.real_servers.iter().map(move |host| (number, host)))
-        .map(|(number, host)| quiet_listener(host, 2000 + number))
-        .collect::<Result<Vec<_>, _>>()?;
-    let mut services = vec![service(&lab, "web", "tcp", 80, 1)];
-    services
-        .extend((0..SERVICES).map(|number| service(&lab, &format!("s{number}"), "tcp", 2000 + number, 1)));
-    let keys = "check = { type = \"tcp\", interval = \"500ms\", timeout = \"400ms\", start = \"down\" }\n";
-    let _director = lab::start_director(&lab, &configuration(&lab, &head(&lab, keys), &services))?;
-    poll_until("all up", || {
-        let up = director_metrics(&lab).ok()?.sum("lvs_tund_director_real_server_up", &[])?;
-        (up as usize == 2 * services.len()).then_some(())
-    });
-    let (before, begun) = (probes(&lab, &[])?, Instant::now());
-    let mut asked = ask_during(&lab, || {
-        std::thread::sleep(TIME);
-        Ok(())
-    })?;
-    let rate = (probes(&lab, &[])? - before) / begun.elapsed().as_secs_f64();
-    let scrape = director_metrics(&lab)?;
-    let all = scrape.named(PROBES).filter(|sample| sample.label("outcome") != Some("success"));
-    let failed: f64 = all.map(|sample| sample.value).sum();
-    asked.sort_by_key(|asked| asked.took);
-    let (median, slowest) = (asked[asked.len() / 2].took, asked[asked.len() - 1].took);
-    println!(
-        "{rate:.0} probes per second, {failed} failed; {} requests, median {median:?}, slowest {slowest:?}",
-        asked.len()
-    );
-    assert_eq!(asked.iter().filter(|asked| asked.answer.is_none()).count(), 0, "requests were lost");
-    assert!(slowest < Duration::from_millis(200), "{slowest:?}");
-    assert_eq!(failed, 0.0);
-    assert!((800.0..1200.0).contains(&rate), "{rate}");
-    assert_conserved(&lab)
-}
-
 /// Accepts nothing: the kernel completes the connections, which the probes end with a reset.
-fn quiet_listener(host: &Host, port: u16) -> Result<TcpListener, Failed> {
+pub fn quiet_listener(host: &Host, port: u16) -> Result<TcpListener, Failed> {
     Ok(host.run(|| TcpListener::bind((Ipv4Addr::UNSPECIFIED, port)))?)
 }
 

@@ -83,8 +83,10 @@ fn only_real_servers_that_the_schedulers_see_otherwise_than_configured_are_liste
     states.set("web", rip(1), AdminState::Disabled);
     let expected = EffectiveWeights::from([("web".to_owned(), BTreeMap::from([(rip(1), Some(0.into()))]))]);
     assert_eq!(effective_weights(&cluster, &states, &View::default()), expected);
-    let view =
-        View { services: BTreeMap::from([("web".to_owned(), health(false, false, &[seen(State::Down)]))]) };
+    let view = View {
+        services: BTreeMap::from([("web".to_owned(), health(false, false, &[seen(State::Down)]))]),
+        ..View::default()
+    };
     let down = Some(Standing { weight: 0, on_down: Some(OnDown::Quiesce) });
     let expected = EffectiveWeights::from([("web".to_owned(), BTreeMap::from([(rip(1), down)]))]);
     assert_eq!(effective_weights(&cluster, &AdminStates::default(), &view), expected);
@@ -212,8 +214,10 @@ fn health_follows_a_virtual_service_to_its_new_name_and_ends_with_it() {
             (name.to_owned(), port.to_string().parse().expect("a port"));
         ClusterConfig { virtual_services: vec![service], ..ClusterConfig::default() }
     };
-    let view =
-        View { services: BTreeMap::from([("web".to_owned(), health(false, false, &[seen(State::Down)]))]) };
+    let view = View {
+        services: BTreeMap::from([("web".to_owned(), health(false, false, &[seen(State::Down)]))]),
+        ..View::default()
+    };
     let carried = carried_over(&view, &cluster("web", 80), &cluster("www", 80));
     assert_eq!(carried.service("www"), view.service("web"));
     assert_eq!(carried.services.len(), 1);

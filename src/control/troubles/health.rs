@@ -162,7 +162,7 @@ mod tests {
         let service = |name: &&str| {
             ((*name).to_owned(), ServiceView { real_servers: servers().into(), ..service.clone() })
         };
-        View { services: names.iter().map(service).collect() }
+        View { services: names.iter().map(service).collect(), ..View::default() }
     }
 
     fn told(names: &[&str], first: &CheckView, service: &ServiceView) -> Vec<(&'static str, String, String)> {

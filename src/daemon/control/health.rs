@@ -65,7 +65,7 @@ impl Control {
             let (config, view) = (&self.running.cluster, &self.running.health);
             self.checks.hooks.report(event, config, view, clock::since_epoch());
         }
-        self.watch.report(Source::Checks, news.impossible);
+        self.watch.report(Source::Checks, news.troubles);
     }
 
     /// Prepares the host for the checks of the running configuration, and then passes it to them.
@@ -355,7 +355,10 @@ mod tests {
                 |has_quorum, fails_open| ServiceView { has_quorum, fails_open, ..ServiceView::default() };
             let services = [("a", of(a, false)), ("b", of(b, false)), ("open", of(false, fails_open))];
             let services = services.map(|(name, view)| (name.to_owned(), view)).into();
-            healthy_vips(&config, &View { services }).iter().map(|vip| vip.octets()[3]).collect::<Vec<_>>()
+            healthy_vips(&config, &View { services, ..View::default() })
+                .iter()
+                .map(|vip| vip.octets()[3])
+                .collect::<Vec<_>>()
         };
         assert_eq!(healthy(true, true, true), [100, 101, 102]);
         assert_eq!(healthy(false, true, false), [100, 102]);

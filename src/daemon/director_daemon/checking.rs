@@ -6,7 +6,7 @@ use tokio::task::JoinHandle;
 use super::start::DataPlane;
 use crate::daemon::clock::Clock;
 use crate::daemon::control::Checks;
-use crate::daemon::health::{self, AllSockets, Ask, Driver, Ends, Hooks, News, Starter, Tools};
+use crate::daemon::health::{AllSockets, Ask, Capacity, Driver, Ends, Hooks, News, Starter, Tools};
 use crate::daemon::{no_raw_socket, random};
 use crate::failure::Failure;
 use crate::health::half_open::HalfOpenWatch;
@@ -31,7 +31,7 @@ impl Checking {
         let net = ProbeNet::new(cluster, pins, move || clock.now()).map_err(|error| no_raw_socket(&error))?;
         let tools = Tools::new(AllSockets::new(net), programs.clone());
         let (driver, Ends { wanted, news }) =
-            Driver::new(tools, move || clock.now(), random::draw(), health::running_max(), asked);
+            Driver::new(tools, move || clock.now(), random::draw(), Capacity::of_process(), asked);
         let half_open = HalfOpenWatch::default();
         let checks = Checks { wanted, asks, hooks: Hooks::new(programs), half_open, prepared: None };
         let (end, ended) = oneshot::channel();

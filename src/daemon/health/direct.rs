@@ -11,6 +11,7 @@ use tokio::net::{TcpStream, UdpSocket};
 use super::sockets::{Datagrams, Place, ProbeSockets};
 use crate::health::Via;
 use crate::packet::checksum::checksum;
+use crate::probing::received;
 
 /// The length of an IPv4 header without options; a raw socket delivers it (raw(7)).
 const IPV4_HEADER: usize = 20;
@@ -67,16 +68,14 @@ impl Datagrams for UdpSocket {
         UdpSocket::send(self, message).await.map(drop)
     }
 
-    async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        self.recv(buffer).await
+    async fn receive(&mut self) -> io::Result<Vec<u8>> {
+        received(self).await
     }
 }
 
 /// A raw ICMP socket that is connected to one host: it gets ICMP messages of that host alone.
 pub(in crate::daemon) struct DirectEcho {
     socket: UdpSocket,
-    /// What arrives, with its IPv4 header.
-    packet: Vec<u8>,
 }
 
 impl DirectEcho {
@@ -93,7 +92,7 @@ impl DirectEcho {
         set_ip_mtu_discover(&socket, Ipv4PathMtuDiscovery::PROBE)?;
         socket.connect(&SockAddr::from(SocketAddr::new(address, 0)))?;
         let socket = UdpSocket::from_std(socket.into())?;
-        Ok(DirectEcho { socket, packet: vec![0; usize::from(u16::MAX)] })
+        Ok(DirectEcho { socket })
     }
 }
 
@@ -102,16 +101,13 @@ impl Datagrams for DirectEcho {
         self.socket.send(&with_checksum(message)).await.map(drop)
     }
 
-    async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    async fn receive(&mut self) -> io::Result<Vec<u8>> {
         loop {
-            let length = self.socket.recv(&mut self.packet).await?;
-            let packet = &self.packet[..length];
+            let packet = received(&self.socket).await?;
             let header = packet.first().map_or(IPV4_HEADER, |first| usize::from(first & 0x0f) * 4);
             let is_answer = |message: &&[u8]| message.first().is_some_and(|kind| *kind != ECHO_REQUEST);
             let Some(message) = packet.get(header..).filter(is_answer) else { continue };
-            let length = message.len().min(buffer.len());
-            buffer[..length].copy_from_slice(&message[..length]);
-            return Ok(length);
+            return Ok(message.to_vec());
         }
     }
 }

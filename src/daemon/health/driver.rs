@@ -19,6 +19,7 @@ use tokio::task::{Id, JoinError, JoinSet};
 use tokio::time::{Instant, sleep_until};
 
 use super::impossible::{Impossible, Subject};
+use super::limits::Capacity;
 use super::probe::{self, Tools};
 use super::sockets::ProbeSockets;
 use super::wanted::{PathFacts, Wanted};
@@ -60,8 +61,8 @@ pub(in crate::daemon) struct News {
     pub events: Vec<Event>,
     /// Events that were dropped because no one took them.
     pub dropped: u64,
-    /// Checks that this host cannot make at present.
-    pub impossible: Vec<Found>,
+    /// Checks that this host cannot make at present, or not in time.
+    pub troubles: Vec<Found>,
 }
 
 /// The ends of the driver that others hold.
@@ -83,7 +84,7 @@ pub(in crate::daemon) struct Driver<S, C> {
     judge: Judge,
     tools: Arc<Tools<S>>,
     clock: C,
-    running_max: usize,
+    capacity: Capacity,
     wanted: watch::Receiver<Arc<Wanted>>,
     asks: mpsc::Receiver<Ask>,
     news: mpsc::Sender<News>,
@@ -100,6 +101,8 @@ pub(in crate::daemon) struct Driver<S, C> {
     has_news: bool,
     /// Whether a probe has ended since the last view.
     has_outcomes: bool,
+    /// Whether the last news reported that checks are late, which ends with time.
+    is_late: bool,
     published: Instant,
     pause: Duration,
 }
@@ -111,12 +114,12 @@ struct Running {
 }
 
 impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
-    /// `clock` advances as tokio's does. At most `running_max` probes run at once.
+    /// `clock` advances as tokio's does: not while the host is suspended (CLOCK_MONOTONIC).
     pub(in crate::daemon) fn new(
         tools: Tools<S>,
         clock: C,
         seed: u64,
-        running_max: usize,
+        capacity: Capacity,
         asks: mpsc::Receiver<Ask>,
     ) -> (Driver<S, C>, Ends) {
         let (wanted, wanted_here) = watch::channel(Arc::default());
@@ -125,7 +128,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
             judge: Judge::new(seed),
             tools: Arc::new(tools),
             clock,
-            running_max: running_max.max(1),
+            capacity,
             wanted: wanted_here,
             asks,
             news: news_here,
@@ -139,6 +142,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
             dropped: 0,
             has_news: false,
             has_outcomes: false,
+            is_late: false,
             published: Instant::now(),
             pause: NEWS_PAUSE,
         };
@@ -183,7 +187,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
 
     fn start_due(&mut self) {
         let now = (self.clock)();
-        for probe in self.judge.start_due(now, self.running_max) {
+        for probe in self.judge.start_due(now, self.capacity.limits) {
             match self.built(&probe.check) {
                 Ok(check) => self.start(probe, check),
                 Err(failure) => {
@@ -294,7 +298,7 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
 
     /// When to notify the control task; `None`: there is nothing to notify.
     fn news_due(&self) -> Option<Instant> {
-        match (self.has_news, self.has_outcomes) {
+        match (self.has_news, self.has_outcomes || self.is_late) {
             (true, _) => Some(self.published + self.pause),
             (false, true) => Some(self.published + self.pause.max(REFRESH)),
             (false, false) => None,
@@ -307,11 +311,13 @@ impl<S: ProbeSockets, C: Fn() -> Moment + Send> Driver<S, C> {
         self.published = Instant::now();
         self.pause = NEWS_PAUSE.max((self.published - begun) * NEWS_COST);
         (self.has_news, self.has_outcomes) = (false, false);
+        let late = self.capacity.found(&view.load);
+        self.is_late = !late.is_empty();
         News {
             view,
             events: std::mem::take(&mut self.events).into(),
             dropped: std::mem::take(&mut self.dropped),
-            impossible: self.impossible.found(),
+            troubles: self.impossible.found().into_iter().chain(late).collect(),
         }
     }
 }

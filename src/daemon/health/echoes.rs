@@ -13,13 +13,12 @@ pub(super) struct Echoes<S> {
     socket: S,
     identifier: u16,
     sequence: u16,
-    message: Vec<u8>,
 }
 
 impl<S> Echoes<S> {
     /// `identifier` distinguishes them from those of other probes.
     pub(super) fn new(socket: S, identifier: u16) -> Echoes<S> {
-        Echoes { socket, identifier, sequence: 0, message: vec![0; usize::from(u16::MAX)] }
+        Echoes { socket, identifier, sequence: 0 }
     }
 }
 
@@ -32,16 +31,13 @@ impl<S: Datagrams> Datagrams for Echoes<S> {
     }
 
     /// The payload of the next reply to one of these requests.
-    async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    async fn receive(&mut self) -> io::Result<Vec<u8>> {
         loop {
-            let length = self.socket.receive(&mut self.message).await?;
-            let message = &self.message[..length];
+            let message = self.socket.receive().await?;
             let is_ours = message.first() == Some(&ECHO_REPLY)
                 && message.get(4..6) == Some(self.identifier.to_be_bytes().as_slice());
             let Some(payload) = message.get(HEADER..).filter(|_| is_ours) else { continue };
-            let length = payload.len().min(buffer.len());
-            buffer[..length].copy_from_slice(&payload[..length]);
-            return Ok(length);
+            return Ok(payload.to_vec());
         }
     }
 }
@@ -65,10 +61,8 @@ mod tests {
             Ok(())
         }
 
-        async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-            let answer = self.answers.pop_front().ok_or(io::ErrorKind::TimedOut)?;
-            buffer[..answer.len()].copy_from_slice(&answer);
-            Ok(answer.len())
+        async fn receive(&mut self) -> io::Result<Vec<u8>> {
+            Ok(self.answers.pop_front().ok_or(io::ErrorKind::TimedOut)?)
         }
     }
 
@@ -85,9 +79,7 @@ mod tests {
         echoes.send(b"").await.unwrap();
         assert_eq!(echoes.socket.sent[0], [8, 0, 0, 0, 0x12, 0x34, 0, 1, b'p', b'i', b'n', b'g']);
         assert_eq!(echoes.socket.sent[1], [8, 0, 0, 0, 0x12, 0x34, 0, 2]);
-        let mut buffer = [0; 3];
-        assert_eq!(echoes.receive(&mut buffer).await.unwrap(), 3);
-        assert_eq!(&buffer, b"pin");
-        assert_eq!(echoes.receive(&mut buffer).await.unwrap_err().kind(), io::ErrorKind::TimedOut);
+        assert_eq!(echoes.receive().await.unwrap(), b"ping");
+        assert_eq!(echoes.receive().await.unwrap_err().kind(), io::ErrorKind::TimedOut);
     }
 }

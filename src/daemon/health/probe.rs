@@ -18,9 +18,6 @@ use crate::health::{CheckConfig, Failure, FailureClass, Outcome, Success, Transp
 /// What is read at once from a connection.
 const READ_MAX: usize = 16 << 10;
 
-/// The longest datagram (RFC 768).
-const DATAGRAM_MAX: usize = 65_535;
-
 /// What probes need of the host.
 pub(in crate::daemon) struct Tools<S> {
     sockets: S,
@@ -162,7 +159,6 @@ impl Probe {
     /// Follows the steps over datagrams. With `may_be_too_large`, one that does not leave this host is as if it were lost on
     /// the path.
     async fn exchange_datagrams(&mut self, socket: &mut impl Datagrams, may_be_too_large: bool) -> Outcome {
-        let mut buffer = vec![0; DATAGRAM_MAX];
         let mut step = self.exchange.start();
         loop {
             let messages = match step {
@@ -180,8 +176,8 @@ impl Probe {
                     sent => sent.map_err(|error| datagram_failed(&error))?,
                 }
             }
-            let length = socket.receive(&mut buffer).await.map_err(|error| datagram_failed(&error))?;
-            step = self.received(&buffer[..length])?;
+            let message = socket.receive().await.map_err(|error| datagram_failed(&error))?;
+            step = self.received(&message)?;
         }
     }
 

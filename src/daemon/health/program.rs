@@ -134,6 +134,9 @@ impl Program {
             (Some(Errno::EMFILE | Errno::ENFILE), _) => {
                 format!("too many open files to start {program}; raise LimitNOFILE= of the unit")
             }
+            (Some(Errno::EAGAIN), _) => {
+                format!("too many processes to start {program}; raise TasksMax= or LimitNPROC= of the unit")
+            }
             _ => format!("cannot start {program}: {error}"),
         })
     }

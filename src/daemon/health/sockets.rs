@@ -28,8 +28,8 @@ pub(in crate::daemon) trait Datagrams: Send {
     /// Sends one message.
     fn send(&mut self, message: &[u8]) -> impl Future<Output = io::Result<()>> + Send;
 
-    /// Waits for a message of the peer, and returns its length; what does not fit is cut off.
-    fn receive(&mut self, buffer: &mut [u8]) -> impl Future<Output = io::Result<usize>> + Send;
+    /// Waits for a message of the peer. While it waits it holds no buffer: thousands of sockets may wait.
+    fn receive(&mut self) -> impl Future<Output = io::Result<Vec<u8>>> + Send;
 }
 
 /// Opens the sockets of probes.

@@ -70,8 +70,8 @@ impl Datagrams for ProbeDatagrams {
         ProbeDatagrams::send(self, message).await
     }
 
-    async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        ProbeDatagrams::receive(self, buffer).await
+    async fn receive(&mut self) -> io::Result<Vec<u8>> {
+        ProbeDatagrams::receive(self).await
     }
 }
 
@@ -80,8 +80,8 @@ impl Datagrams for ProbeEcho {
         ProbeEcho::send(self, message)
     }
 
-    async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
-        ProbeEcho::receive(self, buffer).await
+    async fn receive(&mut self) -> io::Result<Vec<u8>> {
+        ProbeEcho::receive(self).await
     }
 }
 
@@ -93,10 +93,10 @@ impl<T: Datagrams, D: Datagrams> Datagrams for Either<T, D> {
         }
     }
 
-    async fn receive(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+    async fn receive(&mut self) -> io::Result<Vec<u8>> {
         match self {
-            Either::Tunnelled(socket) => socket.receive(buffer).await,
-            Either::Direct(socket) => socket.receive(buffer).await,
+            Either::Tunnelled(socket) => socket.receive().await,
+            Either::Direct(socket) => socket.receive().await,
         }
     }
 }

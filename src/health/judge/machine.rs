@@ -327,7 +327,12 @@ impl Machine {
 
     /// Whether it is up without a doubt.
     pub(super) fn is_well(&self) -> bool {
-        self.is_up && self.contrary == 0
+        self.is_up && self.is_confirmed()
+    }
+
+    /// Whether the last outcome agrees with the state.
+    pub(super) fn is_confirmed(&self) -> bool {
+        self.contrary == 0
     }
 
     /// Why it is down, in one sentence.

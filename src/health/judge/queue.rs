@@ -1,35 +1,56 @@
-//! Which probes run and which wait, oldest first.
+//! Which probes run and which wait.
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::class::Class;
+use super::line::Line;
 use super::shared::{CheckId, ProbeId, SharedCheck};
-use super::spread::part;
+use super::spread::{SPREAD_MAX, part};
+use crate::health::load::{Limits, Load};
 use crate::time::Moment;
 
-/// No call for this long although a probe was due: the host was suspended, or the daemon was stopped.
+/// No call for this long although a probe was due or had to end: the daemon was stopped, or its host was.
 const STOPPED: Duration = Duration::from_secs(2);
+/// A probe ends at most this long after its timeout: a program first gets SIGTERM.
+const TIMEOUT_GRACE: Duration = Duration::from_secs(3);
 /// So many overdue probes may begin at once; more are spread.
 const BURST_MAX: usize = 16;
-/// Overdue probes are spread over their interval, but over no more than this.
-const SPREAD_MAX: Duration = Duration::from_secs(10);
 
 /// All checks, their running probes and their times.
 #[derive(Debug, Default)]
 pub(super) struct Queue {
     checks: BTreeMap<CheckId, SharedCheck>,
     by_rip: BTreeSet<(IpAddr, CheckId)>,
-    /// Those without a running probe.
-    waiting: BTreeSet<(Moment, CheckId)>,
-    /// `None`: the check has been removed since.
-    running: BTreeMap<ProbeId, Option<CheckId>>,
-    /// As given last; no probe is due while so many run.
-    running_max: usize,
+    /// Those over sockets, and those with a program.
+    lines: [Line; 2],
+    running: BTreeMap<ProbeId, Running>,
+    /// By when each running probe has ended.
+    ends: BTreeSet<(Moment, ProbeId)>,
     probes: u64,
     next_check: u64,
-    /// The last call, or the end of a probe while as many ran as may.
+    /// The last call.
     called: Moment,
+}
+
+/// A running probe.
+#[derive(Debug)]
+struct Running {
+    /// `None`: the check has been removed since.
+    check: Option<CheckId>,
+    line: usize,
+    class: Class,
+    ends: Moment,
+}
+
+/// A check whose probe runs no more.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Released {
+    /// The check.
+    pub(super) check: CheckId,
+    /// Its probe had to end long ago: the daemon was stopped, or its host was.
+    pub(super) is_overrun: bool,
 }
 
 impl Queue {
@@ -48,7 +69,7 @@ impl Queue {
     pub(super) fn add(&mut self, check: SharedCheck) -> CheckId {
         let id = CheckId(self.next_check);
         self.next_check += 1;
-        self.waiting.insert((check.due, id));
+        self.lines[check.line()].insert(check.class(), check.due, id);
         self.by_rip.insert((check.key.rip, id));
         self.checks.insert(id, check);
         id
@@ -65,10 +86,10 @@ impl Queue {
     pub(super) fn remove_unused(&mut self) {
         self.checks.retain(|_, check| !check.users.is_empty());
         let checks = &self.checks;
-        self.waiting.retain(|(_, id)| checks.contains_key(id));
+        self.lines.iter_mut().for_each(|line| line.retain(|id| checks.contains_key(&id)));
         self.by_rip.retain(|(_, id)| checks.contains_key(id));
-        for check in self.running.values_mut() {
-            *check = check.filter(|id| checks.contains_key(id));
+        for running in self.running.values_mut() {
+            running.check = running.check.filter(|id| checks.contains_key(id));
         }
     }
 
@@ -76,31 +97,35 @@ impl Queue {
     pub(super) fn change<T>(&mut self, id: CheckId, change: impl FnOnce(&mut SharedCheck) -> T) -> Option<T> {
         let check = self.checks.get_mut(&id)?;
         if !check.is_running() {
-            self.waiting.remove(&(check.due, id));
+            self.lines[check.line()].remove(check.class(), check.due, id);
         }
         let result = change(check);
         if !check.is_running() {
-            self.waiting.insert((check.due, id));
+            self.lines[check.line()].insert(check.class(), check.due, id);
         }
         Some(result)
     }
 
-    /// When the next probe is due; `None` while as many run as may.
+    /// When the next probe is due that finds a place.
     pub(super) fn next_due(&self) -> Option<Moment> {
-        self.waiting.first().filter(|_| !self.is_full()).map(|(due, _)| *due)
+        self.lines.iter().filter_map(Line::next_due).min()
     }
 
-    /// The check whose probe begins now, if one is due and fewer than `running_max` run.
-    pub(super) fn take_due(&mut self, running_max: usize, now: Moment) -> Option<(CheckId, ProbeId)> {
-        self.running_max = running_max;
-        let &(due, id) = self.waiting.first()?;
-        if due > now || self.running.len() >= running_max {
-            return None;
-        }
-        self.waiting.pop_first();
+    /// The check whose probe begins now, if one is due and finds a place.
+    pub(super) fn take_due(&mut self, limits: Limits, now: Moment) -> Option<(CheckId, ProbeId)> {
+        let [network, programs] = &mut self.lines;
+        network.limit(limits.network);
+        programs.limit(limits.programs);
+        let taken = |(at, line): (usize, &mut Line)| line.take_due(now).map(|taken| (at, taken));
+        let (line, (id, class, due)) = self.lines.iter_mut().enumerate().find_map(taken)?;
         let probe = ProbeId(self.probes);
         self.probes += 1;
-        self.running.insert(probe, Some(id));
+        let check = self.checks.get(&id)?;
+        let (interval, timeout) = (check.config().interval, check.config().timeout);
+        self.lines[line].lateness.add(now.since(due), interval, now);
+        let ends = now.after(timeout.saturating_add(TIMEOUT_GRACE));
+        self.ends.insert((ends, probe));
+        self.running.insert(probe, Running { check: Some(id), line, class, ends });
         Some((id, probe))
     }
 
@@ -110,34 +135,41 @@ impl Queue {
     }
 
     /// The check of a running probe, which runs no more.
-    pub(super) fn release(&mut self, probe: ProbeId, now: Moment) -> Option<CheckId> {
-        if self.is_full() {
-            self.called = now;
-        }
-        self.running.remove(&probe).flatten()
-    }
-
-    fn is_full(&self) -> bool {
-        self.running_max > 0 && self.running.len() >= self.running_max
+    pub(super) fn release(&mut self, probe: ProbeId, now: Moment) -> Option<Released> {
+        self.resume(now);
+        let Running { check, line, class, ends } = self.running.remove(&probe)?;
+        self.ends.remove(&(ends, probe));
+        self.lines[line].release(class);
+        Some(Released { check: check?, is_overrun: now > ends })
     }
 
     /// Spreads overdue probes if there was no call for a while.
     pub(super) fn resume(&mut self, now: Moment) {
         let called = std::mem::replace(&mut self.called, now);
-        let is_stopped = self.next_due().is_some_and(|first| now.since(first.max(called)) >= STOPPED);
-        if !is_stopped {
+        let first_end = self.ends.first().map(|(end, _)| *end);
+        let expected = self.next_due().into_iter().chain(first_end).min();
+        if expected.is_none_or(|first| now.since(first.max(called)) < STOPPED) {
             return;
         }
-        let overdue: Vec<CheckId> =
-            self.waiting.iter().take_while(|(due, _)| *due <= now).map(|(_, id)| *id).collect();
+        let mut overdue: Vec<_> = self.lines.iter().flat_map(|line| line.overdue(now)).collect();
         if overdue.len() <= BURST_MAX {
             return;
         }
-        for (at, id) in overdue.iter().enumerate() {
+        overdue.sort_unstable();
+        for (at, (_, id)) in overdue.iter().enumerate() {
             self.change(*id, |check| {
                 let span = check.config().interval.min(SPREAD_MAX);
                 check.due = now.after(part(span, at as u64, overdue.len() as u64));
             });
         }
+    }
+
+    /// As published. Without a check, nothing is late.
+    pub(super) fn load(&self, now: Moment) -> Load {
+        let [mut network, mut programs] = self.lines.each_ref().map(|line| line.load(now));
+        for line in [&mut network, &mut programs] {
+            line.late = line.late.filter(|_| !self.checks.is_empty());
+        }
+        Load { network, programs }
     }
 }

@@ -3,9 +3,10 @@
 use std::net::IpAddr;
 use std::time::Duration;
 
+use super::class::Class;
 use super::input::{Judged, JudgedServer};
-use super::machine::{Context, Machine};
-use super::spread::{Spread, part};
+use super::machine::{Basis, Context, Machine};
+use super::spread::{Place, SPREAD_MAX, Spread, part};
 use super::words::Way;
 use crate::health::check::Target;
 use crate::health::spec::{CheckConfig, Transport, Via};
@@ -100,6 +101,8 @@ pub(super) struct SharedCheck {
     began: Option<Moment>,
     /// The running probe began before something that calls for another one.
     is_again: bool,
+    /// Something calls for the next probe.
+    is_hastened: bool,
     /// When a signal that only hastens it did so last, and when one that makes it down did.
     hastened: [Option<Moment>; 2],
     /// Failures do not count until then.
@@ -139,6 +142,7 @@ impl SharedCheck {
             due: now.after(place.within(interval.min(soon))),
             began: None,
             is_again: false,
+            is_hastened: false,
             hastened: [None; 2],
             grace_ends: now,
             second: (interval > soon).then(|| interval / 2 + place.within(interval)),
@@ -174,7 +178,7 @@ impl SharedCheck {
     /// Begins a probe.
     pub(super) fn begin(&mut self, id: ProbeId, now: Moment) -> Probe {
         self.began = Some(now);
-        self.is_again = false;
+        (self.is_again, self.is_hastened) = (false, false);
         Probe {
             id,
             check: self.key.config.clone(),
@@ -204,7 +208,30 @@ impl SharedCheck {
     /// A probe is due now; after the running one, if there is one.
     pub(super) fn hasten(&mut self, now: Moment) {
         self.is_again = self.is_running();
+        self.is_hastened = true;
         self.due = self.due.min(now);
+    }
+
+    /// Puts an overdue probe off, to a place within its interval.
+    pub(super) fn postpone(&mut self, place: Place, now: Moment) {
+        let later = now.after(place.within(self.config().interval.min(SPREAD_MAX)));
+        self.due = if self.due > now { self.due } else { later };
+    }
+
+    /// The line of its probes: 0 over sockets, 1 with a program.
+    pub(super) fn line(&self) -> usize {
+        self.key.environment.is_some().into()
+    }
+
+    /// What its next probe is likely to find.
+    pub(super) fn class(&self) -> Class {
+        let standing = self.machine.standing();
+        let is_settled = standing.basis == Basis::Probed && self.machine.is_confirmed();
+        match (standing.is_up, is_settled) {
+            (true, true) => Class::Up,
+            (false, true) if !self.is_hastened => Class::Down,
+            _ => Class::Open,
+        }
     }
 
     /// A signal concerns it. False if it is to be ignored: it is down, or an equally strong signal has hastened it

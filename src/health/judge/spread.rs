@@ -2,6 +2,8 @@
 
 use std::time::Duration;
 
+/// Overdue probes are spread over their interval, but over no more than this.
+pub(super) const SPREAD_MAX: Duration = Duration::from_secs(10);
 /// The golden ratio's fraction as a share of 2^64. Its multiples, modulo 2^64, are spread evenly however many there are.
 const GOLDEN: u64 = 0x9e37_79b9_7f4a_7c15;
 /// The most by which an interval is shortened or prolonged, in thousandths.

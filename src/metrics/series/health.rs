@@ -5,15 +5,16 @@ use std::time::Duration;
 
 use super::super::names;
 use super::{Family, Lines, Samples, ServerRow, ServiceRow, family};
-use crate::health::State;
 use crate::health::durations::Durations;
 use crate::health::view::{CheckView, ServerView, ServiceView};
+use crate::health::{Load, State};
 use crate::time::Moment;
 
 pub(super) const FAMILIES: &[Family] = &[
     family(names::SERVICE_QUORUM, Samples::ServiceLines(quorum)),
     family(names::SERVICE_FAILS_OPEN, Samples::ServiceLines(fails_open)),
     family(names::SERVICE_USES_SORRY, Samples::ServiceLines(uses_sorry)),
+    family(names::PROBE_DELAY, Samples::LoadLines(delay)),
     family(names::SERVER_UP, Samples::ServerLines(up)),
     family(names::SERVER_STATE_AGE, Samples::ServerLines(state_age)),
     family(names::SERVER_PROBES, Samples::ServerLines(probes)),
@@ -90,6 +91,12 @@ fn uses_sorry(lines: &mut Lines, row: &ServiceRow) {
     row.health.iter().for_each(|health| lines.add(&[], row, None, health.uses_sorry.into()));
 }
 
+fn delay(lines: &mut Lines, load: &Load) {
+    for (kind, line) in load.by_label() {
+        lines.add_histogram(&[("kind", kind)], &line.delays);
+    }
+}
+
 fn up(lines: &mut Lines, service: &ServiceRow, server: &ServerRow) {
     server.health.iter().for_each(|health| lines.add(&[], service, Some(server), health.is_up.into()));
 }
@@ -114,8 +121,10 @@ fn probes(lines: &mut Lines, service: &ServiceRow, server: &ServerRow) {
 }
 
 fn duration(lines: &mut Lines, service: &ServiceRow, server: &ServerRow) {
+    let (service, server_name) = (&service.service.config.name, &server.server.config.name);
     each(server, |kind, checks| {
-        lines.add_histogram(kind, (service, server), &checks.durations);
+        let labels = [("virtual_service", &**service), ("real_server", server_name), ("check", kind)];
+        lines.add_histogram(&labels, &checks.durations);
     });
 }
 

@@ -5,7 +5,7 @@ use std::time::Duration;
 use super::*;
 use crate::director::cluster::{ClusterConfig, HostView, RealServerConfig, VirtualServiceConfig};
 use crate::director::scheduler::rr;
-use crate::health::durations::Durations;
+use crate::health::durations::{BOUNDS_MS, Durations};
 use crate::health::view::{CheckView, ServerView, ServiceView};
 use crate::health::{FailureClass, State};
 use crate::packet::Protocol;
@@ -64,7 +64,9 @@ fn view(cluster: &Cluster) -> View {
         let view = ServiceView { has_quorum: true, fails_open: false, uses_sorry: true, real_servers: rips };
         (service.config.name.clone(), view)
     };
-    View { services: cluster.virtual_services().map(service).collect() }
+    let mut load = Load::default();
+    load.network.delays.add(Duration::from_micros(12_500));
+    View { services: cluster.virtual_services().map(service).collect(), load }
 }
 
 #[test]
@@ -100,6 +102,10 @@ fn every_family_has_a_head_and_one_sample_of_each_row() {
     let now = Moment::from_secs(100);
     let text = pieces(&series(&cluster).with_health(&view(&cluster), now)).concat();
     let rows = [
+        "probe_delay_seconds_bucket{kind=\"network\",le=\"0.01\"} 0",
+        "probe_delay_seconds_bucket{kind=\"network\",le=\"0.025\"} 1",
+        "probe_delay_seconds_sum{kind=\"network\"} 0.0125",
+        "probe_delay_seconds_count{kind=\"program\"} 0",
         "virtual_service_quorum{virtual_service=\"web-0\"} 1",
         "virtual_service_fails_open{virtual_service=\"web-0\"} 0",
         "virtual_service_uses_sorry{virtual_service=\"web-0\"} 1",
@@ -157,18 +163,19 @@ fn a_long_text_is_cut_between_lines_and_no_family_is_split() {
     let text = pieces.concat();
     let samples = text.lines().filter(|line| !line.starts_with('#') && !line.is_empty());
     let samples: Vec<&str> = samples.collect();
-    assert_eq!(samples.len(), 2 + 500 * 4 + 1500 * 11);
-    let mut seen: Vec<&str> = samples.iter().filter_map(|line| line.split('{').next()).collect();
+    assert_eq!(samples.len(), 2 + 500 * 4 + 1500 * 11 + 2 * (BOUNDS_MS.len() + 3));
+    let names = samples.iter().filter_map(|line| line.split('{').next());
+    let mut seen: Vec<&str> = names.filter(|name| !name.contains("probe_delay")).collect();
     seen.dedup();
     assert_eq!(seen.len(), FAMILIES.len() - 1, "{seen:?}");
-    assert_eq!(text.matches("# HELP").count(), seen.len());
+    assert_eq!(text.matches("# HELP").count(), seen.len() + 1);
     assert!(self::pieces(&Series::default()).concat().is_empty());
 }
 
 #[test]
 fn a_label_is_escaped() {
-    let mut text = String::new();
+    let mut text = "{".to_owned();
     let mut lines = Lines { text: &mut text, name: "x", has_head: true };
     lines.label("name", "a\\b\"c\nd");
-    assert_eq!(text, "name=\"a\\\\b\\\"c\\nd\"");
+    assert_eq!(text, "{name=\"a\\\\b\\\"c\\nd\"");
 }

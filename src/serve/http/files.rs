@@ -23,8 +23,17 @@ pub(crate) fn raise_limit() {
 /// Connections of one listening socket.
 pub(super) fn connections_max() -> usize {
     let limit = getrlimit(Resource::RLIMIT_NOFILE).map_or(1024, |(soft, _)| soft);
-    let open = std::fs::read_dir("/proc/self/fd").map_or(SPARE, Iterator::count);
-    share(usize::try_from(limit).unwrap_or(usize::MAX), open)
+    share(usize::try_from(limit).unwrap_or(usize::MAX), open())
+}
+
+/// Descriptors that the daemon may need in addition to those of its checks: what is open now, and all connections.
+pub(crate) fn descriptors_max() -> usize {
+    open() + SPARE + LISTENERS * CONNECTIONS_MAX
+}
+
+/// The descriptors that are open.
+fn open() -> usize {
+    std::fs::read_dir("/proc/self/fd").map_or(SPARE, Iterator::count)
 }
 
 fn share(limit: usize, open: usize) -> usize {

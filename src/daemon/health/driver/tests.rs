@@ -76,7 +76,7 @@ impl Datagrams for Nothing {
         Err(Errno::ENOSYS.into())
     }
 
-    async fn receive(&mut self, _: &mut [u8]) -> io::Result<usize> {
+    async fn receive(&mut self) -> io::Result<Vec<u8>> {
         Err(Errno::ENOSYS.into())
     }
 }
@@ -140,7 +140,7 @@ fn bed(running_max: usize) -> Bed {
     let origin = Instant::now();
     let clock = move || Moment::ZERO.after(origin.elapsed());
     let (asks, asked) = asks();
-    let (driver, ends) = Driver::new(tools, clock, 1, running_max, asked);
+    let (driver, ends) = Driver::new(tools, clock, 1, Capacity::each(running_max), asked);
     tokio::spawn(driver.run(std::future::pending::<()>()));
     Bed { network, ends, asks }
 }
@@ -292,11 +292,29 @@ async fn what_this_host_cannot_do_changes_no_state_and_is_a_trouble_until_it_can
     let (events, last, _) = bed.told(seconds(30)).await;
     let last = last.unwrap();
     assert_eq!((events, states(&last)), (Vec::new(), vec![State::Up; 3]));
-    let [found] = last.impossible.as_slice() else { panic!("{:?}", last.impossible) };
+    let [found] = last.troubles.as_slice() else { panic!("{:?}", last.troubles) };
     assert!(found.text.contains("too many open files in this process; raise LimitNOFILE="), "{}", found.text);
     bed.network.set_all(Mode::Up);
     let (_, last, _) = bed.told(seconds(5)).await;
-    assert_eq!(last.unwrap().impossible, []);
+    assert_eq!(last.unwrap().troubles, []);
+}
+
+#[tokio::test(start_paused = true)]
+async fn checks_that_are_late_for_long_are_a_trouble_until_a_minute_after_the_last_late_one() {
+    let mut bed = bed(8);
+    bed.network.set_all(Mode::Silent);
+    bed.ends.wanted.send_replace(wanted(100, &check()));
+    let (_, last, _) = bed.told(seconds(60)).await;
+    let last = last.expect("news");
+    let [late] = last.troubles.as_slice() else { panic!("{:?}", last.troubles) };
+    assert_eq!((late.kind, &*late.subject), (crate::trouble::TroubleKind::ChecksLate, "network"));
+    assert!(late.text.contains("at most 8 of their probes run at once; raise LimitNOFILE="), "{}", late.text);
+    assert!(last.view.load.network.running <= 8 && bed.network.open_max.load(Ordering::Relaxed) <= 8);
+    bed.network.set_all(Mode::Up);
+    let (_, last, _) = bed.told(seconds(40)).await;
+    assert_eq!(last.map(|news| news.troubles.len()), Some(1));
+    let (_, last, _) = bed.told(seconds(60)).await;
+    assert_eq!(last.map(|news| news.troubles), Some(Vec::new()));
 }
 
 #[tokio::test(start_paused = true)]
@@ -331,7 +349,7 @@ async fn counts_are_fresh_to_the_second_although_nothing_changes() {
 async fn the_driver_ends_with_the_control_task() {
     let network = Arc::new(Network::default());
     let tools = Tools::new(Fake(network), Starter::new().unwrap());
-    let (driver, ends) = Driver::new(tools, || Moment::ZERO, 1, 1, asks().1);
+    let (driver, ends) = Driver::new(tools, || Moment::ZERO, 1, Capacity::each(1), asks().1);
     let task = tokio::spawn(driver.run(std::future::pending::<()>()));
     drop(ends);
     timeout(seconds(1), task).await.unwrap().unwrap();

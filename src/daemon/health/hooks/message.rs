@@ -223,7 +223,7 @@ pub(super) mod tests {
             checks: Vec::new(),
         };
         let service = ServiceView { real_servers: [(RIPS[0], down)].into(), ..ServiceView::default() };
-        View { services: [("web".to_owned(), service)].into() }
+        View { services: [("web".to_owned(), service)].into(), ..View::default() }
     }
 
     pub(in crate::daemon::health::hooks) fn quorum(service: &str, when: When) -> Message {
