@@ -59,6 +59,8 @@ mod second_owner;
 mod serving;
 #[path = "namespaces/surroundings.rs"]
 mod surroundings;
+#[path = "namespaces/vip_deleted.rs"]
+mod vip_deleted;
 
 use std::process::ExitCode;
 
@@ -204,6 +206,7 @@ const TESTS: &[(&str, Test)] = &[
     ("checks_take_a_failed_real_server_out_in_the_time_that_the_configuration_allows", failing::times),
     ("a_killed_companion_is_noticed_with_the_next_packet", failing::companion_killed),
     ("a_sorry_server_serves_while_quorum_is_lost", failing::sorry_server),
+    ("a_vip_deleted_at_a_real_server_is_told_and_restored", vip_deleted::told_and_restored),
     ("all_real_servers_serve_while_too_few_are_up", failing::fail_open),
     ("a_recovered_real_server_starts_slowly", failing::slow_start),
     ("a_path_that_has_become_narrower_fails_the_check_of_its_mtu", failing::narrow_path),
