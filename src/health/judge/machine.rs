@@ -299,6 +299,7 @@ impl Machine {
             took: self.took,
             durations: self.durations.clone(),
             why: self.why(asked, way),
+            cause: self.why.as_ref().and_then(|cause| cause.class),
             warning: self.success.warning.clone().filter(|_| has_succeeded),
             path_mtu: self.path_mtu,
             successes: self.successes,
