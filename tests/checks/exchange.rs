@@ -271,3 +271,46 @@ fn postgres_answers_the_request_for_tls() {
     let (sent, _) = run_cut_anywhere(build("postgres", &[]).as_ref(), &[b""], Silence);
     assert_eq!(sent.concat(), [0, 0, 0, 8, 4, 210, 22, 47]);
 }
+
+#[test]
+fn postgres_with_a_user_is_up_if_the_server_accepts_sessions() {
+    let options = [("user", text("probe"))];
+    let postgres = |bytes: &[u8]| outcome("postgres", &options, bytes, Silence);
+    assert_eq!(postgres(b"R\0\0\0\x08\0\0\0\x05"), good());
+    let garbage = failure(FailureClass::Garbage, "the answer is not one of PostgreSQL");
+    for bytes in [&b"N"[..], b"S", b"E\0\0\0\x03"] {
+        assert_eq!(postgres(bytes), garbage, "{bytes:?}");
+    }
+    let error = |code: &str| {
+        let fields = format!("SFATAL\0VFATAL\0C{code}\0Msuch\0\0");
+        [b"E", &(fields.len() as u32 + 4).to_be_bytes()[..], fields.as_bytes()].concat()
+    };
+    for code in ["57P03", "53300", "57P01", "XX000", "08P01", "2", ""] {
+        assert_eq!(postgres(&error(code)), unexpected("error: \"such\""), "{code}");
+    }
+    for code in ["28000", "28P01", "3D000", "42501"] {
+        let success = postgres(&error(code)).expect("a server that works");
+        assert_eq!(success.warning.as_deref(), Some("error: \"such\""), "{code}");
+        assert_eq!(outcome("postgres", &[], &error(code), Silence), unexpected("error: \"such\""), "{code}");
+    }
+    let of = |options: &[(&'static str, Value)]| {
+        run_cut_anywhere(build("postgres", options).as_ref(), &[b""], Silence).0.concat()
+    };
+    assert_eq!(of(&options), b"\0\0\0\x14\0\x03\0\0user\0probe\0\0");
+    let both = [("user", text("a")), ("database", text("shop"))];
+    assert_eq!(of(&both), b"\0\0\0\x1e\0\x03\0\0user\0a\0database\0shop\0\0");
+}
+
+#[test]
+fn postgres_refuses_names_that_no_server_has() {
+    let longest = "a".repeat(63);
+    for (option, name, words) in [
+        ("user", "".to_owned(), "\"\" is no name of 1 to 63 bytes".to_owned()),
+        ("user", format!("{longest}a"), format!("\"{longest}a\" is no name of 1 to 63 bytes")),
+        ("user", "a\0b".to_owned(), "\"a\\0b\" is no name of 1 to 63 bytes".to_owned()),
+        ("database", "shop".to_owned(), "it needs `user`".to_owned()),
+    ] {
+        assert_eq!(refused("postgres", &[(option, text(&name))]), (option, words));
+    }
+    build("postgres", &[("user", text(&longest)), ("database", text(&longest))]);
+}
