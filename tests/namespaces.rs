@@ -9,6 +9,8 @@ mod attacks;
 mod checks;
 #[path = "namespaces/control.rs"]
 mod control;
+#[path = "namespaces/converted.rs"]
+mod converted;
 #[path = "namespaces/dead_server.rs"]
 mod dead_server;
 #[path = "namespaces/devices.rs"]
@@ -41,6 +43,8 @@ mod losses;
 mod misfortune;
 #[path = "namespaces/mtu.rs"]
 mod mtu;
+#[path = "namespaces/narrowed.rs"]
+mod narrowed;
 #[path = "namespaces/passed.rs"]
 mod passed;
 #[path = "namespaces/path.rs"]
@@ -210,6 +214,8 @@ const TESTS: &[(&str, Test)] = &[
     ("all_real_servers_serve_while_too_few_are_up", failing::fail_open),
     ("a_recovered_real_server_starts_slowly", failing::slow_start),
     ("a_path_that_has_become_narrower_fails_the_check_of_its_mtu", failing::narrow_path),
+    ("a_path_that_loses_large_packets_in_silence_is_measured_and_used", narrowed::in_silence),
+    ("a_path_whose_router_reports_its_size_is_measured_and_used", narrowed::with_a_report),
     ("a_standby_director_sees_through_the_tunnel_who_is_up", serving::standby),
     ("checks_and_clients_are_served_where_the_vip_is_the_directors", serving::local_vip),
     ("a_real_server_on_the_directors_host_is_checked", serving::local_real_server),
@@ -217,6 +223,7 @@ const TESTS: &[(&str, Test)] = &[
     ("no_one_answers_for_a_vip_without_quorum_wherever_it_is", serving::announced_while_healthy),
     ("commands_disable_enable_and_check_and_status_shows_the_reason", serving::commands),
     ("reloads_keep_the_states_and_counts_of_checks", serving::reloads),
+    ("clients_are_served_from_a_converted_keepalived_conf", converted::keepalived),
     ("connections_flows_and_persistence_of_a_dead_server_go_where_on_down_says", dead_server::moves),
     ("a_thousand_probes_a_second_delay_no_request", misfortune::load),
     ("an_application_that_behaves_badly_is_down_in_words", misfortune::odd_applications),
