@@ -55,6 +55,8 @@ mod plane;
 mod probing;
 #[path = "namespaces/refusals.rs"]
 mod refusals;
+#[path = "namespaces/reported_weight.rs"]
+mod reported_weight;
 #[path = "namespaces/returning.rs"]
 mod returning;
 #[path = "namespaces/second_owner.rs"]
@@ -217,6 +219,9 @@ const TESTS: &[(&str, Test)] = &[
     ("a_path_that_loses_large_packets_in_silence_is_measured_and_used", narrowed::in_silence),
     ("a_path_whose_router_reports_its_size_is_measured_and_used", narrowed::with_a_report),
     ("a_standby_director_sees_through_the_tunnel_who_is_up", serving::standby),
+    ("a_director_that_takes_over_sends_its_first_clients_to_those_that_are_up", serving::takes_over),
+    ("the_exit_code_of_a_program_is_the_weight_of_its_real_server", reported_weight::by_program),
+    ("the_line_of_an_agent_is_the_weight_of_its_real_server", reported_weight::by_agent),
     ("checks_and_clients_are_served_where_the_vip_is_the_directors", serving::local_vip),
     ("a_real_server_on_the_directors_host_is_checked", serving::local_real_server),
     ("programs_are_told_once_of_each_change_in_its_order", serving::programs_are_told),
