@@ -53,7 +53,7 @@ const TESTS: &[(&str, Test)] = &[
     ("the_printed_commands_capture_a_local_vip", || printed_commands(true)),
     ("ldirectord_takes_real_servers_out_and_in_through_the_name_ipvsadm", ldirectord::drives),
     ("ldirectord_sends_clients_to_its_fallback_while_no_real_server_answers", ldirectord::falls_back),
-    ("ldirectord_quiesces_a_real_server_and_its_connections_go_on", ldirectord::quiesces),
+    ("ldirectord_quiesces_a_real_server_and_its_connections_continue", ldirectord::quiesces),
     ("each_check_finds_its_application_and_says_what_is_wrong", checked::applications),
     ("each_application_that_runs_and_does_not_serve_is_down_in_words", applications::explained),
     ("keepalived_moves_the_vip_between_two_hosts_that_direct_and_serve", pair::fails_over),

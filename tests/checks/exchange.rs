@@ -273,7 +273,7 @@ fn postgres_answers_the_request_for_tls() {
 }
 
 #[test]
-fn postgres_with_a_user_is_up_if_the_server_accepts_sessions() {
+fn postgres_with_a_user_is_up_if_the_server_begins_a_login() {
     let options = [("user", text("probe"))];
     let postgres = |bytes: &[u8]| outcome("postgres", &options, bytes, Silence);
     assert_eq!(postgres(b"R\0\0\0\x08\0\0\0\x05"), good());

@@ -1,4 +1,4 @@
-//! Real servers that their checks have found down: the doctor says why, and its next step leads to the cause.
+//! Real servers that their checks have found down: the doctor shows why, and its next step leads to the cause.
 
 use lvs_tund::lab::{self, Cluster, Daemon, Lab, http};
 

@@ -45,7 +45,7 @@ const APPLICATIONS: [Application; 7] = [
         options: ", user = \"director\"",
         start: postgres,
         disturb: |lab, host, program| {
-            // A standby without its primary, which admits nobody.
+            // A standby without its primary, which admits no one.
             program.end(Signal::SIGQUIT);
             std::fs::write(postgres_folder(lab).join("standby.signal"), "")?;
             *program = postgres(lab, host)?;
@@ -150,7 +150,7 @@ fn occupy(host: &Host, port: u16, hello: &str, refusal: &str) -> Result<Disturba
     let (mut connections, mut refused) = (Vec::new(), 0);
     // A probe may have a place for a moment, which has to be taken afterwards.
     while refused < 5 {
-        assert!(Instant::now() < deadline, "port {port} of {} refuses nobody", host.name);
+        assert!(Instant::now() < deadline, "port {port} of {} refuses no one", host.name);
         // Some are reset with their words unread.
         match host.run(open) {
             Ok((_, answer)) if answer.contains(refusal) => refused += 1,
@@ -314,7 +314,7 @@ pub fn explained() -> Outcome {
     Ok(())
 }
 
-/// Clients of redis need a password from now on; that is no reason to be down.
+/// Clients of redis need a password from now on; the real server stays up.
 fn require_password(host: &Host) -> Outcome {
     let answer = host.run(|| -> std::io::Result<String> {
         let mut stream = TcpStream::connect(SocketAddr::from((host.address, 6379)))?;

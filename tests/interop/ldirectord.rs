@@ -153,10 +153,10 @@ pub fn falls_back() -> Outcome {
     Ok(())
 }
 
-/// With `quiescent = yes` a failed real server stays with weight 0, and its open connections go on.
+/// With `quiescent = yes` a failed real server stays with weight 0, and its open connections continue.
 pub fn quiesces() -> Outcome {
     let lab = same_subnet(2).build()?;
-    // What ldirectord checks, beside the nginx that serves.
+    // What ldirectord checks, in addition to the nginx that serves.
     let serve = |host: &Host| host.serve_http(8090).map(Some);
     let mut checked: Vec<_> = lab.real_servers.iter().map(serve).collect::<Result<_, _>>()?;
     let _site = Site::start(&lab, "yes", "\tcheckport = 8090\n")?;

@@ -1,4 +1,4 @@
-//! A path that becomes narrower under running checks of its MTU: what the check says, what `status` and the metrics show,
+//! A path that becomes narrower under running checks of its MTU: what the check reports, what `status` and the metrics show,
 //! and that large requests and answers continue.
 
 use std::time::Duration;
@@ -47,13 +47,13 @@ fn transfer(lab: &Lab, by: &[&str]) -> Outcome {
     Ok(())
 }
 
-/// Waits until these sizes are in force and found for the first real server.
-fn await_path_mtu(lab: &Lab, in_force: u64, found: u64) {
+/// Waits until these sizes are used and found for the first real server.
+fn await_path_mtu(lab: &Lab, used: u64, found: u64) {
     let of = |name: &str| director_count(lab, name, &[("real_server", "server2")]);
     let mut now = (0, 0);
-    poll_within(Duration::from_secs(15), &format!("path MTU {in_force}, found {found}"), || {
+    poll_within(Duration::from_secs(15), &format!("path MTU {used}, found {found}"), || {
         now = (of("real_server_path_mtu_bytes"), of("real_server_path_mtu_found_bytes"));
-        (now == (in_force, found)).then_some(())
+        (now == (used, found)).then_some(())
     });
 }
 
@@ -63,7 +63,7 @@ const WARNING: &str = "packets of 1480 bytes do not pass";
 const WORDS: &str =
     "packets of 1480 bytes do not pass; the largest that passed has 1380, 1400 with the encapsulation";
 
-/// A switch drops what is longer, and reports nothing: the check finds out, and its size comes into force.
+/// A switch drops what is longer, and reports nothing: the check finds out, and its size is used.
 pub fn in_silence() -> Outcome {
     let lab = same_subnet(2).build()?;
     let _running = start(&lab, ", smaller = \"warn\"")?;
@@ -87,7 +87,7 @@ pub fn in_silence() -> Outcome {
     assert_conserved(&lab)
 }
 
-/// A router reports it to the director: for `smaller = "fail"` the real server is down all the same, and where it is up again
+/// A router reports it to the director: for `smaller = "fail"` the real server is down anyway, and where it is up again
 /// as one for which less is enough, clients' packets have the size that passes.
 pub fn with_a_report() -> Outcome {
     let lab = routed(2).build()?;

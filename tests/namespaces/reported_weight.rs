@@ -125,7 +125,7 @@ impl Drop for Agent {
     }
 }
 
-/// Beside a check of the application itself.
+/// In addition to a check of the application itself.
 pub fn by_agent() -> Outcome {
     let lab = same_subnet(2).build()?;
     let (_web, _real_servers) = start_real_servers(&lab)?;

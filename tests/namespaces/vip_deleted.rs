@@ -27,7 +27,7 @@ fn await_health(host: &Host, within: Duration, is_bound: bool) {
     });
 }
 
-/// The first deletion is repaired at once, the second one after a pause; meanwhile the check and `/healthz` tell.
+/// The first deletion is repaired at once, the second one after a pause; meanwhile the check and `/healthz` report it.
 pub fn told_and_restored() -> Outcome {
     let lab = same_subnet(2).build()?;
     let mut site = Site::start(&lab, &check("tcp", ""))?;

@@ -1,6 +1,6 @@
 //! Check `postgres`: the request for TLS is answered, whether with yes or no (PostgreSQL, "Message Flow", about
-//! encryption), and no user is needed. With `user` the server is asked to begin a session instead, which it only does when it
-//! accepts connections; the probe ends before it logs in.
+//! encryption), and no user is needed. With `user` the probe begins to log in instead, which a server refuses while it serves no
+//! clients, and ends before the password.
 
 use std::sync::Arc;
 
@@ -22,12 +22,12 @@ pub(super) static ROW: Row = Row {
 static OPTIONS: [OptionRow; 2] = [
     OptionRow {
         name: "user",
-        help: "ask for a session of this user, so that a server that accepts none yet is down; default: ask for TLS only",
+        help: "begin to log in as this user, so that a server that admits no one yet is down; default: request TLS only",
         shape: Shape::Text,
     },
     OptionRow {
         name: "database",
-        help: "the database of that session; default: the one with the name of the user",
+        help: "the database to log in to; default: the one with the name of the user",
         shape: Shape::Text,
     },
 ];
@@ -57,7 +57,7 @@ fn build(options: &Options) -> Result<Arc<dyn Check>, BadOption> {
         }
     }
     let question = match (user, database) {
-        (Some(user), database) => Question::Session(startup(user, database)),
+        (Some(user), database) => Question::Login(startup(user, database)),
         (None, None) => Question::Tls,
         (None, Some(_)) => return Err(("database", "it needs `user`".to_owned())),
     };
@@ -82,7 +82,7 @@ fn startup(user: &str, database: Option<&str>) -> Vec<u8> {
 enum Question {
     Tls,
     /// The StartupMessage.
-    Session(Vec<u8>),
+    Login(Vec<u8>),
 }
 
 #[derive(Clone, Debug)]
@@ -99,18 +99,18 @@ impl Check for Postgres {
 }
 
 impl Postgres {
-    /// An answer without an error: yes or no to TLS, or what the server wants to know of the user.
+    /// An answer without an error: yes or no to TLS, or how the server requires the user to log in.
     fn is_welcome(&self, first: u8) -> bool {
         match self.question {
             Question::Tls => matches!(first, b'S' | b'N'),
-            Question::Session(_) => first == b'R',
+            Question::Login(_) => first == b'R',
         }
     }
 
     fn judge(&self, fields: &[u8]) -> Outcome {
         let words = format!("error: {}", shown(field(fields, b'M')));
         let class = field(fields, b'C').get(..2).unwrap_or_default();
-        let is_admission = matches!(self.question, Question::Session(_)) && NOT_ADMITTED.contains(&class);
+        let is_admission = matches!(self.question, Question::Login(_)) && NOT_ADMITTED.contains(&class);
         match is_admission {
             true => Ok(Success { warning: Some(words), ..Success::default() }),
             false => Err(Failure::new(FailureClass::Unexpected, words)),
@@ -122,7 +122,7 @@ impl Exchange for Postgres {
     fn start(&mut self) -> Step {
         Step::Send(match &self.question {
             Question::Tls => SSL_REQUEST.to_vec(),
-            Question::Session(startup) => startup.clone(),
+            Question::Login(startup) => startup.clone(),
         })
     }
 
