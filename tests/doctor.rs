@@ -1,6 +1,8 @@
 //! `lvs-tund doctor` in the lab: a real fault on a real host, and the finding that names it. A finding that is missing, or
 //! that is one too many, fails.
 
+#[path = "doctor/checks.rs"]
+mod checks;
 #[path = "doctor/director.rs"]
 mod director;
 #[path = "doctor/firewall.rs"]
@@ -34,6 +36,9 @@ const TESTS: &[(&str, Test)] = &[
     ("weights_of_0_are_noticed_in_the_file_and_in_the_running_director", director::weights),
     ("a_real_server_without_its_daemon_is_named", director::no_companion),
     ("an_interface_that_is_down_is_named", director::interface_down),
+    ("a_real_server_whose_application_is_stopped_is_explained", checks::application_stopped),
+    ("a_real_server_that_has_not_bound_the_vip_is_explained", checks::vip_not_bound),
+    ("a_real_server_whose_daemon_is_stopped_is_explained", checks::companion_stopped),
     ("a_packet_through_the_tunnel_is_delivered_and_no_host_answers_it", via::delivered),
     ("without_the_daemon_the_packet_through_the_tunnel_is_refused", via::no_daemon),
     ("a_daemon_that_drops_the_packet_through_the_tunnel_names_its_reason", via::dropped),

@@ -1,7 +1,9 @@
 //! Programs that others wrote, against the real binary in the lab: nginx on the real servers, curl and wrk on the
-//! client, promtool on the metrics, `sh` on the commands a daemon prints, keepalived on two directors, dnsmasq and redis under their checks, ping and traceroute to the VIP, nft for
+//! client, promtool on the metrics, `sh` on the commands a daemon prints, keepalived on two directors, dnsmasq, redis, PostgreSQL, MariaDB, memcached and others under their checks, ping and traceroute to the VIP, nft for
 //! connection tracking and DNAT. Ignored by default, since they need those programs: `.ci/run` installs them and runs `cargo test --release --test interop -- --ignored`.
 
+#[path = "interop/applications.rs"]
+mod applications;
 #[path = "interop/checked.rs"]
 mod checked;
 #[path = "interop/container.rs"]
@@ -50,7 +52,10 @@ const TESTS: &[(&str, Test)] = &[
     ("the_printed_commands_are_all_that_is_needed", || printed_commands(false)),
     ("the_printed_commands_capture_a_local_vip", || printed_commands(true)),
     ("ldirectord_takes_real_servers_out_and_in_through_the_name_ipvsadm", ldirectord::drives),
+    ("ldirectord_sends_clients_to_its_fallback_while_no_real_server_answers", ldirectord::falls_back),
+    ("ldirectord_quiesces_a_real_server_and_its_connections_continue", ldirectord::quiesces),
     ("each_check_finds_its_application_and_says_what_is_wrong", checked::applications),
+    ("each_application_that_runs_and_does_not_serve_is_down_in_words", applications::explained),
     ("keepalived_moves_the_vip_between_two_hosts_that_direct_and_serve", pair::fails_over),
 ];
 

@@ -9,6 +9,8 @@ mod attacks;
 mod checks;
 #[path = "namespaces/control.rs"]
 mod control;
+#[path = "namespaces/converted.rs"]
+mod converted;
 #[path = "namespaces/crowd.rs"]
 mod crowd;
 #[path = "namespaces/dead_server.rs"]
@@ -43,6 +45,8 @@ mod losses;
 mod misfortune;
 #[path = "namespaces/mtu.rs"]
 mod mtu;
+#[path = "namespaces/narrowed.rs"]
+mod narrowed;
 #[path = "namespaces/passed.rs"]
 mod passed;
 #[path = "namespaces/path.rs"]
@@ -53,6 +57,8 @@ mod plane;
 mod probing;
 #[path = "namespaces/refusals.rs"]
 mod refusals;
+#[path = "namespaces/reported_weight.rs"]
+mod reported_weight;
 #[path = "namespaces/returning.rs"]
 mod returning;
 #[path = "namespaces/second_owner.rs"]
@@ -61,6 +67,8 @@ mod second_owner;
 mod serving;
 #[path = "namespaces/surroundings.rs"]
 mod surroundings;
+#[path = "namespaces/vip_deleted.rs"]
+mod vip_deleted;
 
 use std::process::ExitCode;
 
@@ -206,10 +214,16 @@ const TESTS: &[(&str, Test)] = &[
     ("checks_take_a_failed_real_server_out_in_the_time_that_the_configuration_allows", failing::times),
     ("a_killed_companion_is_noticed_with_the_next_packet", failing::companion_killed),
     ("a_sorry_server_serves_while_quorum_is_lost", failing::sorry_server),
+    ("a_vip_deleted_at_a_real_server_is_told_and_restored", vip_deleted::told_and_restored),
     ("all_real_servers_serve_while_too_few_are_up", failing::fail_open),
     ("a_recovered_real_server_starts_slowly", failing::slow_start),
     ("a_path_that_has_become_narrower_fails_the_check_of_its_mtu", failing::narrow_path),
+    ("a_path_that_loses_large_packets_in_silence_is_measured_and_used", narrowed::in_silence),
+    ("a_path_whose_router_reports_its_size_is_measured_and_used", narrowed::with_a_report),
     ("a_standby_director_sees_through_the_tunnel_who_is_up", serving::standby),
+    ("a_director_that_takes_over_sends_its_first_clients_to_those_that_are_up", serving::takes_over),
+    ("the_exit_code_of_a_program_is_the_weight_of_its_real_server", reported_weight::by_program),
+    ("the_line_of_an_agent_is_the_weight_of_its_real_server", reported_weight::by_agent),
     ("checks_and_clients_are_served_where_the_vip_is_the_directors", serving::local_vip),
     ("a_real_server_on_the_directors_host_is_checked", serving::local_real_server),
     ("programs_are_told_once_of_each_change_in_its_order", serving::programs_are_told),
@@ -221,6 +235,7 @@ const TESTS: &[(&str, Test)] = &[
     ("commands_disable_enable_and_check_and_status_shows_the_reason", serving::commands),
     ("reloads_keep_the_states_and_counts_of_checks", serving::reloads),
     ("a_warning_about_the_file_is_logged_once", serving::warnings),
+    ("clients_are_served_from_a_converted_keepalived_conf", converted::keepalived),
     ("connections_flows_and_persistence_of_a_dead_server_go_where_on_down_says", dead_server::moves),
     ("a_thousand_probes_a_second_cost_clients_at_full_load_no_packet", crowd::load),
     ("hundreds_of_states_change_in_time_and_once_when_all_fall_silent_and_are_back", crowd::silent_at_once),

@@ -41,6 +41,8 @@ pub struct CheckView {
     pub durations: Durations,
     /// Why it is down, in one sentence without a full stop: "connection refused by 172.25.3.2 through the tunnel, 3 of 3".
     pub why: Option<String>,
+    /// The class of the failure that `why` begins with; `None` while no failure is known.
+    pub cause: Option<FailureClass>,
     /// A warning of a check that succeeded.
     pub warning: Option<String>,
     /// The path MTU that check `mtu` has found, in bytes of the outer packet.
@@ -93,10 +95,12 @@ impl ServerView {
         down.filter_map(|check| check.why.as_deref()).next().filter(|_| self.is_down())
     }
 
-    /// What went wrong in the last probe of a check that is down.
+    /// What is wrong according to the first check that is down: its last failure, or what made it down if its last probe
+    /// did not fail, because a signal was faster, or because it has not succeeded often enough.
     pub fn failure(&self) -> Option<FailureClass> {
         let down = self.checks.iter().filter(|check| check.state == State::Down);
-        down.filter_map(|check| check.last.as_ref()?.as_ref().err()).map(|(class, _)| *class).next()
+        let last = |check: &CheckView| Some(check.last.as_ref()?.as_ref().err()?.0);
+        down.filter_map(|check| last(check).or(check.cause)).next()
     }
 
     /// The weight of a real server that may serve: the configured one, 0 included, or the one that a check requests; its

@@ -6,7 +6,8 @@ use lvs_tund::health::check::Step;
 use lvs_tund::health::{FailureClass, Outcome, Transport, Value};
 
 use super::harness::{
-    CHANCE, Close, Silence, build, failure, good, options, outcome, refused, row, run, sent, table, target, text,
+    CHANCE, Close, Silence, build, failure, good, options, outcome, refused, row, run, sent, table, target,
+    text,
 };
 
 fn steps(steps: &[&[(&str, &str)]]) -> [(&'static str, Value); 1] {

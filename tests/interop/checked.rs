@@ -1,59 +1,32 @@
 //! Applications as people run them, each checked through the tunnel by its own protocol: nginx with and without TLS,
 //! dnsmasq, redis.
 
-use std::process::{Child, Command, Stdio};
-
 use libtest_mimic::Failed;
 use lvs_tund::control::Client;
 use lvs_tund::lab::{self, Cluster, Daemon, Host, Lab};
 use serde_json::Value;
 
 use crate::fixture::{Outcome, configuration, poll_until, same_subnet, service};
-use crate::programs::{Nginx, path, run};
+use crate::programs::{Nginx, Program, run};
 
-/// A program in the foreground; killed with its value.
-struct Program(Child);
-
-impl Program {
-    fn start(host: &Host, program: &str, arguments: &[&str]) -> Result<Program, Failed> {
-        let child = host.run(|| {
-            Command::new(program)
-                .args(arguments)
-                .env("PATH", path())
-                .stdin(Stdio::null())
-                .stdout(Stdio::null())
-                .stderr(Stdio::null())
-                .spawn()
-        })?;
-        Ok(Program(child))
-    }
-
-    fn dnsmasq(host: &Host) -> Result<Program, Failed> {
-        let arguments = [
-            "--no-daemon",
-            "--conf-file=/dev/null",
-            "--pid-file",
-            "--no-resolv",
-            "--no-hosts",
-            "--address=/www.example.com/192.0.2.1",
-            "--user=root",
-        ];
-        Program::start(host, "dnsmasq", &arguments)
-    }
-
-    fn redis(lab: &Lab, host: &Host) -> Result<Program, Failed> {
-        let folder = lab.directory().display().to_string();
-        let arguments =
-            ["--port", "6379", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--dir", &folder];
-        Program::start(host, "redis-server", &arguments)
-    }
+fn dnsmasq(host: &Host) -> Result<Program, Failed> {
+    let arguments = [
+        "--no-daemon",
+        "--conf-file=/dev/null",
+        "--pid-file",
+        "--no-resolv",
+        "--no-hosts",
+        "--address=/www.example.com/192.0.2.1",
+        "--user=root",
+    ];
+    Program::start(host, "dnsmasq", &arguments)
 }
 
-impl Drop for Program {
-    fn drop(&mut self) {
-        let _ = self.0.kill();
-        let _ = self.0.wait();
-    }
+fn redis(lab: &Lab, host: &Host) -> Result<Program, Failed> {
+    let folder = lab.directory().display().to_string();
+    let arguments =
+        ["--port", "6379", "--bind", "0.0.0.0", "--protected-mode", "no", "--save", "", "--dir", &folder];
+    Program::start(host, "redis-server", &arguments)
 }
 
 /// The path of a file in the lab's directory.
@@ -139,7 +112,7 @@ pub fn applications() -> Outcome {
     make_certificate(&lab)?;
     let _real_server: Daemon = lab::start_real_server(&lab, host)?;
     let web = nginx(&lab, host)?;
-    let (names, store) = (Program::dnsmasq(host)?, Program::redis(&lab, host)?);
+    let (names, store) = (dnsmasq(host)?, redis(&lab, host)?);
     let _director = lab::start_director(&lab, &file(&lab, "ours.pem"))?;
     let all_up = || ["web", "shop", "names", "store"].map(|name| await_state(&lab, name, "up", ""));
     all_up();
@@ -152,7 +125,7 @@ pub fn applications() -> Outcome {
     drop(store);
     await_state(&lab, "store", "down", "connection refused by 172.25.3.2 through the tunnel");
     let _web = nginx(&lab, host)?;
-    let _programs = (Program::dnsmasq(host)?, Program::redis(&lab, host)?);
+    let _programs = (dnsmasq(host)?, redis(&lab, host)?);
     all_up();
 
     // Another authority has not signed it.

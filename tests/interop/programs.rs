@@ -2,6 +2,7 @@
 
 use std::io::Write;
 use std::net::Ipv4Addr;
+use std::os::unix::process::CommandExt;
 use std::path::PathBuf;
 use std::process::{Child, Command, Output, Stdio};
 use std::time::{Duration, Instant};
@@ -9,12 +10,12 @@ use std::time::{Duration, Instant};
 use libtest_mimic::Failed;
 use lvs_tund::lab::{Host, Lab};
 
-use nix::sys::signal::{Signal, kill};
+use nix::sys::signal::{Signal, kill, killpg};
 use nix::unistd::Pid;
 
 use crate::fixture::{PATIENCE, poll_until};
 
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 19] = [
     "nginx",
     "curl",
     "wrk",
@@ -29,7 +30,15 @@ const PROGRAMS: [&str; 14] = [
     "redis-server",
     "dnsmasq",
     "openssl",
+    "memcached",
+    "vsftpd",
+    "mariadbd",
+    "postgres",
+    "setpriv",
 ];
+
+/// Debian's own, which has the modules that Debian's packages contain.
+pub const PYTHON: &str = "/usr/bin/python3";
 
 /// Administrators' programs may not be on the path of other users.
 const MORE_PATH: &str = ":/usr/local/sbin:/usr/sbin:/sbin";
@@ -39,12 +48,22 @@ pub fn missing() -> Option<String> {
     let path = path();
     let is_there = |program: &str| std::env::split_paths(&path).any(|folder| folder.join(program).is_file());
     let missing: Vec<_> = PROGRAMS.into_iter().filter(|program| !is_there(program)).collect();
-    let sentence = || format!("these tests need {}; .ci/run installs them with apt", missing.join(", "));
-    (!missing.is_empty()).then(sentence)
+    let sentence = |missing: &str| format!("these tests need {missing}; .ci/run installs them with apt");
+    if !missing.is_empty() {
+        return Some(sentence(&missing.join(", ")));
+    }
+    let modules = Command::new(PYTHON).args(["-c", "import aiosmtpd, grpc"]).stderr(Stdio::null()).status();
+    let has_modules = modules.is_ok_and(|status| status.success());
+    (!has_modules).then(|| sentence("the modules aiosmtpd and grpc of python3"))
 }
 
+/// That of the environment and [`MORE_PATH`]; the programs of PostgreSQL are in a folder for each version.
 pub fn path() -> String {
-    std::env::var("PATH").unwrap_or_default() + MORE_PATH
+    let mut path = std::env::var("PATH").unwrap_or_default() + MORE_PATH;
+    for version in std::fs::read_dir("/usr/lib/postgresql").into_iter().flatten().flatten() {
+        path.push_str(&format!(":{}/bin", version.path().display()));
+    }
+    path
 }
 
 /// Runs a program on a host to its end; what it wrote to its standard output.
@@ -112,6 +131,63 @@ impl Nginx {
         let nginx = Nginx(child);
         poll_until("nginx", || host.get((Ipv4Addr::LOCALHOST, 80), "/").ok());
         Ok(nginx)
+    }
+}
+
+/// A program in the foreground; ended with its value, its process group with it.
+pub struct Program {
+    child: Child,
+    ends_by: Signal,
+}
+
+impl Program {
+    /// # Errors
+    /// When it cannot be started.
+    pub fn start(host: &Host, program: &str, arguments: &[&str]) -> Result<Program, Failed> {
+        let child = host.run(|| {
+            Command::new(program)
+                .args(arguments)
+                .env("PATH", path())
+                .stdin(Stdio::null())
+                .stdout(Stdio::null())
+                .stderr(Stdio::null())
+                .process_group(0)
+                .spawn()
+        })?;
+        Ok(Program { child, ends_by: Signal::SIGKILL })
+    }
+
+    /// How it is ended, if not killed.
+    pub fn ends_by(&mut self, signal: Signal) {
+        self.ends_by = signal;
+    }
+
+    /// # Errors
+    /// When it has ended.
+    pub fn signal(&self, signal: Signal) -> Result<(), Failed> {
+        Ok(kill(Pid::from_raw(self.child.id().cast_signed()), signal)?)
+    }
+
+    /// Ends it, and waits for that.
+    pub fn end(&mut self, signal: Signal) {
+        let group = Pid::from_raw(self.child.id().cast_signed());
+        let _ = killpg(group, signal);
+        let deadline = Instant::now() + PATIENCE;
+        while let Ok(None) = self.child.try_wait() {
+            if Instant::now() > deadline {
+                let _ = killpg(group, Signal::SIGKILL);
+                let _ = self.child.wait();
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
+    }
+}
+
+impl Drop for Program {
+    fn drop(&mut self) {
+        if let Ok(None) = self.child.try_wait() {
+            self.end(self.ends_by);
+        }
     }
 }
 

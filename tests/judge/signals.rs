@@ -3,7 +3,7 @@
 use std::time::Duration;
 
 use lvs_tund::health::judge::{HalfOpen, Judge, Signal};
-use lvs_tund::health::{Agreement, CheckConfig, State, Via};
+use lvs_tund::health::{Agreement, CheckConfig, FailureClass, State, Via};
 
 use super::world::{Service, World, healthy, refused, rip, server, service, tcp};
 
@@ -25,6 +25,13 @@ fn protocol_unreachable_makes_down_at_once_and_a_probe_confirms() {
     world.refuse(&[1]);
     world.judge.suspect(rip(1), Signal::ProtocolUnreachable, world.now);
     assert_eq!(world.state("web", 1), State::Down);
+    let seen = world.view();
+    let server = seen.real_server("web", rip(1)).expect("a real server");
+    assert_eq!(
+        server.failure(),
+        Some(FailureClass::ProtocolUnreachable),
+        "although its last probe succeeded"
+    );
     let signalled = world.now;
     world.run_for(1);
     assert_eq!(world.begun_of(1), [signalled], "a probe is due at once");

@@ -20,9 +20,9 @@ use crate::fixture::{
     poll_until, same_subnet, service, start_real_servers, web_address,
 };
 
-const INTERVAL: Duration = Duration::from_millis(300);
+pub const INTERVAL: Duration = Duration::from_millis(300);
 const TIMEOUT: Duration = Duration::from_millis(300);
-const FALL: u32 = 2;
+pub const FALL: u32 = 2;
 
 /// What a test allows for scheduling on a busy machine, in addition to the times in the configuration.
 const SLACK: Duration = Duration::from_millis(400);

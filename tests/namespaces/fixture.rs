@@ -103,13 +103,18 @@ pub fn web_address(lab: &Lab) -> SocketAddrV4 {
 }
 
 /// Polls until `attempt` returns something; fails with what was awaited.
-pub fn poll_until<T>(what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
-    let deadline = Instant::now() + PATIENCE;
+pub fn poll_until<T>(what: &str, attempt: impl FnMut() -> Option<T>) -> T {
+    poll_within(PATIENCE, what, attempt)
+}
+
+/// As [`poll_until`], for what takes longer by its configuration.
+pub fn poll_within<T>(patience: Duration, what: &str, mut attempt: impl FnMut() -> Option<T>) -> T {
+    let deadline = Instant::now() + patience;
     loop {
         if let Some(found) = attempt() {
             return found;
         }
-        assert!(Instant::now() < deadline, "{what} did not happen within {PATIENCE:?}");
+        assert!(Instant::now() < deadline, "{what} did not happen within {patience:?}");
         std::thread::sleep(TICK);
     }
 }

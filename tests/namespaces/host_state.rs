@@ -10,7 +10,7 @@ use std::thread;
 use std::time::{Duration, Instant};
 
 use futures_util::TryStreamExt;
-use lvs_tund::lab::Host;
+use lvs_tund::lab::{Host, Namespace};
 use rtnetlink::packet_route::AddressFamily;
 use rtnetlink::packet_route::address::AddressAttribute;
 use rtnetlink::packet_route::link::{InfoData, InfoKind, InfoVeth, LinkAttribute, MacVlanMode};
@@ -27,7 +27,14 @@ pub type State = BTreeSet<String>;
 
 /// Queries the kernel from within a host's namespace.
 fn netlink<T: Send, F: Future<Output = T>>(host: &Host, work: impl FnOnce(Handle) -> F + Send) -> T {
-    host.run(|| {
+    netlink_in(&host.namespace, work)
+}
+
+fn netlink_in<T: Send, F: Future<Output = T>>(
+    namespace: &Namespace,
+    work: impl FnOnce(Handle) -> F + Send,
+) -> T {
+    namespace.run(|| {
         let runtime = tokio::runtime::Builder::new_current_thread().enable_io().build().expect("a runtime");
         runtime.block_on(async {
             let (connection, handle, _) = rtnetlink::new_connection().expect("a netlink socket");
@@ -165,6 +172,14 @@ pub fn add_neighbour(host: &Host, interface: &str, address: Ipv4Addr, mac: &[u8]
 /// Sets an interface down.
 pub fn set_down(host: &Host, interface: &str) {
     change_link(host, interface, |link| link.down());
+}
+
+/// Lets the switch drop longer packets to the host whose port this is, without a word.
+pub fn narrow_port(switch: &Namespace, port: &str, mtu: u32) {
+    netlink_in(switch, |handle| async move {
+        let message = LinkUnspec::new_with_name(port).mtu(mtu).build();
+        handle.link().set(message).execute().await.expect("another MTU");
+    });
 }
 
 /// Gives an interface another name while it is up, which Linux allows since 6.2.

@@ -15,10 +15,10 @@ use serde_json::Value;
 
 use crate::failing::{Site, ask_during, await_state, check, health_of, web_with};
 use crate::fixture::{
-    Outcome, ask, ask_times, assert_conserved, assert_round_robin, poll_until, same_subnet, service,
-    start_real_servers, web_address,
+    Outcome, PATIENCE, ask, ask_times, assert_conserved, assert_round_robin, poll_until, same_subnet,
+    service, start_real_servers, web_address,
 };
-use crate::host_state::{add_address, neighbour};
+use crate::host_state::{add_address, delete_address, neighbour};
 
 /// What a command of this program prints for the lab's director; it has to succeed.
 pub fn command(lab: &Lab, arguments: &[&str]) -> Result<String, Failed> {
@@ -62,6 +62,32 @@ pub fn standby() -> Outcome {
         assert_conserved(&lab)?;
     }
     Ok(())
+}
+
+/// The application of one real server ends while another host has the VIP, which then comes here.
+pub fn takes_over() -> Outcome {
+    let lab = same_subnet(2).with_stranger().build()?;
+    let stranger = lab.stranger.as_ref().expect("another host");
+    add_address(stranger, stranger.interface(), lab.vip);
+    let (mut web, _real_servers) = start_real_servers(&lab)?;
+    let file = file(&lab, "announce = \"local\"\n", &check("tcp", ", start = \"down\""));
+    let mut director = lab::start_director(&lab, &file)?;
+    for host in &lab.real_servers {
+        await_state(&lab, &host.name, "up");
+    }
+    drop(web.remove(0));
+    await_state(&lab, "server2", "down");
+    let why = health_of(&lab, "server2")["why"].as_str().unwrap_or_default().to_owned();
+    assert!(why.starts_with("connection refused by 172.25.3.2 through the tunnel"), "{why}");
+
+    delete_address(stranger, lab.vip);
+    add_address(&lab.director, lab.director.interface(), lab.vip);
+    director.wait_for_log("is now a local address", PATIENCE)?;
+    assert_eq!(ask_times(&lab, 6)?, ["server3"; 6]);
+    let _web = lab.real_servers[0].serve_http(80)?;
+    await_state(&lab, "server2", "up");
+    assert_round_robin(&ask_times(&lab, 6)?, 2);
+    assert_conserved(&lab)
 }
 
 /// Strict reverse path filters, as on every host of the lab.

@@ -145,6 +145,7 @@ mod tests {
             took: Duration::ZERO,
             durations: Durations::default(),
             why,
+            cause: failure,
             warning: warning.map(str::to_owned),
             path_mtu: None,
             successes: 0,
@@ -199,6 +200,17 @@ mod tests {
         let unknown = CheckView { last: None, ..failed.clone() };
         assert!(told(&["web"], &unknown, &well()).is_empty());
         assert_eq!(told(&["web"], &failed, &well()).len(), 1);
+    }
+
+    #[test]
+    fn while_the_last_probe_has_succeeded_the_next_step_is_that_of_the_cause() {
+        let gone = check(Some(FailureClass::ProtocolUnreachable), None);
+        let signalled = CheckView { last: Some(Ok(())), ..gone.clone() };
+        assert_eq!(told(&["web"], &signalled, &well()), told(&["web"], &gone, &well()));
+        // The latest failure comes first: the daemon runs again, but not the application.
+        let since = CheckView { cause: Some(FailureClass::Timeout), ..gone.clone() };
+        let steps = told(&["web"], &since, &well());
+        assert!(steps[0].2.contains("; start the daemon there"), "{steps:?}");
     }
 
     #[test]

@@ -23,7 +23,7 @@ pub(super) static ROW: Row = Row {
     build,
 };
 
-/// Version 3.0 of the protocol.
+/// Version 3.0 of the protocol, first in a StartupMessage.
 const VERSION: [u8; 4] = [0, 3, 0, 0];
 
 /// The most bytes of an error message.

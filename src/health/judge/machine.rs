@@ -360,6 +360,7 @@ impl Machine {
             took: self.took,
             durations: self.durations.clone(),
             why: self.why(asked, way),
+            cause: self.why.as_ref().and_then(|cause| cause.class),
             warning: self.success.warning.clone().filter(|_| self.has_just_succeeded()),
             path_mtu: self.path_mtu,
             successes: self.successes,

@@ -46,6 +46,7 @@ fn view(cluster: &Cluster) -> View {
             durations
         },
         why: None,
+        cause: None,
         warning: (kind == "tcp" && last == 0).then(|| "soon".to_owned()),
         path_mtu,
         successes: 7,
