@@ -14,7 +14,7 @@ use nix::unistd::Pid;
 
 use crate::fixture::{PATIENCE, poll_until};
 
-const PROGRAMS: [&str; 14] = [
+const PROGRAMS: [&str; 19] = [
     "nginx",
     "curl",
     "wrk",
@@ -29,6 +29,11 @@ const PROGRAMS: [&str; 14] = [
     "redis-server",
     "dnsmasq",
     "openssl",
+    "tc",
+    "clang",
+    "ethtool",
+    "dumpcap",
+    "tshark",
 ];
 
 /// Administrators' programs may not be on the path of other users.
