@@ -61,7 +61,7 @@ fn ip(host: &Host, arguments: &str) -> Result<String, Failed> {
     run(host, "ip", &arguments.split(' ').collect::<Vec<_>>())
 }
 
-/// The peer that unwraps: its host has the VIP and tells no one, neither in answers nor in ARP requests of its own.
+/// The peer that unwraps: its host has the VIP and neither answers ARP for it nor names it in ARP requests.
 fn unwrap_at_real_server(lab: &Lab, tunnel: Tunnel) -> Outcome {
     let host = &lab.real_servers[0];
     host.namespace.write_sysctl("net.ipv4.conf.all.arp_ignore", "1")?;

@@ -1,4 +1,4 @@
-//! Captures of whole packets, and what tshark has to say about them.
+//! Captures of whole packets, and what tshark finds wrong with them.
 
 use std::collections::BTreeSet;
 use std::net::IpAddr;
