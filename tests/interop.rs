@@ -4,6 +4,8 @@
 
 #[path = "interop/applications.rs"]
 mod applications;
+#[path = "interop/bpf.rs"]
+mod bpf;
 #[path = "interop/checked.rs"]
 mod checked;
 #[path = "interop/container.rs"]
@@ -16,8 +18,12 @@ mod fixture;
 mod ldirectord;
 #[path = "interop/pair.rs"]
 mod pair;
+#[path = "interop/peers.rs"]
+mod peers;
 #[path = "interop/programs.rs"]
 mod programs;
+#[path = "interop/tshark.rs"]
+mod tshark;
 
 use std::collections::BTreeMap;
 use std::net::SocketAddrV4;
@@ -28,6 +34,7 @@ use libtest_mimic::{Arguments, Trial};
 use lvs_tund::lab::{self, Cluster, Daemon, Filter, Host, Lab, Topology};
 use nix::sys::signal::Signal;
 
+use bpf::Family::{V4, V6};
 use fixture::{
     Outcome, assert_conserved, assert_nothing_lost, assert_round_robin, capture_replies_at_director,
     configuration, director_count, poll_until, replied, routed, same_subnet, service, web,
@@ -57,6 +64,14 @@ const TESTS: &[(&str, Test)] = &[
     ("each_check_finds_its_application_and_says_what_is_wrong", checked::applications),
     ("each_application_that_runs_and_does_not_serve_is_down_in_words", applications::explained),
     ("keepalived_moves_the_vip_between_two_hosts_that_direct_and_serve", pair::fails_over),
+    ("bpf_peers_carry_every_format_4_in_4", || peers::alone(V4, V4)),
+    ("bpf_peers_carry_every_format_6_in_4", || peers::alone(V4, V6)),
+    ("bpf_peers_carry_every_format_4_in_6", || peers::alone(V6, V4)),
+    ("bpf_peers_carry_every_format_6_in_6", || peers::alone(V6, V6)),
+    ("a_bpf_peer_refuses_what_is_wrapped_in_another_format", peers::strict),
+    ("a_bpf_peer_unwraps_what_the_director_wraps_and_tshark_finds_nothing_wrong", peers::director),
+    ("a_real_server_unwraps_what_a_bpf_peer_wraps", peers::real_server),
+    ("tshark_finds_one_wrong_bit", peers::oracle),
 ];
 
 fn main() -> ExitCode {

@@ -22,19 +22,25 @@ fn ip_of(address: Option<&SockaddrStorage>) -> Option<IpAddr> {
     v4.or_else(|| address?.as_sockaddr_in6().map(|v6| IpAddr::V6(v6.ip())))
 }
 
-/// fib_add_ifaddr(): the configured one, and the last address of the network.
 fn broadcasts_of(interface: &InterfaceAddress) -> Vec<Ipv4Addr> {
     let v4 = |address: &Option<SockaddrStorage>| match ip_of(address.as_ref()) {
         Some(IpAddr::V4(v4)) => Some(v4),
         _ => None,
     };
-    let (Some(address), Some(mask)) = (v4(&interface.address), v4(&interface.netmask)) else {
-        return Vec::new();
-    };
-    let configured = v4(&interface.broadcast).filter(|broadcast| !broadcast.is_unspecified());
+    match (v4(&interface.address), v4(&interface.netmask)) {
+        (Some(address), Some(mask)) => broadcasts(address, mask, v4(&interface.broadcast)),
+        _ => Vec::new(),
+    }
+}
+
+/// fib_add_ifaddr(): the configured one, and the last address of the network.
+fn broadcasts(address: Ipv4Addr, mask: Ipv4Addr, configured: Option<Ipv4Addr>) -> Vec<Ipv4Addr> {
     let last = last_of(address, mask);
-    // The kernel shows the peer of a point-to-point link, and an address without a network, in the same place.
-    configured.filter(|_| last.is_some()).into_iter().chain(last).collect()
+    // getifaddrs(3) has IFA_ADDRESS in the same place if there is no broadcast address, which `ip address add` does not
+    // set: the address itself, or the peer of a point-to-point link.
+    let configured =
+        configured.filter(|found| last.is_some() && !found.is_unspecified() && *found != address);
+    configured.into_iter().chain(last).collect()
 }
 
 /// RFC 3021: a network of two addresses has no broadcast address.
@@ -46,6 +52,19 @@ fn last_of(address: Ipv4Addr, mask: Ipv4Addr) -> Option<Ipv4Addr> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn an_address_without_a_broadcast_address_is_not_its_own() {
+        let mask = Ipv4Addr::new(255, 255, 255, 0);
+        let [own, last, other] = [2, 255, 127].map(|byte| Ipv4Addr::new(172, 25, 3, byte));
+        let of = |configured| broadcasts(own, mask, configured);
+        assert_eq!(of(Some(own)), [last]);
+        assert_eq!(of(None), [last]);
+        assert_eq!(of(Some(Ipv4Addr::UNSPECIFIED)), [last]);
+        assert_eq!(of(Some(other)), [other, last]);
+        let alone = Ipv4Addr::BROADCAST;
+        assert_eq!(broadcasts(own, alone, Some(other)), [Ipv4Addr::UNSPECIFIED; 0], "the peer of a link");
+    }
 
     #[test]
     fn the_last_address_of_a_network_is_its_broadcast_address() {

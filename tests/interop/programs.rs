@@ -15,7 +15,7 @@ use nix::unistd::Pid;
 
 use crate::fixture::{PATIENCE, poll_until};
 
-const PROGRAMS: [&str; 19] = [
+const PROGRAMS: [&str; 24] = [
     "nginx",
     "curl",
     "wrk",
@@ -35,6 +35,11 @@ const PROGRAMS: [&str; 19] = [
     "mariadbd",
     "postgres",
     "setpriv",
+    "tc",
+    "clang",
+    "ethtool",
+    "dumpcap",
+    "tshark",
 ];
 
 /// Debian's own, which has the modules that Debian's packages contain.
