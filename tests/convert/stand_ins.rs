@@ -267,3 +267,20 @@ fn an_interval_of_a_virtual_service_counts_only_with_fork() {
         &["interval = \"3s\"", "checkinterval=7: ldirectord ignores it here"],
     );
 }
+
+#[test]
+fn an_include_has_one_pattern() {
+    let include = |_: &str, pattern: &str| {
+        let text = format!("virtual_server {pattern} 80 {{\nreal_server 172.25.3.2 80 {{\n}}\n}}\n");
+        Ok(vec![("included".to_owned(), text)])
+    };
+    let input = lvs_tund::convert::Input {
+        name: "file",
+        text: "include 172.25.3.100 172.25.3.101\n",
+        include: &include,
+        names: &lvs_tund::control::ipvsadm::names::Numeric,
+        config_id: "",
+    };
+    let toml = lvs_tund::convert::convert(Kind::Keepalived, &input).toml;
+    assert_has(&toml, &["vip = \"172.25.3.100\"", "`172.25.3.101` is not read; an include has one pattern"]);
+}
