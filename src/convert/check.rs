@@ -75,7 +75,7 @@ impl Check {
         Value::Table(table)
     }
 
-    /// Replaces what the director would refuse by a check that it accepts, and says so. Without a condition the answer is not
+    /// Replaces what the director would refuse by a check that it accepts, with a remark. Without a condition the answer is not
     /// looked at as closely; another option is part of what is sent, and without it the check would be another one.
     pub fn settle(&mut self, block: &mut Block) {
         if let Some(address) = self.address.filter(IpAddr::is_ipv6) {
@@ -185,7 +185,7 @@ mod tests {
     }
 
     #[test]
-    fn a_condition_that_cannot_be_met_is_left_out_and_the_request_stays() {
+    fn a_condition_that_cannot_be_met_is_omitted_and_the_request_stays() {
         let options = vec![("path", Value::text("/a")), ("body_regex", Value::text("("))];
         let (http, losses) = settled(Check { options, port: Some(99), ..check("http") });
         assert_eq!((http.kind, http.port), ("http", Some(99)));

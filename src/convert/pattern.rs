@@ -1,7 +1,7 @@
 //! Regular expressions of PCRE2 (keepalived) and of Perl (ldirectord) in the syntax of the checks, with the same meaning.
 //!
 //! Both match bytes, `^` and `$` stand for the ends of the whole text, `.` for all but LF, and letters are those of ASCII. The
-//! checks match Unicode, and lines that may end with CR LF ([`crate::health`]). What has no equal is refused.
+//! checks match Unicode, and lines that may end with CR LF ([`crate::health`]). A pattern without an equal is refused.
 
 mod class;
 #[cfg(test)]

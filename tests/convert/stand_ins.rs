@@ -98,7 +98,7 @@ fn a_blank_in_a_path_is_encoded_and_stated() {
 }
 
 #[test]
-fn a_program_of_a_group_runs_for_each_member_and_says_so() {
+fn a_program_of_a_group_runs_for_each_member_with_a_remark() {
     let text = "virtual_server_group G {\n172.25.3.100-101 80\n}\nvirtual_server group G {\nlb_kind TUN\nprotocol TCP\n\
                 real_server 172.25.3.2 80 {\nMISC_CHECK {\nmisc_path /a\n}\n}\n}\n";
     let toml = toml_of(Kind::Keepalived, text);
@@ -130,7 +130,7 @@ fn a_wrong_line_does_not_replace_a_right_one() {
 }
 
 #[test]
-fn a_setting_that_no_check_uses_says_so() {
+fn a_setting_that_no_check_uses_has_a_remark() {
     let (toml, losses) = of_keepalived("retry 3\nvirtualhost x\nPING_CHECK {\nconnect_timeout 2\n}");
     assert_has(&toml, &["fall = 4", "timeout = \"2s\"", "virtualhost x: no check uses it"]);
     assert!(!toml.contains("retry 3: no check"), "{toml}");
@@ -173,7 +173,7 @@ fn a_url_as_a_request_is_what_ldirectord_makes_of_it() {
         &toml,
         &[
             "type = \"http\", path = \"/http://172.25.3.7/x\", status",
-            "ldirectord asks the real server for the path",
+            "ldirectord requests the path /http://172.25.3.7/x from the real server",
         ],
     );
     let own = |url: &str| of_ldirectord("80", &format!("real=172.25.3.2:80 ipip 1 \"{url}\", \"x\""));
@@ -221,7 +221,7 @@ fn values_that_ldirectord_refuses_are_named_and_the_default_counts() {
 }
 
 #[test]
-fn a_global_key_without_a_virtual_service_says_so() {
+fn a_global_key_without_a_virtual_service_has_a_remark() {
     let toml = toml_of(Kind::Ldirectord, "checktimeout=3\nfallback=127.0.0.1:80\n");
     assert_has(
         &toml,

@@ -8,7 +8,7 @@ use proptest::sample::Index;
 
 use super::{assert_valid, toml_of};
 
-/// Every keyword that the converter knows, each with a good value.
+/// Every keyword that the converter has, each with a good value.
 const KEEPALIVED: &str = r#"
 global_defs {
 router_id r
@@ -262,7 +262,7 @@ stop) ipvsadm -D -f 7
 esac
 ";
 
-/// Words of which the result says nothing, or that it replaces.
+/// Words that the result does not show.
 const SECRETS: [&str; 2] = ["passwd", "secret"];
 
 /// Lines that only open, close or separate, and VRRP, which stays with keepalived.

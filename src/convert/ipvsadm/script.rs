@@ -192,7 +192,7 @@ impl<'a> Script<'a> {
         self.note(piece, "its value stands where the variable was");
     }
 
-    /// A command with a value that only the script knows.
+    /// A command with a value that exists only while the script runs.
     fn unknown(&mut self, piece: &Piece, text: &str, what: &str) {
         let reason = format!("{what} is known only when the script runs; write the line with the value");
         for word in text.split_whitespace() {

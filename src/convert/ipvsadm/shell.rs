@@ -253,7 +253,7 @@ mod tests {
     }
 
     #[test]
-    fn what_only_the_script_knows_is_named() {
+    fn a_value_that_exists_only_while_the_script_runs_is_named() {
         let table = [
             ("$LATE", "the value of $LATE"),
             ("${LATE:-1}", "the value of ${LATE}"),

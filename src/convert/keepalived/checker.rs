@@ -32,23 +32,6 @@ pub(super) struct Scope<'a> {
     pub(super) script_user: Option<&'a (String, Option<String>)>,
 }
 
-/// The kinds of checkers.
-pub(super) fn is_checker(keyword: &str) -> bool {
-    matches!(
-        keyword,
-        "TCP_CHECK"
-            | "HTTP_GET"
-            | "SSL_GET"
-            | "SMTP_CHECK"
-            | "DNS_CHECK"
-            | "UDP_CHECK"
-            | "PING_CHECK"
-            | "MISC_CHECK"
-            | "FILE_CHECK"
-            | "BFD_CHECK"
-    )
-}
-
 /// The checks that replace a checker.
 pub(super) fn read(statement: &Statement, scope: &Scope, block: &mut Block) -> Vec<Check> {
     surplus(statement, 0, block);

@@ -1,4 +1,4 @@
-//! The keywords of a block. Each says how many arguments it takes, so that no word is lost without a remark.
+//! The keywords of a block. Each has a number of arguments, so that no word is lost without a remark.
 
 use std::collections::HashMap;
 
@@ -18,7 +18,7 @@ pub(super) trait Keywords<'a> {
     fn set(&mut self, statement: &'a Statement, block: &mut Block) -> Result<usize, Wrong>;
 }
 
-/// Reads the statements of a block. Of two lines that set the same, the last counts, unless it is wrong.
+/// Reads the statements of a block. The last of two lines that set the same counts, unless it is wrong.
 pub(super) fn read<'a>(keywords: &mut impl Keywords<'a>, statements: &'a [Statement], block: &mut Block) {
     let mut seen: HashMap<&str, &Statement> = HashMap::new();
     for statement in statements {
@@ -31,8 +31,7 @@ pub(super) fn read<'a>(keywords: &mut impl Keywords<'a>, statements: &'a [Statem
         };
         surplus(statement, taken, block);
         let keyword = canonical(statement.keyword());
-        let has_block =
-            super::checker::is_checker(keyword) || ["real_server", "url", "host"].contains(&keyword);
+        let has_block = is_checker(keyword) || ["real_server", "url", "host"].contains(&keyword);
         if statement.block.is_some() && !has_block {
             block.lose(statement.lost("it takes no block; keepalived loses what follows"));
         }
@@ -64,6 +63,23 @@ pub(super) fn surplus_words(statement: &Statement, words: &[String], block: &mut
         1 => block.lose(statement.remark(format!("`{text}` is one word too many; keepalived ignores it"))),
         _ => block.lose(statement.remark(format!("`{text}` are words too many; keepalived ignores them"))),
     }
+}
+
+/// The kinds of checkers.
+pub(super) fn is_checker(keyword: &str) -> bool {
+    matches!(
+        keyword,
+        "TCP_CHECK"
+            | "HTTP_GET"
+            | "SSL_GET"
+            | "SMTP_CHECK"
+            | "DNS_CHECK"
+            | "UDP_CHECK"
+            | "PING_CHECK"
+            | "MISC_CHECK"
+            | "FILE_CHECK"
+            | "BFD_CHECK"
+    )
 }
 
 /// The present word for one of old files.

@@ -168,7 +168,7 @@ struct Terms<'a> {
 
 impl<'a> Keywords<'a> for Terms<'a> {
     fn set(&mut self, statement: &'a Statement, block: &mut Block) -> Result<usize, Wrong> {
-        if checker::is_checker(statement.keyword()) {
+        if keywords::is_checker(statement.keyword()) {
             self.checkers.push(statement);
             return Ok(keywords::ALL);
         }

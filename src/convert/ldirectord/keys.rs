@@ -6,8 +6,8 @@ use super::lines::Line;
 use super::shape;
 use crate::convert::draft::Block;
 
-/// The lines with their values as ldirectord reads them, and remarks about the rest. Of two lines with the same key the
-/// last counts, unless `may_repeat` has it.
+/// The lines with their values as ldirectord reads them, and remarks about the rest. The last of two lines with the same key
+/// counts, unless `may_repeat` has the key.
 pub(super) fn effective(
     lines: &[Line],
     may_repeat: &[&str],

@@ -64,7 +64,7 @@ impl Terms<'_> {
                 path = if rest.is_empty() { "/".to_owned() } else { rest.to_owned() };
             }
             Some(_) => {
-                let reason = format!("ldirectord asks the real server for the path {path}, as here");
+                let reason = format!("ldirectord requests the path {path} from the real server, as here");
                 self.keys.own("request").into_iter().for_each(|line| block.note(line.remark(reason.clone())));
             }
             None => {}
