@@ -11,8 +11,10 @@ pub mod glob;
 pub mod ipvsadm;
 pub mod keepalived;
 pub mod ldirectord;
+pub mod pattern;
 mod settle;
 pub mod target;
+pub mod uri;
 pub mod write;
 
 use crate::control::ipvsadm::names::Names;

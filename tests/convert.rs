@@ -3,8 +3,14 @@
 
 #[path = "convert/properties.rs"]
 mod properties;
+#[path = "convert/script.rs"]
+mod script;
+#[path = "convert/stand_ins.rs"]
+mod stand_ins;
 #[path = "convert/traps.rs"]
 mod traps;
+#[path = "convert/words.rs"]
+mod words;
 
 use std::fs;
 use std::path::{Path, PathBuf};

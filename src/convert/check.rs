@@ -5,7 +5,7 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::entry::{Block, Remark, Value};
-use crate::health::{self, CHECKS, Options};
+use crate::health::{self, CHECKS, Options, Transport};
 
 /// No check is made more often.
 pub const INTERVAL_MIN: Duration = Duration::from_millis(10);
@@ -14,9 +14,23 @@ pub const TIMEOUT_MAX: Duration = Duration::from_secs(3_600);
 /// The largest `fall`.
 pub const COUNT_MAX: u32 = 1_000;
 
+/// The lines that a check comes from. Two checks are the same wherever they come from.
+#[derive(Clone, Debug)]
+pub struct Origin(pub Remark);
+
+impl PartialEq for Origin {
+    fn eq(&self, _: &Origin) -> bool {
+        true
+    }
+}
+
+impl Eq for Origin {}
+
 /// One check.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Check {
+    /// Where it comes from.
+    pub origin: Origin,
     /// The word of `type`.
     pub kind: &'static str,
     /// The options of its kind.
@@ -61,37 +75,58 @@ impl Check {
         Value::Table(table)
     }
 
-    /// Removes the options that its kind does not accept, with a remark for each; false if it cannot be made without them.
-    pub fn settle(&mut self, origin: &Remark, block: &mut Block) -> bool {
-        let Some(row) = CHECKS.iter().find(|row| row.name == self.kind) else { return true };
-        loop {
-            let mut options = Options::new();
-            let unknown = self.options.iter().find_map(|(name, value)| {
-                let known = row.options.iter().find(|option| option.name == *name);
-                match known {
-                    Some(known) => {
-                        options.insert(known.name, plain(value));
-                        None
-                    }
-                    None => Some((*name, format!("check {} has no option {name}", row.name))),
-                }
-            });
-            let wrong = match unknown {
-                Some(unknown) => unknown,
-                None => match (row.build)(&options) {
-                    Ok(_) => return true,
-                    Err(wrong) => wrong,
-                },
-            };
-            let before = self.options.len();
-            self.options.retain(|(name, _)| *name != wrong.0);
-            block.lose(Remark { reason: format!("{}: {}", wrong.0, wrong.1), ..origin.clone() });
-            if self.options.len() == before {
-                return false;
+    /// Replaces what the director would refuse by a check that it accepts, with a remark. Without a condition the answer is not
+    /// looked at as closely; another option is part of what is sent, and without it the check would be another one.
+    pub fn settle(&mut self, block: &mut Block) {
+        if let Some(address) = self.address.filter(IpAddr::is_ipv6) {
+            self.address = None;
+            return self.stand_in(&format!("{address} is an IPv6 address, and checks use IPv4"), block);
+        }
+        while let Some((option, reason)) = self.wrong() {
+            let count = self.options.len();
+            self.options.retain(|(name, _)| *name != option || !CONDITIONS.contains(&option));
+            if self.options.len() < count {
+                let stand_in = "the check below makes the same request without this condition";
+                self.lose(&format!("{option}: {reason}; {stand_in}"), block);
+            } else {
+                return self.stand_in(&format!("{option}: {reason}"), block);
             }
         }
     }
+
+    /// A check of the connection, or of the host, in the place of this one.
+    pub fn stand_in(&mut self, reason: &str, block: &mut Block) {
+        let row = CHECKS.iter().find(|row| row.name == self.kind);
+        let is_stream = row
+            .is_some_and(|row| matches!((row.transport)(&Options::new()), Transport::Tcp | Transport::Tls));
+        let what = if is_stream { "checks only that a connection is accepted" } else { "is only a ping" };
+        self.lose(&format!("{reason}; the check below {what}"), block);
+        self.options.clear();
+        self.kind = if is_stream { "tcp" } else { "icmp" };
+        self.port = self.port.filter(|_| is_stream);
+        self.via = self.via.or(Some("direct"));
+    }
+
+    fn lose(&self, reason: &str, block: &mut Block) {
+        block.lose(Remark { reason: reason.to_owned(), ..self.origin.0.clone() });
+    }
+
+    /// An option that its kind refuses, and why.
+    fn wrong(&self) -> Option<(&'static str, String)> {
+        let row = CHECKS.iter().find(|row| row.name == self.kind)?;
+        let mut options = Options::new();
+        for (name, value) in &self.options {
+            match row.options.iter().find(|option| option.name == *name) {
+                Some(known) => options.insert(known.name, plain(value)),
+                None => return Some((*name, format!("check {} has no such option", row.name))),
+            };
+        }
+        (row.build)(&options).err()
+    }
 }
+
+/// Options without which a check accepts more answers.
+const CONDITIONS: [&str; 5] = ["body_regex", "body_not", "body_md5", "status", "expect"];
 
 /// The value as the checks have it.
 fn plain(value: &Value) -> health::Value {
@@ -129,6 +164,7 @@ mod tests {
 
     fn check(kind: &'static str) -> Check {
         Check {
+            origin: Origin(Remark::new(&Place { file: "k".into(), line: 7 }, "CHECK", "")),
             kind,
             options: Vec::new(),
             via: None,
@@ -142,15 +178,59 @@ mod tests {
         }
     }
 
-    #[test]
-    fn an_option_that_the_kind_does_not_have_is_lost_and_the_check_stays() {
-        let origin = Remark::new(&Place { file: "k".into(), line: 7 }, "TCP_CHECK", "");
-        let mut tcp = Check { options: vec![("colour", Value::text("red"))], ..check("tcp") };
+    fn settled(mut check: Check) -> (Check, Vec<String>) {
         let mut block = Block::default();
-        assert!(tcp.settle(&origin, &mut block));
-        assert!(tcp.options.is_empty());
-        let losses: Vec<String> = block.losses().map(ToString::to_string).collect();
-        assert_eq!(losses, ["k:7: TCP_CHECK: colour: check tcp has no option colour"]);
+        check.settle(&mut block);
+        (check, block.losses().map(ToString::to_string).collect())
+    }
+
+    #[test]
+    fn a_condition_that_cannot_be_met_is_omitted_and_the_request_stays() {
+        let options = vec![("path", Value::text("/a")), ("body_regex", Value::text("("))];
+        let (http, losses) = settled(Check { options, port: Some(99), ..check("http") });
+        assert_eq!((http.kind, http.port), ("http", Some(99)));
+        assert_eq!(http.options, [("path", Value::text("/a"))]);
+        assert_eq!(losses.len(), 1);
+        assert!(
+            losses[0].starts_with("k:7: CHECK: body_regex: ") && losses[0].contains("same request"),
+            "{losses:?}"
+        );
+    }
+
+    #[test]
+    fn a_request_that_cannot_be_made_is_replaced_as_a_whole() {
+        let path = vec![("path", Value::text("/a b")), ("status", Value::text("404"))];
+        let name = vec![("name", Value::text("a..b")), ("expect", Value::text("x"))];
+        let command = vec![("command", Value::texts(&["/a\0".to_owned()]))];
+        let cases = [
+            ("http", path, "tcp", Some(99), Some("tunnel"), "only that a connection is accepted"),
+            ("dns", name, "icmp", None, Some("tunnel"), "is only a ping"),
+            ("exec", command, "icmp", None, Some("tunnel"), "is only a ping"),
+            (
+                "tcp",
+                vec![("colour", Value::text("red"))],
+                "tcp",
+                Some(99),
+                Some("tunnel"),
+                "has no such option",
+            ),
+        ];
+        for (kind, options, expected, port, via, reason) in cases {
+            let (stand_in, losses) = settled(Check { options, port: Some(99), via, ..check(kind) });
+            assert_eq!((stand_in.kind, stand_in.port, stand_in.via), (expected, port, via), "{kind}");
+            assert!(stand_in.options.is_empty(), "{kind}");
+            assert!(losses.len() == 1 && losses[0].contains(reason), "{kind}: {losses:?}");
+        }
+        let command = vec![("command", Value::texts(&[String::new()]))];
+        assert_eq!(settled(Check { options: command, ..check("exec") }).0.via, Some("direct"));
+    }
+
+    #[test]
+    fn a_check_that_the_director_accepts_stays_as_it_is() {
+        let options = vec![("path", Value::text("/a")), ("status", Value::text("404"))];
+        for check in [Check { options, ..check("http") }, check("tcp"), check("icmp")] {
+            assert_eq!(settled(check.clone()), (check, Vec::new()));
+        }
     }
 
     #[test]

@@ -122,14 +122,26 @@ pub struct Block {
 }
 
 impl Block {
-    /// Adds a key.
+    /// Adds a key; one with this name is replaced.
     pub fn set(&mut self, name: &'static str, value: Value) {
+        self.unset(name);
         self.entries.push(Entry::Key(name, value, None));
     }
 
-    /// Adds a key that comes from this line.
+    /// Adds a key that comes from this line; one with this name is replaced.
     pub fn set_from(&mut self, name: &'static str, value: Value, origin: Remark) {
+        self.unset(name);
         self.entries.push(Entry::Key(name, value, Some(origin)));
+    }
+
+    /// Removes a key; the line that it comes from, if there is one.
+    pub fn unset(&mut self, name: &str) -> Option<Remark> {
+        let is_it = |entry: &Entry| matches!(entry, Entry::Key(key, ..) if *key == name);
+        let at = self.entries.iter().position(is_it)?;
+        match self.entries.remove(at) {
+            Entry::Key(_, _, origin) => origin,
+            _ => None,
+        }
     }
 
     /// Adds something that was not converted.

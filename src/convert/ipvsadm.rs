@@ -1,34 +1,42 @@
 //! Commands of ipvsadm(8), one a line, as `ipvsadm -S` writes them or as a simple script has them. They are applied in their
 //! order; the result is the table at the end.
 
-use std::collections::BTreeMap;
-use std::rc::Rc;
+mod script;
+mod shell;
+
 use std::time::Duration;
 
 use super::Input;
-use super::draft::{Block, Draft, Item, Place, Remark, Server, Service, Value};
+use super::draft::{Block, Draft, Item, Remark, Server, Service, Value};
 use super::target::{self, DIRECT_ROUTING, Flags, MASQUERADING, OTHER_PORT};
 use crate::control::ipvsadm::command::{Command, ServerTerms, ServiceAddress, ServiceTerms};
-use crate::control::ipvsadm::grammar;
 use crate::control::ipvsadm::legality::TunnelType;
 use crate::control::ipvsadm::options::{Forwarding, Transport};
+use script::Script;
 
 /// Whether a line is a command of ipvsadm.
 pub fn is_command(line: &str) -> bool {
-    let mut words = line.split_whitespace().filter(|word| !is_program(word)).peekable();
-    let has_name = line.split_whitespace().any(is_program);
-    let is_option = words.peek().is_some_and(|word| {
-        let letters = word.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
-        letters.is_some_and(|rest| rest.starts_with(['A', 'a', 'C', 'D', 'd', 'E', 'e']))
-            || ["--add-", "--edit-", "--delete-", "--clear", "--set"]
-                .iter()
-                .any(|begin| word.starts_with(begin))
-    });
-    is_option || has_name && !line.starts_with('#') && !line.contains('=')
+    if line.starts_with('#') {
+        return false;
+    }
+    let words: Vec<&str> = line.split_whitespace().collect();
+    if words.iter().any(|word| is_program(word)) && !line.contains('=') {
+        return true;
+    }
+    let is_before =
+        |word: &&&str| word.starts_with('$') || is_program(word) || ["sudo", "exec"].contains(*word);
+    let before = words.iter().take_while(is_before).count();
+    let Some(option) = words.get(before) else { return false };
+    let letters = option.strip_prefix('-').filter(|rest| !rest.starts_with('-'));
+    let is_variable = before > 0 && words[0].starts_with('$');
+    letters.is_some_and(|rest| is_variable || rest.starts_with(['A', 'a', 'C', 'D', 'd', 'E', 'e']))
+        || ["--add-", "--edit-", "--delete-", "--clear", "--set"]
+            .iter()
+            .any(|begin| option.starts_with(begin))
 }
 
 fn is_program(word: &str) -> bool {
-    word == "ipvsadm" || word.ends_with("/ipvsadm")
+    word == "ipvsadm" || word.ends_with("/ipvsadm") && !word.contains('=')
 }
 
 /// A virtual service of the table.
@@ -51,94 +59,14 @@ struct Table {
 
 /// Converts a list of commands.
 pub fn draft(input: &Input) -> Draft {
-    let (mut draft, mut table, mut variables) = (Draft::default(), Table::default(), BTreeMap::new());
-    let file: Rc<str> = input.name.into();
-    for (index, line) in joined(input.text) {
-        let line = line.trim();
-        let words = line.split([' ', '\t']).filter(|word| !word.is_empty());
-        let words: Vec<&str> = words.take_while(|word| !word.starts_with('#')).collect();
-        if words.is_empty() {
-            continue;
-        }
-        let remark = Remark::new(&Place { file: Rc::clone(&file), line: index + 1 }, line, "");
-        if let [word] = words.as_slice()
-            && let Some((name, value)) = assignment(word)
-        {
-            let reason = "its value stands where the variable was";
-            draft.top.note(Remark { reason: reason.to_owned(), ..remark });
-            variables.insert(name.to_owned(), value.to_owned());
-            continue;
-        }
-        let words: Vec<String> = words.iter().map(|word| replaced(word, &variables)).collect();
-        let words: Vec<String> = words.into_iter().filter(|word| !is_program(word)).collect();
-        let outcome = if line.contains('$') && words.iter().any(|word| word.contains('$')) {
-            Err("it has a variable of a shell script without a value here".to_owned())
-        } else {
-            let command =
-                grammar::parse(&words, input.names).map_err(|error| error.text.trim().replace('\n', "; "));
-            command.and_then(|command| table.apply(command, &remark))
-        };
-        if let Err(reason) = outcome {
-            draft.top.lose(Remark { reason, ..remark });
-        }
-    }
+    let mut script = Script::new(input.name, input.names);
+    script.run(&shell::pieces(input.text));
+    let Script { mut table, remarks, .. } = script;
+    let mut draft = Draft { top: remarks, ..Draft::default() };
     target::unknown_interface(&mut draft.top);
     table.keep_what_a_stop_removes().into_iter().for_each(|remark| draft.top.lose(remark));
     table.write(&mut draft);
     draft
-}
-
-/// Lines with their index; a backslash at the end joins two of them, as in a script.
-fn joined(text: &str) -> Vec<(usize, String)> {
-    let mut lines: Vec<(usize, String)> = Vec::new();
-    let mut is_open = false;
-    for (index, line) in text.lines().enumerate() {
-        let (part, goes_on) = line.trim_end().strip_suffix('\\').map_or((line, false), |part| (part, true));
-        match lines.last_mut() {
-            Some((_, open)) if is_open => {
-                open.push(' ');
-                open.push_str(part);
-            }
-            _ => lines.push((index, part.to_owned())),
-        }
-        is_open = goes_on;
-    }
-    lines
-}
-
-/// `NAME=VALUE`, as a shell script has it.
-fn assignment(word: &str) -> Option<(&str, &str)> {
-    let (name, value) = word.split_once('=')?;
-    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_';
-    let is_name = name.chars().all(is_part) && name.chars().next().is_some_and(|c| !c.is_ascii_digit());
-    is_name.then(|| (name, value.trim_matches(['"', '\''])))
-}
-
-/// The word with the values of variables.
-fn replaced(word: &str, variables: &BTreeMap<String, String>) -> String {
-    /// A word is an address, or a list of flags.
-    const WORD_MAX: usize = 4_096;
-    let (mut replaced, mut rest) = (String::new(), word);
-    while let Some((before, behind)) = rest.split_once('$') {
-        replaced.push_str(before);
-        let is_end = |c: char| !c.is_ascii_alphanumeric() && c != '_';
-        let (name, after) = match behind.strip_prefix('{').and_then(|inside| inside.split_once('}')) {
-            Some(found) => found,
-            None => behind.split_at(behind.find(is_end).unwrap_or(behind.len())),
-        };
-        match variables.get(name) {
-            Some(value) if replaced.len() + value.len() <= WORD_MAX => {
-                replaced.push_str(value);
-                rest = after;
-            }
-            _ => {
-                replaced.push('$');
-                rest = behind;
-            }
-        }
-    }
-    replaced.push_str(rest);
-    replaced.trim_matches(['"', '\'']).to_owned()
 }
 
 impl Table {
@@ -201,12 +129,10 @@ impl Table {
                 let reason = "connections are not synchronized; use scheduler mh with the same hash_key on all directors";
                 return Err(reason.to_owned());
             }
-            Command::List(_)
-            | Command::Save { .. }
-            | Command::Restore
-            | Command::Zero(_)
-            | Command::Help
-            | Command::Version => return Err("it changes nothing that a configuration contains".to_owned()),
+            Command::Restore => return Err("convert the rules that it reads, too".to_owned()),
+            Command::List(_) | Command::Save { .. } | Command::Zero(_) | Command::Help | Command::Version => {
+                return Err("it changes nothing that a configuration contains".to_owned());
+            }
         }
         Ok(())
     }
@@ -247,7 +173,7 @@ fn service(entry: Entry) -> Service {
             };
             (target::service(&origin, protocol, place.address, place.port), place.port)
         }
-        ServiceAddress::FirewallMark { .. } => (target::marked(&origin), 0),
+        ServiceAddress::FirewallMark { mark, .. } => (target::marked(&origin, &mark.to_string()), 0),
     };
     service_keys(&terms, &origin, &mut service.block);
     let mut said: Vec<Forwarding> = Vec::new();

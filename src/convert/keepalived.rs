@@ -5,6 +5,7 @@
 mod checker;
 mod globals;
 mod group;
+mod keywords;
 mod line;
 mod reader;
 mod real_server;

@@ -6,11 +6,11 @@ mod check;
 mod keys;
 mod lines;
 mod service;
+mod shape;
 
 use super::Input;
 use super::draft::{Draft, Item};
 use super::target;
-use lines::Line;
 
 /// Keys outside of virtual services.
 const GLOBAL: &[&str] = &[
@@ -48,26 +48,21 @@ pub fn is_key(word: &str) -> bool {
 pub fn draft(input: &Input) -> Draft {
     let mut draft = Draft::default();
     let file = lines::read(input, &mut draft.top);
-    let mut globals: Vec<&Line> = Vec::new();
-    for (index, line) in file.globals.iter().enumerate() {
-        let later =
-            file.globals[index + 1..].iter().find(|other| other.key == line.key && line.key != "execute");
-        match later {
-            Some(later) => draft.top.lose(line.remark(format!("line {} replaces it", later.place.line))),
-            None => globals.push(line),
-        }
-    }
+    let globals = keys::effective(&file.globals, &["execute"], true, &mut Vec::new(), &mut draft.top);
     for line in &globals {
         if let Some(reason) = reason(&line.key) {
-            draft.top.lose(line.remark(reason));
+            draft.top.lose(line.used().remark(reason));
         } else if !GLOBAL.contains(&line.key.as_str()) {
-            draft.top.lose(line.remark("unknown here; ldirectord refuses the file"));
+            draft.top.lose(line.used().remark("unknown here; ldirectord refuses the file"));
         }
     }
     target::unknown_interface(&mut draft.top);
     for block in &file.services {
         let service = service::read(block, &globals, input);
         draft.items.push(Item::Service(Box::new(service)));
+    }
+    for line in globals.iter().filter(|line| !line.is_used()) {
+        draft.top.note(line.remark("no virtual service uses it"));
     }
     draft
 }

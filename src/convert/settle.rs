@@ -132,7 +132,7 @@ fn settle_server(server: &mut Server, names: &mut HashSet<String>) {
     };
     names.insert(name);
     let (block, origin) = (&mut server.block, &server.origin);
-    server.checks.retain_mut(|check: &mut Check| check.settle(origin, block));
+    server.checks.iter_mut().for_each(|check| check.settle(block));
     let mut kept: Vec<Check> = Vec::new();
     for check in server.checks.drain(..) {
         if kept.contains(&check) {

@@ -17,8 +17,9 @@ pub const MASQUERADING: &str = "packets are tunnelled: replies no longer pass th
 /// Why another port cannot be reached.
 pub const OTHER_PORT: &str =
     "the port is not translated: let the real server serve the port of the virtual service";
-/// Why a firewall mark is not converted.
-pub const FIREWALL_MARK: &str = "replace the firewall mark by the packets that the firewall marks: match = [\"tcp VIP:80\", \"tcp VIP:443\"]";
+/// What to do about a firewall mark.
+const FIREWALL_MARK: &str =
+    "by the packets that the firewall marks: match = [\"tcp VIP:80\", \"tcp VIP:443\"]";
 
 /// The largest timeout of ipvsadm and of this program, in seconds.
 pub const TIMEOUT_MAX: u32 = crate::control::ipvsadm::values::TIMEOUT_MAX;
@@ -48,10 +49,10 @@ pub fn service(origin: &Remark, protocol: &'static str, vip: IpAddr, port: u16) 
 }
 
 /// The skeleton of a virtual service for a firewall mark.
-pub fn marked(origin: &Remark) -> Service {
+pub fn marked(origin: &Remark, mark: &str) -> Service {
     let example = Value::List(vec![Value::text("tcp VIP:80"), Value::text("tcp VIP:443")]);
     let mut service = Service::new(origin.clone(), Receives::Other(vec![("match", example)]));
-    service.disable(FIREWALL_MARK);
+    service.disable(format!("replace the firewall mark {mark} {FIREWALL_MARK}"));
     service
 }
 

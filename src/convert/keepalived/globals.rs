@@ -5,12 +5,12 @@ use std::net::IpAddr;
 use std::time::Duration;
 
 use super::group::{self, Target};
-use super::timing::{effective, surplus};
+use super::keywords::{self, Keywords};
 use super::tree::Statement;
-use super::value::parsed;
+use super::value::{Wrong, first, parsed};
 use crate::config::kinds::{InterfaceName, Word};
 use crate::config::types::TUN_DIRECTOR;
-use crate::convert::draft::{Block, Draft, Receives, Value};
+use crate::convert::draft::{Block, Draft, Receives, Remark, Value};
 use crate::convert::target::TIMEOUT_MAX;
 
 /// A `virtual_server_group`.
@@ -36,12 +36,12 @@ impl Globals {
     pub(super) fn collect(&mut self, statement: &Statement, draft: &mut Draft) {
         match statement.keyword() {
             "global_defs" => {
-                for inner in effective(statement.statements(), &[], &mut draft.top) {
-                    self.global(inner, &mut draft.top);
-                }
+                keywords::surplus(statement, 0, &mut draft.top);
+                keywords::read(self, statement.statements(), &mut draft.top);
             }
             "virtual_server_group" => match statement.argument(1) {
                 Some(name) => {
+                    keywords::surplus(statement, 1, &mut draft.top);
                     let members = group::read(statement, &mut draft.top);
                     self.groups.insert(name.to_owned(), Group { statement: statement.clone(), members });
                 }
@@ -66,29 +66,6 @@ impl Globals {
                 self.interfaces.extend(first.into_iter().chain(by_device));
             }
             _ => {}
-        }
-    }
-
-    fn global(&mut self, statement: &Statement, block: &mut Block) {
-        match statement.keyword() {
-            "lvs_timeouts" => timeouts(statement, block),
-            "lvs_sync_daemon" => {
-                self.sync_interface = statement.argument(1).map(str::to_owned);
-                block.lose(statement.remark(
-                    "connections are not synchronized; use scheduler mh with the same hash_key on all directors",
-                ));
-            }
-            "script_user" => match statement.argument(1) {
-                Some(user) => {
-                    self.script_user = Some((user.to_owned(), statement.argument(2).map(str::to_owned)));
-                    surplus(statement, 2, block);
-                    block.note(
-                        statement.remark("each command and check has the user that keepalived gives it"),
-                    );
-                }
-                None => block.lose(statement.remark("a user is missing")),
-            },
-            other => block.lose(statement.lost(global_reason(other))),
         }
     }
 
@@ -117,6 +94,32 @@ impl Globals {
     }
 }
 
+impl<'a> Keywords<'a> for Globals {
+    fn set(&mut self, statement: &'a Statement, block: &mut Block) -> Result<usize, Wrong> {
+        match statement.keyword() {
+            "lvs_timeouts" => {
+                timeouts(statement, block);
+                Ok(keywords::ALL)
+            }
+            "lvs_sync_daemon" => {
+                self.sync_interface = statement.argument(1).map(str::to_owned);
+                Err(
+                    "connections are not synchronized; use scheduler mh with the same hash_key on all directors"
+                        .to_owned(),
+                )
+            }
+            "script_user" => {
+                self.script_user =
+                    Some((first(statement)?.to_owned(), statement.argument(2).map(str::to_owned)));
+                block.note(statement.remark("each command and check has the user that keepalived gives it"));
+                Ok(2)
+            }
+            other => Err(global_reason(other).to_owned()),
+        }
+    }
+}
+
+/// Pairs of a name and seconds; of two for the same, the last counts.
 fn timeouts(statement: &Statement, block: &mut Block) {
     for pair in statement.words[1..].chunks(2) {
         let key = match pair[0].as_str() {
@@ -132,9 +135,11 @@ fn timeouts(statement: &Statement, block: &mut Block) {
         match seconds.filter(|seconds| (1..=TIMEOUT_MAX).contains(seconds)) {
             Some(seconds) => {
                 let time = Duration::from_secs(seconds.into());
-                if block.value(key).is_none() {
-                    block.set_from(key, Value::Duration(time), statement.remark(""));
+                if let Some(earlier) = block.unset(key) {
+                    let reason = format!("line {} sets {} again", statement.place.line, pair[0]);
+                    block.lose(Remark { reason, ..earlier });
                 }
+                block.set_from(key, Value::Duration(time), statement.remark(""));
             }
             None => {
                 block.lose(statement.remark(format!("{}: expected seconds from 1 to {TIMEOUT_MAX}", pair[0])))

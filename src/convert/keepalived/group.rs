@@ -2,7 +2,7 @@
 
 use std::net::{IpAddr, Ipv4Addr};
 
-use super::timing::surplus;
+use super::keywords::surplus;
 use super::tree::Statement;
 use super::value::parsed;
 use crate::config::consistency::SERVICES_MAX;
@@ -14,7 +14,7 @@ pub(super) enum Target {
     /// An address and a port; 0: all ports.
     Address(IpAddr, u16),
     /// A firewall mark.
-    Mark,
+    Mark(u32),
 }
 
 /// The members of a group, in their order.
@@ -34,8 +34,14 @@ pub(super) fn read(statement: &Statement, block: &mut Block) -> Vec<Target> {
 
 fn targets(line: &Statement, block: &mut Block) -> Result<Vec<Target>, String> {
     if line.keyword() == "fwmark" {
-        surplus(line, 2, block);
-        return Ok(vec![Target::Mark]);
+        let mark = line.argument(1).and_then(parsed).filter(|mark| *mark > 0);
+        // The family of a mark follows from what it stands for.
+        let is_family = line.argument(2).is_some_and(|word| word == "inet" || word == "inet6");
+        surplus(line, if is_family { 2 } else { 1 }, block);
+        if is_family {
+            block.note(line.remark("the family follows from the addresses in match"));
+        }
+        return Ok(vec![Target::Mark(mark.ok_or("expected a firewall mark as a number above 0")?)]);
     }
     surplus(line, 1, block);
     let port = match line.argument(1) {

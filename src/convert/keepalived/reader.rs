@@ -296,10 +296,15 @@ impl Reader<'_> {
     }
 
     fn include(&mut self, place: &Place, text: &str, must_exist: bool, depth: usize) {
-        let Some(pattern) = words(text).into_iter().nth(1) else {
+        let words = words(text);
+        let Some(pattern) = words.get(1) else {
             return self.lose(Remark::new(place, text, "a file to include is missing"));
         };
-        let found = (self.input.include)(&place.file, &pattern);
+        if words.len() > 2 {
+            let reason = format!("`{}` is not read; an include has one pattern", words[2..].join(" "));
+            self.lose(Remark::new(place, text, reason));
+        }
+        let found = (self.input.include)(&place.file, pattern);
         match found {
             Ok(files) if files.is_empty() => {
                 let reason = match must_exist {

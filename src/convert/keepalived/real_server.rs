@@ -4,7 +4,8 @@ use std::net::IpAddr;
 
 use super::checker::{self, Scope};
 use super::globals::Globals;
-use super::timing::{Level, Timing, effective, surplus};
+use super::keywords::{self, Keywords, surplus, surplus_words};
+use super::timing::{Level, Timing};
 use super::tree::Statement;
 use super::value::{Wrong, first, flag, number, place, script};
 use crate::convert::draft::{Block, Entry, Hook, Remark, Server, Value};
@@ -24,14 +25,18 @@ impl Method {
     /// Reads the method, and notes what differs.
     pub(super) fn read(statement: &Statement, block: &mut Block) -> Result<Method, Wrong> {
         match first(statement)? {
-            "TUN" => match statement.argument(3) {
-                None | Some("ipip") => {
-                    surplus(statement, if statement.words.len() > 2 { 3 } else { 1 }, block);
+            "TUN" => match (statement.argument(2), statement.argument(3)) {
+                (Some("type"), Some("ipip")) => {
+                    surplus(statement, 3, block);
                     Ok(Method::Tunnel)
                 }
-                Some(kind) => {
+                (Some("type"), Some(kind)) => {
                     block.lose(statement.remark(format!("encapsulation {kind} is not served; only ipip is")));
                     Ok(Method::OtherTunnel(kind.to_owned()))
+                }
+                _ => {
+                    surplus(statement, 1, block);
+                    Ok(Method::Tunnel)
                 }
             },
             "DR" => {
@@ -57,6 +62,8 @@ pub(super) struct Inherited<'a> {
     pub(super) service_port: u16,
     pub(super) timing: &'a Timing,
     pub(super) method: &'a Method,
+    /// How many virtual services the virtual server makes.
+    pub(super) members: usize,
     pub(super) weight: u32,
     pub(super) inhibits: bool,
     pub(super) globals: &'a Globals,
@@ -67,6 +74,8 @@ pub(super) struct Found {
     pub(super) server: Server,
     pub(super) place: (IpAddr, u16),
     pub(super) inhibits: bool,
+    /// It has a weight of its own.
+    pub(super) has_weight: bool,
 }
 
 /// Reads a real server.
@@ -75,18 +84,19 @@ pub(super) fn read(statement: &Statement, inherited: &Inherited) -> Result<Found
     let mut server = Server::new(statement.remark(""), rip);
     surplus(statement, 2, &mut server.block);
     let mut terms = Terms {
+        globals: inherited.globals,
         timing: Timing::default(),
-        weight: inherited.weight,
+        weight: None,
         inhibits: inherited.inhibits,
         method: None,
-        upper: 0,
+        hooks: Vec::new(),
         checkers: Vec::new(),
     };
-    for inner in effective(statement.statements(), &[], &mut server.block) {
-        terms.read(inner, inherited, &mut server);
-    }
-    if terms.weight != 1 {
-        server.block.set("weight", Value::Number(terms.weight.into()));
+    keywords::read(&mut terms, statement.statements(), &mut server.block);
+    server.hooks = std::mem::take(&mut terms.hooks);
+    let weight = terms.weight.unwrap_or(inherited.weight);
+    if weight != 1 {
+        server.block.set("weight", Value::Number(weight.into()));
     }
     let scope = Scope {
         vip: inherited.vip,
@@ -94,17 +104,20 @@ pub(super) fn read(statement: &Statement, inherited: &Inherited) -> Result<Found
         port,
         service_port: inherited.service_port,
         timing: terms.timing.or(inherited.timing),
-        service_interval: inherited.timing.interval(),
+        service_timing: inherited.timing,
+        members: inherited.members,
         script_user: inherited.globals.script_user.as_ref(),
     };
-    for checker in terms.checkers {
+    for checker in &terms.checkers {
         let checks = checker::read(checker, &scope, &mut server.block);
         server.checks.extend(checks);
     }
+    terms.timing.report_unused(&mut server.block);
     let method = terms.method.as_ref().unwrap_or(inherited.method);
     settle_port(&mut server, method, port, inherited);
     settle_thresholds(&mut server);
-    Ok(Found { server, place: (rip, port), inhibits: terms.inhibits })
+    let has_weight = terms.weight.is_some();
+    Ok(Found { server, place: (rip, port), inhibits: terms.inhibits, has_weight })
 }
 
 /// Reads a sorry server, which has neither a block nor checks.
@@ -144,56 +157,40 @@ fn settle_port(server: &mut Server, method: &Method, port: u16, inherited: &Inhe
 }
 
 struct Terms<'a> {
+    globals: &'a Globals,
     timing: Timing,
-    weight: u32,
+    weight: Option<u32>,
     inhibits: bool,
     method: Option<Method>,
-    upper: u32,
+    hooks: Vec<Hook>,
     checkers: Vec<&'a Statement>,
 }
 
-impl<'a> Terms<'a> {
-    fn read(&mut self, statement: &'a Statement, inherited: &Inherited, server: &mut Server) {
-        if checker::is_checker(statement.keyword()) {
-            return self.checkers.push(statement);
+impl<'a> Keywords<'a> for Terms<'a> {
+    fn set(&mut self, statement: &'a Statement, block: &mut Block) -> Result<usize, Wrong> {
+        if keywords::is_checker(statement.keyword()) {
+            self.checkers.push(statement);
+            return Ok(keywords::ALL);
         }
-        if self.timing.read(statement, Level::RealServer, &mut server.block) {
-            return;
+        if let Some(taken) = self.timing.set(statement, Level::RealServer, block)? {
+            return Ok(taken);
         }
-        if let Err(reason) = self.set(statement, inherited, server) {
-            server.block.lose(statement.lost(reason));
-        }
-    }
-
-    fn set(
-        &mut self,
-        statement: &Statement,
-        inherited: &Inherited,
-        server: &mut Server,
-    ) -> Result<(), Wrong> {
-        let block = &mut server.block;
-        let mut taken = 1;
-        let mut key =
-            |name, value: u32| block.set_from(name, Value::Number(value.into()), statement.remark(""));
         match statement.keyword() {
-            "weight" => self.weight = number(statement, 0, i32::MAX as u32)?,
-            "uthreshold" => {
-                self.upper = number(statement, 0, i32::MAX as u32)?;
-                key("upper_threshold", self.upper);
+            "weight" => self.weight = Some(number(statement, 0, i32::MAX as u32)?),
+            word @ ("uthreshold" | "lthreshold") => {
+                let key = if word == "uthreshold" { "upper_threshold" } else { "lower_threshold" };
+                let threshold = number(statement, 0, i32::MAX as u32)?;
+                block.set_from(key, Value::Number(threshold.into()), statement.remark(""));
             }
-            "lthreshold" => key("lower_threshold", number(statement, 0, i32::MAX as u32)?),
             "lvs_method" => {
-                taken = usize::MAX - 1;
                 self.method = Some(Method::read(statement, block)?);
+                return Ok(keywords::ALL);
             }
             "inhibit_on_failure" => self.inhibits = flag(statement)?,
             word @ ("notify_up" | "notify_down") => {
                 let when = if word == "notify_up" { "real_server_up" } else { "real_server_down" };
-                if server.hooks.iter().any(|hook| hook.when == when) {
-                    return Err("keepalived uses only the first".to_owned());
-                }
-                server.hooks.push(hook(statement, when, inherited.globals, block)?);
-                return Ok(());
+                add_hook(&mut self.hooks, statement, when, self.globals, block)?;
+                return Ok(keywords::ALL);
             }
             "snmp_name" => block.set_from("name", Value::text(first(statement)?), statement.remark("")),
             "smtp_alert" => {
@@ -207,19 +204,23 @@ impl<'a> Terms<'a> {
                 return Err(reason.to_owned());
             }
         }
-        surplus(statement, taken, &mut server.block);
-        Ok(())
+        Ok(1)
     }
 }
 
 /// The command of `notify_up`, `quorum_up` and others; the words behind it are user and group.
-pub(super) fn hook(
+pub(super) fn add_hook(
+    hooks: &mut Vec<Hook>,
     statement: &Statement,
     when: &'static str,
     globals: &Globals,
     block: &mut Block,
-) -> Result<Hook, Wrong> {
+) -> Result<(), Wrong> {
+    if hooks.iter().any(|hook| hook.when == when) {
+        return Err("keepalived uses only the first".to_owned());
+    }
     let script = script(statement)?;
+    surplus_words(statement, &script.rest, block);
     let group = script.group.or_else(|| {
         globals.script_user.as_ref().filter(|_| script.user.is_none()).and_then(|(_, group)| group.clone())
     });
@@ -227,7 +228,8 @@ pub(super) fn hook(
         block.lose(statement.remark(format!("group {group}: the command runs with the groups of its user")));
     }
     let user = script.user.or_else(|| globals.script_user.as_ref().map(|(user, _)| user.clone()));
-    Ok(Hook { origin: statement.remark(""), when, command: script.command, user, at_stop: false })
+    hooks.push(Hook { origin: statement.remark(""), when, command: script.command, user, at_stop: false });
+    Ok(())
 }
 
 /// Whether `lower_threshold` fits; a lower one above the upper one is refused by the director.

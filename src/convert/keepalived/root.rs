@@ -108,7 +108,7 @@ fn virtual_server(statement: &Statement, globals: &Globals, draft: &mut Draft) {
             .lose(statement.remark("the group has more addresses than a director can have services"));
     }
     for (index, target) in targets.iter().enumerate() {
-        let mut service = virtual_server::service(statement, *target, globals);
+        let mut service = virtual_server::service(statement, *target, targets.len(), globals);
         if index > 0 {
             repeated(&mut service);
         }
@@ -137,7 +137,10 @@ fn repeated(service: &mut Service) {
 
 fn targets(statement: &Statement, globals: &Globals) -> Result<Vec<Target>, String> {
     match (statement.argument(1), statement.argument(2)) {
-        (Some("fwmark"), _) => Ok(vec![Target::Mark]),
+        (Some("fwmark"), mark) => {
+            let mark = mark.and_then(value::parsed).filter(|mark| *mark > 0);
+            Ok(vec![Target::Mark(mark.ok_or("expected a firewall mark as a number above 0")?)])
+        }
         (Some("group"), Some(name)) => match globals.groups.get(name) {
             Some(group) if group.members.is_empty() => Err("its virtual_server_group is empty".to_owned()),
             Some(group) => Ok(group.members.clone()),

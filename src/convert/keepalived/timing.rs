@@ -1,12 +1,13 @@
-//! The keywords that a virtual server, a real server and a checker share; the nearest counts.
+//! The settings of checks that a virtual server, a real server and a checker share; the nearest counts.
 
-use std::collections::HashMap;
+use std::cell::Cell;
+use std::rc::Rc;
 use std::time::Duration;
 
 use super::tree::Statement;
 use super::value::{Wrong, first, flag, number, timer};
 use crate::convert::check::{COUNT_MAX, INTERVAL_MIN, TIMEOUT_MAX};
-use crate::convert::draft::Block;
+use crate::convert::draft::{Block, Remark};
 
 /// Where a keyword stands.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -16,78 +17,135 @@ pub(super) enum Level {
     Checker,
 }
 
+/// A value, and the line that sets it.
+#[derive(Clone, Debug)]
+pub(super) struct Setting<T> {
+    value: T,
+    origin: Remark,
+    /// In all copies, as soon as one of them is used.
+    is_used: Rc<Cell<bool>>,
+}
+
+impl<T: Clone> Setting<T> {
+    fn new(value: T, statement: &Statement) -> Option<Setting<T>> {
+        let origin = statement.remark("no check uses it");
+        Some(Setting { value, origin, is_used: Rc::default() })
+    }
+
+    fn used(&self) -> T {
+        self.is_used.set(true);
+        self.value.clone()
+    }
+
+    fn report_unused(&self, block: &mut Block) {
+        if !self.is_used.get() {
+            block.note(self.origin.clone());
+        }
+    }
+}
+
 /// What was set.
-#[derive(Clone, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Debug, Default)]
 pub(super) struct Timing {
-    pub(super) delay_loop: Option<Duration>,
-    pub(super) connect_timeout: Option<Duration>,
-    pub(super) retry: Option<u32>,
-    pub(super) delay_before_retry: Option<Duration>,
-    pub(super) is_alpha: Option<bool>,
-    pub(super) virtualhost: Option<String>,
+    delay_loop: Option<Setting<Duration>>,
+    connect_timeout: Option<Setting<Duration>>,
+    retry: Option<Setting<u32>>,
+    delay_before_retry: Option<Setting<Duration>>,
+    is_alpha: Option<Setting<bool>>,
+    virtualhost: Option<Setting<String>>,
 }
 
 impl Timing {
     /// The pause between two checks, 60 s by default.
     pub(super) fn interval(&self) -> Duration {
-        self.delay_loop.unwrap_or(Duration::from_secs(60))
+        self.delay_loop.as_ref().map_or(Duration::from_secs(60), Setting::used)
     }
 
-    /// Reads a statement; false if it is another one.
-    pub(super) fn read(&mut self, statement: &Statement, level: Level, block: &mut Block) -> bool {
-        match self.set(statement, level, block) {
-            Ok(is_known) => is_known,
-            Err(reason) => {
-                block.lose(statement.remark(reason));
-                true
-            }
-        }
+    pub(super) fn connect_timeout(&self) -> Option<Duration> {
+        self.connect_timeout.as_ref().map(Setting::used)
     }
 
-    fn set(&mut self, statement: &Statement, level: Level, block: &mut Block) -> Result<bool, Wrong> {
+    pub(super) fn retry(&self) -> Option<u32> {
+        self.retry.as_ref().map(Setting::used)
+    }
+
+    pub(super) fn delay_before_retry(&self) -> Option<Duration> {
+        self.delay_before_retry.as_ref().map(Setting::used)
+    }
+
+    pub(super) fn is_alpha(&self) -> bool {
+        self.is_alpha.as_ref().is_some_and(Setting::used)
+    }
+
+    pub(super) fn virtualhost(&self) -> Option<String> {
+        self.virtualhost.as_ref().map(Setting::used)
+    }
+
+    /// Reads a statement; the number of its arguments, or `None` if it is another one.
+    pub(super) fn set(
+        &mut self,
+        statement: &Statement,
+        level: Level,
+        block: &mut Block,
+    ) -> Result<Option<usize>, Wrong> {
         match statement.keyword() {
-            "delay_loop" => self.delay_loop = Some(bounded(timer(statement, false)?, statement, block)),
-            "connect_timeout" => {
-                self.connect_timeout = Some(bounded(timer(statement, false)?, statement, block))
+            "delay_loop" => {
+                self.delay_loop = Setting::new(bounded(timer(statement, false)?, statement, block), statement)
             }
-            "retry" => {
+            "connect_timeout" => {
+                self.connect_timeout =
+                    Setting::new(bounded(timer(statement, false)?, statement, block), statement)
+            }
+            "retry" | "nb_get_retry" => {
                 let min = if level == Level::Checker { 0 } else { 1 };
                 let retries = number(statement, min, u32::MAX - 1)?;
-                self.retry = Some(retries);
+                self.retry = Setting::new(retries, statement);
                 if retries >= COUNT_MAX {
                     block.note(statement.remark(format!("`fall` is at most {COUNT_MAX}")));
                 }
             }
             "delay_before_retry" => {
-                self.delay_before_retry = Some(bounded(timer(statement, true)?, statement, block))
+                let pause = bounded(timer(statement, true)?, statement, block);
+                self.delay_before_retry = Setting::new(pause, statement);
             }
             "warmup" => {
                 timer(statement, true)?;
                 block.note(statement.remark("the first checks are always spread over the interval"));
             }
             "alpha" if level == Level::VirtualServer => {
-                surplus(statement, 0, block);
-                self.is_alpha = Some(true);
-                return Ok(true);
+                self.is_alpha = Setting::new(true, statement);
+                return Ok(Some(0));
             }
-            "alpha" => self.is_alpha = Some(flag(statement)?),
-            "virtualhost" => self.virtualhost = Some(first(statement)?.to_owned()),
-            _ => return Ok(false),
+            "alpha" => self.is_alpha = Setting::new(flag(statement)?, statement),
+            "virtualhost" => self.virtualhost = Setting::new(first(statement)?.to_owned(), statement),
+            _ => return Ok(None),
         }
-        surplus(statement, 1, block);
-        Ok(true)
+        Ok(Some(1))
     }
 
     /// These values, and those of the level above where there is none.
     pub(super) fn or(&self, above: &Timing) -> Timing {
-        Timing {
-            delay_loop: self.delay_loop.or(above.delay_loop),
-            connect_timeout: self.connect_timeout.or(above.connect_timeout),
-            retry: self.retry.or(above.retry),
-            delay_before_retry: self.delay_before_retry.or(above.delay_before_retry),
-            is_alpha: self.is_alpha.or(above.is_alpha),
-            virtualhost: self.virtualhost.clone().or_else(|| above.virtualhost.clone()),
+        fn nearest<T: Clone>(own: &Option<T>, above: &Option<T>) -> Option<T> {
+            own.clone().or_else(|| above.clone())
         }
+        Timing {
+            delay_loop: nearest(&self.delay_loop, &above.delay_loop),
+            connect_timeout: nearest(&self.connect_timeout, &above.connect_timeout),
+            retry: nearest(&self.retry, &above.retry),
+            delay_before_retry: nearest(&self.delay_before_retry, &above.delay_before_retry),
+            is_alpha: nearest(&self.is_alpha, &above.is_alpha),
+            virtualhost: nearest(&self.virtualhost, &above.virtualhost),
+        }
+    }
+
+    /// Remarks about what no check has used.
+    pub(super) fn report_unused(&self, block: &mut Block) {
+        self.delay_loop.iter().for_each(|setting| setting.report_unused(block));
+        self.connect_timeout.iter().for_each(|setting| setting.report_unused(block));
+        self.retry.iter().for_each(|setting| setting.report_unused(block));
+        self.delay_before_retry.iter().for_each(|setting| setting.report_unused(block));
+        self.is_alpha.iter().for_each(|setting| setting.report_unused(block));
+        self.virtualhost.iter().for_each(|setting| setting.report_unused(block));
     }
 }
 
@@ -98,119 +156,4 @@ fn bounded(time: Duration, statement: &Statement, block: &mut Block) -> Duration
         block.note(statement.remark("times of checks are 10 ms to 1 hour here"));
     }
     bounded
-}
-
-/// Reports words behind the last argument.
-pub(super) fn surplus(statement: &Statement, taken: usize, block: &mut Block) {
-    if let Some(words) = statement.words.get(taken + 1..).filter(|words| !words.is_empty()) {
-        let reason = format!("`{}` is one word too many; keepalived ignores it", words.join(" "));
-        let reason = if words.len() == 1 {
-            reason
-        } else {
-            reason.replace("is one word", "are words").replace("it", "them")
-        };
-        block.lose(statement.remark(reason));
-    }
-}
-
-/// The statements of a block that count: of a keyword that sets one value, the last. `repeated` lists those of which
-/// each counts.
-pub(super) fn effective<'a>(
-    statements: &'a [Statement],
-    repeated: &[&str],
-    block: &mut Block,
-) -> Vec<&'a Statement> {
-    let mut last: HashMap<&str, usize> = HashMap::new();
-    for (index, statement) in statements.iter().enumerate() {
-        last.insert(canonical(statement.keyword()), index);
-    }
-    let mut counted = Vec::new();
-    for (index, statement) in statements.iter().enumerate() {
-        let keyword = canonical(statement.keyword());
-        let is_last = last.get(keyword) == Some(&index);
-        if statement.block.is_some() && (SINGLE.contains(&keyword) || FLAGS.contains(&keyword)) {
-            block.lose(statement.lost("it takes no block; keepalived loses what follows"));
-        }
-        if is_last || repeated.contains(&keyword) || !SINGLE.contains(&keyword) {
-            counted.push(statement);
-        } else {
-            let line = statements[last[keyword]].place.line;
-            block.lose(statement.remark(format!("line {line} replaces it")));
-        }
-    }
-    counted
-}
-
-/// Keywords that set one value.
-const SINGLE: &[&str] = &[
-    "lvs_sched",
-    "lvs_method",
-    "protocol",
-    "persistence_timeout",
-    "persistence_granularity",
-    "delay_loop",
-    "connect_timeout",
-    "retry",
-    "delay_before_retry",
-    "warmup",
-    "quorum",
-    "hysteresis",
-    "weight",
-    "virtualhost",
-    "uthreshold",
-    "lthreshold",
-    "snmp_name",
-    "connect_ip",
-    "connect_port",
-    "fwmark",
-    "path",
-    "digest",
-    "status_code",
-    "http_protocol",
-    "regex",
-    "misc_path",
-    "misc_timeout",
-    "user",
-    "type",
-    "name",
-    "helo_name",
-    "payload",
-    "require_reply",
-    "lvs_timeouts",
-    "script_user",
-];
-
-/// Other keywords without a block.
-const FLAGS: &[&str] = &[
-    "alpha",
-    "omega",
-    "ops",
-    "hashed",
-    "inhibit_on_failure",
-    "quorum_up",
-    "quorum_down",
-    "notify_up",
-    "notify_down",
-    "sorry_server",
-    "sorry_server_inhibit",
-    "sorry_server_lvs_method",
-    "misc_dynamic",
-    "nb_get_retry",
-    "enable_sni",
-    "sh-port",
-    "sh-fallback",
-    "mh-port",
-    "mh-fallback",
-    "flag-1",
-    "flag-2",
-    "lvs_sync_daemon",
-];
-
-/// The present word for one of old files.
-pub(super) fn canonical(keyword: &str) -> &str {
-    match keyword {
-        "lb_algo" => "lvs_sched",
-        "lb_kind" => "lvs_method",
-        _ => keyword,
-    }
 }

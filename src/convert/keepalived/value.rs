@@ -79,6 +79,8 @@ pub(super) struct Script {
     pub(super) command: Vec<String>,
     pub(super) user: Option<String>,
     pub(super) group: Option<String>,
+    /// Words that keepalived ignores.
+    pub(super) rest: Vec<String>,
 }
 
 /// The first argument is the command with its arguments, the second the user, the third the group.
@@ -88,7 +90,7 @@ pub(super) fn script(statement: &Statement) -> Result<Script, Wrong> {
     if command.first().is_none_or(String::is_empty) {
         return Err("a command is missing".to_owned());
     }
-    Ok(Script { command, user: words.next(), group: words.next() })
+    Ok(Script { command, user: words.next(), group: words.next(), rest: words.collect() })
 }
 
 #[cfg(test)]

@@ -4,74 +4,57 @@ use std::time::Duration;
 
 use super::globals::Globals;
 use super::group::Target;
+use super::keywords::{self, Keywords, surplus};
 use super::real_server::{self, Inherited, Method};
-use super::timing::{Level, Timing, effective, surplus};
+use super::timing::{Level, Timing};
 use super::tree::Statement;
 use super::value::{Wrong, first, mask, number};
 use crate::convert::draft::{Block, Entry, Hook, Remark, Server, Service, Value};
 use crate::convert::target::{self, Flags, MASQUERADING, TIMEOUT_MAX};
 
-/// Keywords of which each line counts, or only the first.
-const REPEATED: &[&str] = &["real_server"];
-
-/// The virtual service for one of the targets of a virtual server.
-pub(super) fn service(statement: &Statement, target: Target, globals: &Globals) -> Service {
+/// The virtual service for one of the targets of a virtual server; `members` is their number.
+pub(super) fn service(statement: &Statement, target: Target, members: usize, globals: &Globals) -> Service {
     let origin = statement.remark("");
     let mut block = Block::default();
-    let statements = effective(statement.statements(), REPEATED, &mut block);
-    let protocol = protocol(statement, &statements, target, &mut block);
+    surplus(statement, 2, &mut block);
+    let protocol = protocol(statement, target, &mut block);
     let mut service = match target {
         Target::Address(vip, port) => target::service(&origin, protocol, vip, port),
-        Target::Mark => target::marked(&origin),
+        Target::Mark(mark) => target::marked(&origin, &mark.to_string()),
     };
-    let mut terms = Terms::new(protocol, globals);
-    let mut servers = Vec::new();
-    for inner in statements {
-        match inner.keyword() {
-            "real_server" => servers.push(inner),
-            "protocol" => {}
-            _ => terms.read(inner, &mut block),
-        }
-    }
+    let mut terms = Terms::new(protocol, target, members, globals);
+    keywords::read(&mut terms, statement.statements(), &mut block);
     terms.finish(statement, target, &mut service, &mut block);
     service.block.entries.extend(block.entries);
+    let servers = std::mem::take(&mut terms.servers);
     terms.add_servers(&servers, target, &mut service);
+    terms.timing.report_unused(&mut service.block);
     if servers.is_empty() {
         service.disable("keepalived drops a virtual server without real servers");
     }
     service
 }
 
-/// In lower case.
-fn protocol(
-    statement: &Statement,
-    statements: &[&Statement],
-    target: Target,
-    block: &mut Block,
-) -> &'static str {
-    let found = statements.iter().find(|inner| inner.keyword() == "protocol");
-    let word = found.and_then(|inner| inner.argument(1)).map(str::to_lowercase);
-    let known = ["tcp", "udp", "sctp"].into_iter().find(|name| Some(*name) == word.as_deref());
-    match (known, found) {
-        (Some(protocol), Some(inner)) => {
-            surplus(inner, 1, block);
-            protocol
-        }
-        (_, Some(inner)) => {
-            block.lose(inner.remark("unknown protocol; keepalived uses UDP"));
-            "udp"
-        }
-        (_, None) => {
-            if target != Target::Mark {
-                block.note(statement.remark("without a protocol, keepalived uses UDP"));
-            }
-            "udp"
-        }
+/// A protocol in lower case.
+fn known_protocol(statement: &Statement) -> Option<&'static str> {
+    let word = statement.argument(1).map(str::to_lowercase);
+    ["tcp", "udp", "sctp"].into_iter().find(|name| Some(*name) == word.as_deref())
+}
+
+/// The last one that is known.
+fn protocol(statement: &Statement, target: Target, block: &mut Block) -> &'static str {
+    let lines = statement.statements().iter().filter(|inner| inner.keyword() == "protocol");
+    let found = lines.clone().filter_map(known_protocol).next_back();
+    if lines.count() == 0 && !matches!(target, Target::Mark(_)) {
+        block.note(statement.remark("without a protocol, keepalived uses UDP"));
     }
+    found.unwrap_or("udp")
 }
 
 struct Terms<'a> {
     protocol: &'static str,
+    is_marked: bool,
+    members: usize,
     globals: &'a Globals,
     timing: Timing,
     scheduler: Option<String>,
@@ -82,17 +65,20 @@ struct Terms<'a> {
     quorum: Option<(u32, &'a Statement)>,
     hysteresis: Option<(u32, &'a Statement)>,
     inhibits: bool,
-    weight: u32,
+    weight: Option<(u32, &'a Statement)>,
     sorry: Option<&'a Statement>,
     sorry_method: Option<Method>,
     hooks: Vec<Hook>,
     omega: Option<&'a Statement>,
+    servers: Vec<&'a Statement>,
 }
 
 impl<'a> Terms<'a> {
-    fn new(protocol: &'static str, globals: &'a Globals) -> Terms<'a> {
+    fn new(protocol: &'static str, target: Target, members: usize, globals: &'a Globals) -> Terms<'a> {
         Terms {
             protocol,
+            is_marked: matches!(target, Target::Mark(_)),
+            members,
             globals,
             timing: Timing::default(),
             scheduler: None,
@@ -103,36 +89,43 @@ impl<'a> Terms<'a> {
             quorum: None,
             hysteresis: None,
             inhibits: false,
-            weight: 1,
+            weight: None,
             sorry: None,
             sorry_method: None,
             hooks: Vec::new(),
             omega: None,
+            servers: Vec::new(),
         }
     }
+}
 
-    fn read(&mut self, statement: &'a Statement, block: &mut Block) {
-        if self.timing.read(statement, Level::VirtualServer, block) {
-            return;
+impl<'a> Keywords<'a> for Terms<'a> {
+    fn set(&mut self, statement: &'a Statement, block: &mut Block) -> Result<usize, Wrong> {
+        if let Some(taken) = self.timing.set(statement, Level::VirtualServer, block)? {
+            return Ok(taken);
         }
-        if let Err(reason) = self.set(statement, block) {
-            block.lose(statement.lost(reason));
-        }
-    }
-
-    fn set(&mut self, statement: &'a Statement, block: &mut Block) -> Result<(), Wrong> {
-        let mut taken = 1;
         match statement.keyword() {
+            "real_server" => {
+                self.servers.push(statement);
+                return Ok(keywords::ALL);
+            }
+            "protocol" => {
+                known_protocol(statement)
+                    .ok_or_else(|| format!("unknown protocol; keepalived uses {}", self.protocol))?;
+                if self.is_marked {
+                    block.note(statement.remark("a firewall mark has any protocol; name it in match"));
+                }
+            }
             "lvs_sched" | "lb_algo" => self.set_scheduler(first(statement)?)?,
             flag @ ("sh-port" | "sh-fallback" | "mh-port" | "mh-fallback" | "flag-1" | "flag-2"
             | "flag-3") => {
-                taken = 0;
                 let scheduler = self.scheduler.as_deref();
                 self.flags.set(scheduler.ok_or("without effect before the scheduler's line")?, flag)?;
+                return Ok(0);
             }
             "lvs_method" | "lb_kind" => {
-                taken = usize::MAX - 1;
                 self.method = Some(Method::read(statement, block)?);
+                return Ok(keywords::ALL);
             }
             "persistence_timeout" => self.set_persistence(statement, block)?,
             "persistence_granularity" => {
@@ -141,53 +134,59 @@ impl<'a> Terms<'a> {
                 let prefix = target::prefix(mask);
                 self.prefix = Some(prefix.ok_or("the mask has holes, and is not a prefix")?);
             }
-            "persistence_engine" => return Err("there are no persistence engines".to_owned()),
+            "quorum" => self.quorum = Some((number(statement, 1, i32::MAX as u32)?, statement)),
+            "hysteresis" => self.hysteresis = Some((number(statement, 0, i32::MAX as u32)?, statement)),
+            "weight" => self.weight = Some((number(statement, 0, i32::MAX as u32)?, statement)),
+            "snmp_name" => {
+                block.set_from("name", Value::text(first(statement)?), statement.remark(""));
+            }
+            _ => return self.set_other(statement, block),
+        }
+        Ok(1)
+    }
+}
+
+impl<'a> Terms<'a> {
+    /// Sorry servers, commands, and words that stand alone.
+    fn set_other(&mut self, statement: &'a Statement, block: &mut Block) -> Result<usize, Wrong> {
+        const NO_SORRY: &str = "without effect before sorry_server";
+        match statement.keyword() {
             "ops" if self.protocol == "udp" => {
-                taken = 0;
                 block.set_from("one_packet", Value::Flag(true), statement.remark(""));
             }
             "ops" => return Err("it is only for UDP, and keepalived resets it".to_owned()),
-            "hashed" => {
-                taken = 0;
-                block.note(statement.remark("it has no effect in keepalived either"));
+            "hashed" => block.note(statement.remark("it has no effect in keepalived either")),
+            word @ ("quorum_up" | "quorum_down") => {
+                let when = if word == "quorum_up" { "quorum_gained" } else { "quorum_lost" };
+                real_server::add_hook(&mut self.hooks, statement, when, self.globals, block)?;
+                return Ok(keywords::ALL);
             }
             "omega" => {
-                taken = 0;
                 self.omega = Some(statement);
+                return Ok(0);
             }
-            "quorum" => self.quorum = Some((number(statement, 1, i32::MAX as u32)?, statement)),
-            "hysteresis" => self.hysteresis = Some((number(statement, 0, i32::MAX as u32)?, statement)),
-            "quorum_up" => return self.hook(statement, "quorum_gained", block),
-            "quorum_down" => return self.hook(statement, "quorum_lost", block),
             "sorry_server" if self.sorry.is_some() => {
                 return Err("keepalived has one sorry server".to_owned());
             }
             "sorry_server" => {
-                taken = 2;
                 self.sorry = Some(statement);
+                return Ok(2);
+            }
+            "sorry_server_inhibit" | "sorry_server_lvs_method" if self.sorry.is_none() => {
+                return Err(NO_SORRY.to_owned());
             }
             "sorry_server_inhibit" => {
-                taken = 0;
-                block.note(
-                    statement.remark("a sorry server stays in the table anyway, without new connections"),
-                );
+                let reason = "a sorry server stays in the table anyway, without new connections";
+                block.note(statement.remark(reason));
             }
             "sorry_server_lvs_method" => {
-                taken = usize::MAX - 1;
                 self.sorry_method = Some(Method::read(statement, block)?);
+                return Ok(keywords::ALL);
             }
-            "inhibit_on_failure" => {
-                taken = 0;
-                self.inhibits = true;
-            }
-            "weight" => self.weight = number(statement, 0, i32::MAX as u32)?,
-            "snmp_name" => {
-                block.set_from("name", Value::text(first(statement)?), statement.remark(""));
-            }
+            "inhibit_on_failure" => self.inhibits = true,
             other => return Err(without_counterpart(other).to_owned()),
         }
-        surplus(statement, taken, block);
-        Ok(())
+        Ok(0)
     }
 
     fn set_scheduler(&mut self, name: &str) -> Result<(), Wrong> {
@@ -199,17 +198,12 @@ impl<'a> Terms<'a> {
     fn set_persistence(&mut self, statement: &Statement, block: &mut Block) -> Result<(), Wrong> {
         match statement.argument(1) {
             None => self.persistence = Some(360),
+            Some("0") if self.persistence.is_some() => {
+                return Err("keepalived refuses 0, and what was set before stays".to_owned());
+            }
             Some("0") => block.note(statement.remark("keepalived refuses 0, so persistence is off")),
             Some(_) => self.persistence = Some(number(statement, 1, TIMEOUT_MAX)?),
         }
-        Ok(())
-    }
-
-    fn hook(&mut self, statement: &Statement, when: &'static str, block: &mut Block) -> Result<(), Wrong> {
-        if self.hooks.iter().any(|hook| hook.when == when) {
-            return Err("keepalived uses only the first".to_owned());
-        }
-        self.hooks.push(real_server::hook(statement, when, self.globals, block)?);
         Ok(())
     }
 
@@ -244,19 +238,19 @@ impl<'a> Terms<'a> {
     fn add_servers(&mut self, statements: &[&Statement], target: Target, service: &mut Service) {
         let (vip, port) = match target {
             Target::Address(vip, port) => (Some(vip), port),
-            Target::Mark => (None, 0),
+            Target::Mark(_) => (None, 0),
         };
         let inherited = Inherited {
             vip,
             service_port: port,
             timing: &self.timing,
             method: self.method.as_ref().unwrap_or(&Method::Masquerading),
-            weight: self.weight,
+            members: self.members,
+            weight: self.weight.map_or(1, |(weight, _)| weight),
             inhibits: self.inhibits,
             globals: self.globals,
         };
-        let mut inhibiting = Vec::new();
-        let mut places = Vec::new();
+        let (mut inhibiting, mut places, mut has_own_weights) = (Vec::new(), Vec::new(), true);
         for statement in statements {
             match real_server::read(statement, &inherited) {
                 Ok(found) if places.contains(&found.place) => {
@@ -267,10 +261,14 @@ impl<'a> Terms<'a> {
                 Ok(found) => {
                     places.push(found.place);
                     inhibiting.push(found.inhibits);
+                    has_own_weights &= found.has_weight;
                     service.servers.push(found.server);
                 }
                 Err(reason) => service.end.lose(statement.remark(reason)),
             }
+        }
+        if let Some((_, statement)) = self.weight.filter(|_| has_own_weights) {
+            service.block.note(statement.remark("each real server has a weight of its own"));
         }
         self.set_on_down(&inhibiting, service);
         self.set_quorum(service);
@@ -288,6 +286,13 @@ impl<'a> Terms<'a> {
         if service.servers.iter().all(|server| server.checks.is_empty()) {
             if self.inhibits {
                 service.block.set("on_down", Value::text("quiesce"));
+            }
+            for (server, inhibits) in service.servers.iter_mut().zip(inhibiting) {
+                if *inhibits != self.inhibits {
+                    let reason = "inhibit_on_failure: without a check, no real server goes down".to_owned();
+                    let origin = server.origin.clone();
+                    server.block.note(Remark { reason, ..origin });
+                }
             }
             return;
         }
@@ -348,6 +353,7 @@ impl<'a> Terms<'a> {
 /// Why a keyword of a virtual server is not converted.
 fn without_counterpart(keyword: &str) -> &'static str {
     match keyword {
+        "persistence_engine" => "there are no persistence engines",
         "ha_suspend" => "checks always run; they do not depend on where the VIP is",
         "smtp_alert" => "mail is not sent; use on_change or an alert of your monitoring",
         "ip_family" => "the family follows from the addresses",

@@ -1,12 +1,39 @@
 //! The checks of a `virtual`.
 
+mod request;
+
 use std::net::IpAddr;
 use std::time::Duration;
 
-use super::keys::{At, Keys, leading_number};
+use super::keys::{At, Keys};
 use super::lines::Line;
-use crate::convert::check::Check;
+use crate::control::ipvsadm::names::Names;
+use crate::convert::check::{Check, Origin};
 use crate::convert::draft::{Block, Value};
+
+/// A number, and the line that sets it. Without a line the default counts.
+#[derive(Clone, Copy, Default)]
+struct Setting<'a> {
+    number: u32,
+    line: Option<&'a Line>,
+}
+
+impl<'a> Setting<'a> {
+    fn of(line: Option<&'a Line>) -> Option<Setting<'a>> {
+        line?.value.parse().ok().map(|number| Setting { number, line })
+    }
+
+    fn used(&self, default: u32) -> u32 {
+        self.line.map_or(default, |line| {
+            line.used();
+            self.number
+        })
+    }
+
+    fn seconds(&self, default: u32) -> Duration {
+        Duration::from_secs(self.used(default).into())
+    }
+}
 
 /// The keys for checks.
 pub(super) struct Terms<'a> {
@@ -18,11 +45,14 @@ pub(super) struct Terms<'a> {
     is_udp: bool,
     kind: String,
     service: String,
-    checkport: Option<u16>,
-    interval: Duration,
+    checkport: Option<Setting<'a>>,
+    interval: Setting<'a>,
     /// Of a connection, and of a whole exchange.
-    timeouts: [Duration; 2],
-    fall: u32,
+    timeouts: [Setting<'a>; 2],
+    fall: Setting<'a>,
+    names: &'a dyn Names,
+    /// The line of the real server, if that has a request and an answer of its own.
+    real: Option<Line>,
     /// Each difference is reported once for a virtual service.
     is_reported: bool,
 }
@@ -51,41 +81,43 @@ const SERVICES: &[(u16, &str)] = &[
 ];
 
 impl<'a> Terms<'a> {
-    pub(super) fn read(head: &'a Line, keys: &'a Keys<'a>, at: &At, block: &mut Block) -> Terms<'a> {
-        let mut seconds = |key: &str| -> Option<Duration> {
-            let line = keys.line(key)?;
-            let number = leading_number(&line.value).filter(|number| *number > 0);
-            if number.is_none() {
-                block.lose(line.remark("expected a number of seconds"));
-            }
-            number.map(|number| Duration::from_secs(number.into()))
+    pub(super) fn read(
+        head: &'a Line,
+        keys: &'a Keys<'a>,
+        at: &At,
+        names: &'a dyn Names,
+        block: &mut Block,
+    ) -> Terms<'a> {
+        let own = |key| Setting::of(keys.own_unmarked(key));
+        let global = |key| Setting::of(keys.global_unmarked(key));
+        let both = |first, second| {
+            own(first).or(own(second)).or(global(first)).or(global(second)).unwrap_or_default()
         };
-        let (connect, negotiate) = (seconds("checktimeout"), seconds("negotiatetimeout"));
-        let own = |key: &str| keys.own(key).and_then(|line| leading_number(&line.value));
-        let own = |key: &str| own(key).map(|number| Duration::from_secs(number.into()));
-        let (own_connect, own_negotiate) = (own("checktimeout"), own("negotiatetimeout"));
-        let timeouts = [
-            own_connect.or(own_negotiate).or(connect).or(negotiate).unwrap_or(Duration::from_secs(5)),
-            own_negotiate.or(own_connect).or(negotiate).or(connect).unwrap_or(Duration::from_secs(30)),
-        ];
-        let interval = seconds("checkinterval").unwrap_or(Duration::from_secs(10));
-        let fall = keys.value("failurecount").and_then(leading_number).filter(|fall| *fall > 0).unwrap_or(1);
-        let checkport =
-            keys.own("checkport").and_then(|line| line.value.parse().ok()).filter(|port| *port != 0);
+        let is_forking = keys.global("fork").is_some_and(|line| line.value == "yes");
+        if let Some(line) = keys.own_unmarked("checkinterval").filter(|_| !is_forking) {
+            block.lose(line.used().remark("ldirectord ignores it here unless fork = yes"));
+        }
+        let interval = own("checkinterval").filter(|_| is_forking).or(global("checkinterval"));
+        let checkport = own("checkport").filter(|port| port.number < 65_536);
+        if let Some(line) = keys.own_unmarked("checkport").filter(|_| checkport.is_none()) {
+            block.lose(line.used().remark("expected a port from 1 to 65535; ldirectord refuses the file"));
+        }
         let by_port = SERVICES.iter().find(|(port, _)| *port == at.port).map_or("none", |(_, name)| name);
-        let service = keys.own("service").map_or(by_port, Line::unquoted).to_owned();
+        let service = keys.own_value("service").unwrap_or(by_port).to_owned();
         Terms {
             keys,
             head,
             vip: at.name.clone(),
             service_port: at.port,
             is_udp: at.protocol == "udp",
-            kind: keys.own("checktype").map_or("negotiate", Line::unquoted).to_owned(),
+            kind: keys.own_value("checktype").unwrap_or("negotiate").to_owned(),
             service,
             checkport,
-            interval,
-            timeouts,
-            fall,
+            interval: interval.unwrap_or_default(),
+            timeouts: [both("checktimeout", "negotiatetimeout"), both("negotiatetimeout", "checktimeout")],
+            fall: own("failurecount").or(global("failurecount")).unwrap_or_default(),
+            names,
+            real: None,
             is_reported: false,
         }
     }
@@ -104,36 +136,30 @@ impl<'a> Terms<'a> {
         rip: IpAddr,
         port: u16,
         texts: &[String],
+        line: &Line,
         block: &mut Block,
     ) -> Result<Vec<Check>, &'static str> {
-        let target = self.checkport.unwrap_or(if port == 0 { self.service_port } else { port });
-        let mut checks = match self.kind.as_str() {
-            "on" | "off" => Vec::new(),
-            "connect" if self.is_udp => vec![self.check("icmp", 0)],
-            "connect" => vec![self.check("tcp", 0)],
-            "ping" => vec![self.check("icmp", 0)],
-            "external" => vec![self.external(rip, target)],
-            "external-perl" => {
-                self.lose("checktype", "use checktype = external, or a check of type \"exec\"", block);
-                Vec::new()
+        self.real = Some(line.clone()).filter(|_| !texts.is_empty());
+        let of_service =
+            || SERVICES.iter().find(|(_, name)| *name == self.service).map_or(0, |(port, _)| *port);
+        let written = self.checkport.and_then(|port| u16::try_from(port.number).ok());
+        let target = written.unwrap_or_else(|| if port == 0 { of_service() } else { port });
+        let mut checks = match self.refused() {
+            Some(stand_in) => {
+                let what = if stand_in == "tcp" { "only a TCP connection" } else { "only a ping" };
+                let reason = format!("a line of the check is refused; the check below is {what}");
+                self.lose_head(&reason, block);
+                vec![self.check(stand_in, 0)]
             }
-            "negotiate" => self.negotiate(texts, block).into_iter().collect(),
-            number => match number.parse::<u32>() {
-                // N connects, then one negotiate.
-                Ok(count) if count > 0 => {
-                    let mut whole: Vec<Check> = self.negotiate(texts, block).into_iter().collect();
-                    whole.iter_mut().for_each(|check| check.interval *= count.saturating_add(1).min(1_000));
-                    std::iter::once(self.check("tcp", 0)).chain(whole).collect()
-                }
-                _ => {
-                    self.lose("checktype", "unknown; ldirectord refuses the file", block);
-                    Vec::new()
-                }
-            },
+            None => self.by_type(rip, port, texts, block),
         };
         for check in &mut checks {
             let has_port = !matches!(check.kind, "icmp" | "exec");
-            check.port = Some(target).filter(|port| has_port && *port != self.service_port);
+            if has_port && let Some(port) = self.checkport {
+                port.used(0);
+            }
+            let written = check.port.unwrap_or(target);
+            check.port = Some(written).filter(|port| has_port && *port != self.service_port);
         }
         self.report_unused(block);
         self.is_reported = true;
@@ -143,23 +169,78 @@ impl<'a> Terms<'a> {
         Ok(checks)
     }
 
+    /// The kind of the check that stands in for one whose lines are refused.
+    fn refused(&self) -> Option<&'static str> {
+        let is_refused = |key: &str| self.keys.refused.iter().any(|line| line.key == key);
+        let is_elsewhere = ["checktype", "service", "checkport", "checkcommand"].into_iter().any(is_refused)
+            || self.checkport.is_none() && self.keys.own_unmarked("checkport").is_some();
+        match ["request", "httpmethod", "virtualhost"].into_iter().any(is_refused) {
+            _ if is_elsewhere => Some("icmp"),
+            true if self.is_udp || self.service == "dns" => Some("icmp"),
+            true => Some("tcp"),
+            false => None,
+        }
+    }
+
+    fn by_type(&mut self, rip: IpAddr, port: u16, texts: &[String], block: &mut Block) -> Vec<Check> {
+        match self.kind.as_str() {
+            "on" | "off" => Vec::new(),
+            "connect" if self.is_udp => vec![self.check("icmp", 0)],
+            "connect" => vec![self.check("tcp", 0)],
+            "ping" => vec![self.check("icmp", 0)],
+            "external" => vec![self.external(rip, port, block)],
+            "external-perl" => {
+                let reason = "there is no Perl here; run the file by a check of type \"exec\". The check below is only a ping";
+                self.lose("checktype", reason, block);
+                vec![self.check("icmp", 0)]
+            }
+            "negotiate" => self.negotiate(rip, texts, block).into_iter().collect(),
+            number => match number.parse::<u32>() {
+                Ok(0) => self.negotiate(rip, texts, block).into_iter().collect(),
+                // N connects, then one negotiate.
+                Ok(count) => {
+                    let mut whole: Vec<Check> = self.negotiate(rip, texts, block).into_iter().collect();
+                    whole.iter_mut().for_each(|check| check.interval *= count.saturating_add(1).min(1_000));
+                    std::iter::once(self.check("tcp", 0)).chain(whole).collect()
+                }
+                Err(_) => {
+                    let reason = "unknown; ldirectord refuses the file. The check below is only a ping";
+                    self.lose("checktype", reason, block);
+                    vec![self.check("icmp", 0)]
+                }
+            },
+        }
+    }
+
+    /// A remark about the virtual service as a whole, once.
+    fn lose_head(&self, reason: &str, block: &mut Block) {
+        if !self.is_reported {
+            block.lose(self.head.remark(reason));
+        }
+    }
+
     fn check(&self, kind: &'static str, timeout: usize) -> Check {
         Check {
+            origin: Origin(self.head.remark("")),
             kind,
             options: Vec::new(),
             via: Some("direct"),
             address: None,
             port: None,
-            interval: self.interval,
+            interval: self.interval.seconds(10),
             fast_interval: None,
-            timeout: self.timeouts[timeout],
-            fall: self.fall,
+            timeout: self.timeouts[timeout].seconds([5, 30][timeout]),
+            fall: self.fall.used(1),
             starts_down: true,
         }
     }
 
     /// A remark about a line of the block, once for each virtual service. A service may follow from the port.
     fn lose(&self, key: &str, reason: &str, block: &mut Block) {
+        let own = self.real.as_ref().filter(|_| ["request", "receive"].contains(&key));
+        if let Some(line) = own {
+            return block.lose(line.remark(reason));
+        }
         let line = self.keys.line(key).or_else(|| Some(self.head).filter(|_| key == "service"));
         if let Some(line) = line.filter(|_| !self.is_reported) {
             block.lose(line.remark(reason));
@@ -170,6 +251,7 @@ impl<'a> Terms<'a> {
     fn report_unused(&self, block: &mut Block) {
         let is_negotiate = self.kind == "negotiate" || self.kind.parse::<u32>().is_ok();
         let is_http = is_negotiate && matches!(self.service.as_str(), "http" | "https");
+        let is_external = matches!(self.kind.as_str(), "external" | "external-perl");
         let has_texts = is_http || is_negotiate && matches!(self.service.as_str(), "dns" | "simpletcp");
         let unused = [
             ("request", has_texts),
@@ -177,26 +259,32 @@ impl<'a> Terms<'a> {
             ("httpmethod", is_http),
             ("virtualhost", is_http),
             ("service", is_negotiate),
-            ("checkcommand", self.kind == "external"),
+            ("checkcommand", is_external),
         ];
         for (key, is_used) in unused {
-            if !is_used && self.keys.own(key).is_some() {
+            if !is_used && self.keys.own_unmarked(key).is_some() {
                 self.lose(key, "this check does not use it", block);
             }
         }
         for key in ["login", "passwd", "database", "secret"] {
-            self.lose(key, "checks do not log in", block);
+            if self.keys.own(key).is_some() {
+                self.lose(key, "checks do not log in", block);
+            }
         }
         if self.keys.value("checkcount").is_some_and(|count| count != "1") {
             self.lose("checkcount", "a check sends one request; failurecount is what decides", block);
         }
     }
 
-    fn external(&self, rip: IpAddr, port: u16) -> Check {
+    fn external(&self, rip: IpAddr, port: u16, block: &mut Block) -> Check {
         let mut check = self.check("exec", 0);
         check.via = None;
-        let program = self.keys.own("checkcommand").map_or("/bin/true", Line::unquoted);
+        let program = self.keys.own_value("checkcommand").unwrap_or("/bin/true");
         let mut command: Vec<String> = program.split_whitespace().map(str::to_owned).collect();
+        if command.len() > 1 {
+            let reason = "ldirectord takes it for the name of a program, blanks included; here its words are arguments";
+            self.lose("checkcommand", reason, block);
+        }
         if command.is_empty() {
             command.push("/bin/true".to_owned());
         }
@@ -206,18 +294,25 @@ impl<'a> Terms<'a> {
         check
     }
 
-    fn negotiate(&self, texts: &[String], block: &mut Block) -> Option<Check> {
-        let own = |index: usize, key: &str| {
-            texts
-                .get(index)
-                .map(String::as_str)
-                .or_else(|| self.keys.own(key).map(Line::unquoted))
-                .unwrap_or_default()
+    fn negotiate(&self, rip: IpAddr, texts: &[String], block: &mut Block) -> Option<Check> {
+        let own = |index: usize, key: &str, default: &'static str| {
+            let text = texts.get(index).map(String::as_str);
+            text.or_else(|| self.keys.own_value(key)).unwrap_or(default).to_owned()
         };
-        let (request, receive) = (own(0, "request"), own(1, "receive"));
+        if !["http", "https", "dns", "simpletcp"].contains(&self.service.as_str()) {
+            return self.greeting(block);
+        }
+        let (request, receive) = (own(0, "request", "/"), own(1, "receive", ""));
         match self.service.as_str() {
-            "http" | "https" => self.web(request, receive, block),
-            "dns" => self.dns(request, receive, block),
+            "dns" => self.dns(&request, &receive, block),
+            "simpletcp" => Some(self.simple(&request, &receive, block)),
+            _ => Some(self.web(rip, &request, &receive, !texts.is_empty(), block)),
+        }
+    }
+
+    /// Services whose checks ask for nothing in particular.
+    fn greeting(&self, block: &mut Block) -> Option<Check> {
+        match self.service.as_str() {
             "ftp" => {
                 self.lose("service", "the check does not log in, as ldirectord does", block);
                 Some(self.check("ftp", 1))
@@ -228,7 +323,6 @@ impl<'a> Terms<'a> {
             "nntp" => Some(self.check("nntp", 1)),
             "pops" => Some(self.over_tls("pop3")),
             "imaps" => Some(self.over_tls("imap")),
-            "simpletcp" => Some(self.simple(request, receive)),
             "ldaps" => {
                 let mut check = self.check("tls", 1);
                 check.options.push(("verify", Value::Flag(false)));
@@ -256,8 +350,9 @@ impl<'a> Terms<'a> {
                 Some(self.check("tcp", 0))
             }
             _ => {
-                self.lose("service", "unknown; ldirectord refuses the file", block);
-                None
+                let reason = "unknown; ldirectord refuses the file. The check below is only a ping";
+                self.lose("service", reason, block);
+                Some(self.check("icmp", 0))
             }
         }
     }
@@ -267,89 +362,6 @@ impl<'a> Terms<'a> {
         check.options = vec![("tls", Value::Flag(true)), ("verify", Value::Flag(false))];
         check
     }
-
-    /// Sends the request without its first character.
-    fn simple(&self, request: &str, receive: &str) -> Check {
-        let mut chars = request.chars();
-        chars.next();
-        let send = chars.as_str().replace("\\n", "\n");
-        let mut step = Vec::new();
-        if !send.is_empty() {
-            step.push(("send", Value::text(bytes(&send))));
-        }
-        // Each line is matched alone.
-        let receive =
-            if receive.contains(['^', '$']) { format!("(?m){receive}") } else { receive.to_owned() };
-        step.push(("expect", Value::text(if receive.is_empty() { ".".to_owned() } else { receive })));
-        let mut check = self.check("exchange", 1);
-        check.options.push(("steps", Value::List(vec![Value::Table(step)])));
-        check
-    }
-
-    fn web(&self, request: &str, receive: &str, block: &mut Block) -> Option<Check> {
-        let is_tls = self.service == "https";
-        let mut check = self.check(if is_tls { "https" } else { "http" }, 1);
-        if request.starts_with(&format!("{}:", self.service)) {
-            self.lose("request", "a request to another host; use a check of type \"exec\"", block);
-            return None;
-        }
-        let slash = if request.starts_with('/') { "" } else { "/" };
-        let method = self.keys.own("httpmethod").map(|line| line.unquoted().to_uppercase());
-        let host = self.keys.own("virtualhost").map(Line::unquoted);
-        let options = &mut check.options;
-        options.push(("path", Value::text(format!("{slash}{request}"))));
-        options.extend(method.map(|method| ("method", Value::text(method))));
-        options.extend(host.map(|host| ("host", Value::text(host))));
-        // LWP::UserAgent, max_redirect.
-        options.push(("redirects", Value::Number(7)));
-        options.push(("status", Value::text("200-299")));
-        options.extend(Some(("body_regex", Value::text(receive))).filter(|_| !receive.is_empty()));
-        if is_tls {
-            options.push(("verify", Value::Flag(false)));
-        }
-        if let Some(line) =
-            self.keys.own("service").or_else(|| self.keys.own("request")).filter(|_| !self.is_reported)
-        {
-            block.note(
-                line.remark(
-                    "a redirect to another host or scheme is not followed; name the page that answers",
-                ),
-            );
-        }
-        Some(check)
-    }
-
-    fn dns(&self, request: &str, receive: &str, block: &mut Block) -> Option<Check> {
-        let mut check = self.check("dns", 1);
-        let (record, name) = match request.parse::<IpAddr>() {
-            Ok(IpAddr::V4(address)) => {
-                let [a, b, c, d] = address.octets();
-                ("PTR", format!("{d}.{c}.{b}.{a}.in-addr.arpa"))
-            }
-            _ => ("A", request.to_owned()),
-        };
-        let plain = receive.replace("\\.", ".");
-        let is_plain = plain.chars().all(|c| c.is_ascii_alphanumeric() || ".-_".contains(c));
-        if receive.is_empty() {
-            self.lose("service", "without receive, ldirectord regards the real server as down", block);
-        } else if !is_plain {
-            self.lose("receive", "an answer is compared as a whole, not by a regular expression", block);
-        }
-        check.options = vec![("record", Value::text(record)), ("name", Value::text(name))];
-        if is_plain && !receive.is_empty() {
-            check.options.push(("expect", Value::text(plain)));
-        }
-        if !self.is_udp {
-            check.options.push(("transport", Value::text("tcp")));
-        }
-        Some(check)
-    }
-}
-
-/// Text as the option `send` has it: with escapes.
-fn bytes(text: &str) -> String {
-    let escaped = text.replace('\\', "\\\\").replace('\n', "\\n").replace('\r', "\\r").replace('\t', "\\t");
-    escaped.strip_prefix("hex:").map(|rest| format!("\\x68ex:{rest}")).unwrap_or(escaped)
 }
 
 /// Words and texts in quotes, which a comma may separate; true: in quotes.

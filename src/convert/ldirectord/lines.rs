@@ -1,5 +1,6 @@
 //! Lines and blocks of ldirectord.cf.
 
+use std::cell::Cell;
 use std::rc::Rc;
 
 use crate::convert::Input;
@@ -8,6 +9,8 @@ use crate::convert::draft::{Block, Place, Remark};
 /// `key = value`.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub(super) struct Line {
+    /// Something follows from it.
+    is_used: Cell<bool>,
     pub(super) place: Place,
     pub(super) text: String,
     pub(super) key: String,
@@ -20,10 +23,14 @@ impl Line {
         Remark::new(&self.place, &self.text, reason)
     }
 
-    /// The value without its quotes.
-    pub(super) fn unquoted(&self) -> &str {
-        let inside = self.value.strip_prefix('"').and_then(|value| value.strip_suffix('"'));
-        inside.unwrap_or(&self.value)
+    /// Marks that something follows from it.
+    pub(super) fn used(&self) -> &Line {
+        self.is_used.set(true);
+        self
+    }
+
+    pub(super) fn is_used(&self) -> bool {
+        self.is_used.get()
     }
 }
 
@@ -65,13 +72,15 @@ pub(super) fn read(input: &Input, top: &mut Block) -> Blocks {
             continue;
         }
         let is_inside = is_open && indentation >= 4;
-        let text = if is_inside { text.split('#').next().unwrap_or_default().trim_end() } else { text };
-        let Some((key, value)) = text.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else {
+        let cut = if is_inside { text.split('#').next().unwrap_or_default().trim_end() } else { text };
+        // A remark shows the whole text if the cut is within quotes.
+        let text = if cut.matches('"').count() % 2 == 1 { text } else { cut };
+        let Some((key, value)) = cut.split_once('=').map(|(key, value)| (key.trim(), value.trim())) else {
             top.lose(Remark::new(&place, text, "expected KEY = VALUE; ldirectord refuses the file"));
             continue;
         };
         let (key, value, text) = (key.to_owned(), value.to_owned(), text.to_owned());
-        let line = Line { place, text, key, value };
+        let line = Line { is_used: Cell::new(false), place, text, key, value };
         match line.key.as_str() {
             _ if is_inside => {
                 file.services.last_mut().into_iter().for_each(|open| open.lines.push(line.clone()))

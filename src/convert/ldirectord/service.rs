@@ -4,7 +4,7 @@ use std::net::{IpAddr, Ipv4Addr};
 use std::time::Duration;
 
 use super::check::{self, Terms};
-use super::keys::{At, Keys, leading_number};
+use super::keys::{self, At, Keys};
 use super::lines::{self, Line};
 use crate::control::ipvsadm::names::Names;
 use crate::control::ipvsadm::options::Transport;
@@ -50,27 +50,24 @@ const KEYS: &[&str] = &[
 ];
 
 /// The virtual service of a block.
-pub(super) fn read(block: &lines::Service, globals: &[&Line], input: &Input) -> Service {
-    let keys = Keys { own: &block.lines, globals };
-    let mut remarks = Block::default();
-    for (index, line) in block.lines.iter().enumerate() {
-        let later = block.lines[index + 1..].iter().find(|other| other.key == line.key);
-        match (later, super::reason(&line.key)) {
-            (Some(later), _) if !line.key.starts_with("real") => {
-                remarks.lose(line.remark(format!("line {} replaces it", later.place.line)));
+pub(super) fn read(block: &lines::Service, globals: &[Line], input: &Input) -> Service {
+    let (mut remarks, mut refused) = (Block::default(), Vec::new());
+    let own = keys::effective(&block.lines, &["real", "real6"], false, &mut refused, &mut remarks);
+    let keys = Keys { own: &own, globals, refused: &refused };
+    for line in &own {
+        match super::reason(&line.key) {
+            Some(reason) => remarks.lose(line.used().remark(reason)),
+            None if !KEYS.contains(&line.key.as_str()) => {
+                remarks.lose(line.used().remark("unknown here; ldirectord refuses the file"));
             }
-            (_, Some(reason)) => remarks.lose(line.remark(reason)),
-            _ if !KEYS.contains(&line.key.as_str()) => {
-                remarks.lose(line.remark("unknown here; ldirectord refuses the file"));
-            }
-            _ => {}
+            None => {}
         }
     }
     let (mut service, at) = opened(&block.head, &keys, input);
     service.block.entries.extend(remarks.entries);
     service_keys(&keys, &at, &mut service);
-    let mut terms = Terms::read(&block.head, &keys, &at, &mut service.block);
-    add_servers(&block.lines, &at, &mut terms, input.names, &mut service);
+    let mut terms = Terms::read(&block.head, &keys, &at, input.names, &mut service.block);
+    add_servers(&own, &at, &mut terms, input.names, &mut service);
     if service.servers.iter().any(|server| !server.checks.is_empty()) {
         let is_quiescent = keys.is_yes("quiescent");
         service.block.set("on_down", Value::text(if is_quiescent { "quiesce" } else { "remove" }));
@@ -79,13 +76,17 @@ pub(super) fn read(block: &lines::Service, globals: &[&Line], input: &Input) -> 
     }
     fallback(&keys, &at, input.names, &mut service);
     fallback_command(&keys, &at, &mut service);
+    for line in own.iter().filter(|line| !line.is_used() && !line.key.starts_with("real")) {
+        service.block.note(line.remark("this virtual service does not use it"));
+    }
     service
 }
 
 fn opened(head: &Line, keys: &Keys, input: &Input) -> (Service, At) {
     let origin = head.remark("");
-    let written = keys.own("protocol").map(|line| line.unquoted().to_owned());
-    let port_word = head.value.rsplit_once(':').map_or("", |(_, port)| port);
+    let written = keys.own_value("protocol").map(str::to_owned);
+    let (place_word, surplus) = head.value.split_once([' ', '\t']).unwrap_or((&head.value, ""));
+    let port_word = place_word.rsplit_once(':').map_or("", |(_, port)| port);
     let protocol = match written.as_deref() {
         Some("udp") => "udp",
         Some("tcp") => "tcp",
@@ -93,14 +94,17 @@ fn opened(head: &Line, keys: &Keys, input: &Input) -> (Service, At) {
         _ => "tcp",
     };
     let transport = if protocol == "udp" { Transport::Udp } else { Transport::Tcp };
-    let is_mark = head.value.bytes().all(|byte| byte.is_ascii_digit()) || written.as_deref() == Some("fwm");
-    let name = head.value.clone();
+    let is_mark = place_word.bytes().all(|byte| byte.is_ascii_digit()) || written.as_deref() == Some("fwm");
+    let name = place_word.to_owned();
     if is_mark {
-        return (target::marked(&origin), At { vip: None, name, port: 0, protocol: "fwm" });
+        return (target::marked(&origin, place_word), At { vip: None, name, port: 0, protocol: "fwm" });
     }
-    match values::place(&head.value, Some(transport), input.names) {
+    match values::place(place_word, Some(transport), input.names) {
         Some(place) => {
             let mut service = target::service(&origin, protocol, place.address, place.port);
+            if !surplus.is_empty() {
+                service.block.lose(head.remark(format!("`{surplus}` is ignored, as ldirectord does")));
+            }
             if let Some(line) =
                 keys.own("protocol").filter(|_| !["tcp", "udp"].contains(&line_word(&written)))
             {
@@ -124,7 +128,7 @@ fn line_word(written: &Option<String>) -> &str {
 
 fn service_keys(keys: &Keys, at: &At, service: &mut Service) {
     let block = &mut service.block;
-    let scheduler = keys.own("scheduler").map_or("wrr", Line::unquoted);
+    let scheduler = keys.own_value("scheduler").unwrap_or("wrr");
     if target::is_scheduler(scheduler) {
         block.set("scheduler", Value::text(scheduler));
     } else if let Some(line) = keys.own("scheduler") {
@@ -132,7 +136,7 @@ fn service_keys(keys: &Keys, at: &At, service: &mut Service) {
     }
     let mut flags = Flags::default();
     if let Some(line) = keys.own("schedflags") {
-        for flag in line.unquoted().split(',').map(str::trim) {
+        for flag in line.value.split(',').map(str::trim) {
             if let Err(reason) = flags.set(scheduler, flag) {
                 block.lose(line.remark(format!("{flag}: {reason}")));
             }
@@ -140,7 +144,7 @@ fn service_keys(keys: &Keys, at: &At, service: &mut Service) {
     }
     flags.write(scheduler, block);
     persistence(keys, block);
-    if let Some(line) = keys.own("ops").filter(|_| keys.is_yes("ops")) {
+    if let Some(line) = keys.own("ops").filter(|line| line.value == "yes") {
         if at.protocol == "udp" {
             block.set_from("one_packet", Value::Flag(true), line.remark(""));
         } else {
@@ -156,7 +160,7 @@ fn persistence(keys: &Keys, block: &mut Block) {
         }
         return;
     };
-    match leading_number(&line.value).filter(|seconds| (1..=TIMEOUT_MAX).contains(seconds)) {
+    match line.value.parse::<u32>().ok().filter(|seconds| (1..=TIMEOUT_MAX).contains(seconds)) {
         Some(seconds) => {
             let time = Duration::from_secs(seconds.into());
             block.set_from("persistence.timeout", Value::Duration(time), line.remark(""));
@@ -190,7 +194,7 @@ fn add_servers(lines: &[Line], at: &At, terms: &mut Terms, names: &dyn Names, se
                 method_remark(&real.method, line, &mut server.block);
             }
             real.write(line, at, &mut server);
-            match terms.checks(rip, real.port, &real.texts, &mut server.block) {
+            match terms.checks(rip, real.port, &real.texts, line, &mut server.block) {
                 Ok(checks) => server.checks = checks,
                 Err(reason) => server.block.lose(line.remark(reason)),
             }
@@ -248,20 +252,27 @@ impl Real {
             Some((word, false)) if ["gate", "masq", "ipip"].contains(&word.as_str()) => real.method = word,
             _ => return Err("expected gate, masq or ipip; ldirectord refuses the file".to_owned()),
         }
+        let mut has_weight = false;
         for (word, is_quoted) in words {
             let number =
                 |text: &str| text.parse::<u32>().ok().filter(|number| i32::try_from(*number).is_ok());
             match (word.split_once(':'), number(&word)) {
-                _ if is_quoted => real.texts.push(word),
-                (_, Some(weight)) => real.weight = weight,
-                (Some(("l", value)), _) if number(value).is_some() => {
+                _ if is_quoted && real.texts.len() < 2 => real.texts.push(word),
+                (_, Some(weight)) if !is_quoted && !has_weight => {
+                    real.weight = weight;
+                    has_weight = true;
+                }
+                (Some(("l", value)), _) if !is_quoted && real.lower == 0 && number(value).is_some() => {
                     real.lower = number(value).unwrap_or_default()
                 }
-                (Some(("u", value)), _) if number(value).is_some() => {
+                (Some(("u", value)), _) if !is_quoted && real.upper == 0 && number(value).is_some() => {
                     real.upper = number(value).unwrap_or_default()
                 }
                 _ => real.rest.push(word),
             }
+        }
+        if real.texts.len() == 1 {
+            real.rest.append(&mut real.texts);
         }
         Ok(real)
     }
@@ -310,16 +321,24 @@ fn range(first: IpAddr, last: IpAddr) -> Result<Vec<IpAddr>, String> {
 
 fn fallback(keys: &Keys, at: &At, names: &dyn Names, service: &mut Service) {
     let Some(line) = keys.line("fallback").or_else(|| keys.line("fallback6")) else { return };
-    if keys.value("checktype") == Some("off") {
+    if keys.own_value("checktype") == Some("off") {
         return service.end.lose(line.remark("checktype = off: it never serves"));
     }
     let mut words = line.value.split_whitespace();
+    let surplus = line.value.split_whitespace().skip(2).collect::<Vec<_>>().join(" ");
+    if !surplus.is_empty() {
+        service.end.lose(line.remark(format!("`{surplus}` is not understood; ldirectord refuses the file")));
+    }
     let transport = if at.protocol == "udp" { Transport::Udp } else { Transport::Tcp };
     let place = words.next().and_then(|word| values::place(word, Some(transport), names));
     let Some(place) = place else {
         return service.end.lose(line.remark("the host or the port cannot be looked up"));
     };
     let method = words.next().unwrap_or("gate");
+    if !["gate", "masq", "ipip"].contains(&method) {
+        let reason = "expected gate, masq or ipip; ldirectord refuses the file";
+        service.end.lose(line.remark(reason));
+    }
     let mut server = Server::new(line.remark(""), place.address);
     server.is_sorry = true;
     server.block.set("sorry", Value::Flag(true));
@@ -343,14 +362,15 @@ fn fallback(keys: &Keys, at: &At, names: &dyn Names, service: &mut Service) {
 /// `CMD start|stop VIP:PORT PROTOCOL`, when the last real server goes down or the first comes up.
 fn fallback_command(keys: &Keys, at: &At, service: &mut Service) {
     let Some(line) = keys.line("fallbackcommand") else { return };
-    let program: Vec<String> = line.unquoted().split_whitespace().map(str::to_owned).collect();
-    if program.is_empty() {
-        return service.end.lose(line.remark("a command is missing"));
-    }
     let place = if at.vip.is_some() { format!("{}:{}", at.name, at.port) } else { at.name.clone() };
     for (when, word) in [("quorum_lost", "start"), ("quorum_gained", "stop")] {
-        let mut command = program.clone();
-        command.extend([word.to_owned(), place.clone(), at.protocol.to_owned()]);
+        let arguments = [word, &place, at.protocol];
+        // ldirectord gives the whole line to a shell.
+        let command = if line.value.contains(|c: char| "\"'\\$`|&;<>()*?[]{}~#!".contains(c)) {
+            vec!["/bin/sh".to_owned(), "-c".to_owned(), format!("{} {}", line.value, arguments.join(" "))]
+        } else {
+            line.value.split_whitespace().chain(arguments).map(str::to_owned).collect()
+        };
         service.hooks.push(Hook { origin: line.remark(""), when, command, user: None, at_stop: false });
     }
 }
