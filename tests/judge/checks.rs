@@ -53,7 +53,7 @@ fn outcomes_in_a_row_make_a_check_up_or_down() {
 fn a_probe_names_its_target_and_leaves_the_path_to_the_caller() {
     let mut world = World::new(&[service("web", 1, &[tcp()])]);
     world.now = world.judge.next_due().expect("a probe");
-    let target = world.judge.start_due(world.now, 9).pop().expect("a probe").target;
+    let target = world.judge.start_due(world.now, Limits::each(9)).pop().expect("a probe").target;
     assert_eq!((target.virtual_service.as_str(), target.rip, target.address), ("web", rip(1), target.vip));
     assert_eq!((target.path_mtu, target.overhead), (0, 0));
 }

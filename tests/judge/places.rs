@@ -150,6 +150,7 @@ fn a_pause_of_the_daemon_is_no_failure_of_a_real_server_and_what_ran_then_is_spr
     world.now = Moment::from_secs(1000);
     world.answers = Box::new(|_, _| answer());
     world.begun.clear();
+    world.events.clear();
     let woken = world.now;
     world.run_until(woken.after(Duration::from_millis(1_990)));
     let mut by_tenth: BTreeMap<u64, usize> = BTreeMap::new();
