@@ -5,8 +5,8 @@ use super::*;
 /// As `health::check` builds them.
 fn built(pattern: &str, options: &str) -> regex::bytes::Regex {
     let text = translated(pattern, options).unwrap_or_else(|error| panic!("{pattern}: {error}"));
-    let mut builder = regex::bytes::RegexBuilder::new(&text);
-    builder.multi_line(true).crlf(true).build().unwrap_or_else(|error| panic!("{pattern}: {error}"))
+    let build = |is_unicode| regex::bytes::RegexBuilder::new(&text).unicode(is_unicode).build();
+    build(false).or_else(|_| build(true)).unwrap_or_else(|error| panic!("{pattern}: {error}"))
 }
 
 #[test]
