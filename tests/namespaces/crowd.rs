@@ -144,7 +144,7 @@ pub fn silent_at_once() -> Outcome {
             (") is down", all * round),
             (") is up", all * (round + 1)),
             ("(quorum lost)", services.len() * round),
-            // The first state is told to programs, and is no change.
+            // Programs run for the first state, but it is no change.
             ("(quorum gained)", services.len() * round),
             ("flaps", 0),
         ]);
